@@ -1,0 +1,1 @@
+"""Interfaces between the layers: streams, messages, filters, factories. No I/O, no protobuf."""

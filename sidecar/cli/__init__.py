@@ -1,0 +1,1 @@
+"""The command line: Envoy's flags, and the subcommands beside them."""

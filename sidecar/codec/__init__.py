@@ -1,0 +1,1 @@
+"""Sans-I/O protocol codecs: HTTP/1, HTTP/2, header validity."""

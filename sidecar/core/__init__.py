@@ -1,0 +1,1 @@
+"""Vocabulary shared by every layer: errors, headers, addresses, logging."""

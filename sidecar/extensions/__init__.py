@@ -1,0 +1,1 @@
+"""Leaves, one per Envoy extension; ``catalog`` is the list."""

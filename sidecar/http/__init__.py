@@ -1,0 +1,1 @@
+"""Downstream HTTP: connection manager, drivers, filter chain runner, bodies, local replies."""

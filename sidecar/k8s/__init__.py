@@ -1,0 +1,1 @@
+"""Injection into Kubernetes pods. Runs without a data plane."""

@@ -1,0 +1,1 @@
+"""Sockets: listening, the reactor, DNS. What awaits on descriptors lives here."""

@@ -1,0 +1,1 @@
+"""Statistics, access-log formatting, tracing."""

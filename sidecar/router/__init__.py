@@ -1,0 +1,1 @@
+"""Route tables, matching, header mutation, and the exchange that ends the filter chain."""

@@ -1,0 +1,1 @@
+"""Dynamic configuration: protocol state machines and streams."""
