@@ -1,0 +1,200 @@
+"""Messages and bodies: what filters read and change.
+
+A :class:`Message` is one half of a stream.  Its body is *pulled*: ``await body.receive()`` gives the
+next chunk and ``b""`` exactly once, at the end; then ``body.trailers`` is valid.  Nobody pulls, nobody
+sends: the peer's window closes by itself, so back-pressure needs no watermarks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from sidecar.core.errors import StreamAborted
+
+if TYPE_CHECKING:
+    from sidecar.core.headers import Field, HeaderMap, RequestHeaders, ResponseHeaders
+
+__all__ = ["Body", "BodyStage", "FixedBody", "LocalReply", "Message", "RequestMessage", "ResponseMessage"]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalReply:
+    """An answer made by the proxy itself (Envoy's ``sendLocalReply``).
+
+    ``details`` are Envoy's response code details, ``flag`` bits of :class:`sidecar.api.stream.Flag`.
+    ``headers`` are added to the answer; a body brings ``content-length`` and, unless they have one,
+    ``content-type: text/plain``.
+    """
+
+    status: int
+    body: bytes = b""
+    details: str = ""
+    flag: int = 0
+    headers: list[Field] = field(default_factory=list)
+    #: gRPC status for a gRPC request; None maps the HTTP status as Envoy does.
+    grpc_status: int | None = None
+    #: Close the downstream HTTP/1 connection after it.
+    close: bool = False
+
+
+class Body:
+    """A body to pull.  Subclasses implement :meth:`receive`.
+
+    ``whole`` is the entire rest of the body where it is already at hand (no waiting needed, no trailers
+    behind it), else None: it lets a small message leave in one send.  ``ended`` becomes True with the last
+    bytes, which may be before ``b""`` is returned.
+    """
+
+    __slots__ = ("ended", "trailers", "whole")
+
+    def __init__(self) -> None:
+        self.whole: bytes | None = None
+        self.ended = False
+        self.trailers: HeaderMap | None = None
+
+    async def receive(self) -> bytes:
+        """The next chunk (at least one byte), or ``b""`` once at the end.
+
+        Raises: Disconnected, RemoteProtocolError, UpstreamError, StreamAborted.
+        If cancelled: nothing is lost, the next call continues.
+        """
+        raise NotImplementedError
+
+
+class FixedBody(Body):
+    """Bytes at hand, and perhaps trailers behind them."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes, trailers: HeaderMap | None = None) -> None:
+        self.trailers = trailers
+        self.ended = True
+        self.whole = data if trailers is None else None
+        self._data = data
+
+    async def receive(self) -> bytes:
+        data = self._data
+        self._data = b""
+        if self.whole is not None:
+            self.whole = b""
+        return data
+
+
+class BodyStage(Protocol):
+    """A transformation of one body, chunk by chunk, installed with :meth:`Message.pipe_body`."""
+
+    def push(self, data: bytes, end_stream: bool) -> bytes | Awaitable[bytes]:
+        """Take a chunk, give what may go on now; ``b""`` holds everything back for the moment.
+
+        The last call has ``end_stream`` True, unless trailers follow: then :meth:`end` comes instead.
+        Raises: StreamAborted, to answer in place of going on.
+        """
+        ...
+
+    def end(self, trailers: HeaderMap) -> bytes | Awaitable[bytes]:
+        """The body is over and these trailers follow (they may be changed); give what was held back."""
+        ...
+
+
+class _PipedBody(Body):
+    """A body seen through a stage."""
+
+    __slots__ = ("_done", "_source", "_stage")
+
+    def __init__(self, source: Body, stage: BodyStage) -> None:
+        self.whole = None
+        self.ended = False
+        self.trailers = None
+        self._source = source
+        self._stage = stage
+        self._done = False
+
+    async def receive(self) -> bytes:
+        if self._done:
+            return b""
+        source = self._source
+        while True:
+            data = await source.receive()
+            if not data or source.ended:
+                trailers = source.trailers
+                result = self._stage.push(data, trailers is None) if data or trailers is None else b""
+                out = result if isinstance(result, bytes) else await result
+                if trailers is not None:
+                    result = self._stage.end(trailers)
+                    out += result if isinstance(result, bytes) else await result
+                self.trailers = trailers
+                self._done = self.ended = True
+                return out
+            result = self._stage.push(data, False)
+            out = result if isinstance(result, bytes) else await result
+            if out:
+                return out
+
+
+class Message:
+    """One half of a stream: headers, and a body unless it ends with them."""
+
+    __slots__ = ("body",)
+
+    def __init__(self, body: Body | None = None) -> None:
+        #: None: the message ends with its headers.
+        self.body = body
+
+    @property
+    def end_stream(self) -> bool:
+        """Whether the message ends with its headers."""
+        return self.body is None
+
+    def pipe_body(self, stage: BodyStage) -> None:
+        """Let the body of this message pass through ``stage`` (behind stages installed before)."""
+        if self.body is not None:
+            self.body = _PipedBody(self.body, stage)
+
+    async def buffer_body(self, limit_bytes: int, overflow: LocalReply) -> bytes:
+        """Read the whole body and keep it for whoever pulls next.
+
+        Raises: StreamAborted(overflow) when it is longer than ``limit_bytes``.
+        If cancelled: what was read is gone; the stream is over anyway.
+        """
+        body = self.body
+        if body is None:
+            return b""
+        if body.whole is not None:
+            data = body.whole
+            if len(data) > limit_bytes:
+                raise StreamAborted(overflow)
+            return data
+        chunks: list[bytes] = []
+        size = 0
+        while chunk := await body.receive():
+            size += len(chunk)
+            if size > limit_bytes:
+                raise StreamAborted(overflow)
+            chunks.append(chunk)
+        data = b"".join(chunks)
+        self.body = FixedBody(data, body.trailers)
+        return data
+
+
+class RequestMessage(Message):
+    """The half that goes upstream."""
+
+    __slots__ = ("headers",)
+
+    def __init__(self, headers: RequestHeaders, body: Body | None = None) -> None:
+        self.headers = headers
+        self.body = body
+
+
+class ResponseMessage(Message):
+    """The half that goes downstream."""
+
+    __slots__ = ("headers", "reason")
+
+    def __init__(self, headers: ResponseHeaders, body: Body | None = None) -> None:
+        self.headers = headers
+        self.body = body
+        #: HTTP/1 reason phrase set by a filter, else None for the standard one.
+        self.reason: bytes | None = None

@@ -1,0 +1,277 @@
+"""A stream: one request and its response, and everything known about them.
+
+The stream is what every hook gets and what access logs, stats and properties read
+(Envoy's ``StreamInfo`` and the filter callbacks in one object).  It belongs to one coroutine, which
+alone changes it.  Times are ``time.monotonic_ns()`` marks, 0 where the point was not reached.
+"""
+
+from __future__ import annotations
+
+from enum import IntFlag
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from sidecar.api.message import RequestMessage, ResponseMessage
+    from sidecar.core.headers import HeaderMap
+
+__all__ = ["FLAG_NAMES", "ConnectionInfo", "Flag", "HostInfo", "RouteInfo", "Stream", "flag_text"]
+
+
+class Flag(IntFlag):
+    """Response flags (envoy ``StreamInfo::CoreResponseFlag``)."""
+
+    FAILED_LOCAL_HEALTH_CHECK = 1 << 0
+    NO_HEALTHY_UPSTREAM = 1 << 1
+    UPSTREAM_REQUEST_TIMEOUT = 1 << 2
+    LOCAL_RESET = 1 << 3
+    UPSTREAM_REMOTE_RESET = 1 << 4
+    UPSTREAM_CONNECTION_FAILURE = 1 << 5
+    UPSTREAM_CONNECTION_TERMINATION = 1 << 6
+    UPSTREAM_OVERFLOW = 1 << 7
+    NO_ROUTE_FOUND = 1 << 8
+    DELAY_INJECTED = 1 << 9
+    FAULT_INJECTED = 1 << 10
+    RATE_LIMITED = 1 << 11
+    UNAUTHORIZED_EXTERNAL_SERVICE = 1 << 12
+    RATE_LIMIT_SERVICE_ERROR = 1 << 13
+    DOWNSTREAM_CONNECTION_TERMINATION = 1 << 14
+    UPSTREAM_RETRY_LIMIT_EXCEEDED = 1 << 15
+    STREAM_IDLE_TIMEOUT = 1 << 16
+    INVALID_ENVOY_REQUEST_HEADERS = 1 << 17
+    DOWNSTREAM_PROTOCOL_ERROR = 1 << 18
+    UPSTREAM_MAX_STREAM_DURATION_REACHED = 1 << 19
+    RESPONSE_FROM_CACHE_FILTER = 1 << 20
+    NO_FILTER_CONFIG_FOUND = 1 << 21
+    DURATION_TIMEOUT = 1 << 22
+    UPSTREAM_PROTOCOL_ERROR = 1 << 23
+    NO_CLUSTER_FOUND = 1 << 24
+    OVERLOAD_MANAGER_TERMINATED = 1 << 25
+    DNS_RESOLUTION_FAILED = 1 << 26
+    DROP_OVERLOAD = 1 << 27
+    DOWNSTREAM_REMOTE_RESET = 1 << 28
+    UNCONDITIONAL_DROP_OVERLOAD = 1 << 29
+
+
+#: (flag, short, long) in Envoy's order.
+FLAG_NAMES: tuple[tuple[int, str, str], ...] = (
+    (Flag.FAILED_LOCAL_HEALTH_CHECK, "LH", "FailedLocalHealthCheck"),
+    (Flag.NO_HEALTHY_UPSTREAM, "UH", "NoHealthyUpstream"),
+    (Flag.UPSTREAM_REQUEST_TIMEOUT, "UT", "UpstreamRequestTimeout"),
+    (Flag.LOCAL_RESET, "LR", "LocalReset"),
+    (Flag.UPSTREAM_REMOTE_RESET, "UR", "UpstreamRemoteReset"),
+    (Flag.UPSTREAM_CONNECTION_FAILURE, "UF", "UpstreamConnectionFailure"),
+    (Flag.UPSTREAM_CONNECTION_TERMINATION, "UC", "UpstreamConnectionTermination"),
+    (Flag.UPSTREAM_OVERFLOW, "UO", "UpstreamOverflow"),
+    (Flag.NO_ROUTE_FOUND, "NR", "NoRouteFound"),
+    (Flag.DELAY_INJECTED, "DI", "DelayInjected"),
+    (Flag.FAULT_INJECTED, "FI", "FaultInjected"),
+    (Flag.RATE_LIMITED, "RL", "RateLimited"),
+    (Flag.UNAUTHORIZED_EXTERNAL_SERVICE, "UAEX", "UnauthorizedExternalService"),
+    (Flag.RATE_LIMIT_SERVICE_ERROR, "RLSE", "RateLimitServiceError"),
+    (Flag.DOWNSTREAM_CONNECTION_TERMINATION, "DC", "DownstreamConnectionTermination"),
+    (Flag.UPSTREAM_RETRY_LIMIT_EXCEEDED, "URX", "UpstreamRetryLimitExceeded"),
+    (Flag.STREAM_IDLE_TIMEOUT, "SI", "StreamIdleTimeout"),
+    (Flag.INVALID_ENVOY_REQUEST_HEADERS, "IH", "InvalidEnvoyRequestHeaders"),
+    (Flag.DOWNSTREAM_PROTOCOL_ERROR, "DPE", "DownstreamProtocolError"),
+    (Flag.UPSTREAM_MAX_STREAM_DURATION_REACHED, "UMSDR", "UpstreamMaxStreamDurationReached"),
+    (Flag.RESPONSE_FROM_CACHE_FILTER, "RFCF", "ResponseFromCacheFilter"),
+    (Flag.NO_FILTER_CONFIG_FOUND, "NFCF", "NoFilterConfigFound"),
+    (Flag.DURATION_TIMEOUT, "DT", "DurationTimeout"),
+    (Flag.UPSTREAM_PROTOCOL_ERROR, "UPE", "UpstreamProtocolError"),
+    (Flag.NO_CLUSTER_FOUND, "NC", "NoClusterFound"),
+    (Flag.OVERLOAD_MANAGER_TERMINATED, "OM", "OverloadManagerTerminated"),
+    (Flag.DNS_RESOLUTION_FAILED, "DF", "DnsResolutionFailed"),
+    (Flag.DROP_OVERLOAD, "DO", "DropOverload"),
+    (Flag.DOWNSTREAM_REMOTE_RESET, "DR", "DownstreamRemoteReset"),
+    (Flag.UNCONDITIONAL_DROP_OVERLOAD, "UDO", "UnconditionalDropOverload"),
+)
+
+
+def flag_text(flags: int, *, long: bool = False) -> str:
+    """Flags as the access log shows them: names joined by commas, or ``-``."""
+    if not flags:
+        return "-"
+    return ",".join(entry[2 if long else 1] for entry in FLAG_NAMES if flags & entry[0])
+
+
+class ConnectionInfo(Protocol):
+    """What filters and formatters may know of a downstream connection.
+
+    Addresses are in Envoy's text form: ``127.0.0.1:8080``, ``[::1]:8080``, or a Unix socket's path.
+    """
+
+    connection_id: int
+    remote_address: str
+    direct_remote_address: str
+    local_address: str
+    listener_name: str
+    filter_chain_name: str
+    requested_server_name: str
+    start_ns: int
+
+
+class HostInfo(Protocol):
+    """What may be known of the chosen upstream host."""
+
+    address: str
+    hostname: str
+
+
+class RouteInfo(Protocol):
+    """What filters may know of the matched route."""
+
+    name: str
+    cluster_name: str
+    virtual_host_name: str
+    #: ``metadata.filter_metadata`` of the route as plain dicts.
+    metadata: dict[str, dict[str, Any]]
+    virtual_host_metadata: dict[str, dict[str, Any]]
+    #: Compiled ``typed_per_filter_config``, most specific entry per filter config name.
+    per_filter_config: dict[str, Any]
+
+
+class Stream:
+    """One request and its response."""
+
+    __slots__ = (
+        "attempt_count",
+        "bytes_received",
+        "bytes_sent",
+        "cluster",
+        "connection",
+        "details",
+        "downstream_last_tx_ns",
+        "drain_connection",
+        "dynamic_metadata",
+        "filter_state",
+        "flags",
+        "hcm",
+        "internal",
+        "local_reply_body",
+        "original_path",
+        "protocol",
+        "remote_address",
+        "request",
+        "request_header_bytes",
+        "request_id",
+        "request_last_rx_ns",
+        "resolve_route",
+        "response",
+        "response_code",
+        "response_started",
+        "route",
+        "slots",
+        "start_ns",
+        "start_time",
+        "stream_id",
+        "upstream_connection_id",
+        "upstream_first_rx_ns",
+        "upstream_first_tx_ns",
+        "upstream_host",
+        "upstream_last_rx_ns",
+        "upstream_last_tx_ns",
+        "upstream_local_address",
+        "upstream_protocol",
+        "upstream_transport_failure",
+    )
+
+    def __init__(self, connection: ConnectionInfo, hcm: Any, request: RequestMessage, protocol: str) -> None:
+        #: The downstream connection.
+        self.connection = connection
+        #: The compiled connection manager (:class:`sidecar.http.connection_manager.ConnectionManager`).
+        self.hcm = hcm
+        self.request: RequestMessage = request
+        #: None until a response, the upstream's or our own, exists.
+        self.response: ResponseMessage | None = None
+        #: ``HTTP/1.0``, ``HTTP/1.1`` or ``HTTP/2``.
+        self.protocol = protocol
+        #: Wall clock, seconds since the epoch, at the start of the request.
+        self.start_time = 0.0
+        self.start_ns = 0
+        #: Number inside the connection (HTTP/2 stream id; 0 on HTTP/1).
+        self.stream_id = 0
+        #: The trusted client address, after x-forwarded-for.  Text with port, as ConnectionInfo's.
+        self.remote_address = ""
+        #: Whether the request is internal in the sense of x-envoy-internal.
+        self.internal = False
+        self.request_id: bytes | None = None
+        #: :class:`RouteInfo` of the matched route, None before it was looked up or when there is none.
+        self.route: Any = None
+        #: Set to True by a filter to have the route looked up again (Envoy's clearRouteCache).
+        self.resolve_route = True
+        #: The cluster in use, None before the router ran.
+        self.cluster: Any = None
+        self.upstream_host: HostInfo | None = None
+        self.upstream_local_address = ""
+        self.upstream_protocol = ""
+        self.upstream_connection_id = 0
+        self.upstream_transport_failure = ""
+        self.attempt_count = 0
+        #: Status sent downstream; 0 when none was begun.
+        self.response_code = 0
+        #: Bits of :class:`Flag`.
+        self.flags = 0
+        #: Response code details.
+        self.details = ""
+        self.local_reply_body = b""
+        #: Whether response headers went to the codec.
+        self.response_started = False
+        #: Request and response body bytes.
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self.request_header_bytes = 0
+        #: The path before a rewrite, None when it was not rewritten.
+        self.original_path: bytes | None = None
+        #: namespace → {key: value}; None until a filter sets something.
+        self.dynamic_metadata: dict[str, dict[str, Any]] | None = None
+        #: name → value (bytes or str); None until a filter sets something.
+        self.filter_state: dict[str, Any] | None = None
+        #: Per-filter state, a list by the filter's slot number; None until a filter keeps something.
+        self.slots: list[Any] | None = None
+        #: Ask for this connection to end after this stream.
+        self.drain_connection = False
+        self.request_last_rx_ns = 0
+        self.upstream_first_tx_ns = 0
+        self.upstream_last_tx_ns = 0
+        self.upstream_first_rx_ns = 0
+        self.upstream_last_rx_ns = 0
+        self.downstream_last_tx_ns = 0
+
+    # -- for filters ------------------------------------------------------------------------
+    def get_slot(self, slot: int) -> Any:
+        """What the filter with this slot number kept, or None."""
+        slots = self.slots
+        return None if slots is None else slots[slot]
+
+    def set_slot(self, slot: int, value: Any) -> None:
+        """Keep ``value`` for the filter with this slot number until the stream ends."""
+        slots = self.slots
+        if slots is None:
+            slots = self.slots = [None] * self.hcm.slot_count
+        slots[slot] = value
+
+    def metadata_namespace(self, namespace: str) -> dict[str, Any]:
+        """The dynamic metadata of ``namespace``, made when missing."""
+        metadata = self.dynamic_metadata
+        if metadata is None:
+            metadata = self.dynamic_metadata = {}
+        return metadata.setdefault(namespace, {})
+
+    def clear_route_cache(self) -> None:
+        """Have the route looked up again by whoever needs it next."""
+        self.resolve_route = True
+
+    def find_route(self) -> Any:
+        """The matched route (:class:`RouteInfo`), looked up now if it has to be; None if none matches."""
+        if self.resolve_route:
+            self.hcm.resolve_route(self)
+        return self.route
+
+    @property
+    def response_headers(self) -> HeaderMap | None:
+        return None if self.response is None else self.response.headers
+
+    @property
+    def response_trailers(self) -> HeaderMap | None:
+        response = self.response
+        return None if response is None or response.body is None else response.body.trailers
