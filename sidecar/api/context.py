@@ -1,0 +1,68 @@
+"""What a factory of extensions is given besides its message.
+
+The composition root makes one context for each place in the configuration; a factory reads it at
+compile time and keeps what its runtime object needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["FactoryContext", "NodeInfo"]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """``envoy.config.core.v3.Node`` without its message."""
+
+    id: str = ""
+    cluster: str = ""
+    zone: str = ""
+    region: str = ""
+    sub_zone: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    #: The serialized Node message.
+    serialized: bytes = b""
+
+
+@dataclass(slots=True)
+class FactoryContext:
+    """The surroundings of one extension's configuration."""
+
+    #: ``sidecar.observability.stats.Scope`` of the place (``http.ingress.``).
+    stats: Any
+    #: The root ``sidecar.observability.stats.Store``.
+    root_stats: Any
+    node: NodeInfo
+    #: Field path of the extension's message, for errors.
+    path: str
+    #: Reports a trap in the configuration: ``warn(path, reason)``.
+    warn: Callable[[str, str], None]
+    #: Reads an ``envoy.config.core.v3.DataSource``: ``read_data_source(message, path) -> bytes``.
+    #: Raises ConfigError.
+    read_data_source: Callable[[Any, str], bytes]
+    #: Registers something to call when the configuration that this belongs to ends.
+    on_close: Callable[[Callable[[], None]], None]
+    #: Looks an upstream cluster up by name: a ``sidecar.upstream.cluster.Cluster`` or None.
+    find_cluster: Callable[[str], Any]
+    #: ``UNSPECIFIED``, ``INBOUND`` or ``OUTBOUND``.
+    traffic_direction: str = "UNSPECIFIED"
+    #: Sets a timer: ``every(seconds, callback)``; the result cancels it.
+    every: Callable[[float, Callable[[], None]], Callable[[], None]] | None = None
+
+    def at(self, path: str) -> FactoryContext:
+        """The same surroundings for a field further down."""
+        return FactoryContext(
+            stats=self.stats,
+            root_stats=self.root_stats,
+            node=self.node,
+            path=f"{self.path}.{path}" if self.path else path,
+            warn=self.warn,
+            read_data_source=self.read_data_source,
+            on_close=self.on_close,
+            find_cluster=self.find_cluster,
+            traffic_direction=self.traffic_direction,
+            every=self.every,
+        )
