@@ -1,0 +1,136 @@
+"""Histograms with Envoy's resolution: log-linear bins of two significant digits (circllhist).
+
+A value below 100 is its own bin; a greater one falls into the bin of its two leading digits
+(1234 into 1200).  Bins are kept as ``{lower bound: count}``, so that recording is one dictionary
+update and the number of bins is bounded (90 for each decimal magnitude).  Quantiles interpolate
+inside a bin as libcircllhist's ``hist_approx_quantile`` does; sums are of bin midpoints as its
+``hist_approx_sum``.  What a rendering shows is what :meth:`Histogram.merge` last took in: Envoy
+merges at each stats flush.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+__all__ = ["DEFAULT_BUCKETS", "QUANTILES", "Histogram", "HistogramStatistics", "bin_width"]
+
+#: Envoy's supported quantiles.
+QUANTILES: tuple[float, ...] = (0, 0.25, 0.5, 0.75, 0.90, 0.95, 0.99, 0.995, 0.999, 1)
+
+#: Envoy's default upper bounds, in the histogram's own unit.
+DEFAULT_BUCKETS: tuple[float, ...] = (
+    0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000,
+    30000, 60000, 300000, 600000, 1800000, 3600000,
+)  # fmt: skip
+
+
+def bin_width(lower: int) -> float:
+    """The width of the bin that begins at ``lower``."""
+    if lower == 0:
+        return 0.0
+    if lower < 10:
+        return 0.1
+    return float(10 ** (len(str(lower)) - 2))
+
+
+def _midpoint(lower: int) -> float:
+    """Where libcircllhist thinks the samples of a bin lie (a little below its middle)."""
+    if lower == 0:
+        return 0.0
+    width = bin_width(lower)
+    return lower + width * (lower / (lower + lower + width))
+
+
+class HistogramStatistics:
+    """What can be told from a set of bins."""
+
+    __slots__ = ("bins", "count")
+
+    def __init__(self, bins: Mapping[int, int]) -> None:
+        #: (lower bound, count) in ascending order.
+        self.bins: list[tuple[int, int]] = sorted(bins.items())
+        self.count = sum(bins.values())
+
+    @property
+    def sum(self) -> float:
+        """Approximately the sum of all samples."""
+        return math.fsum(_midpoint(lower) * count for lower, count in self.bins)
+
+    def quantiles(self, wanted: Sequence[float] = QUANTILES) -> list[float]:
+        """The values at ``wanted`` (ascending, each in 0..1); NaN where nothing was recorded."""
+        bins = self.bins
+        if not bins:
+            return [math.nan] * len(wanted)
+        at = 0
+        lower_count = 0
+        upper_count = bins[0][1]
+        result: list[float] = []
+        for quantile in wanted:
+            target = self.count * quantile
+            while at < len(bins) - 1 and upper_count < target:
+                at += 1
+                lower_count = upper_count
+                upper_count += bins[at][1]
+            left = bins[at][0]
+            share = (target - lower_count) / (upper_count - lower_count)
+            result.append(left + share * bin_width(left))
+        return result
+
+    def count_below(self, bound: float) -> int:
+        """Samples of the bins that lie entirely at or below ``bound``."""
+        total = 0
+        for lower, count in self.bins:
+            if lower + bin_width(lower) > bound:
+                break
+            total += count
+        return total
+
+
+class Histogram:
+    """A distribution of non-negative integers."""
+
+    __slots__ = ("_interval_bins", "_pending", "_total_bins", "name", "unit", "used")
+
+    def __init__(self, name: str, unit: str = "unspecified") -> None:
+        self.name = name
+        #: ``ms``, ``us``, ``bytes``, ``percent`` or ``unspecified``.
+        self.unit = unit
+        #: Whether a merged sample exists.
+        self.used = False
+        self._pending: dict[int, int] = {}
+        self._interval_bins: dict[int, int] = {}
+        self._total_bins: dict[int, int] = {}
+
+    def record(self, value: int) -> None:
+        """Take one sample."""
+        if value >= 100:
+            if value < 1000:
+                value -= value % 10
+            elif value < 10000:
+                value -= value % 100
+            else:
+                value -= value % int(10 ** (len(str(value)) - 2))
+        pending = self._pending
+        pending[value] = pending.get(value, 0) + 1
+
+    def merge(self) -> None:
+        """End the interval: what came since the last merge is the new interval and joins the total."""
+        pending = self._pending
+        self._interval_bins = pending
+        if pending:
+            self._pending = {}
+            self.used = True
+            total = self._total_bins
+            for lower, count in pending.items():
+                total[lower] = total.get(lower, 0) + count
+
+    @property
+    def interval(self) -> HistogramStatistics:
+        """The samples between the last two merges."""
+        return HistogramStatistics(self._interval_bins)
+
+    @property
+    def cumulative(self) -> HistogramStatistics:
+        """All samples up to the last merge."""
+        return HistogramStatistics(self._total_bins)

@@ -1,0 +1,227 @@
+"""Counters, gauges, histograms and text readouts under Envoy's names, and the store that holds them.
+
+The data plane asks the store once, when configuration is compiled, and keeps the objects: counting is
+``counter.value += 1``.  The same name gives the same object.  Rendering is
+:mod:`sidecar.observability.rendering`'s, tags are :mod:`sidecar.observability.tags`'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sidecar.observability.histogram import Histogram
+
+__all__ = ["Counter", "Gauge", "Histogram", "Scope", "Store", "TextReadout", "sanitize"]
+
+
+class Counter:
+    """A number that only grows, until it is reset."""
+
+    __slots__ = ("_latched", "_was_used", "delta", "name", "value")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        #: The hot path adds to this directly.
+        self.value = 0
+        #: The growth between the last two :meth:`latch` calls (what a stats sink sends).
+        self.delta = 0
+        self._latched = 0
+        self._was_used = False
+
+    def inc(self, n: int = 1) -> None:
+        """Add ``n``."""
+        self.value += n
+
+    def reset(self) -> None:
+        """Back to zero (``/reset_counters``); it stays used, and what a sink has not seen is not lost."""
+        self._was_used = self._was_used or self.value != 0
+        self._latched -= self.value
+        self.value = 0
+
+    def latch(self) -> int:
+        """End the interval; the growth since the last call."""
+        self.delta = self.value - self._latched
+        self._latched = self.value
+        return self.delta
+
+    @property
+    def used(self) -> bool:
+        """Whether it was ever counted up."""
+        return self.value != 0 or self._was_used
+
+
+class Gauge:
+    """A number that goes up and down."""
+
+    __slots__ = ("_was_set", "name", "value")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.value = 0
+        self._was_set = False
+
+    def inc(self, n: int = 1) -> None:
+        """Add ``n``."""
+        self.value += n
+        self._was_set = True
+
+    def dec(self, n: int = 1) -> None:
+        """Take ``n`` away."""
+        self.value -= n
+        self._was_set = True
+
+    def set(self, value: int) -> None:
+        """Make it ``value``."""
+        self.value = value
+        self._was_set = True
+
+    @property
+    def used(self) -> bool:
+        """Whether it was ever set."""
+        return self._was_set or self.value != 0
+
+
+class TextReadout:
+    """A piece of text that changes seldom (a version, an identifier)."""
+
+    __slots__ = ("name", "value")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.value = ""
+
+    def set(self, value: str) -> None:
+        """Make it ``value``."""
+        self.value = value
+
+    @property
+    def used(self) -> bool:
+        """Whether it has any text."""
+        return self.value != ""
+
+
+class Store:
+    """All stats of one server.
+
+    ``reject`` says which names are not wanted (``stats_config.stats_matcher``): their objects work but
+    are not kept, so nobody sees them.
+    """
+
+    def __init__(self, reject: Callable[[str], bool] | None = None) -> None:
+        self.counters: dict[str, Counter] = {}
+        self.gauges: dict[str, Gauge] = {}
+        self.histograms: dict[str, Histogram] = {}
+        self.text_readouts: dict[str, TextReadout] = {}
+        self._reject = reject
+
+    def counter(self, name: str) -> Counter:
+        """The counter of this name, made when missing."""
+        name = sanitize(name)
+        found = self.counters.get(name)
+        if found is None:
+            found = Counter(name)
+            if not self._is_rejected(name):
+                self.counters[name] = found
+        return found
+
+    def gauge(self, name: str) -> Gauge:
+        """The gauge of this name, made when missing."""
+        name = sanitize(name)
+        found = self.gauges.get(name)
+        if found is None:
+            found = Gauge(name)
+            if not self._is_rejected(name):
+                self.gauges[name] = found
+        return found
+
+    def histogram(self, name: str, unit: str = "unspecified") -> Histogram:
+        """The histogram of this name, made when missing; the unit is the first caller's."""
+        name = sanitize(name)
+        found = self.histograms.get(name)
+        if found is None:
+            found = Histogram(name, unit)
+            if not self._is_rejected(name):
+                self.histograms[name] = found
+        return found
+
+    def text_readout(self, name: str) -> TextReadout:
+        """The text readout of this name, made when missing."""
+        name = sanitize(name)
+        found = self.text_readouts.get(name)
+        if found is None:
+            found = TextReadout(name)
+            if not self._is_rejected(name):
+                self.text_readouts[name] = found
+        return found
+
+    def scope(self, prefix: str) -> Scope:
+        """A view in which every name begins with ``prefix`` and a dot."""
+        return Scope(self, prefix)
+
+    def remove(self, prefix: str) -> None:
+        """Forget every stat under ``prefix`` (of a cluster or listener that is gone)."""
+        prefix = _dotted(prefix)
+        tables: tuple[dict[str, Counter], dict[str, Gauge], dict[str, Histogram], dict[str, TextReadout]]
+        tables = (self.counters, self.gauges, self.histograms, self.text_readouts)
+        for table in tables:
+            for name in [name for name in table if name.startswith(prefix)]:
+                del table[name]
+
+    def flush(self) -> None:
+        """End the interval: latch counters, merge histograms.  The server calls it every flush interval."""
+        for counter in self.counters.values():
+            counter.latch()
+        for histogram in self.histograms.values():
+            histogram.merge()
+
+    def reset_counters(self) -> None:
+        """Zero all counters."""
+        for counter in self.counters.values():
+            counter.reset()
+
+    def _is_rejected(self, name: str) -> bool:
+        return self._reject is not None and self._reject(name)
+
+
+class Scope:
+    """A prefix over a store."""
+
+    __slots__ = ("prefix", "store")
+
+    def __init__(self, store: Store, prefix: str) -> None:
+        self.store = store
+        #: Ends with a dot, unless it is empty.
+        self.prefix = _dotted(prefix)
+
+    def counter(self, name: str) -> Counter:
+        """The counter ``prefix + name``."""
+        return self.store.counter(self.prefix + name)
+
+    def gauge(self, name: str) -> Gauge:
+        """The gauge ``prefix + name``."""
+        return self.store.gauge(self.prefix + name)
+
+    def histogram(self, name: str, unit: str = "unspecified") -> Histogram:
+        """The histogram ``prefix + name``."""
+        return self.store.histogram(self.prefix + name, unit)
+
+    def text_readout(self, name: str) -> TextReadout:
+        """The text readout ``prefix + name``."""
+        return self.store.text_readout(self.prefix + name)
+
+    def scope(self, prefix: str) -> Scope:
+        """A scope inside this one."""
+        return Scope(self.store, self.prefix + prefix)
+
+
+def sanitize(name: str) -> str:
+    """A name as Envoy writes it: addresses lose their colons, and there is no dot at either end."""
+    name = name.strip(".")
+    if ":" in name:
+        name = name.replace("://", "_").replace(":/", "_").replace(":", "_")
+    return name.replace("\0", "_") if "\0" in name else name
+
+
+def _dotted(prefix: str) -> str:
+    prefix = sanitize(prefix)
+    return prefix + "." if prefix else ""
