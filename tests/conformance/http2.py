@@ -1,0 +1,206 @@
+"""One end of an HTTP/2 connection over the h2 package, for the client and for the scripted upstream.
+
+h2's own validation is switched off in both directions: what the proxy sent is taken down as it came, and a
+scenario may send what no decent peer would.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
+import h2.exceptions
+import h2.settings
+import trio
+
+from .wire import Wire, show_bytes, show_headers
+
+Fields = list[tuple[str, str]]
+WINDOW = 65535
+
+
+def _text(headers: Iterable[tuple[bytes | str, bytes | str]] | None) -> Fields:
+    def one(value: bytes | str) -> str:
+        return value.decode("latin-1") if isinstance(value, bytes) else value
+
+    return [(one(item[0]), one(item[1])) for item in headers or ()]
+
+
+@dataclass(eq=False)
+class Stream:
+    """What came in on one stream."""
+
+    id: int
+    headers: Fields = field(default_factory=list)
+    interim: list[Fields] = field(default_factory=list)
+    body: bytearray = field(default_factory=bytearray)
+    trailers: Fields = field(default_factory=list)
+    reset: str | None = None
+    got_headers: trio.Event = field(default_factory=trio.Event)
+    ended: trio.Event = field(default_factory=trio.Event)
+
+    def end(self) -> None:
+        self.got_headers.set()
+        self.ended.set()
+
+    def shown(self) -> dict[str, object]:
+        """The observation; what is empty is left out."""
+        out: dict[str, object] = {}
+        if self.interim:
+            out["interim"] = [show_headers(fields) for fields in self.interim]
+        if self.headers:
+            out["headers"] = show_headers(self.headers)
+        if self.body:
+            out["body"] = show_bytes(bytes(self.body))
+        if self.trailers:
+            out["trailers"] = show_headers(self.trailers)
+        if self.reset is not None:
+            out["reset"] = self.reset
+        elif not self.ended.is_set():
+            out["open"] = True
+        return out
+
+
+class Peer:
+    """An HTTP/2 connection; `run` reads it until it ends and must run beside whoever uses it."""
+
+    def __init__(
+        self, wire: Wire, *, client: bool, on_stream: Callable[[Stream], None] | None = None
+    ) -> None:
+        config = h2.config.H2Configuration(
+            client_side=client,
+            validate_outbound_headers=False,
+            normalize_outbound_headers=False,
+            validate_inbound_headers=False,
+            normalize_inbound_headers=False,
+        )
+        self.wire = wire
+        self.h2 = h2.connection.H2Connection(config)
+        self.streams: dict[int, Stream] = {}
+        self.goaway: str | None = None
+        self.settings: dict[str, int] = {}
+        self.ended = trio.Event()
+        self.got_settings = trio.Event()
+        self._client = client
+        self._on_stream = on_stream
+        self._window_moved = trio.Event()
+
+    async def run(self) -> None:
+        """Read until the other side closes or breaks the protocol."""
+        self.h2.initiate_connection()
+        await self.flush()
+        try:
+            while data := await self.wire.some():
+                for event in self.h2.receive_data(data):
+                    self._on_event(event)
+                await self.flush()
+        except h2.exceptions.ProtocolError as error:
+            self.goaway = self.goaway or f"peer broke the protocol: {error}"
+        finally:
+            for stream in self.streams.values():
+                if not stream.ended.is_set() and stream.reset is None:
+                    stream.reset = "connection closed"
+                stream.end()
+            self.ended.set()
+            self._window_moved.set()
+
+    async def flush(self) -> None:
+        if data := self.h2.data_to_send():
+            await self.wire.send(data)
+
+    def _on_event(self, event: h2.events.Event) -> None:
+        if isinstance(event, h2.events.RequestReceived):
+            stream = self.streams[event.stream_id] = Stream(event.stream_id, _text(event.headers))
+            stream.got_headers.set()
+            if self._on_stream:
+                self._on_stream(stream)
+        elif isinstance(event, h2.events.ResponseReceived):
+            self.streams[event.stream_id].headers = _text(event.headers)
+            self.streams[event.stream_id].got_headers.set()
+        elif isinstance(event, h2.events.InformationalResponseReceived):
+            self.streams[event.stream_id].interim.append(_text(event.headers))
+        elif isinstance(event, h2.events.DataReceived):
+            self.streams[event.stream_id].body += event.data
+            self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        elif isinstance(event, h2.events.TrailersReceived):
+            self.streams[event.stream_id].trailers = _text(event.headers)
+        elif isinstance(event, h2.events.StreamEnded):
+            self.streams[event.stream_id].end()
+        elif isinstance(event, h2.events.StreamReset):
+            if stream := self.streams.get(event.stream_id):  # type: ignore[assignment]
+                stream.reset = _code(event.error_code)
+                stream.end()
+            self._wake()
+        elif isinstance(event, h2.events.ConnectionTerminated):
+            self.goaway = _code(event.error_code)
+        elif isinstance(event, h2.events.RemoteSettingsChanged):
+            self.settings.update({_setting(k): v.new_value for k, v in event.changed_settings.items()})
+            self.got_settings.set()
+            self._wake()
+        elif isinstance(event, h2.events.WindowUpdated):
+            self._wake()
+
+    def _wake(self) -> None:
+        self._window_moved.set()
+        self._window_moved = trio.Event()
+
+    async def open(self, headers: Fields, *, end: bool) -> Stream:
+        """Client: start a stream."""
+        stream = Stream(self.h2.get_next_available_stream_id())
+        self.streams[stream.id] = stream
+        self.h2.send_headers(stream.id, headers, end_stream=end)
+        await self.flush()
+        return stream
+
+    async def headers(self, stream: Stream, headers: Fields, *, end: bool = False) -> None:
+        """Server: response headers; either: trailers (with `end`)."""
+        if not self._gone(stream):
+            self.h2.send_headers(stream.id, headers, end_stream=end)
+            await self.flush()
+
+    async def data(self, stream: Stream, data: bytes, *, end: bool = False) -> None:
+        """Send within the peer's windows; stops when the stream is gone."""
+        while not self._gone(stream):
+            moved = self._window_moved
+            room = min(self.h2.local_flow_control_window(stream.id), self.h2.max_outbound_frame_size)
+            if room > 0 or not data:
+                piece, data = data[:room], data[room:]
+                self.h2.send_data(stream.id, piece, end_stream=end and not data)
+                await self.flush()
+                if not data:
+                    return
+            else:
+                await moved.wait()
+
+    def _gone(self, stream: Stream) -> bool:
+        return stream.reset is not None or self.ended.is_set()
+
+    async def reset(self, stream: Stream, code: str = "CANCEL") -> None:
+        self.h2.reset_stream(stream.id, h2.errors.ErrorCodes[code])
+        await self.flush()
+
+    def half_close(self) -> None:
+        self.wire.half_close()
+
+
+def _code(code: int | None) -> str:
+    try:
+        return str(h2.errors.ErrorCodes(code).name)
+    except ValueError:
+        return str(code)
+
+
+def _setting(code: int) -> str:
+    try:
+        return str(h2.settings.SettingCodes(code).name)
+    except ValueError:
+        return str(code)
+
+
+def no_delay(stream: trio.SocketStream) -> None:
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,0 +1,61 @@
+"""Normalising an observation: what differs from run to run is replaced by its checked shape.
+
+A value is hidden only where it has the shape it must have; anything else stays and shows up as a difference.
+Text that the scenario itself sent (a client's own request id, an upstream's own date) is never hidden.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+_DATE = re.compile(r"^(date: )(\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT)$")
+_SERVICE_TIME = re.compile(r"^(x-envoy-upstream-service-time: )(\d+)$")
+_UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-([0-9a-f])[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b")
+_ADDRESS = re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):(\d{4,5})\b")
+
+
+class Normaliser:
+    """Hides what may differ. `ports` names the ports of this run, `sent` is what the scenario itself sent."""
+
+    def __init__(self, ports: Mapping[int, str], sent: bytes) -> None:
+        self._ports = ports
+        self._sent = sent.decode("latin-1")
+
+    def tree(self, value: object) -> object:
+        """The same tree with every string normalised."""
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, list | tuple):
+            return [self.tree(item) for item in value]
+        if isinstance(value, dict):
+            return {self._text(str(key)): self.tree(item) for key, item in value.items()}
+        return value
+
+    def _text(self, text: str) -> str:
+        for pattern, shape in ((_DATE, "<http date>"), (_SERVICE_TIME, "<ms>")):
+            if (match := pattern.match(text)) and match[2] not in self._sent_values(match[1], match[2]):
+                return match[1] + shape
+        text = _UUID.sub(self._uuid, text)
+        return _ADDRESS.sub(self._address, text)
+
+    def _sent_values(self, name: str, value: str) -> tuple[str, ...]:
+        return (value,) if f"{name}{value}".lower() in self._sent.lower() else ()
+
+    def _uuid(self, match: re.Match[str]) -> str:
+        return match[0] if match[0] in self._sent else f"<uuid with digit {match[1]}>"
+
+    def _address(self, match: re.Match[str]) -> str:
+        port = int(match[2])
+        if port in self._ports:
+            return f"{match[1]}:<{self._ports[port]}>"
+        return match[0] if match[0] in self._sent else f"{match[1]}:<port>"
+
+
+def leaves(value: object, path: str = "") -> dict[str, object]:
+    """The tree as `path → leaf`; an empty container is a leaf."""
+    if isinstance(value, dict) and value:
+        return {k: v for key, item in value.items() for k, v in leaves(item, f"{path}.{key}").items()}
+    if isinstance(value, list) and value:
+        return {k: v for i, item in enumerate(value) for k, v in leaves(item, f"{path}[{i}]").items()}
+    return {path.removeprefix("."): value}

@@ -1,0 +1,176 @@
+"""Starting and stopping the proxies under test, each in a directory of its own, on ports it chose itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from functools import cache
+from pathlib import Path
+
+import trio
+
+from . import configuration
+from .scenario import Setup
+from .wire import Ended, Message, Wire, read_response
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 5.0
+POLL_S = 0.01
+ENVOY, SIDECAR = "envoy", "sidecar"
+
+
+class ProxyFailed(Exception):
+    """The proxy did not start, or is gone; the message ends with what it wrote."""
+
+
+@cache
+def envoy_binary() -> str | None:
+    """The oracle beside this interpreter or on the PATH."""
+    here = Path(sys.executable).with_name("envoy")
+    return str(here) if here.exists() else shutil.which("envoy")
+
+
+@cache
+def envoy_version() -> str | None:
+    """Such as `1.40.0`; None without Envoy."""
+    if (binary := envoy_binary()) is None:
+        return None
+    out = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True, timeout=20).stdout
+    return out.split("version:")[1].split("/")[1]
+
+
+def _command(kind: str, config: Path, admin: Path) -> list[str]:
+    shared = ["-c", str(config), "--concurrency", "1", "--use-dynamic-base-id", "-l", "warning"]
+    shared += ["--admin-address-path", str(admin), "--drain-time-s", "1"]
+    if kind == ENVOY:
+        return [envoy_binary() or "envoy", *shared, "--file-flush-interval-msec", "10"]
+    return [sys.executable, "-m", "sidecar", *shared]
+
+
+class Proxy:
+    """One running proxy with the listening sockets of its upstreams, which outlive single scenarios."""
+
+    def __init__(self, kind: str, setup: Setup, directory: Path) -> None:
+        self.kind = kind
+        self.setup = setup
+        self.directory = directory
+        self.listening = {name: _bound(listen=kind != "dead") for name, kind in setup.upstreams.items()}
+        self.ports: dict[str, int] = {}
+        self.admin_port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        """Start it and wait until it is ready and its listeners' ports are known.
+
+        Raises: ProxyFailed when it ends or is not ready in time.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for name, content in self.setup.files.items():
+            (self.directory / name).write_bytes(content)
+        config, admin = self.directory / "bootstrap.yaml", self.directory / "admin"
+        admin.unlink(missing_ok=True)
+        config.write_text(self.config_text())
+        with (self.directory / "output.txt").open("wb") as output:
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - it outlives this run of trio
+                _command(self.kind, config, admin),
+                cwd=Path(__file__).parents[2],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        with trio.move_on_after(START_TIMEOUT_S):
+            while True:
+                if await self._is_ready(admin):
+                    await self._learn_ports()
+                    return
+                await trio.sleep(POLL_S)
+        raise ProxyFailed(f"{self.kind} is not ready after {START_TIMEOUT_S} s:\n{self.output()}")
+
+    def config_text(self) -> str:
+        """The bootstrap with this run's ports and paths."""
+        return configuration.render(
+            self.setup.bootstrap,
+            lambda name: int(self.listening[name].getsockname()[1]),
+            lambda name: str(self.directory / name),
+        )
+
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    async def _is_ready(self, admin: Path) -> bool:
+        if self._process is None or self._process.poll() is not None:
+            status = self._process.returncode if self._process else "nothing"
+            raise ProxyFailed(f"{self.kind} ended with {status}:\n{self.output()}")
+        self.admin_port = _port_in(admin)
+        if not self.admin_port:
+            return False
+        try:
+            return (await self.admin("GET", "/ready")).start_line.split(" ")[1] == "200"
+        except (OSError, Ended):
+            return False
+
+    async def _learn_ports(self) -> None:
+        answer = await self.admin("GET", "/listeners?format=json")
+        for status in json.loads(answer.body)["listener_statuses"]:
+            address = status["local_address"].get("socket_address")
+            if address:
+                self.ports[status["name"]] = address["port_value"]
+
+    async def admin(self, method: str, path: str) -> Message:
+        """Ask the admin server, on a connection of its own."""
+        stream = await trio.open_tcp_stream("127.0.0.1", self.admin_port)
+        async with stream:
+            wire = Wire(stream)
+            head = (
+                f"{method} {path} HTTP/1.1\r\nhost: admin\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            )
+            await wire.send(head.encode())
+            return await read_response(wire, has_body=method != "HEAD")
+
+    def named_ports(self) -> dict[int, str]:
+        """Every port of this run with the name that stands for it in observations."""
+        named = {port: name for name, port in self.ports.items()}
+        named[self.admin_port] = "admin"
+        return named | {int(s.getsockname()[1]): name for name, s in self.listening.items()}
+
+    def output(self) -> str:
+        """The end of what the proxy wrote."""
+        path = self.directory / "output.txt"
+        return path.read_text(errors="replace")[-3000:] if path.exists() else ""
+
+    def stop(self) -> None:
+        """End the process and give the ports back."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        for sock in self.listening.values():
+            sock.close()
+
+
+def _port_in(path: Path) -> int:
+    """The port of the `address:port` that a proxy wrote to this file; 0 while it has not."""
+    address = path.read_text() if path.exists() else ""
+    return int(address.rpartition(":")[2] or 0)
+
+
+def _bound(*, listen: bool) -> socket.socket:
+    """A loopback socket; one that does not listen holds a port that refuses connections."""
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    if listen:
+        sock.listen(128)
+    return sock
+
+
+def run_directory(base: Path, kind: str, setup: Setup) -> Path:
+    """A fresh directory for one start."""
+    return base / f"{setup.name}-{kind}-{os.getpid()}-{time.monotonic_ns()}"

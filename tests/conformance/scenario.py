@@ -1,0 +1,51 @@
+"""What a scenario is: a setup (configuration and upstreams) and a coroutine that drives traffic through it.
+
+The function's name is the scenario's name, its docstring says what must hold. Everything it observes is taken
+down by the session (lab.py); the function itself asserts nothing, since Envoy decides what is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .lab import Session
+
+Drive = Callable[["Session"], Awaitable[None]]
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """A configuration that several scenarios share, one process of each proxy for all of them.
+
+    upstreams: name → `h1`, `h2` (scripted servers) or `dead` (a port that refuses connections).
+    files: name → content of what the configuration reads through `FILE(name)`.
+    """
+
+    name: str
+    bootstrap: dict[str, Any]
+    upstreams: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Scenario:
+    """differs: observation label → id of a difference documented in docs/envoy-differences.md."""
+
+    name: str
+    about: str
+    setup: Setup
+    drive: Drive
+    differs: Mapping[str, str]
+
+
+def scenario(setup: Setup, *, differs: Mapping[str, str] | None = None) -> Callable[[Drive], Scenario]:
+    """Make a scenario of a driving function."""
+
+    def make(drive: Drive) -> Scenario:
+        about = " ".join((drive.__doc__ or "").split())
+        return Scenario(getattr(drive, "__name__", "?"), about, setup, drive, differs or {})
+
+    return make

@@ -1,0 +1,65 @@
+"""Every scenario, on sidecar and on Envoy at the same time; without Envoy, against its answers of record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from . import records
+from .catalog import all_scenarios
+from .compare import compare
+from .conftest import COMPARED
+from .lab import Lab, Observation
+from .proxy import ENVOY, SIDECAR, ProxyFailed, envoy_version
+from .scenario import Scenario
+
+pytestmark = pytest.mark.oracle
+HAS_COMMAND_LINE = (Path(__file__).parents[2] / "sidecar/cli/main.py").exists()
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param(item, id=item.name, marks=pytest.mark.xdist_group(item.setup.name))
+        for item in all_scenarios()
+    ],
+)
+def test_scenario_on_sidecar_is_observed_as_on_envoy(
+    scenario: Scenario, lab: Lab, record_property: Callable[[str, object], None]
+) -> None:
+    version = envoy_version()
+    kinds = (() if version is None else (ENVOY,)) + ((SIDECAR,) if HAS_COMMAND_LINE else ())
+    outcome = trio.run(lab.observe, scenario, kinds)
+    oracle = _oracle(scenario, version, outcome)
+    if not HAS_COMMAND_LINE:
+        pytest.skip("sidecar has no command line yet; the record agrees with Envoy")
+    ours = outcome[SIDECAR]
+    if isinstance(ours, ProxyFailed):
+        pytest.fail(str(ours), pytrace=False)
+    verdict = compare(oracle, ours, scenario.differs)
+    record_property(COMPARED, verdict.compared)
+    if verdict.problems:
+        pytest.fail("\n".join([scenario.about, *verdict.problems]), pytrace=False)
+
+
+def _oracle(
+    scenario: Scenario, version: str | None, outcome: dict[str, Observation | ProxyFailed]
+) -> Observation:
+    """What Envoy does: the record, once a fresh run has confirmed it where Envoy is there."""
+    record = records.load(scenario)
+    renew = records.renew_command(scenario)
+    if record is None:
+        pytest.fail(f"no record: run `{renew}`", pytrace=False)
+    observation: Observation = record["observation"]
+    if version is not None:
+        fresh = outcome[ENVOY]
+        if isinstance(fresh, ProxyFailed):
+            pytest.fail(str(fresh), pytrace=False)
+        stale = compare(observation, fresh, {}).problems
+        if record["envoy"] != version or stale:
+            was = f"the record (Envoy {record['envoy']}) is stale, this is Envoy {version}: run `{renew}`"
+            pytest.fail("\n".join([was, *stale]), pytrace=False)
+    return observation
