@@ -25,9 +25,7 @@ def wasm_record() -> ModuleType:
 @pytest.fixture
 def sources(tmp_path: Path) -> Path:
     """A copy of the Rust sources that a test may spoil."""
-    shutil.copytree(
-        ROOT / "filters_rust", tmp_path / "filters_rust", ignore=shutil.ignore_patterns("target")
-    )
+    shutil.copytree(ROOT / "filters_rust", tmp_path / "filters_rust", ignore=shutil.ignore_patterns("target"))
     return tmp_path
 
 
