@@ -1,0 +1,802 @@
+"""The reactor: one edge-triggered epoll, and the coroutines that it steps.
+
+What a connection does is one coroutine, a *strand*.  While a strand waits for a socket or a signal it
+belongs to the reactor, which steps it with ``send(None)`` when the wait is over: no task is woken, no
+system call registers anything.  When the strand needs trio (a nursery, a timer, a filter that awaits)
+it enters ``async with adopted()``: its owner, a trio task, continues the very same coroutine object, and
+at the first wait outside that block hands it back ("step then adopt", docs/adr/0007).
+
+Two kinds of strand: one driven by a parked trio task (:func:`drive`: a downstream connection), and one
+that gets an owner only when it first needs one (:meth:`Reactor.spawn`: an HTTP/2 stream, a request pump, a
+connect).
+
+Rules that hold here and nowhere else:
+
+* Only ``readable``, ``writable``, ``turn``, signals and ``adopted`` may be awaited outside an ``adopted()``
+  block.  Anything else is caught in the same step and raised in the strand as RuntimeError.
+* A strand waits for one thing at a time; it is disarmed before it is stepped or rescheduled.
+* For strands with a parked owner the reactor only ever sends; Cancelled, disconnects and deadlines are
+  thrown by the owner, so that cleaning up may use trio.
+* Descriptors are closed at the end of the reactor's pass: a reused number would get a stale hang-up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import time
+import types
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any
+
+import outcome
+import trio
+from trio.lowlevel import Abort, checkpoint, current_task, reschedule, wait_readable, wait_task_rescheduled
+
+from sidecar.core.errors import DeadlineExceeded, Disconnected
+
+if TYPE_CHECKING:
+    import socket
+
+__all__ = ["Reactor", "Signal", "Strand", "Transport", "adopted", "drive", "open_reactor", "turn"]
+
+logger = logging.getLogger("sidecar.connection")
+
+_HANGUP = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+_IN = select.EPOLLIN | _HANGUP
+_OUT = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
+_REGISTER = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+
+#: Rounds of strands made ready by other strands that one pass runs before it looks at sockets again.
+_ROUNDS_PER_PASS = 8
+#: Seconds between two looks at deadlines.
+SWEEP_INTERVAL_S = 0.05
+
+
+class _Trap:
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+_ADOPT = _Trap("adopt")
+_TURN = _Trap("turn")
+
+
+class _Entry:
+    """A strand in the ready queue: the thing it is parked on until the queue is run."""
+
+    __slots__ = ("error", "strand")
+
+    def __init__(self, strand: Strand, error: BaseException | None) -> None:
+        self.strand: Strand | None = strand
+        self.error = error
+
+    def disarm(self) -> None:
+        self.strand = None
+
+
+class Signal:
+    """A level that one strand can wait for; ``fire`` before ``wait`` is kept."""
+
+    __slots__ = ("is_set", "reactor", "strand")
+
+    def __init__(self, reactor: Reactor) -> None:
+        self.reactor = reactor
+        self.strand: Strand | None = None
+        self.is_set = False
+
+    def arm(self, strand: Strand) -> None:
+        self.strand = strand
+
+    def disarm(self) -> None:
+        self.strand = None
+
+    def fire(self) -> None:
+        """Let the waiting strand go on at the end of this pass, or the next ``wait`` return at once."""
+        strand = self.strand
+        if strand is None:
+            self.is_set = True
+        else:
+            self.strand = None
+            self.reactor.make_ready(strand)
+
+    @types.coroutine
+    def wait(self) -> Generator[Any, Any, None]:
+        """Wait for ``fire``.  If cancelled: the signal is untouched."""
+        if self.is_set:
+            self.is_set = False
+            return
+        yield self
+
+
+class _WritePark:
+    """The write side of a transport as a thing to wait for."""
+
+    __slots__ = ("transport",)
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+
+    def arm(self, strand: Strand) -> None:
+        self.transport.writer = strand
+
+    def disarm(self) -> None:
+        self.transport.writer = None
+
+
+class Transport:
+    """A non-blocking socket registered once, edge-triggered, for both directions.
+
+    ``recv`` and ``send`` are the socket's own, to be tried first.  OSErrors pass through: who uses the
+    transport knows whether it is a downstream or an upstream and maps them.
+    """
+
+    __slots__ = (
+        "fd",
+        "hangup",
+        "is_closed",
+        "on_idle_event",
+        "reactor",
+        "reader",
+        "ready",
+        "recv",
+        "send",
+        "sock",
+        "watcher",
+        "write_park",
+        "writer",
+    )
+
+    def __init__(self, sock: socket.socket, reactor: Reactor) -> None:
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.recv: Callable[[int], bytes] = sock.recv
+        self.send: Callable[[Any], int] = sock.send
+        self.reactor = reactor
+        self.reader: Strand | None = None
+        self.writer: Strand | None = None
+        #: Whose request fails with Disconnected when the peer leaves while nobody reads.
+        self.watcher: Strand | None = None
+        #: Called when something happens while nobody reads (an idle upstream connection).
+        self.on_idle_event: Callable[[], None] | None = None
+        self.write_park = _WritePark(self)
+        #: A read may give something: an edge was seen, or the last read was full.
+        self.ready = False
+        #: The peer has closed its side, or the connection broke.
+        self.hangup = False
+        self.is_closed = False
+        reactor.register(self)
+
+    def arm(self, strand: Strand) -> None:
+        self.reader = strand
+
+    def disarm(self) -> None:
+        self.reader = None
+
+    @types.coroutine
+    def receive(self, size: int = 65536) -> Generator[Any, Any, bytes]:
+        """Up to ``size`` bytes, ``b""`` at the end of the stream.
+
+        Raises: OSError.  If cancelled: nothing was read.
+        """
+        recv = self.recv
+        while True:
+            if self.ready:
+                self.ready = False
+            else:
+                yield self
+            try:
+                data = recv(size)
+            except (BlockingIOError, InterruptedError):
+                continue
+            if len(data) == size or self.hangup:
+                self.ready = True
+            return data
+
+    @types.coroutine
+    def readable(self) -> Generator[Any, Any, None]:
+        """Wait until a read may give something."""
+        if self.ready:
+            self.ready = False
+            return
+        yield self
+
+    @types.coroutine
+    def writable(self) -> Generator[Any, Any, None]:
+        """Wait for room in the send buffer."""
+        yield self.write_park
+
+    def try_send(self, data: bytes) -> memoryview | None:
+        """Send what fits now; the rest, or None when all is gone.  Raises: OSError."""
+        try:
+            sent = self.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        return None if sent == len(data) else memoryview(data)[sent:]
+
+    async def finish_send(self, rest: memoryview) -> None:
+        """Send ``rest``, waiting for room.  Raises: OSError.  If cancelled: part of it may be gone."""
+        while rest:
+            await self.writable()
+            try:
+                rest = rest[self.send(rest) :]
+            except (BlockingIOError, InterruptedError):
+                continue
+
+    async def send_all(self, data: bytes) -> None:
+        """Send everything.  Raises: OSError.  If cancelled: part of it may be gone."""
+        rest = self.try_send(data)
+        if rest is not None:
+            await self.finish_send(rest)
+
+    def close(self) -> None:
+        """Close the descriptor (at the end of the reactor's pass).  Waiters get Disconnected."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        self.hangup = True
+        self.reactor.unregister(self)
+        for strand in (self.reader, self.writer):
+            if strand is not None:
+                strand.fail(Disconnected("closed under a waiter"))
+
+
+@types.coroutine
+def turn() -> Generator[Any, Any, None]:
+    """Let the other strands have their turn (every few buffered requests, every 64 chunks)."""
+    yield _TURN
+
+
+@types.coroutine
+def _trap(trap: _Trap) -> Generator[Any, Any, Any]:
+    return (yield trap)
+
+
+class adopted:  # noqa: N801 - used as a statement: async with adopted()
+    """``async with adopted() as scope``: the block runs in the strand's owner task, all of trio is allowed.
+
+    The scope also carries disconnects and deadlines into trio's own waits, which the reactor cannot see:
+    they come out of the block as Disconnected and DeadlineExceeded.
+    """
+
+    __slots__ = ("_scope", "_strand")
+
+    async def __aenter__(self) -> trio.CancelScope:
+        strand: Strand = await _trap(_ADOPT)
+        self._strand = strand
+        strand.take_pending()
+        strand.depth += 1
+        scope = self._scope = trio.CancelScope()
+        scope.__enter__()
+        strand.scopes.append(scope)
+        return scope
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: types.TracebackType | None
+    ) -> bool:
+        strand = self._strand
+        strand.scopes.pop()
+        strand.depth -= 1
+        swallowed = bool(self._scope.__exit__(kind, error, tb))
+        if not strand.scopes and (error is None or swallowed):
+            strand.take_pending()
+        return swallowed
+
+
+class Strand:
+    """One coroutine, stepped by the reactor or driven by its owner."""
+
+    __slots__ = (
+        "_cancel",
+        "_send",
+        "coroutine",
+        "deadline",
+        "depth",
+        "done",
+        "idle_deadline",
+        "is_lazy",
+        "name",
+        "nursery",
+        "on_done",
+        "owner",
+        "parked",
+        "pending",
+        "reactor",
+        "running",
+        "scopes",
+    )
+
+    def __init__(self, reactor: Reactor, name: str) -> None:
+        self.reactor = reactor
+        self.name = name
+        self.coroutine: Coroutine[Any, Any, Any]
+        self._send: Callable[[Any], Any]
+        self.owner: trio.lowlevel.Task | None = None
+        self.parked: Any = None
+        self.depth = 0
+        self.done = False
+        self.running = False
+        self._cancel: Any = None
+        self.scopes: list[trio.CancelScope] = []
+        self.pending: BaseException | None = None
+        #: time.monotonic() after which DeadlineExceeded("total") is raised; 0.0 for none.
+        self.deadline = 0.0
+        #: The same for DeadlineExceeded("idle").
+        self.idle_deadline = 0.0
+        self.is_lazy = False
+        self.nursery: trio.Nursery | None = None
+        self.on_done: Callable[[BaseException | None], None] | None = None
+
+    def start(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self.coroutine = coroutine
+        self._send = coroutine.send
+
+    # -- failing from outside -------------------------------------------------------------------
+    def fail(self, error: BaseException) -> None:
+        """Raise ``error`` where the strand stands.  The first error wins; a finished strand ignores it."""
+        if self.done:
+            return
+        parked = self.parked
+        if parked is not None:
+            parked.disarm()
+            self.parked = None
+            if self.owner is None:
+                self.reactor.make_ready(self, error)
+            else:
+                reschedule(self.owner, outcome.Error(error))
+        elif self.pending is None:
+            self.pending = error
+            if self.scopes:
+                self.scopes[0].cancel()
+
+    def take_pending(self) -> None:
+        """Raise the error that arrived while nothing could be thrown."""
+        error = self.pending
+        if error is not None:
+            self.pending = None
+            raise error
+
+    def abort(self, raise_cancel: Callable[[], Any]) -> Abort:
+        """Trio cancels the parked owner; the owner throws Cancelled into the coroutine, never the reactor."""
+        if self.running:
+            self._cancel = raise_cancel
+            return Abort.FAILED
+        if self.parked is not None:
+            self.parked.disarm()
+            self.parked = None
+        return Abort.SUCCEEDED
+
+    # -- the reactor's side ---------------------------------------------------------------------
+    def resume(self) -> None:
+        """The wait is over (and disarmed): go on, here or in the owner."""
+        if self.depth:
+            self.parked = None
+            assert self.owner is not None
+            reschedule(self.owner)
+        else:
+            self.step()
+
+    def step(self) -> None:
+        """Run the coroutine in the caller's stack until it waits again."""
+        self.parked = None
+        self.running = True
+        try:
+            trap = self._send(None)
+        except BaseException as error:  # noqa: BLE001 - handed to the owner, which raises it
+            self.running = False
+            self.finish(error)
+            return
+        self.running = False
+        self.handle(trap)
+
+    def throw(self, error: BaseException) -> None:
+        """Raise ``error`` in a strand without an owner."""
+        self.parked = None
+        self.running = True
+        try:
+            trap = self.coroutine.throw(error)
+        except BaseException as raised:  # noqa: BLE001
+            self.running = False
+            self.finish(raised)
+            return
+        self.running = False
+        self.handle(trap)
+
+    def finish(self, error: BaseException) -> None:
+        self.done = True
+        if self.owner is not None:
+            if isinstance(error, StopIteration):
+                reschedule(self.owner, outcome.Value(error.value))
+            else:
+                reschedule(self.owner, outcome.Error(error))
+            return
+        self.end(None if isinstance(error, StopIteration) else error)
+
+    def end(self, error: BaseException | None) -> None:
+        """A lazily owned strand is over."""
+        self.done = True
+        self.reactor.strands.discard(self)
+        if self.on_done is not None:
+            self.on_done(error)
+        elif error is not None:
+            self.reactor.report(self, error)
+
+    def handle(self, trap: Any) -> None:
+        """What the coroutine waits for decides who has it next."""
+        reactor = self.reactor
+        while True:
+            if reactor.is_disturbed():
+                trap = None  # a trio scope was left open in the reactor's own stack: unwind in this very step
+            elif self.pending is not None and trap is not _ADOPT:
+                error, self.pending = self.pending, None
+                if self.owner is None:
+                    reactor.make_ready(self, error)
+                else:
+                    reschedule(self.owner, outcome.Error(error))
+                return
+            elif self._cancel is not None and trap is not _ADOPT:
+                raise_cancel, self._cancel = self._cancel, None
+                assert self.owner is not None
+                reschedule(self.owner, outcome.capture(raise_cancel))
+                return
+            elif trap.__class__ in _PARKS:
+                trap.arm(self)
+                self.parked = trap
+                return
+            elif trap is _ADOPT:
+                self._cancel = None
+                if self.owner is None:
+                    assert self.nursery is not None
+                    self.nursery.start_soon(self.own, name=self.name)
+                else:
+                    reschedule(self.owner, outcome.Value(self))
+                return
+            elif trap is _TURN:
+                reactor.make_ready(self)
+                return
+            # Somebody awaited trio outside adopted(): unwind now, while current_task() is still the one it saw.
+            self.running = True
+            try:
+                trap = self.coroutine.throw(RuntimeError("trio used outside adopted()"))
+            except BaseException as error:  # noqa: BLE001
+                self.running = False
+                self.finish(error)
+                return
+            self.running = False
+
+    # -- a lazily owned strand inside trio ------------------------------------------------------------
+    async def own(self) -> None:
+        """The task that a strand without an owner gets while it needs trio."""
+        self.owner = current_task()
+        try:
+            await _drive(self, self)
+        except BaseException as error:
+            self.owner = None
+            if isinstance(error, trio.Cancelled):
+                self.end(error)
+                raise
+            self.end(error)
+        else:
+            self.owner = None
+            if self.done:
+                self.end(None)
+
+
+_PARKS = frozenset({Transport, _WritePark, Signal})
+
+
+@types.coroutine
+def _drive(strand: Strand, value: Any) -> Generator[Any, Any, Any]:
+    """The owner's side: run the coroutine, lending it to the reactor while it waits outside ``adopted()``.
+
+    For a lazily owned strand this returns at the first such wait, with ``strand.done`` False.
+    """
+    coroutine = strand.coroutine
+    send = coroutine.send
+    error: BaseException | None = None
+    while True:
+        try:
+            if error is None:
+                trap = send(value)
+            else:
+                raised, error = error, None
+                trap = coroutine.throw(raised)
+        except StopIteration as stop:
+            strand.done = True
+            return stop.value
+        except BaseException:
+            strand.done = True
+            raise
+        value = None
+        if trap.__class__ in _PARKS:
+            if strand.pending is not None:
+                error, strand.pending = strand.pending, None
+                continue
+            trap.arm(strand)
+            strand.parked = trap
+            if strand.is_lazy and not strand.depth:
+                return None
+            try:
+                value = yield from wait_task_rescheduled(strand.abort).__await__()
+            except BaseException as raised:  # noqa: BLE001 - thrown into the coroutine
+                if strand.done:
+                    raise
+                error = raised
+            else:
+                if strand.done:
+                    return value
+        elif trap is _ADOPT:
+            value = strand
+        elif trap is _TURN:
+            try:
+                yield from checkpoint().__await__()
+            except BaseException as raised:  # noqa: BLE001
+                error = raised
+        else:
+            try:
+                value = yield trap
+            except BaseException as raised:  # noqa: BLE001
+                error = raised
+
+
+async def drive(reactor: Reactor, name: str, body: Callable[[Strand], Coroutine[Any, Any, Any]]) -> Any:
+    """Run ``body(strand)`` with this task as its owner; what it returns or raises comes out here.
+
+    If cancelled: Cancelled is raised in the coroutine where it stands, in this task.
+    """
+    strand = Strand(reactor, name)
+    strand.owner = current_task()
+    strand.start(body(strand))
+    reactor.strands.add(strand)
+    try:
+        return await _drive(strand, None)
+    finally:
+        strand.done = True
+        reactor.strands.discard(strand)
+        strand.coroutine.close()
+
+
+class Reactor:
+    """Owns the epoll, the ready queue and the deadlines.  One per process."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._epoll = select.epoll()
+        self._transports: dict[int, Transport] = {}
+        self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._wakeup, select.EPOLLIN | select.EPOLLET)
+        self._woken = False
+        self._ready: list[_Entry] = []
+        self._flush: list[Callable[[], None]] = []
+        self._dead: list[Transport] = []
+        self._in_pass = False
+        self._task: Any = None
+        self._base: Any = None
+        self.strands: set[Strand] = set()
+        self.clock = clock
+        #: Where lazily owned strands get their task, and where their errors surface.
+        self.nursery: trio.Nursery | None = None
+
+    # -- transports ---------------------------------------------------------------------------------
+    def register(self, transport: Transport) -> None:
+        self._transports[transport.fd] = transport
+        self._epoll.register(transport.fd, _REGISTER)
+
+    def unregister(self, transport: Transport) -> None:
+        if self._transports.get(transport.fd) is transport:
+            del self._transports[transport.fd]
+            with contextlib.suppress(OSError):
+                self._epoll.unregister(transport.fd)
+        if self._in_pass:
+            self._dead.append(transport)
+        else:
+            transport.sock.close()
+
+    # -- scheduling ---------------------------------------------------------------------------------
+    def make_ready(self, strand: Strand, error: BaseException | None = None) -> None:
+        """Step ``strand`` at the end of this pass (or the next one), raising ``error`` in it."""
+        if strand.depth:
+            strand.parked = None
+            assert strand.owner is not None
+            reschedule(strand.owner, outcome.Value(None) if error is None else outcome.Error(error))
+            return
+        entry = _Entry(strand, error)
+        strand.parked = entry
+        self._ready.append(entry)
+        if not self._in_pass:
+            self.wake()
+
+    def call_at_flush(self, callback: Callable[[], None]) -> None:
+        """Call once at the end of this pass, when every ready strand has run."""
+        self._flush.append(callback)
+        if not self._in_pass:
+            self.wake()
+
+    def wake(self) -> None:
+        if not self._woken:
+            self._woken = True
+            os.eventfd_write(self._wakeup, 1)
+
+    def spawn(
+        self,
+        name: str,
+        body: Callable[[Strand], Coroutine[Any, Any, Any]],
+        *,
+        on_done: Callable[[BaseException | None], None] | None = None,
+        nursery: trio.Nursery | None = None,
+        now: bool = True,
+    ) -> Strand:
+        """Start a strand that gets an owner task, in ``nursery``, only when it first needs trio.
+
+        ``on_done(error_or_None)`` is called when it is over; without it an error goes to the log and
+        the strand's end is silent.  ``now`` steps it before this call returns.
+        """
+        strand = Strand(self, name)
+        strand.is_lazy = True
+        strand.nursery = nursery or self.nursery
+        strand.on_done = on_done
+        strand.start(body(strand))
+        self.strands.add(strand)
+        if now:
+            strand.step()
+        else:
+            self.make_ready(strand)
+        return strand
+
+    def report(self, strand: Strand, error: BaseException) -> None:
+        if isinstance(error, trio.Cancelled | Disconnected):
+            return
+        logger.error("%s ended with an error", strand.name, exc_info=error)
+
+    def is_disturbed(self) -> bool:
+        """Whether a step left a trio scope open in the reactor's stack (read-only use of one private)."""
+        return self._in_pass and self._task is not None and self._task._cancel_status is not self._base
+
+    # -- the loop -----------------------------------------------------------------------------------
+    async def run(self) -> None:
+        """Steps strands until cancelled."""
+        poll = self._epoll.poll
+        epoll_fd = self._epoll.fileno()
+        get = self._transports.get
+        me = self._task = current_task()
+        base = self._base = getattr(me, "_cancel_status", None)
+        plain = Transport
+        try:
+            while True:
+                if self._ready or self._flush:
+                    await checkpoint()
+                else:
+                    await wait_readable(epoll_fd)
+                self._in_pass = True
+                for fd, events in poll(0, 256):
+                    transport = get(fd)
+                    if transport is None:
+                        if fd == self._wakeup:
+                            self._drain_wakeup()
+                        continue
+                    if events & _IN:
+                        strand = transport.reader
+                        if events & _HANGUP:
+                            transport.hangup = True
+                        if strand is not None:
+                            transport.reader = None
+                            strand.parked = None
+                            if strand.depth:
+                                assert strand.owner is not None
+                                reschedule(strand.owner)
+                            else:  # strand.step(), inlined
+                                strand.running = True
+                                try:
+                                    trap = strand._send(None)
+                                except BaseException as error:  # noqa: BLE001
+                                    strand.running = False
+                                    strand.finish(error)
+                                else:
+                                    strand.running = False
+                                    if (
+                                        trap.__class__ is plain
+                                        and strand._cancel is None
+                                        and strand.pending is None
+                                        and me._cancel_status is base  # type: ignore[attr-defined]
+                                    ):
+                                        trap.reader = strand
+                                        strand.parked = trap
+                                    else:
+                                        strand.handle(trap)
+                        else:
+                            transport.ready = True
+                            idle = transport.on_idle_event
+                            if idle is not None:
+                                idle()
+                            elif transport.hangup:
+                                watcher = transport.watcher
+                                if watcher is not None:
+                                    watcher.fail(Disconnected("the peer closed the connection"))
+                    if events & _OUT:
+                        strand = transport.writer
+                        if strand is not None:
+                            transport.writer = None
+                            strand.resume()
+                self._run_ready()
+                self._in_pass = False
+                if self._dead:
+                    for transport in self._dead:
+                        transport.sock.close()
+                    self._dead.clear()
+        finally:
+            self._in_pass = False
+
+    def _run_ready(self) -> None:
+        rounds = 0
+        while (self._ready or self._flush) and rounds < _ROUNDS_PER_PASS:
+            rounds += 1
+            if self._ready:
+                entries, self._ready = self._ready, []
+                for entry in entries:
+                    strand = entry.strand
+                    if strand is None:
+                        continue
+                    if entry.error is not None:
+                        strand.throw(entry.error)
+                    else:
+                        strand.step()
+            if not self._ready and self._flush:
+                callbacks, self._flush = self._flush, []
+                for callback in callbacks:
+                    callback()
+
+    def _drain_wakeup(self) -> None:
+        self._woken = False
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._wakeup)
+
+    async def sweep(self) -> None:
+        """Looks at the deadlines of all strands, every SWEEP_INTERVAL_S seconds."""
+        while True:
+            await trio.sleep(SWEEP_INTERVAL_S)
+            now = self.clock()
+            late = [
+                strand
+                for strand in self.strands
+                if (strand.deadline and now > strand.deadline) or (strand.idle_deadline and now > strand.idle_deadline)
+            ]
+            for strand in late:
+                if strand.deadline and now > strand.deadline:
+                    strand.deadline = 0.0
+                    strand.fail(DeadlineExceeded("total"))
+                else:
+                    strand.idle_deadline = 0.0
+                    strand.fail(DeadlineExceeded("idle"))
+
+    def close(self) -> None:
+        """Close what is left: every transport, the epoll, the eventfd."""
+        for transport in list(self._transports.values()):
+            transport.close()
+        self._epoll.close()
+        os.close(self._wakeup)
+
+
+@contextlib.asynccontextmanager
+async def open_reactor() -> AsyncIterator[Reactor]:
+    """A running reactor for the body of the block; what the block leaves open is closed."""
+    reactor = Reactor()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reactor.run, name="reactor")
+            nursery.start_soon(reactor.sweep, name="deadline sweep")
+            async with trio.open_nursery() as strands:
+                reactor.nursery = strands
+                yield reactor
+                strands.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
+    finally:
+        reactor.close()
+
+
+async def run_adopted(awaitable: Awaitable[Any]) -> Any:
+    """Await something that needs trio from a strand: a user's ``async def`` hook."""
+    async with adopted():
+        return await awaitable
