@@ -1,0 +1,220 @@
+"""How calls cross the border: two bindings to wasmtime with one interface.
+
+``UncheckedBinding`` uses wasmtime's unchecked C API through ctypes: a call into a guest costs half a
+microsecond where the public API costs twenty-five. ``PublicBinding`` uses wasmtime's documented Python API;
+it is the reference, chosen with ``WASM_ABI_SAFE=1`` or ``Vm(safe=True)``, and every test runs on both.
+
+A binding knows nothing of proxy-wasm. It defines host functions in a linker and makes callables of exports;
+whatever goes wrong in a host function is caught here, kept as ``pending`` and turned into a trap: ctypes
+would swallow it otherwise and the guest would run on with garbage. This module and ``vm`` are the sandbox.
+"""
+
+import ctypes
+import sys
+from collections.abc import Callable
+from struct import Struct
+from typing import Any, NoReturn, Protocol
+
+import wasmtime
+from wasmtime import _bindings as capi
+
+from wasm_abi.errors import HostCallForbidden, MemoryFault
+from wasm_abi.hostcalls.table import HostFunction
+from wasm_abi.memory import GuestMemory, MappedMemory, PublicMemory
+
+_LANES = 4  # 32-bit lanes of one wasmtime_val_raw
+if ctypes.sizeof(capi.wasmtime_val_raw) != 4 * _LANES or sys.byteorder != "little":
+    raise ImportError(
+        "wasm_abi does not know this build of wasmtime: wasmtime_val_raw is not 16 bytes, little endian"
+    )
+
+_ADDRESS = ctypes.c_void_p
+_CALLBACK = ctypes.CFUNCTYPE(_ADDRESS, _ADDRESS, _ADDRESS, ctypes.POINTER(ctypes.c_uint32), ctypes.c_size_t)
+
+# Function objects of our own: wasmtime-py's carry its argument types, which cost as much as the call.
+_call = capi.dll["wasmtime_func_call_unchecked"]
+_call.restype = _ADDRESS
+_new_trap = capi.dll["wasmtime_trap_new"]
+_new_trap.restype = _ADDRESS
+_new_trap.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
+_define = capi.dll["wasmtime_linker_define_func_unchecked"]
+_define.restype = _ADDRESS
+_define.argtypes = [
+    _ADDRESS,
+    ctypes.c_char_p,
+    ctypes.c_size_t,
+    ctypes.c_char_p,
+    ctypes.c_size_t,
+    *[_ADDRESS] * 4,
+]
+
+GuestFunction = Callable[..., int]
+
+
+class Sandboxed(Protocol):
+    """What a binding needs to know of the VM it serves."""
+
+    is_restricted: bool
+
+
+class Binding(Protocol):
+    """Calls in and out of one store."""
+
+    pending: BaseException | None
+
+    def define(self, linker: Any, module: str, function: HostFunction) -> None:
+        """Offer a host function to the guest under that module name."""
+
+    def function(self, export: Any, params: int, has_result: bool) -> GuestFunction:
+        """A callable for a guest export: unsigned numbers in, a number out (0 without result).
+
+        Raises: wasmtime.Trap, wasmtime.WasmtimeError; ``pending`` then holds what a host function raised.
+        """
+
+    def memory(self, memory: Any) -> GuestMemory: ...
+
+
+class UncheckedBinding:
+    """Calls through the unchecked C API."""
+
+    def __init__(self, store: Any, vm: Sandboxed) -> None:
+        self.pending: BaseException | None = None
+        self._store = store
+        self._vm = vm
+        self._callbacks: list[Any] = []  # the guest holds bare pointers to these
+
+    def memory(self, memory: Any) -> GuestMemory:
+        return MappedMemory(self._store, memory)
+
+    def define(self, linker: Any, module: str, function: HostFunction) -> None:
+        callback = self._callback(function)
+        self._callbacks.append(callback)
+        kind = function.wasmtime_type()
+        error = _define(
+            ctypes.cast(linker.ptr(), _ADDRESS),
+            module.encode(),
+            len(module.encode()),
+            function.name.encode(),
+            len(function.name.encode()),
+            ctypes.cast(kind.ptr(), _ADDRESS),
+            ctypes.cast(callback, _ADDRESS),
+            None,
+            None,
+        )
+        if error is not None:
+            raise _wasmtime_error(error)
+
+    def _callback(self, function: HostFunction) -> Any:
+        vm: Any = self._vm
+        call, fault, is_guarded = function.lanes_call(), function.fault, not function.is_always_allowed
+        # One 32-bit lane in four holds an i32; a function with i64 parameters picks its lanes itself.
+        lanes = slice(0, _LANES * len(function.params), 1 if function.has_i64 else _LANES)
+
+        def callback(_env: int, _caller: int, args: Any, _count: int) -> int | None:
+            try:
+                if is_guarded and vm.is_restricted:
+                    _forbid(function)
+                args[0] = call(vm, *args[lanes])
+            except MemoryFault:
+                args[0] = fault
+            except BaseException as error:  # the sandbox: nothing may pass ctypes
+                if self.pending is None:  # else a call into the guest from here failed on account of it
+                    self.pending = error
+                return _trap_address()
+            return None
+
+        return _CALLBACK(callback)
+
+    def function(self, export: Any, params: int, has_result: bool) -> GuestFunction:
+        slots = max(params, 1)
+        arguments = (ctypes.c_uint32 * (_LANES * slots))()
+        trap = _ADDRESS()
+        raw_function = export._func
+        frame = (
+            ctypes.cast(self._store._context(), _ADDRESS),
+            ctypes.byref(raw_function),
+            ctypes.byref(arguments),
+            ctypes.c_size_t(max(params, int(has_result))),
+            ctypes.byref(trap),
+        )
+        pack = Struct("<" + "I12x" * params).pack_into
+        call = _call
+
+        def guest(*values: int) -> int:
+            pack(arguments, 0, *values)
+            error = call(*frame)
+            if error is not None or trap:
+                _raise_failure(error, trap)
+            return arguments[0]
+
+        return guest
+
+
+class PublicBinding:
+    """Calls through wasmtime's public Linker and Func."""
+
+    def __init__(self, store: Any, vm: Sandboxed) -> None:
+        self.pending: BaseException | None = None
+        self._store = store
+        self._vm = vm
+
+    def memory(self, memory: Any) -> GuestMemory:
+        return PublicMemory(self._store, memory)
+
+    def define(self, linker: Any, module: str, function: HostFunction) -> None:
+        masks = [0xFFFFFFFFFFFFFFFF if kind == "I" else 0xFFFFFFFF for kind in function.params]
+
+        def callback(*values: int) -> int | None:
+            try:
+                if not function.is_always_allowed and self._vm.is_restricted:
+                    _forbid(function)
+                unsigned = [value & mask for value, mask in zip(values, masks, strict=True)]
+                result = int(function.call(self._vm, *unsigned))
+            except MemoryFault:
+                result = function.fault
+            except BaseException as error:  # the sandbox, as above
+                if self.pending is None:
+                    self.pending = error
+                raise
+            return _signed(result) if function.has_result else None
+
+        linker.define_func(module, function.name, function.wasmtime_type(), callback)
+
+    def function(self, export: Any, params: int, has_result: bool) -> GuestFunction:
+        store = self._store
+
+        def guest(*values: int) -> int:
+            result = export(store, *map(_signed, values))
+            return result & 0xFFFFFFFF if has_result else 0
+
+        return guest
+
+
+def _forbid(function: HostFunction) -> NoReturn:
+    raise HostCallForbidden(f"{function.name} called while the guest starts or allocates")
+
+
+def _signed(value: int) -> int:
+    return value - 0x1_0000_0000 if value > 0x7FFF_FFFF else value
+
+
+def _trap_address() -> int:
+    message = b"exception in a host function"
+    address: int = _new_trap(message, len(message))
+    return address
+
+
+def _wasmtime_error(address: int) -> Exception:
+    error: Exception = wasmtime.WasmtimeError._from_ptr(
+        ctypes.cast(address, ctypes.POINTER(capi.wasmtime_error_t))
+    )
+    return error
+
+
+def _raise_failure(error: int | None, trap: Any) -> NoReturn:
+    """Raise what a failed call left behind, taking it over."""
+    if error is not None:
+        raise _wasmtime_error(error)
+    address = trap.value
+    trap.value = None
+    raise wasmtime.Trap._from_ptr(ctypes.cast(address, ctypes.POINTER(capi.wasm_trap_t)))

@@ -1,0 +1,139 @@
+"""The engine: compiled modules and the watchdog that stops endless guests.
+
+Wasmtime stops a guest when the engine's epoch passes the store's deadline. Nobody moves the epoch while
+guests behave: every VM counts its calls, and the watchdog moves the epoch only when it has seen one call
+last longer than that VM's deadline. So a call costs two attribute writes instead of arming a deadline, and
+an innocent VM is not cut short by somebody else's deadline: a deadline is two epochs away, the watchdog
+moves one per look at the same call, and every VM arms itself again after a move.
+
+A looping guest blocks its caller, so the watchdog is a thread; it sleeps for good while no guest has run for
+a second. ``tick`` is one look, for embedders that bring their own thread, and for tests.
+"""
+
+import hashlib
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import wasmtime
+
+from wasm_abi.errors import ModuleError
+from wasm_abi.module import GuestModule
+from wasm_abi.shared_store import SharedStore
+
+if TYPE_CHECKING:
+    from wasm_abi.vm import Vm
+
+EPOCHS_TO_DEADLINE = 2
+_MEMORY_RESERVATION = 1 << 32  # all of a 32-bit memory, so that it never has to move
+_IDLE_LOOKS = 100
+
+
+class Engine:
+    """Compiles modules and watches over the VMs made of them. One per process and worker."""
+
+    def __init__(self, *, watchdog: bool = True) -> None:
+        config = wasmtime.Config()
+        config.epoch_interruption = True
+        config.memory_may_move = False
+        config.memory_reservation = _MEMORY_RESERVATION
+        config.wasm_memory64 = False
+        config.wasm_threads = False
+        self.wasmtime_engine: Any = wasmtime.Engine(config)
+        self.shared = SharedStore()
+        self._modules: weakref.WeakValueDictionary[bytes, GuestModule] = weakref.WeakValueDictionary()
+        self._vms: weakref.WeakSet[Vm] = weakref.WeakSet()
+        self._has_watchdog = watchdog
+        self._thread: threading.Thread | None = None
+        self._awake = threading.Event()
+        self._closed = False
+        self._seen: weakref.WeakKeyDictionary[Vm, tuple[int, float]] = weakref.WeakKeyDictionary()
+
+    def compile(self, code: bytes) -> GuestModule:
+        """The module of these bytes (binary, or WAT text), compiled once while anybody holds it.
+
+        Raises: ModuleError, with every missing import named in MissingImportsError.
+        """
+        key = hashlib.sha256(code).digest()
+        module = self._modules.get(key)
+        if module is None:
+            try:
+                binary = code if code.startswith(b"\0asm") else bytes(wasmtime.wat2wasm(code))
+                compiled = wasmtime.Module(self.wasmtime_engine, binary)
+            except wasmtime.WasmtimeError as error:
+                raise ModuleError(f"not a WebAssembly module: {error}") from error
+            module = GuestModule(self, compiled, key)
+            self._modules[key] = module
+        return module
+
+    def tick(self, now: float | None = None) -> None:
+        """Look at every VM once; ``now`` is seconds of a monotonic clock."""
+        now = time.monotonic() if now is None else now
+        for vm in list(self._vms):
+            serial = vm.serial
+            if not vm.is_running:
+                continue
+            seen = self._seen.get(vm)
+            if seen is None or seen[0] != serial:
+                self._seen[vm] = (serial, now)
+            elif now - seen[1] >= vm.deadline_s:
+                self._move_epoch()
+
+    def _move_epoch(self) -> None:
+        self._call_attention()
+        self.wasmtime_engine.increment_epoch()
+        self._call_attention()
+
+    def _call_attention(self) -> None:
+        """Make every VM arm its deadline, and wake the watchdog, before its next call."""
+        for vm in list(self._vms):
+            vm.needs_attention = True
+
+    def attach(self, vm: "Vm") -> None:
+        """Watch over a VM; called by the VM."""
+        self._vms.add(vm)
+        self.wake()
+
+    def detach(self, vm: "Vm") -> None:
+        """Stop watching over a VM; called by the VM when it closes."""
+        self._vms.discard(vm)
+
+    def wake(self) -> None:
+        """Have the watchdog look again; called by a VM that is about to run after a rest."""
+        if self._has_watchdog and not self._closed:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="wasm-watchdog", daemon=True)
+                self._thread.start()
+            self._awake.set()
+
+    def close(self) -> None:
+        """End the watchdog. VMs that still run are not watched any more."""
+        self._closed = True
+        self._awake.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _watch(self) -> None:
+        last, idle = -1, 0
+        while not self._closed:
+            vms = list(self._vms)
+            calls = sum(vm.serial for vm in vms)
+            busy = any(vm.is_running for vm in vms)
+            idle = 0 if busy or calls != last else idle + 1
+            last = calls
+            if idle >= _IDLE_LOOKS:
+                self._awake.clear()
+                self._call_attention()
+                # A call that started before it could see the flag shows in the counts: look once more.
+                if calls == sum(vm.serial for vm in vms):
+                    del vms
+                    self._awake.wait()
+                idle = 0
+                continue
+            shortest = min((vm.deadline_s for vm in vms), default=1.0)
+            del vms
+            self.tick()
+            # A plain wait on the clock: the event is set while awake.
+            time.sleep(min(max(shortest / 20, 0.002), 0.01))

@@ -1,0 +1,40 @@
+"""From wasmtime's traps to ``WasmTrap``: one line of reason and the names of the guest's functions."""
+
+import wasmtime
+
+from wasm_abi.errors import WasmDeadlineExceeded, WasmTrap
+
+_MAX_FRAMES = 20
+
+
+def describe_failure(
+    error: BaseException, pending: BaseException | None, panic: str | None, deadline_s: float
+) -> BaseException:
+    """What to raise for a failed call: a WasmTrap, or the very exception when it is not an Exception.
+
+    ``error`` is what the call raised, ``pending`` what a host function raised inside of it, if one did.
+    """
+    cause = error if pending is None else pending
+    if not isinstance(cause, Exception):
+        return cause
+    backtrace = _backtrace(error)
+    if isinstance(cause, WasmTrap):
+        return cause
+    if not isinstance(cause, wasmtime.Trap | wasmtime.WasmtimeError):
+        return WasmTrap(f"{type(cause).__name__} in a host function: {cause}", backtrace, panic)
+    if pending is not None:
+        backtrace = _backtrace(pending) + backtrace
+    if isinstance(cause, wasmtime.Trap):
+        code = cause.trap_code
+        if code is wasmtime.TrapCode.INTERRUPT:
+            return WasmDeadlineExceeded(f"the guest ran longer than {deadline_s:g} s", backtrace, panic)
+        if code is not None:
+            return WasmTrap(code.name.lower().replace("_", " "), backtrace, panic)
+    lines = str(cause).strip().splitlines()
+    return WasmTrap(lines[-1].strip() if lines else "trap", backtrace, panic)
+
+
+def _backtrace(error: BaseException) -> list[str]:
+    if not isinstance(error, wasmtime.Trap):
+        return []
+    return [frame.func_name or f"function {frame.func_index}" for frame in error.frames[:_MAX_FRAMES]]

@@ -1,0 +1,152 @@
+"""Bounds-checked access to a guest's linear memory.
+
+Two implementations of one interface: ``MappedMemory`` reads and writes the mapping itself through a cached
+view; ``PublicMemory`` goes through wasmtime's public ``Memory`` and is the reference the tests hold the
+first one to. Pointers and lengths are unsigned. Whatever lies outside raises ``MemoryFault``; nothing is
+ever truncated.
+
+The cached view stays valid because the engine forbids memories to move (``engine.Engine``) and a memory
+never shrinks: a cached size can only be too small, so it is read again before an access is refused.
+"""
+
+import ctypes
+from struct import Struct
+from typing import Any, Protocol
+
+from wasm_abi.errors import MemoryFault
+
+_U32 = Struct("<I").pack_into
+_U64 = Struct("<Q").pack_into
+
+
+class GuestMemory(Protocol):
+    """One guest's memory; every method raises MemoryFault for what lies outside of it."""
+
+    def read(self, pointer: int, length: int) -> bytes:
+        """A copy of that many bytes."""
+
+    def write(self, pointer: int, data: bytes | bytearray | memoryview) -> None:
+        """Copy the bytes in."""
+
+    def write_u32(self, pointer: int, value: int) -> None: ...
+
+    def write_u64(self, pointer: int, value: int) -> None: ...
+
+    def size(self) -> int:
+        """The size in bytes now."""
+
+    def detach(self) -> None:
+        """Forget the memory, which is about to go away: every later access faults."""
+
+
+class MappedMemory:
+    """The mapping of a memory that neither moves nor shrinks, seen through a cached view."""
+
+    __slots__ = ("_base", "_memory", "_size", "_store", "_view")
+
+    def __init__(self, store: Any, memory: Any) -> None:
+        self._store: Any = store
+        self._memory: Any = memory
+        self._base = 0
+        self._size = 0
+        self._view = memoryview(b"")
+        self._refresh()
+
+    def _refresh(self) -> int:
+        """Take the size again, and the view with it; returns the size."""
+        if self._memory is None:
+            return 0
+        size: int = self._memory.data_len(self._store)
+        if size != self._size:
+            base = ctypes.addressof(self._memory.data_ptr(self._store).contents)
+            self._view = memoryview((ctypes.c_ubyte * size).from_address(base)).cast("B")
+            self._base = base
+            self._size = size
+        return size
+
+    def size(self) -> int:
+        return self._refresh()
+
+    def detach(self) -> None:
+        self._memory = self._store = None
+        self._size = 0
+        self._view = memoryview(b"")
+
+    def read(self, pointer: int, length: int) -> bytes:
+        end = pointer + length
+        if end > self._size and end > self._refresh():
+            raise MemoryFault(f"guest memory: read of {length} bytes at {pointer}")
+        return self._view[pointer:end].tobytes()
+
+    def write(self, pointer: int, data: bytes | bytearray | memoryview) -> None:
+        end = pointer + len(data)
+        if end > self._size and end > self._refresh():
+            raise MemoryFault(f"guest memory: write of {len(data)} bytes at {pointer}")
+        self._view[pointer:end] = data
+
+    def write_u32(self, pointer: int, value: int) -> None:
+        if pointer + 4 > self._size and pointer + 4 > self._refresh():
+            raise MemoryFault(f"guest memory: write of 4 bytes at {pointer}")
+        _U32(self._view, pointer, value)
+
+    def write_u64(self, pointer: int, value: int) -> None:
+        if pointer + 8 > self._size and pointer + 8 > self._refresh():
+            raise MemoryFault(f"guest memory: write of 8 bytes at {pointer}")
+        _U64(self._view, pointer, value)
+
+
+class PublicMemory:
+    """The same through wasmtime's public interface, a bounds check and a copy at every access."""
+
+    __slots__ = ("_memory", "_store")
+
+    def __init__(self, store: Any, memory: Any) -> None:
+        self._store: Any = store
+        self._memory: Any = memory
+
+    def size(self) -> int:
+        return 0 if self._memory is None else int(self._memory.data_len(self._store))
+
+    def detach(self) -> None:
+        self._memory = self._store = None
+
+    def read(self, pointer: int, length: int) -> bytes:
+        if pointer + length > self.size():
+            raise MemoryFault(f"guest memory: read of {length} bytes at {pointer}")
+        return bytes(self._memory.read(self._store, pointer, pointer + length)) if length else b""
+
+    def write(self, pointer: int, data: bytes | bytearray | memoryview) -> None:
+        if pointer + len(data) > self.size():
+            raise MemoryFault(f"guest memory: write of {len(data)} bytes at {pointer}")
+        if data:
+            self._memory.write(self._store, bytes(data), pointer)
+
+    def write_u32(self, pointer: int, value: int) -> None:
+        self.write(pointer, value.to_bytes(4, "little"))
+
+    def write_u64(self, pointer: int, value: int) -> None:
+        self.write(pointer, value.to_bytes(8, "little"))
+
+
+class NoMemory:
+    """Stands in until the instance exists: a guest's start function has no memory we know of."""
+
+    __slots__ = ()
+
+    def size(self) -> int:
+        return 0
+
+    def detach(self) -> None:
+        """There is nothing to forget."""
+
+    def read(self, pointer: int, length: int) -> bytes:
+        raise MemoryFault(f"guest memory is not there yet: {length} bytes at {pointer}")
+
+    def write(self, pointer: int, data: bytes | bytearray | memoryview) -> None:
+        raise MemoryFault(f"guest memory is not there yet: {len(data)} bytes at {pointer}")
+
+    def write_u32(self, pointer: int, value: int) -> None:
+        raise MemoryFault(f"guest memory is not there yet: {value} at {pointer}")
+
+    def write_u64(self, pointer: int, value: int) -> None:
+        raise MemoryFault(f"guest memory is not there yet: {value} at {pointer}")

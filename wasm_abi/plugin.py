@@ -1,0 +1,226 @@
+"""Plugins and streams: the life of contexts and what callbacks return.
+
+A ``Plugin`` is a root context; ``create_stream`` makes the context of one HTTP stream. Order for a stream:
+create_stream, the data callbacks, on_done, on_log, on_delete. A callback that the guest does not export does
+nothing and means CONTINUE; ``exports_*`` says so beforehand, so that a chain can be compiled without it.
+
+Spec: proxy-wasm 0.2.1, "Callbacks". From Envoy's host: STOP_ITERATION of a headers callback becomes
+STOP_ALL_ITERATION_AND_WATERMARK unless the plugin allows it; a result out of range, or any result after the
+guest has sent a local response, becomes the strictest stop of its kind.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from wasm_abi.abi import AbiVersion, DataAction, HeadersAction, TrailersAction
+from wasm_abi.errors import ConfigureError, StartError
+from wasm_abi.roles import HttpStreamHost, PluginHost
+from wasm_abi.vm import Context, Vm
+
+_HEADERS = tuple(HeadersAction)
+_HEADERS_MAPPED = (_HEADERS[0], HeadersAction.STOP_ALL_ITERATION_AND_WATERMARK, *_HEADERS[2:])
+_DATA = tuple(DataAction)
+_TRAILERS = tuple(TrailersAction)
+
+Entry = Callable[..., int]
+
+
+class Plugin:
+    """One configuration of a guest. ``start`` before anything else; ``shutdown`` at the end."""
+
+    def __init__(
+        self,
+        vm: Vm,
+        host: PluginHost,
+        *,
+        name: bytes = b"",
+        root_id: bytes = b"",
+        configuration: bytes = b"",
+        allow_on_headers_stop_iteration: bool = False,
+    ) -> None:
+        self.vm = vm
+        self.host = host
+        self.name = name
+        self.root_id = root_id
+        self.configuration = configuration
+        self.is_done_pending = False
+        self.root = Context(vm.new_context_id(), host, self)
+        vm.contexts[self.root.id] = self.root
+        entry = vm.entry
+        self.headers_actions = _HEADERS if allow_on_headers_stop_iteration else _HEADERS_MAPPED
+        self.request_headers = self._headers_entry("proxy_on_request_headers")
+        self.request_body = entry("proxy_on_request_body")
+        self.request_trailers = entry("proxy_on_request_trailers")
+        self.response_headers = self._headers_entry("proxy_on_response_headers")
+        self.response_body = entry("proxy_on_response_body")
+        self.response_trailers = entry("proxy_on_response_trailers")
+        self.context_create = entry("proxy_on_context_create")
+        self.done = entry("proxy_on_done")
+        self.log = entry("proxy_on_log")
+        self.delete = entry("proxy_on_delete")
+        self.exports_request_headers = self.request_headers is not None
+        self.exports_request_body = self.request_body is not None
+        self.exports_request_trailers = self.request_trailers is not None
+        self.exports_response_headers = self.response_headers is not None
+        self.exports_response_body = self.response_body is not None
+        self.exports_response_trailers = self.response_trailers is not None
+        self.exports_log = self.log is not None
+        self.exports_tick = entry("proxy_on_tick") is not None
+
+    def _headers_entry(self, name: str) -> Entry | None:
+        entry = self.vm.entry(name)
+        if entry is None or self.vm.abi is not AbiVersion.V0_1_0:
+            return entry
+        old = entry
+        return lambda context, count, _end_of_stream: old(context, count)
+
+    def start(self) -> None:
+        """Create the root context, start the VM if this is its first plugin, configure the plugin.
+
+        Raises: StartError or ConfigureError when the guest says no; WasmTrap.
+        """
+        vm = self.vm
+        if self.context_create is not None:
+            self.context_create(self.root, 0)
+        if not vm.is_started:
+            vm.is_started = True
+            vm_start = vm.entry("proxy_on_vm_start")
+            if vm_start is not None and not vm_start(self.root, len(vm.configuration)):
+                raise StartError("proxy_on_vm_start returned false")
+        configure = vm.entry("proxy_on_configure")
+        if configure is not None:
+            vm.configuring = self.configuration
+            try:
+                accepted = configure(self.root, len(self.configuration))
+            finally:
+                vm.configuring = None
+            if not accepted:
+                raise ConfigureError("proxy_on_configure returned false")
+        vm.started()
+
+    def create_stream(self, host: HttpStreamHost) -> "StreamContext":
+        """The context of a new HTTP stream. Raises: WasmTrap, VmFailedError."""
+        context = StreamContext(self, host)
+        self.vm.contexts[context.id] = context
+        if self.context_create is not None:
+            self.context_create(context, self.root.id)
+        return context
+
+    def on_tick(self) -> None:
+        tick = self.vm.entry("proxy_on_tick")
+        if tick is not None:
+            tick(self.root)
+
+    def queue_ready_soon(self, queue_id: int) -> None:
+        """Tell the guest about an item in its queue as soon as no guest is running."""
+        self.host.defer(partial(self._on_queue_ready, queue_id))
+
+    def _on_queue_ready(self, queue_id: int) -> None:
+        ready = self.vm.entry("proxy_on_queue_ready")
+        if ready is not None and self.vm.failure is None and self.root.id in self.vm.contexts:
+            ready(self.root, queue_id)
+
+    def shutdown(self) -> bool:
+        """End the root context; False = the guest wants to call proxy_done first."""
+        if self.vm.failure is None and self.done is not None and not self.done(self.root):
+            self.is_done_pending = True
+            return False
+        self.finish_shutdown()
+        return True
+
+    def finish_shutdown(self) -> None:
+        """The guest is done with the root context."""
+        if self.vm.contexts.pop(self.root.id, None) is not None and self.vm.failure is None and self.delete:
+            self.delete(self.root)
+
+
+class StreamContext(Context):
+    """One HTTP stream as the guest sees it.
+
+    Every data callback raises WasmTrap when the guest traps and VmFailedError when it did so before; what
+    then happens to the stream is the embedder's policy. Actions that the guest asked for (local response,
+    resuming, closing) reach the ``HttpStreamHost`` before the callback's method returns.
+    """
+
+    __slots__ = ()
+
+    plugin: Plugin
+
+    def __init__(self, plugin: Plugin, host: HttpStreamHost) -> None:
+        super().__init__(plugin.vm.new_context_id(), plugin.host, plugin, host)
+
+    def on_request_headers(self, count: int, end_of_stream: bool) -> HeadersAction:
+        plugin = self.plugin
+        if plugin.request_headers is None:
+            return HeadersAction.CONTINUE
+        result = plugin.request_headers(self, count, end_of_stream)
+        return plugin.headers_actions[result if result < 5 else 4]
+
+    def on_response_headers(self, count: int, end_of_stream: bool) -> HeadersAction:
+        plugin = self.plugin
+        if plugin.response_headers is None:
+            return HeadersAction.CONTINUE
+        result = plugin.response_headers(self, count, end_of_stream)
+        return plugin.headers_actions[result if result < 5 else 4]
+
+    def on_request_body(self, size: int, end_of_stream: bool) -> DataAction:
+        """``size`` counts everything that is buffered for this direction."""
+        entry = self.plugin.request_body
+        if entry is None:
+            return DataAction.CONTINUE
+        result = entry(self, size, end_of_stream)
+        return _DATA[result if result < 4 else 3]
+
+    def on_response_body(self, size: int, end_of_stream: bool) -> DataAction:
+        """``size`` counts everything that is buffered for this direction."""
+        entry = self.plugin.response_body
+        if entry is None:
+            return DataAction.CONTINUE
+        result = entry(self, size, end_of_stream)
+        return _DATA[result if result < 4 else 3]
+
+    def on_request_trailers(self, count: int) -> TrailersAction:
+        entry = self.plugin.request_trailers
+        if entry is None:
+            return TrailersAction.CONTINUE
+        return _TRAILERS[bool(entry(self, count))]
+
+    def on_response_trailers(self, count: int) -> TrailersAction:
+        entry = self.plugin.response_trailers
+        if entry is None:
+            return TrailersAction.CONTINUE
+        return _TRAILERS[bool(entry(self, count))]
+
+    def on_done(self) -> bool:
+        """True when the guest has finished with the stream. Nothing in a failed VM. Raises: WasmTrap."""
+        entry = self.plugin.done
+        if entry is None or self.plugin.vm.failure is not None:
+            return True
+        return bool(entry(self))
+
+    def on_log(self) -> None:
+        """Maps that are gone read as empty during this one. Nothing in a failed VM. Raises: WasmTrap."""
+        entry = self.plugin.log
+        if entry is None or self.plugin.vm.failure is not None:
+            return
+        self.is_logging = True
+        try:
+            entry(self)
+        finally:
+            self.is_logging = False
+
+    def on_delete(self) -> None:
+        """The last call: the context is gone afterwards. Raises: WasmTrap."""
+        vm = self.plugin.vm
+        if (
+            vm.contexts.pop(self.id, None) is not None
+            and vm.failure is None
+            and self.plugin.delete is not None
+        ):
+            self.plugin.delete(self)
+
+    def finish(self) -> None:
+        """on_done, on_log and on_delete in order. Raises: WasmTrap."""
+        self.on_done()
+        self.on_log()
+        self.on_delete()

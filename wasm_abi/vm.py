@@ -1,0 +1,330 @@
+"""One running guest: an instance of a module with its memory, limits and border control.
+
+The VM enters the guest, keeps which context it was entered for (host functions act on that one), runs what
+host functions put off until the guest has returned, and turns every failure into ``WasmTrap``. After a trap
+it takes no more calls. What the callbacks mean is said in ``plugin``; how calls cross the border, in
+``binding``. One VM is used from one thread and is never re-entered.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+import wasmtime
+
+from wasm_abi.abi import LogLevel
+from wasm_abi.binding import Binding, GuestFunction, PublicBinding, UncheckedBinding
+from wasm_abi.engine import EPOCHS_TO_DEADLINE
+from wasm_abi.errors import MemoryFault, ModuleError, ReentryError, VmFailedError
+from wasm_abi.failure import describe_failure
+from wasm_abi.memory import GuestMemory, NoMemory
+from wasm_abi.module import GuestModule
+from wasm_abi.roles import HttpStreamHost, Metric, PluginHost
+from wasm_abi.shared_store import SharedStore
+
+if TYPE_CHECKING:
+    from wasm_abi.plugin import Plugin
+
+_MAX_TABLE_ELEMENTS = 1_000_000
+_MAX_PANIC_BYTES = 4096
+_MAX_CONTEXT_ID = 0xFFFF_FFFF
+#: What a callback's entry returns instead of the guest's result once the guest has answered the stream.
+ANSWERED = 0xFFFF_FFFF
+
+NO_ENVIRONMENT: Mapping[str, str] = MappingProxyType({})
+NO_FUNCTIONS: Mapping[bytes, Callable[[bytes], bytes]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one guest may use. The start deadline holds while it starts and is configured."""
+
+    memory_bytes: int = 1 << 30
+    call_deadline_s: float = 1.0
+    start_deadline_s: float = 10.0
+
+
+class Context:
+    """Whom a call into the guest is for: the VM, a plugin (root context) or a stream."""
+
+    __slots__ = ("host", "id", "is_logging", "plugin", "stream")
+
+    def __init__(
+        self,
+        number: int,
+        host: PluginHost,
+        plugin: "Plugin | None" = None,
+        stream: HttpStreamHost | None = None,
+    ) -> None:
+        self.id = number
+        self.host = host
+        self.plugin = plugin
+        self.stream = stream
+        self.is_logging = False
+
+
+_IDLE = Context(0, cast(PluginHost, None))
+_DEAD = Context(0, cast(PluginHost, None))
+
+
+class Vm:
+    """A guest that has been instantiated and initialised.
+
+    ``host`` serves the guest while no plugin runs in it. ``environment`` is what WASI shows.
+    ``foreign_functions`` take and return bytes. ``safe`` chooses the public binding; None asks the
+    environment variable ``WASM_ABI_SAFE``.
+
+    Raises: ModuleError when it cannot be instantiated within the limits; WasmTrap when it traps at start.
+    """
+
+    __slots__ = (
+        "__weakref__", "_after", "_allocate", "_binding", "_entries", "_exports", "_linker",
+        "_next_context_id", "_panic", "_panic_serial", "_store", "abi", "configuration", "configuring",
+        "context", "contexts", "deadline_s", "engine", "environment", "failure", "foreign_functions",
+        "host", "is_answered", "is_restricted", "is_started", "limits", "memory", "metric_ids", "metrics",
+        "module", "needs_attention", "read", "serial", "shared", "vm_id", "warned", "write", "write_u32",
+        "write_u64",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        module: GuestModule,
+        *,
+        host: PluginHost,
+        limits: Limits | None = None,
+        vm_id: bytes = b"",
+        configuration: bytes = b"",
+        environment: Mapping[str, str] = NO_ENVIRONMENT,
+        foreign_functions: Mapping[bytes, Callable[[bytes], bytes]] = NO_FUNCTIONS,
+        shared: SharedStore | None = None,
+        safe: bool | None = None,
+    ) -> None:
+        self.module = module
+        self.engine = module.engine
+        self.abi = module.abi
+        self.host = host
+        self.limits = Limits() if limits is None else limits
+        self.vm_id = vm_id
+        self.configuration = configuration
+        self.configuring: bytes | None = None
+        self.environment = tuple(f"{key}={value}\0".encode() for key, value in environment.items())
+        self.foreign_functions = foreign_functions
+        self.shared = self.engine.shared if shared is None else shared
+        self.contexts: dict[int, Context] = {}
+        self.metrics: dict[int, Metric] = {}
+        self.metric_ids: dict[tuple[int, bytes], int] = {}
+        self.warned: set[str] = set()
+        self.failure: BaseException | None = None
+        self.is_answered = False
+        self.is_restricted = False
+        self.is_started = False
+        self.serial = 0
+        self.needs_attention = True
+        self.deadline_s = self.limits.start_deadline_s
+        self.context = _IDLE
+        self._after: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self._entries: dict[str, Callable[..., int] | None] = {}
+        self._next_context_id = 1
+        self._panic = b""
+        self._panic_serial = -1
+        self._use_memory(NoMemory())
+        if safe is None:
+            safe = os.environ.get("WASM_ABI_SAFE", "") not in ("", "0")
+        self._store: Any = wasmtime.Store(self.engine.wasmtime_engine)
+        self._store.set_limits(
+            memory_size=self.limits.memory_bytes, table_elements=_MAX_TABLE_ELEMENTS, instances=1, memories=1
+        )
+        self._binding: Binding = (PublicBinding if safe else UncheckedBinding)(self._store, self)
+        self._linker: Any = wasmtime.Linker(self.engine.wasmtime_engine)
+        for module_name, function in module.imports:
+            self._binding.define(self._linker, module_name, function)
+        self.engine.attach(self)
+        self.shared.acquire(vm_id)
+        self._instantiate()
+
+    # -- Starting ---------------------------------------------------------------------------------------
+
+    def _instantiate(self) -> None:
+        """Instantiate and initialise, with only harmless host functions open to the guest."""
+        self.is_restricted = True
+        context = Context(0, self.host)
+        self._attend()
+        self.context = context
+        try:
+            instance = self._linker.instantiate(self._store, self.module.wasmtime_module)
+        except wasmtime.WasmtimeError as error:
+            self._die(error)
+            raise ModuleError(f"module cannot be instantiated: {error}") from error
+        except BaseException as error:
+            self._fail(error)
+        self._exports = instance.exports(self._store)
+        self._use_memory(self._binding.memory(self._exports["memory"]))
+        self._allocate = self._guest_function(self.module.allocator)
+        self.context = _IDLE
+        exports = self.module.exports
+        if "_initialize" in exports:
+            self._start(context, "_initialize")
+            if "main" in exports:
+                self._start(context, "main", 0, 0)
+            elif "__main_void" in exports:
+                self._start(context, "__main_void")
+        elif "_start" in exports:
+            self._start(context, "_start")
+        self.is_restricted = False
+
+    def _start(self, context: Context, name: str, *arguments: int) -> None:
+        function = self._guest_function(name)
+        self._enter(lambda _context_id, *rest: function(*rest), context, *arguments)
+
+    def _use_memory(self, memory: GuestMemory) -> None:
+        self.memory = memory
+        self.read, self.write = memory.read, memory.write
+        self.write_u32, self.write_u64 = memory.write_u32, memory.write_u64
+
+    def _guest_function(self, name: str) -> GuestFunction:
+        return self._binding.function(self._exports[name], *self.module.exports[name])
+
+    # -- Into the guest ---------------------------------------------------------------------------------
+
+    def entry(self, name: str) -> Callable[..., int] | None:
+        """The way into a callback: ``entry(context, *arguments after the context id)``; None = not exported.
+
+        It returns the guest's result, or ``ANSWERED``. Raises: WasmTrap, VmFailedError, ReentryError, and
+        what a deferred action of the embedder raises.
+        """
+        if name not in self._entries:
+            exported = name in self.module.exports
+            self._entries[name] = self._make_entry(self._guest_function(name)) if exported else None
+        return self._entries[name]
+
+    def _make_entry(self, guest: GuestFunction) -> Callable[..., int]:
+        def entry(context: Context, *arguments: int) -> int:
+            if self.context is not _IDLE:
+                self._refuse()
+            self.serial += 1
+            if self.needs_attention:
+                self._attend()
+            self.context = context
+            try:
+                result = guest(context.id, *arguments)
+            except BaseException as error:  # the sandbox: a trap, or what a host function raised
+                self._fail(error)
+            self.context = _IDLE
+            return self._finish(result) if self._after else result
+
+        return entry
+
+    def _enter(self, guest: GuestFunction, context: Context, *arguments: int) -> int:
+        return self._make_entry(guest)(context, *arguments)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the guest is being executed; the watchdog asks, from its own thread."""
+        return self.context is not _IDLE and self.context is not _DEAD
+
+    def _attend(self) -> None:
+        """Arm the deadline afresh and see to it that the watchdog is awake."""
+        self.needs_attention = False
+        self._store.set_epoch_deadline(EPOCHS_TO_DEADLINE)
+        self.engine.wake()
+
+    def _refuse(self) -> NoReturn:
+        if self.context is _DEAD:
+            raise VmFailedError("the VM failed or was closed and takes no more calls") from self.failure
+        raise ReentryError("a role called into the guest that was calling it")
+
+    def _finish(self, result: int) -> int:
+        """Run what was put off until the guest returned; tell whether it answered the stream."""
+        actions, self._after = self._after, []
+        is_answered, self.is_answered = self.is_answered, False
+        for action, arguments in actions:
+            action(*arguments)
+        return ANSWERED if is_answered else result
+
+    def _fail(self, error: BaseException) -> NoReturn:
+        """Mark the VM failed and raise what a failed call means."""
+        pending, self._binding.pending = self._binding.pending, None
+        panic = self._panic.decode(errors="replace") if self._panic_serial == self.serial else None
+        failure = describe_failure(error, pending, panic, self.deadline_s)
+        self._die(failure)
+        if failure is error or failure is pending:
+            raise failure
+        raise failure from (error if pending is None else pending)
+
+    def _die(self, failure: BaseException) -> None:
+        self.failure = failure
+        self.context = _DEAD
+        self._after.clear()
+        self.is_answered = False
+
+    def new_context_id(self) -> int:
+        """A number no live context has."""
+        number = self._next_context_id
+        while number in self.contexts:
+            number = number + 1 if number < _MAX_CONTEXT_ID else 1
+        self._next_context_id = number + 1 if number < _MAX_CONTEXT_ID else 1
+        return number
+
+    def started(self) -> None:
+        """The guest is configured: from now on the deadline of ordinary calls holds."""
+        self.deadline_s = self.limits.call_deadline_s
+
+    def close(self) -> None:
+        """Free the instance and its memory. The VM takes no more calls.
+
+        Raises: ReentryError from inside a call out of the guest.
+        """
+        if self.is_running:
+            self._refuse()
+        if self._store is None:
+            return
+        self.context = _DEAD
+        self.engine.detach(self)
+        self.shared.release(self.vm_id)
+        self.memory.detach()
+        self._use_memory(NoMemory())
+        self._entries.clear()
+        self._linker.close()
+        self._store.close()
+        self._store = None
+
+    # -- For host functions -----------------------------------------------------------------------------
+
+    def after_call(self, action: Callable[..., None], *arguments: Any) -> None:
+        """Run this once the guest has returned to the host."""
+        self._after.append((action, arguments))
+
+    def allocate(self, size: int) -> int:
+        """The address of that many fresh bytes of guest memory.
+
+        Raises: MemoryFault when the guest has none to give; whatever the guest's allocator traps with.
+        """
+        was_restricted, self.is_restricted = self.is_restricted, True
+        pointer = self._allocate(size)
+        self.is_restricted = was_restricted
+        if not pointer:
+            raise MemoryFault(f"guest could not allocate {size} bytes")
+        return pointer
+
+    def give(self, data: bytes | bytearray | memoryview, pointer_out: int, size_out: int) -> None:
+        """Hand bytes to the guest: copied into its memory, address and size written where it asked.
+
+        No bytes are address 0, size 0. Raises: MemoryFault.
+        """
+        size = len(data)
+        pointer = 0
+        if size:
+            pointer = self.allocate(size)
+            self.write(pointer, data)
+        self.write_u32(pointer_out, pointer)
+        self.write_u32(size_out, size)
+
+    def log(self, level: LogLevel, message: bytes) -> None:
+        """Pass a line on, and remember errors: should the guest trap now, they say why."""
+        if level >= LogLevel.ERROR:
+            earlier = self._panic + b"\n" if self._panic_serial == self.serial else b""
+            self._panic = (earlier + message)[:_MAX_PANIC_BYTES]
+            self._panic_serial = self.serial
+        self.context.host.log(level, message)
