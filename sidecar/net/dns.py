@@ -1,0 +1,196 @@
+"""Name resolution without blocking: /etc/hosts, ``localhost`` and DNS over trio.
+
+dnspython speaks the protocol (RFC 1035, search lists of resolv.conf, retries over the name servers, TCP
+where an answer was truncated); which record types are asked for and what counts as a failure are
+Envoy's (``c-ares`` resolver, ``dns_lookup_family``).  Discovery calls it; nothing on the data path does.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sidecar.core.address import is_ip
+
+if TYPE_CHECKING:
+    from sidecar.observability.stats import Scope
+
+__all__ = ["DnsAnswer", "DnsResolver", "HostsFile"]
+
+#: What c-ares gives a name server, and how often Envoy has it tried.
+_TRY_TIMEOUT_S = 5.0
+_TRIES = 4
+
+#: dns_lookup_family → the record types, and whether the second is asked only after the first gave nothing.
+_PLANS: dict[str, tuple[tuple[str, ...], bool]] = {
+    "AUTO": (("AAAA", "A"), True),
+    "V4_ONLY": (("A",), False),
+    "V6_ONLY": (("AAAA",), False),
+    "V4_PREFERRED": (("A", "AAAA"), True),
+    "ALL": (("AAAA", "A"), False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DnsAnswer:
+    """``ok`` with no addresses: the name does not exist, or has no such records."""
+
+    ok: bool
+    #: ``(ip, ttl in seconds)`` in the server's order; a TTL of 0 is unknown.
+    addresses: tuple[tuple[str, int], ...] = ()
+    #: Why it failed, for the log.
+    detail: str = ""
+
+
+class HostsFile:
+    """/etc/hosts, read again when it changes."""
+
+    def __init__(self, path: str = "/etc/hosts") -> None:
+        self._path = path
+        self._stamp: tuple[int, int] | None = None
+        self._names: dict[str, list[str]] = {}
+
+    def lookup(self, name: str, record_type: str) -> tuple[str, ...]:
+        """The addresses of ``name`` for ``A`` or ``AAAA``."""
+        try:
+            status = os.stat(self._path)
+            stamp = (status.st_mtime_ns, status.st_size)
+            if stamp != self._stamp:
+                with open(self._path, encoding="utf-8", errors="replace") as file:
+                    self._names = _parse_hosts(file.read())
+                self._stamp = stamp
+        except OSError:
+            self._names = {}
+        colon = record_type == "AAAA"
+        return tuple(ip for ip in self._names.get(name, ()) if (":" in ip) is colon)
+
+
+class DnsResolver:
+    """Asks the name servers given, or those of /etc/resolv.conf."""
+
+    def __init__(
+        self,
+        servers: tuple[tuple[str, int], ...] = (),
+        *,
+        use_tcp: bool = False,
+        search: bool = True,
+        hosts: HostsFile | None = None,
+        stats: Scope | None = None,
+    ) -> None:
+        """``servers`` are ``(ip, port)``; ``search`` lets resolv.conf complete short names."""
+        self._servers = servers
+        self._use_tcp = use_tcp
+        self._search = search
+        self._hosts = hosts if hosts is not None else HostsFile()
+        self._resolver: Any = None
+        self._stats = None if stats is None else _DnsStats(stats)
+
+    async def resolve(self, name: str, family: str) -> DnsAnswer:
+        """The addresses of ``name``.  A failure is an answer that is not ``ok``; nothing is raised for it."""
+        if is_ip(name):
+            return DnsAnswer(ok=True, addresses=((name, 0),))
+        record_types, in_turn = _PLANS[family]
+        stats = self._stats
+        if stats is not None:
+            stats.resolve_total.value += 1
+            stats.pending_resolutions.inc()
+        try:
+            answers: list[DnsAnswer] = []
+            for record_type in record_types:
+                answer = await self._lookup(name.rstrip(".").lower(), name, record_type)
+                answers.append(answer)
+                if in_turn and answer.addresses:
+                    break
+        finally:
+            if stats is not None:
+                stats.pending_resolutions.dec()
+        addresses = tuple(address for answer in answers for address in answer.addresses)
+        ok = bool(addresses) or all(answer.ok for answer in answers)
+        return DnsAnswer(ok, addresses, "; ".join(answer.detail for answer in answers if answer.detail))
+
+    async def _lookup(self, key: str, name: str, record_type: str) -> DnsAnswer:
+        local = self._hosts.lookup(key, record_type)
+        if not local and (key == "localhost" or key.endswith(".localhost")):
+            # RFC 6761 §6.3: these names never leave the machine.
+            local = ("::1",) if record_type == "AAAA" else ("127.0.0.1",)
+        if local:
+            return DnsAnswer(ok=True, addresses=tuple((ip, 0) for ip in local))
+        return await self._ask(name, record_type)
+
+    async def _ask(self, name: str, record_type: str) -> DnsAnswer:
+        # dnspython is wanted by those alone who have a name to resolve.
+        import dns.exception
+        import dns.resolver
+
+        resolver = self._resolver
+        if resolver is None:
+            resolver = self._resolver = self._make_resolver()
+        stats = self._stats
+        try:
+            answer = await resolver.resolve(
+                name, record_type, tcp=self._use_tcp, raise_on_no_answer=False, search=self._search
+            )
+        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer) as error:
+            if stats is not None:
+                stats.not_found.value += 1
+            return DnsAnswer(ok=True, detail=str(error))
+        except dns.exception.Timeout as error:
+            if stats is not None:
+                stats.timeouts.value += 1
+                stats.get_addr_failure.value += 1
+            return DnsAnswer(ok=False, detail=str(error))
+        except (dns.exception.DNSException, OSError) as error:
+            if stats is not None:
+                stats.get_addr_failure.value += 1
+            return DnsAnswer(ok=False, detail=str(error))
+        rrset = answer.rrset
+        if rrset is None:
+            if stats is not None:
+                stats.not_found.value += 1
+            return DnsAnswer(ok=True)
+        # The TTL that counts is the least one on the way, aliases among them (RFC 2308 §5).
+        ttl = min(each.ttl for each in answer.response.answer)
+        return DnsAnswer(ok=True, addresses=tuple((record.address, ttl) for record in rrset))
+
+    def _make_resolver(self) -> Any:
+        import dns.asyncresolver
+        import dns.nameserver
+        import dns.resolver
+
+        if self._servers:
+            resolver = dns.asyncresolver.Resolver(configure=False)
+            resolver.nameservers = [dns.nameserver.Do53Nameserver(ip, port) for ip, port in self._servers]
+        else:
+            try:
+                resolver = dns.asyncresolver.Resolver()
+            except dns.resolver.NoResolverConfiguration:
+                # c-ares falls back to a server on this machine.
+                resolver = dns.asyncresolver.Resolver(configure=False)
+                resolver.nameservers = ["127.0.0.1"]
+        resolver.timeout = _TRY_TIMEOUT_S
+        resolver.lifetime = _TRY_TIMEOUT_S * _TRIES
+        return resolver
+
+
+class _DnsStats:
+    """``dns.cares.``, named after Envoy's resolver so that dashboards find them."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.resolve_total = scope.counter("resolve_total")
+        self.pending_resolutions = scope.gauge("pending_resolutions")
+        self.not_found = scope.counter("not_found")
+        self.get_addr_failure = scope.counter("get_addr_failure")
+        self.timeouts = scope.counter("timeouts")
+        self.reinits = scope.counter("reinits")
+
+
+def _parse_hosts(text: str) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        words = line.partition("#")[0].split()
+        if len(words) < 2 or not is_ip(words[0]):
+            continue
+        for name in words[1:]:
+            names.setdefault(name.rstrip(".").lower(), []).append(words[0])
+    return names

@@ -1,0 +1,187 @@
+"""A cluster: its hosts, its load balancer, its limits and its stats.
+
+The configuration compiler makes it (:mod:`sidecar.config.compile.cluster`), discovery keeps its hosts,
+the router asks it for one.  Connections are the pools'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import randrange
+from typing import TYPE_CHECKING, Any
+
+from sidecar.observability.stats import Store
+from sidecar.upstream.cluster_stats import ClusterStats
+from sidecar.upstream.host import Host
+from sidecar.upstream.load_balancer import HostSet, LoadBalancer
+from sidecar.upstream.load_balancer_policies import ROUND_ROBIN, LbPolicy, picker_maker
+
+if TYPE_CHECKING:
+    from sidecar.api.stream import Stream
+    from sidecar.upstream.discovery import Endpoint
+
+__all__ = ["CircuitBreakerLimits", "Cluster", "ClusterConfig", "DnsSettings", "Http2Settings"]
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitBreakerLimits:
+    """``envoy.config.cluster.v3.CircuitBreakers.Thresholds`` of one routing priority."""
+
+    max_connections: int = 1024
+    max_pending_requests: int = 1024
+    max_requests: int = 1024
+    max_retries: int = 3
+    max_connection_pools: int = 2**32 - 1
+    track_remaining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Http2Settings:
+    """``envoy.config.core.v3.Http2ProtocolOptions`` towards the upstream."""
+
+    max_concurrent_streams: int = 1024
+    initial_stream_window_size: int = 16 * 1024 * 1024
+    initial_connection_window_size: int = 24 * 1024 * 1024
+    hpack_table_size: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class DnsSettings:
+    """How a DNS cluster asks."""
+
+    lookup_family: str = "AUTO"
+    refresh_rate_s: float = 5.0
+    jitter_s: float = 0.0
+    respect_ttl: bool = False
+    #: Base and maximum of the backoff after a failure; None retries at the refresh rate.
+    failure_base_s: float | None = None
+    failure_max_s: float | None = None
+    #: ``(ip, port)`` of the name servers; empty takes the system's.
+    resolvers: tuple[tuple[str, int], ...] = ()
+    use_tcp: bool = False
+    no_default_search_domain: bool = False
+    #: Do not wait for the first answer when starting.
+    wait_for_warm_on_init: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """One compiled ``envoy.config.cluster.v3.Cluster``."""
+
+    name: str
+    #: ``STATIC``, ``STRICT_DNS`` or ``LOGICAL_DNS``.
+    type: str = "STATIC"
+    alt_stat_name: str = ""
+    endpoints: tuple[Endpoint, ...] = ()
+    connect_timeout_s: float = 5.0
+    lb_policy: LbPolicy = ROUND_ROBIN
+    panic_threshold: float = 50.0
+    overprovisioning_factor: int = 140
+    weighted_priority_health: bool = False
+    per_connection_buffer_limit: int = 1024 * 1024
+    max_requests_per_connection: int = 0
+    #: Seconds; 0 never.
+    idle_timeout_s: float = 3600.0
+    max_connection_duration_s: float = 0.0
+    http2: bool = False
+    #: The upstream speaks what the downstream spoke (``use_downstream_protocol_config``).
+    use_downstream_protocol: bool = False
+    http2_settings: Http2Settings = Http2Settings()
+    default_limits: CircuitBreakerLimits = CircuitBreakerLimits()
+    high_limits: CircuitBreakerLimits = CircuitBreakerLimits()
+    dns: DnsSettings = DnsSettings()
+    metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
+    added_via_api: bool = False
+    version_info: str = ""
+    #: The message, for ``/config_dump`` alone.
+    message: Any = None
+
+
+class Cluster:
+    """See the module.  Attributes that come from :class:`ClusterConfig` have its names."""
+
+    __slots__ = (
+        "_load_balancer",
+        "config",
+        "connect_timeout_s",
+        "host_sets",
+        "hosts",
+        "http2",
+        "idle_timeout_s",
+        "max_connection_duration_s",
+        "max_requests_per_connection",
+        "metadata",
+        "name",
+        "on_hosts_removed",
+        "per_connection_buffer_limit",
+        "pool",
+        "stats",
+        "use_downstream_protocol",
+    )
+
+    def __init__(
+        self, config: ClusterConfig, store: Store, *, draw: Callable[[int], int] = randrange
+    ) -> None:
+        """``draw(n)`` gives a random number below n."""
+        self.config = config
+        self.name = config.name
+        self.stats = ClusterStats(store.scope(f"cluster.{config.alt_stat_name or config.name}"))
+        self.connect_timeout_s = config.connect_timeout_s
+        self.idle_timeout_s = config.idle_timeout_s
+        self.max_connection_duration_s = config.max_connection_duration_s
+        self.max_requests_per_connection = config.max_requests_per_connection
+        self.per_connection_buffer_limit = config.per_connection_buffer_limit
+        self.http2 = config.http2
+        self.use_downstream_protocol = config.use_downstream_protocol
+        self.metadata = config.metadata
+        #: All hosts, of every priority and health.
+        self.hosts: tuple[Host, ...] = ()
+        #: The same by priority.
+        self.host_sets: list[HostSet] = []
+        #: Called with the hosts that left, so that their idle connections are closed.
+        self.on_hosts_removed: Callable[[Sequence[Host]], None] | None = None
+        #: What the connection pools keep for the whole cluster.
+        self.pool: Any = None
+        self._load_balancer = LoadBalancer(
+            picker_maker(config.lb_policy, draw),
+            draw=draw,
+            panic_count=self.stats.lb_healthy_panic,
+            panic_threshold=config.panic_threshold,
+            overprovisioning_factor=config.overprovisioning_factor,
+            weighted_priority_health=config.weighted_priority_health,
+        )
+
+    def choose_host(self, stream: Stream | None = None) -> Host | None:
+        """The host for the next request; None when none can be had (503 with UH)."""
+        host = self._load_balancer.choose()
+        if host is None:
+            self.stats.upstream_cx_none_healthy.value += 1
+        return host
+
+    def set_hosts(self, hosts: Sequence[Host]) -> None:
+        """Go on with these hosts; a host that stays is the same object as before."""
+        before = self.hosts
+        self.hosts = tuple(hosts)
+        stats = self.stats
+        stats.membership_change.value += 1
+        known = set(map(id, before))
+        stats.default_total_match_count.value += sum(1 for host in hosts if id(host) not in known)
+        self.refresh_health()
+        if self.on_hosts_removed is not None:
+            kept = set(map(id, hosts))
+            removed = [host for host in before if id(host) not in kept]
+            if removed:
+                self.on_hosts_removed(removed)
+
+    def refresh_health(self) -> None:
+        """Take in changed health flags or weights of hosts."""
+        self.host_sets = self._load_balancer.update(self.hosts)
+        stats = self.stats
+        stats.membership_total.set(len(self.hosts))
+        stats.membership_healthy.set(sum(len(each.healthy) for each in self.host_sets))
+        stats.membership_degraded.set(sum(len(each.degraded) for each in self.host_sets))
+        stats.membership_excluded.set(sum(each.excluded for each in self.host_sets))
+
+    def __repr__(self) -> str:
+        return f"<Cluster {self.name} {self.config.type} {len(self.hosts)} hosts>"

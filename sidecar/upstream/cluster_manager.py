@@ -1,0 +1,134 @@
+"""All clusters of a server, and the tasks that keep their hosts.
+
+Clusters are added when the configuration is compiled; :meth:`ClusterManager.run` then keeps their hosts
+until it is cancelled.  Listeners start after :meth:`ClusterManager.initial_resolution`, so that the first
+request finds hosts (as Envoy does).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from random import randrange
+
+import trio
+
+from sidecar.net.dns import DnsResolver
+from sidecar.observability.stats import Store
+from sidecar.upstream.cluster import Cluster, DnsSettings
+from sidecar.upstream.discovery import Discovery, DnsDiscovery, Resolver, StaticDiscovery
+
+__all__ = ["ClusterManager"]
+
+log = logging.getLogger("sidecar.upstream")
+
+MakeResolver = Callable[[DnsSettings], Resolver]
+
+
+class ClusterManager:
+    """See the module."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        make_resolver: MakeResolver | None = None,
+        draw: Callable[[int], int] = randrange,
+    ) -> None:
+        """``make_resolver`` and ``draw`` are replaced by tests."""
+        self.clusters: dict[str, Cluster] = {}
+        self._store = store
+        self._draw = draw
+        self._make_resolver = make_resolver or self._make_dns_resolver
+        self._resolvers: dict[DnsSettings, Resolver] = {}
+        self._discoveries: dict[str, Discovery] = {}
+        self._scopes: dict[str, trio.CancelScope] = {}
+        self._nursery: trio.Nursery | None = None
+        scope = store.scope("cluster_manager")
+        self._active_clusters = scope.gauge("active_clusters")
+        self._warming_clusters = scope.gauge("warming_clusters")
+        self._cluster_added = scope.counter("cluster_added")
+        self._cluster_modified = scope.counter("cluster_modified")
+        self._cluster_removed = scope.counter("cluster_removed")
+        for name in ("cluster_updated", "cluster_updated_via_merge", "update_merge_cancelled"):
+            scope.counter(name)
+        scope.counter("update_out_of_merge_window")
+
+    def get(self, name: str) -> Cluster | None:
+        """The cluster of this name."""
+        return self.clusters.get(name)
+
+    def add(self, cluster: Cluster) -> None:
+        """Take a cluster in; one of the same name is replaced."""
+        name = cluster.name
+        if name in self.clusters:
+            self._cluster_modified.value += 1
+            self._stop(name)
+        else:
+            self._cluster_added.value += 1
+        self.clusters[name] = cluster
+        self._active_clusters.set(len(self.clusters))
+        discovery = self._make_discovery(cluster)
+        self._discoveries[name] = discovery
+        if self._nursery is not None:
+            self._start(self._nursery, name, discovery)
+
+    def remove(self, name: str) -> Cluster | None:
+        """Let a cluster go; its pools are closed by whoever owns them (the result)."""
+        cluster = self.clusters.pop(name, None)
+        if cluster is not None:
+            self._cluster_removed.value += 1
+            self._active_clusters.set(len(self.clusters))
+            self._stop(name)
+        return cluster
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the hosts of all clusters, those added later among them, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                for name, discovery in self._discoveries.items():
+                    self._start(nursery, name, discovery)
+                task_status.started()
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
+
+    async def initial_resolution(self) -> None:
+        """Wait until every cluster had its first answer, a failure too.  :meth:`run` must be running."""
+        for discovery in list(self._discoveries.values()):
+            await discovery.initialized.wait()
+        log.info("cm init: all clusters initialized")
+
+    def _make_discovery(self, cluster: Cluster) -> Discovery:
+        if cluster.config.type == "STATIC":
+            return StaticDiscovery(cluster)
+        settings = cluster.config.dns
+        resolver = self._resolvers.get(settings)
+        if resolver is None:
+            resolver = self._resolvers[settings] = self._make_resolver(settings)
+        return DnsDiscovery(cluster, resolver, self._draw)
+
+    def _make_dns_resolver(self, settings: DnsSettings) -> Resolver:
+        return DnsResolver(
+            settings.resolvers,
+            use_tcp=settings.use_tcp,
+            search=not settings.no_default_search_domain,
+            stats=self._store.scope("dns.cares"),
+        )
+
+    def _start(self, nursery: trio.Nursery, name: str, discovery: Discovery) -> None:
+        nursery.start_soon(self._keep, name, discovery, name=f"cluster {name}")
+
+    async def _keep(self, name: str, discovery: Discovery) -> None:
+        with trio.CancelScope() as scope:
+            if self._discoveries.get(name) is not discovery:
+                return
+            self._scopes[name] = scope
+            await discovery.run()
+
+    def _stop(self, name: str) -> None:
+        self._discoveries.pop(name, None)
+        scope = self._scopes.pop(name, None)
+        if scope is not None:
+            scope.cancel()

@@ -1,0 +1,189 @@
+"""The stats of one cluster, resolved once: ``stats.upstream_rq_total.value += 1``.
+
+Everything that Envoy has from the start is an attribute with Envoy's name.  What comes with first use
+(``upstream_rq_200``, ``external.…``, ``upstream_rq_time``) stands behind
+:meth:`ClusterStats.charge_response` and :meth:`ClusterStats.charge_time`; the codec trees (``http1.``,
+``http2.``) belong to whoever makes a codec, with :attr:`ClusterStats.scope`.  Names:
+Envoy's configuration/upstream/cluster_manager/cluster_stats, and ``/stats`` of 1.40.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sidecar.observability.stats import Counter, Gauge, Histogram, Scope
+
+__all__ = ["CircuitBreakerStats", "ClusterStats"]
+
+
+class CircuitBreakerStats:
+    """``circuit_breakers.<default|high>.``: 1 while the limit is reached."""
+
+    __slots__ = ("cx_open", "cx_pool_open", "rq_open", "rq_pending_open", "rq_retry_open")
+
+    def __init__(self, scope: Scope) -> None:
+        self.cx_open = scope.gauge("cx_open")
+        self.cx_pool_open = scope.gauge("cx_pool_open")
+        self.rq_open = scope.gauge("rq_open")
+        self.rq_pending_open = scope.gauge("rq_pending_open")
+        self.rq_retry_open = scope.gauge("rq_retry_open")
+
+
+class ClusterStats:
+    """``cluster.<name>.``; each annotation is a stat of this name and kind."""
+
+    assignment_stale: Counter
+    assignment_timeout_received: Counter
+    assignment_use_cached: Counter
+    bind_errors: Counter
+    lb_healthy_panic: Counter
+    lb_local_cluster_not_ok: Counter
+    lb_recalculate_zone_structures: Counter
+    lb_subsets_active: Gauge
+    lb_subsets_created: Counter
+    lb_subsets_fallback: Counter
+    lb_subsets_fallback_panic: Counter
+    lb_subsets_removed: Counter
+    lb_subsets_selected: Counter
+    lb_zone_cluster_too_small: Counter
+    lb_zone_no_capacity_left: Counter
+    lb_zone_routing_all_directly: Counter
+    lb_zone_routing_cross_zone: Counter
+    lb_zone_routing_sampled: Counter
+    max_host_weight: Gauge
+    membership_change: Counter
+    membership_degraded: Gauge
+    membership_excluded: Gauge
+    membership_healthy: Gauge
+    membership_total: Gauge
+    original_dst_host_invalid: Counter
+    retry_or_shadow_abandoned: Counter
+    update_attempt: Counter
+    update_empty: Counter
+    update_failure: Counter
+    update_no_rebuild: Counter
+    update_success: Counter
+    upstream_cx_active: Gauge
+    upstream_cx_close_notify: Counter
+    upstream_cx_connect_attempts_exceeded: Counter
+    upstream_cx_connect_fail: Counter
+    upstream_cx_connect_ms: Histogram
+    upstream_cx_connect_timeout: Counter
+    upstream_cx_connect_with_0_rtt: Counter
+    upstream_cx_destroy: Counter
+    upstream_cx_destroy_local: Counter
+    upstream_cx_destroy_local_with_active_rq: Counter
+    upstream_cx_destroy_remote: Counter
+    upstream_cx_destroy_remote_with_active_rq: Counter
+    upstream_cx_destroy_with_active_rq: Counter
+    upstream_cx_http1_total: Counter
+    upstream_cx_http2_total: Counter
+    upstream_cx_http3_total: Counter
+    upstream_cx_idle_timeout: Counter
+    upstream_cx_length_ms: Histogram
+    upstream_cx_max_duration_reached: Counter
+    upstream_cx_max_requests: Counter
+    upstream_cx_none_healthy: Counter
+    upstream_cx_overflow: Counter
+    upstream_cx_pool_overflow: Counter
+    upstream_cx_preconnect_skipped: Counter
+    upstream_cx_protocol_error: Counter
+    upstream_cx_rx_bytes_buffered: Gauge
+    upstream_cx_rx_bytes_total: Counter
+    upstream_cx_total: Counter
+    upstream_cx_tx_bytes_buffered: Gauge
+    upstream_cx_tx_bytes_total: Counter
+    upstream_flow_control_backed_up_total: Counter
+    upstream_flow_control_drained_total: Counter
+    upstream_flow_control_paused_reading_total: Counter
+    upstream_flow_control_resumed_reading_total: Counter
+    upstream_http3_broken: Counter
+    upstream_internal_redirect_failed_total: Counter
+    upstream_internal_redirect_succeeded_total: Counter
+    upstream_queue_overloaded: Counter
+    upstream_rq_0rtt: Counter
+    upstream_rq_active: Gauge
+    upstream_rq_active_overflow: Counter
+    upstream_rq_cancelled: Counter
+    upstream_rq_completed: Counter
+    upstream_rq_maintenance_mode: Counter
+    upstream_rq_max_duration_reached: Counter
+    upstream_rq_pending_active: Gauge
+    upstream_rq_pending_failure_eject: Counter
+    upstream_rq_pending_overflow: Counter
+    upstream_rq_pending_total: Counter
+    upstream_rq_per_cx: Histogram
+    upstream_rq_per_try_idle_timeout: Counter
+    upstream_rq_per_try_timeout: Counter
+    upstream_rq_retry: Counter
+    upstream_rq_retry_backoff_exponential: Counter
+    upstream_rq_retry_backoff_ratelimited: Counter
+    upstream_rq_retry_limit_exceeded: Counter
+    upstream_rq_retry_overflow: Counter
+    upstream_rq_retry_success: Counter
+    upstream_rq_rx_reset: Counter
+    upstream_rq_rx_reset_no_error: Counter
+    upstream_rq_timeout: Counter
+    upstream_rq_total: Counter
+    upstream_rq_tx_reset: Counter
+    version: Gauge
+    warming_state: Gauge
+
+    def __init__(self, scope: Scope) -> None:
+        #: ``cluster.<alt_stat_name or name>.``
+        self.scope = scope
+        for name, kind in ClusterStats.__annotations__.items():
+            stat: Any
+            if kind == "Counter":
+                stat = scope.counter(name)
+            elif kind == "Gauge":
+                stat = scope.gauge(name)
+            else:
+                stat = scope.histogram(name, "milliseconds" if name.endswith("_ms") else "unspecified")
+            setattr(self, name, stat)
+        self.default_breakers = CircuitBreakerStats(scope.scope("circuit_breakers.default"))
+        self.high_breakers = CircuitBreakerStats(scope.scope("circuit_breakers.high"))
+        #: How many hosts were matched to the one transport socket of the cluster.
+        self.default_total_match_count = scope.counter("default.total_match_count")
+        self._responses: dict[tuple[int, bool, bool], tuple[Counter, ...]] = {}
+        self._times: dict[tuple[bool, bool], tuple[Histogram, ...]] = {}
+
+    def charge_response(self, status: int, internal: bool = False, canary: bool = False) -> None:
+        """Count a finished response: completed, class and code, in all trees that it belongs to."""
+        counters = self._responses.get((status, internal, canary))
+        if counters is None:
+            counters = self._resolve_responses(status, internal, canary)
+        for counter in counters:
+            counter.value += 1
+
+    def charge_time(self, duration_ms: int, internal: bool = False, canary: bool = False) -> None:
+        """Record how long a response took, in all trees that it belongs to."""
+        histograms = self._times.get((internal, canary))
+        if histograms is None:
+            prefixes = _prefixes(internal, canary)
+            histograms = tuple(self.scope.histogram(p + "upstream_rq_time", "milliseconds") for p in prefixes)
+            self._times[internal, canary] = histograms
+        for histogram in histograms:
+            histogram.record(duration_ms)
+
+    def _resolve_responses(self, status: int, internal: bool, canary: bool) -> tuple[Counter, ...]:
+        code = status if 100 <= status <= 599 else 0
+        found: list[Counter] = []
+        for prefix in _prefixes(internal, canary):
+            names = ["upstream_rq_completed"]
+            if code:
+                names += [f"upstream_rq_{code // 100}xx", f"upstream_rq_{code}"]
+            else:
+                names.append("upstream_rq_unknown")
+            found.extend(self.scope.counter(prefix + name) for name in names)
+        counters = tuple(found)
+        # A peer chooses the status: 500 codes at four trees each bound the cache.
+        self._responses[status if code else 0, internal, canary] = counters
+        return counters
+
+
+def _prefixes(internal: bool, canary: bool) -> list[str]:
+    prefixes = ["", "internal." if internal else "external."]
+    if canary:
+        prefixes.append("canary.")
+    return prefixes

@@ -1,0 +1,183 @@
+"""Where a cluster's hosts come from: the configuration itself, or names looked up again and again.
+
+:class:`StaticDiscovery` gives the hosts at once.  :class:`DnsDiscovery` does what Envoy's ``DnsClusterImpl``
+does for STRICT_DNS (every address is a host) and LOGICAL_DNS (one host with the addresses last seen); the
+answers come from a :class:`Resolver`, in the server :class:`sidecar.net.dns.DnsResolver`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import trio
+
+from sidecar.core.address import Address
+from sidecar.net.dns import DnsAnswer
+from sidecar.upstream.cluster import Cluster
+from sidecar.upstream.host import NO_LOCALITY, Host, Locality
+
+__all__ = ["Discovery", "DnsDiscovery", "Endpoint", "Resolver", "StaticDiscovery", "make_host"]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One ``envoy.config.endpoint.v3.LbEndpoint`` and what its locality says."""
+
+    #: The address where it is a literal; None for a name that has to be resolved.
+    address: Address | None
+    #: The name to resolve, and its port.
+    name: str = ""
+    port: int = 0
+    #: ``endpoint.hostname``.
+    hostname: str = ""
+    #: ``endpoint.additional_addresses``, tried in turn after the first.
+    additional_addresses: tuple[Address, ...] = ()
+    weight: int = 1
+    priority: int = 0
+    locality: Locality = NO_LOCALITY
+    #: Name of ``envoy.config.core.v3.HealthStatus``.
+    health_status: str = "UNKNOWN"
+    metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+class Resolver(Protocol):
+    """Looks names up."""
+
+    async def resolve(self, name: str, family: str) -> DnsAnswer:
+        """The addresses of ``name``; ``family`` is a ``dns_lookup_family``.  Does not raise for a failure."""
+        ...
+
+
+class Discovery(Protocol):
+    """Keeps the hosts of one cluster."""
+
+    #: Set when the cluster may be used: the first answer is there, or the first failure.
+    initialized: trio.Event
+
+    async def run(self) -> None:
+        """Keep the hosts until cancelled; returns where there is nothing to keep."""
+        ...
+
+
+def make_host(endpoint: Endpoint, address: Address, addresses: tuple[Address, ...] = ()) -> Host:
+    """A fresh host for this endpoint at this address."""
+    return Host(
+        address,
+        hostname=endpoint.hostname or endpoint.name,
+        weight=endpoint.weight,
+        priority=endpoint.priority,
+        locality=endpoint.locality,
+        metadata=endpoint.metadata,
+        eds_health_status=endpoint.health_status,
+        addresses=addresses,
+    )
+
+
+class StaticDiscovery:
+    """The hosts of the configuration."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.initialized = trio.Event()
+        hosts = []
+        for endpoint in cluster.config.endpoints:
+            assert endpoint.address is not None  # the compiler refuses names in a STATIC cluster
+            addresses = (endpoint.address, *endpoint.additional_addresses)
+            hosts.append(make_host(endpoint, endpoint.address, addresses))
+        cluster.set_hosts(hosts)
+        self.initialized.set()
+
+    async def run(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+class DnsDiscovery:
+    """One lookup loop per endpoint of the cluster."""
+
+    def __init__(self, cluster: Cluster, resolver: Resolver, draw: Callable[[int], int]) -> None:
+        """``draw(n)`` gives a random number below n."""
+        self.initialized = trio.Event()
+        self._cluster = cluster
+        self._resolver = resolver
+        self._settings = cluster.config.dns
+        self._draw = draw
+        #: The hosts that each endpoint resolved to.
+        self._resolved: list[list[Host]] = [[] for _ in cluster.config.endpoints]
+        #: The interval of the next failure, shared by the loops as in Envoy; None after a success.
+        self._backoff_s: float | None = None
+        if not self._resolved or not self._settings.wait_for_warm_on_init:
+            self.initialized.set()
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            for index, endpoint in enumerate(self._cluster.config.endpoints):
+                nursery.start_soon(
+                    self._keep, index, endpoint, name=f"dns {self._cluster.name} {endpoint.name}"
+                )
+
+    async def _keep(self, index: int, endpoint: Endpoint) -> None:
+        stats = self._cluster.stats
+        family = self._settings.lookup_family
+        while True:
+            stats.update_attempt.value += 1
+            if endpoint.address is not None:
+                answer = DnsAnswer(ok=True, addresses=((endpoint.address.host, 0),))
+            else:
+                answer = await self._resolver.resolve(endpoint.name, family)
+            delay = self._take(index, endpoint, answer)
+            self.initialized.set()
+            await trio.sleep(delay)
+
+    def _take(self, index: int, endpoint: Endpoint, answer: DnsAnswer) -> float:
+        """Use an answer; the seconds until the next question."""
+        stats = self._cluster.stats
+        settings = self._settings
+        logical = self._cluster.config.type == "LOGICAL_DNS"
+        if not answer.ok or (logical and not answer.addresses):
+            stats.update_failure.value += 1
+            return self._next_failure_delay()
+        stats.update_success.value += 1
+        self._backoff_s = None
+        port = endpoint.address.port if endpoint.address is not None else endpoint.port
+        addresses = tuple(dict.fromkeys(Address.ip(ip, port) for ip, _ in answer.addresses))
+        changed = (
+            self._update_logical(endpoint, addresses) if logical else self._update(index, endpoint, addresses)
+        )
+        if changed:
+            self._cluster.set_hosts([host for hosts in self._resolved for host in hosts])
+        else:
+            stats.update_no_rebuild.value += 1
+        delay = settings.refresh_rate_s
+        ttl = min((ttl for _, ttl in answer.addresses), default=0)
+        if settings.respect_ttl and ttl:
+            delay = float(ttl)
+        if settings.jitter_s >= 0.001:
+            delay += self._draw(int(settings.jitter_s * 1000)) / 1000
+        return delay
+
+    def _update(self, index: int, endpoint: Endpoint, addresses: Sequence[Address]) -> bool:
+        """STRICT_DNS: a host that is still there stays the same object."""
+        before = {host.address: host for host in self._resolved[index]}
+        hosts = [before.get(address.text) or make_host(endpoint, address) for address in addresses]
+        self._resolved[index] = hosts
+        weights = [host.weight for resolved in self._resolved for host in resolved]
+        self._cluster.stats.max_host_weight.set(max(weights, default=0))
+        return before.keys() != {host.address for host in hosts}
+
+    def _update_logical(self, endpoint: Endpoint, addresses: tuple[Address, ...]) -> bool:
+        """LOGICAL_DNS: one host; new addresses make a new one."""
+        before = self._resolved[0]
+        if before and before[0].addresses == addresses:
+            return False
+        self._resolved[0] = [make_host(endpoint, addresses[0], addresses)]
+        return True
+
+    def _next_failure_delay(self) -> float:
+        base = self._settings.failure_base_s
+        if base is None:
+            return self._settings.refresh_rate_s
+        interval = base if self._backoff_s is None else self._backoff_s
+        self._backoff_s = min(interval * 2, self._settings.failure_max_s or base * 10)
+        # Fully jittered, as Envoy's JitteredExponentialBackOffStrategy; never so short that it spins.
+        return max(0.001, self._draw(max(1, int(interval * 1000))) / 1000)

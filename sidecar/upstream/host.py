@@ -1,0 +1,171 @@
+"""One upstream host: where it is, how it is, and what was counted on it.
+
+A host belongs to one cluster; the same address in two clusters is two hosts.  Pools hang their
+connections on :attr:`Host.pool`; the counters are plain ints that ``/clusters`` shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntFlag
+from typing import Any
+
+from sidecar.core.address import Address
+
+__all__ = ["NO_LOCALITY", "Health", "HealthFlag", "Host", "Locality"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Locality:
+    """``envoy.config.core.v3.Locality``."""
+
+    region: str = ""
+    zone: str = ""
+    sub_zone: str = ""
+
+
+NO_LOCALITY = Locality()
+
+
+class Health:
+    """The three states a load balancer tells apart (Envoy's coarse health)."""
+
+    UNHEALTHY = "unhealthy"
+    DEGRADED = "degraded"
+    HEALTHY = "healthy"
+
+
+class HealthFlag(IntFlag):
+    """What speaks against a host, in the order and with the words of ``/clusters``."""
+
+    FAILED_ACTIVE_HC = 1 << 0
+    FAILED_OUTLIER_CHECK = 1 << 1
+    FAILED_EDS_HEALTH = 1 << 2
+    DEGRADED_ACTIVE_HC = 1 << 3
+    DEGRADED_EDS_HEALTH = 1 << 4
+    PENDING_DYNAMIC_REMOVAL = 1 << 5
+    PENDING_ACTIVE_HC = 1 << 6
+    EXCLUDED_VIA_IMMEDIATE_HC_FAIL = 1 << 7
+    ACTIVE_HC_TIMEOUT = 1 << 8
+    EDS_STATUS_DRAINING = 1 << 9
+
+
+_UNHEALTHY = HealthFlag.FAILED_ACTIVE_HC | HealthFlag.FAILED_OUTLIER_CHECK | HealthFlag.FAILED_EDS_HEALTH
+_DEGRADED = HealthFlag.DEGRADED_ACTIVE_HC | HealthFlag.DEGRADED_EDS_HEALTH
+#: Such hosts do not count when the health of a priority is computed.
+_EXCLUDED = HealthFlag.PENDING_ACTIVE_HC | HealthFlag.EXCLUDED_VIA_IMMEDIATE_HC_FAIL
+
+
+class Host:
+    """See the module.  ``eds_health_status`` is the name of ``envoy.config.core.v3.HealthStatus``."""
+
+    __slots__ = (
+        "address",
+        "addresses",
+        "canary",
+        "cx_active",
+        "cx_connect_fail",
+        "cx_total",
+        "eds_health_status",
+        "family",
+        "health",
+        "health_flags",
+        "hostname",
+        "locality",
+        "metadata",
+        "pool",
+        "priority",
+        "rq_active",
+        "rq_error",
+        "rq_pending_active",
+        "rq_success",
+        "rq_timeout",
+        "rq_total",
+        "sockaddr",
+        "weight",
+    )
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        hostname: str = "",
+        weight: int = 1,
+        priority: int = 0,
+        locality: Locality = NO_LOCALITY,
+        metadata: dict[str, dict[str, Any]] | None = None,
+        eds_health_status: str = "UNKNOWN",
+        addresses: tuple[Address, ...] = (),
+    ) -> None:
+        #: Text, as Envoy writes it.
+        self.address = address.text
+        self.sockaddr = address.sockaddr
+        self.family = address.family
+        #: Further addresses of the same host, tried after the first (LOGICAL_DNS, additional_addresses).
+        self.addresses = addresses or (address,)
+        #: The name given in the configuration; for a DNS cluster the name that was resolved.
+        self.hostname = hostname
+        self.weight = weight
+        self.priority = priority
+        self.locality = locality
+        self.metadata: dict[str, dict[str, Any]] = metadata or {}
+        self.canary = bool(self.metadata.get("envoy.lb", {}).get("canary", False))
+        self.health_flags = 0
+        #: One of :class:`Health`, kept in step with the flags.
+        self.health = Health.HEALTHY
+        self.eds_health_status = eds_health_status
+        self.set_eds_health(eds_health_status)
+        self.cx_total = 0
+        self.cx_active = 0
+        self.cx_connect_fail = 0
+        self.rq_total = 0
+        self.rq_active = 0
+        self.rq_pending_active = 0
+        self.rq_success = 0
+        self.rq_error = 0
+        self.rq_timeout = 0
+        #: What the connection pools keep here.
+        self.pool: Any = None
+
+    def set_flag(self, flag: int) -> None:
+        """Raise a health flag; whoever does it tells the cluster (:meth:`Cluster.refresh_health`)."""
+        self.health_flags |= flag
+        self._derive_health()
+
+    def clear_flag(self, flag: int) -> None:
+        """Lower a health flag."""
+        self.health_flags &= ~flag
+        self._derive_health()
+
+    def set_eds_health(self, status: str) -> None:
+        """Take the health that the configuration or EDS states."""
+        self.eds_health_status = status
+        flags = HealthFlag.FAILED_EDS_HEALTH | HealthFlag.DEGRADED_EDS_HEALTH | HealthFlag.EDS_STATUS_DRAINING
+        self.health_flags &= ~flags
+        if status in ("UNHEALTHY", "TIMEOUT", "DRAINING"):
+            self.health_flags |= HealthFlag.FAILED_EDS_HEALTH
+        elif status == "DEGRADED":
+            self.health_flags |= HealthFlag.DEGRADED_EDS_HEALTH
+        self._derive_health()
+
+    @property
+    def excluded(self) -> bool:
+        """Whether the host is left out when the health of its priority is computed."""
+        return bool(self.health_flags & _EXCLUDED)
+
+    def health_flags_text(self) -> str:
+        """``healthy``, or the raised flags as ``/clusters`` joins them."""
+        if not self.health_flags:
+            return "healthy"
+        return "".join("/" + (flag.name or "").lower() for flag in HealthFlag if self.health_flags & flag)
+
+    def __repr__(self) -> str:
+        return f"<Host {self.address} {self.health} P{self.priority}>"
+
+    def _derive_health(self) -> None:
+        if self.health_flags & _UNHEALTHY:
+            self.health = Health.UNHEALTHY
+        elif self.health_flags & _DEGRADED:
+            self.health = Health.DEGRADED
+        else:
+            self.health = Health.HEALTHY

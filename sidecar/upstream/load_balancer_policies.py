@@ -1,0 +1,66 @@
+"""The load balancing policies by name: what each does with a list of hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sidecar.upstream.host import Host
+from sidecar.upstream.load_balancer import MakePicker
+from sidecar.upstream.load_balancer_pickers import (
+    LeastRequestPicker,
+    Picker,
+    RandomPicker,
+    RoundRobinPicker,
+    make_edf_or,
+)
+
+__all__ = ["ROUND_ROBIN", "LbPolicy", "picker_maker"]
+
+#: Enough to begin anywhere in a rotation, little enough to be walked when a schedule is made.
+_SEEDS = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class LbPolicy:
+    """``envoy.config.cluster.v3.Cluster.lb_policy`` and its parameters."""
+
+    name: str = "ROUND_ROBIN"
+    #: ``least_request_lb_config``.
+    choice_count: int = 2
+    active_request_bias: float = 1.0
+
+
+ROUND_ROBIN = LbPolicy()
+
+
+def picker_maker(policy: LbPolicy, draw: Callable[[int], int]) -> MakePicker:
+    """What makes the pickers of a load balancer with this policy."""
+    seed = draw(_SEEDS)
+
+    def round_robin(hosts: Sequence[Host], before: Picker | None) -> Picker:
+        start = before.index if isinstance(before, RoundRobinPicker) else seed
+        return make_edf_or(hosts, _weight, seed, lambda: RoundRobinPicker(hosts, start))
+
+    def least_request(hosts: Sequence[Host], before: Picker | None) -> Picker:
+        bias = policy.active_request_bias
+
+        def weigh(host: Host) -> float:
+            return float(host.weight / (host.rq_active + 1.0) ** bias)
+
+        count = policy.choice_count
+        return make_edf_or(hosts, weigh, seed, lambda: LeastRequestPicker(hosts, draw, count))
+
+    def random(hosts: Sequence[Host], before: Picker | None) -> Picker:
+        return RandomPicker(hosts, draw)
+
+    makers: dict[str, MakePicker] = {
+        "ROUND_ROBIN": round_robin,
+        "LEAST_REQUEST": least_request,
+        "RANDOM": random,
+    }
+    return makers[policy.name]
+
+
+def _weight(host: Host) -> float:
+    return float(host.weight)
