@@ -52,50 +52,72 @@ class HistogramStatistics:
         self.bins: list[tuple[int, int]] = sorted(bins.items())
         self.count = sum(bins.values())
 
+    def sized_bins(self) -> list[tuple[int, float, int]]:
+        """(lower bound, width, count) in ascending order."""
+        return [(lower, bin_width(lower), count) for lower, count in self.bins]
+
     @property
     def sum(self) -> float:
-        """Approximately the sum of all samples."""
-        return math.fsum(_midpoint(lower) * count for lower, count in self.bins)
+        """Approximately the sum of all samples (added up in ascending order, as the oracle's digits show)."""
+        total = 0.0
+        for lower, count in self.bins:
+            total += _midpoint(lower) * count
+        return total
 
     def quantiles(self, wanted: Sequence[float] = QUANTILES) -> list[float]:
-        """The values at ``wanted`` (ascending, each in 0..1); NaN where nothing was recorded."""
+        """The values at ``wanted`` (ascending, each in 0..1); NaN where nothing was recorded.
+
+        Quantile q is sample number ceil(q·n); the k-th of n samples of a bin is expected at k/(n+1) of it.
+        """
         bins = self.bins
         if not bins:
             return [math.nan] * len(wanted)
         at = 0
-        lower_count = 0
-        upper_count = bins[0][1]
+        below = 0
+        lower, count = bins[0]
         result: list[float] = []
         for quantile in wanted:
-            target = self.count * quantile
-            while at < len(bins) - 1 and upper_count < target:
+            target = float(self.count) * quantile
+            while at < len(bins) - 1 and below + count < target:
                 at += 1
-                lower_count = upper_count
-                upper_count += bins[at][1]
-            left = bins[at][0]
-            share = (target - lower_count) / (upper_count - lower_count)
-            result.append(left + share * bin_width(left))
+                below += count
+                lower, count = bins[at]
+            rank = math.ceil(target - below) or 1
+            result.append(lower + rank / (count + 1) * bin_width(lower))
         return result
 
     def count_below(self, bound: float) -> int:
-        """Samples of the bins that lie entirely at or below ``bound``."""
+        """Samples of the bins up to and with the one that ``bound`` falls into."""
         total = 0
         for lower, count in self.bins:
-            if lower + bin_width(lower) > bound:
+            if lower > bound:
                 break
             total += count
         return total
+
+    def cumulative_buckets(self, bounds: Sequence[float] = DEFAULT_BUCKETS) -> list[int]:
+        """Samples up to each bound."""
+        return [self.count_below(bound) for bound in bounds]
+
+    def disjoint_buckets(self, bounds: Sequence[float] = DEFAULT_BUCKETS) -> list[int]:
+        """Samples between each bound and the one before."""
+        totals = self.cumulative_buckets(bounds)
+        return [total - before for total, before in zip(totals, [0, *totals], strict=False)]
 
 
 class Histogram:
     """A distribution of non-negative integers."""
 
-    __slots__ = ("_interval_bins", "_pending", "_total_bins", "name", "unit", "used")
+    __slots__ = ("_interval_bins", "_pending", "_total_bins", "bounds", "name", "unit", "used")
 
-    def __init__(self, name: str, unit: str = "unspecified") -> None:
+    def __init__(
+        self, name: str, unit: str = "unspecified", bounds: Sequence[float] = DEFAULT_BUCKETS
+    ) -> None:
         self.name = name
-        #: ``ms``, ``us``, ``bytes``, ``percent`` or ``unspecified``.
+        #: ``ms``, ``us``, ``bytes`` or ``unspecified``.
         self.unit = unit
+        #: Upper bounds of the buckets that a rendering shows (``histogram_bucket_settings``).
+        self.bounds = bounds
         #: Whether a merged sample exists.
         self.used = False
         self._pending: dict[int, int] = {}

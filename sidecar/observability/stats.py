@@ -7,7 +7,7 @@ The data plane asks the store once, when configuration is compiled, and keeps th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sidecar.observability.histogram import Histogram
 
@@ -104,15 +104,21 @@ class Store:
     """All stats of one server.
 
     ``reject`` says which names are not wanted (``stats_config.stats_matcher``): their objects work but
-    are not kept, so nobody sees them.
+    are not kept, so nobody sees them.  ``bounds_of`` gives a histogram's bucket bounds
+    (``stats_config.histogram_bucket_settings``).
     """
 
-    def __init__(self, reject: Callable[[str], bool] | None = None) -> None:
+    def __init__(
+        self,
+        reject: Callable[[str], bool] | None = None,
+        bounds_of: Callable[[str], Sequence[float]] | None = None,
+    ) -> None:
         self.counters: dict[str, Counter] = {}
         self.gauges: dict[str, Gauge] = {}
         self.histograms: dict[str, Histogram] = {}
         self.text_readouts: dict[str, TextReadout] = {}
         self._reject = reject
+        self._bounds_of = bounds_of
 
     def counter(self, name: str) -> Counter:
         """The counter of this name, made when missing."""
@@ -140,6 +146,8 @@ class Store:
         found = self.histograms.get(name)
         if found is None:
             found = Histogram(name, unit)
+            if self._bounds_of is not None:
+                found.bounds = self._bounds_of(name)
             if not self._is_rejected(name):
                 self.histograms[name] = found
         return found

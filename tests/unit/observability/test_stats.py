@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from sidecar.observability.histogram import QUANTILES
+from sidecar.observability.numbers import json_number, text_number
 from sidecar.observability.stats import Store
 
 
@@ -92,13 +92,32 @@ def test_histogram_bin_has_two_significant_digits(value: int, lower: int) -> Non
     assert histogram.cumulative.bins == [(lower, 1)]
 
 
-def test_histogram_quantiles_lie_inside_the_bin() -> None:
+def test_histogram_statistics_are_those_that_the_oracle_gave() -> None:
     histogram = Store().histogram("h")
-    for _ in range(100):
-        histogram.record(10)
+    for value in (0, 0, 0, 0, 0, 1, 1, 1, 1, 2):
+        histogram.record(value)
     histogram.merge()
-    values = histogram.cumulative.quantiles()
-    assert values[0] == 10
-    assert values[-1] == 11
-    assert values == sorted(values)
-    assert len(values) == len(QUANTILES)
+    found = histogram.cumulative
+    assert found.quantiles() == [0, 0, 0, 1.06, 1.08, 2.05, 2.05, 2.05, 2.05, 2.05]
+    assert format(found.sum, ".32g") == "6.2392566782810687797677928756457"
+    assert found.cumulative_buckets()[:4] == [5, 9, 10, 10]
+    assert found.disjoint_buckets()[:4] == [5, 4, 1, 0]
+    assert found.sized_bins() == [(0, 0.0, 5), (1, 0.1, 4), (2, 0.1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "as_json"),
+    [
+        (300000.0, "300000", "3e+05"),
+        (60000.0, "60000", "60000"),
+        (1800000.0, "1800000", "1800000"),
+        (0.5, "0.5", "0.5"),
+        (12.5, "12.5", "12.5"),
+        (0.0, "0", "0"),
+        (1.0222222222222221, "1.0222222222222221", "1.0222222222222221"),
+        (math.nan, "nan", "null"),
+    ],
+)
+def test_number_is_printed_as_the_oracle_prints_it(value: float, text: str, as_json: str) -> None:
+    assert text_number(value) == text
+    assert json_number(value) == as_json

@@ -1,0 +1,141 @@
+"""Renderings compared with a running Envoy: its numbers are taken in and rendered again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sidecar.observability.rendering import Selection, render_json, render_prometheus, render_text
+from sidecar.observability.stats import Store
+from sidecar.observability.tags import TagProducer, TagSpecifier
+
+from .oracle import Oracle, envoy_binary, http_listener
+
+pytestmark = [
+    pytest.mark.oracle,
+    pytest.mark.skipif(envoy_binary() is None, reason="Envoy is not installed"),
+]
+
+TAGS = [
+    TagSpecifier("fixed", fixed_value='v"1'),
+    TagSpecifier("my.cluster", regex=r"^cluster\.((u.)\.)"),
+    TagSpecifier("kind", regex="(_total)$"),
+]
+
+
+def cluster(name: str) -> dict[str, object]:
+    return {"name": name, "type": "STATIC"}
+
+
+#: Filled in by the fixture, which knows where the endpoints lie.
+EDS_CLUSTER: dict[str, object] = {}
+
+BOOTSTRAP = {
+    "node": {"id": "here", "cluster": "test"},
+    # Flushed by each request for stats alone: so the intervals are empty when they are looked at.
+    "stats_flush_on_admin": True,
+    "stats_config": {
+        "stats_tags": [
+            {"tag_name": tag.tag_name, "regex": tag.regex}
+            if tag.regex
+            else {"tag_name": tag.tag_name, "fixed_value": tag.fixed_value}
+            for tag in TAGS
+        ]
+    },
+    "static_resources": {
+        "listeners": [
+            http_listener(
+                "main",
+                [{"match": {"prefix": "/"}, "direct_response": {"status": 204}}],
+                stat_prefix="in.gr-ess",
+            ),
+            {**http_listener("odd", [], stat_prefix="x"), "stat_prefix": "foo"},
+        ],
+        "clusters": [cluster("up"), cluster("x.y"), cluster('q"u\\o:te'), EDS_CLUSTER],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def envoy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oracle]:
+    directory: Path = tmp_path_factory.mktemp("envoy")
+    endpoints = directory / "eds.json"
+    endpoints.write_text(
+        json.dumps(
+            {
+                "version_info": 'v"1',
+                "resources": [
+                    {
+                        "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+                        "cluster_name": "found",
+                    }
+                ],
+            }
+        )
+    )
+    EDS_CLUSTER.update(
+        {
+            "name": "found",
+            "type": "EDS",
+            "eds_cluster_config": {"eds_config": {"path_config_source": {"path": str(endpoints)}}},
+        }
+    )
+    with Oracle(directory, BOOTSTRAP) as oracle:
+        for _ in range(7):
+            oracle.send("main", "/")
+        oracle.text("/stats")
+        yield oracle
+
+
+def store_of(oracle: Oracle, query: str) -> Store:
+    """A store with the oracle's numbers (of stats that stand still)."""
+    store = Store()
+    for kind, add in (("Counters", store.counter), ("Gauges", store.gauge)):
+        for item in json.loads(oracle.text(f"/stats?format=json&type={kind}&{query}"))["stats"]:
+            add(item["name"]).value = item["value"]
+    for item in json.loads(oracle.text(f"/stats?format=json&type=TextReadouts&{query}"))["stats"]:
+        store.text_readout(item["name"]).set(item["value"])
+    found = json.loads(oracle.text(f"/stats?format=json&type=Histograms&histogram_buckets=detailed&{query}"))
+    for group in found["stats"]:
+        for item in group["histograms"]["details"]:
+            histogram = store.histogram(item["name"])
+            for entry in item["totals"]:
+                for _ in range(entry["count"]):
+                    histogram.record(entry["lower_bound"])
+            histogram.merge()
+            histogram.merge()
+    return store
+
+
+#: Everything but what moves between two requests to the admin listener.
+STILL = (
+    "cluster|listener_manager|listener.127|listener.foo|http.in|http.x|runtime|version|initialization|vhost"
+)
+
+
+@pytest.mark.parametrize("buckets", ["summary", "cumulative", "disjoint", "detailed"])
+@pytest.mark.parametrize("query", [STILL, "zzz"])
+def test_text_and_json_of_the_oracles_numbers_are_the_oracles(
+    envoy: Oracle, buckets: str, query: str
+) -> None:
+    store = store_of(envoy, f"filter={query}")
+    selection = Selection(histogram_buckets=buckets)
+    assert render_text(store, selection) == envoy.text(f"/stats?filter={query}&histogram_buckets={buckets}")
+    assert render_json(store, selection) == envoy.text(
+        f"/stats?format=json&filter={query}&histogram_buckets={buckets}"
+    )
+
+
+@pytest.mark.parametrize("buckets", ["summary", "cumulative"])
+def test_prometheus_of_the_oracles_numbers_is_the_oracles(envoy: Oracle, buckets: str) -> None:
+    store = store_of(envoy, f"filter={STILL}")
+    assert store.histograms
+    rendered = render_prometheus(
+        store, Selection(histogram_buckets=buckets), TagProducer(TAGS), text_readouts=True
+    )
+    wanted = envoy.text(f"/stats/prometheus?text_readouts&filter={STILL}&histogram_buckets={buckets}")
+    assert rendered.splitlines() == wanted.splitlines()
+    assert rendered == wanted
