@@ -2,7 +2,7 @@
 
 Each picker serves one source (the healthy hosts of one priority, say) and is made anew when that list
 changes; a rotation goes on where it stood.  Weighted turns are earliest deadline first, as in Envoy's
-``EdfScheduler``: a host's next turn comes ``1 / weight`` after its last.
+``EdfScheduler``: a host's next turn is due ``1 / weight`` after its last.
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ from typing import Protocol
 
 from sidecar.upstream.host import Host
 
-__all__ = ["EdfPicker", "LeastRequestPicker", "Picker", "RandomPicker", "RoundRobinPicker", "make_edf_or"]
+__all__ = [
+    "EdfPicker",
+    "LeastRequestPicker",
+    "Picker",
+    "RandomPicker",
+    "RoundRobinPicker",
+    "WeightedRoundRobinPicker",
+    "have_equal_weights",
+]
 
 Weigh = Callable[[Host], float]
 Draw = Callable[[int], int]
@@ -90,22 +98,47 @@ class LeastRequestPicker:
         return best
 
 
+class WeightedRoundRobinPicker:
+    """Turns in proportion to fixed weights.
+
+    The n-th turn of a host is due at ``n / weight``; divided and not added up, so that turns that fall
+    together keep their order for ever.
+    """
+
+    __slots__ = ("_queue", "_sequence")
+
+    def __init__(self, hosts: Sequence[Host], picks: int) -> None:
+        """``picks`` turns are taken as already had, so that proxies do not all begin with the same host."""
+        self._sequence = len(hosts)
+        #: (due, order of insertion, number of the turn, host): a heap.
+        self._queue = [(1 / host.weight, number, 1, host) for number, host in enumerate(hosts)]
+        heapq.heapify(self._queue)
+        # The turns repeat after as many as the weights sum up to.
+        for _ in range(picks % min(max(1, sum(host.weight for host in hosts)), _MAX_PICKS)):
+            self.pick()
+
+    def pick(self) -> Host | None:
+        queue = self._queue
+        if not queue:
+            return None
+        _, _, turn, host = queue[0]
+        turn += 1
+        heapq.heapreplace(queue, (turn / host.weight, self._sequence, turn, host))
+        self._sequence += 1
+        return host
+
+
 class EdfPicker:
-    """Weighted turns.  ``weigh`` is asked anew whenever a host has had its turn."""
+    """Turns in proportion to weights that change: ``weigh`` is asked anew at every turn of a host."""
 
     __slots__ = ("_queue", "_sequence", "_weigh")
 
-    def __init__(self, hosts: Sequence[Host], weigh: Weigh, picks: int) -> None:
-        """``picks`` turns are taken as already had, so that proxies do not all begin with the same host."""
+    def __init__(self, hosts: Sequence[Host], weigh: Weigh) -> None:
         self._weigh = weigh
+        self._sequence = len(hosts)
         #: (deadline, order of insertion, host): a heap.
         self._queue = [(1.0 / weigh(host), number, host) for number, host in enumerate(hosts)]
         heapq.heapify(self._queue)
-        self._sequence = len(self._queue)
-        # The turns repeat after as many as the weights sum up to.
-        cycle = max(1, sum(host.weight for host in hosts))
-        for _ in range(picks % min(cycle, _MAX_PICKS)):
-            self.pick()
 
     def pick(self) -> Host | None:
         queue = self._queue
@@ -117,8 +150,6 @@ class EdfPicker:
         return host
 
 
-def make_edf_or(hosts: Sequence[Host], weigh: Weigh, picks: int, otherwise: Callable[[], Picker]) -> Picker:
-    """Weighted turns where the configured weights differ, else ``otherwise()``."""
-    if len({host.weight for host in hosts}) <= 1:
-        return otherwise()
-    return EdfPicker(hosts, weigh, picks)
+def have_equal_weights(hosts: Sequence[Host]) -> bool:
+    """Whether turns by weight and plain turns are the same."""
+    return len({host.weight for host in hosts}) <= 1

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from sidecar.upstream.host import Host
 from sidecar.upstream.load_balancer import MakePicker
 from sidecar.upstream.load_balancer_pickers import (
+    EdfPicker,
     LeastRequestPicker,
     Picker,
     RandomPicker,
     RoundRobinPicker,
-    make_edf_or,
+    WeightedRoundRobinPicker,
+    have_equal_weights,
 )
 
 __all__ = ["ROUND_ROBIN", "LbPolicy", "picker_maker"]
@@ -40,7 +42,9 @@ def picker_maker(policy: LbPolicy, draw: Callable[[int], int]) -> MakePicker:
 
     def round_robin(hosts: Sequence[Host], before: Picker | None) -> Picker:
         start = before.index if isinstance(before, RoundRobinPicker) else seed
-        return make_edf_or(hosts, _weight, seed, lambda: RoundRobinPicker(hosts, start))
+        if have_equal_weights(hosts):
+            return RoundRobinPicker(hosts, start)
+        return WeightedRoundRobinPicker(hosts, seed)
 
     def least_request(hosts: Sequence[Host], before: Picker | None) -> Picker:
         bias = policy.active_request_bias
@@ -48,8 +52,9 @@ def picker_maker(policy: LbPolicy, draw: Callable[[int], int]) -> MakePicker:
         def weigh(host: Host) -> float:
             return float(host.weight / (host.rq_active + 1.0) ** bias)
 
-        count = policy.choice_count
-        return make_edf_or(hosts, weigh, seed, lambda: LeastRequestPicker(hosts, draw, count))
+        if have_equal_weights(hosts):
+            return LeastRequestPicker(hosts, draw, policy.choice_count)
+        return EdfPicker(hosts, weigh)
 
     def random(hosts: Sequence[Host], before: Picker | None) -> Picker:
         return RandomPicker(hosts, draw)
@@ -60,7 +65,3 @@ def picker_maker(policy: LbPolicy, draw: Callable[[int], int]) -> MakePicker:
         "RANDOM": random,
     }
     return makers[policy.name]
-
-
-def _weight(host: Host) -> float:
-    return float(host.weight)
