@@ -21,8 +21,10 @@ AUTHORS = {
     "x-sidecar-lua": "Lua",
     "x-lua-filter": "Lua",
 }
-# Headers of the hop, not of the message: the two connections have their own.
-HOP_HEADERS = {"connection", "transfer-encoding", "date"}
+# What the proxy itself writes on every answer.
+PROXY_ANSWERS = {"server", "x-envoy-upstream-service-time"}
+# What the client library or the connection brings along: no filter's doing.
+PLUMBING = {"accept-encoding", "connection", "content-length", "host", "transfer-encoding"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ STEPS = (
 
 
 def send_step(port: int, step: Step) -> Exchange:
+    """Sends it to a port of the loopback. Raises: OSError, http.client.HTTPException."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=REQUEST_TIMEOUT_S)
     with contextlib.closing(connection):
         connection.request(step.method, step.path, body=step.body or None, headers=dict(step.headers))
@@ -88,21 +91,12 @@ def narrate(step: Step, exchange: Exchange) -> list[str]:
     if exchange.seen is None:
         lines.append("the application saw nothing of it")
     else:
-        sent = [("content-length", str(len(step.body))), *step.headers]
-        lines += _authors("request ", ("Wasm", "Lua", "proxy"), _written(sent, exchange.seen))
+        new = [each for each in exchange.seen if each not in step.headers and each[0] not in PLUMBING]
+        lines += _authors("request ", ("Wasm", "Lua", "proxy"), new)
     # What a filter or the application answered with is no edit; only what is known by name is told.
-    edits = [header for header in exchange.answer if header[0] in AUTHORS or header[0] in _PROXY_ANSWERS]
+    edits = [each for each in exchange.answer if each[0] in AUTHORS or each[0] in PROXY_ANSWERS]
     lines += _authors("response", ("Lua", "Wasm", "proxy"), edits)
     return lines
-
-
-_PROXY_ANSWERS = {"server", "x-envoy-upstream-service-time"}
-
-
-def _written(before: Sequence[tuple[str, str]], after: Sequence[tuple[str, str]]) -> Headers:
-    """The headers that are new or have another value; the client's own of http.client are left out."""
-    ignored = HOP_HEADERS | {"host", "accept-encoding", "content-length"}
-    return [header for header in after if header not in before and header[0] not in ignored]
 
 
 def _authors(direction: str, order: Sequence[str], headers: Headers) -> list[str]:
