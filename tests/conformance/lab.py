@@ -31,7 +31,6 @@ class Session:
         self._nursery = nursery
         self._seen: Observation = {}
         self._clients: list[H1Client | H2Client] = []
-        self._log_offsets = {path.name: path.stat().st_size for path in proxy.directory.glob("*.log")}
 
     def see(self, label: str, value: object) -> None:
         """Observe something. A label that was used gets a number."""
@@ -115,35 +114,38 @@ class Session:
                 return stats
             await trio.sleep(POLL_S)
 
-    async def quiet(self, listener: str = "main") -> None:
-        """Close all client connections and wait until the proxy has noticed: counters are final then."""
+    async def quiet(self) -> None:
+        """Close all client connections and wait until the proxy is done with them, its logs written too."""
         for client in self._clients:
             client.close()
-        gauges = rf"^http\.{listener}\.downstream_(cx|rq)_active$|^cluster\..*\.upstream_rq_active$"
+        gauges = (
+            r"^http\.(?!admin\.)[^.]+\.downstream_(cx|rq)_active$|^cluster\..*\.upstream_rq_active$"
+            r"|^filesystem\.write_total_buffered$"
+        )
         await self.until_stats(lambda stats: not any(stats.values()), gauges)
 
     @asynccontextmanager
-    async def counting(self, *names: str, listener: str = "main") -> AsyncIterator[None]:
-        """Observe by how much these stats moved inside the block; it ends quiet."""
-        await self.quiet(listener)
+    async def counting(self, *names: str) -> AsyncIterator[None]:
+        """Observe by how much these stats moved inside the block; it begins and ends quiet."""
+        await self.quiet()
         before = await self.counters("")
         yield
-        await self.quiet(listener)
+        await self.quiet()
         after = await self.counters("")
         self.see("stats", {n: after[n] - before.get(n, 0) if n in after else "absent" for n in names})
 
-    async def access_log(self, count: int, name: str = "main", *, show: bool = True) -> list[str]:
-        """Wait for that many new lines in `FILE(<name>.log)` and observe all there are."""
+    @asynccontextmanager
+    async def logging(
+        self, count: int, name: str = "main", shown: Callable[[str], object] = str
+    ) -> AsyncIterator[None]:
+        """Observe what the block writes to `FILE(<name>.log)`; waits for that many lines."""
+        await self.quiet()
         path = self.proxy.directory / f"{name}.log"
-        while True:
-            text = path.read_text() if path.exists() else ""
-            lines = text[self._log_offsets.get(path.name, 0) :].splitlines()
-            if len(lines) >= count:
-                break
+        start = path.stat().st_size if path.exists() else 0
+        yield
+        while len(lines := _lines_after(path, start)) < count:  # noqa: ASYNC110 - another process writes it
             await trio.sleep(POLL_S)
-        if show:
-            self.see("access log", lines)
-        return lines
+        self.see(f"log {name}", [shown(line) for line in lines])
 
     def close(self) -> None:
         for client in self._clients:
@@ -159,6 +161,10 @@ class Session:
         tree = Normaliser(self.proxy.named_ports(), sent).tree(seen)
         assert isinstance(tree, dict)
         return tree
+
+
+def _lines_after(path: Path, start: int) -> list[str]:
+    return path.read_bytes()[start:].decode("latin-1").splitlines() if path.exists() else []
 
 
 async def drive(scenario: Scenario, proxy: Proxy) -> Observation:

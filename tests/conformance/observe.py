@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-_DATE = re.compile(r"^(date: )(\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT)$")
-_SERVICE_TIME = re.compile(r"^(x-envoy-upstream-service-time: )(\d+)$")
+_DATE = re.compile(r"^(date: )(\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT)$", re.IGNORECASE)
+_SERVICE_TIME = re.compile(r"^(x-envoy-upstream-service-time: )(\d+)$", re.IGNORECASE)
+_FORWARDED_FOR = re.compile(r"^(x-forwarded-for: (?:.*,)?)(\d+\.\d+\.\d+\.\d+)$")
 _UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-([0-9a-f])[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b")
 _ADDRESS = re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):(\d{4,5})\b")
 
@@ -36,6 +37,9 @@ class Normaliser:
         for pattern, shape in ((_DATE, "<http date>"), (_SERVICE_TIME, "<ms>")):
             if (match := pattern.match(text)) and match[2] not in self._sent_values(match[1], match[2]):
                 return match[1] + shape
+        if (match := _FORWARDED_FOR.match(text)) and text.partition(": ")[2] not in self._sent:
+            # a loopback peer is appended as the machine's own address
+            return f"{match[1]}<own address>"
         text = _UUID.sub(self._uuid, text)
         return _ADDRESS.sub(self._address, text)
 

@@ -141,7 +141,8 @@ class Proxy:
     def output(self) -> str:
         """The end of what the proxy wrote."""
         path = self.directory / "output.txt"
-        return path.read_text(errors="replace")[-3000:] if path.exists() else ""
+        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+        return "\n".join(line[:500] for line in lines[-20:])
 
     def stop(self) -> None:
         """End the process and give the ports back."""
