@@ -1,0 +1,1 @@
+"""Protobuf messages compiled to runtime objects; the last place that sees a message."""

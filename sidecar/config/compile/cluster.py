@@ -1,0 +1,287 @@
+"""``envoy.config.cluster.v3.Cluster`` compiled to a :class:`sidecar.upstream.cluster.Cluster`.
+
+The message was decoded and checked before; what is not implemented was refused or warned about there
+(:mod:`sidecar.config.unsupported`), so what is left out here is left out knowingly: a cluster of a type
+that is still to come has no hosts, a load balancing policy that is still to come is ROUND_ROBIN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from google.protobuf import json_format
+
+from sidecar.api.context import FactoryContext
+from sidecar.config.compile.cluster_dns import ResolverSettings, compile_dns, compile_resolver
+from sidecar.config.messages import type_name, unpack
+from sidecar.core.address import Address, is_ip
+from sidecar.core.errors import ConfigError
+from sidecar.upstream.cluster import CircuitBreakerLimits, Cluster, ClusterConfig, DnsSettings, Http2Settings
+from sidecar.upstream.discovery import Endpoint
+from sidecar.upstream.host import Locality
+from sidecar.upstream.load_balancer_policies import ROUND_ROBIN, LbPolicy
+
+__all__ = ["ResolverSettings", "compile_cluster", "compile_cluster_config", "compile_resolver"]
+
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_DNS_CLUSTER = "envoy.extensions.clusters.dns.v3.DnsCluster"
+#: Names that ``cluster_type`` may have for the types of the enum.
+_CUSTOM_TYPES = {
+    "envoy.cluster.static": "STATIC",
+    "envoy.cluster.strict_dns": "STRICT_DNS",
+    "envoy.cluster.logical_dns": "LOGICAL_DNS",
+}
+_LB_EXTENSIONS = {
+    "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin": "ROUND_ROBIN",
+    "envoy.extensions.load_balancing_policies.random.v3.Random": "RANDOM",
+    "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest": "LEAST_REQUEST",
+}
+
+
+def compile_cluster(
+    message: Any,
+    context: FactoryContext,
+    *,
+    resolver: ResolverSettings | None = None,
+    added_via_api: bool = False,
+    version_info: str = "",
+) -> Cluster:
+    """The cluster, with its stats in ``context.root_stats``; its hosts come when the manager takes it.
+
+    ``resolver`` is what the bootstrap says about DNS.  Raises: ConfigError with a path from the root
+    (``context.path`` is the path of ``message``).
+    """
+    config = compile_cluster_config(
+        message, context, resolver=resolver, added_via_api=added_via_api, version_info=version_info
+    )
+    return Cluster(config, context.root_stats)
+
+
+def compile_cluster_config(
+    message: Any,
+    context: FactoryContext,
+    *,
+    resolver: ResolverSettings | None = None,
+    added_via_api: bool = False,
+    version_info: str = "",
+) -> ClusterConfig:
+    """The same without stats or state."""
+    kind, dns = _compile_type(message, context, resolver)
+    options = _http_options(message)
+    # The options of the cluster itself are the deprecated place; one place alone counts, as in Envoy.
+    http2: bool
+    if options is None:
+        common = message.common_http_protocol_options
+        http2 = message.HasField("http2_protocol_options")
+        http2_options = message.http2_protocol_options
+    else:
+        common = options.common_http_protocol_options
+        http2 = options.explicit_http_config.WhichOneof("protocol_config") == "http2_protocol_options"
+        http2_options = options.explicit_http_config.http2_protocol_options
+    max_requests = 0
+    if common.HasField("max_requests_per_connection"):
+        max_requests = common.max_requests_per_connection.value
+    elif message.HasField("max_requests_per_connection"):
+        max_requests = message.max_requests_per_connection.value
+    assignment = message.load_assignment
+    return ClusterConfig(
+        name=message.name,
+        type=kind,
+        alt_stat_name=message.alt_stat_name,
+        endpoints=tuple(_compile_endpoints(message, kind, context)),
+        connect_timeout_s=_seconds(message, "connect_timeout", 5.0),
+        lb_policy=_compile_lb_policy(message),
+        panic_threshold=_percent(message.common_lb_config, "healthy_panic_threshold", 50.0),
+        overprovisioning_factor=_wrapped(assignment.policy, "overprovisioning_factor", 140),
+        weighted_priority_health=assignment.policy.weighted_priority_health,
+        per_connection_buffer_limit=_wrapped(message, "per_connection_buffer_limit_bytes", 1024 * 1024),
+        max_requests_per_connection=max_requests,
+        idle_timeout_s=_seconds(common, "idle_timeout", 3600.0),
+        max_connection_duration_s=_seconds(common, "max_connection_duration", 0.0),
+        http2=http2,
+        use_downstream_protocol=options is not None and options.HasField("use_downstream_protocol_config"),
+        http2_settings=_compile_http2(http2_options) if http2 else Http2Settings(),
+        default_limits=_compile_limits(message, 0),
+        high_limits=_compile_limits(message, 1),
+        dns=dns,
+        metadata=metadata_to_dict(message.metadata),
+        added_via_api=added_via_api,
+        version_info=version_info,
+        message=message,
+    )
+
+
+def metadata_to_dict(metadata: Any) -> dict[str, dict[str, Any]]:
+    """``envoy.config.core.v3.Metadata.filter_metadata`` as plain dictionaries."""
+    return {name: json_format.MessageToDict(value) for name, value in metadata.filter_metadata.items()}
+
+
+def _compile_type(
+    message: Any, context: FactoryContext, resolver: ResolverSettings | None
+) -> tuple[str, DnsSettings]:
+    if message.WhichOneof("cluster_discovery_type") == "cluster_type":
+        custom = message.cluster_type
+        if type_name(custom.typed_config.type_url) == _DNS_CLUSTER:
+            settings = unpack(custom.typed_config)
+            if settings is not None:
+                kind = "LOGICAL_DNS" if settings.all_addresses_in_single_endpoint else "STRICT_DNS"
+                return kind, compile_dns(message, settings, context, resolver)
+        kind = _CUSTOM_TYPES.get(custom.name, "")
+        if not kind:
+            return custom.name, DnsSettings()
+    else:
+        kind = message.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number[message.type].name
+    if kind not in ("STATIC", "STRICT_DNS", "LOGICAL_DNS"):
+        return kind, DnsSettings()
+    return kind, compile_dns(message, None, context, resolver)
+
+
+def _compile_endpoints(message: Any, kind: str, context: FactoryContext) -> Iterator[Endpoint]:
+    if kind not in ("STATIC", "STRICT_DNS", "LOGICAL_DNS"):
+        return
+    for i, locality in enumerate(message.load_assignment.endpoints):
+        for j, endpoint in enumerate(locality.lb_endpoints):
+            path = f"load_assignment.endpoints[{i}].lb_endpoints[{j}]"
+            if endpoint.WhichOneof("host_identifier") == "endpoint_name":
+                raise _error(
+                    context,
+                    f"{path}.endpoint_name",
+                    "named endpoints are not supported",
+                )
+            yield _compile_endpoint(locality, endpoint, kind, context, f"{path}.endpoint")
+
+
+def _compile_endpoint(
+    locality: Any, lb_endpoint: Any, kind: str, context: FactoryContext, path: str
+) -> Endpoint:
+    endpoint = lb_endpoint.endpoint
+    address: Address | None
+    name, port = "", 0
+    socket_address = endpoint.address.socket_address
+    if kind != "STATIC" and endpoint.address.WhichOneof("address") != "socket_address":
+        raise _error(context, f"{path}.address", f"a {kind} cluster takes a socket_address")
+    if kind != "STATIC":
+        name, port = socket_address.address, socket_address.port_value
+        address = Address.ip(name, port) if is_ip(name) else None
+        if socket_address.resolver_name:
+            raise _error(
+                context,
+                f"{path}.address.socket_address.resolver_name",
+                f"{kind} clusters must NOT have a custom resolver name set",
+            )
+    else:
+        address = compile_address(endpoint.address, context, f"{path}.address")
+    more = tuple(
+        compile_address(each.address, context, f"{path}.additional_addresses[{number}].address")
+        for number, each in enumerate(endpoint.additional_addresses)
+    )
+    where = locality.locality
+    health = lb_endpoint.DESCRIPTOR.fields_by_name["health_status"].enum_type
+    return Endpoint(
+        address=address,
+        name=name,
+        port=port,
+        hostname=endpoint.hostname,
+        additional_addresses=more,
+        weight=_wrapped(lb_endpoint, "load_balancing_weight", 1),
+        priority=0 if kind == "LOGICAL_DNS" else locality.priority,
+        locality=Locality(where.region, where.zone, where.sub_zone),
+        health_status=health.values_by_number[lb_endpoint.health_status].name,
+        metadata={**metadata_to_dict(locality.metadata), **metadata_to_dict(lb_endpoint.metadata)},
+    )
+
+
+def compile_address(message: Any, context: FactoryContext, path: str) -> Address:
+    """An ``envoy.config.core.v3.Address`` that needs no name service.  Raises: ConfigError."""
+    kind = message.WhichOneof("address")
+    if kind == "pipe":
+        return Address.pipe(message.pipe.path)
+    if kind != "socket_address":
+        raise _error(context, path, f"{kind or 'an empty address'} is not supported here")
+    socket_address = message.socket_address
+    if socket_address.WhichOneof("port_specifier") == "named_port":
+        raise _error(context, f"{path}.socket_address.named_port", "give the port_value instead")
+    if not is_ip(socket_address.address):
+        raise _error(
+            context, f"{path}.socket_address.address", f"malformed IP address: {socket_address.address}"
+        )
+    return Address.ip(socket_address.address, socket_address.port_value)
+
+
+def _compile_lb_policy(message: Any) -> LbPolicy:
+    if message.HasField("load_balancing_policy"):
+        for policy in message.load_balancing_policy.policies:
+            packed = policy.typed_extension_config.typed_config
+            name = _LB_EXTENSIONS.get(type_name(packed.type_url))
+            if name is not None:
+                return _make_policy(name, unpack(packed))
+        return ROUND_ROBIN
+    name = message.DESCRIPTOR.fields_by_name["lb_policy"].enum_type.values_by_number[message.lb_policy].name
+    if name not in ("ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"):
+        return ROUND_ROBIN
+    return _make_policy(name, message.least_request_lb_config)
+
+
+def _make_policy(name: str, settings: Any) -> LbPolicy:
+    if name != "LEAST_REQUEST" or settings is None:
+        return LbPolicy(name)
+    bias = 1.0
+    if settings.HasField("active_request_bias"):
+        bias = settings.active_request_bias.default_value
+    return LbPolicy(name, choice_count=_wrapped(settings, "choice_count", 2), active_request_bias=bias)
+
+
+def _compile_limits(message: Any, priority: int) -> CircuitBreakerLimits:
+    for threshold in message.circuit_breakers.thresholds:
+        if threshold.priority == priority:
+            return CircuitBreakerLimits(
+                max_connections=_wrapped(threshold, "max_connections", 1024),
+                max_pending_requests=_wrapped(threshold, "max_pending_requests", 1024),
+                max_requests=_wrapped(threshold, "max_requests", 1024),
+                max_retries=_wrapped(threshold, "max_retries", 3),
+                max_connection_pools=_wrapped(threshold, "max_connection_pools", 2**32 - 1),
+                track_remaining=threshold.track_remaining,
+            )
+    return CircuitBreakerLimits()
+
+
+def _compile_http2(options: Any) -> Http2Settings:
+    standard = Http2Settings()
+    return Http2Settings(
+        max_concurrent_streams=_wrapped(options, "max_concurrent_streams", standard.max_concurrent_streams),
+        initial_stream_window_size=_wrapped(
+            options, "initial_stream_window_size", standard.initial_stream_window_size
+        ),
+        initial_connection_window_size=_wrapped(
+            options, "initial_connection_window_size", standard.initial_connection_window_size
+        ),
+        hpack_table_size=_wrapped(options, "hpack_table_size", standard.hpack_table_size),
+    )
+
+
+def _http_options(message: Any) -> Any:
+    packed = message.typed_extension_protocol_options.get(_HTTP_OPTIONS)
+    return None if packed is None else unpack(packed)
+
+
+def _wrapped(message: Any, field: str, otherwise: int) -> int:
+    value: int = getattr(message, field).value if message.HasField(field) else otherwise
+    return value
+
+
+def _percent(message: Any, field: str, otherwise: float) -> float:
+    value: float = getattr(message, field).value if message.HasField(field) else otherwise
+    return value
+
+
+def _seconds(message: Any, field: str, otherwise: float) -> float:
+    if not message.HasField(field):
+        return otherwise
+    duration = getattr(message, field)
+    seconds: float = duration.seconds + duration.nanos / 1e9
+    return seconds
+
+
+def _error(context: FactoryContext, path: str, reason: str) -> ConfigError:
+    return ConfigError(f"{context.path}.{path}" if context.path else path, reason)
