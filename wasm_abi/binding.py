@@ -108,7 +108,9 @@ class UncheckedBinding:
         vm: Any = self._vm
         call, fault, is_guarded = function.lanes_call(), function.fault, not function.is_always_allowed
         # One 32-bit lane in four holds an i32; a function with i64 parameters picks its lanes itself.
-        lanes = slice(0, _LANES * len(function.params), 1 if function.has_i64 else _LANES)
+        # (An empty slice of a ctypes pointer must have step 1: with another one it yields an item.)
+        step = _LANES if function.params and not function.has_i64 else 1
+        lanes = slice(0, _LANES * len(function.params), step)
 
         def callback(_env: int, _caller: int, args: Any, _count: int) -> int | None:
             try:
@@ -147,7 +149,14 @@ class UncheckedBinding:
                 _raise_failure(error, trap)
             return arguments[0]
 
-        return guest
+        def guest_of_one(value: int) -> int:
+            arguments[0] = value
+            error = call(*frame)
+            if error is not None or trap:
+                _raise_failure(error, trap)
+            return arguments[0]
+
+        return guest_of_one if params == 1 else guest
 
 
 class PublicBinding:

@@ -1,6 +1,10 @@
 """From wasmtime's traps to ``WasmTrap``: one line of reason and the names of the guest's functions."""
 
+import ctypes
+
 import wasmtime
+from wasmtime import _bindings as capi
+from wasmtime._trap import Frame, FrameList
 
 from wasm_abi.errors import WasmDeadlineExceeded, WasmTrap
 
@@ -35,6 +39,12 @@ def describe_failure(
 
 
 def _backtrace(error: BaseException) -> list[str]:
-    if not isinstance(error, wasmtime.Trap):
+    if isinstance(error, wasmtime.Trap):
+        frames = error.frames
+    elif isinstance(error, wasmtime.WasmtimeError):  # how a trap made by a host function comes back
+        trace = FrameList(error)
+        capi.wasmtime_error_wasm_trace(error.ptr(), ctypes.byref(trace.vec))
+        frames = [Frame._from_ptr(trace.vec.data[index], trace) for index in range(trace.vec.size)]
+    else:
         return []
-    return [frame.func_name or f"function {frame.func_index}" for frame in error.frames[:_MAX_FRAMES]]
+    return [frame.func_name or f"function {frame.func_index}" for frame in frames[:_MAX_FRAMES]]

@@ -18,6 +18,8 @@ from wasm_abi.errors import MemoryFault
 _U32 = Struct("<I").pack_into
 _U64 = Struct("<Q").pack_into
 
+Bytes = bytes | bytearray | memoryview
+
 
 class GuestMemory(Protocol):
     """One guest's memory; every method raises MemoryFault for what lies outside of it."""
@@ -25,12 +27,15 @@ class GuestMemory(Protocol):
     def read(self, pointer: int, length: int) -> bytes:
         """A copy of that many bytes."""
 
-    def write(self, pointer: int, data: bytes | bytearray | memoryview) -> None:
+    def write(self, pointer: int, data: Bytes) -> None:
         """Copy the bytes in."""
 
     def write_u32(self, pointer: int, value: int) -> None: ...
 
     def write_u64(self, pointer: int, value: int) -> None: ...
+
+    def hand_over(self, data: Bytes, pointer: int, pointer_out: int, size_out: int) -> None:
+        """Copy the bytes to ``pointer``, and write pointer and size where the guest asked."""
 
     def size(self) -> int:
         """The size in bytes now."""
@@ -78,7 +83,7 @@ class MappedMemory:
             raise MemoryFault(f"guest memory: read of {length} bytes at {pointer}")
         return self._view[pointer:end].tobytes()
 
-    def write(self, pointer: int, data: bytes | bytearray | memoryview) -> None:
+    def write(self, pointer: int, data: Bytes) -> None:
         end = pointer + len(data)
         if end > self._size and end > self._refresh():
             raise MemoryFault(f"guest memory: write of {len(data)} bytes at {pointer}")
@@ -93,6 +98,20 @@ class MappedMemory:
         if pointer + 8 > self._size and pointer + 8 > self._refresh():
             raise MemoryFault(f"guest memory: write of 8 bytes at {pointer}")
         _U64(self._view, pointer, value)
+
+    def hand_over(self, data: Bytes, pointer: int, pointer_out: int, size_out: int) -> None:
+        size = len(data)
+        end = pointer + size
+        here = self._size
+        # Three comparisons: max() costs more than the copy.
+        if (end > here or pointer_out + 4 > here or size_out + 4 > here) and (
+            max(end, pointer_out + 4, size_out + 4) > self._refresh()
+        ):
+            raise MemoryFault(f"guest memory: write of {size} bytes at {pointer}, reported at {pointer_out}")
+        view = self._view
+        view[pointer:end] = data
+        _U32(view, pointer_out, pointer)
+        _U32(view, size_out, size)
 
 
 class PublicMemory:
@@ -115,7 +134,7 @@ class PublicMemory:
             raise MemoryFault(f"guest memory: read of {length} bytes at {pointer}")
         return bytes(self._memory.read(self._store, pointer, pointer + length)) if length else b""
 
-    def write(self, pointer: int, data: bytes | bytearray | memoryview) -> None:
+    def write(self, pointer: int, data: Bytes) -> None:
         if pointer + len(data) > self.size():
             raise MemoryFault(f"guest memory: write of {len(data)} bytes at {pointer}")
         if data:
@@ -126,6 +145,15 @@ class PublicMemory:
 
     def write_u64(self, pointer: int, value: int) -> None:
         self.write(pointer, value.to_bytes(8, "little"))
+
+    def hand_over(self, data: Bytes, pointer: int, pointer_out: int, size_out: int) -> None:
+        if max(pointer + len(data), pointer_out + 4, size_out + 4) > self.size():
+            raise MemoryFault(
+                f"guest memory: write of {len(data)} bytes at {pointer}, reported at {pointer_out}"
+            )
+        self.write(pointer, data)
+        self.write_u32(pointer_out, pointer)
+        self.write_u32(size_out, len(data))
 
 
 class NoMemory:
@@ -142,7 +170,7 @@ class NoMemory:
     def read(self, pointer: int, length: int) -> bytes:
         raise MemoryFault(f"guest memory is not there yet: {length} bytes at {pointer}")
 
-    def write(self, pointer: int, data: bytes | bytearray | memoryview) -> None:
+    def write(self, pointer: int, data: Bytes) -> None:
         raise MemoryFault(f"guest memory is not there yet: {len(data)} bytes at {pointer}")
 
     def write_u32(self, pointer: int, value: int) -> None:
@@ -150,3 +178,6 @@ class NoMemory:
 
     def write_u64(self, pointer: int, value: int) -> None:
         raise MemoryFault(f"guest memory is not there yet: {value} at {pointer}")
+
+    def hand_over(self, data: Bytes, pointer: int, pointer_out: int, size_out: int) -> None:
+        raise MemoryFault(f"guest memory is not there yet: {len(data)} bytes at {pointer}")

@@ -19,7 +19,7 @@ from wasm_abi.binding import Binding, GuestFunction, PublicBinding, UncheckedBin
 from wasm_abi.engine import EPOCHS_TO_DEADLINE
 from wasm_abi.errors import MemoryFault, ModuleError, ReentryError, VmFailedError
 from wasm_abi.failure import describe_failure
-from wasm_abi.memory import GuestMemory, NoMemory
+from wasm_abi.memory import Bytes, GuestMemory, NoMemory
 from wasm_abi.module import GuestModule
 from wasm_abi.roles import HttpStreamHost, Metric, PluginHost
 from wasm_abi.shared_store import SharedStore
@@ -80,7 +80,7 @@ class Vm:
     """
 
     __slots__ = (
-        "__weakref__", "_after", "_allocate", "_binding", "_entries", "_exports", "_linker",
+        "__weakref__", "_after", "_allocate", "_binding", "_entries", "_exports", "_hand_over", "_linker",
         "_next_context_id", "_panic", "_panic_serial", "_store", "abi", "configuration", "configuring",
         "context", "contexts", "deadline_s", "engine", "environment", "failure", "foreign_functions",
         "host", "is_answered", "is_restricted", "is_started", "limits", "memory", "metric_ids", "metrics",
@@ -181,6 +181,7 @@ class Vm:
     def _use_memory(self, memory: GuestMemory) -> None:
         self.memory = memory
         self.read, self.write = memory.read, memory.write
+        self._hand_over = memory.hand_over
         self.write_u32, self.write_u64 = memory.write_u32, memory.write_u64
 
     def _guest_function(self, name: str) -> GuestFunction:
@@ -296,30 +297,20 @@ class Vm:
         """Run this once the guest has returned to the host."""
         self._after.append((action, arguments))
 
-    def allocate(self, size: int) -> int:
-        """The address of that many fresh bytes of guest memory.
+    def give(self, data: Bytes, pointer_out: int, size_out: int) -> None:
+        """Hand bytes to the guest: copied to memory it allocates, address and size written where it asked.
 
-        Raises: MemoryFault when the guest has none to give; whatever the guest's allocator traps with.
+        No bytes are address 0, size 0. Raises: MemoryFault, when the guest has no memory to give as well;
+        whatever the guest's allocator traps with.
         """
-        was_restricted, self.is_restricted = self.is_restricted, True
-        pointer = self._allocate(size)
-        self.is_restricted = was_restricted
-        if not pointer:
-            raise MemoryFault(f"guest could not allocate {size} bytes")
-        return pointer
-
-    def give(self, data: bytes | bytearray | memoryview, pointer_out: int, size_out: int) -> None:
-        """Hand bytes to the guest: copied into its memory, address and size written where it asked.
-
-        No bytes are address 0, size 0. Raises: MemoryFault.
-        """
-        size = len(data)
         pointer = 0
-        if size:
-            pointer = self.allocate(size)
-            self.write(pointer, data)
-        self.write_u32(pointer_out, pointer)
-        self.write_u32(size_out, size)
+        if data:
+            self.is_restricted = True
+            pointer = self._allocate(len(data))
+            self.is_restricted = False
+            if not pointer:
+                raise MemoryFault(f"guest could not allocate {len(data)} bytes")
+        self._hand_over(data, pointer, pointer_out, size_out)
 
     def log(self, level: LogLevel, message: bytes) -> None:
         """Pass a line on, and remember errors: should the guest trap now, they say why."""

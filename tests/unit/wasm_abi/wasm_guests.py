@@ -242,9 +242,15 @@ class Runner:
         return vm
 
     def plugin(
-        self, code: bytes, *, configuration: bytes = b"", allow: bool = False, **options: Any
+        self,
+        code: bytes,
+        *,
+        configuration: bytes = b"",
+        vm_configuration: bytes = b"",
+        allow: bool = False,
+        **options: Any,
     ) -> Plugin:
-        vm = self.vm(code, **options)
+        vm = self.vm(code, configuration=vm_configuration, **options)
         plugin = Plugin(
             vm, self.host, name=b"p", configuration=configuration, allow_on_headers_stop_iteration=allow
         )
