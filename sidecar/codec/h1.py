@@ -63,9 +63,7 @@ def find_head_end(data: bytes) -> int:
     """Where the first head in ``data`` ends (the offset behind its empty line), or -1."""
     end = data.find(CRLF2)
     if end >= 0:
-        bare = data.find(b"\n\n", 0, end)
-        if bare < 0:
-            return end + 4
+        return end + 4  # a bare-LF head in front of it is found out by the parser
     match = _HEAD_END.search(data)
     return -1 if match is None else match.end()
 
@@ -200,7 +198,7 @@ class _HeadParser:
             raise RemoteProtocolError(str(error)) from error
         except httptools.HttpParserError as error:
             fresh = _as_envoy_reads(head)
-            if fresh is None:
+            if fresh is None or fresh.find(CRLF2) != len(fresh) - 4:
                 raise RemoteProtocolError(str(error)) from error
             self.reset()
             self.trailing_space = True

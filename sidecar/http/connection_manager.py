@@ -1,0 +1,500 @@
+"""The HTTP connection manager: one stream through filters, router and back.
+
+Compiled from envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager and
+shared by all connections of its filter chain.  Codec drivers make a stream and call
+:meth:`ConnectionManager.run_stream` with a :class:`Responder`; that coroutine is the whole life of
+the stream, and what it opens it closes, whatever happens.
+
+The modules of the exchange never touch trio: they may be stepped by the reactor.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sidecar.api.filters import AccessLogger, HttpFilter
+from sidecar.api.message import LocalReply, ResponseMessage
+from sidecar.api.stream import Flag, Stream
+from sidecar.core.errors import (
+    DeadlineExceeded,
+    Disconnected,
+    RemoteProtocolError,
+    SidecarError,
+    StreamAborted,
+    UpstreamError,
+)
+from sidecar.http.local_reply import build_response, reply_for
+from sidecar.http.request_headers import RequestIds, prepare_request_headers
+from sidecar.net.reactor import run_adopted
+from sidecar.router.route_table import RouteTable
+
+if TYPE_CHECKING:
+    from sidecar.net.reactor import Reactor, Strand
+    from sidecar.router.exchange import Router
+
+__all__ = ["ConnectionManager", "HcmStats", "Responder"]
+
+logger = logging.getLogger("sidecar.http")
+
+
+class Responder(Protocol):
+    """The codec's side of one stream."""
+
+    async def send_response(self, stream: Stream, response: ResponseMessage) -> None:
+        """Send head, body and trailers, pulling the body.
+
+        Raises: Disconnected; whatever ``body.receive`` raises, after part of the response was sent.
+        """
+        ...
+
+    async def send_continue(self) -> None:
+        """Send ``100 Continue``."""
+        ...
+
+    def is_client_gone(self) -> bool:
+        """Whether the client has left (nothing that is sent will be read)."""
+        ...
+
+    def reset(self, stream: Stream) -> None:
+        """Cut the response off: it cannot be finished."""
+        ...
+
+
+class HcmStats:
+    """``http.<stat_prefix>.``, resolved once."""
+
+    def __init__(self, scope: Any) -> None:
+        self.scope = scope
+        for name in _COUNTERS:
+            setattr(self, name, scope.counter(name))
+        for name in _GAUGES:
+            setattr(self, name, scope.gauge(name))
+        self.downstream_cx_length_ms = scope.histogram("downstream_cx_length_ms", "milliseconds")
+        self.downstream_rq_time = scope.histogram("downstream_rq_time", "milliseconds")
+        tracing = scope.scope("tracing")
+        for name in ("random_sampling", "service_forced", "client_enabled", "not_traceable", "health_check"):
+            tracing.counter(name)
+
+    def __getattr__(self, name: str) -> Any:  # for mypy: the attributes above
+        raise AttributeError(name)
+
+
+_COUNTERS = (
+    "downstream_cx_delayed_close_timeout", "downstream_cx_destroy", "downstream_cx_destroy_active_rq",
+    "downstream_cx_destroy_local", "downstream_cx_destroy_local_active_rq", "downstream_cx_destroy_remote",
+    "downstream_cx_destroy_remote_active_rq", "downstream_cx_drain_close", "downstream_cx_http1_total",
+    "downstream_cx_http2_total", "downstream_cx_http3_total", "downstream_cx_idle_timeout",
+    "downstream_cx_max_duration_reached", "downstream_cx_max_requests_reached",
+    "downstream_cx_overload_disable_keepalive", "downstream_cx_protocol_error", "downstream_cx_rx_bytes_total",
+    "downstream_cx_ssl_total", "downstream_cx_total", "downstream_cx_tx_bytes_total",
+    "downstream_cx_upgrades_total", "downstream_flow_control_paused_reading_total",
+    "downstream_flow_control_resumed_reading_total", "downstream_rq_1xx", "downstream_rq_2xx",
+    "downstream_rq_3xx", "downstream_rq_4xx", "downstream_rq_5xx", "downstream_rq_completed",
+    "downstream_rq_failed_path_normalization", "downstream_rq_header_timeout", "downstream_rq_http1_total",
+    "downstream_rq_http2_total", "downstream_rq_http3_total", "downstream_rq_idle_timeout",
+    "downstream_rq_max_duration_reached", "downstream_rq_non_relative_path", "downstream_rq_overload_close",
+    "downstream_rq_redirected_with_normalized_path", "downstream_rq_rejected_via_ip_detection",
+    "downstream_rq_response_before_rq_complete", "downstream_rq_rx_reset", "downstream_rq_timeout",
+    "downstream_rq_too_large", "downstream_rq_too_many_premature_resets", "downstream_rq_total",
+    "downstream_rq_tx_reset", "downstream_rq_ws_on_non_ws_route", "no_cluster", "no_route",
+    "passthrough_internal_redirect_bad_location", "passthrough_internal_redirect_no_route",
+    "passthrough_internal_redirect_predicate", "passthrough_internal_redirect_too_many_redirects",
+    "passthrough_internal_redirect_unsafe_scheme", "rq_direct_response", "rq_overload_local_reply", "rq_redirect",
+    "rq_reset_after_downstream_response_started", "rq_retry_skipped_request_not_complete", "rq_total",
+    "rs_too_large",
+)  # fmt: skip
+_GAUGES = (
+    "downstream_cx_active", "downstream_cx_http1_active", "downstream_cx_http1_soft_drain",
+    "downstream_cx_http2_active", "downstream_cx_http3_active", "downstream_cx_rx_bytes_buffered",
+    "downstream_cx_ssl_active", "downstream_cx_tx_bytes_buffered", "downstream_cx_upgrades_active",
+    "downstream_rq_active",
+)  # fmt: skip
+
+
+class _Clock:
+    """The date header, made once a second."""
+
+    __slots__ = ("_second", "_text")
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._text = b""
+
+    def date(self, now: float) -> bytes:
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._text = formatdate(second, usegmt=True).encode()
+        return self._text
+
+
+_clock = _Clock()
+
+
+class ConnectionManager:
+    """One compiled connection manager."""
+
+    def __init__(self, reactor: Reactor, stats: HcmStats, router: Router) -> None:
+        self.reactor = reactor
+        self.stats = stats
+        self.router = router
+        self.stat_prefix = ""
+        self.codec_type = "AUTO"
+        self.route_table = RouteTable()
+        self.filters: tuple[HttpFilter, ...] = ()
+        self.slot_count = 0
+        self._decode_hooks: tuple[tuple[Callable[[Stream], Any], bool], ...] = ()
+        self._encode_hooks: tuple[tuple[Callable[[Stream], Any], bool], ...] = ()
+        self._complete_hooks: tuple[Callable[[Stream], None], ...] = ()
+        self.access_logs: tuple[AccessLogger, ...] = ()
+        self.server_name = b"envoy"
+        #: ``OVERWRITE``, ``APPEND_IF_ABSENT`` or ``PASS_THROUGH``.
+        self.server_header_transformation = "OVERWRITE"
+        self.use_remote_address = False
+        self.xff_num_trusted_hops = 0
+        self.skip_xff_append = False
+        self.generate_request_id = True
+        self.preserve_external_request_id = False
+        self.always_set_request_id_in_response = False
+        self.add_user_agent = False
+        self.service_cluster = b""
+        self.service_node = b""
+        self.via = b""
+        self.normalize_path = False
+        self.merge_slashes = False
+        #: Seconds; 0 for none.
+        self.idle_timeout_s = 3600.0
+        self.stream_idle_timeout_s = 300.0
+        self.request_timeout_s = 0.0
+        self.request_headers_timeout_s = 0.0
+        self.drain_timeout_s = 5.0
+        self.delayed_close_timeout_s = 1.0
+        self.max_request_headers_bytes = 60 * 1024
+        self.max_headers_count = 100
+        self.accept_http_10 = False
+        self.default_host_for_http_10 = b""
+        #: Keyword arguments for the HTTP/2 codec's settings.
+        self.http2_settings: dict[str, int] = {}
+        self.request_ids = RequestIds()
+        #: Set while the listener drains: connections end after their current stream.
+        self.is_draining: Callable[[], bool] = _never
+        #: Terminal instead of the router (the admin server).
+        self.terminal: Callable[[Stream], LocalReply] | None = None
+        self.buffer_limit_bytes = 1024 * 1024
+        self._classes: tuple[Any, ...] = (
+            None,
+            stats.downstream_rq_1xx,
+            stats.downstream_rq_2xx,
+            stats.downstream_rq_3xx,
+            stats.downstream_rq_4xx,
+            stats.downstream_rq_5xx,
+        )
+        self._listener_classes: tuple[Any, ...] | None = None
+        self._listener_completed: Any = None
+
+    def set_filters(self, filters: tuple[HttpFilter, ...]) -> None:
+        """Compile the chain: tuples of the hooks that are overridden."""
+        self.filters = filters
+        self.slot_count = len(filters)
+        decode: list[tuple[Callable[[Stream], Any], bool]] = []
+        encode: list[tuple[Callable[[Stream], Any], bool]] = []
+        complete: list[Callable[[Stream], None]] = []
+        for number, each in enumerate(filters):
+            each.slot = number
+            active = _active_hooks(each)
+            if "decode_headers" in active:
+                decode.append((each.decode_headers, each.uses_trio))
+            if "encode_headers" in active:
+                encode.insert(0, (each.encode_headers, each.uses_trio))
+            if "on_complete" in active:
+                complete.append(each.on_complete)
+        self._decode_hooks = tuple(decode)
+        self._encode_hooks = tuple(encode)
+        self._complete_hooks = tuple(complete)
+
+    def set_listener_stats(self, scope: Any) -> None:
+        """``listener.<address>.http.<stat_prefix>.`` counts responses too."""
+        self._listener_completed = scope.counter("downstream_rq_completed")
+        self._listener_classes = (None, *(scope.counter(f"downstream_rq_{n}xx") for n in range(1, 6)))
+
+    def resolve_route(self, stream: Stream) -> None:
+        """Look the route of ``stream`` up."""
+        stream.resolve_route = False
+        stream.route = self.route_table.find(stream.request.headers)
+
+    # -- the life of a stream ------------------------------------------------------------------------
+    async def run_stream(self, stream: Stream, responder: Responder, strand: Strand) -> None:
+        """Run one stream to its end.  Raises nothing but Cancelled and what is a bug here.
+
+        Afterwards ``stream.drain_connection`` says whether its connection should end with it.
+        """
+        stats = self.stats
+        stats.downstream_rq_total.value += 1
+        stats.downstream_rq_active.value += 1
+        exchange = None
+        try:
+            try:
+                reply = self._check_request(stream)
+                if reply is None:
+                    prepare_request_headers(self, stream, stream.request.headers)
+                    for hook, uses_trio in self._decode_hooks:
+                        reply = hook(stream)
+                        if reply is not None:
+                            if reply.__class__ is not LocalReply:
+                                reply = await (run_adopted(reply) if uses_trio else reply)
+                            if reply is not None:
+                                break
+                if reply is None:
+                    if self.terminal is not None:
+                        reply = self.terminal(stream)
+                    else:
+                        exchange = self.router.exchange(self, stream, responder, strand)
+                        reply = await exchange.run()
+                if reply is not None:
+                    self.set_local_reply(stream, reply)
+            except (StreamAborted, UpstreamError, DeadlineExceeded, RemoteProtocolError) as error:
+                if isinstance(error, RemoteProtocolError) and error.status == 0:
+                    raise Disconnected("the request broke off") from error
+                if isinstance(error, DeadlineExceeded):
+                    self._count_timeout(stream, error, exchange)
+                self.set_local_reply(stream, reply_for(error, stream))
+            for hook, uses_trio in self._encode_hooks:
+                reply = hook(stream)
+                if reply is not None:
+                    if reply.__class__ is not LocalReply:
+                        reply = await (run_adopted(reply) if uses_trio else reply)
+                    if reply is not None:
+                        self.set_local_reply(stream, reply)
+            await self._respond(stream, responder)
+        except Disconnected:
+            self._on_disconnect(stream, responder)
+        except (StreamAborted, UpstreamError, DeadlineExceeded, RemoteProtocolError) as error:
+            await self._fail_late(stream, responder, error, exchange)
+        except Exception:
+            logger.exception("stream %s failed", stream.request_id)
+            await self._fail_late(stream, responder, SidecarError("internal error"), exchange)
+        finally:
+            if exchange is not None:
+                exchange.close()
+            strand.deadline = 0.0
+            self._complete(stream)
+
+    async def run_broken(self, stream: Stream, responder: Responder, reply: LocalReply) -> None:
+        """Answer a request that the codec could not read: encoder filters, access log and stats see it."""
+        self.stats.downstream_rq_total.value += 1
+        self.stats.downstream_rq_active.value += 1
+        self.set_local_reply(stream, reply)
+        try:
+            for hook, uses_trio in self._encode_hooks:
+                result = hook(stream)
+                if result is not None and result.__class__ is not LocalReply:
+                    result = await (run_adopted(result) if uses_trio else result)
+            await self._respond(stream, responder)
+        except SidecarError:
+            responder.reset(stream)
+        finally:
+            self._complete(stream)
+
+    def _check_request(self, stream: Stream) -> LocalReply | None:
+        """Requests that are answered before any filter sees them (``ActiveStream::decodeHeaders``)."""
+        headers = stream.request.headers
+        if stream.protocol == "HTTP/1.0" and not self.accept_http_10:
+            return LocalReply(426, b"Upgrade Required", details="low_version", close=True)
+        path = headers.path
+        if headers.protocol is not None and stream.protocol != "HTTP/2":
+            return LocalReply(403, details="upgrade_failed", close=True)
+        if headers.authority is None:
+            return LocalReply(400, details="missing_host_header", close=True)
+        if path is None:
+            if headers.method == b"CONNECT":
+                return None
+            return LocalReply(404, details="missing_path_rejected")
+        if b"#" in path:
+            self.stats.downstream_rq_failed_path_normalization.value += 1
+            return LocalReply(400, details="path_normalization_failed", close=True)
+        if self.normalize_path or self.merge_slashes:
+            normal = normalized_path(path, merge=self.merge_slashes, dots=self.normalize_path)
+            if normal is None:
+                self.stats.downstream_rq_failed_path_normalization.value += 1
+                return LocalReply(400, details="path_normalization_failed", close=True)
+            headers.path = normal
+        return None
+
+    async def _respond(self, stream: Stream, responder: Responder) -> None:
+        """Set the connection manager's own response headers and hand the response to the codec."""
+        response = stream.response
+        assert response is not None
+        headers = response.headers
+        fields = headers.fields
+        names = headers.index()
+        now = time.time()
+        if b"date" not in names:
+            fields.append((b"date", _clock.date(now)))
+            names[b"date"] = b""
+        transformation = self.server_header_transformation
+        if transformation == "OVERWRITE":
+            if b"server" in names:
+                headers.set(b"server", self.server_name)
+            else:
+                fields.append((b"server", self.server_name))
+        elif transformation == "APPEND_IF_ABSENT" and b"server" not in names:
+            fields.append((b"server", self.server_name))
+        if self.always_set_request_id_in_response and stream.request_id is not None:
+            headers.set(b"x-request-id", stream.request_id)
+        if self.via:
+            headers.add(b"via", self.via)
+        if self.is_draining():
+            if not stream.drain_connection:
+                self.stats.downstream_cx_drain_close.value += 1
+            stream.drain_connection = True
+        stream.response_code = headers.status
+        await responder.send_response(stream, response)
+        stream.downstream_last_tx_ns = time.monotonic_ns()
+
+    def set_local_reply(self, stream: Stream, reply: LocalReply) -> None:
+        """Let ``reply`` be the response of ``stream``."""
+        stream.response = build_response(reply, stream)
+        stream.flags |= reply.flag
+        stream.details = reply.details
+        stream.local_reply_body = reply.body
+        if reply.close:
+            stream.drain_connection = True
+
+    async def _fail_late(
+        self, stream: Stream, responder: Responder, error: SidecarError, exchange: Any
+    ) -> None:
+        """An error while the response was under way: answer if nothing went out, else cut it off."""
+        if isinstance(error, DeadlineExceeded):
+            self._count_timeout(stream, error, exchange)
+        if not stream.response_started:
+            self.set_local_reply(stream, reply_for(error, stream))
+            try:
+                await self._respond(stream, responder)
+            except (SidecarError, OSError):
+                responder.reset(stream)
+            return
+        if isinstance(error, UpstreamError):
+            stream.flags |= error.flag
+            stream.details = "upstream_reset_after_response_started{%s}" % error.details.replace(" ", "_")
+            self.stats.rq_reset_after_downstream_response_started.value += 1
+        elif isinstance(error, DeadlineExceeded):
+            reply = reply_for(error, stream)
+            stream.flags |= reply.flag
+            stream.details = reply.details
+        elif isinstance(error, RemoteProtocolError):
+            stream.flags |= Flag.DOWNSTREAM_PROTOCOL_ERROR
+            stream.details = error.details
+        self.stats.downstream_rq_tx_reset.value += 1
+        responder.reset(stream)
+
+    def _count_timeout(self, stream: Stream, error: DeadlineExceeded, exchange: Any) -> None:
+        if error.kind == "idle":
+            self.stats.downstream_rq_idle_timeout.value += 1
+        elif exchange is not None:
+            exchange.count_timeout()
+
+    def _on_disconnect(self, stream: Stream, responder: Responder) -> None:
+        stream.flags |= Flag.DOWNSTREAM_CONNECTION_TERMINATION
+        if not stream.details:
+            stream.details = "downstream_remote_disconnect"
+        if not stream.response_started:
+            stream.response_code = 0
+        self.stats.downstream_rq_rx_reset.value += 1
+        responder.reset(stream)
+
+    def _complete(self, stream: Stream) -> None:
+        stats = self.stats
+        stats.downstream_rq_active.value -= 1
+        code = stream.response_code
+        if code:
+            stats.downstream_rq_completed.value += 1
+            bucket = code // 100
+            if 0 < bucket < 6:
+                self._classes[bucket].value += 1
+                if self._listener_classes is not None:
+                    self._listener_completed.value += 1
+                    self._listener_classes[bucket].value += 1
+        end = stream.downstream_last_tx_ns or time.monotonic_ns()
+        stats.downstream_rq_time.record((end - stream.start_ns) // 1_000_000)
+        for hook in self._complete_hooks:
+            hook(stream)
+        for log in self.access_logs:
+            log.log(stream)
+
+
+def _never() -> bool:
+    return False
+
+
+def _active_hooks(each: HttpFilter) -> frozenset[str]:
+    own = getattr(each, "active_hooks", None)
+    if own is not None:
+        return frozenset(own())
+    kind = type(each)
+    return frozenset(
+        name
+        for name in ("decode_headers", "encode_headers", "on_complete")
+        if getattr(kind, name) is not getattr(HttpFilter, name)
+    )
+
+
+def normalized_path(path: bytes, *, merge: bool, dots: bool) -> bytes | None:
+    """``normalize_path`` and ``merge_slashes`` of the path part; None when it leaves the root.
+
+    RFC 3986 §6: dot segments are removed, percent-encoded unreserved characters decoded.
+    """
+    rest, question, query = path.partition(b"?")
+    if dots:
+        rest = _decode_unreserved(rest).replace(b"\\", b"/")
+        segments: list[bytes] = []
+        parts = rest.split(b"/")
+        for position, part in enumerate(parts[1:], 1):
+            last = position == len(parts) - 1
+            if part in (b".", b".."):
+                if part == b".." and segments:
+                    segments.pop()
+                elif part == b"..":
+                    return None
+                if last:
+                    segments.append(b"")
+            else:
+                segments.append(part)
+        rest = b"/" + b"/".join(segments)
+    if merge:
+        while b"//" in rest:
+            rest = rest.replace(b"//", b"/")
+    return rest + question + query
+
+
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+
+
+def _decode_unreserved(path: bytes) -> bytes:
+    if b"%" not in path:
+        return path
+    out = bytearray()
+    position = 0
+    while position < len(path):
+        byte = path[position]
+        if byte == 0x25:
+            pair = path[position + 1 : position + 3]
+            try:
+                value = int(pair, 16) if len(pair) == 2 else -1
+            except ValueError:
+                value = -1
+            if value in _UNRESERVED:
+                out.append(value)
+                position += 3
+                continue
+            if value >= 0:
+                out += b"%" + pair.upper()
+                position += 3
+                continue
+        out.append(byte)
+        position += 1
+    return bytes(out)
+

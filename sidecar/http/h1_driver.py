@@ -1,0 +1,369 @@
+"""A downstream HTTP/1.1 connection: heads in, streams run, responses out.
+
+One coroutine serves the connection, request after request; it is stepped by the reactor and adopted by
+its owner when a stream needs trio.  What the client may send, and what closes the connection, follows
+Envoy (RFC 9112 where Envoy leaves it open).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from sidecar.api.message import Body, RequestMessage, ResponseMessage
+from sidecar.api.stream import Flag, Stream
+from sidecar.codec.h1 import RequestParser, encode_fields, reason_phrase
+from sidecar.core.errors import DeadlineExceeded, Disconnected, LocalProtocolError, RemoteProtocolError
+from sidecar.core.headers import RequestHeaders
+from sidecar.http.local_reply import reply_for
+from sidecar.net.h1_stream import ChunkedBody, H1Reader, LengthBody
+from sidecar.net.reactor import turn
+
+if TYPE_CHECKING:
+    from sidecar.http.connection_manager import ConnectionManager
+    from sidecar.net.reactor import Strand, Transport
+
+__all__ = ["H1Driver"]
+
+#: Status lines of final responses, by status.
+_STATUS_LINES: dict[int, bytes] = {}
+#: Headers that a client must not name in Connection (they would vanish on the way).
+_NEVER_NOMINATED = frozenset({b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
+
+
+def _status_line(status: int) -> bytes:
+    line = _STATUS_LINES.get(status)
+    if line is None:
+        line = b"HTTP/1.1 %d %b\r\n" % (status, reason_phrase(status))
+        if len(_STATUS_LINES) < 600:
+            _STATUS_LINES[status] = line
+    return line
+
+
+class _RequestBody(Body):
+    """A request body whose broken connection is a Disconnected; sends 100 Continue when it is first pulled."""
+
+    __slots__ = ("_source",)
+
+    def __init__(self, source: Body) -> None:
+        self.whole = source.whole
+        self.ended = source.ended
+        self.trailers = None
+        self._source = source
+
+    async def receive(self) -> bytes:
+        source = self._source
+        try:
+            data = await source.receive()
+        except RemoteProtocolError as error:
+            if error.status == 0:
+                raise Disconnected("the client left inside the request") from error
+            raise
+        except OSError as error:
+            raise Disconnected(str(error)) from error
+        self.whole = source.whole
+        self.ended = source.ended
+        self.trailers = source.trailers
+        return data
+
+
+class H1Driver:
+    """Serves one HTTP/1.1 connection."""
+
+    __slots__ = (
+        "_body_done",
+        "_connection",
+        "_is_head",
+        "_keep_alive",
+        "_manager",
+        "_parser",
+        "_reader",
+        "_strand",
+        "_transport",
+    )
+
+    def __init__(
+        self, manager: ConnectionManager, connection: Any, transport: Transport, strand: Strand, received: bytes
+    ) -> None:
+        self._manager = manager
+        self._connection = connection
+        self._transport = transport
+        self._strand = strand
+        self._reader = H1Reader(transport)
+        self._reader.rest = received
+        self._parser = RequestParser()
+        self._keep_alive = True
+        self._is_head = False
+        self._body_done = True
+
+    async def serve(self) -> None:
+        """Serve requests until the connection ends.  Closing the transport is the caller's."""
+        manager = self._manager
+        stats = manager.stats
+        strand = self._strand
+        reader = self._reader
+        parser = self._parser
+        clock = manager.reactor.clock
+        limit = manager.max_request_headers_bytes
+        served = 0
+        while True:
+            strand.idle_deadline = clock() + manager.idle_timeout_s if manager.idle_timeout_s else 0.0
+            parser.reset()
+            try:
+                head = await reader.head(limit)
+                if not head:
+                    return
+                strand.idle_deadline = 0.0
+                parser.parse(head)
+                if len(parser.fields) > manager.max_headers_count:
+                    raise RemoteProtocolError("too many headers", status=431, details="http1.too_many_headers")
+                stream = self._make_stream(head)
+            except RemoteProtocolError as error:
+                if error.status:
+                    await self._answer_broken(error)
+                    await self._close_delayed()
+                return
+            except DeadlineExceeded:
+                stats.downstream_cx_idle_timeout.value += 1
+                return
+            except OSError:
+                return
+            stats.downstream_cx_rx_bytes_total.value += reader.rx_bytes
+            reader.rx_bytes = 0
+            await manager.run_stream(stream, self, strand)
+            if not self._keep_alive or stream.drain_connection:
+                if not self._transport.hangup:
+                    if self._body_done and parser.close and not stream.drain_connection:
+                        return
+                    await self._close_delayed()
+                return
+            if not self._body_done:
+                return  # the rest of the request cannot be told from a new one
+            served += 1
+            if reader.rest and not served & 7:
+                await turn()
+
+    # -- requests ----------------------------------------------------------------------------------
+    def _make_stream(self, head: bytes) -> Stream:
+        """A stream from the head that was parsed.  Raises: RemoteProtocolError."""
+        manager = self._manager
+        parser = self._parser
+        target = parser.raw_target
+        authority = parser.host
+        method = parser.method
+        path: bytes | None = target
+        scheme = b"http"
+        if target[:1] != b"/":
+            if method == b"CONNECT":
+                authority, path = target, None
+            elif target != b"*":
+                scheme, separator, rest = target.partition(b"://")
+                scheme = scheme.lower()
+                if not separator or scheme not in (b"http", b"https"):
+                    raise RemoteProtocolError("invalid url", details="http1.invalid_url")
+                authority, slash, tail = rest.partition(b"/")
+                if not slash and b"?" in authority:
+                    authority, question, query = authority.partition(b"?")
+                    tail = b"/" + question + query
+                else:
+                    tail = slash + tail
+                path = tail or b"/"
+            elif method != b"OPTIONS":
+                raise RemoteProtocolError("invalid url", details="http1.invalid_url")
+        headers = RequestHeaders(method, path, authority, scheme, parser.fields)
+        if parser.connection_tokens:
+            self._remove_nominated(headers)
+        stats = manager.stats
+        stats.downstream_rq_http1_total.value += 1
+        minor = parser.minor_version
+        self._is_head = method == b"HEAD"
+        self._keep_alive = not parser.close and (minor == 1 or parser.keep_alive_token)
+        body: Body | None = None
+        if parser.content_length > 0:
+            self._body_done = False
+            body = LengthBody(self._reader, parser.content_length, self._on_body_end)
+            if body.whole is None:
+                body = _RequestBody(body)
+        elif parser.is_chunked:
+            self._body_done = False
+            body = ChunkedBody(self._reader, self._on_body_end)
+            if body.whole is None:
+                body = _RequestBody(body)
+        else:
+            self._body_done = True
+        if method == b"CONNECT":
+            self._keep_alive = False
+        stream = Stream(
+            self._connection, manager, RequestMessage(headers, body), "HTTP/1.1" if minor else "HTTP/1.0"
+        )
+        stream.start_ns = time.monotonic_ns()
+        stream.start_time = time.time()
+        stream.request_header_bytes = len(head)
+        if parser.expect_continue and body is not None and minor:
+            # Envoy answers for the upstream and takes the header away.
+            self._send_now(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if parser.upgrade is not None and b"upgrade" in parser.connection_tokens:
+            self._check_upgrade(stream, parser.upgrade)
+        return stream
+
+    def _check_upgrade(self, stream: Stream, upgrade: bytes) -> None:
+        """Upgrades are a later release: all but the ignored h2c are refused as Envoy refuses unknown ones."""
+        if upgrade.lower() == b"h2c":
+            stream.request.headers.remove(b"http2-settings")
+            return
+        self._manager.stats.downstream_rq_ws_on_non_ws_route.value += 1
+        stream.request.headers.protocol = upgrade
+
+    def _remove_nominated(self, headers: RequestHeaders) -> None:
+        for token in self._parser.connection_tokens:
+            if token in _NEVER_NOMINATED or token[:1] == b":":
+                raise RemoteProtocolError("connection header rejected", details="http1.connection_header_rejected")
+            if token not in (b"upgrade", b"te", b"content-length", b"host"):
+                headers.remove(token)
+
+    def _on_body_end(self) -> None:
+        self._body_done = True
+
+    # -- responses ---------------------------------------------------------------------------------
+    async def send_response(self, stream: Stream, response: ResponseMessage) -> None:
+        headers = response.headers
+        fields = headers.fields
+        status = headers.status
+        body = response.body
+        stream.response_started = True
+        if not self._body_done and (body is None or body.whole is not None):
+            # Answered before the request was read: the rest of it cannot be told from a new request.
+            stream.drain_connection = True
+            if not stream.upstream_first_rx_ns:
+                self._keep_alive = False
+        extra = b""
+        if stream.drain_connection or not self._keep_alive:
+            extra = b"connection: close\r\n"
+        chunked = False
+        if body is None:
+            if not self._is_head and status >= 200 and status != 204 and status != 304:
+                if headers.get(b"content-length") is None:
+                    extra += b"content-length: 0\r\n"
+        elif headers.get(b"content-length") is None:
+            if self._parser.minor_version:
+                chunked = True
+                extra += b"transfer-encoding: chunked\r\n"
+            else:
+                self._keep_alive = False
+                extra = b"connection: close\r\n"
+        line = _status_line(status) if response.reason is None else b"HTTP/1.1 %d %b\r\n" % (status, response.reason)
+        head = b"%b%b%b\r\n" % (line, encode_fields(fields), extra)
+        if head.count(b"\n") != len(fields) + 2 + extra.count(b"\n"):
+            stream.response_started = False
+            raise LocalProtocolError("a header of the response contains a line feed")
+        if body is None:
+            await self._send(head)
+            return
+        whole = body.whole
+        if self._is_head:
+            whole = b""
+            body.whole = b""
+        if whole is not None:
+            stream.bytes_sent = len(whole)
+            if self._is_head:
+                await self._send(head)
+            elif chunked:
+                await self._send(head + (b"%x\r\n%b\r\n0\r\n\r\n" % (len(whole), whole) if whole else b"0\r\n\r\n"))
+            else:
+                await self._send(head + whole)
+            return
+        await self._stream_body(stream, body, head, chunked=chunked)
+
+    async def _stream_body(self, stream: Stream, body: Body, head: bytes, *, chunked: bool) -> None:
+        strand = self._strand
+        clock = self._manager.reactor.clock
+        idle = self._manager.stream_idle_timeout_s
+        count = 0
+        await self._send(head)
+        while data := await body.receive():
+            stream.bytes_sent += len(data)
+            await self._send(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+            count += 1
+            if not count & 15:
+                if idle and strand.idle_deadline:
+                    strand.idle_deadline = clock() + idle
+                if not count & 63:
+                    await turn()
+        stream.upstream_last_rx_ns = time.monotonic_ns()
+        if chunked:
+            await self._send(b"0\r\n\r\n")
+
+    async def _send(self, data: bytes) -> None:
+        transport = self._transport
+        try:
+            rest = transport.try_send(data)
+            if rest is not None:
+                await transport.finish_send(rest)
+        except OSError as error:
+            raise Disconnected(str(error)) from error
+        self._manager.stats.downstream_cx_tx_bytes_total.value += len(data)
+
+    def _send_now(self, data: bytes) -> None:
+        """Send a few bytes that always fit."""
+        try:
+            self._transport.try_send(data)
+        except OSError:
+            return  # reading finds out
+
+    async def send_continue(self) -> None:
+        await self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def is_client_gone(self) -> bool:
+        return self._transport.hangup
+
+    def reset(self, stream: Stream) -> None:
+        self._keep_alive = False
+        stream.drain_connection = False
+        self._parser.close = True
+        self._body_done = True
+        self._transport.hangup = True
+
+    # -- ends --------------------------------------------------------------------------------------
+    async def _answer_broken(self, error: RemoteProtocolError) -> None:
+        """Answer a request that could not be read; the encoder filters and the access log see it."""
+        manager = self._manager
+        stats = manager.stats
+        stats.downstream_cx_rx_bytes_total.value += self._reader.rx_bytes
+        self._reader.rx_bytes = 0
+        stats.downstream_cx_protocol_error.value += 1
+        if error.status == 431:
+            stats.downstream_rq_too_large.value += 1
+        stats.downstream_rq_http1_total.value += 1
+        self._keep_alive = False
+        self._body_done = True
+        self._is_head = False
+        stream = Stream(self._connection, manager, RequestMessage(RequestHeaders()), "HTTP/1.1")
+        stream.start_ns = time.monotonic_ns()
+        stream.start_time = time.time()
+        stream.remote_address = self._connection.remote_address
+        stream.flags |= Flag.DOWNSTREAM_PROTOCOL_ERROR
+        await manager.run_broken(stream, self, reply_for(error, stream))
+
+    async def _close_delayed(self) -> None:
+        """Let the client read the answer and close first (``delayed_close_timeout``)."""
+        timeout = self._manager.delayed_close_timeout_s
+        if not timeout:
+            return
+        strand = self._strand
+        strand.idle_deadline = 0.0
+        strand.deadline = self._manager.reactor.clock() + timeout
+        transport = self._transport
+        discarded = 0
+        try:
+            while True:
+                data = await transport.receive()
+                if not data:
+                    return
+                discarded += len(data)
+                if discarded > 16 << 20:
+                    return
+        except (DeadlineExceeded, OSError):
+            self._manager.stats.downstream_cx_delayed_close_timeout.value += 1
+        finally:
+            strand.deadline = 0.0
+

@@ -1,0 +1,119 @@
+"""Answers that the proxy makes itself, and the one table from errors to them.
+
+Texts, codes, flags and details are Envoy's (``source/common/router/router.cc``,
+``source/common/http/conn_manager_impl.cc``), seen on the oracle; tests/conformance pins them.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from sidecar.api.message import FixedBody, LocalReply, ResponseMessage
+from sidecar.api.stream import Flag, Stream
+from sidecar.codec.h1 import reason_phrase
+from sidecar.core.errors import (
+    DeadlineExceeded,
+    ExtensionError,
+    LocalProtocolError,
+    RemoteProtocolError,
+    SidecarError,
+    StreamAborted,
+    UpstreamError,
+)
+from sidecar.core.headers import ResponseHeaders
+
+__all__ = ["NO_CLUSTER", "NO_HEALTHY_UPSTREAM", "NO_ROUTE", "build_response", "reply_for"]
+
+NO_ROUTE = LocalReply(404, details="route_not_found", flag=Flag.NO_ROUTE_FOUND)
+NO_HEALTHY_UPSTREAM = LocalReply(
+    503, b"no healthy upstream", details="no_healthy_upstream", flag=Flag.NO_HEALTHY_UPSTREAM
+)
+NO_CLUSTER = LocalReply(503, details="cluster_not_found", flag=Flag.NO_CLUSTER_FOUND)
+
+_UPSTREAM_TIMEOUT = LocalReply(
+    504, b"upstream request timeout", details="response_timeout", flag=Flag.UPSTREAM_REQUEST_TIMEOUT
+)
+_STREAM_IDLE_REQUEST = LocalReply(
+    408, b"stream timeout", details="stream_idle_timeout", flag=Flag.STREAM_IDLE_TIMEOUT, close=True
+)
+_STREAM_IDLE_UPSTREAM = LocalReply(
+    504, b"stream timeout", details="stream_idle_timeout", flag=Flag.STREAM_IDLE_TIMEOUT
+)
+_INTERNAL = LocalReply(500, b"internal error", details="internal_error")
+
+
+def reply_for(error: SidecarError, stream: Stream) -> LocalReply:
+    """What a failed stream is answered with while its response has not begun."""
+    if isinstance(error, StreamAborted):
+        return error.reply
+    if isinstance(error, UpstreamError):
+        return _upstream_reply(error)
+    if isinstance(error, DeadlineExceeded):
+        if error.kind == "total":
+            return _UPSTREAM_TIMEOUT
+        return _STREAM_IDLE_UPSTREAM if stream.upstream_last_tx_ns else _STREAM_IDLE_REQUEST
+    if isinstance(error, RemoteProtocolError):
+        status = error.status
+        body = reason_phrase(status)
+        return LocalReply(status, body, details=error.details, flag=Flag.DOWNSTREAM_PROTOCOL_ERROR, close=True)
+    if isinstance(error, LocalProtocolError | ExtensionError):
+        return _INTERNAL
+    return _INTERNAL
+
+
+def _upstream_reply(error: UpstreamError) -> LocalReply:
+    reason = str(error)
+    if error.flag & Flag.UPSTREAM_OVERFLOW:
+        return LocalReply(
+            503,
+            b"upstream connect error or disconnect/reset before headers. reset reason: overflow",
+            details="upstream_reset_before_response_started{overflow}",
+            flag=error.flag,
+            headers=[(b"x-envoy-overloaded", b"true")],
+        )
+    status = 502 if error.flag & Flag.UPSTREAM_PROTOCOL_ERROR else 503
+    details = error.details.replace(" ", "_")
+    return LocalReply(
+        status,
+        b"upstream connect error or disconnect/reset before headers. reset reason: " + reason.encode(),
+        details=f"upstream_reset_before_response_started{{{details}}}",
+        flag=error.flag,
+    )
+
+
+def build_response(reply: LocalReply, stream: Stream) -> ResponseMessage:
+    """The response message of a local reply; a gRPC request gets a gRPC answer (Envoy ``sendLocalReply``)."""
+    request = stream.request.headers
+    content_type = request.get(b"content-type")
+    if content_type is not None and is_grpc(content_type):
+        return _grpc_response(reply)
+    headers = ResponseHeaders(reply.status)
+    fields = headers.fields
+    given = {name for name, _ in reply.headers}
+    if reply.body:
+        fields.append((b"content-length", b"%d" % len(reply.body)))
+        if b"content-type" not in given:
+            fields.append((b"content-type", b"text/plain"))
+    for name, value in reply.headers:
+        headers.add(name, value)
+    body = FixedBody(reply.body) if reply.body and request.method != b"HEAD" else None
+    return ResponseMessage(headers, body)
+
+
+def is_grpc(content_type: bytes) -> bool:
+    """Whether a content type is gRPC's (gRPC over HTTP/2: ``application/grpc`` and its subtypes)."""
+    return content_type == b"application/grpc" or content_type.startswith((b"application/grpc+", b"application/grpc;"))
+
+
+_GRPC_STATUS = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
+
+
+def _grpc_response(reply: LocalReply) -> ResponseMessage:
+    status = reply.grpc_status if reply.grpc_status is not None else _GRPC_STATUS.get(reply.status, 2)
+    headers = ResponseHeaders(200, [(b"content-type", b"application/grpc"), (b"grpc-status", b"%d" % status)])
+    if reply.body:
+        headers.add(b"grpc-message", quote(reply.body, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~").encode())
+    for name, value in reply.headers:
+        if name not in (b"content-type", b"content-length"):
+            headers.add(name, value)
+    return ResponseMessage(headers)

@@ -1,0 +1,70 @@
+"""A downstream connection on an HTTP connection manager: which codec speaks, and what is counted.
+
+Called by the listener's connection task through :func:`sidecar.net.reactor.drive`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sidecar.core.errors import DeadlineExceeded
+from sidecar.http.h1_driver import H1Driver
+from sidecar.http.h2_driver import serve_h2
+
+if TYPE_CHECKING:
+    from sidecar.http.connection_manager import ConnectionManager
+    from sidecar.net.reactor import Strand, Transport
+
+__all__ = ["serve_http"]
+
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+async def serve_http(manager: ConnectionManager, connection: Any, transport: Transport, strand: Strand) -> None:
+    """Serve one connection to its end.  Closing the transport is the caller's.
+
+    ``codec_type`` AUTO takes HTTP/2 when the connection preface is there (prior knowledge, RFC 9113 §3.3).
+    """
+    stats = manager.stats
+    clock = manager.reactor.clock
+    started = clock()
+    stats.downstream_cx_total.value += 1
+    stats.downstream_cx_active.inc()
+    transport.watcher = strand
+    codec = manager.codec_type
+    received = b""
+    http2 = codec == "HTTP2"
+    active = None
+    try:
+        if codec == "AUTO":
+            strand.idle_deadline = clock() + manager.idle_timeout_s if manager.idle_timeout_s else 0.0
+            while True:
+                try:
+                    data = await transport.receive()
+                except (OSError, DeadlineExceeded):
+                    return
+                if not data:
+                    return
+                received += data
+                if received.startswith(_PREFACE):
+                    http2 = True
+                    break
+                if not _PREFACE.startswith(received):
+                    break
+        if http2:
+            stats.downstream_cx_http2_total.value += 1
+            active = stats.downstream_cx_http2_active
+            active.inc()
+            await serve_h2(manager, connection, transport, strand, received)
+        else:
+            stats.downstream_cx_http1_total.value += 1
+            active = stats.downstream_cx_http1_active
+            active.inc()
+            await H1Driver(manager, connection, transport, strand, received).serve()
+    finally:
+        stats.downstream_cx_active.dec()
+        if active is not None:
+            active.dec()
+        stats.downstream_cx_destroy.value += 1
+        (stats.downstream_cx_destroy_remote if transport.hangup else stats.downstream_cx_destroy_local).value += 1
+        stats.downstream_cx_length_ms.record(int((clock() - started) * 1000))

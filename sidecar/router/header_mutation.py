@@ -1,0 +1,65 @@
+"""``request_headers_to_add`` and its relatives, compiled (envoy.config.core.v3.HeaderValueOption).
+
+A list of mutations is applied in Envoy's order: what is removed first, then what is added, from the
+weighted cluster outwards to the route configuration (the compiler lays the levels out in that order).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sidecar.api.stream import Stream
+    from sidecar.core.headers import HeaderMap
+
+__all__ = ["ADD_IF_ABSENT", "APPEND", "OVERWRITE", "OVERWRITE_IF_EXISTS", "HeaderAddition", "HeaderMutations"]
+
+APPEND = 0
+ADD_IF_ABSENT = 1
+OVERWRITE = 2
+OVERWRITE_IF_EXISTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderAddition:
+    """One value to set."""
+
+    name: bytes
+    #: The value, or what makes it for a stream.
+    value: bytes | Callable[[Stream], bytes]
+    action: int = APPEND
+    keep_empty_value: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderMutations:
+    """What one level of the configuration does to a header map."""
+
+    additions: tuple[HeaderAddition, ...] = ()
+    removals: tuple[bytes, ...] = ()
+
+    def apply(self, headers: HeaderMap, stream: Stream) -> None:
+        """Change ``headers``: removals first, as Envoy's HeaderParser."""
+        for name in self.removals:
+            headers.remove(name)
+        for addition in self.additions:
+            value = addition.value
+            text = value if isinstance(value, bytes) else value(stream)
+            if not text and not addition.keep_empty_value:
+                continue
+            action = addition.action
+            name = addition.name
+            if action == APPEND:
+                headers.add(name, text)
+            elif action == OVERWRITE:
+                headers.set(name, text)
+            elif action == ADD_IF_ABSENT:
+                if name not in headers:
+                    headers.add(name, text)
+            elif name in headers:
+                headers.set(name, text)
+
+    def __bool__(self) -> bool:
+        return bool(self.additions or self.removals)

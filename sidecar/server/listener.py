@@ -1,0 +1,246 @@
+"""Listeners: bound sockets, and a task in their nursery for each connection.
+
+A listener owns its connections: when its nursery is cancelled they end, each in its own task.  What a
+connection does is decided by the filter chain, a function compiled from the configuration.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import logging
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from sidecar.core.address import Address
+from sidecar.core.errors import Disconnected, SidecarError
+from sidecar.net.reactor import Reactor, Strand, Transport, drive
+
+if TYPE_CHECKING:
+    from sidecar.observability.stats import Store
+
+__all__ = ["BindError", "Connection", "Listener", "bind"]
+
+logger = logging.getLogger("sidecar.connection")
+
+_next_connection_id = itertools.count(1).__next__
+#: Connections taken from the queue before others have their turn.
+_ACCEPTS_PER_TURN = 64
+
+
+class BindError(SidecarError):
+    """A listener's address cannot be had."""
+
+
+class Connection:
+    """A downstream connection, as filters and formatters see it (:class:`sidecar.api.stream.ConnectionInfo`)."""
+
+    __slots__ = (
+        "connection_id",
+        "direct_remote_address",
+        "filter_chain_name",
+        "listener_name",
+        "local_address",
+        "remote_address",
+        "requested_server_name",
+        "start_ns",
+        "traffic_direction",
+    )
+
+    def __init__(self, listener: Listener, sock: socket.socket, peer: Any) -> None:
+        self.connection_id = _next_connection_id()
+        if sock.family == socket.AF_UNIX:
+            self.remote_address = listener.address.text
+            self.local_address = listener.address.text
+        else:
+            self.remote_address = Address.from_sockaddr(sock.family, peer).text
+            self.local_address = Address.from_sockaddr(sock.family, sock.getsockname()).text
+        self.direct_remote_address = self.remote_address
+        self.listener_name = listener.name
+        self.filter_chain_name = listener.filter_chain_name
+        self.requested_server_name = ""
+        self.traffic_direction = listener.traffic_direction
+        self.start_ns = time.monotonic_ns()
+
+
+def bind(address: Address, *, reuse_port: bool, backlog: int, mode: int = 0) -> socket.socket:
+    """A listening, non-blocking socket.  Raises: BindError."""
+    sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        if address.family == socket.AF_UNIX:
+            if isinstance(address.sockaddr, str) and os.path.exists(address.sockaddr):
+                os.unlink(address.sockaddr)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if reuse_port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if address.family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address.sockaddr)
+        if mode and isinstance(address.sockaddr, str):
+            os.chmod(address.sockaddr, mode)
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        raise BindError(f"cannot bind '{address.text}': {error.strerror}") from error
+    return sock
+
+
+class Listener:
+    """One listener, with one socket for each of its addresses."""
+
+    def __init__(
+        self,
+        name: str,
+        addresses: list[Address],
+        serve: Callable[[Connection, Transport, Strand], Awaitable[None]],
+        reactor: Reactor,
+        store: Store,
+        *,
+        stat_prefix: str = "",
+        reuse_port: bool = True,
+        backlog: int = 1024,
+        pipe_mode: int = 0,
+        filter_chain_name: str = "",
+        traffic_direction: str = "UNSPECIFIED",
+    ) -> None:
+        self.name = name
+        self.addresses = addresses
+        self.address = addresses[0]
+        self.stat_prefix = stat_prefix
+        self.reuse_port = reuse_port
+        self.backlog = backlog
+        self.pipe_mode = pipe_mode
+        self.filter_chain_name = filter_chain_name
+        self.traffic_direction = traffic_direction
+        self.serve = serve
+        self.reactor = reactor
+        self.store = store
+        self.sockets: list[socket.socket] = []
+        self.message: Any = None
+        self.is_draining = False
+        self.active = 0
+        self._accept_scope: trio.CancelScope | None = None
+        self._scope: Any = None
+        #: Called with the scope name once the address is known: ``listener.<address>.``.
+        self.on_bound: list[Callable[[Any], None]] = []
+
+    def open(self) -> None:
+        """Bind all addresses.  Raises: BindError."""
+        bound: list[Address] = []
+        try:
+            for address in self.addresses:
+                sock = bind(address, reuse_port=self.reuse_port, backlog=self.backlog, mode=self.pipe_mode)
+                self.sockets.append(sock)
+                bound.append(
+                    address if address.family == socket.AF_UNIX else Address.from_sockaddr(address.family, sock.getsockname())
+                )
+        except BindError:
+            self.close()
+            raise
+        self.addresses = bound
+        self.address = bound[0]
+        name = self.stat_prefix or self.address.text.replace(":", "_")
+        scope = self._scope = self.store.scope(f"listener.{name}")
+        for counter in (
+            "downstream_cx_destroy", "downstream_cx_overflow", "downstream_cx_overload_reject", "downstream_cx_total",
+            "downstream_cx_transport_socket_connect_timeout", "downstream_global_cx_overflow",
+            "downstream_listener_filter_error", "downstream_listener_filter_remote_close",
+            "downstream_pre_cx_timeout", "extension_config_missing", "network_extension_config_missing",
+            "no_filter_chain_match",
+        ):  # fmt: skip
+            scope.counter(counter)
+        scope.gauge("downstream_cx_active")
+        scope.gauge("downstream_pre_cx_active")
+        self._cx_total = scope.counter("downstream_cx_total")
+        self._cx_active = scope.gauge("downstream_cx_active")
+        self._cx_destroy = scope.counter("downstream_cx_destroy")
+        self._cx_length = scope.histogram("downstream_cx_length_ms", "milliseconds")
+        worker = scope.scope("worker_0")
+        self._worker_total = worker.counter("downstream_cx_total")
+        self._worker_active = worker.gauge("downstream_cx_active")
+        for callback in self.on_bound:
+            callback(scope)
+
+    async def run(self) -> None:
+        """Accept until :meth:`stop_accepting`, then serve what is open until it ends or is cancelled."""
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as scope:
+                self._accept_scope = scope
+                async with trio.open_nursery() as accepting:
+                    for sock in self.sockets:
+                        accepting.start_soon(self._accept, sock, nursery, name=f"accept on {self.name}")
+            self.close()
+
+    def stop_accepting(self) -> None:
+        """Close the listening sockets; connections go on."""
+        self.is_draining = True
+        if self._accept_scope is not None:
+            self._accept_scope.cancel()
+
+    def close(self) -> None:
+        """Close the listening sockets."""
+        for sock in self.sockets:
+            sock.close()
+        self.sockets = []
+
+    async def _accept(self, sock: socket.socket, nursery: trio.Nursery) -> None:
+        is_tcp = sock.family != socket.AF_UNIX
+        while True:
+            await trio.lowlevel.wait_readable(sock)
+            for _ in range(_ACCEPTS_PER_TURN):
+                try:
+                    client, peer = sock.accept()
+                except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                    break
+                except OSError as error:
+                    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                        logger.warning("listener %s cannot accept: %s", self.name, error)
+                        await trio.sleep(0.1)
+                        break
+                    raise
+                client.setblocking(False)
+                if is_tcp:
+                    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                nursery.start_soon(self._connection, client, peer, name=f"connection on {self.name}")
+
+    async def _connection(self, client: socket.socket, peer: Any) -> None:
+        self._cx_total.value += 1
+        self._worker_total.value += 1
+        self._cx_active.inc()
+        self._worker_active.inc()
+        self.active += 1
+        try:
+            connection = Connection(self, client, peer)
+            transport = Transport(client, self.reactor)
+        except OSError:
+            client.close()
+            self._gone(None)
+            return
+
+        async def body(strand: Strand) -> None:
+            await self.serve(connection, transport, strand)
+
+        try:
+            await drive(self.reactor, f"connection {connection.connection_id}", body)
+        except Disconnected:
+            return
+        except Exception:
+            # The connection driver is the last to see an error of its own; the proxy goes on.
+            logger.exception("connection %d on %s failed", connection.connection_id, self.name)
+        finally:
+            transport.close()
+            self._gone(connection)
+
+    def _gone(self, connection: Connection | None) -> None:
+        self.active -= 1
+        self._cx_active.dec()
+        self._worker_active.dec()
+        self._cx_destroy.value += 1
+        if connection is not None:
+            self._cx_length.record((time.monotonic_ns() - connection.start_ns) // 1_000_000)

@@ -1,0 +1,493 @@
+"""HTTP/1.1 connections to one host: a stack of idle ones, a queue of those who wait.
+
+A connection carries one request at a time.  Idle connections are taken last-in first-out, and the reactor
+notices when one is closed, so that the next request does not have to.  Connecting is the pool's business:
+the requests wait in a queue, the oldest gets the first connection, and all are told when connecting fails
+(Envoy's ``ConnPoolImplBase``).
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import socket
+from collections import deque
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+from sidecar.api.message import Body, RequestMessage, ResponseMessage
+from sidecar.api.stream import Flag
+from sidecar.codec.h1 import ResponseParser, encode_fields
+from sidecar.core.address import Address
+from sidecar.core.errors import DeadlineExceeded, LocalProtocolError, RemoteProtocolError, UpstreamError
+from sidecar.core.headers import HeaderMap, ResponseHeaders
+from sidecar.net.h1_stream import ChunkedBody, H1Reader, LengthBody, UntilCloseBody
+from sidecar.net.reactor import Reactor, Signal, Strand, Transport
+from sidecar.upstream.pool import connect_failure, connect_timeout, connection_termination, protocol_error
+
+if TYPE_CHECKING:
+    from sidecar.upstream.cluster import Cluster
+    from sidecar.upstream.host import Host
+
+__all__ = ["H1Connection", "H1Pool", "next_connection_id", "open_transport"]
+
+#: ``max_response_headers_kb`` of Envoy's upstream codec.
+MAX_RESPONSE_HEAD_BYTES = 60 * 1024
+
+next_connection_id = itertools.count(1).__next__
+
+
+class _UpstreamBody(Body):
+    """A response body whose failures are UpstreamErrors."""
+
+    __slots__ = ("_source",)
+
+    def __init__(self, source: Body) -> None:
+        self.whole = source.whole
+        self.ended = source.ended
+        self.trailers = source.trailers
+        self._source = source
+
+    async def receive(self) -> bytes:
+        source = self._source
+        try:
+            data = await source.receive()
+        except RemoteProtocolError as error:
+            raise (connection_termination() if error.status == 0 else protocol_error(str(error))) from error
+        except OSError as error:
+            raise connection_termination() from error
+        self.whole = source.whole
+        self.ended = source.ended
+        self.trailers = source.trailers
+        return data
+
+
+class H1Connection:
+    """One upstream connection, and the one exchange on it."""
+
+    __slots__ = (
+        "_chunked_request",
+        "_is_head",
+        "_must_close",
+        "_parser",
+        "_pool",
+        "_reader",
+        "_request_done",
+        "_response_done",
+        "_transport",
+        "connection_id",
+        "idle_since",
+        "local_address",
+        "requests",
+        "start_s",
+    )
+
+    protocol = "HTTP/1.1"
+
+    def __init__(self, pool: H1Pool, transport: Transport) -> None:
+        self._pool = pool
+        self._transport = transport
+        self._reader = H1Reader(transport)
+        self._parser = ResponseParser()
+        self._must_close = False
+        self._request_done = True
+        self._response_done = True
+        self._chunked_request = False
+        self._is_head = False
+        self.connection_id = next_connection_id()
+        self.local_address = Address.from_sockaddr(transport.sock.family, transport.sock.getsockname()).text
+        self.requests = 0
+        self.start_s = pool.reactor.clock()
+        self.idle_since = 0.0
+
+    # -- the exchange ------------------------------------------------------------------------------
+    def start(self, request: RequestMessage, body: bytes | None) -> Awaitable[None] | None:
+        headers = request.headers
+        fields = headers.fields
+        has_body = request.body is not None
+        self._response_done = False
+        self._is_head = headers.method == b"HEAD"
+        chunked = False
+        extra = b""
+        if has_body and headers.get(b"content-length") is None:
+            chunked = True
+            extra = b"transfer-encoding: chunked\r\n"
+        elif not has_body and headers.method in _METHODS_WITH_BODY and headers.get(b"content-length") is None:
+            extra = b"content-length: 0\r\n"
+        head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b%b\r\n" % (
+            headers.method,
+            headers.path,
+            headers.authority or b"",
+            encode_fields(fields),
+            extra,
+        )
+        if head.count(b"\n") != len(fields) + 3 + (extra != b""):
+            raise LocalProtocolError("a header of the request contains a line feed")
+        if body is not None:
+            if chunked:
+                head += b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+            else:
+                head += body
+            self._request_done = True
+        else:
+            self._request_done = not has_body
+        self._chunked_request = chunked
+        self._pool.tx_bytes.value += len(head)
+        try:
+            rest = self._transport.try_send(head)
+        except OSError as error:
+            # The peer may have answered before it closed: let the response decide.
+            if error.errno not in _BROKEN:
+                raise connection_termination() from error
+            return None
+        return None if rest is None else self._finish(rest)
+
+    async def _finish(self, rest: memoryview) -> None:
+        try:
+            await self._transport.finish_send(rest)
+        except OSError as error:
+            raise connection_termination() from error
+
+    async def send_data(self, data: bytes) -> None:
+        if self._chunked_request:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self._pool.tx_bytes.value += len(data)
+        try:
+            rest = self._transport.try_send(data)
+            if rest is not None:
+                await self._transport.finish_send(rest)
+        except OSError as error:
+            raise connection_termination() from error
+
+    async def send_end(self, trailers: HeaderMap | None) -> None:
+        if self._chunked_request:
+            # Trailers are dropped towards HTTP/1 unless enable_trailers asks for them, as Envoy does.
+            self._chunked_request = False
+            await self.send_data(b"0\r\n\r\n")
+        self._request_done = True
+
+    async def response(self) -> ResponseMessage:
+        reader = self._reader
+        parser = self._parser
+        try:
+            while True:
+                head = await reader.head(MAX_RESPONSE_HEAD_BYTES)
+                if not head:
+                    raise connection_termination()
+                parser.reset()
+                parser.parse(head)
+                if parser.status >= 200 or parser.status == 101:
+                    break
+        except RemoteProtocolError as error:
+            self._pool.rx_bytes.value += reader.rx_bytes
+            reader.rx_bytes = 0
+            if error.status == 0:
+                raise connection_termination() from error
+            self._pool.cluster.stats.upstream_cx_protocol_error.value += 1
+            raise protocol_error(str(error)) from error
+        except OSError as error:
+            raise connection_termination() from error
+        status = parser.status
+        if parser.close or (parser.minor_version == 0 and not parser.keep_alive_token):
+            self._must_close = True
+        headers = ResponseHeaders(status, parser.fields)
+        body: Body | None
+        if self._is_head or status == 204 or status == 304 or (parser.content_length == 0 and not parser.is_chunked):
+            body = None
+            self._end_response()
+        elif parser.is_chunked:
+            if parser.content_length >= 0:
+                raise protocol_error("both content-length and transfer-encoding")
+            try:
+                body = ChunkedBody(reader, self._end_response)
+            except RemoteProtocolError as error:
+                raise protocol_error(str(error)) from error
+            if body.whole is None:
+                body = _UpstreamBody(body)
+        elif parser.content_length > 0:
+            body = LengthBody(reader, parser.content_length, self._end_response)
+            if body.whole is None:
+                body = _UpstreamBody(body)
+        else:
+            self._must_close = True
+            body = _UpstreamBody(UntilCloseBody(reader, self._end_response))
+        self._pool.rx_bytes.value += reader.rx_bytes
+        reader.rx_bytes = 0
+        return ResponseMessage(headers, body)
+
+    def _end_response(self) -> None:
+        self._response_done = True
+
+    def release(self) -> None:
+        reader = self._reader
+        if reader.rx_bytes:
+            self._pool.rx_bytes.value += reader.rx_bytes
+            reader.rx_bytes = 0
+        if self._response_done and self._request_done and not self._must_close and not reader.rest:
+            self._pool.put_idle(self)
+        else:
+            self.close(local=not self._transport.hangup, active=not self._response_done)
+
+    def reset(self) -> None:
+        self.close(local=True, active=True)
+
+    # -- its life ------------------------------------------------------------------------------------
+    def _on_idle_event(self) -> None:
+        self._pool.drop_idle(self)
+        self.close(local=False, active=False)
+
+    def close(self, *, local: bool, active: bool) -> None:
+        """Close the connection; ``local`` says who ended it, ``active`` whether a request was on it."""
+        if self._transport.is_closed:
+            return
+        self._transport.on_idle_event = None
+        self._transport.close()
+        self._pool.on_closed(self, local=local, active=active)
+
+
+_METHODS_WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})
+_BROKEN = frozenset({errno.EPIPE, errno.ECONNRESET})
+
+
+async def open_transport(reactor: Reactor, host: Host, strand: Strand, timeout_s: float) -> Transport:
+    """Connect to ``host``, trying its further addresses in order.
+
+    Raises: UpstreamError.  ``strand`` carries the deadline.
+    """
+    last: UpstreamError | None = None
+    strand.deadline = reactor.clock() + timeout_s if timeout_s else 0.0
+    for address in host.addresses:
+        sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        if address.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        code = sock.connect_ex(address.sockaddr)
+        if code not in (0, errno.EINPROGRESS):
+            sock.close()
+            last = connect_failure(os.strerror(code), remote=code == errno.ECONNREFUSED)
+            continue
+        transport = Transport(sock, reactor)
+        try:
+            await transport.writable()
+        except DeadlineExceeded:
+            transport.close()
+            raise connect_timeout() from None
+        except BaseException:
+            transport.close()
+            raise
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            transport.close()
+            last = connect_failure(f"delayed connect error: {os.strerror(code)}")
+            continue
+        strand.deadline = 0.0
+        transport.ready = False
+        transport.hangup = False
+        return transport
+    strand.deadline = 0.0
+    raise last or connect_failure("the host has no address", remote=False)
+
+
+class _Waiter:
+    __slots__ = ("connection", "error", "signal")
+
+    def __init__(self, reactor: Reactor) -> None:
+        self.signal = Signal(reactor)
+        self.connection: H1Connection | None = None
+        self.error: UpstreamError | None = None
+
+
+class H1Pool:
+    """All HTTP/1.1 connections of this process to one host."""
+
+    __slots__ = (
+        "_all",
+        "_connecting",
+        "_idle",
+        "_pending",
+        "cluster",
+        "host",
+        "is_draining",
+        "max_requests",
+        "reactor",
+        "rx_bytes",
+        "tx_bytes",
+    )
+
+    def __init__(self, reactor: Reactor, cluster: Cluster, host: Host) -> None:
+        self.reactor = reactor
+        self.cluster = cluster
+        self.host = host
+        self._idle: list[H1Connection] = []
+        self._all: set[H1Connection] = set()
+        self._pending: deque[_Waiter] = deque()
+        self._connecting = 0
+        self.max_requests = cluster.max_requests_per_connection
+        self.is_draining = False
+        self.rx_bytes = cluster.stats.upstream_cx_rx_bytes_total
+        self.tx_bytes = cluster.stats.upstream_cx_tx_bytes_total
+
+    def acquire(self) -> H1Connection | None:
+        """An idle connection, or None: then ``wait``."""
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            if not connection._transport.hangup:
+                connection._transport.on_idle_event = None
+                connection.requests += 1
+                return connection
+            connection.close(local=False, active=False)
+        return None
+
+    async def wait(self) -> H1Connection:
+        """Queue for a connection, opening one more if the limits allow.
+
+        Raises: UpstreamError.  If cancelled: the place in the queue is given up.
+        """
+        cluster = self.cluster
+        stats = cluster.stats
+        limits = cluster.config.default_limits
+        if stats.upstream_rq_pending_active.value >= limits.max_pending_requests:
+            stats.upstream_rq_pending_overflow.value += 1
+            raise UpstreamError("overflow", flag=Flag.UPSTREAM_OVERFLOW, details="overflow")
+        stats.upstream_rq_pending_total.value += 1
+        stats.upstream_rq_pending_active.inc()
+        self.host.rq_pending_active += 1
+        waiter = _Waiter(self.reactor)
+        self._pending.append(waiter)
+        try:
+            if self._connecting < len(self._pending):
+                self._connect()
+            if waiter.connection is None and waiter.error is None:
+                await waiter.signal.wait()
+        except BaseException:
+            if waiter.connection is not None:
+                self.put_idle(waiter.connection)
+            else:
+                if waiter in self._pending:
+                    self._pending.remove(waiter)
+                stats.upstream_rq_cancelled.value += 1
+            raise
+        finally:
+            stats.upstream_rq_pending_active.dec()
+            self.host.rq_pending_active -= 1
+        if waiter.error is not None:
+            raise waiter.error
+        connection = waiter.connection
+        assert connection is not None
+        connection.requests += 1
+        return connection
+
+    def _connect(self) -> None:
+        stats = self.cluster.stats
+        if stats.upstream_cx_active.value >= self.cluster.config.default_limits.max_connections and self._all:
+            stats.upstream_cx_overflow.value += 1
+            return  # the request waits for a connection to come free
+        if stats.upstream_cx_active.value >= self.cluster.config.default_limits.max_connections:
+            stats.upstream_cx_overflow.value += 1
+        self._connecting += 1
+        host = self.host
+        stats.upstream_cx_total.value += 1
+        stats.upstream_cx_http1_total.value += 1
+        stats.upstream_cx_active.inc()
+        host.cx_total += 1
+        host.cx_active += 1
+        self.reactor.spawn(f"connect to {host.address}", self._connect_strand)
+
+    async def _connect_strand(self, strand: Strand) -> None:
+        cluster = self.cluster
+        stats = cluster.stats
+        started = self.reactor.clock()
+        try:
+            transport = await open_transport(self.reactor, self.host, strand, cluster.connect_timeout_s)
+        except UpstreamError as error:
+            self._connecting -= 1
+            stats.upstream_cx_connect_fail.value += 1
+            if error.details == "connection timeout":
+                stats.upstream_cx_connect_timeout.value += 1
+            self.host.cx_connect_fail += 1
+            self._count_closed(local=error.details == "connection timeout", active=False, started=started)
+            waiters, self._pending = self._pending, deque()
+            stats.upstream_rq_pending_failure_eject.value += len(waiters)
+            for waiter in waiters:
+                waiter.error = error
+                waiter.signal.fire()
+            return
+        except BaseException:
+            self._connecting -= 1
+            self._count_closed(local=True, active=False, started=started)
+            raise
+        self._connecting -= 1
+        stats.upstream_cx_connect_ms.record(int((self.reactor.clock() - started) * 1000))
+        connection = H1Connection(self, transport)
+        self._all.add(connection)
+        self.put_idle(connection)
+
+    def put_idle(self, connection: H1Connection) -> None:
+        """Give the connection to the oldest waiter, or keep it for the next request."""
+        transport = connection._transport
+        if transport.hangup or transport.ready or self.is_draining:
+            connection.close(local=not transport.hangup, active=False)
+        elif self.max_requests and connection.requests >= self.max_requests:
+            self.cluster.stats.upstream_cx_max_requests.value += 1
+            connection.close(local=True, active=False)
+        elif self._pending:
+            waiter = self._pending.popleft()
+            waiter.connection = connection
+            waiter.signal.fire()
+            return
+        else:
+            transport.on_idle_event = connection._on_idle_event
+            connection.idle_since = self.reactor.clock() if self.cluster.idle_timeout_s < 60 else 0.0
+            self._idle.append(connection)
+            return
+        if self._pending and self._connecting < len(self._pending):
+            self._connect()
+
+    def drop_idle(self, connection: H1Connection) -> None:
+        """Forget an idle connection that is about to be closed."""
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def on_closed(self, connection: H1Connection, *, local: bool, active: bool) -> None:
+        """Count the end of a connection; open another when requests wait."""
+        self._all.discard(connection)
+        self.cluster.stats.upstream_rq_per_cx.record(connection.requests)
+        self._count_closed(local=local, active=active, started=connection.start_s)
+        if self._pending and self._connecting < len(self._pending) and not self.is_draining:
+            self._connect()
+
+    def _count_closed(self, *, local: bool, active: bool, started: float) -> None:
+        stats = self.cluster.stats
+        stats.upstream_cx_active.dec()
+        self.host.cx_active -= 1
+        stats.upstream_cx_destroy.value += 1
+        stats.upstream_cx_length_ms.record(int((self.reactor.clock() - started) * 1000))
+        (stats.upstream_cx_destroy_local if local else stats.upstream_cx_destroy_remote).value += 1
+        if active:
+            stats.upstream_cx_destroy_with_active_rq.value += 1
+            (
+                stats.upstream_cx_destroy_local_with_active_rq
+                if local
+                else stats.upstream_cx_destroy_remote_with_active_rq
+            ).value += 1
+
+    def sweep_idle(self, now: float) -> None:
+        """Close connections that were idle for the cluster's ``idle_timeout``."""
+        timeout = self.cluster.idle_timeout_s
+        if not timeout:
+            return
+        for connection in list(self._idle):
+            if not connection.idle_since:
+                connection.idle_since = now
+            elif now - connection.idle_since > timeout:
+                self._idle.remove(connection)
+                self.cluster.stats.upstream_cx_idle_timeout.value += 1
+                connection.close(local=True, active=False)
+
+    def close(self) -> None:
+        """Close what is idle; what is in use closes when its exchange ends."""
+        self.is_draining = True
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close(local=True, active=False)

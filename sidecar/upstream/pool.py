@@ -1,0 +1,117 @@
+"""What the router needs from a pool of upstream connections, whatever the protocol.
+
+A pool belongs to one host of one cluster (and one worker).  ``acquire`` gives a stream at once when it
+can; else ``wait`` queues, as Envoy's pending requests do.  Failures are UpstreamError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Protocol
+
+from sidecar.api.stream import Flag
+from sidecar.core.errors import UpstreamError
+
+if TYPE_CHECKING:
+    from sidecar.api.message import RequestMessage, ResponseMessage
+    from sidecar.core.headers import HeaderMap
+
+__all__ = [
+    "Pool",
+    "UpstreamStream",
+    "connect_failure",
+    "connect_timeout",
+    "connection_termination",
+    "protocol_error",
+    "remote_reset",
+]
+
+
+class UpstreamStream(Protocol):
+    """One request on one upstream connection."""
+
+    connection_id: int
+    local_address: str
+    #: ``HTTP/1.1`` or ``HTTP/2``.
+    protocol: str
+
+    def start(self, request: RequestMessage, body: bytes | None) -> Awaitable[None] | None:
+        """Send the head, and ``body`` behind it when it is the whole of it (None: pull it yourself).
+
+        What could not be sent at once is sent by the awaitable.  Raises: UpstreamError.
+        """
+        ...
+
+    async def send_data(self, data: bytes) -> None:
+        """Send a piece of the body.  Raises: UpstreamError."""
+        ...
+
+    async def send_end(self, trailers: HeaderMap | None) -> None:
+        """End the request.  Raises: UpstreamError."""
+        ...
+
+    async def response(self) -> ResponseMessage:
+        """The final response head, its body to be pulled.  Raises: UpstreamError."""
+        ...
+
+    def release(self) -> None:
+        """The exchange is over: keep the connection if it can be used again."""
+        ...
+
+    def reset(self) -> None:
+        """Abandon the exchange: nothing more is sent or read."""
+        ...
+
+
+class Pool(Protocol):
+    """Connections to one host."""
+
+    def acquire(self) -> UpstreamStream | None: ...
+
+    async def wait(self) -> UpstreamStream:
+        """A stream as soon as there is one.  Raises: UpstreamError."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def connect_failure(reason: str, *, remote: bool = True) -> UpstreamError:
+    """The connection could not be made."""
+    kind = "remote connection failure" if remote else "local connection failure"
+    return UpstreamError(
+        kind,
+        flag=Flag.UPSTREAM_CONNECTION_FAILURE,
+        details=f"{kind}|{reason}" if reason else kind,
+        retryable=True,
+    )
+
+
+def connect_timeout() -> UpstreamError:
+    """The connection was not there in ``connect_timeout``."""
+    return UpstreamError(
+        "connection timeout",
+        flag=Flag.UPSTREAM_CONNECTION_FAILURE,
+        details="connection timeout",
+        retryable=True,
+    )
+
+
+def connection_termination() -> UpstreamError:
+    """The upstream closed the connection under the request."""
+    return UpstreamError(
+        "connection termination", flag=Flag.UPSTREAM_CONNECTION_TERMINATION, details="connection termination"
+    )
+
+
+def remote_reset() -> UpstreamError:
+    """The upstream reset the stream (HTTP/2 RST_STREAM)."""
+    return UpstreamError("remote reset", flag=Flag.UPSTREAM_REMOTE_RESET, details="remote reset")
+
+
+def protocol_error(reason: str) -> UpstreamError:
+    """The upstream sent something that is not HTTP."""
+    return UpstreamError(
+        "protocol error",
+        flag=Flag.UPSTREAM_PROTOCOL_ERROR,
+        details=f"protocol error|{reason}" if reason else "protocol error",
+    )
