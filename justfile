@@ -1,0 +1,60 @@
+# Recipes for daily work. They use .venv, which `just setup` makes.
+
+export PATH := justfile_directory() / ".venv/bin:" + env_var("PATH")
+
+_list:
+    @just --list --unsorted
+
+# make .venv and install the project with its tests and checks
+setup:
+    scripts/setup.sh dev
+
+# format the code
+fmt:
+    ruff check --fix --select I --quiet
+    ruff format
+    cargo fmt --manifest-path filters_rust/Cargo.toml --all || echo "no cargo: Rust left as it is"
+
+# check style, types, layers, and that the shipped Wasm module belongs to its sources
+lint:
+    ruff check
+    mypy
+    mypy scripts/wasm_record.py scripts/import_contracts.py
+    lint-imports --no-cache
+    python scripts/wasm_record.py check
+
+# run all tests
+test *arguments:
+    python -m pytest {{ arguments }}
+
+# run the tests whose names match, showing their output
+test-one name *arguments:
+    python -m pytest -s -k {{ quote(name) }} {{ arguments }}
+
+# run the same scenarios on this proxy and on Envoy, and compare
+conformance *arguments:
+    python -m pytest tests/conformance {{ arguments }}
+
+# measure this proxy beside Envoy, nginx, haproxy and an aiohttp proxy
+bench *arguments:
+    python -m tests.bench {{ arguments }}
+
+# throw mutated input at the parsers
+fuzz *arguments:
+    python -m tests.fuzz {{ arguments }}
+
+# build the filters in Rust for both targets (--install, --ship: see scripts/build_wasm.sh)
+wasm *arguments:
+    scripts/build_wasm.sh {{ arguments }}
+
+# show the filters at work
+demo *arguments:
+    sidecar demo {{ arguments }}
+
+# write the generated tables of docs/
+docs *arguments:
+    python -m scripts.docs {{ arguments }}
+
+# what a merge needs
+ci:
+    .ci/run

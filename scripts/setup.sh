@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Makes the virtual environment .venv in the checkout and installs the project into it.
+#
+#   scripts/setup.sh [run|dev]
+#
+#   run   what the proxy needs (the default)
+#   dev   and what its tests and checks need; on Debian as root the programs that tests call, too
+#
+# Needs Python 3.11 or newer; PYTHON names another one than python3.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+python=${PYTHON:-python3}
+what=${1:-run}
+test_packages=(curl nghttp2-client wrk)
+
+fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+can_apt() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
+
+apt_install() {
+  printf 'setup: apt-get install %s\n' "$*" >&2
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get -qq update >&2
+  apt-get -qq install -y --no-install-recommends "$@" >/dev/null
+}
+
+case $what in
+  run) requirement=. ;;
+  dev) requirement='.[dev]' ;;
+  *) fail "run or dev, not $what" ;;
+esac
+
+if ! command -v "$python" >/dev/null; then
+  can_apt || fail "there is no $python: install Python 3.11 or newer"
+  apt_install python3 python3-venv
+fi
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+  fail "$("$python" --version) is too old: name Python 3.11 or newer with PYTHON=..."
+
+if ! [ -x .venv/bin/pip ]; then
+  # Debian keeps ensurepip, without which a venv has no pip, in a package of its own.
+  if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    can_apt || fail "$python cannot make virtual environments; on Debian: apt-get install python3-venv"
+    apt_install python3-venv
+  fi
+  rm -rf .venv
+  "$python" -m venv .venv
+fi
+
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+.venv/bin/pip install --quiet --editable "$requirement"
+
+if [ "$what" = dev ] && can_apt; then
+  missing=()
+  command -v curl >/dev/null || missing+=(curl)
+  command -v h2load >/dev/null || missing+=(nghttp2-client)
+  command -v wrk >/dev/null || missing+=(wrk)
+  [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}"
+elif [ "$what" = dev ]; then
+  for program in curl h2load wrk; do
+    command -v "$program" >/dev/null ||
+      printf 'setup: %s is missing; on Debian: apt-get install %s\n' "$program" "${test_packages[*]}" >&2
+  done
+fi
