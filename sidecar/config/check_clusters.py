@@ -1,0 +1,174 @@
+"""Mistakes in clusters that no rule expresses and that Envoy finds when it builds them.
+
+Reasons are Envoy's own words where it has any (seen on 1.40).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from sidecar.config.context import Context
+from sidecar.config.errors import Path
+from sidecar.config.messages import unpack
+
+__all__ = ["check_bootstrap_clusters", "check_cluster", "check_payload", "is_http2"]
+
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_STATIC, _STRICT_DNS, _LOGICAL_DNS, _EDS = 0, 1, 2, 3
+_CLUSTER_PROVIDED = 6
+_HEX = re.compile(r"(?:[0-9a-fA-F]{2})+\Z")
+
+
+def check_bootstrap_clusters(context: Context) -> None:
+    """Names: each once, and the local cluster among them."""
+    seen: dict[str, Path] = {}
+    for index, cluster in enumerate(context.bootstrap.static_resources.clusters):
+        path: Path = ("static_resources", "clusters", index, "name")
+        if cluster.name in seen:
+            first = context.report_place(seen[cluster.name])
+            context.report.error(path, f"duplicate cluster '{cluster.name}'", f"the first stands at {first}")
+        else:
+            seen[cluster.name] = path
+            context.clusters[cluster.name] = cluster
+    local = context.bootstrap.cluster_manager.local_cluster_name
+    if local and local not in context.clusters:
+        context.report.error(
+            ("cluster_manager", "local_cluster_name"),
+            f"local cluster '{local}' must be defined",
+            context.suggest_cluster(local),
+        )
+
+
+def check_cluster(context: Context, path: Path, cluster: Any) -> None:
+    """One ``envoy.config.cluster.v3.Cluster``."""
+    if cluster.WhichOneof("cluster_discovery_type") != "cluster_type":
+        if cluster.type == _EDS:
+            _check_eds(context, path, cluster)
+        elif cluster.type == _STATIC:
+            _check_static(context, path, cluster)
+        elif cluster.type == _LOGICAL_DNS:
+            _check_logical_dns(context, path, cluster)
+        if cluster.lb_policy == _CLUSTER_PROVIDED and cluster.type in (
+            _STATIC,
+            _STRICT_DNS,
+            _LOGICAL_DNS,
+            _EDS,
+        ):
+            context.report.error(
+                (*path, "lb_policy"),
+                f"cluster provided LB specified but cluster '{cluster.name}' did not provide one",
+            )
+    for index, check in enumerate(cluster.health_checks):
+        here = (*path, "health_checks", index)
+        if check.WhichOneof("health_checker") == "grpc_health_check" and not is_http2(cluster):
+            context.report.error(
+                (*here, "grpc_health_check"),
+                f"{cluster.name} cluster must support HTTP/2 for gRPC healthchecking",
+                "add to the cluster:\n"
+                "typed_extension_protocol_options:\n"
+                f"  {_HTTP_OPTIONS}:\n"
+                f'    "@type": type.googleapis.com/{_HTTP_OPTIONS}\n'
+                "    explicit_http_config:\n"
+                "      http2_protocol_options: {}",
+            )
+        for number, span in enumerate(check.http_health_check.expected_statuses):
+            if span.start >= span.end:
+                context.report.error(
+                    (*here, "http_health_check", "expected_statuses", number),
+                    "Invalid http expected status range: expecting start < end,"
+                    f" but found start={span.start} and end={span.end}",
+                    "the end is not part of the range",
+                )
+
+
+def is_http2(cluster: Any) -> bool:
+    """Whether Envoy counts the cluster's upstreams as speaking HTTP/2."""
+    packed = cluster.typed_extension_protocol_options.get(_HTTP_OPTIONS)
+    if packed is None:
+        return bool(cluster.HasField("http2_protocol_options"))
+    options: Any = unpack(packed)
+    if options is None:
+        return False
+    kind = options.WhichOneof("upstream_protocol_options")
+    if kind == "explicit_http_config":
+        return bool(options.explicit_http_config.WhichOneof("protocol_config") == "http2_protocol_options")
+    if kind == "use_downstream_protocol_config":
+        return bool(options.use_downstream_protocol_config.HasField("http2_protocol_options"))
+    return bool(kind == "auto_config")
+
+
+def check_payload(context: Context, path: Path, payload: Any) -> None:
+    """``envoy.config.core.v3.HealthCheck.Payload``: ``text`` is hexadecimal."""
+    text = payload.text
+    if payload.WhichOneof("payload") == "text" and text and not _HEX.match(text):
+        context.report.error(
+            (*path, "text"),
+            f"invalid hex string '{text}': text is hexadecimal",
+            f"{text} is {text.encode().hex().upper()}",
+        )
+
+
+def endpoints(cluster: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+    """The endpoints of the load assignment, each with its path."""
+    for i, locality in enumerate(cluster.load_assignment.endpoints):
+        for j, endpoint in enumerate(locality.lb_endpoints):
+            if endpoint.WhichOneof("host_identifier") == "endpoint":
+                yield (
+                    (*path, "load_assignment", "endpoints", i, "lb_endpoints", j, "endpoint"),
+                    endpoint.endpoint,
+                )
+
+
+def _check_eds(context: Context, path: Path, cluster: Any) -> None:
+    if not cluster.eds_cluster_config.HasField("eds_config"):
+        context.report.error(
+            path,
+            "cannot create an EDS cluster without an EDS config",
+            "add:\n"
+            "eds_cluster_config:\n"
+            "  eds_config:\n"
+            "    resource_api_version: V3\n"
+            "    api_config_source:\n"
+            "      api_type: GRPC\n"
+            "      transport_api_version: V3\n"
+            "      grpc_services: [{envoy_grpc: {cluster_name: <the control plane's cluster>}}]",
+        )
+
+
+def _check_static(context: Context, path: Path, cluster: Any) -> None:
+    for here, endpoint in endpoints(cluster, path):
+        address = endpoint.address.socket_address
+        if endpoint.address.WhichOneof("address") != "socket_address" or address.resolver_name:
+            continue
+        if address.address and not is_ip(address.address):
+            context.report.error(
+                (*here, "address", "socket_address", "address"),
+                f"malformed IP address: {address.address}",
+                f"cluster '{cluster.name}' is of type STATIC, which takes IP addresses only:"
+                " set its type to STRICT_DNS or LOGICAL_DNS",
+            )
+
+
+def _check_logical_dns(context: Context, path: Path, cluster: Any) -> None:
+    localities = cluster.load_assignment.endpoints
+    count = sum(len(locality.lb_endpoints) for locality in localities)
+    if not localities:
+        context.report.error(path, "LOGICAL_DNS clusters must have a single host", "add a load_assignment")
+    elif len(localities) != 1 or count != 1:
+        context.report.error(
+            (*path, "load_assignment", "endpoints"),
+            "LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint",
+            "type STRICT_DNS takes several",
+        )
+
+
+def is_ip(text: str) -> bool:
+    """Whether Envoy reads ``text`` as an IP address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,158 @@
+"""Mistakes in listeners and filter chains that no rule expresses (reasons in Envoy's words)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sidecar.config.check_clusters import is_ip
+from sidecar.config.context import Context
+from sidecar.config.errors import Path
+from sidecar.config.messages import type_name
+
+__all__ = ["TERMINAL", "check_bootstrap_listeners", "check_http_filters", "check_listener"]
+
+_NETWORK = "envoy.extensions.filters.network"
+_HTTP = "envoy.extensions.filters.http"
+#: Messages of the filters that end a chain.
+TERMINAL = {
+    "network": frozenset(
+        f"{_NETWORK}.{name}"
+        for name in (
+            "http_connection_manager.v3.HttpConnectionManager",
+            "tcp_proxy.v3.TcpProxy",
+            "redis_proxy.v3.RedisProxy",
+            "thrift_proxy.v3.ThriftProxy",
+            "dubbo_proxy.v3.DubboProxy",
+            "echo.v3.Echo",
+            "direct_response.v3.Config",
+            "generic_proxy.v3.GenericProxy",
+        )
+    ),
+    "http": frozenset((f"{_HTTP}.router.v3.Router", f"{_HTTP}.mcp_router.v3.McpRouter")),
+}
+#: These may end a chain or not, as their configuration says; they are not judged.
+_EITHER = frozenset(
+    (
+        f"{_NETWORK}.wasm.v3.Wasm",
+        f"{_NETWORK}.dynamic_modules.v3.DynamicModuleNetworkFilter",
+        f"{_HTTP}.dynamic_modules.v3.DynamicModuleFilter",
+        f"{_HTTP}.composite.v3.Composite",
+    )
+)
+
+
+def check_bootstrap_listeners(context: Context) -> None:
+    """Names and addresses across the static listeners."""
+    names: dict[str, Path] = {}
+    addresses: dict[str, str] = {}
+    for index, listener in enumerate(context.bootstrap.static_resources.listeners):
+        path: Path = ("static_resources", "listeners", index)
+        if listener.name and listener.name in names:
+            context.report.error(
+                (*path, "name"),
+                f"duplicate listener '{listener.name}'",
+                f"the first stands at {context.report_place(names[listener.name])}",
+            )
+        names.setdefault(listener.name, (*path, "name"))
+        address = listener.address.socket_address
+        if listener.address.WhichOneof("address") == "socket_address" and address.port_value:
+            text = f"{address.address}:{address.port_value}/{address.protocol}"
+            if text in addresses:
+                context.report.error(
+                    (*path, "address"),
+                    f"error adding listener: '{listener.name}' has duplicate address"
+                    f" '{address.address}:{address.port_value}' as existing listener '{addresses[text]}'",
+                )
+            addresses.setdefault(text, listener.name)
+
+
+def check_listener(context: Context, path: Path, listener: Any) -> None:
+    """One ``envoy.config.listener.v3.Listener``."""
+    if (
+        listener.HasField("internal_listener")
+        or listener.HasField("udp_listener_config")
+        or listener.HasField("api_listener")
+    ):
+        return
+    if not listener.HasField("address"):
+        if not context.report.has_failed((*path, "address")):
+            context.report.error(path, f"error adding listener named '{listener.name}': address is necessary")
+    else:
+        _check_address(context, (*path, "address"), listener.address)
+    for index, extra in enumerate(listener.additional_addresses):
+        _check_address(context, (*path, "additional_addresses", index, "address"), extra.address)
+    has_chains = listener.filter_chains or listener.HasField("default_filter_chain")
+    if not has_chains and not context.report.has_failed((*path, "filter_chains")):
+        context.report.error(path, "error adding listener: no filter chains specified", "add filter_chains")
+    _check_matches(context, path, listener)
+    for index, chain in enumerate(listener.filter_chains):
+        _check_order(context, (*path, "filter_chains", index, "filters"), chain.filters, "network")
+    if listener.HasField("default_filter_chain"):
+        _check_order(
+            context,
+            (*path, "default_filter_chain", "filters"),
+            listener.default_filter_chain.filters,
+            "network",
+        )
+
+
+def check_http_filters(context: Context, path: Path, manager: Any) -> None:
+    """The order of a connection manager's ``http_filters``."""
+    _check_order(context, (*path, "http_filters"), manager.http_filters, "http")
+
+
+def _check_address(context: Context, path: Path, address: Any) -> None:
+    socket_address = address.socket_address
+    if address.WhichOneof("address") != "socket_address" or socket_address.resolver_name:
+        return
+    here = (*path, "socket_address")
+    if socket_address.address and not is_ip(socket_address.address):
+        context.report.error((*here, "address"), f"malformed IP address: {socket_address.address}")
+    if socket_address.WhichOneof("port_specifier") == "named_port":
+        context.report.error(
+            (*here, "named_port"), "IP resolver can't handle port specifier type 4", "set port_value"
+        )
+
+
+def _check_matches(context: Context, path: Path, listener: Any) -> None:
+    if listener.HasField("filter_chain_matcher"):
+        return
+    seen: dict[bytes, int] = {}
+    for index, chain in enumerate(listener.filter_chains):
+        key = chain.filter_chain_match.SerializeToString(deterministic=True)
+        first = seen.setdefault(key, index)
+        if first != index:
+            place = context.report_place((*path, "filter_chains", first))
+            context.report.error(
+                (*path, "filter_chains", index),
+                f"filter chain '{chain.name}' has the same matching rules defined as"
+                f" '{listener.filter_chains[first].name}' ({place})",
+                "give each a filter_chain_match of its own",
+            )
+
+
+def _check_order(context: Context, path: Path, filters: Any, kind: str) -> None:
+    last = len(filters) - 1
+    for index, entry in enumerate(filters):
+        name = type_name(entry.typed_config.type_url)
+        if not name or name in _EITHER or context.report.has_failed((*path, index)):
+            continue
+        is_terminal = name in TERMINAL[kind]
+        if is_terminal and index != last:
+            context.report.error(
+                (*path, index),
+                f"Error: terminal filter named {entry.name} must be the last filter in a {kind} filter chain",
+                "move it to the end",
+            )
+        elif not is_terminal and index == last:
+            hint = None
+            if kind == "http":
+                hint = (
+                    "add:\n- name: envoy.filters.http.router\n  typed_config:\n"
+                    f'    "@type": type.googleapis.com/{_HTTP}.router.v3.Router'
+                )
+            context.report.error(
+                (*path, index),
+                f"Error: non-terminal filter named {entry.name} is the last filter in a {kind} filter chain",
+                hint,
+            )

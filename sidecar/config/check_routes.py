@@ -1,0 +1,146 @@
+"""Mistakes in route configurations that no rule expresses (reasons in Envoy's words)."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import re2
+
+from sidecar.config.context import Context
+from sidecar.config.errors import Path
+
+__all__ = ["check_direct_response", "check_header_mutations", "check_regex", "check_route_configuration"]
+
+_MAX_BODY = 4096
+_REGEX_OPTIONS = re2.Options()
+_REGEX_OPTIONS.log_errors = False
+
+
+def check_regex(context: Context, path: Path, matcher: Any) -> None:
+    """``envoy.type.matcher.v3.RegexMatcher``: RE2 must compile it."""
+    try:
+        re2.compile(matcher.regex, options=_REGEX_OPTIONS)
+    except re2.error as error:
+        reason = error.args[0] if error.args else "invalid regex"
+        text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+        context.report.error(
+            (*path, "regex"),
+            f"invalid regular expression: {text}",
+            "Envoy's expressions are RE2: no look-around",
+        )
+
+
+def check_route_configuration(context: Context, path: Path, routes: Any) -> None:
+    """One ``envoy.config.route.v3.RouteConfiguration`` that stands in the file."""
+    _check_domains(context, path, routes)
+    check_clusters = not routes.HasField("validate_clusters") or routes.validate_clusters.value
+    for i, host in enumerate(routes.virtual_hosts):
+        at_host = (*path, "virtual_hosts", i)
+        for number, policy in enumerate(host.request_mirror_policies if check_clusters else ()):
+            _check_cluster(
+                context, (*at_host, "request_mirror_policies", number, "cluster"), policy.cluster, "shadow "
+            )
+        for j, route in enumerate(host.routes):
+            at = (*at_host, "routes", j)
+            if route.WhichOneof("action") == "route":
+                _check_action(context, (*at, "route"), route.route, check_clusters=check_clusters)
+            elif route.WhichOneof("action") == "direct_response":
+                limit = _MAX_BODY
+                if routes.HasField("max_direct_response_body_size_bytes"):
+                    limit = routes.max_direct_response_body_size_bytes.value
+                check_direct_response(context, (*at, "direct_response"), route.direct_response, limit)
+
+
+def _check_domains(context: Context, path: Path, routes: Any) -> None:
+    seen: dict[str, Path] = {}
+    names: dict[str, Path] = {}
+    for i, host in enumerate(routes.virtual_hosts):
+        if host.name in names:
+            context.report.warning(
+                (*path, "virtual_hosts", i, "name"),
+                f"another virtual host is called '{host.name}' ({context.report_place(names[host.name])}):"
+                " statistics of the two cannot be told apart",
+            )
+        names.setdefault(host.name, (*path, "virtual_hosts", i, "name"))
+        for j, domain in enumerate(host.domains):
+            here = (*path, "virtual_hosts", i, "domains", j)
+            folded = domain.lower()
+            if folded in seen:
+                place = context.report_place(seen[folded])
+                reason = (
+                    f"Only a single wildcard domain is permitted in route {routes.name}"
+                    if folded == "*"
+                    else "Only unique values for domains are permitted."
+                    f" Duplicate entry of domain {folded} in route {routes.name}"
+                )
+                context.report.error(here, reason, f"the first stands at {place}")
+            seen.setdefault(folded, here)
+            inner = domain[1:] if domain.startswith("*") else domain[:-1] if domain.endswith("*") else domain
+            if "*" in inner:
+                context.report.warning(
+                    here,
+                    f"'{domain}' matches only a host of exactly this text: a '*' counts at one end alone",
+                )
+
+
+def _check_action(context: Context, path: Path, action: Any, *, check_clusters: bool) -> None:
+    kind = action.WhichOneof("cluster_specifier")
+    if kind == "cluster" and action.cluster and check_clusters:
+        _check_cluster(context, (*path, "cluster"), action.cluster, "")
+    elif kind == "weighted_clusters":
+        total = 0
+        for number, entry in enumerate(action.weighted_clusters.clusters):
+            total += entry.weight.value
+            if entry.name and check_clusters:
+                here = (*path, "weighted_clusters", "clusters", number, "name")
+                _check_cluster(context, here, entry.name, "weighted ")
+        if total == 0 and action.weighted_clusters.clusters:
+            context.report.error(
+                (*path, "weighted_clusters"), "Sum of weights in the weighted_cluster must be greater than 0."
+            )
+    for number, policy in enumerate(action.request_mirror_policies if check_clusters else ()):
+        if policy.cluster:
+            _check_cluster(
+                context, (*path, "request_mirror_policies", number, "cluster"), policy.cluster, "shadow "
+            )
+
+
+def _check_cluster(context: Context, path: Path, name: str, kind: str) -> None:
+    if name and name not in context.clusters:
+        context.report.error(path, f"route: unknown {kind}cluster '{name}'", context.suggest_cluster(name))
+
+
+def check_direct_response(context: Context, path: Path, response: Any, limit: int) -> None:
+    """The body of a direct response: there, and not too long."""
+    if not response.HasField("body"):
+        return
+    body, here = response.body, (*path, "body")
+    kind = body.WhichOneof("specifier")
+    size = 0
+    if kind == "inline_string":
+        size = len(body.inline_string.encode())
+    elif kind == "inline_bytes":
+        size = len(body.inline_bytes)
+    elif kind == "filename" and os.path.isfile(body.filename):
+        size = os.path.getsize(body.filename)
+    if size > limit:
+        context.report.error(here, f"response body size is {size} bytes; maximum is {limit}")
+
+
+def check_header_mutations(context: Context, path: Path, message: Any) -> None:
+    """The headers to add and to remove of one route configuration, virtual host, route or cluster weight."""
+    for field in ("request_headers_to_add", "response_headers_to_add"):
+        for number, entry in enumerate(getattr(message, field)):
+            if _is_protected(entry.header.key):
+                context.report.error(
+                    (*path, field, number, "header", "key"), ":-prefixed or host headers may not be modified"
+                )
+    for field in ("request_headers_to_remove", "response_headers_to_remove"):
+        for number, name in enumerate(getattr(message, field)):
+            if _is_protected(name):
+                context.report.error((*path, field, number), ":-prefixed or host headers may not be removed")
+
+
+def _is_protected(name: str) -> bool:
+    return name.startswith(":") or name.lower() == "host"

@@ -1,0 +1,115 @@
+"""The extensions this proxy has, by the message that configures each and by name.
+
+:mod:`sidecar.extensions.catalog` makes the one registry there is and hands it down; nothing here
+imports an extension.  Lookup is by message type, as in Envoy: the name in an extension's entry is a
+label and stands for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol, runtime_checkable
+
+from google.protobuf.message import Message
+
+from sidecar.config.decode import message_from_struct
+from sidecar.config.errors import Path
+from sidecar.config.messages import message_class, type_name, unpack
+from sidecar.config.nodes import TYPED_STRUCTS
+from sidecar.core.errors import ConfigError
+
+__all__ = ["Factory", "Registry", "Report", "ValidatingFactory", "resolve_any"]
+
+
+class Report(Protocol):
+    """How a factory's ``validate`` says that something is wrong."""
+
+    def error(
+        self, path: Path, reason: str, hint: str | None = None, *, line_in_text: int | None = None
+    ) -> None:
+        """Refuse the configuration.  ``line_in_text`` counts from 1 inside the string at ``path``."""
+
+    def warning(self, path: Path, reason: str, hint: str | None = None) -> None:
+        """Accept it, and say so."""
+
+
+class Factory(Protocol):
+    """Makes the runtime object of one extension from its configuration."""
+
+    #: Envoy's name, ``envoy.filters.http.lua``.
+    name: str
+    #: Envoy's category, ``envoy.filters.http``.
+    category: str
+    #: Full name of the message, ``envoy.extensions.filters.http.lua.v3.Lua``.
+    config_type: str
+
+    def compile(self, message: Any, context: Any) -> object:
+        """The runtime object; called once per place of the configuration it stands at.
+
+        Raises:
+            ConfigError: the configuration cannot be used; its path counts from ``message``.
+        """
+
+
+@runtime_checkable
+class ValidatingFactory(Protocol):
+    """A factory that finds mistakes which rules cannot express (a script's syntax)."""
+
+    def validate(self, message: Any, path: Path, report: Report) -> None:
+        """Report what is wrong with ``message``, which stands at ``path``."""
+
+
+class Registry:
+    """Factories; of two for one message type the later wins, so that a user's can replace ours."""
+
+    def __init__(self, factories: Iterable[Factory] = ()) -> None:
+        self._by_type: dict[str, Factory] = {}
+        self._by_name: dict[tuple[str, str], Factory] = {}
+        for factory in factories:
+            self.register(factory)
+
+    def register(self, factory: Factory) -> None:
+        self._by_type[factory.config_type] = factory
+        self._by_name[factory.category, factory.name] = factory
+
+    def by_type(self, config_type: str) -> Factory | None:
+        """The factory whose message is called ``config_type`` (a full name, or a type URL)."""
+        return self._by_type.get(type_name(config_type))
+
+    def by_name(self, category: str, name: str) -> Factory | None:
+        return self._by_name.get((category, name))
+
+    def __iter__(self) -> Any:
+        return iter(self._by_type.values())
+
+    def resolve(self, packed: Any) -> tuple[Factory, Message]:
+        """The factory for an ``Any``, and the message it holds (a TypedStruct as what it stands for).
+
+        Raises:
+            ConfigError: no factory takes this type, or its bytes are no such message.
+        """
+        name, message = resolve_any(packed)
+        factory = self._by_type.get(name)
+        if factory is None:
+            raise ConfigError("", f"Didn't find a registered implementation with type URL: '{name}'")
+        if message is None:
+            raise ConfigError("", f"Unable to unpack as {name}")
+        return factory, message
+
+
+def resolve_any(packed: Any) -> tuple[str, Message | None]:
+    """The full message name an ``Any`` stands for, TypedStructs opened, and the message.
+
+    The message is None where the API does not know the type or the bytes are none of it.
+    """
+    name = type_name(packed.type_url)
+    message: Any = unpack(packed)
+    if message is None or name not in TYPED_STRUCTS:
+        return name, message
+    name = type_name(message.type_url)
+    cls = message_class(name)
+    if cls is None:
+        return name, None
+    inner: Message = cls()
+    message_from_struct(message.value, inner)
+    return name, inner

@@ -1,0 +1,154 @@
+"""Runs every check on a decoded bootstrap: the rules, deprecations, and what rules cannot express.
+
+One walk over all messages; which checks a message gets stands in the tables below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from envoy.annotations import deprecation_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+from sidecar.config.check_clusters import check_bootstrap_clusters, check_cluster, check_payload
+from sidecar.config.check_extensions import CATEGORIES, check_entry
+from sidecar.config.check_listeners import check_bootstrap_listeners, check_http_filters, check_listener
+from sidecar.config.check_references import (
+    check_api_config_source,
+    check_data_source,
+    check_dynamic_resources,
+    check_file_access_log,
+    check_node_for_discovery,
+    check_statsd,
+)
+from sidecar.config.check_routes import check_header_mutations, check_regex, check_route_configuration
+from sidecar.config.context import Context
+from sidecar.config.errors import Path
+from sidecar.config.hints import required_hint, rule_hint
+from sidecar.config.registry import ValidatingFactory
+from sidecar.config.validate_rules import check as check_rules
+from sidecar.config.walk import walk
+
+__all__ = ["check_bootstrap"]
+
+_Check = Callable[[Context, Path, Any], None]
+
+_ROUTE = "envoy.config.route.v3"
+_HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+#: What a message is checked for beside its rules.
+_CHECKS: dict[str, tuple[_Check, ...]] = {
+    "envoy.config.cluster.v3.Cluster": (check_cluster, check_node_for_discovery),
+    "envoy.config.listener.v3.Listener": (check_listener,),
+    _HCM: (check_http_filters,),
+    f"{_HCM.rpartition('.')[0]}.Rds": (check_node_for_discovery,),
+    f"{_ROUTE}.RouteConfiguration": (check_route_configuration, check_header_mutations),
+    f"{_ROUTE}.VirtualHost": (check_header_mutations,),
+    f"{_ROUTE}.Route": (check_header_mutations,),
+    f"{_ROUTE}.WeightedCluster.ClusterWeight": (check_header_mutations,),
+    "envoy.type.matcher.v3.RegexMatcher": (check_regex,),
+    "envoy.config.core.v3.DataSource": (check_data_source,),
+    "envoy.config.core.v3.HealthCheck.Payload": (check_payload,),
+    "envoy.config.core.v3.ApiConfigSource": (check_api_config_source,),
+    "envoy.config.metrics.v3.StatsdSink": (check_statsd,),
+    "envoy.config.bootstrap.v3.Bootstrap.DynamicResources": (check_dynamic_resources,),
+    "envoy.extensions.access_loggers.file.v3.FileAccessLog": (check_file_access_log,),
+}
+
+
+def check_bootstrap(context: Context) -> None:
+    """Report everything wrong with the context's bootstrap that Envoy would refuse, and its traps."""
+    check_bootstrap_clusters(context)
+    check_bootstrap_listeners(context)
+    for path, message in walk(context.bootstrap):
+        descriptor = message.DESCRIPTOR
+        _check_rules(context, path, message)
+        for field in _notable(descriptor):
+            _check_notable(context, path, message, field)
+        for check in _CHECKS.get(descriptor.full_name, ()):
+            check(context, path, message)
+        for field_name, category in _entry_fields(descriptor):
+            _check_entries(context, path, message, field_name, category)
+        factory: object = context.registry.by_type(descriptor.full_name)
+        if isinstance(factory, ValidatingFactory):
+            factory.validate(message, path, context.report)
+
+
+def _check_rules(context: Context, path: Path, message: Any) -> None:
+    for suffix, reason in check_rules(message):
+        here = (*path, *suffix)
+        if context.report.has_failed(here):
+            continue
+        is_missing = reason == "value is required"
+        hint = required_hint(message, str(suffix[0])) if is_missing else rule_hint(message, suffix)
+        context.report.error(here, reason, hint)
+
+
+@cache
+def _entry_fields(descriptor: Descriptor) -> tuple[tuple[str, str], ...]:
+    """The fields that hold entries of extensions, each with their category."""
+    found = []
+    for field in descriptor.fields:
+        kind = field.message_type
+        category = CATEGORIES.get((descriptor.full_name, field.name))
+        if kind is None or (
+            category is None and kind.full_name != "envoy.config.core.v3.TypedExtensionConfig"
+        ):
+            continue
+        found.append((field.name, category or ""))
+    return tuple(found)
+
+
+def _check_entries(context: Context, path: Path, message: Any, name: str, category: str) -> None:
+    field = message.DESCRIPTOR.fields_by_name[name]
+    if field.is_repeated:
+        for index, entry in enumerate(getattr(message, name)):
+            check_entry(context, (*path, name, index), entry, category)
+    elif message.HasField(name):
+        check_entry(context, (*path, name), getattr(message, name), category)
+
+
+@cache
+def _notable(descriptor: Descriptor) -> tuple[FieldDescriptor, ...]:
+    """The fields that are deprecated, or have deprecated values."""
+    return tuple(
+        field
+        for field in descriptor.fields
+        if field.GetOptions().deprecated
+        or (
+            field.enum_type is not None
+            and any(value.GetOptions().deprecated for value in field.enum_type.values)
+            and not field.is_repeated
+        )
+    )
+
+
+def _check_notable(context: Context, path: Path, message: Any, field: FieldDescriptor) -> None:
+    here = (*path, field.name)
+    is_set = len(getattr(message, field.name)) > 0 if field.is_repeated else _is_set(message, field)
+    options = field.GetOptions()
+    if options.deprecated and is_set:
+        if options.Extensions[deprecation_pb2.disallowed_by_default]:
+            context.report.error(
+                here, f"Using deprecated option '{field.full_name}', which Envoy no longer allows"
+            )
+        else:
+            context.report.warning(
+                here, f"Using deprecated option '{field.full_name}'", rule_hint(message, (field.name,))
+            )
+    if field.enum_type is None or field.is_repeated:
+        return
+    value = field.enum_type.values_by_number.get(getattr(message, field.name))
+    if value is not None and is_set and value.GetOptions().deprecated:
+        reason = f"Using deprecated value {value.name} for enum '{field.full_name}'"
+        if value.GetOptions().Extensions[deprecation_pb2.disallowed_by_default_enum]:
+            context.report.error(here, f"{reason}, which Envoy no longer allows")
+        else:
+            context.report.warning(here, reason)
+
+
+def _is_set(message: Any, field: FieldDescriptor) -> bool:
+    if field.has_presence:
+        return bool(message.HasField(field.name))
+    return bool(getattr(message, field.name) != field.default_value)

@@ -1,0 +1,122 @@
+"""Tells what a configuration sets and sidecar does not implement: nothing is ignored in silence.
+
+Walks the messages by the positive table (:mod:`sidecar.config.supported`) and takes what to say from
+the negative one (:mod:`sidecar.config.unsupported`).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+
+from sidecar.config import known_extensions
+from sidecar.config.check_extensions import CATEGORIES
+from sidecar.config.context import Context
+from sidecar.config.errors import Path
+from sidecar.config.registry import resolve_any
+from sidecar.config.supported import CORE_TYPES, SUPPORTED
+from sidecar.config.unsupported import ENTRIES, Action, Entry, extension_entry, subject_of
+
+__all__ = ["check_support"]
+
+#: Messages that are values, with nothing in them to support.
+_VALUES = "google.protobuf."
+_ANY = "google.protobuf.Any"
+
+
+@cache
+def _entries() -> dict[tuple[str, str], list[Entry]]:
+    found: dict[tuple[str, str], list[Entry]] = {}
+    for entry in ENTRIES:
+        found.setdefault((entry.message, entry.field), []).append(entry)
+    return found
+
+
+def check_support(context: Context, path: Path, message: Any, category: str = "") -> None:
+    """Report each field set in ``message``, or deeper, that is not implemented; once, at the outermost."""
+    name = message.DESCRIPTOR.full_name
+    if name == _ANY:
+        _check_any(context, path, message, category)
+        return
+    if name.startswith(_VALUES):
+        return
+    supported = SUPPORTED.get(name)
+    if supported is None:
+        # A factory of our own may be configured by a message that is not of Envoy's API.
+        return
+    for field, value in message.ListFields():
+        _check_field(context, path, message, field, value, supported)
+
+
+def _check_field(
+    context: Context, path: Path, message: Any, field: FieldDescriptor, value: Any, supported: frozenset[str]
+) -> None:
+    name = message.DESCRIPTOR.full_name
+    here = (*path, field.name)
+    known = field.name in supported or "*" in supported
+    for entry in _entries().get((name, field.name), ()):
+        if entry.when is None:
+            if not known:
+                _tell(context, here, "", entry.action, entry.subject)
+                return
+        elif entry.when(message):
+            _tell(context, here, "this value is ", entry.action, entry.subject)
+            return
+    if not known:
+        _tell(context, here, "", "warn", subject_of(name))
+        return
+    kind = field.message_type
+    if kind is None:
+        return
+    category = CATEGORIES.get((name, field.name), "")
+    if kind.GetOptions().map_entry:
+        if kind.fields_by_name["value"].message_type is not None:
+            for key in value:
+                check_support(context, (*here, key), value[key], _category_of_map(name, field.name))
+    elif field.is_repeated:
+        for index, item in enumerate(value):
+            _check_entry(context, (*here, index), item, category)
+    else:
+        _check_entry(context, here, value, category)
+
+
+def _category_of_map(message: str, field: str) -> str:
+    return "envoy.upstream_options" if field == "typed_extension_protocol_options" else ""
+
+
+def _check_entry(context: Context, path: Path, item: Any, category: str) -> None:
+    """An extension's entry hands its category to the Any in it; any other message has none."""
+    packed = getattr(item, "typed_config", None) if category else None
+    if packed is None or packed.DESCRIPTOR.full_name != _ANY:
+        check_support(context, path, item, category)
+        return
+    if packed.type_url:
+        _check_any(context, (*path, "typed_config"), packed, category)
+    supported = SUPPORTED.get(item.DESCRIPTOR.full_name)
+    for field, value in item.ListFields() if supported is not None else ():
+        if field.name != "typed_config":
+            _check_field(context, path, item, field, value, supported or frozenset())
+
+
+def _check_any(context: Context, path: Path, packed: Any, category: str) -> None:
+    name, inner = resolve_any(packed)
+    factory = context.registry.by_type(name)
+    if factory is not None or name in CORE_TYPES:
+        if inner is not None:
+            check_support(context, path, inner)
+    elif name in known_extensions.types(category):
+        action, subject = extension_entry(category, name)
+        label = known_extensions.name_of(name) or name
+        _tell(context, path, f"the extension {label} is ", action, subject)
+
+
+def _tell(context: Context, path: Path, what: str, action: Action, subject: str | None) -> None:
+    text = f"{what}known to Envoy's API, not implemented yet by sidecar" + (f": {subject}" if subject else "")
+    if action == "refuse":
+        context.report.error(path, text)
+    elif action == "refuse_to_serve":
+        context.report.refuse_to_serve(path, text, "it would be unsafe or wrong to serve without it")
+    else:
+        context.report.warning(path, text, "it has no effect")

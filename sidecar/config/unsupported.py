@@ -1,0 +1,393 @@
+"""The fields of Envoy's API that sidecar knows and does not implement yet: THE table.
+
+An entry names a message and a field, the subject of the work that will bring it, and what happens
+when the field is set:
+
+``warn``
+    The configuration is used without it.  For what changes no answer's correctness or safety.
+``refuse_to_serve``
+    ``--mode validate`` gives Envoy's verdict with a warning, and serving is refused: to leave the
+    thing out would let through what it should stop (TLS, authorization), or answer wrongly.
+``refuse``
+    An error, also when validating.  For what Envoy refuses too.
+
+An entry with a predicate applies only where it holds, also to a field of the positive table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["ENTRIES", "EXTENSIONS", "SUBJECTS", "Action", "Entry", "extension_entry"]
+
+Action = Literal["warn", "refuse_to_serve", "refuse"]
+WARN: Action = "warn"
+STOP: Action = "refuse_to_serve"
+
+_CORE = "envoy.config.core.v3"
+_ROUTE = "envoy.config.route.v3"
+_BOOTSTRAP = "envoy.config.bootstrap.v3.Bootstrap"
+_LISTENER = "envoy.config.listener.v3"
+_CLUSTER = "envoy.config.cluster.v3.Cluster"
+_ENDPOINT = "envoy.config.endpoint.v3"
+_HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One field, or a value of it, that is not implemented."""
+
+    message: str
+    field: str
+    action: Action
+    subject: str
+    #: Which values are meant, in words; None for every value.
+    value: str | None = None
+    when: Callable[[Any], bool] | None = None
+
+
+def _rows(message: str, action: Action, subject: str, fields: str) -> tuple[Entry, ...]:
+    return tuple(Entry(message, field, action, subject) for field in fields.split())
+
+
+ENTRIES: tuple[Entry, ...] = (
+    # Bootstrap
+    *_rows(_BOOTSTRAP, STOP, "xDS", "dynamic_resources"),
+    *_rows(
+        _BOOTSTRAP,
+        WARN,
+        "xDS",
+        "node_context_params config_sources default_config_source xds_delegate_extension",
+    ),
+    *_rows(_BOOTSTRAP, WARN, "xDS", "xds_config_tracker_extension hds_config"),
+    *_rows(_BOOTSTRAP, WARN, "overload manager", "overload_manager"),
+    *_rows(_BOOTSTRAP, WARN, "runtime", "layered_runtime flags_path"),
+    *_rows(_BOOTSTRAP, WARN, "statistics sinks", "stats_sinks stats_flush_interval stats_flush_on_admin"),
+    *_rows(_BOOTSTRAP, WARN, "statistics tags", "stats_config deferred_stat_options stats_eviction_interval"),
+    *_rows(_BOOTSTRAP, WARN, "tracing", "tracing perf_tracing_file_path"),
+    *_rows(_BOOTSTRAP, WARN, "zone-aware load balancing", "cluster_manager"),
+    *_rows(_BOOTSTRAP, WARN, "watchdog", "watchdog watchdogs fatal_actions"),
+    *_rows(
+        _BOOTSTRAP,
+        WARN,
+        "DNS resolvers",
+        "use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config",
+    ),
+    *_rows(_BOOTSTRAP, STOP, "TLS", "certificate_provider_instances"),
+    *_rows(f"{_BOOTSTRAP}.StaticResources", WARN, "TLS", "secrets"),
+    *_rows(
+        "envoy.config.bootstrap.v3.Admin",
+        WARN,
+        "admin API",
+        "profile_path socket_options ignore_global_conn_limit",
+    ),
+    *_rows("envoy.config.bootstrap.v3.Admin", STOP, "admin API", "allow_paths"),
+    *_rows("envoy.config.bootstrap.v3.Admin", WARN, "access log files", "access_log_path"),
+    # Addresses
+    *_rows(f"{_CORE}.Address", STOP, "internal listeners", "envoy_internal_address"),
+    *_rows(f"{_CORE}.SocketAddress", STOP, "custom resolvers", "resolver_name named_port"),
+    *_rows(f"{_CORE}.SocketAddress", STOP, "interception", "network_namespace_filepath"),
+    Entry(
+        f"{_CORE}.SocketAddress",
+        "protocol",
+        STOP,
+        "UDP and HTTP/3",
+        "UDP",
+        when=lambda message: message.protocol == 1,
+    ),
+    *_rows(f"{_CORE}.DataSource", WARN, "file watching", "watched_directory"),
+    # Listeners
+    *_rows(
+        f"{_LISTENER}.Listener", STOP, "filter chain matching", "default_filter_chain filter_chain_matcher"
+    ),
+    *_rows(f"{_LISTENER}.Listener", STOP, "listener filters", "listener_filters"),
+    *_rows(f"{_LISTENER}.Listener", WARN, "listener filters", "listener_filters_timeout"),
+    *_rows(f"{_LISTENER}.Listener", WARN, "listener filters", "continue_on_listener_filters_timeout"),
+    *_rows(
+        f"{_LISTENER}.Listener", STOP, "interception", "use_original_dst transparent freebind bind_to_port"
+    ),
+    *_rows(f"{_LISTENER}.Listener", STOP, "UDP and HTTP/3", "udp_listener_config"),
+    *_rows(f"{_LISTENER}.Listener", STOP, "internal listeners", "internal_listener api_listener"),
+    *_rows(
+        f"{_LISTENER}.Listener",
+        WARN,
+        "connection limits",
+        "per_connection_buffer_limit_bytes tcp_backlog_size",
+    ),
+    *_rows(f"{_LISTENER}.Listener", WARN, "connection limits", "max_connections_to_accept_per_socket_event"),
+    *_rows(
+        f"{_LISTENER}.Listener", WARN, "connection limits", "ignore_global_conn_limit bypass_overload_manager"
+    ),
+    *_rows(
+        f"{_LISTENER}.Listener",
+        WARN,
+        "socket options",
+        "socket_options tcp_fast_open_queue_length enable_mptcp",
+    ),
+    *_rows(f"{_LISTENER}.Listener", WARN, "draining", "drain_type"),
+    *_rows(f"{_LISTENER}.Listener", WARN, "workers", "connection_balance_config"),
+    *_rows(f"{_LISTENER}.AdditionalAddress", WARN, "socket options", "socket_options tcp_keepalive"),
+    *_rows(f"{_LISTENER}.FilterChain", STOP, "TLS", "transport_socket"),
+    *_rows(f"{_LISTENER}.FilterChain", WARN, "TLS", "transport_socket_connect_timeout"),
+    *_rows(f"{_LISTENER}.FilterChain", STOP, "filter chain matching", "filter_chain_match"),
+    *_rows(f"{_LISTENER}.FilterChain", STOP, "listener filters", "use_proxy_proto"),
+    *_rows(f"{_LISTENER}.Filter", STOP, "xDS", "config_discovery"),
+    # HTTP connection manager
+    *_rows(_HCM, STOP, "xDS", "rds scoped_routes"),
+    *_rows(_HCM, WARN, "tracing", "tracing"),
+    *_rows(_HCM, STOP, "client certificates", "forward_client_cert_details set_current_client_cert_details"),
+    *_rows(_HCM, STOP, "client certificates", "forward_client_cert_matcher"),
+    *_rows(_HCM, STOP, "path normalization", "path_with_escaped_slashes_action path_normalization_options"),
+    *_rows(_HCM, STOP, "upgrades and CONNECT", "upgrade_configs"),
+    *_rows(_HCM, STOP, "internal addresses", "internal_address_config original_ip_detection_extensions"),
+    *_rows(_HCM, WARN, "HTTP connection limits", "max_request_headers_kb"),
+    *_rows(_HCM, WARN, "local replies", "local_reply_config"),
+    *_rows(_HCM, WARN, "access log options", "access_log_options access_log_flush_interval"),
+    *_rows(_HCM, WARN, "access log options", "flush_access_log_on_new_request"),
+    *_rows(
+        _HCM,
+        STOP,
+        "host header handling",
+        "strip_matching_host_port strip_any_host_port strip_trailing_host_dot",
+    ),
+    *_rows(_HCM, WARN, "UDP and HTTP/3", "http3_protocol_options"),
+    *_rows(_HCM, WARN, "HTTP/2 errors", "stream_error_on_invalid_http_message"),
+    *_rows(_HCM, WARN, "request id extensions", "request_id_extension"),
+    *_rows(_HCM, WARN, "scheme handling", "scheme_header_transformation"),
+    Entry(_HCM, "codec_type", STOP, "UDP and HTTP/3", "HTTP3", when=lambda message: message.codec_type == 3),
+    *_rows(f"{_HCM.rpartition('.')[0]}.HttpFilter", STOP, "xDS", "config_discovery"),
+    *_rows(
+        f"{_CORE}.HttpProtocolOptions",
+        WARN,
+        "HTTP connection limits",
+        "max_connection_duration max_headers_count",
+    ),
+    *_rows(f"{_CORE}.HttpProtocolOptions", WARN, "HTTP connection limits", "max_requests_per_connection"),
+    *_rows(f"{_CORE}.HttpProtocolOptions", WARN, "HTTP connection limits", "max_stream_duration"),
+    *_rows(f"{_CORE}.HttpProtocolOptions", WARN, "HTTP connection limits", "max_response_headers_kb"),
+    Entry(
+        f"{_CORE}.HttpProtocolOptions",
+        "headers_with_underscores_action",
+        STOP,
+        "headers with underscores",
+        "REJECT_REQUEST and DROP_HEADER",
+        when=lambda message: message.headers_with_underscores_action != 0,
+    ),
+    # Routes
+    *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "xDS", "vhds"),
+    *_rows(f"{_ROUTE}.RouteConfiguration", WARN, "internal headers", "internal_only_headers"),
+    *_rows(f"{_ROUTE}.VirtualHost", STOP, "TLS", "require_tls"),
+    *_rows(f"{_ROUTE}.VirtualHost", STOP, "generic matching", "matcher"),
+    *_rows(f"{_ROUTE}.VirtualHost", WARN, "retries", "retry_policy retry_policy_typed_config"),
+    *_rows(f"{_ROUTE}.VirtualHost", WARN, "retries", "include_request_attempt_count hedge_policy"),
+    *_rows(f"{_ROUTE}.VirtualHost", WARN, "retries", "include_attempt_count_in_response"),
+    *_rows(f"{_ROUTE}.VirtualHost", WARN, "CORS", "cors"),
+    *_rows(f"{_ROUTE}.VirtualHost", STOP, "rate limits", "rate_limits"),
+    *_rows(f"{_ROUTE}.VirtualHost", STOP, "per-route filter configuration", "typed_per_filter_config"),
+    *_rows(f"{_ROUTE}.VirtualHost", WARN, "request mirroring", "request_mirror_policies"),
+    *_rows(f"{_ROUTE}.VirtualHost", WARN, "virtual clusters", "virtual_clusters"),
+    *_rows(f"{_ROUTE}.Route", STOP, "per-route filter configuration", "typed_per_filter_config"),
+    *_rows(f"{_ROUTE}.Route", STOP, "non-forwarding routes", "filter_action non_forwarding_action"),
+    *_rows(f"{_ROUTE}.Route", WARN, "tracing", "decorator tracing"),
+    *_rows(
+        f"{_ROUTE}.RouteMatch",
+        STOP,
+        "route matching",
+        "query_parameters grpc dynamic_metadata runtime_fraction",
+    ),
+    *_rows(f"{_ROUTE}.RouteMatch", STOP, "route matching", "path_match_policy filter_state cookies"),
+    *_rows(f"{_ROUTE}.RouteMatch", STOP, "TLS", "tls_context"),
+    *_rows(f"{_ROUTE}.RouteMatch", STOP, "upgrades and CONNECT", "connect_matcher"),
+    *_rows(f"{_ROUTE}.RouteAction", WARN, "retries", "retry_policy retry_policy_typed_config hedge_policy"),
+    *_rows(f"{_ROUTE}.RouteAction", WARN, "request mirroring", "request_mirror_policies"),
+    *_rows(f"{_ROUTE}.RouteAction", WARN, "hash load balancing", "hash_policy"),
+    *_rows(f"{_ROUTE}.RouteAction", WARN, "subset load balancing", "metadata_match"),
+    *_rows(f"{_ROUTE}.RouteAction", STOP, "rate limits", "rate_limits include_vh_rate_limits"),
+    *_rows(f"{_ROUTE}.RouteAction", WARN, "CORS", "cors"),
+    *_rows(f"{_ROUTE}.RouteAction", STOP, "upgrades and CONNECT", "upgrade_configs"),
+    *_rows(f"{_ROUTE}.RouteAction", STOP, "route rewrites", "regex_rewrite path_rewrite_policy path_rewrite"),
+    *_rows(f"{_ROUTE}.RouteAction", STOP, "route rewrites", "auto_host_rewrite host_rewrite_header"),
+    *_rows(
+        f"{_ROUTE}.RouteAction", STOP, "route rewrites", "host_rewrite_path_regex append_x_forwarded_host"
+    ),
+    *_rows(f"{_ROUTE}.RouteAction", STOP, "cluster choice", "cluster_header cluster_specifier_plugin"),
+    *_rows(f"{_ROUTE}.RouteAction", STOP, "cluster choice", "inline_cluster_specifier_plugin"),
+    *_rows(f"{_ROUTE}.RouteAction", WARN, "cluster choice", "cluster_not_found_response_code"),
+    *_rows(f"{_ROUTE}.RouteAction", WARN, "priorities", "priority"),
+    *_rows(
+        f"{_ROUTE}.RouteAction", WARN, "timeouts", "max_stream_duration max_grpc_timeout grpc_timeout_offset"
+    ),
+    *_rows(f"{_ROUTE}.RouteAction", WARN, "timeouts", "early_data_policy flush_timeout"),
+    *_rows(
+        f"{_ROUTE}.RouteAction",
+        STOP,
+        "internal redirects",
+        "internal_redirect_policy internal_redirect_action",
+    ),
+    *_rows(f"{_ROUTE}.WeightedCluster", WARN, "cluster choice", "total_weight runtime_key_prefix"),
+    *_rows(f"{_ROUTE}.WeightedCluster", WARN, "cluster choice", "header_name use_hash_policy"),
+    *_rows(f"{_ROUTE}.WeightedCluster.ClusterWeight", STOP, "cluster choice", "cluster_header"),
+    *_rows(f"{_ROUTE}.WeightedCluster.ClusterWeight", STOP, "route rewrites", "host_rewrite_literal"),
+    *_rows(f"{_ROUTE}.WeightedCluster.ClusterWeight", WARN, "subset load balancing", "metadata_match"),
+    *_rows(
+        f"{_ROUTE}.WeightedCluster.ClusterWeight",
+        STOP,
+        "per-route filter configuration",
+        "typed_per_filter_config",
+    ),
+    *_rows(f"{_ROUTE}.RedirectAction", STOP, "route rewrites", "regex_rewrite"),
+    *_rows("envoy.type.matcher.v3.StringMatcher", STOP, "matchers", "custom"),
+    # Clusters
+    *_rows(_CLUSTER, STOP, "TLS", "transport_socket transport_socket_matches"),
+    *_rows(
+        _CLUSTER,
+        WARN,
+        "health checks",
+        "health_checks ignore_health_on_host_removal close_connections_on_host_health_failure",
+    ),
+    *_rows(_CLUSTER, WARN, "outlier detection", "outlier_detection"),
+    *_rows(_CLUSTER, WARN, "circuit breakers", "circuit_breakers"),
+    *_rows(_CLUSTER, STOP, "xDS", "eds_cluster_config lrs_server"),
+    *_rows(_CLUSTER, STOP, "cluster types", "cluster_type"),
+    *_rows(
+        _CLUSTER,
+        WARN,
+        "load balancing",
+        "load_balancing_policy lb_subset_config ring_hash_lb_config maglev_lb_config",
+    ),
+    *_rows(
+        _CLUSTER, WARN, "load balancing", "least_request_lb_config round_robin_lb_config common_lb_config"
+    ),
+    *_rows(_CLUSTER, STOP, "interception", "original_dst_lb_config"),
+    *_rows(
+        _CLUSTER, WARN, "connection pools", "max_requests_per_connection per_connection_buffer_limit_bytes"
+    ),
+    *_rows(
+        _CLUSTER, WARN, "connection pools", "upstream_connection_options preconnect_policy protocol_selection"
+    ),
+    *_rows(_CLUSTER, WARN, "connection pools", "connection_pool_per_downstream_connection cleanup_interval"),
+    *_rows(_CLUSTER, WARN, "connection pools", "common_http_protocol_options http_protocol_options"),
+    *_rows(_CLUSTER, WARN, "connection pools", "upstream_http_protocol_options"),
+    *_rows(_CLUSTER, WARN, "socket options", "upstream_bind_config"),
+    *_rows(_CLUSTER, STOP, "upstream filters", "filters"),
+    *_rows(
+        _CLUSTER,
+        WARN,
+        "DNS resolvers",
+        "dns_failure_refresh_rate dns_jitter dns_resolvers wait_for_warm_on_init",
+    ),
+    *_rows(
+        _CLUSTER,
+        WARN,
+        "DNS resolvers",
+        "use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config",
+    ),
+    *_rows(_CLUSTER, WARN, "statistics tags", "track_timeout_budgets track_cluster_stats metadata"),
+    Entry(_CLUSTER, "type", STOP, "xDS", "EDS", when=lambda message: message.type == 3),
+    Entry(_CLUSTER, "type", STOP, "interception", "ORIGINAL_DST", when=lambda message: message.type == 4),
+    Entry(
+        _CLUSTER,
+        "lb_policy",
+        WARN,
+        "load balancing",
+        "all but ROUND_ROBIN",
+        when=lambda message: message.lb_policy != 0,
+    ),
+    *_rows(f"{_ENDPOINT}.ClusterLoadAssignment", WARN, "load balancing", "policy named_endpoints"),
+    *_rows(
+        f"{_ENDPOINT}.LocalityLbEndpoints",
+        WARN,
+        "zone-aware load balancing",
+        "load_balancing_weight proximity",
+    ),
+    *_rows(f"{_ENDPOINT}.LocalityLbEndpoints", WARN, "subset load balancing", "metadata"),
+    *_rows(
+        f"{_ENDPOINT}.LocalityLbEndpoints",
+        STOP,
+        "xDS",
+        "load_balancer_endpoints leds_cluster_locality_config",
+    ),
+    *_rows(f"{_ENDPOINT}.LocalityLbEndpoints", WARN, "priorities", "priority"),
+    *_rows(f"{_ENDPOINT}.LbEndpoint", WARN, "health checks", "health_status"),
+    *_rows(f"{_ENDPOINT}.LbEndpoint", WARN, "subset load balancing", "metadata"),
+    *_rows(f"{_ENDPOINT}.LbEndpoint", STOP, "xDS", "endpoint_name"),
+    *_rows(f"{_ENDPOINT}.Endpoint", WARN, "health checks", "health_check_config"),
+    *_rows(f"{_ENDPOINT}.Endpoint", WARN, "happy eyeballs", "additional_addresses"),
+    # Access logs and filters
+    *_rows("envoy.config.accesslog.v3.AccessLog", WARN, "access log filters", "filter"),
+    *_rows(f"{_CORE}.SubstitutionFormatString", WARN, "access log formatters", "formatters"),
+    *_rows(f"{_CORE}.AsyncDataSource", STOP, "remote data sources", "remote"),
+    *_rows(
+        "envoy.extensions.wasm.v3.PluginConfig", WARN, "Wasm sandbox options", "capability_restriction_config"
+    ),
+    *_rows(
+        "envoy.extensions.wasm.v3.PluginConfig",
+        WARN,
+        "Wasm sandbox options",
+        "reload_config allow_on_headers_stop_iteration",
+    ),
+    *_rows("envoy.extensions.wasm.v3.VmConfig", STOP, "remote data sources", "nack_on_code_cache_miss"),
+)
+
+#: Extensions that Envoy has and sidecar has not yet: what leaving one out means, by the start of
+#: ``category/message name``; the longest start that fits counts.
+EXTENSIONS: dict[str, tuple[Action, str]] = {
+    "": (WARN, "further extensions"),
+    # Leaving out a filter must not open what it closes; filters that only add are warned about.
+    "envoy.filters.http/": (STOP, "further HTTP filters"),
+    "envoy.filters.http/envoy.extensions.filters.http.compressor.": (WARN, "compression"),
+    "envoy.filters.http/envoy.extensions.filters.http.decompressor.": (WARN, "compression"),
+    "envoy.filters.http/envoy.extensions.filters.http.cors.": (WARN, "CORS"),
+    "envoy.filters.http/envoy.extensions.filters.http.fault.": (WARN, "fault injection"),
+    "envoy.filters.http/envoy.extensions.filters.http.health_check.": (WARN, "health checks"),
+    "envoy.filters.http/envoy.extensions.filters.http.grpc_stats.": (WARN, "gRPC filters"),
+    "envoy.filters.http/envoy.extensions.filters.http.tap.": (WARN, "tap"),
+    "envoy.filters.http/envoy.extensions.filters.http.jwt_authn.": (STOP, "JWT"),
+    "envoy.filters.http/envoy.extensions.filters.http.ext_authz.": (STOP, "ext_authz"),
+    "envoy.filters.http/envoy.extensions.filters.http.ext_proc.": (STOP, "ext_proc"),
+    "envoy.filters.http/envoy.extensions.filters.http.rbac.": (STOP, "RBAC"),
+    "envoy.filters.http/envoy.extensions.filters.http.oauth2.": (STOP, "OAuth2"),
+    "envoy.filters.http/envoy.extensions.filters.http.basic_auth.": (STOP, "basic authentication"),
+    "envoy.filters.http/envoy.extensions.filters.http.ratelimit.": (STOP, "rate limits"),
+    "envoy.filters.http/envoy.extensions.filters.http.local_ratelimit.": (STOP, "rate limits"),
+    "envoy.filters.network/": (STOP, "further network filters"),
+    "envoy.filters.network/envoy.extensions.filters.network.tcp_proxy.": (STOP, "TCP proxy"),
+    "envoy.filters.network/envoy.extensions.filters.network.rbac.": (STOP, "RBAC"),
+    "envoy.filters.listener/": (STOP, "listener filters"),
+    "envoy.transport_sockets.downstream/": (STOP, "TLS"),
+    "envoy.transport_sockets.upstream/": (STOP, "TLS"),
+    "envoy.access_loggers/": (WARN, "further access loggers"),
+    "envoy.stats_sinks/": (WARN, "statistics sinks"),
+    "envoy.tracers/": (WARN, "tracing"),
+    "envoy.upstream_options/": (WARN, "connection pools"),
+}
+
+#: Subjects of fields that have no entry, by the start of the message's name.
+SUBJECTS: dict[str, str] = {
+    "envoy.config.core.v3.Http2ProtocolOptions": "HTTP/2 options",
+    "envoy.config.core.v3.Http1ProtocolOptions": "HTTP/1 options",
+    "envoy.config.core.v3.HttpProtocolOptions": "HTTP connection limits",
+    "envoy.extensions.filters.http.lua.": "Lua",
+    "envoy.extensions.filters.http.router.": "router options",
+    "envoy.extensions.wasm.": "Wasm",
+    "envoy.extensions.upstreams.http.": "connection pools",
+    "envoy.config.listener.": "listener options",
+    "envoy.config.cluster.": "cluster options",
+    "envoy.config.route.": "route options",
+    "envoy.config.bootstrap.": "bootstrap options",
+}
+
+
+def extension_entry(category: str, message: str) -> tuple[Action, str]:
+    """What to do about an extension of Envoy's that sidecar has not, and its subject."""
+    key = f"{category}/{message}"
+    best = max((start for start in EXTENSIONS if key.startswith(start)), key=len)
+    return EXTENSIONS[best]
+
+
+def subject_of(message: str) -> str | None:
+    """The subject of a field without an entry."""
+    fitting = [start for start in SUBJECTS if message.startswith(start)]
+    return SUBJECTS[max(fitting, key=len)] if fitting else None
