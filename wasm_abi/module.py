@@ -28,7 +28,6 @@ EXPORTS: Mapping[str, tuple[int, bool]] = MappingProxyType(
         "proxy_on_memory_allocate": (1, True),
         "proxy_on_context_create": (2, False),
         "proxy_on_vm_start": (2, True),
-        "proxy_validate_configuration": (2, True),
         "proxy_on_configure": (2, True),
         "proxy_on_tick": (1, False),
         "proxy_on_request_headers": (3, True),

@@ -142,7 +142,11 @@ class Vm:
             self._binding.define(self._linker, module_name, function)
         self.engine.attach(self)
         self.shared.acquire(vm_id)
-        self._instantiate()
+        try:
+            self._instantiate()
+        except BaseException:
+            self.close()
+            raise
 
     # -- Starting ---------------------------------------------------------------------------------------
 

@@ -248,3 +248,16 @@ def test_context_ids_wrap_around_past_those_in_use(run: Runner) -> None:
     streams = [plugin.create_stream(FakeStream()) for _ in range(3)]
     assert plugin.root.id == 1
     assert [stream.id for stream in streams] == [0xFFFFFFFF, 2, 3]
+
+
+def test_exception_of_a_deferred_action_comes_out_and_the_vm_lives_on(run: Runner) -> None:
+    class Failing(FakeStream):
+        def close_stream(self, *arguments: object) -> None:
+            raise OSError("gone already")
+
+    body = "(drop (call $proxy_close_stream (i32.const 0))) (i32.const 0)"
+    plugin = run.plugin(guest({"proxy_on_request_headers": body}, imports=("proxy_close_stream",)))
+    with pytest.raises(OSError, match="gone already"):
+        plugin.create_stream(Failing()).on_request_headers(0, False)
+    assert plugin.vm.failure is None
+    assert plugin.create_stream(FakeStream()).on_request_headers(0, False) is HeadersAction.CONTINUE
