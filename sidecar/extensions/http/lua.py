@@ -1,0 +1,308 @@
+"""The Lua HTTP filter (``envoy.filters.http.lua``): runs scripts on requests and responses.
+
+A script that does not wait runs as a plain function call inside the hook.  ``body()`` of a message whose
+body is not at hand makes the hook awaitable; ``bodyChunks()`` and ``trailers()`` let the headers go on and
+continue the script from a stage on the body.  A script's error is logged and counted, and the message goes
+on as the script left it: Envoy fails open here, so do we.
+
+Compiling configuration is :mod:`sidecar.extensions.http.lua_config`'s, the script's side of things
+:mod:`sidecar.extensions.http.lua_script`'s.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sidecar.api.filters import HttpFilter
+from sidecar.api.message import LocalReply
+from sidecar.api.stream import Flag
+from sidecar.extensions.http.lua_api import printable
+from sidecar.extensions.http.lua_script import BODY, CHUNK, ERROR, TRAILERS, Script
+
+if TYPE_CHECKING:
+    from sidecar.api.message import Message
+    from sidecar.api.stream import Stream
+    from sidecar.core.headers import HeaderMap
+
+__all__ = ["LuaFilter", "LuaRoute", "LuaStats", "PerRoute"]
+
+logger = logging.getLogger("sidecar.lua")
+
+#: ``per_connection_buffer_limit_bytes`` where the connection manager does not say: Envoy's default.
+DEFAULT_BUFFER_LIMIT_BYTES = 1024 * 1024
+
+_REQUEST_TOO_LARGE = LocalReply(413, b"Payload Too Large", "request_payload_too_large")
+_RESPONSE_TOO_LARGE = LocalReply(500, b"Internal Server Error", "response_payload_too_large")
+
+
+@dataclass(frozen=True, slots=True)
+class LuaRoute:
+    """A compiled ``LuaPerRoute``."""
+
+    disabled: bool = False
+    #: Key in ``source_codes``; an unknown one means no script.
+    name: str = ""
+    script: Script | None = None
+    filter_context: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class PerRoute:
+    """Whether any route was ever compiled with a ``LuaPerRoute``: if not, nobody looks the route up."""
+
+    seen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LuaStats:
+    """Counters of one filter, ``<http prefix>lua.[stat_prefix.]…``."""
+
+    errors: Any
+    executions: Any
+
+
+@dataclass(slots=True)
+class _Run:
+    """A script that waits: what it takes to go on."""
+
+    script: Script
+    stream: Stream
+    message: Message
+    headers: HeaderMap
+    is_request: bool
+    clears_route: bool
+    filter_context: dict[str, Any] | None
+    #: The Lua handle, and what it waits for (BODY, CHUNK, TRAILERS; 0 when the script is through).
+    handle: Any
+    waits_for: int = field(default=0)
+
+
+class LuaFilter(HttpFilter):
+    """Runs the route's script, or the default one, on each half of a stream."""
+
+    uses_trio = False
+
+    def __init__(
+        self,
+        default: Script | None,
+        named: dict[str, Script],
+        stats: LuaStats,
+        *,
+        clear_route_cache: bool = True,
+        per_route: PerRoute | None = None,
+        config_name: str = "envoy.filters.http.lua",
+    ) -> None:
+        self.config_name = config_name
+        self._default = default
+        self._named = named
+        self._stats = stats
+        self._clear_route_cache = clear_route_cache
+        self._per_route = PerRoute() if per_route is None else per_route
+
+    def decode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
+        script, context = self._default, None
+        if self._per_route.seen:
+            script, context = self._of_route(stream)
+        if script is None or script.start_request is None:
+            return None
+        message = stream.request
+        self._enter(script, stream, message, message.headers, context, True)
+        script.clears_route = self._clear_route_cache
+        outcome = script.start_request(message.body is None)
+        if outcome is None and not script.invalid:
+            return None
+        return self._stopped(script, outcome)
+
+    def encode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
+        script, context = self._default, None
+        if self._per_route.seen:
+            script, context = self._of_route(stream)
+        if script is None or script.start_response is None:
+            return None
+        message = stream.response
+        assert message is not None
+        self._enter(script, stream, message, message.headers, context, False)
+        script.clears_route = False
+        outcome = script.start_response(message.body is None)
+        if outcome is None and message.headers.status:
+            return None
+        return self._stopped(script, outcome)
+
+    # -- choosing and starting ------------------------------------------------------------------
+    def _of_route(self, stream: Stream) -> tuple[Script | None, dict[str, Any] | None]:
+        """The route's script and filter context: disabled, name, source_code, default, in this order."""
+        route = stream.find_route()
+        config: LuaRoute | None = None if route is None else route.per_filter_config.get(self.config_name)
+        if config is None:
+            return self._default, None
+        if config.disabled:
+            return None, None
+        if config.name:
+            return self._named.get(config.name), config.filter_context
+        return config.script or self._default, config.filter_context
+
+    def _enter(
+        self,
+        script: Script,
+        stream: Stream,
+        message: Message,
+        headers: HeaderMap,
+        context: dict[str, Any] | None,
+        is_request: bool,
+    ) -> None:
+        self._stats.executions.value += 1
+        script.stream = stream
+        script.message = message
+        script.headers = headers
+        script.is_request = is_request
+        script.filter_context = context
+        script.invalid = ""
+        if message.body is not None:
+            script.limit_bytes = _limit(stream)
+        script.metadata_names = (self.config_name, "envoy.filters.http.lua")
+
+    # -- what a step came to ----------------------------------------------------------------------
+    def _stopped(self, script: Script, outcome: Any) -> LocalReply | Awaitable[LocalReply | None] | None:
+        """The hook's result after the script's first step."""
+        if outcome is None:
+            return _check(script)
+        kind, what = outcome if isinstance(outcome, tuple) else (outcome, None)
+        if kind == ERROR:
+            self._failed(what)
+            return _check(script)
+        if kind not in (BODY, CHUNK, TRAILERS):
+            return script.reply
+        run = _Run(
+            script,
+            script.stream,
+            script.message,
+            script.headers,
+            script.is_request,
+            script.clears_route,
+            script.filter_context,
+            what,
+            kind,
+        )
+        if kind == BODY:
+            return self._wait_for_body(run)
+        run.message.pipe_body(_ScriptStage(self, run))
+        return _check(script)
+
+    async def _wait_for_body(self, run: _Run) -> LocalReply | None:
+        overflow = _REQUEST_TOO_LARGE if run.is_request else _RESPONSE_TOO_LARGE
+        data = await run.message.buffer_body(_limit(run.stream), overflow)
+        script = run.script
+        self.resume(run)
+        outcome = script.resume_body(run.handle, data)
+        # The body is there, so no later wait is possible: the script ended, failed or answered.
+        if outcome is None:
+            return _check(script)
+        kind, what = outcome if isinstance(outcome, tuple) else (outcome, None)
+        if kind == ERROR:
+            self._failed(what)
+            return _check(script)
+        return script.reply
+
+    def resume(self, run: _Run) -> None:
+        """Make this run the one its script works on."""
+        script = run.script
+        script.stream = run.stream
+        script.message = run.message
+        script.headers = run.headers
+        script.is_request = run.is_request
+        script.clears_route = run.clears_route
+        script.filter_context = run.filter_context
+        script.invalid = ""
+        script.metadata_names = (self.config_name, "envoy.filters.http.lua")
+
+    def advanced(self, run: _Run, outcome: Any) -> None:
+        """Note what a step from the body's stage came to."""
+        if outcome is None:
+            run.waits_for = 0
+            return
+        kind, what = outcome if isinstance(outcome, tuple) else (outcome, None)
+        run.waits_for = kind if kind in (CHUNK, TRAILERS) else 0
+        if kind == ERROR:
+            self._failed(what)
+
+    def _failed(self, text: bytes) -> None:
+        self._stats.errors.value += 1
+        logger.error("script log: %s", printable(text))
+
+
+class _ScriptStage:
+    """Continues a script with what passes through a body (bodyChunks(), trailers())."""
+
+    __slots__ = ("_ends_apart", "_filter", "_run")
+
+    def __init__(self, lua_filter: LuaFilter, run: _Run) -> None:
+        self._filter = lua_filter
+        self._run = run
+        stream = run.stream
+        protocol = stream.protocol if run.is_request else stream.upstream_protocol
+        # HTTP/1 learns of the end after the last bytes: Envoy's scripts see an empty chunk there.
+        self._ends_apart = protocol.startswith("HTTP/1")
+
+    def push(self, data: bytes, end_stream: bool) -> bytes:
+        run = self._run
+        if run.waits_for == 0:
+            return data
+        if run.waits_for == TRAILERS:
+            return self._pass_by(data, end_stream)
+        if end_stream and data and self._ends_apart:
+            return self._step(data, False) + self.push(b"", True)
+        return self._step(data, end_stream)
+
+    def end(self, trailers: HeaderMap) -> bytes:
+        run = self._run
+        script = run.script
+        body = run.message.body
+        if run.waits_for:
+            # The message's body is the piped one, which learns of its trailers after this call.
+            assert body is not None
+            body.trailers = trailers
+        if run.waits_for == CHUNK:
+            self._filter.resume(run)
+            self._filter.advanced(run, script.resume_chunk(run.handle, None, True))
+        if run.waits_for == TRAILERS:
+            self._filter.resume(run)
+            self._filter.advanced(run, script.resume_trailers(run.handle, True))
+        return b""
+
+    def _pass_by(self, data: bytes, end_stream: bool) -> bytes:
+        run = self._run
+        script = run.script
+        if data:
+            script.saw_body(run.handle)
+        if end_stream:
+            self._filter.resume(run)
+            self._filter.advanced(run, script.resume_trailers(run.handle, False))
+        return data
+
+    def _step(self, data: bytes, end_stream: bool) -> bytes:
+        run = self._run
+        script = run.script
+        self._filter.resume(run)
+        self._filter.advanced(run, script.resume_chunk(run.handle, data, end_stream))
+        changed = script.changed(run.handle)
+        return data if changed is None else changed
+
+
+def _check(script: Script) -> LocalReply | None:
+    """Envoy's answers to a head that the script made unusable."""
+    if script.invalid:
+        details = f"filter_removed_required_request_headers{{{script.invalid}}}".replace(" ", "_")
+        return LocalReply(503, script.invalid.encode(), details, Flag.DOWNSTREAM_PROTOCOL_ERROR)
+    if not script.is_request and script.headers.status == 0:  # type: ignore[attr-defined]  # a response's head
+        reason = "missing required header: :status"
+        details = f"filter_removed_required_response_headers{{{reason}}}".replace(" ", "_")
+        return LocalReply(502, reason.encode(), details)
+    return None
+
+
+def _limit(stream: Stream) -> int:
+    limit: int = getattr(stream.hcm, "buffer_limit_bytes", DEFAULT_BUFFER_LIMIT_BYTES)
+    return limit

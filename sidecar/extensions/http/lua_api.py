@@ -1,0 +1,276 @@
+"""What the Lua filter's objects mean in terms of streams: values, names, replies, stream info, stats.
+
+Plain functions that :class:`sidecar.extensions.http.lua_script.Script` calls.  No Lua state is held here.
+Reference: Envoy's Lua filter documentation; the exact texts and corner cases were seen on Envoy 1.40.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from sidecar.api.message import LocalReply
+from sidecar.core.errors import LuaError
+
+if TYPE_CHECKING:
+    from sidecar.api.stream import Stream
+    from sidecar.core.headers import Field, HeaderMap
+
+__all__ = [
+    "BAD_VALUE",
+    "LATER",
+    "SINGLE",
+    "STAT_VERBS",
+    "STREAM_INFO",
+    "filter_state",
+    "from_lua",
+    "header_name",
+    "log",
+    "make_reply",
+    "make_stat",
+    "prelude",
+    "printable",
+    "set_filter_state",
+    "to_lua",
+    "trailer_callbacks",
+    "unsupported",
+    "with_line",
+]
+
+logger = logging.getLogger("sidecar.lua")
+
+#: Methods that Envoy has and this release has not, with what they wait for.
+LATER = {
+    "httpCall": "the internal HTTP client",
+    "setUpstreamOverrideHost": "upstream override hosts",
+    "importPublicKey": "signature checks",
+    "verifySignature": "signature checks",
+}
+
+#: Names of which Envoy's maps hold one entry: adding another value joins it on with a comma.
+SINGLE = frozenset(
+    b"accept accept-encoding accept-language access-control-request-headers access-control-request-method "
+    b"authorization cache-control connection content-encoding content-length content-type date expect "
+    b"grpc-accept-encoding grpc-message grpc-status grpc-timeout host keep-alive location origin "
+    b"proxy-connection referer server te transfer-encoding upgrade user-agent via x-client-trace-id "
+    b"x-envoy-attempt-count x-envoy-original-path x-forwarded-client-cert x-forwarded-for x-forwarded-host "
+    b"x-forwarded-proto x-request-id".split()
+)
+_TOKEN = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9a-z]+")
+#: What would break a message's framing.
+BAD_VALUE = re.compile(rb"[\r\n\0]")
+_MAX_DEPTH = 64
+_MAX_LIST = 100_000
+
+
+def prelude() -> bytes:
+    """The Lua half."""
+    return resources.files(__package__).joinpath("lua_prelude.lua").read_bytes()
+
+
+def printable(text: bytes) -> str:
+    """Script bytes as text; what is not UTF-8 becomes escapes."""
+    return text.decode("utf-8", "backslashreplace")
+
+
+def with_line(error: LuaError, line: int | None) -> LuaError:
+    """The error with the script's line number in its ``line`` attribute."""
+    error.line = line  # type: ignore[attr-defined]  # read by the compile half alone
+    return error
+
+
+def log(level: int, message: bytes) -> None:
+    """A script's own log line; 5 is Envoy's trace."""
+    if logger.isEnabledFor(level):
+        logger.log(level, "script log: %s", printable(message))
+
+
+def unsupported(name: bytes) -> bytes:
+    """The script error for a method that is still to come."""
+    method = printable(name)
+    return f"{method}() is not supported by this release: it comes with {LATER[method]}".encode()
+
+
+# -- headers ----------------------------------------------------------------------------------
+
+
+def header_name(key: bytes) -> bytes:
+    """The lower-case name, or ``b"\\0"`` for one that cannot be sent (RFC 9110 §5.1)."""
+    name = key.lower()
+    return name if _TOKEN.fullmatch(name) else b"\0"
+
+
+def make_reply(flat: list[bytes], body: bytes | None) -> LocalReply:
+    """The reply of ``respond()`` from names and values in turn.
+
+    A field that would break the framing is left out and logged: failing here would let the request pass.
+    Raises: LuaError.
+    """
+    status = 0
+    fields: list[Field] = []
+    for key, value in zip(flat[::2], flat[1::2], strict=True):
+        name = header_name(key)
+        if name == b":status":
+            status = int(value) if value.isdigit() else 0
+        elif name[0] in b"\0:" or BAD_VALUE.search(value):
+            logger.error("script log: respond() header %s cannot be sent and is left out", printable(key))
+        elif name != b"content-length":
+            fields.append((name, value))
+    if not 200 <= status < 600:
+        raise LuaError(":status must be between 200-599")
+    return LocalReply(status, b"" if body is None else body, "lua_response", headers=fields)
+
+
+def trailer_callbacks(trailers: Callable[[], HeaderMap]) -> dict[bytes, Callable[..., Any]]:
+    """The same calls as on headers, for the trailers of the stream that runs now."""
+
+    def get(key: bytes) -> bytes | None:
+        return trailers().get_joined(key.lower())
+
+    def values(key: bytes, index: int) -> bytes | int | None:
+        found = trailers().get_all(key.lower())
+        if index < 0:
+            return len(found)
+        return found[index] if index < len(found) else None
+
+    def change(method: str) -> Callable[[bytes, bytes], bytes | None]:
+        def changed(key: bytes, value: bytes) -> bytes | None:
+            name = header_name(key)
+            if name[0] in b"\0:":
+                return b"invalid header name: " + key
+            if BAD_VALUE.search(value):
+                return b"invalid header value for: " + key
+            getattr(trailers(), method)(name, value)
+            return None
+
+        return changed
+
+    return {
+        b"t_get": get,
+        b"t_values": values,
+        b"t_add": change("add"),
+        b"t_replace": change("set"),
+        b"t_remove": lambda key: trailers().remove(key.lower()) and None,
+    }
+
+
+# -- values -----------------------------------------------------------------------------------
+
+
+def to_lua(lua: Any, value: Any) -> Any:
+    """Plain metadata (dict, list, str, bool, number, None) as a Lua value."""
+    if isinstance(value, dict):
+        return lua.table_from({key.encode(): to_lua(lua, item) for key, item in value.items()})
+    if isinstance(value, list | tuple):
+        return lua.table_from([to_lua(lua, item) for item in value])
+    return value.encode() if isinstance(value, str) else value
+
+
+def from_lua(value: Any, type_of: Callable[[Any], str | None], depth: int = 0) -> Any:
+    """A Lua value as plain metadata; a table with keys 1 to n is a list.
+
+    Raises: LuaError with Envoy's text for what metadata cannot hold.
+    """
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, bytes):
+        return printable(value)
+    kind = type_of(value)
+    if kind != "table":
+        raise LuaError(f"unexpected type '{kind or 'userdata'}' in dynamicMetadata")
+    if depth >= _MAX_DEPTH:
+        raise LuaError("tables in dynamicMetadata are nested too deeply")
+    keys = list(value.keys())
+    if keys and all(type(key) is int and key >= 1 for key in keys):
+        if max(keys) > _MAX_LIST:
+            raise LuaError("a list in dynamicMetadata is too long")
+        return [from_lua(value[n], type_of, depth + 1) for n in range(1, max(keys) + 1)]
+    plain = {}
+    for key in keys:
+        if not isinstance(key, bytes):
+            found = "number" if isinstance(key, int | float) else type_of(key) or "boolean"
+            raise LuaError(f"unexpected type {found} in table key (only string keys are supported)")
+        plain[printable(key)] = from_lua(value[key], type_of, depth + 1)
+    return plain
+
+
+# -- the stream -------------------------------------------------------------------------------
+
+
+def _route_name(stream: Stream) -> str:
+    route = stream.route if stream.route is not None else stream.find_route()
+    return "" if route is None else route.name
+
+
+#: Methods of streamInfo() by name; all give text.
+STREAM_INFO: dict[bytes, Callable[[Stream], bytes]] = {
+    b"protocol": lambda stream: stream.protocol.encode(),
+    b"routeName": lambda stream: _route_name(stream).encode(),
+    # Virtual clusters are not supported (the configuration that asks for one is refused or warned about).
+    b"virtualClusterName": lambda stream: b"",
+    b"downstreamLocalAddress": lambda stream: stream.connection.local_address.encode(),
+    b"downstreamDirectLocalAddress": lambda stream: stream.connection.local_address.encode(),
+    b"downstreamRemoteAddress": lambda stream: (
+        stream.remote_address or stream.connection.remote_address
+    ).encode(),
+    b"downstreamDirectRemoteAddress": lambda stream: stream.connection.direct_remote_address.encode(),
+    b"requestedServerName": lambda stream: stream.connection.requested_server_name.encode(),
+}
+
+
+def filter_state(stream: Stream, name: bytes) -> bytes | None:
+    """A filter state object as text."""
+    value = (stream.filter_state or {}).get(printable(name))
+    return value.encode() if isinstance(value, str) else value
+
+
+def set_filter_state(stream: Stream, name: bytes, factory: bytes, value: bytes) -> bytes | None:
+    """Keep a filter state object; only Envoy's string factory is there."""
+    if factory != b"envoy.string":
+        return b"'" + factory + b"' does not have an object factory"
+    if stream.filter_state is None:
+        stream.filter_state = {}
+    stream.filter_state[printable(name)] = value
+    return None
+
+
+# -- stats ------------------------------------------------------------------------------------
+
+#: Names that scripts may give, with the store's.
+_UNITS = {
+    "ms": "ms",
+    "milliseconds": "ms",
+    "microseconds": "us",
+    "bytes": "bytes",
+    "unspecified": "unspecified",
+}
+
+
+def make_stat(scope: Any, kind: bytes, name: bytes, unit: bytes | None) -> Any:
+    """The counter, gauge or histogram.  Raises: LuaError for an unknown unit."""
+    if kind == b"counter":
+        return scope.counter(printable(name))
+    if kind == b"gauge":
+        return scope.gauge(printable(name))
+    text = "unspecified" if unit is None else printable(unit)
+    if text not in _UNITS:
+        raise LuaError(f"unknown histogram unit: {text}")
+    return scope.histogram(printable(name), _UNITS[text])
+
+
+def _add(stat: Any, number: int) -> None:
+    stat.inc(number)
+
+
+STAT_VERBS: dict[bytes, Callable[[Any, int], Any]] = {
+    b"inc": lambda stat, number: stat.inc(),
+    b"dec": lambda stat, number: stat.dec(),
+    b"add": _add,
+    b"sub": lambda stat, number: stat.dec(number),
+    b"set": lambda stat, number: stat.set(number),
+    b"value": lambda stat, number: stat.value,
+    b"recordValue": lambda stat, number: stat.record(number),
+}
