@@ -1,0 +1,6 @@
+"""``python -m sidecar`` is the ``sidecar`` command."""
+
+from sidecar.cli.main import entry_point
+
+if __name__ == "__main__":
+    entry_point()
