@@ -21,7 +21,7 @@ import trio
 from .wire import Wire, show_bytes, show_headers
 
 Fields = list[tuple[str, str]]
-WINDOW = 65535
+CLOSED = "connection closed"
 
 
 def _text(headers: Iterable[tuple[bytes | str, bytes | str]] | None) -> Fields:
@@ -29,6 +29,12 @@ def _text(headers: Iterable[tuple[bytes | str, bytes | str]] | None) -> Fields:
         return value.decode("latin-1") if isinstance(value, bytes) else value
 
     return [(one(item[0]), one(item[1])) for item in headers or ()]
+
+
+def ordered(headers: Fields) -> Fields:
+    """Leading pseudo headers sorted, since their order among themselves says nothing; the rest as it came."""
+    count = next((i for i, (name, _) in enumerate(headers) if not name.startswith(":")), len(headers))
+    return sorted(headers[:count]) + headers[count:]
 
 
 @dataclass(eq=False)
@@ -42,9 +48,21 @@ class Stream:
     trailers: Fields = field(default_factory=list)
     reset: str | None = None
     got_headers: trio.Event = field(default_factory=trio.Event)
+    grew: trio.Event = field(default_factory=trio.Event)
     ended: trio.Event = field(default_factory=trio.Event)
 
+    async def received(self, size: int) -> None:
+        """Wait until that much of the body is here, or the stream is over."""
+        while len(self.body) < size and not self.ended.is_set():
+            await self.grew.wait()
+
+    def grow(self, data: bytes) -> None:
+        self.body += data
+        self.grew.set()
+        self.grew = trio.Event()
+
     def end(self) -> None:
+        self.grew.set()
         self.got_headers.set()
         self.ended.set()
 
@@ -54,7 +72,7 @@ class Stream:
         if self.interim:
             out["interim"] = [show_headers(fields) for fields in self.interim]
         if self.headers:
-            out["headers"] = show_headers(self.headers)
+            out["headers"] = show_headers(ordered(self.headers))
         if self.body:
             out["body"] = show_bytes(bytes(self.body))
         if self.trailers:
@@ -89,6 +107,7 @@ class Peer:
         self._client = client
         self._on_stream = on_stream
         self._window_moved = trio.Event()
+        self._sending = trio.Lock()
 
     async def run(self) -> None:
         """Read until the other side closes or breaks the protocol."""
@@ -104,14 +123,15 @@ class Peer:
         finally:
             for stream in self.streams.values():
                 if not stream.ended.is_set() and stream.reset is None:
-                    stream.reset = "connection closed"
+                    stream.reset = CLOSED
                 stream.end()
             self.ended.set()
             self._window_moved.set()
 
     async def flush(self) -> None:
-        if data := self.h2.data_to_send():
-            await self.wire.send(data)
+        async with self._sending:
+            if data := self.h2.data_to_send():
+                await self.wire.send(data)
 
     def _on_event(self, event: h2.events.Event) -> None:
         if isinstance(event, h2.events.RequestReceived):
@@ -125,7 +145,7 @@ class Peer:
         elif isinstance(event, h2.events.InformationalResponseReceived):
             self.streams[event.stream_id].interim.append(_text(event.headers))
         elif isinstance(event, h2.events.DataReceived):
-            self.streams[event.stream_id].body += event.data
+            self.streams[event.stream_id].grow(event.data)
             self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, h2.events.TrailersReceived):
             self.streams[event.stream_id].trailers = _text(event.headers)
@@ -153,9 +173,20 @@ class Peer:
         """Client: start a stream."""
         stream = Stream(self.h2.get_next_available_stream_id())
         self.streams[stream.id] = stream
-        self.h2.send_headers(stream.id, headers, end_stream=end)
+        try:
+            self.h2.send_headers(stream.id, headers, end_stream=end)
+        except h2.exceptions.ProtocolError:
+            await self.ended.wait()  # the other side is going away
         await self.flush()
+        if self.ended.is_set():
+            stream.reset = CLOSED
+            stream.end()
         return stream
+
+    async def raw(self, data: bytes) -> None:
+        """Send bytes past the protocol machine."""
+        async with self._sending:
+            await self.wire.send(data)
 
     async def headers(self, stream: Stream, headers: Fields, *, end: bool = False) -> None:
         """Server: response headers; either: trailers (with `end`)."""

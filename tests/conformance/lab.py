@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -173,18 +174,24 @@ async def drive(scenario: Scenario, proxy: Proxy) -> Observation:
     Raises: ProxyFailed when the proxy died or the scenario did not end in time.
     """
     with trio.move_on_after(SCENARIO_TIMEOUT_S):
-        async with trio.open_nursery() as nursery:
-            session = Session(proxy, nursery)
-            for name, upstream in session.upstreams.items():
-                if upstream.kind != "dead":
-                    sock = trio.socket.from_stdlib_socket(proxy.listening[name].dup())
-                    listeners = [trio.SocketListener(sock)]
-                    nursery.start_soon(trio.serve_listeners, upstream.serve, listeners)
-            await scenario.drive(session)
-            session.close()
-            for upstream in session.upstreams.values():
-                await upstream.finish()
-            nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                session = Session(proxy, nursery)
+                for name, upstream in session.upstreams.items():
+                    if upstream.kind != "dead":
+                        sock = trio.socket.from_stdlib_socket(proxy.listening[name].dup())
+                        listeners = [trio.SocketListener(sock)]
+                        nursery.start_soon(trio.serve_listeners, upstream.serve, listeners)
+                await scenario.drive(session)
+                session.close()
+                for upstream in session.upstreams.values():
+                    await upstream.finish()
+                nursery.cancel_scope.cancel()
+        except ExceptionGroup as group:  # what the proxy did is more than the scenario's peers can take
+            trace = "".join(traceback.format_exception(group))
+            raise ProxyFailed(
+                f"{scenario.name} on {proxy.kind} broke off:\n{trace}\n{proxy.output()}"
+            ) from group
         return session.observation()
     what = "hangs" if proxy.is_running() else "has lost its proxy"
     raise ProxyFailed(

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from .http2 import Fields, Peer, Stream
+from .http2 import Fields, Peer, Stream, ordered
 from .wire import Ended, Message, Wire, read_body, read_head, show_bytes, show_headers
 
 FINISH_TIMEOUT_S = 3.0
@@ -87,7 +87,10 @@ class H2Call:
             await self.peer.headers(self.stream, trailers, end=True)
 
     def shown(self) -> dict[str, object]:
-        out: dict[str, object] = {"connection": self.connection, "headers": show_headers(self.stream.headers)}
+        out: dict[str, object] = {
+            "connection": self.connection,
+            "headers": show_headers(ordered(self.stream.headers)),
+        }
         if self.stream.body:
             out["body"] = show_bytes(bytes(self.stream.body))
         if self.stream.trailers:

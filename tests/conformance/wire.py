@@ -133,7 +133,7 @@ class Message:
         if self.trailers:
             out["trailers"] = show_headers(self.trailers)
         if self.cut:
-            out["cut"] = self.cut
+            out["cut"] = True
         return out
 
 

@@ -16,7 +16,9 @@ HOSTS = f"""
 route_config:
   ignore_port_in_host_matching: false
   virtual_hosts:
-  - {{name: exact, domains: [example.com, "example.com:8080"], routes: [{{match: {{prefix: /}}, {named("exact")}}}]}}
+  - name: exact
+    domains: [example.com, "example.com:8080"]
+    routes: [{{match: {{prefix: /}}, {named("exact")}}}]
   - {{name: suffix, domains: ["*.example.com"], routes: [{{match: {{prefix: /}}, {named("suffix")}}}]}}
   - {{name: longer, domains: ["*.long.example.com"], routes: [{{match: {{prefix: /}}, {named("longer")}}}]}}
   - {{name: prefix, domains: ["prefix.*"], routes: [{{match: {{prefix: /}}, {named("prefix")}}}]}}
@@ -33,8 +35,10 @@ PATHS = f"""
 - {{match: {{prefix: /first}}, {named("first")}}}
 - {{match: {{prefix: /first/second}}, {named("never")}}}
 - {{match: {{prefix: /PRE, case_sensitive: false}}, {named("prefix-caseless")}}}
-- {{match: {{prefix: /query, query_parameters: [{{name: a, string_match: {{exact: b}}}}]}}, {named("query-exact")}}}
-- {{match: {{prefix: /query, query_parameters: [{{name: a, present_match: true}}]}}, {named("query-present")}}}
+- match: {{prefix: /query, query_parameters: [{{name: a, string_match: {{exact: b}}}}]}}
+  {named("query-exact")}
+- match: {{prefix: /query, query_parameters: [{{name: a, present_match: true}}]}}
+  {named("query-present")}
 """
 
 
@@ -64,14 +68,19 @@ ACTIONS = """
 - {match: {path: /bare}, direct_response: {status: 204}}
 - match: {path: /styled}
   direct_response: {status: 200, body: {inline_string: "<p>hi</p>"}}
-  response_headers_to_add: [{header: {key: content-type, value: text/html}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}]
+  response_headers_to_add:
+  - {header: {key: content-type, value: text/html}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}
 - {match: {path: /to-host}, redirect: {host_redirect: other.example}}
 - {match: {path: /to-path}, redirect: {path_redirect: "/new?x=y", response_code: FOUND}}
-- {match: {prefix: /to-prefix}, redirect: {prefix_rewrite: /new, strip_query: true, response_code: TEMPORARY_REDIRECT}}
+- match: {prefix: /to-prefix}
+  redirect: {prefix_rewrite: /new, strip_query: true, response_code: TEMPORARY_REDIRECT}
 - {match: {path: /to-https}, redirect: {https_redirect: true}}
-- {match: {path: /to-port}, redirect: {port_redirect: 8443, scheme_redirect: https, response_code: PERMANENT_REDIRECT}}
+- match: {path: /to-port}
+  redirect: {port_redirect: 8443, scheme_redirect: https, response_code: PERMANENT_REDIRECT}
 - match: {prefix: /to-regex}
-  redirect: {regex_rewrite: {pattern: {regex: "^/to-regex/(.+)$"}, substitution: "/r/\\\\1"}, response_code: SEE_OTHER}
+  redirect:
+    regex_rewrite: {pattern: {regex: "^/to-regex/(.+)$"}, substitution: "/r/\\\\1"}
+    response_code: SEE_OTHER
 - {match: {prefix: /rewrite/}, route: {cluster: app, prefix_rewrite: /}}
 - {match: {prefix: /rewrite}, route: {cluster: app, prefix_rewrite: /short}}
 - match: {prefix: /regex}
@@ -85,9 +94,8 @@ ACTIONS = """
 - match: {path: /weights}
   route: {weighted_clusters: {clusters: [{name: never, weight: 0}, {name: app, weight: 100}]}}
 - {match: {path: /by-header}, route: {cluster_header: x-cluster}}
-- {match: {path: /unknown-503}, route: {cluster_header: x-cluster, cluster_not_found_response_code: SERVICE_UNAVAILABLE}}
-- match: {path: /attempts}
-  route: {cluster: app}
+- match: {path: /unknown-404}
+  route: {cluster_header: x-cluster, cluster_not_found_response_code: NOT_FOUND}
 """
 EDITS = """
 request_headers_to_add:
@@ -274,7 +282,7 @@ async def routing_redirects(s: Session) -> None:
 async def routing_path_rewrites(s: Session) -> None:
     """prefix_rewrite and regex_rewrite keep the query and note the original path."""
     async with s.logging(5):
-        for path in ("/rewrite/a/b?c=d", "/rewrite", "/rewritten", "/regex/abc?x=y", "/regex/123"):
+        for path in ("/rewrite/a/b?c=d", "/rewrite", "/rewriteten", "/regex/abc?x=y", "/regex/123"):
             await s.get(path)
 
 
@@ -302,7 +310,7 @@ async def routing_cluster_header(s: Session) -> None:
         await s.get("/by-header", "x-cluster: app")
         await s.get("/by-header", "x-cluster: nobody", label="unknown")
         await s.get("/by-header", label="none")
-        await s.get("/unknown-503", "x-cluster: nobody", label="unknown, 503")
+        await s.get("/unknown-404", "x-cluster: nobody", label="unknown, 404")
 
 
 @scenario(ROUTING)
