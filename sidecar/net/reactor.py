@@ -780,9 +780,9 @@ class Reactor:
 
 
 @contextlib.asynccontextmanager
-async def open_reactor() -> AsyncIterator[Reactor]:
+async def open_reactor(reactor: Reactor | None = None) -> AsyncIterator[Reactor]:
     """A running reactor for the body of the block; what the block leaves open is closed."""
-    reactor = Reactor()
+    reactor = reactor or Reactor()
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(reactor.run, name="reactor")

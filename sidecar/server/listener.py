@@ -68,8 +68,8 @@ class Connection:
         self.start_ns = time.monotonic_ns()
 
 
-def bind(address: Address, *, reuse_port: bool, backlog: int, mode: int = 0) -> socket.socket:
-    """A listening, non-blocking socket.  Raises: BindError."""
+def bind(address: Address, *, reuse_port: bool, mode: int = 0) -> socket.socket:
+    """A bound, non-blocking socket that does not listen yet.  Raises: BindError."""
     sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         if address.family == socket.AF_UNIX:
@@ -84,7 +84,6 @@ def bind(address: Address, *, reuse_port: bool, backlog: int, mode: int = 0) -> 
         sock.bind(address.sockaddr)
         if mode and isinstance(address.sockaddr, str):
             os.chmod(address.sockaddr, mode)
-        sock.listen(backlog)
     except OSError as error:
         sock.close()
         raise BindError(f"cannot bind '{address.text}': {error.strerror}") from error
@@ -135,7 +134,7 @@ class Listener:
         bound: list[Address] = []
         try:
             for address in self.addresses:
-                sock = bind(address, reuse_port=self.reuse_port, backlog=self.backlog, mode=self.pipe_mode)
+                sock = bind(address, reuse_port=self.reuse_port, mode=self.pipe_mode)
                 self.sockets.append(sock)
                 bound.append(
                     address if address.family == socket.AF_UNIX else Address.from_sockaddr(address.family, sock.getsockname())
@@ -169,6 +168,8 @@ class Listener:
 
     async def run(self) -> None:
         """Accept until :meth:`stop_accepting`, then serve what is open until it ends or is cancelled."""
+        for sock in self.sockets:
+            sock.listen(self.backlog)
         async with trio.open_nursery() as nursery:
             with trio.CancelScope() as scope:
                 self._accept_scope = scope

@@ -1,0 +1,100 @@
+"""String and header matchers compiled to plain functions.
+
+``envoy.type.matcher.v3.StringMatcher`` and ``envoy.config.route.v3.HeaderMatcher``; regular
+expressions are RE2 and match whole values, as Envoy's do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import re2
+
+from sidecar.core.errors import ConfigError
+from sidecar.core.headers import HeaderMap
+
+__all__ = ["compile_header_matcher", "compile_regex", "compile_string_matcher"]
+
+Matcher = Callable[[bytes], bool]
+
+
+def compile_regex(pattern: str, path: str) -> Any:
+    """A compiled RE2.  Raises: ConfigError."""
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return re2.compile(pattern, options=options)
+    except re2.error as error:
+        raise ConfigError(path, f"invalid regular expression '{pattern}': {error}") from error
+
+
+def compile_string_matcher(message: Any, path: str) -> Matcher:
+    """What ``message`` accepts.  Raises: ConfigError."""
+    kind = message.WhichOneof("match_pattern")
+    fold = message.ignore_case
+    if kind == "safe_regex":
+        pattern = compile_regex(message.safe_regex.regex, f"{path}.safe_regex.regex")
+        return lambda value: pattern.fullmatch(value.decode("utf-8", "surrogateescape")) is not None
+    if kind not in ("exact", "prefix", "suffix", "contains"):
+        raise ConfigError(path, f"string matcher '{kind}' is not supported")
+    wanted: bytes = getattr(message, kind).encode()
+    if fold:
+        wanted = wanted.lower()
+    plain = _PLAIN[kind](wanted)
+    if fold:
+        return lambda value: plain(value.lower())
+    return plain
+
+
+_PLAIN: dict[str, Callable[[bytes], Matcher]] = {
+    "exact": lambda wanted: lambda value: value == wanted,
+    "prefix": lambda wanted: lambda value: value.startswith(wanted),
+    "suffix": lambda wanted: lambda value: value.endswith(wanted),
+    "contains": lambda wanted: lambda value: wanted in value,
+}
+
+
+def compile_header_matcher(message: Any, path: str) -> Callable[[HeaderMap], bool]:
+    """Whether a header map satisfies ``message`` (repeated headers are joined by a comma)."""
+    name = message.name.lower().encode()
+    kind = message.WhichOneof("header_match_specifier")
+    invert = message.invert_match
+    missing_as_empty = message.treat_missing_header_as_empty
+    if kind is None or kind == "present_match":
+        wanted = True if kind is None else message.present_match
+        return lambda headers: ((name in headers or missing_as_empty) == wanted) != invert
+    test = _value_test(message, kind, path)
+
+    def matches(headers: HeaderMap) -> bool:
+        value = headers.get_joined(name)
+        if value is None:
+            if not missing_as_empty:
+                return bool(invert)
+            value = b""
+        return test(value) != invert
+
+    return matches
+
+
+def _value_test(message: Any, kind: str, path: str) -> Matcher:
+    if kind == "string_match":
+        return compile_string_matcher(message.string_match, f"{path}.string_match")
+    if kind == "safe_regex_match":
+        pattern = compile_regex(message.safe_regex_match.regex, f"{path}.safe_regex_match.regex")
+        return lambda value: pattern.fullmatch(value.decode("utf-8", "surrogateescape")) is not None
+    if kind == "range_match":
+        start, end = message.range_match.start, message.range_match.end
+        return lambda value: _in_range(value, start, end)
+    plain = _PLAIN.get(kind.removesuffix("_match"))
+    if plain is None:
+        raise ConfigError(path, f"header matcher '{kind}' is not supported")
+    return plain(getattr(message, kind).encode())
+
+
+def _in_range(value: bytes, start: int, end: int) -> bool:
+    try:
+        number = int(value)
+    except ValueError:
+        return False
+    return start <= number < end

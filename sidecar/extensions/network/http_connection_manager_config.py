@@ -1,0 +1,181 @@
+"""Compiles ``envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager``.
+
+The result is a function that serves one connection.  The message was validated before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from sidecar.api.context import FactoryContext
+from sidecar.api.filters import AccessLogger, HttpFilter
+from sidecar.config.compile.route import compile_route_table, duration_s
+from sidecar.core.errors import ConfigError
+from sidecar.extensions.http.router_config import RouterOptions
+from sidecar.http.connection_manager import ConnectionManager, HcmStats
+from sidecar.http.serve import serve_http
+from sidecar.router.exchange import Router
+
+if TYPE_CHECKING:
+    from sidecar.config.registry import Registry
+    from sidecar.net.reactor import Reactor, Strand, Transport
+
+__all__ = ["HttpConnectionManagerFactory"]
+
+_CODECS = ("AUTO", "HTTP1", "HTTP2", "HTTP3")
+_SERVER_HEADER = ("OVERWRITE", "APPEND_IF_ABSENT", "PASS_THROUGH")
+
+Serve = Callable[[Any, "Transport", "Strand"], Awaitable[None]]
+
+
+class HttpConnectionManagerFactory:
+    """The network filter that speaks HTTP.  It needs the server's parts, which a context does not carry."""
+
+    name = "envoy.filters.network.http_connection_manager"
+    category = "envoy.filters.network"
+    config_type = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+    def compile(self, message: Any, context: FactoryContext) -> HcmCompiler:
+        """A compiler that waits for the server's parts."""
+        return HcmCompiler(message, context)
+
+
+class HcmCompiler:
+    """One connection manager's message, ready to be built by :meth:`build`."""
+
+    def __init__(self, message: Any, context: FactoryContext) -> None:
+        self._message = message
+        self._context = context
+
+    def build(
+        self,
+        reactor: Reactor,
+        registry: Registry,
+        get_pool: Callable[[Any, Any], Any],
+        *,
+        buffer_limit_bytes: int,
+        is_draining: Callable[[], bool],
+    ) -> ConnectionManager:
+        """The connection manager.  Raises: ConfigError with a path from the bootstrap's root."""
+        message = self._message
+        stats = HcmStats(self._context.root_stats.scope(f"http.{message.stat_prefix}"))
+        context = self._context.at("")
+        context.path = self._context.path
+        context.stats = stats.scope
+        router = Router(reactor, context.find_cluster, get_pool)
+        manager = ConnectionManager(reactor, stats, router)
+        manager.buffer_limit_bytes = buffer_limit_bytes
+        manager.is_draining = is_draining
+        self._settings(manager, message)
+        names = self._filters(manager, router, message, context, registry)
+        manager.access_logs = tuple(self._access_logs(message, context, registry))
+        if message.HasField("route_config"):
+            manager.route_table = compile_route_table(
+                message.route_config, context.at("route_config"), registry, names
+            )
+        return manager
+
+    def _settings(self, manager: ConnectionManager, message: Any) -> None:
+        node = self._context.node
+        manager.stat_prefix = message.stat_prefix
+        manager.codec_type = _CODECS[message.codec_type]
+        manager.server_name = message.server_name.encode() or b"envoy"
+        manager.server_header_transformation = _SERVER_HEADER[message.server_header_transformation]
+        manager.use_remote_address = message.use_remote_address.value
+        manager.xff_num_trusted_hops = message.xff_num_trusted_hops
+        manager.skip_xff_append = message.skip_xff_append
+        if message.HasField("generate_request_id"):
+            manager.generate_request_id = message.generate_request_id.value
+        manager.preserve_external_request_id = message.preserve_external_request_id
+        manager.always_set_request_id_in_response = message.always_set_request_id_in_response
+        manager.add_user_agent = message.add_user_agent.value
+        manager.service_cluster = node.cluster.encode()
+        manager.service_node = node.id.encode()
+        manager.via = message.via.encode()
+        manager.normalize_path = message.normalize_path.value
+        manager.merge_slashes = message.merge_slashes
+        if message.HasField("stream_idle_timeout"):
+            manager.stream_idle_timeout_s = duration_s(message.stream_idle_timeout)
+        manager.request_timeout_s = duration_s(message.request_timeout)
+        manager.request_headers_timeout_s = duration_s(message.request_headers_timeout)
+        if message.HasField("drain_timeout"):
+            manager.drain_timeout_s = duration_s(message.drain_timeout)
+        if message.HasField("delayed_close_timeout"):
+            manager.delayed_close_timeout_s = duration_s(message.delayed_close_timeout)
+        common = message.common_http_protocol_options
+        if common.HasField("idle_timeout"):
+            manager.idle_timeout_s = duration_s(common.idle_timeout)
+        if common.HasField("max_headers_count"):
+            manager.max_headers_count = common.max_headers_count.value
+        if message.HasField("max_request_headers_kb"):
+            manager.max_request_headers_bytes = message.max_request_headers_kb.value * 1024
+        manager.accept_http_10 = message.http_protocol_options.accept_http_10
+        manager.default_host_for_http_10 = message.http_protocol_options.default_host_for_http_10.encode()
+        http2 = message.http2_protocol_options
+        manager.http2_settings = {
+            name: getattr(http2, name).value
+            for name in ("max_concurrent_streams", "initial_stream_window_size", "initial_connection_window_size")
+            if http2.HasField(name)
+        }
+
+    def _filters(
+        self,
+        manager: ConnectionManager,
+        router: Router,
+        message: Any,
+        context: FactoryContext,
+        registry: Registry,
+    ) -> dict[str, str]:
+        filters: list[HttpFilter] = []
+        names: dict[str, str] = {}
+        for index, each in enumerate(message.http_filters):
+            if each.disabled:
+                continue
+            path = f"http_filters[{index}].typed_config"
+            factory, inner = registry.resolve(each.typed_config)
+            names[each.name] = factory.config_type
+            at = context.at(path)
+            try:
+                compiled = factory.compile(inner, at)
+            except ConfigError as error:
+                raise _placed(error, at.path) from error
+            if isinstance(compiled, RouterOptions):
+                router.suppress_envoy_headers = compiled.suppress_envoy_headers
+                break
+            if not isinstance(compiled, HttpFilter):
+                raise ConfigError(at.path, f"'{each.name}' is no HTTP filter")
+            compiled.config_name = each.name
+            filters.append(compiled)
+        manager.set_filters(tuple(filters))
+        return names
+
+    def _access_logs(self, message: Any, context: FactoryContext, registry: Registry) -> list[AccessLogger]:
+        loggers: list[AccessLogger] = []
+        for index, each in enumerate(message.access_log):
+            at = context.at(f"access_log[{index}]")
+            factory, inner = registry.resolve(each.typed_config)
+            try:
+                compiled: Any = factory.compile(inner, context.at(f"access_log[{index}].typed_config"))
+                if each.HasField("filter"):
+                    compiled = factory.with_filter(compiled, each.filter, at)  # type: ignore[attr-defined]
+            except ConfigError as error:
+                raise _placed(error, at.path) from error
+            loggers.append(compiled)
+        return loggers
+
+    def server(self, manager: ConnectionManager) -> Serve:
+        """The function that serves a connection on ``manager``."""
+
+        async def serve(connection: Any, transport: Transport, strand: Strand) -> None:
+            await serve_http(manager, connection, transport, strand)
+
+        return serve
+
+
+def _placed(error: ConfigError, base: str) -> ConfigError:
+    """``error`` with its path counted from the root instead of from the extension's message."""
+    if error.path.startswith("static_resources") or error.path.startswith("dynamic_resources"):
+        return error
+    path = f"{base}.{error.path}" if error.path else base
+    return ConfigError(path, error.reason, line_in_text=error.line_in_text)

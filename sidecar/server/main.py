@@ -1,0 +1,226 @@
+"""The composition root: builds the proxy from a loaded configuration, runs it, ends it.
+
+Order matters: sockets are bound before anything runs, so that a port in use is an error of the
+configuration; listeners accept only when every cluster had its first answer; on the way out the
+listeners close before the connections, the access logs last.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from sidecar.config.errors import ConfigErrors, Problem
+from sidecar.config.load import Loaded
+from sidecar.core.options import Options
+from sidecar.extensions.catalog import make_registry
+from sidecar.net.reactor import Reactor, open_reactor
+from sidecar.observability.stats import Store
+from sidecar.server.admin_server import AdminServer
+from sidecar.server.assembly import Assembly
+from sidecar.server.listener import BindError, Listener
+
+__all__ = ["Server", "compile_only", "serve"]
+
+logger = logging.getLogger("sidecar.main")
+
+
+def serve(options: Options, loaded: Loaded) -> int:
+    """Serve until a signal or ``/quitquitquit``; the exit status.
+
+    Raises: ConfigErrors, before anything was served.
+    """
+    server = Server(options, loaded)
+    try:
+        server.bind()
+        trio.run(server.run)
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        server.close()
+    return server.exit_status
+
+
+def compile_only(options: Options, loaded: Loaded) -> None:
+    """Make everything that ``loaded`` says, and throw it away.  Raises: ConfigErrors."""
+    server = Server(options, loaded)
+    loaded.warnings.extend(server.assembly.warnings)
+    server.close()
+
+
+class Server:
+    """One proxy process."""
+
+    def __init__(self, options: Options, loaded: Loaded) -> None:
+        self.options = options
+        self.loaded = loaded
+        self.started_s = time.time()
+        self.exit_status = 0
+        self.store = Store()
+        self.reactor = Reactor()
+        self.is_live = False
+        self.health_failed = False
+        self.is_draining = False
+        self._stop: trio.Event | None = None
+        self._nursery: trio.Nursery | None = None
+        self._drain_scope: trio.CancelScope | None = None
+        try:
+            self.assembly = Assembly(
+                options,
+                loaded,
+                make_registry(),
+                self.reactor,
+                self.store,
+                is_draining=lambda: self.is_draining or self.health_failed,
+            )
+        except ConfigErrors:
+            self.reactor.close()
+            raise
+        for problem in self.assembly.warnings:
+            logger.warning("%s", problem)
+        self.admin = AdminServer(self) if loaded.bootstrap.HasField("admin") else None
+
+    # -- life ------------------------------------------------------------------------------------------
+    def bind(self) -> None:
+        """Bind every listener.  Raises: ConfigErrors naming the address that cannot be had."""
+        problems: list[Problem] = []
+        for listener in self.assembly.listeners:
+            try:
+                listener.open()
+            except BindError as error:
+                path = self.assembly.listener_paths[listener.name] + ".address"
+                problems.append(self.loaded.problem(path, f"error adding listener named '{listener.name}': {error}"))
+        if self.admin is not None:
+            try:
+                self.admin.listener.open()
+            except BindError as error:
+                problems.append(self.loaded.problem("admin.address", str(error)))
+        if problems:
+            raise ConfigErrors(problems)
+        if self.admin is not None:
+            self.admin.write_address(self.options.admin_address_path)
+
+    async def run(self) -> None:
+        """Run until stopped."""
+        self._stop = trio.Event()
+        async with open_reactor(self.reactor), trio.open_nursery() as nursery:
+            self._nursery = nursery
+            await nursery.start(self._signals)
+            nursery.start_soon(self._timers, name="timers")
+            for seconds, callback in self.assembly.timers:
+                nursery.start_soon(self._timer, seconds, callback, name="extension timer")
+            if self.admin is not None:
+                nursery.start_soon(self.admin.listener.run, name="admin")
+            await nursery.start(self.assembly.clusters.run)
+            await self.assembly.clusters.initial_resolution()
+            if self.options.mode != "init_only":
+                for listener in self.assembly.listeners:
+                    nursery.start_soon(listener.run, name=f"listener {listener.name}")
+                self._go_live()
+                await self._stop.wait()
+            logger.info("exiting")
+            self.is_live = False
+            nursery.cancel_scope.cancel()
+
+    def close(self) -> None:
+        """Release what the process holds; idempotent."""
+        for listener in self.assembly.listeners:
+            listener.close()
+        for manager in self.assembly.managers:
+            for log in manager.access_logs:
+                log.close()
+        if self.admin is not None:
+            self.admin.close()
+        self.assembly.close()
+
+    def stop(self) -> None:
+        """End the process in good order."""
+        if self._stop is not None:
+            self._stop.set()
+
+    def _go_live(self) -> None:
+        self.is_live = True
+        self.store.gauge("server.live").set(1)
+        logger.info("starting main dispatch loop")
+        # What the configuration made lives as long as the process: keep the collector from walking it.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 50, 1000)
+
+    # -- what the admin API asks for ---------------------------------------------------------------------
+    def drain_listeners(self, *, inbound_only: bool = False, graceful: bool = False, skip_exit: bool = False) -> None:
+        """Close listeners, at once or after the drain time."""
+        chosen = [
+            each
+            for each in self.assembly.listeners
+            if not inbound_only or each.traffic_direction == "INBOUND"
+        ]
+        if not graceful:
+            for listener in chosen:
+                listener.stop_accepting()
+            return
+        self.is_draining = True
+        if self._nursery is not None:
+            self._nursery.start_soon(self._drain_later, chosen, skip_exit, name="drain")
+
+    async def _drain_later(self, listeners: list[Listener], skip_exit: bool) -> None:
+        await trio.sleep(self.options.drain_time_s)
+        if not skip_exit:
+            for listener in listeners:
+                listener.stop_accepting()
+
+    def reopen_logs(self) -> None:
+        """Open the access log files anew (SIGUSR1)."""
+        for log in self._access_logs():
+            reopen = getattr(log, "reopen", None)
+            if reopen is not None:
+                reopen()
+
+    def _access_logs(self) -> list[Any]:
+        logs = [log for manager in self.assembly.managers for log in manager.access_logs]
+        if self.admin is not None:
+            logs.extend(self.admin.access_logs)
+        return logs
+
+    # -- tasks -----------------------------------------------------------------------------------------
+    async def _signals(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP) as received:
+            task_status.started()
+            async for number in received:
+                if number == signal.SIGUSR1:
+                    logger.warning("caught ENVOY_SIGUSR1. Reopening access logs.")
+                    self.reopen_logs()
+                elif number == signal.SIGHUP:
+                    logger.warning("caught and eating SIGHUP. See documentation on how to hot restart.")
+                else:
+                    logger.warning("caught %s", signal.Signals(number).name)
+                    self.stop()
+
+    async def _timers(self) -> None:
+        file_interval = max(self.options.file_flush_interval_msec / 1000, 0.05)
+        next_flush = trio.current_time() + file_interval
+        ticks = 0
+        while True:
+            await trio.sleep(0.1)
+            ticks += 1
+            now = trio.current_time()
+            due = now >= next_flush
+            if due:
+                next_flush = now + file_interval
+            for log in self._access_logs():
+                if due or getattr(log, "is_prompt", False):
+                    log.flush()
+            if not ticks % 10:
+                self.assembly.pools.sweep(self.reactor.clock())
+
+    @staticmethod
+    async def _timer(seconds: float, callback: Callable[[], None]) -> None:
+        while True:
+            await trio.sleep(seconds)
+            callback()

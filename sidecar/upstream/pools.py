@@ -1,0 +1,54 @@
+"""Which pool serves a host: one of each kind per host, made when it is first used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sidecar.upstream.h1_pool import H1Pool
+from sidecar.upstream.h2_pool import H2Pool
+
+if TYPE_CHECKING:
+    from sidecar.net.reactor import Reactor
+    from sidecar.upstream.cluster import Cluster
+    from sidecar.upstream.cluster_manager import ClusterManager
+    from sidecar.upstream.host import Host
+
+__all__ = ["PoolTable"]
+
+
+class PoolTable:
+    """Makes pools, and ends those of hosts that left."""
+
+    def __init__(self, reactor: Reactor, clusters: ClusterManager, *, http2_codec: str = "native") -> None:
+        self._reactor = reactor
+        self._clusters = clusters
+        self._http2_codec = http2_codec
+
+    def get(self, cluster: Cluster, host: Host) -> Any:
+        """The pool of ``host``."""
+        pool = host.pool
+        if pool is None:
+            kind: Any = H2Pool if cluster.http2 else H1Pool
+            pool = host.pool = kind(self._reactor, cluster, host)
+            cluster.on_hosts_removed = self._on_hosts_removed
+        return pool
+
+    def sweep(self, now: float) -> None:
+        """Close connections that were idle too long; called about once a second."""
+        for cluster in self._clusters.clusters.values():
+            for host in cluster.hosts:
+                if host.pool is not None:
+                    host.pool.sweep_idle(now)
+
+    def close(self) -> None:
+        """End every pool."""
+        for cluster in self._clusters.clusters.values():
+            self._on_hosts_removed(cluster.hosts)
+
+    @staticmethod
+    def _on_hosts_removed(hosts: Sequence[Host]) -> None:
+        for host in hosts:
+            if host.pool is not None:
+                host.pool.close()
+                host.pool = None
