@@ -15,8 +15,9 @@ def dns(name: str, kind: str, port: str, extra: str = "") -> dict[str, object]:
         dns_lookup_family: V4_ONLY
         load_assignment:
           cluster_name: {name}
-          endpoints: [{{lb_endpoints: [
-            {{endpoint: {{address: {{socket_address: {{address: localhost, port_value: PORT({port})}}}}}}}}]}}]
+          endpoints:
+          - lb_endpoints:
+            - endpoint: {{address: {{socket_address: {{address: localhost, port_value: PORT({port})}}}}}}
         {extra}
         """,
     )

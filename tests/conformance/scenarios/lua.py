@@ -73,7 +73,9 @@ PAIRS = """
 function envoy_on_request(h)
   local seen = {}
   for key, value in pairs(h:headers()) do
-    if string.sub(key, 1, 2) == "x-" and key ~= "x-request-id" then table.insert(seen, key .. "=" .. value) end
+    if string.sub(key, 1, 2) == "x-" and key ~= "x-request-id" then
+      table.insert(seen, key .. "=" .. value)
+    end
   end
   h:headers():add("x-pairs", table.concat(seen, ";"))
 end

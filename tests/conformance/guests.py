@@ -1,0 +1,199 @@
+"""Small proxy-wasm guests in WAT for the scenarios: one module text per behaviour, over one common frame.
+
+They speak ABI 0.2.1 and export malloc; strings are put into the data segment by the builder.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import wasmtime
+
+REQUEST, RESPONSE = 0, 2
+REQUEST_BODY, RESPONSE_BODY, PLUGIN_CONFIGURATION = 0, 1, 7
+CONTINUE, PAUSE = "(i32.const 0)", "(i32.const 1)"
+_FRAME = """
+(module
+  (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
+  (import "env" "proxy_add_header_map_value" (func $add (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_replace_header_map_value" (func $replace (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_remove_header_map_value" (func $remove (param i32 i32 i32) (result i32)))
+  (import "env" "proxy_get_header_map_value" (func $get (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_send_local_response"
+    (func $respond (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_get_buffer_bytes" (func $bytes (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_set_buffer_bytes" (func $set (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_get_property" (func $property (param i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_get_current_time_nanoseconds" (func $now (param i32) (result i32)))
+  (memory (export "memory") 4)
+  (global $heap (mut i32) (i32.const 65536))
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "malloc") (param $size i32) (result i32)
+    (local $at i32)
+    (if (i32.gt_u (i32.add (global.get $heap) (local.get $size)) (i32.const 262144))
+      (then (global.set $heap (i32.const 65536))))
+    (local.set $at (global.get $heap))
+    (global.set $heap
+      (i32.and (i32.add (i32.add (local.get $at) (local.get $size)) (i32.const 7)) (i32.const -8)))
+    (local.get $at))
+  (func (export "proxy_on_context_create") (param i32 i32))
+  ;; does the header named by (p,n) of this map begin with the text (q,m)?
+  (func $begins (param $map i32) (param $p i32) (param $n i32) (param $q i32) (param $m i32) (result i32)
+    (local $at i32)
+    (if (call $get (local.get $map) (local.get $p) (local.get $n) (i32.const 16) (i32.const 20))
+      (then (return (i32.const 0))))
+    (if (i32.lt_u (i32.load (i32.const 20)) (local.get $m)) (then (return (i32.const 0))))
+    (block $done
+      (loop $next
+        (br_if $done (i32.ge_u (local.get $at) (local.get $m)))
+        (if (i32.ne (i32.load8_u (i32.add (i32.load (i32.const 16)) (local.get $at)))
+                    (i32.load8_u (i32.add (local.get $q) (local.get $at))))
+          (then (return (i32.const 0))))
+        (local.set $at (i32.add (local.get $at) (i32.const 1)))
+        (br $next)))
+    (i32.const 1))
+  ;; add the header (p,n) to this map with the value of the property (q,m), or nothing where there is none
+  (func $show (param $map i32) (param $p i32) (param $n i32) (param $q i32) (param $m i32)
+    (if (i32.eqz (call $property (local.get $q) (local.get $m) (i32.const 16) (i32.const 20)))
+      (then (drop (call $add (local.get $map) (local.get $p) (local.get $n)
+        (i32.load (i32.const 16)) (i32.load (i32.const 20)))))))
+"""
+
+
+class Guest:
+    """Builds one module. The texts of functions use `text()` for pointer and size of a string."""
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._functions: list[str] = []
+
+    def text(self, value: str | bytes) -> str:
+        data = value.encode() if isinstance(value, str) else value
+        offset = 1024 + len(self._data)
+        self._data += data
+        return f"(i32.const {offset}) (i32.const {len(data)})"
+
+    def on(self, name: str, parameters: int, body: str, result: str = CONTINUE) -> None:
+        """Export `proxy_on_<name>`."""
+        params = "(param i32) " * parameters
+        self._functions.append(f'(func (export "proxy_on_{name}") {params}(result i32)\n{body}\n{result})')
+
+    def header(self, operation: str, headers: int, name: str, value: str = "") -> str:
+        """Code that adds, replaces or removes a header."""
+        arguments = self.text(name) + (f" {self.text(value)}" if operation != "remove" else "")
+        return f"(drop (call ${operation} (i32.const {headers}) {arguments}))"
+
+    def respond(self, status: int, body: str, headers: list[tuple[str, str]]) -> str:
+        """Code that sends a local response."""
+        sizes = b"".join(struct.pack("<II", len(name), len(value)) for name, value in headers)
+        texts = b"".join(f"{name}\0{value}\0".encode() for name, value in headers)
+        pairs = struct.pack("<I", len(headers)) + sizes + texts
+        parts = f"{self.text('by the guest')} {self.text(body)} {self.text(pairs)}"
+        return f"(drop (call $respond (i32.const {status}) {parts} (i32.const -1)))"
+
+    def module(self) -> bytes:
+        data = "".join(f"\\{byte:02x}" for byte in self._data)
+        text = f'{_FRAME}\n(data (i32.const 1024) "{data}")\n' + "\n".join(self._functions) + ")"
+        return bytes(wasmtime.wat2wasm(text))
+
+
+def header_edits() -> bytes:
+    guest = Guest()
+    edits = (("add", "x-wasm", "one"), ("add", "x-wasm", "two"), ("replace", "x-replaced", "new"))
+    request = "".join(guest.header(op, REQUEST, name, value) for op, name, value in edits)
+    guest.on("request_headers", 3, request + guest.header("remove", REQUEST, "x-secret"))
+    response = guest.header("add", RESPONSE, "x-wasm-response", "yes")
+    response += guest.header("replace", RESPONSE, "x-up", "new") + guest.header("remove", RESPONSE, "x-gone")
+    guest.on("response_headers", 3, response)
+    return guest.module()
+
+
+def deny_admin() -> bytes:
+    """403 for paths under /admin; an answer of its own to upstream answers that carry x-deny."""
+    guest = Guest()
+    reply = guest.respond(403, "denied by wasm", [("x-why", "wasm"), ("content-type", "text/html")])
+    under_admin = f"(call $begins (i32.const {REQUEST}) {guest.text(':path')} {guest.text('/admin')})"
+    guest.on("request_headers", 3, f"(if {under_admin} (then {reply} (return {PAUSE})))")
+    marked = f"(call $begins (i32.const {RESPONSE}) {guest.text('x-deny')} {guest.text('yes')})"
+    late = guest.respond(502, "answer denied by wasm", [])
+    shown = guest.header("add", RESPONSE, "x-deny-saw", "response")
+    guest.on("response_headers", 3, f"{shown}(if {marked} (then {late} (return {PAUSE})))")
+    return guest.module()
+
+
+def replace_bodies() -> bytes:
+    """Holds both bodies until their end, then puts a text in their place."""
+    guest = Guest()
+    for name, headers, buffer in (("request", REQUEST, REQUEST_BODY), ("response", RESPONSE, RESPONSE_BODY)):
+        guest.on(f"{name}_headers", 3, guest.header("remove", headers, "content-length"))
+        new = guest.text(f"{name} by wasm")
+        put = f"(drop (call $set (i32.const {buffer}) (i32.const 0) (local.get 1) {new}))"
+        guest.on(f"{name}_body", 3, f"(if (i32.eqz (local.get 2)) (then (return {PAUSE})))\n{put}")
+    return guest.module()
+
+
+def append_to_bodies() -> bytes:
+    """Prepends to every request, appends at the end of every response, without holding them."""
+    guest = Guest()
+    guest.on("request_headers", 3, guest.header("remove", REQUEST, "content-length"))
+    first = f"(drop (call $set (i32.const {REQUEST_BODY}) (i32.const 0) (i32.const 0) {guest.text('<')}))"
+    guest.on("request_body", 3, f"(if (local.get 2) (then {first}))")
+    guest.on("response_headers", 3, guest.header("remove", RESPONSE, "content-length"))
+    last = f"(drop (call $set (i32.const {RESPONSE_BODY}) (local.get 1) (i32.const 0) {guest.text('>')}))"
+    guest.on("response_body", 3, f"(if (local.get 2) (then {last}))")
+    return guest.module()
+
+
+REQUEST_PROPERTIES = ["request.path", "request.url_path", "request.host", "request.method", "request.scheme", "request.protocol", "request.query", "request.useragent", "request.referer", "request.id", "request.headers.x-in", "plugin_name", "plugin_root_id", "source.address", "destination.address", "listener_metadata.none", "node.id", "node.cluster", "nonsense"]
+RESPONSE_PROPERTIES = [
+    "response.code_details",
+    "response.headers.x-up",
+    "upstream.address",
+    "cluster_name",
+    "route_name",
+]
+
+
+def properties() -> bytes:
+    """Shows properties as headers: `x-p-<name>`."""
+    guest = Guest()
+
+    def show(headers: int, names: list[str]) -> str:
+        return "".join(
+            f"(call $show (i32.const {headers}) {guest.text('x-p-' + name.replace('.', '-'))} "
+            f"{guest.text(name.replace('.', chr(0)))})"
+            for name in names
+        )
+
+    guest.on("request_headers", 3, show(REQUEST, REQUEST_PROPERTIES))
+    guest.on("response_headers", 3, show(RESPONSE, RESPONSE_PROPERTIES))
+    return guest.module()
+
+
+def configuration() -> bytes:
+    """Keeps its plugin configuration and shows it in a request header; shows that time passes, and logs."""
+    guest = Guest()
+    fetch = f"(drop (call $bytes (i32.const {PLUGIN_CONFIGURATION}) (i32.const 0) (local.get 1)"
+    guest.on("configure", 2, f"{fetch} (i32.const 32) (i32.const 36)))", "(i32.const 1)")
+    shown = f"(drop (call $add (i32.const {REQUEST}) {guest.text('x-config')}"
+    code = f"{shown} (i32.load (i32.const 32)) (i32.load (i32.const 36))))"
+    code += f"(drop (call $now (i32.const 40)))(drop (call $log (i32.const 2) {guest.text('hello')}))"
+    later = guest.header("add", REQUEST, "x-clock", "after 2020")
+    code += f"(if (i64.gt_u (i64.load (i32.const 40)) (i64.const 1577836800000000000)) (then {later}))"
+    guest.on("request_headers", 3, code)
+    return guest.module()
+
+
+def trap() -> bytes:
+    """Runs into `unreachable` on every request."""
+    guest = Guest()
+    guest.on("request_headers", 3, "(unreachable)")
+    return guest.module()
+
+
+def trailers() -> bytes:
+    """Adds to the trailers of both directions where there are any."""
+    guest = Guest()
+    guest.on("request_trailers", 2, guest.header("add", 1, "x-wasm-trailer", "request"))
+    guest.on("response_trailers", 2, guest.header("add", 3, "x-wasm-trailer", "response"))
+    return guest.module()
