@@ -15,13 +15,14 @@ fmt:
     ruff format
     cargo fmt --manifest-path filters_rust/Cargo.toml --all || echo "no cargo: Rust left as it is"
 
-# check style, types, layers, and that the shipped Wasm module belongs to its sources
+# check style, types, layers, generated pages, and the shipped Wasm module against its sources
 lint:
     ruff check
     mypy
     mypy scripts/wasm_record.py scripts/import_contracts.py
     lint-imports --no-cache
     python scripts/wasm_record.py check
+    python -m sidecar.config.supported_page --check
 
 # run all tests
 test *arguments:
@@ -53,7 +54,7 @@ demo *arguments:
 
 # write the generated tables of docs/
 docs *arguments:
-    python -m scripts.docs {{ arguments }}
+    python -m sidecar.config.supported_page {{ arguments }}
 
 # what a merge needs
 ci:
