@@ -77,8 +77,12 @@ class DnsResolver:
         search: bool = True,
         hosts: HostsFile | None = None,
         stats: Scope | None = None,
+        try_timeout_s: float = _TRY_TIMEOUT_S,
+        tries: int = _TRIES,
     ) -> None:
         """``servers`` are ``(ip, port)``; ``search`` lets resolv.conf complete short names."""
+        self._try_timeout_s = try_timeout_s
+        self._tries = tries
         self._servers = servers
         self._use_tcp = use_tcp
         self._search = search
@@ -168,8 +172,8 @@ class DnsResolver:
                 # c-ares falls back to a server on this machine.
                 resolver = dns.asyncresolver.Resolver(configure=False)
                 resolver.nameservers = ["127.0.0.1"]
-        resolver.timeout = _TRY_TIMEOUT_S
-        resolver.lifetime = _TRY_TIMEOUT_S * _TRIES
+        resolver.timeout = self._try_timeout_s
+        resolver.lifetime = self._try_timeout_s * self._tries
         return resolver
 
 

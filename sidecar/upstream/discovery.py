@@ -168,7 +168,7 @@ class DnsDiscovery:
     def _update_logical(self, endpoint: Endpoint, addresses: tuple[Address, ...]) -> bool:
         """LOGICAL_DNS: one host; new addresses make a new one."""
         before = self._resolved[0]
-        if before and before[0].addresses == addresses:
+        if before and before[0].addresses[0] == addresses[0] and set(before[0].addresses) == set(addresses):
             return False
         self._resolved[0] = [make_host(endpoint, addresses[0], addresses)]
         return True

@@ -1,0 +1,125 @@
+"""Names resolved against a real DNS server on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import dns.rcode
+import pytest
+from dns_peer import DnsPeer
+
+from sidecar.net.dns import DnsResolver, HostsFile
+from sidecar.observability.stats import Store
+
+
+@pytest.fixture
+async def peer() -> AsyncIterator[DnsPeer]:
+    async with DnsPeer().running() as running:
+        running.records = {
+            ("both.test", "A"): ["192.0.2.1", "192.0.2.2"],
+            ("both.test", "AAAA"): ["2001:db8::1"],
+            ("four.test", "A"): ["192.0.2.4"],
+        }
+        yield running
+
+
+def make_resolver(peer: DnsPeer, **options: object) -> DnsResolver:
+    hosts = options.pop("hosts", HostsFile("/nonexistent"))
+    return DnsResolver((("127.0.0.1", peer.port),), hosts=hosts, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("family", "expected", "asked"),
+    [
+        ("AUTO", ["2001:db8::1"], ["AAAA"]),
+        ("V4_ONLY", ["192.0.2.1", "192.0.2.2"], ["A"]),
+        ("V6_ONLY", ["2001:db8::1"], ["AAAA"]),
+        ("V4_PREFERRED", ["192.0.2.1", "192.0.2.2"], ["A"]),
+        ("ALL", ["2001:db8::1", "192.0.2.1", "192.0.2.2"], ["AAAA", "A"]),
+    ],
+)
+async def test_resolve_asks_for_the_records_of_the_family(
+    peer: DnsPeer, family: str, expected: list[str], asked: list[str]
+) -> None:
+    answer = await make_resolver(peer).resolve("both.test", family)
+    # The server shuffles the records of one type.
+    assert sorted(answer.addresses) == sorted((ip, 60) for ip in expected)
+    assert answer.ok is True
+    assert [kind for _, _, kind in peer.questions] == asked
+
+
+async def test_resolve_auto_without_v6_records_falls_back_to_v4(peer: DnsPeer) -> None:
+    answer = await make_resolver(peer).resolve("four.test", "AUTO")
+    assert answer.addresses == (("192.0.2.4", 60),)
+    assert [kind for _, _, kind in peer.questions] == ["AAAA", "A"]
+
+
+async def test_resolve_of_a_name_that_does_not_exist_is_an_empty_answer(peer: DnsPeer) -> None:
+    answer = await make_resolver(peer).resolve("none.test", "AUTO")
+    assert (answer.ok, answer.addresses) == (True, ())
+
+
+async def test_resolve_when_the_server_fails_is_not_ok(peer: DnsPeer) -> None:
+    peer.failures["both.test"] = dns.rcode.SERVFAIL
+    answer = await make_resolver(peer).resolve("both.test", "V4_ONLY")
+    assert (answer.ok, answer.addresses) == (False, ())
+    assert answer.detail
+
+
+async def test_resolve_when_nobody_answers_is_not_ok(peer: DnsPeer) -> None:
+    peer.silent = True
+    store = Store()
+    resolver = make_resolver(peer, stats=store.scope("dns.cares"), try_timeout_s=0.02, tries=2)
+    answer = await resolver.resolve("both.test", "V4_ONLY")
+    assert answer.ok is False
+    assert peer.questions
+    assert store.counter("dns.cares.timeouts").value == 1
+
+
+async def test_resolve_asks_again_over_tcp_when_truncated(peer: DnsPeer) -> None:
+    peer.truncate = True
+    answer = await make_resolver(peer).resolve("four.test", "V4_ONLY")
+    assert answer.addresses == (("192.0.2.4", 60),)
+    assert [transport for transport, _, _ in peer.questions] == ["udp", "tcp"]
+
+
+async def test_resolve_with_use_tcp_asks_over_tcp_alone(peer: DnsPeer) -> None:
+    answer = await make_resolver(peer, use_tcp=True).resolve("four.test", "V4_ONLY")
+    assert answer.addresses == (("192.0.2.4", 60),)
+    assert [transport for transport, _, _ in peer.questions] == ["tcp"]
+
+
+async def test_resolve_of_an_ip_asks_nobody(peer: DnsPeer) -> None:
+    answer = await make_resolver(peer).resolve("192.0.2.9", "AUTO")
+    assert answer.addresses == (("192.0.2.9", 0),)
+    assert peer.questions == []
+
+
+@pytest.mark.parametrize(("family", "ip"), [("AUTO", "::1"), ("V4_ONLY", "127.0.0.1")])
+async def test_resolve_localhost_asks_nobody(peer: DnsPeer, family: str, ip: str) -> None:
+    assert (await make_resolver(peer).resolve("localhost", family)).addresses == ((ip, 0),)
+    assert peer.questions == []
+
+
+async def test_resolve_takes_the_hosts_file_before_dns(peer: DnsPeer, tmp_path: Path) -> None:
+    path = tmp_path / "hosts"
+    path.write_text("192.0.2.77 Four.test other # comment\nnot-an-ip four.test\n::2 six\n")
+    resolver = make_resolver(peer, hosts=HostsFile(str(path)))
+    assert (await resolver.resolve("four.test", "V4_ONLY")).addresses == (("192.0.2.77", 0),)
+    assert (await resolver.resolve("six", "V6_ONLY")).addresses == (("::2", 0),)
+    assert peer.questions == []
+    path.write_text("192.0.2.78 four.test and more\n")
+    assert (await resolver.resolve("four.test", "V4_ONLY")).addresses == (("192.0.2.78", 0),)
+
+
+async def test_resolve_counts_under_the_resolvers_name(peer: DnsPeer) -> None:
+    store = Store()
+    resolver = make_resolver(peer, stats=store.scope("dns.cares"))
+    await resolver.resolve("four.test", "V4_ONLY")
+    await resolver.resolve("none.test", "V4_ONLY")
+    peer.failures["four.test"] = dns.rcode.REFUSED
+    await resolver.resolve("four.test", "V4_ONLY")
+    names = ("resolve_total", "not_found", "get_addr_failure")
+    assert [store.counter(f"dns.cares.{name}").value for name in names] == [3, 1, 1]
+    assert store.gauge("dns.cares.pending_resolutions").value == 0
