@@ -106,9 +106,9 @@ class Errno(IntEnum):
 
     SUCCESS = 0
     BADF = 8
+    DOM = 20
     FAULT = 21
     INVAL = 28
     NOENT = 44
     NOSYS = 52
-    NOTDIR = 54
     NOTSUP = 58

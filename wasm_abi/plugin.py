@@ -6,13 +6,15 @@ nothing and means CONTINUE; ``exports_*`` says so beforehand, so that a chain ca
 
 Spec: proxy-wasm 0.2.1, "Callbacks". From Envoy's host: STOP_ITERATION of a headers callback becomes
 STOP_ALL_ITERATION_AND_WATERMARK unless the plugin allows it; a result out of range, or any result after the
-guest has sent a local response, becomes the strictest stop of its kind.
+guest has sent a local response, becomes the strictest stop of its kind. Header maps and bodies are open to
+the guest from their callback on, and until a callback for them returns CONTINUE; trailers also in the last
+body callback, where they may be created.
 """
 
 from collections.abc import Callable
 from functools import partial
 
-from wasm_abi.abi import AbiVersion, DataAction, HeadersAction, TrailersAction
+from wasm_abi.abi import AbiVersion, BufferType, DataAction, HeadersAction, MapType, TrailersAction
 from wasm_abi.errors import ConfigureError, StartError
 from wasm_abi.roles import HttpStreamHost, PluginHost
 from wasm_abi.vm import Context, Vm
@@ -21,6 +23,13 @@ _HEADERS = tuple(HeadersAction)
 _HEADERS_MAPPED = (_HEADERS[0], HeadersAction.STOP_ALL_ITERATION_AND_WATERMARK, *_HEADERS[2:])
 _DATA = tuple(DataAction)
 _TRAILERS = tuple(TrailersAction)
+
+_REQUEST_HEADERS = 1 << MapType.HTTP_REQUEST_HEADERS
+_REQUEST_TRAILERS = 1 << MapType.HTTP_REQUEST_TRAILERS
+_RESPONSE_HEADERS = 1 << MapType.HTTP_RESPONSE_HEADERS
+_RESPONSE_TRAILERS = 1 << MapType.HTTP_RESPONSE_TRAILERS
+_REQUEST_BODY = 1 << BufferType.HTTP_REQUEST_BODY
+_RESPONSE_BODY = 1 << BufferType.HTTP_RESPONSE_BODY
 
 Entry = Callable[..., int]
 
@@ -153,14 +162,20 @@ class StreamContext(Context):
         plugin = self.plugin
         if plugin.request_headers is None:
             return HeadersAction.CONTINUE
+        self.open_maps |= _REQUEST_HEADERS
         result = plugin.request_headers(self, count, end_of_stream)
+        if not result:
+            self.open_maps &= ~_REQUEST_HEADERS
         return plugin.headers_actions[result if result < 5 else 4]
 
     def on_response_headers(self, count: int, end_of_stream: bool) -> HeadersAction:
         plugin = self.plugin
         if plugin.response_headers is None:
             return HeadersAction.CONTINUE
+        self.open_maps |= _RESPONSE_HEADERS
         result = plugin.response_headers(self, count, end_of_stream)
+        if not result:
+            self.open_maps &= ~_RESPONSE_HEADERS
         return plugin.headers_actions[result if result < 5 else 4]
 
     def on_request_body(self, size: int, end_of_stream: bool) -> DataAction:
@@ -168,7 +183,12 @@ class StreamContext(Context):
         entry = self.plugin.request_body
         if entry is None:
             return DataAction.CONTINUE
+        self.open_buffers |= _REQUEST_BODY
+        if end_of_stream:
+            self.open_maps |= _REQUEST_TRAILERS
         result = entry(self, size, end_of_stream)
+        if not result:
+            self.open_buffers &= ~_REQUEST_BODY
         return _DATA[result if result < 4 else 3]
 
     def on_response_body(self, size: int, end_of_stream: bool) -> DataAction:
@@ -176,20 +196,33 @@ class StreamContext(Context):
         entry = self.plugin.response_body
         if entry is None:
             return DataAction.CONTINUE
+        self.open_buffers |= _RESPONSE_BODY
+        if end_of_stream:
+            self.open_maps |= _RESPONSE_TRAILERS
         result = entry(self, size, end_of_stream)
+        if not result:
+            self.open_buffers &= ~_RESPONSE_BODY
         return _DATA[result if result < 4 else 3]
 
     def on_request_trailers(self, count: int) -> TrailersAction:
         entry = self.plugin.request_trailers
         if entry is None:
             return TrailersAction.CONTINUE
-        return _TRAILERS[bool(entry(self, count))]
+        self.open_maps |= _REQUEST_TRAILERS
+        result = entry(self, count)
+        if not result:
+            self.open_maps &= ~_REQUEST_TRAILERS
+        return _TRAILERS[bool(result)]
 
     def on_response_trailers(self, count: int) -> TrailersAction:
         entry = self.plugin.response_trailers
         if entry is None:
             return TrailersAction.CONTINUE
-        return _TRAILERS[bool(entry(self, count))]
+        self.open_maps |= _RESPONSE_TRAILERS
+        result = entry(self, count)
+        if not result:
+            self.open_maps &= ~_RESPONSE_TRAILERS
+        return _TRAILERS[bool(result)]
 
     def on_done(self) -> bool:
         """True when the guest has finished with the stream. Nothing in a failed VM. Raises: WasmTrap."""

@@ -74,7 +74,7 @@ class HttpStreamHost(Protocol):
         """Remove every pair of that name, if any; False as above."""
 
     def get_buffer(self, buffer_type: BufferType, /) -> bytes | bytearray | memoryview | None:
-        """What is buffered now; None = this buffer cannot be had now."""
+        """What is buffered now; None = nothing can be had now."""
 
     def replace_buffer(self, buffer_type: BufferType, start: int, stop: int, data: bytes, /) -> bool:
         """Put ``data`` in place of bytes start to stop; False = this buffer cannot be changed now."""

@@ -47,9 +47,12 @@ class Limits:
 
 
 class Context:
-    """Whom a call into the guest is for: the VM, a plugin (root context) or a stream."""
+    """Whom a call into the guest is for: the VM, a plugin (root context) or a stream.
 
-    __slots__ = ("host", "id", "is_logging", "plugin", "stream")
+    ``open_maps`` has bit n set while the guest may use header map n, ``open_buffers`` likewise.
+    """
+
+    __slots__ = ("host", "id", "is_logging", "open_buffers", "open_maps", "plugin", "stream")
 
     def __init__(
         self,
@@ -63,6 +66,8 @@ class Context:
         self.plugin = plugin
         self.stream = stream
         self.is_logging = False
+        self.open_maps = 0
+        self.open_buffers = 0
 
 
 _IDLE = Context(0, cast(PluginHost, None))

@@ -1,40 +1,48 @@
 """Buffers: bodies and configuration (proxy_get_buffer_bytes, _status, proxy_set_buffer_bytes).
 
-Spec: proxy-wasm 0.2.1, "Buffers". The VM's configuration can be read at any time, a plugin's while it is
-being configured, as in Envoy; neither can be written.
+Spec: proxy-wasm 0.2.1, "Buffers". As in Envoy: the VM's configuration can be read at any time, a plugin's
+while it is being configured, neither can be written; a body that is not there reads as empty, while a
+missing call response or plugin configuration is NOT_FOUND. A body can be used in its own phase.
 """
 
 from typing import TYPE_CHECKING
 
 from wasm_abi.abi import BufferType, Status
+from wasm_abi.memory import Bytes
 
 if TYPE_CHECKING:
-    from wasm_abi.vm import Vm
+    from wasm_abi.roles import HttpStreamHost
+    from wasm_abi.vm import Context, Vm
 
 _BUFFERS = tuple(BufferType)
-_CONFIGURATION = (BufferType.VM_CONFIGURATION, BufferType.PLUGIN_CONFIGURATION)
 
 
-def _buffer(vm: "Vm", buffer_type: int) -> bytes | bytearray | memoryview | None:
+def _open(context: "Context", buffer_type: int) -> "HttpStreamHost | None":
+    """The stream, if that buffer of it can be used now."""
+    return context.stream if context.open_buffers >> buffer_type & 1 else None
+
+
+def _buffer(vm: "Vm", buffer_type: int) -> Bytes | None:
     if buffer_type == BufferType.VM_CONFIGURATION:
         return vm.configuration
     if buffer_type == BufferType.PLUGIN_CONFIGURATION:
         return vm.configuring
-    stream = vm.context.stream
-    return None if stream is None else stream.get_buffer(_BUFFERS[buffer_type])
+    stream = _open(vm.context, buffer_type)
+    buffer = None if stream is None else stream.get_buffer(_BUFFERS[buffer_type])
+    if buffer is None and buffer_type != BufferType.HTTP_CALL_RESPONSE_BODY:
+        return b""
+    return buffer
 
 
 def get_buffer_bytes(
     vm: "Vm", buffer_type: int, start: int, max_size: int, data_out: int, size_out: int
 ) -> int:
-    """What is asked for is cut to what is there; a start behind the end is BAD_ARGUMENT."""
+    """What is asked for is cut to what is there; behind the end there is nothing, which is OK as in Envoy."""
     if buffer_type >= len(_BUFFERS):
         return Status.BAD_ARGUMENT
     buffer = _buffer(vm, buffer_type)
     if buffer is None:
         return Status.NOT_FOUND
-    if start > len(buffer):
-        return Status.BAD_ARGUMENT
     vm.give(buffer[start : start + max_size], data_out, size_out)
     return Status.OK
 
@@ -55,11 +63,11 @@ def set_buffer_bytes(vm: "Vm", buffer_type: int, start: int, size: int, data: in
     if buffer_type >= len(_BUFFERS):
         return Status.BAD_ARGUMENT
     buffer = _buffer(vm, buffer_type)
-    stream = vm.context.stream
+    stream = _open(vm.context, buffer_type)
     if buffer is None:
         return Status.NOT_FOUND
     replacement = vm.read(data, data_size)
-    if stream is None or buffer_type in _CONFIGURATION:
+    if stream is None:
         return Status.BAD_ARGUMENT
     length = len(buffer)
     if start == 0:

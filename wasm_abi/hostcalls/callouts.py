@@ -11,6 +11,11 @@ from wasm_abi.abi import LogLevel, Status
 if TYPE_CHECKING:
     from wasm_abi.vm import Vm
 
+# The kind of a call stands in the low two bits of its id.
+_KIND_MASK = 3
+_GRPC_CALL = 1
+_GRPC_STREAM = 2
+
 
 def _refuse(vm: "Vm", name: str) -> int:
     if name not in vm.warned:
@@ -32,13 +37,13 @@ def grpc_stream(vm: "Vm", *_arguments: int) -> int:
     return _refuse(vm, "proxy_grpc_stream")
 
 
-def grpc_send(_vm: "Vm", _call: int, _message: int, _size: int, _end_of_stream: int) -> int:
-    return Status.NOT_FOUND
+def grpc_send(_vm: "Vm", call: int, _message: int, _size: int, _end_of_stream: int) -> int:
+    return Status.NOT_FOUND if call & _KIND_MASK == _GRPC_STREAM else Status.BAD_ARGUMENT
 
 
-def grpc_cancel(_vm: "Vm", _call: int) -> int:
-    return Status.NOT_FOUND
+def grpc_cancel(_vm: "Vm", call: int) -> int:
+    return Status.NOT_FOUND if call & _KIND_MASK in (_GRPC_CALL, _GRPC_STREAM) else Status.BAD_ARGUMENT
 
 
-def grpc_close(_vm: "Vm", _call: int) -> int:
-    return Status.NOT_FOUND
+def grpc_close(vm: "Vm", call: int) -> int:
+    return grpc_cancel(vm, call)

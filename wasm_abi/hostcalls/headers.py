@@ -1,7 +1,9 @@
 """Header maps: proxy_get_header_map_*, proxy_set_*, proxy_add_*, proxy_replace_*, proxy_remove_*.
 
-Spec: proxy-wasm 0.2.1, "HTTP fields"; for maps that are not there, Envoy's rules: reading the pairs gives an
-empty map, everything else BAD_ARGUMENT (while logging, NOT_FOUND for a value).
+Spec: proxy-wasm 0.2.1, "HTTP fields". A map can be used in its own phase (``plugin`` says when that is);
+while logging, headers and the response's trailers can be read. For maps that are not there Envoy's rules
+hold: reading the pairs gives an empty map, everything else BAD_ARGUMENT (while logging, NOT_FOUND for a
+value).
 """
 
 from typing import TYPE_CHECKING
@@ -10,11 +12,31 @@ from wasm_abi.abi import AbiVersion, MapType, Status
 from wasm_abi.pairs import decode_pairs, encode_pairs, encoded_size
 
 if TYPE_CHECKING:
-    from wasm_abi.vm import Vm
+    from wasm_abi.roles import HttpStreamHost
+    from wasm_abi.vm import Context, Vm
 
 _MAPS = tuple(MapType)
 _MAP_COUNT = len(_MAPS)
 _OK = 0
+
+
+# Maps that can be read while logging, as bits: request headers, response headers, response trailers.
+_LOGGED = (
+    1 << MapType.HTTP_REQUEST_HEADERS
+    | 1 << MapType.HTTP_RESPONSE_HEADERS
+    | 1 << MapType.HTTP_RESPONSE_TRAILERS
+)
+
+
+def _readable(context: "Context", map_type: int) -> "HttpStreamHost | None":
+    """The stream, if that map of it can be read now."""
+    open_maps = context.open_maps | _LOGGED if context.is_logging else context.open_maps
+    return context.stream if open_maps >> map_type & 1 else None
+
+
+def _writable(context: "Context", map_type: int) -> "HttpStreamHost | None":
+    """The stream, if that map of it can be changed now."""
+    return context.stream if context.open_maps >> map_type & 1 else None
 
 
 def get_header_map_value(
@@ -22,13 +44,12 @@ def get_header_map_value(
 ) -> int:
     if map_type >= _MAP_COUNT:
         return Status.BAD_ARGUMENT
-    stream = vm.context.stream
-    if stream is None:
-        return Status.BAD_ARGUMENT
-    kind = _MAPS[map_type]
-    value = stream.get_header_value(kind, vm.read(key, key_size).lower())
+    context = vm.context
+    stream = _readable(context, map_type)
+    name = vm.read(key, key_size).lower()
+    value = None if stream is None else stream.get_header_value(_MAPS[map_type], name)
     if value is None:
-        if not vm.context.is_logging and stream.get_header_map(kind) is None:
+        if not context.is_logging and (stream is None or stream.get_header_map(_MAPS[map_type]) is None):
             return Status.BAD_ARGUMENT
         if vm.abi is not AbiVersion.V0_1_0:
             return Status.NOT_FOUND
@@ -40,7 +61,7 @@ def get_header_map_value(
 def get_header_map_pairs(vm: "Vm", map_type: int, pairs_out: int, size_out: int) -> int:
     if map_type >= _MAP_COUNT:
         return Status.BAD_ARGUMENT
-    stream = vm.context.stream
+    stream = _readable(vm.context, map_type)
     pairs = None if stream is None else stream.get_header_map(_MAPS[map_type])
     vm.give(b"" if pairs is None else encode_pairs(pairs), pairs_out, size_out)
     return _OK
@@ -49,7 +70,7 @@ def get_header_map_pairs(vm: "Vm", map_type: int, pairs_out: int, size_out: int)
 def get_header_map_size(vm: "Vm", map_type: int, size_out: int) -> int:
     if map_type >= _MAP_COUNT:
         return Status.BAD_ARGUMENT
-    stream = vm.context.stream
+    stream = _writable(vm.context, map_type)
     pairs = None if stream is None else stream.get_header_map(_MAPS[map_type])
     if pairs is None:
         return Status.BAD_ARGUMENT
@@ -61,7 +82,7 @@ def set_header_map_pairs(vm: "Vm", map_type: int, data: int, size: int) -> int:
     if map_type >= _MAP_COUNT:
         return Status.BAD_ARGUMENT
     pairs = [(name.lower(), value) for name, value in decode_pairs(vm.read(data, size))]
-    stream = vm.context.stream
+    stream = _writable(vm.context, map_type)
     if stream is None or not stream.set_header_map(_MAPS[map_type], pairs):
         return Status.BAD_ARGUMENT
     return _OK
@@ -73,7 +94,7 @@ def add_header_map_value(
     if map_type >= _MAP_COUNT:
         return Status.BAD_ARGUMENT
     name, text = vm.read(key, key_size).lower(), vm.read(value, value_size)
-    stream = vm.context.stream
+    stream = _writable(vm.context, map_type)
     if stream is None or not stream.add_header_value(_MAPS[map_type], name, text):
         return Status.BAD_ARGUMENT
     return _OK
@@ -85,7 +106,7 @@ def replace_header_map_value(
     if map_type >= _MAP_COUNT:
         return Status.BAD_ARGUMENT
     name, text = vm.read(key, key_size).lower(), vm.read(value, value_size)
-    stream = vm.context.stream
+    stream = _writable(vm.context, map_type)
     if stream is None or not stream.replace_header_value(_MAPS[map_type], name, text):
         return Status.BAD_ARGUMENT
     return _OK
@@ -96,7 +117,7 @@ def remove_header_map_value(vm: "Vm", map_type: int, key: int, key_size: int) ->
     if map_type >= _MAP_COUNT:
         return Status.BAD_ARGUMENT
     name = vm.read(key, key_size).lower()
-    stream = vm.context.stream
+    stream = _writable(vm.context, map_type)
     if stream is None or not stream.remove_header_value(_MAPS[map_type], name):
         return Status.BAD_ARGUMENT
     return _OK

@@ -17,6 +17,8 @@ def _path(vm: "Vm", pointer: int, size: int) -> tuple[bytes, ...]:
 
 def get_property(vm: "Vm", path: int, path_size: int, value_out: int, size_out: int) -> int:
     segments = _path(vm, path, path_size)
+    if segments == (b"",):
+        return Status.SERIALIZATION_FAILURE  # nothing is no value, says Envoy
     context = vm.context
     role = context.host if context.stream is None else context.stream
     value = role.get_property(segments)

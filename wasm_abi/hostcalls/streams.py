@@ -6,7 +6,7 @@ the callback's own action is overridden after a local response (see ``plugin``).
 
 from typing import TYPE_CHECKING
 
-from wasm_abi.abi import Status, StreamType
+from wasm_abi.abi import MapType, Status, StreamType
 from wasm_abi.pairs import decode_pairs
 
 if TYPE_CHECKING:
@@ -14,18 +14,23 @@ if TYPE_CHECKING:
 
 _STREAMS = tuple(StreamType)
 _MAX_GRPC_STATUS = 16
+_REQUEST_MAPS = 1 << MapType.HTTP_REQUEST_HEADERS | 1 << MapType.HTTP_REQUEST_TRAILERS
 
 
 def continue_stream(vm: "Vm", stream_type: int) -> int:
-    """TCP's DOWNSTREAM is accepted and means nothing here; UPSTREAM is UNIMPLEMENTED, as in Envoy."""
+    """Closes the request's maps, whichever direction resumes, as Envoy does.
+
+    TCP's DOWNSTREAM is accepted and means nothing here; UPSTREAM is UNIMPLEMENTED, as in Envoy.
+    """
     if stream_type >= len(_STREAMS):
         return Status.BAD_ARGUMENT
     kind = _STREAMS[stream_type]
     if kind is StreamType.UPSTREAM:
         return Status.UNIMPLEMENTED
-    stream = vm.context.stream
-    if stream is not None and kind is not StreamType.DOWNSTREAM:
-        vm.after_call(stream.continue_stream, kind)
+    context = vm.context
+    if context.stream is not None and kind is not StreamType.DOWNSTREAM:
+        context.open_maps &= ~_REQUEST_MAPS
+        vm.after_call(context.stream.continue_stream, kind)
     return Status.OK
 
 

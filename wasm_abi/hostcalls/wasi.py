@@ -61,7 +61,7 @@ def _only_stdio(_vm: "Vm", fd: int, *_rest: int) -> int:
 
 def _fd_readdir(vm: "Vm", _fd: int, _buffer: int, _size: int, _cookie: int, used_out: int) -> int:
     vm.write_u32(used_out, 0)
-    return Errno.NOTDIR
+    return Errno.DOM  # what Envoy's host returns; it means to say NOTDIR, which is 54
 
 
 def _fd_renumber(_vm: "Vm", fd: int, to: int) -> int:

@@ -9,6 +9,7 @@ from wasm_abi.pairs import encode_pairs
 BEYOND = 0x7FFF0000
 BODY = BufferType.HTTP_REQUEST_BODY
 MINUS_ONE = 0xFFFFFFFF
+ON_BODY = "proxy_on_request_body"
 
 
 # -- Buffers ------------------------------------------------------------------------------------------------
@@ -16,12 +17,20 @@ MINUS_ONE = 0xFFFFFFFF
 
 @pytest.mark.parametrize(
     ("start", "size", "expected"),
-    [(0, 100, b"hello"), (0, MINUS_ONE, b"hello"), (1, 3, b"ell"), (4, 4, b"o"), (5, 1, b""), (0, 0, b"")],
+    [
+        (0, 100, b"hello"),
+        (0, MINUS_ONE, b"hello"),
+        (1, 3, b"ell"),
+        (4, 4, b"o"),
+        (5, 1, b""),
+        (9, 9, b""),
+        (0, 0, b""),
+    ],
 )
 def test_get_buffer_cuts_the_request_to_what_is_there(
     run: Runner, start: int, size: int, expected: bytes
 ) -> None:
-    code = calling("proxy_get_buffer_bytes", 0, start, size, 8, 12, data={8: b"\xff" * 8})
+    code = calling("proxy_get_buffer_bytes", 0, start, size, 8, 12, callback=ON_BODY, data={8: b"\xff" * 8})
     assert run.status(code, FakeStream(body=b"hello")) == Status.OK
     assert run.u32(12) == len(expected)
     assert run.given(8, 12) == expected
@@ -30,9 +39,9 @@ def test_get_buffer_cuts_the_request_to_what_is_there(
 @pytest.mark.parametrize(
     ("arguments", "status"),
     [
-        ((0, 6, 1, 8, 12), Status.BAD_ARGUMENT),
         ((9, 0, 1, 8, 12), Status.BAD_ARGUMENT),
-        ((1, 0, 1, 8, 12), Status.NOT_FOUND),
+        ((1, 0, 1, 8, 12), Status.OK),
+        ((5, 0, 1, 8, 12), Status.OK),
         ((4, 0, 1, 8, 12), Status.NOT_FOUND),
         ((7, 0, 1, 8, 12), Status.NOT_FOUND),
         ((0, 0, 1, BEYOND, 12), Status.INVALID_MEMORY_ACCESS),
@@ -41,18 +50,23 @@ def test_get_buffer_cuts_the_request_to_what_is_there(
 def test_get_buffer_that_cannot_be_served_says_why(
     run: Runner, arguments: tuple[int, ...], status: Status
 ) -> None:
-    assert run.status(calling("proxy_get_buffer_bytes", *arguments), FakeStream(body=b"hello")) == status
+    assert (
+        run.status(calling("proxy_get_buffer_bytes", *arguments, callback=ON_BODY), FakeStream(body=b"hello"))
+        == status
+    )
 
 
 def test_get_buffer_status_is_size_and_no_flags(run: Runner) -> None:
-    code = calling("proxy_get_buffer_status", 0, 8, 12, data={8: b"\xff" * 8})
+    code = calling("proxy_get_buffer_status", 0, 8, 12, callback=ON_BODY, data={8: b"\xff" * 8})
     assert run.status(code, FakeStream(body=b"hello")) == Status.OK
     assert (run.u32(8), run.u32(12)) == (5, 0)
 
 
-@pytest.mark.parametrize(("buffer", "status"), [(1, Status.NOT_FOUND), (9, Status.BAD_ARGUMENT)])
+@pytest.mark.parametrize(
+    ("buffer", "status"), [(1, Status.OK), (4, Status.NOT_FOUND), (9, Status.BAD_ARGUMENT)]
+)
 def test_get_buffer_status_of_no_buffer_says_why(run: Runner, buffer: int, status: Status) -> None:
-    assert run.status(calling("proxy_get_buffer_status", buffer, 8, 12)) == status
+    assert run.status(calling("proxy_get_buffer_status", buffer, 8, 12, callback=ON_BODY)) == status
 
 
 @pytest.mark.parametrize(
@@ -69,7 +83,10 @@ def test_get_buffer_status_of_no_buffer_says_why(run: Runner, buffer: int, statu
 def test_set_buffer_replaces_prepends_or_appends(run: Runner, start: int, size: int, expected: bytes) -> None:
     fake = FakeStream(body=b"hello")
     assert (
-        run.status(calling("proxy_set_buffer_bytes", 0, start, size, 100, 3, data={100: b"NEW"}), fake)
+        run.status(
+            calling("proxy_set_buffer_bytes", 0, start, size, 100, 3, callback=ON_BODY, data={100: b"NEW"}),
+            fake,
+        )
         == Status.OK
     )
     assert fake.buffers[BODY] == expected
@@ -81,7 +98,8 @@ def test_set_buffer_replaces_prepends_or_appends(run: Runner, start: int, size: 
         ((0, 2, 1, 100, 3), Status.BAD_ARGUMENT),
         ((9, 0, 0, 100, 3), Status.BAD_ARGUMENT),
         ((6, 0, 0, 100, 3), Status.BAD_ARGUMENT),
-        ((1, 0, 0, 100, 3), Status.NOT_FOUND),
+        ((1, 0, 0, 100, 3), Status.BAD_ARGUMENT),
+        ((4, 0, 0, 100, 3), Status.NOT_FOUND),
         ((0, 0, 0, BEYOND, 3), Status.INVALID_MEMORY_ACCESS),
     ],
 )
@@ -89,7 +107,7 @@ def test_set_buffer_that_cannot_be_done_says_why(
     run: Runner, arguments: tuple[int, ...], status: Status
 ) -> None:
     fake = FakeStream(body=b"hello")
-    assert run.status(calling("proxy_set_buffer_bytes", *arguments), fake) == status
+    assert run.status(calling("proxy_set_buffer_bytes", *arguments, callback=ON_BODY), fake) == status
     assert fake.buffers[BODY] == b"hello"
 
 
@@ -189,13 +207,15 @@ def test_effective_context_redirects_host_functions_until_the_guest_returns(run:
       (drop (call $proxy_add_header_map_value
         (i32.const 0) (i32.const 100) (i32.const 1) (i32.const 101) (i32.const 1)))"""
     code = guest(
-        {"proxy_on_tick": tick},
+        {"proxy_on_tick": tick, "proxy_on_request_headers": "(i32.const 1)"},
         imports=("proxy_set_effective_context", "proxy_add_header_map_value"),
         data={100: b"kv"},
     )
     plugin = run.plugin(code)
     first, second = FakeStream(), FakeStream()
     contexts = [plugin.create_stream(first), plugin.create_stream(second)]
+    for context in contexts:
+        context.on_request_headers(0, False)
     assert contexts[1].id == 3
     plugin.on_tick()
     assert run.u32(0) == Status.OK
@@ -247,11 +267,13 @@ def test_call_outs_fail_and_are_warned_about_once(run: Runner, name: str, count:
     assert line.startswith(name.encode())
 
 
-@pytest.mark.parametrize(
-    ("name", "count"), [("proxy_grpc_send", 4), ("proxy_grpc_cancel", 1), ("proxy_grpc_close", 1)]
-)
-def test_calls_that_never_were_are_not_found(run: Runner, name: str, count: int) -> None:
-    assert run.status(calling(name, *[0] * count)) == Status.NOT_FOUND
+@pytest.mark.parametrize(("kind", "send", "cancel"), [(0, 2, 2), (1, 2, 1), (2, 1, 1), (3, 2, 2)])
+def test_calls_that_never_were_are_not_found_or_of_the_wrong_kind(
+    run: Runner, kind: int, send: int, cancel: int
+) -> None:
+    assert run.status(calling("proxy_grpc_send", kind, 0, 0, 0)) == send
+    assert run.status(calling("proxy_grpc_cancel", kind)) == cancel
+    assert run.status(calling("proxy_grpc_close", kind)) == cancel
 
 
 # -- Properties ---------------------------------------------------------------------------------------------
@@ -269,6 +291,10 @@ def test_property_is_looked_up_by_its_segments(run: Runner, path: bytes) -> None
 
 def test_property_that_is_not_there_is_not_found(run: Runner) -> None:
     assert run.status(calling("proxy_get_property", 100, 3, 8, 12, data={100: b"abc"})) == Status.NOT_FOUND
+
+
+def test_property_without_a_path_cannot_be_serialized(run: Runner) -> None:
+    assert run.status(calling("proxy_get_property", 100, 0, 8, 12)) == Status.SERIALIZATION_FAILURE
 
 
 def test_property_outside_a_stream_is_the_plugins(run: Runner) -> None:

@@ -70,7 +70,8 @@ def passing_on(function: HostFunction) -> bytes:
     body = (
         f"(i32.store (i32.const 0) {call}) (i32.const 0)" if function.has_result else f"{call} (i32.const 0)"
     )
-    return guest({"proxy_on_request_headers": body}, imports=(function.name,), abi=abi)
+    callback = "proxy_on_request_body" if "buffer" in function.name else "proxy_on_request_headers"
+    return guest({callback: body}, imports=(function.name,), abi=abi)
 
 
 def argument(source: random.Random) -> int:
@@ -90,6 +91,7 @@ def test_arbitrary_arguments_give_an_expected_status(run: Runner, function: Host
         for index in range(len(function.params)):
             memory.write_u64(ARGUMENTS_AT + 8 * index, next_argument())
         stream.on_request_headers(0, False)
+        stream.on_request_body(0, True)
         result = int.from_bytes(memory.read(0, 4), "little")
         if function.group == "wasi":
             assert result in set(Errno)

@@ -9,8 +9,10 @@ from wasm_abi import (
     DataAction,
     HeadersAction,
     LogLevel,
+    MapType,
     Plugin,
     StartError,
+    Status,
     TrailersAction,
     WasmTrap,
 )
@@ -261,3 +263,71 @@ def test_exception_of_a_deferred_action_comes_out_and_the_vm_lives_on(run: Runne
         plugin.create_stream(Failing()).on_request_headers(0, False)
     assert plugin.vm.failure is None
     assert plugin.create_stream(FakeStream()).on_request_headers(0, False) is HeadersAction.CONTINUE
+
+
+ADD = """(i32.store (i32.const 0) (call $proxy_add_header_map_value
+  (i32.const {}) (i32.const 64) (i32.const 1) (i32.const 65) (i32.const 1)))"""
+
+
+def adding(map_type: int, callback: str, result: str, headers_result: int = 0) -> bytes:
+    """A guest whose callback adds a header to a map and keeps the status at address 0."""
+    callbacks = {"proxy_on_request_headers": f"(i32.const {headers_result})"}
+    callbacks[callback] = ADD.format(map_type) + result
+    return guest(callbacks, imports=("proxy_add_header_map_value",), data=ALPHABET)
+
+
+@pytest.mark.parametrize(("headers_result", "status"), [(0, Status.BAD_ARGUMENT), (1, Status.OK)])
+def test_request_headers_stay_open_while_their_callback_keeps_them(
+    run: Runner, headers_result: int, status: Status
+) -> None:
+    stream = run.stream(adding(0, "proxy_on_request_body", "(i32.const 0)", headers_result))
+    stream.on_request_headers(0, False)
+    stream.on_request_body(0, False)
+    assert run.u32(0) == status
+
+
+def test_resuming_closes_the_request_headers(run: Runner) -> None:
+    code = adding(0, "proxy_on_tick", "", 1).decode()
+    go = '(import "env" "proxy_continue_stream" (func $go (param i32) (result i32)))'
+    code = code.replace("(module", "(module " + go, 1)
+    code = code.replace("(i32.const 1))", "(drop (call $go (i32.const 0))) (i32.const 1))", 1)
+    fake = FakeStream()
+    stream = run.stream(code.encode(), fake)
+    stream.on_request_headers(0, False)
+    assert fake.events == [("continue", 0)]
+    assert stream.open_maps == 0
+
+
+@pytest.mark.parametrize(("end_of_stream", "status"), [(False, Status.BAD_ARGUMENT), (True, Status.OK)])
+def test_trailers_are_open_in_the_last_body_callback(
+    run: Runner, end_of_stream: bool, status: Status
+) -> None:
+    fake = FakeStream()
+    fake.maps[MapType.HTTP_REQUEST_TRAILERS] = []
+    stream = run.stream(adding(1, "proxy_on_request_body", "(i32.const 0)"), fake)
+    stream.on_request_body(0, end_of_stream)
+    assert run.u32(0) == status
+
+
+def test_headers_cannot_be_changed_while_logging(run: Runner) -> None:
+    fake = FakeStream((b"a", b"1"))
+    run.stream(adding(0, "proxy_on_log", ""), fake).on_log()
+    assert run.u32(0) == Status.BAD_ARGUMENT
+    assert fake.maps[MapType.HTTP_REQUEST_HEADERS] == [(b"a", b"1")]
+
+
+def test_body_is_closed_outside_its_phase(run: Runner) -> None:
+    body = """(i32.store (i32.const 0) (call $proxy_set_buffer_bytes
+      (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 64) (i32.const 1))) (i32.const 0)"""
+    callbacks = {
+        "proxy_on_request_headers": body,
+        "proxy_on_request_body": "(i32.const 1)",
+        "proxy_on_request_trailers": body,
+    }
+    fake = FakeStream(body=b"body")
+    stream = run.stream(guest(callbacks, imports=("proxy_set_buffer_bytes",)), fake)
+    stream.on_request_headers(0, False)
+    assert run.u32(0) == Status.BAD_ARGUMENT
+    stream.on_request_body(4, False)
+    stream.on_request_trailers(0)
+    assert run.u32(0) == Status.OK

@@ -92,8 +92,10 @@ def guest(
     return "\n".join(lines).encode()
 
 
-def calling(name: str, *arguments: int | str, **options: object) -> bytes:
-    """A guest whose on_request_headers calls one host function and keeps its status at address 0."""
+def calling(
+    name: str, *arguments: int | str, callback: str = "proxy_on_request_headers", **options: object
+) -> bytes:
+    """A guest whose callback calls one host function and keeps its status at address 0."""
     functions = {item.name: item for item in host_functions(options.get("abi", AbiVersion.V0_2_1)).values()}
     kinds = functions[name].params
     values = " ".join(
@@ -101,7 +103,7 @@ def calling(name: str, *arguments: int | str, **options: object) -> bytes:
         for kind, value in zip(kinds, arguments, strict=True)
     )
     body = f"(i32.store (i32.const {STATUS_AT}) (call ${name} {values})) (i32.const 0)"
-    return guest({"proxy_on_request_headers": body}, imports=(name,), **options)  # type: ignore[arg-type]
+    return guest({callback: body}, imports=(name,), **options)  # type: ignore[arg-type]
 
 
 class FakeMetric:
@@ -264,6 +266,7 @@ class Runner:
         """What the host function called by ``wasm_guests.calling`` returned."""
         stream = self.stream(code, fake, **options)
         stream.on_request_headers(0, False)
+        stream.on_request_body(0, False)
         return self.u32(0)
 
     def u32(self, address: int) -> int:
