@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+# Against whom the tests of whole processes run.
+PROXIES = ["envoy"]
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
 

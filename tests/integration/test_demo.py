@@ -8,9 +8,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from proxy_process import ROOT, envoy_binary
-
-PROXIES = ["envoy"]
+from proxy_process import PROXIES, ROOT, envoy_binary
 
 
 @pytest.fixture(params=PROXIES)

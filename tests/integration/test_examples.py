@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from proxy_process import ROOT, RunningProxy, envoy_binary, proxy_command, running_proxy
+from proxy_process import PROXIES, ROOT, RunningProxy, envoy_binary, proxy_command, running_proxy
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
-PROXIES = ["envoy"]
 
 
 def direct_response(proxy: RunningProxy) -> None:

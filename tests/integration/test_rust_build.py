@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 import wasmtime
-from proxy_process import ROOT, envoy_binary, running_proxy
+from proxy_process import PROXIES, ROOT, envoy_binary, running_proxy
 
-PROXIES = ["envoy"]
 NO_TOOLCHAIN = 3
 TARGETS = {
     "wasm32-unknown-unknown": {"env"},
