@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import json
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 START_TIMEOUT_S = 20.0
 HCM_TYPE = (
@@ -62,8 +61,8 @@ class Oracle:
         self._admin = ("", 0)
 
     def __enter__(self) -> Oracle:
-        config = self._directory / "envoy.yaml"
-        config.write_text(yaml.safe_dump(self._bootstrap))
+        config = self._directory / "envoy.json"
+        config.write_text(json.dumps(self._bootstrap))
         admin = self._directory / "admin.txt"
         log = self._directory / "envoy.log"
         command = [
@@ -81,7 +80,7 @@ class Oracle:
         while not (admin.exists() and self._is_ready(admin.read_text())):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.__exit__()
-                raise RuntimeError(log.read_text())
+                raise RuntimeError(log.read_text()[-2000:])
             time.sleep(0.01)
         return self
 

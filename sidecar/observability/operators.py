@@ -1,0 +1,467 @@
+"""The operators of access-log formats: what each reads from a finished (or running) stream.
+
+An operator is compiled to a function from the stream to a value: None where it is unset, else text, a
+number, a boolean, a dict or a list, as Envoy's typed JSON has it.  :mod:`sidecar.observability.formatter`
+parses formats and puts values together.
+
+Three tables say how far this goes.  What is in none of them is refused by name, as Envoy refuses it.
+
+- :data:`OPERATORS`: answered in full.
+- :data:`UNSET_ON_PLAINTEXT`: unset, which is what Envoy says of a stream without TLS or tracing.
+- :data:`NOT_RECORDED`: Envoy answers them, the stream does not record them yet: unset, and the
+  configuration layer warns (:func:`sidecar.observability.formatter.unrecorded_operators`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from sidecar.api.stream import Stream, flag_text
+from sidecar.core.errors import SidecarError
+from sidecar.observability.header_operators import (
+    grpc_number,
+    grpc_status,
+    path,
+    query_parameter,
+    query_parameters,
+    request_header,
+    request_header_without_query,
+    requested_server_name,
+    response_header,
+    response_trailer,
+    truncated,
+)
+from sidecar.observability.metadata_operators import dynamic_metadata, filter_state, metadata, metadata_of
+from sidecar.observability.time_format import (
+    DEFAULT_LOCAL_PATTERN,
+    DEFAULT_PATTERN,
+    compile_time_format,
+    has_newline,
+)
+
+__all__ = ["EXTENSION_OPERATORS", "NOT_RECORDED", "OPERATORS", "UNSET_ON_PLAINTEXT", "Value", "make_operator"]
+
+Value = Callable[[Stream], Any]
+#: From the argument and the length limit to the operator.
+Maker = Callable[[str, int | None], Value]
+
+_COMMAND_ONLY, _NO_LENGTH, _ANY, _REQUIRED, _REQUIRED_NO_LENGTH = range(5)
+
+
+def make_operator(name: str, argument: str, limit: int | None, extensions: frozenset[str]) -> Value:
+    """The operator ``%name(argument):limit%``.
+
+    Raises: SidecarError with Envoy's words.
+    """
+    entry = OPERATORS.get(name)
+    if entry is None and name in extensions:
+        entry = EXTENSION_OPERATORS.get(name)
+    if entry is None:
+        if name in UNSET_ON_PLAINTEXT or name in NOT_RECORDED:
+            syntax = _NO_LENGTH if name.endswith(("_V_START", "_V_END")) else _COMMAND_ONLY
+            _check_syntax(name, syntax, argument, limit)
+            return _unset
+        if name in ("CEL", "TYPED_CEL"):
+            raise SidecarError(f"{name}: CEL expressions are not supported")
+        raise SidecarError(f"Not supported field in StreamInfo: {name}")
+    syntax, maker = entry
+    _check_syntax(name, syntax, argument, limit)
+    return maker(argument, limit)
+
+
+def _check_syntax(name: str, syntax: int, argument: str, limit: int | None) -> None:
+    if syntax == _COMMAND_ONLY and (argument or limit is not None):
+        raise SidecarError(f"{name} does not take any parameters or length")
+    if syntax in (_NO_LENGTH, _REQUIRED_NO_LENGTH) and limit is not None:
+        raise SidecarError(f"{name} does not allow length to be specified.")
+    if syntax in (_REQUIRED, _REQUIRED_NO_LENGTH) and not argument:
+        raise SidecarError(f"{name} requires parameters")
+
+
+def _unset(stream: Stream) -> None:
+    return None
+
+
+def _plain(function: Value) -> tuple[int, Maker]:
+    """An operator without argument."""
+
+    def make(argument: str, limit: int | None) -> Value:
+        return function
+
+    return _COMMAND_ONLY, make
+
+
+def _attribute(name: str) -> tuple[int, Maker]:
+    """Text of the stream that is unset when empty."""
+
+    def read(stream: Stream) -> str | None:
+        return getattr(stream, name) or None
+
+    return _plain(read)
+
+
+def _connection(name: str) -> tuple[int, Maker]:
+    """Text of the connection that is unset when empty."""
+
+    def read(stream: Stream) -> str | None:
+        return getattr(stream.connection, name) or None
+
+    return _plain(read)
+
+
+# -- time -----------------------------------------------------------------------------------------
+def _start_time(default: str, *, local: bool, emit: bool) -> tuple[int, Maker]:
+    def make(argument: str, limit: int | None) -> Value:
+        if has_newline(argument):
+            raise SidecarError("Invalid header configuration. Format string contains newline.")
+        text = compile_time_format(argument or default, local=local)
+        if emit:
+            return lambda stream: text(time.time())
+        return lambda stream: text(stream.start_time)
+
+    return _NO_LENGTH, make
+
+
+def _duration(stream: Stream) -> int:
+    return ((stream.downstream_last_tx_ns or time.monotonic_ns()) - stream.start_ns) // 1_000_000
+
+
+def _between(start: str, end: str, unit_ns: int = 1_000_000) -> Value:
+    def between(stream: Stream) -> int | None:
+        start_ns: int = getattr(stream, start)
+        end_ns: int = getattr(stream, end)
+        return (end_ns - start_ns) // unit_ns if start_ns and end_ns and end_ns >= start_ns else None
+
+    return between
+
+
+#: The points of COMMON_DURATION that a stream marks; the others are unset, as unknown ones are.
+_POINTS = {
+    "DS_RX_BEG": "start_ns",
+    "DS_RX_END": "request_last_rx_ns",
+    "US_TX_BEG": "upstream_first_tx_ns",
+    "US_TX_END": "upstream_last_tx_ns",
+    "US_RX_BEG": "upstream_first_rx_ns",
+    "US_RX_END": "upstream_last_rx_ns",
+    "DS_TX_END": "downstream_last_tx_ns",
+}
+_UNITS_NS = {"ms": 1_000_000, "us": 1_000, "ns": 1}
+
+
+def _common_duration(argument: str, limit: int | None) -> Value:
+    words = argument.split(":")
+    if len(words) not in (2, 3):
+        raise SidecarError(f"Invalid common duration configuration: {argument}.")
+    unit = words[2] if len(words) == 3 else "ms"
+    if unit not in _UNITS_NS:
+        raise SidecarError(f"Invalid common duration precision: {unit}.")
+    start, end = _POINTS.get(words[0]), _POINTS.get(words[1])
+    if start is None or end is None:
+        return _unset
+    return _between(start, end, _UNITS_NS[unit])
+
+
+# -- results --------------------------------------------------------------------------------------
+def _without_spaces(text: str) -> str:
+    return "_".join(text.split()) if any(char.isspace() for char in text) else text
+
+
+def _response_code_details(argument: str, limit: int | None) -> Value:
+    if argument == "ALLOW_WHITESPACES":
+        return lambda stream: stream.details or None
+    return lambda stream: _without_spaces(stream.details) or None
+
+
+def _transport_failure(stream: Stream) -> str | None:
+    return _without_spaces(stream.upstream_transport_failure) or None
+
+
+def _flags(stream: Stream) -> str:
+    return flag_text(stream.flags) if stream.flags else "-"
+
+
+# -- addresses ------------------------------------------------------------------------------------
+def _split_address(address: str) -> tuple[str, int | None]:
+    """``(host, port)`` of ``1.2.3.4:80``, ``[::1]:80`` or a path."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit():
+        return address, None
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _masked(host: str, bits_text: str) -> str:
+    try:
+        address = ipaddress.ip_address(host)
+        bits = min(int(bits_text), address.max_prefixlen)
+    except ValueError:
+        return host
+    return str(ipaddress.ip_network((address, bits), strict=False))
+
+
+def _address(read: Value) -> dict[str, tuple[int, Maker]]:
+    """The three operators of one address, by what follows its name."""
+
+    def without_port(argument: str, limit: int | None) -> Value:
+        def host(stream: Stream) -> str | None:
+            address = read(stream)
+            return _split_address(address)[0] if address else None
+
+        def network(stream: Stream) -> str | None:
+            address = read(stream)
+            return _masked(_split_address(address)[0], argument) if address else None
+
+        return network if argument.isdigit() else host
+
+    def port(stream: Stream) -> int | None:
+        address = read(stream)
+        return _split_address(address)[1] if address else None
+
+    return {
+        "_ADDRESS": _plain(lambda stream: read(stream) or None),
+        "_ADDRESS_WITHOUT_PORT": (_NO_LENGTH, without_port),
+        "_PORT": _plain(port),
+    }
+
+
+def _host_address(stream: Stream) -> str | None:
+    host = stream.upstream_host
+    return None if host is None else host.address
+
+
+def _host_name(stream: Stream) -> str | None:
+    host = stream.upstream_host
+    return None if host is None else host.hostname or host.address
+
+
+def _host_name_without_port(stream: Stream) -> str | None:
+    name = _host_name(stream)
+    return None if name is None else _split_address(name)[0]
+
+
+def _cluster_name(stream: Stream) -> str | None:
+    cluster = stream.cluster
+    return None if cluster is None else getattr(cluster, "observability_name", "") or cluster.name
+
+
+def _cluster_name_raw(stream: Stream) -> str | None:
+    cluster = stream.cluster
+    return None if cluster is None else cluster.name
+
+
+def _route_name(stream: Stream) -> str | None:
+    route = stream.route
+    return None if route is None else route.name or None
+
+
+def _request_id(stream: Stream) -> str | None:
+    request_id = stream.request_id
+    return None if request_id is None else request_id.decode("utf-8", "surrogateescape")
+
+
+def _environment(argument: str, limit: int | None) -> Value:
+    text = os.environ.get(argument)
+    return _constant("-" if text is None else truncated(text, limit))
+
+
+def _constant(text: Any) -> Value:
+    return lambda stream: text
+
+
+def _coalesce(argument: str, limit: int | None) -> Value:
+    """The first of several operators that has a value."""
+    try:
+        config = json.loads(argument)
+    except ValueError as error:
+        raise SidecarError(
+            f"COALESCE: failed to parse JSON configuration: JSON supplied is not valid. {error}"
+        ) from error
+    entries = config.get("operators") if isinstance(config, dict) else None
+    if not isinstance(entries, list):
+        raise SidecarError("COALESCE: JSON configuration must contain 'operators' array")
+    if not entries:
+        raise SidecarError("COALESCE: 'operators' array must not be empty")
+    reads = [_coalesce_entry(number, entry) for number, entry in enumerate(entries)]
+
+    def first(stream: Stream) -> Any:
+        for read in reads:
+            value = read(stream)
+            if value is not None:
+                return truncated(value, limit) if isinstance(value, str) else value
+        return None
+
+    return first
+
+
+def _coalesce_entry(number: int, entry: Any) -> Value:
+    where = f"COALESCE: failed to parse operator at index {number}: "
+    if isinstance(entry, str):
+        entry = {"command": entry}
+    if not isinstance(entry, dict) or not isinstance(entry.get("command"), str):
+        raise SidecarError(
+            where + "operator entry must be either a string (command name) or an object with 'command' field"
+        )
+    name = entry["command"]
+    if name not in OPERATORS and name not in UNSET_ON_PLAINTEXT and name not in NOT_RECORDED:
+        raise SidecarError(f"{where}unknown command: '{name}'")
+    try:
+        return make_operator(name, entry.get("param", ""), entry.get("max_length"), frozenset())
+    except SidecarError as error:
+        raise SidecarError(f"{where}{error}") from error
+
+
+def _local_reply_body(stream: Stream) -> str:
+    return stream.local_reply_body.decode("utf-8", "surrogateescape")
+
+
+OPERATORS: dict[str, tuple[int, Maker]] = {
+    "START_TIME": _start_time(DEFAULT_PATTERN, local=False, emit=False),
+    "START_TIME_LOCAL": _start_time(DEFAULT_LOCAL_PATTERN, local=True, emit=False),
+    "EMIT_TIME": _start_time(DEFAULT_PATTERN, local=False, emit=True),
+    "EMIT_TIME_LOCAL": _start_time(DEFAULT_LOCAL_PATTERN, local=True, emit=True),
+    "DURATION": _plain(_duration),
+    "COMMON_DURATION": (_REQUIRED_NO_LENGTH, _common_duration),
+    "REQUEST_DURATION": _plain(_between("start_ns", "request_last_rx_ns")),
+    "REQUEST_TX_DURATION": _plain(_between("start_ns", "upstream_last_tx_ns")),
+    "RESPONSE_DURATION": _plain(_between("start_ns", "upstream_first_rx_ns")),
+    "RESPONSE_TX_DURATION": _plain(_between("upstream_first_rx_ns", "downstream_last_tx_ns")),
+    "BYTES_RECEIVED": _plain(lambda stream: stream.bytes_received),
+    "BYTES_SENT": _plain(lambda stream: stream.bytes_sent),
+    "REQUEST_HEADERS_BYTES": _plain(lambda stream: stream.request.headers.byte_size()),
+    "RESPONSE_HEADERS_BYTES": _plain(
+        lambda stream: 0 if stream.response is None else stream.response.headers.byte_size()
+    ),
+    "RESPONSE_TRAILERS_BYTES": _plain(
+        lambda stream: 0 if (trailers := stream.response_trailers) is None else trailers.byte_size()
+    ),
+    "PROTOCOL": _attribute("protocol"),
+    "UPSTREAM_PROTOCOL": _attribute("upstream_protocol"),
+    "RESPONSE_CODE": _plain(lambda stream: stream.response_code),
+    "RESPONSE_CODE_DETAILS": (_NO_LENGTH, _response_code_details),
+    "RESPONSE_FLAGS": _plain(_flags),
+    "RESPONSE_FLAGS_LONG": _plain(lambda stream: flag_text(stream.flags, long=True)),
+    "GRPC_STATUS": (_NO_LENGTH, grpc_status),
+    "GRPC_STATUS_NUMBER": _plain(grpc_number),
+    "UPSTREAM_REQUEST_ATTEMPT_COUNT": _plain(lambda stream: stream.attempt_count),
+    "LOCAL_REPLY_BODY": _plain(_local_reply_body),
+    "ACCESS_LOG_TYPE": _plain(_constant("DownstreamEnd")),
+    "ROUTE_NAME": _plain(_route_name),
+    "UPSTREAM_CLUSTER": _plain(_cluster_name),
+    "UPSTREAM_CLUSTER_RAW": _plain(_cluster_name_raw),
+    "UPSTREAM_HOST": _plain(_host_address),
+    "UPSTREAM_HOST_NAME": _plain(_host_name),
+    "UPSTREAM_HOST_NAME_WITHOUT_PORT": _plain(_host_name_without_port),
+    "UPSTREAM_CONNECTION_ID": _plain(lambda stream: stream.upstream_connection_id),
+    "UPSTREAM_TRANSPORT_FAILURE_REASON": _plain(_transport_failure),
+    "FILTER_CHAIN_NAME": _connection("filter_chain_name"),
+    "CONNECTION_ID": _plain(lambda stream: stream.connection.connection_id),
+    "STREAM_ID": _plain(_request_id),
+    "UNIQUE_ID": _plain(lambda stream: str(uuid.uuid4())),
+    "HOSTNAME": (_COMMAND_ONLY, lambda argument, limit: _constant(socket.gethostname())),
+    "ENVIRONMENT": (_REQUIRED, _environment),
+    "REQ": (_REQUIRED, request_header),
+    "REQUEST_HEADER": (_REQUIRED, request_header),
+    "RESP": (_REQUIRED, response_header),
+    "RESPONSE_HEADER": (_REQUIRED, response_header),
+    "TRAILER": (_REQUIRED, response_trailer),
+    "RESPONSE_TRAILER": (_REQUIRED, response_trailer),
+    "PATH": (_ANY, path),
+    "QUERY_PARAM": (_REQUIRED, query_parameter),
+    "QUERY_PARAMS": (_ANY, query_parameters),
+    "REQUESTED_SERVER_NAME": (_NO_LENGTH, requested_server_name),
+    "DYNAMIC_METADATA": (_REQUIRED, dynamic_metadata),
+    "CLUSTER_METADATA": (_REQUIRED, metadata_of("CLUSTER")),
+    "UPSTREAM_METADATA": (_REQUIRED, metadata_of("UPSTREAM_HOST")),
+    "METADATA": (_ANY, metadata),
+    "FILTER_STATE": (_ANY, filter_state),
+    "COALESCE": (_REQUIRED, _coalesce),
+    **{
+        f"UPSTREAM_LOCAL{suffix}": entry
+        for suffix, entry in _address(lambda stream: stream.upstream_local_address).items()
+    },
+    **{f"UPSTREAM_REMOTE{suffix}": entry for suffix, entry in _address(_host_address).items()},
+    **{
+        f"DOWNSTREAM_REMOTE{suffix}": entry
+        for suffix, entry in _address(
+            lambda stream: stream.remote_address or stream.connection.remote_address
+        ).items()
+    },
+    **{
+        f"DOWNSTREAM_DIRECT_REMOTE{suffix}": entry
+        for suffix, entry in _address(lambda stream: stream.connection.direct_remote_address).items()
+    },
+    **{
+        f"DOWNSTREAM{kind}_LOCAL{suffix}": entry
+        for kind in ("", "_DIRECT")
+        for suffix, entry in _address(lambda stream: stream.connection.local_address).items()
+    },
+    # Only internal listeners have endpoint ids.
+    "UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID": _plain(
+        lambda stream: None if stream.upstream_host is None else ""
+    ),
+    "DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID": _plain(_constant("")),
+    "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID": _plain(_constant("")),
+    # HTTP/3 alone counts and times these.
+    "BYTES_RETRANSMITTED": _plain(_constant(0)),
+    "PACKETS_RETRANSMITTED": _plain(_constant(0)),
+    "ROUNDTRIP_DURATION": _plain(_unset),
+    # Flags of filters that set none.
+    "CUSTOM_FLAGS": _plain(_constant("")),
+}
+
+#: Operators that a formatter extension brings, enabled by naming it in ``formatters``.
+EXTENSION_OPERATORS: dict[str, tuple[int, Maker]] = {
+    "REQ_WITHOUT_QUERY": (_REQUIRED, request_header_without_query),
+}
+
+_SANS = [
+    f"DOWNSTREAM_{side}_{kind}_SAN"
+    for side in ("LOCAL", "PEER")
+    for kind in ("IP", "DNS", "URI", "EMAIL", "OTHERNAME")
+]
+_UPSTREAM_SANS = [
+    f"UPSTREAM_{side}_{kind}_SAN" for side in ("LOCAL", "PEER") for kind in ("URI", "DNS", "IP")
+]
+
+#: Unset on a stream without TLS and tracing, and so here.
+UNSET_ON_PLAINTEXT = frozenset(
+    [
+        *_SANS,
+        *_UPSTREAM_SANS,
+        "DOWNSTREAM_LOCAL_SUBJECT", "DOWNSTREAM_PEER_SUBJECT", "DOWNSTREAM_PEER_ISSUER",
+        "DOWNSTREAM_TLS_SESSION_ID", "DOWNSTREAM_TLS_CIPHER", "DOWNSTREAM_TLS_VERSION",
+        "DOWNSTREAM_PEER_FINGERPRINT_256", "DOWNSTREAM_PEER_FINGERPRINT_1", "DOWNSTREAM_PEER_SERIAL",
+        "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256", "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1",
+        "DOWNSTREAM_PEER_CHAIN_SERIALS", "DOWNSTREAM_PEER_CERT", "DOWNSTREAM_PEER_CERT_V_START",
+        "DOWNSTREAM_PEER_CERT_V_END", "TLS_JA3_FINGERPRINT", "TLS_JA4_FINGERPRINT",
+        "UPSTREAM_PEER_SUBJECT", "UPSTREAM_PEER_ISSUER", "UPSTREAM_TLS_SESSION_ID",
+        "UPSTREAM_TLS_CIPHER", "UPSTREAM_TLS_VERSION", "UPSTREAM_PEER_CERT",
+        "UPSTREAM_PEER_CERT_V_START", "UPSTREAM_PEER_CERT_V_END",
+        "DOWNSTREAM_HANDSHAKE_DURATION", "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
+        "TRACE_ID", "SPAN_ID",
+    ]
+)  # fmt: skip
+
+#: Envoy answers these; the stream does not know.
+NOT_RECORDED = frozenset(
+    [
+        "UPSTREAM_CONNECTION_POOL_READY_DURATION", "CONNECTION_TERMINATION_DETAILS",
+        "VIRTUAL_CLUSTER_NAME", "DOWNSTREAM_LOCAL_CLOSE_REASON", "DOWNSTREAM_DETECTED_CLOSE_TYPE",
+        "UPSTREAM_LOCAL_CLOSE_REASON", "UPSTREAM_DETECTED_CLOSE_TYPE",
+        "UPSTREAM_HOSTS_ATTEMPTED", "UPSTREAM_HOST_NAMES_ATTEMPTED",
+        "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT", "UPSTREAM_CONNECTION_IDS_ATTEMPTED",
+        "UPSTREAM_FILTER_STATE",
+        *(
+            f"{side}_{kind}_BYTES_{direction}"
+            for side in ("UPSTREAM", "DOWNSTREAM")
+            for kind in ("WIRE", "HEADER", "DECOMPRESSED_HEADER")
+            for direction in ("SENT", "RECEIVED")
+        ),
+    ]
+)  # fmt: skip
