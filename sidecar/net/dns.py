@@ -28,7 +28,7 @@ _PLANS: dict[str, tuple[tuple[str, ...], bool]] = {
     "V4_ONLY": (("A",), False),
     "V6_ONLY": (("AAAA",), False),
     "V4_PREFERRED": (("A", "AAAA"), True),
-    "ALL": (("AAAA", "A"), False),
+    "ALL": (("A", "AAAA"), False),
 }
 
 
@@ -92,16 +92,20 @@ class DnsResolver:
 
     async def resolve(self, name: str, family: str) -> DnsAnswer:
         """The addresses of ``name``.  A failure is an answer that is not ``ok``; nothing is raised for it."""
-        if is_ip(name):
-            return DnsAnswer(ok=True, addresses=((name, 0),))
         record_types, in_turn = _PLANS[family]
         stats = self._stats
         if stats is not None:
             stats.resolve_total.value += 1
+        if is_ip(name):
+            return DnsAnswer(ok=True, addresses=((name, 0),))
+        if stats is not None:
             stats.pending_resolutions.inc()
         try:
             answers: list[DnsAnswer] = []
             for record_type in record_types:
+                if answers and in_turn and stats is not None:
+                    # As in Envoy, to fall back is to resolve once more; ALL is one resolution.
+                    stats.resolve_total.value += 1
                 answer = await self._lookup(name.rstrip(".").lower(), name, record_type)
                 answers.append(answer)
                 if in_turn and answer.addresses:

@@ -25,9 +25,9 @@ __all__ = ["Discovery", "DnsDiscovery", "Endpoint", "Resolver", "StaticDiscovery
 class Endpoint:
     """One ``envoy.config.endpoint.v3.LbEndpoint`` and what its locality says."""
 
-    #: The address where it is a literal; None for a name that has to be resolved.
+    #: Where it is; None in a DNS cluster.
     address: Address | None
-    #: The name to resolve, and its port.
+    #: The name to resolve (a literal IP is one too), and its port.
     name: str = ""
     port: int = 0
     #: ``endpoint.hostname``.
@@ -121,10 +121,7 @@ class DnsDiscovery:
         family = self._settings.lookup_family
         while True:
             stats.update_attempt.value += 1
-            if endpoint.address is not None:
-                answer = DnsAnswer(ok=True, addresses=((endpoint.address.host, 0),))
-            else:
-                answer = await self._resolver.resolve(endpoint.name, family)
+            answer = await self._resolver.resolve(endpoint.name, family)
             delay = self._take(index, endpoint, answer)
             self.initialized.set()
             await trio.sleep(delay)
@@ -139,8 +136,7 @@ class DnsDiscovery:
             return self._next_failure_delay()
         stats.update_success.value += 1
         self._backoff_s = None
-        port = endpoint.address.port if endpoint.address is not None else endpoint.port
-        addresses = tuple(dict.fromkeys(Address.ip(ip, port) for ip, _ in answer.addresses))
+        addresses = tuple(dict.fromkeys(Address.ip(ip, endpoint.port) for ip, _ in answer.addresses))
         changed = (
             self._update_logical(endpoint, addresses) if logical else self._update(index, endpoint, addresses)
         )
@@ -162,7 +158,7 @@ class DnsDiscovery:
         hosts = [before.get(address.text) or make_host(endpoint, address) for address in addresses]
         self._resolved[index] = hosts
         weights = [host.weight for resolved in self._resolved for host in resolved]
-        self._cluster.stats.max_host_weight.set(max(weights, default=0))
+        self._cluster.stats.max_host_weight.set(max(weights, default=1))
         return before.keys() != {host.address for host in hosts}
 
     def _update_logical(self, endpoint: Endpoint, addresses: tuple[Address, ...]) -> bool:

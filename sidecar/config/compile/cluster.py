@@ -163,7 +163,7 @@ def _compile_endpoint(
         raise _error(context, f"{path}.address", f"a {kind} cluster takes a socket_address")
     if kind != "STATIC":
         name, port = socket_address.address, socket_address.port_value
-        address = Address.ip(name, port) if is_ip(name) else None
+        address = None
         if socket_address.resolver_name:
             raise _error(
                 context,

@@ -36,7 +36,7 @@ def make_resolver(peer: DnsPeer, **options: object) -> DnsResolver:
         ("V4_ONLY", ["192.0.2.1", "192.0.2.2"], ["A"]),
         ("V6_ONLY", ["2001:db8::1"], ["AAAA"]),
         ("V4_PREFERRED", ["192.0.2.1", "192.0.2.2"], ["A"]),
-        ("ALL", ["2001:db8::1", "192.0.2.1", "192.0.2.2"], ["AAAA", "A"]),
+        ("ALL", ["192.0.2.1", "192.0.2.2", "2001:db8::1"], ["A", "AAAA"]),
     ],
 )
 async def test_resolve_asks_for_the_records_of_the_family(

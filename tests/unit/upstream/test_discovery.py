@@ -218,17 +218,6 @@ async def test_logical_dns_is_one_host_with_all_addresses(autojump_clock: MockCl
         assert value(cluster, "update_failure") == 1
 
 
-async def test_dns_of_a_literal_ip_needs_no_resolver(autojump_clock: MockClock) -> None:
-    bed = Bed()
-    endpoint = Endpoint(Address.ip("192.0.2.1", 81), name="192.0.2.1", port=81)
-    cluster = Cluster(ClusterConfig("c", type="STRICT_DNS", endpoints=(endpoint,)), bed.store)
-    bed.manager.add(cluster)
-    async with bed.running():
-        await bed.manager.initial_resolution()
-        assert addresses(cluster) == ["192.0.2.1:81"]
-        assert bed.resolver.asked == []
-
-
 async def test_initial_resolution_waits_for_the_first_answer(autojump_clock: MockClock) -> None:
     bed = Bed()
     bed.resolver.gate = trio.Event()
