@@ -10,9 +10,10 @@ from sidecar.config.errors import Path
 from sidecar.config.messages import type_name
 from sidecar.config.registry import resolve_any
 
-__all__ = ["CATEGORIES", "check_entry"]
+__all__ = ["CATEGORIES", "check_entry", "check_protocol_options", "check_route_filters"]
 
 _ANY = "google.protobuf.Any"
+_FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 #: Which extensions a field takes.
 CATEGORIES = {
@@ -71,3 +72,29 @@ def check_entry(context: Context, path: Path, entry: Any, category: str) -> None
         f"Didn't find a registered implementation for '{entry.name}' with type URL: '{resolved or name}'",
         hint,
     )
+
+
+def check_protocol_options(context: Context, path: Path, cluster: Any) -> None:
+    """``typed_extension_protocol_options`` of a cluster: the key names an extension."""
+    for key, packed in cluster.typed_extension_protocol_options.items():
+        if key not in known_extensions.names() and context.registry.by_type(packed.type_url) is None:
+            context.report.error(
+                (*path, "typed_extension_protocol_options", key),
+                "Didn't find a registered network or http filter or protocol options implementation for"
+                f" name: '{key}'",
+                hints.unknown_name(key, known_extensions.names("envoy.upstream_options")),
+            )
+
+
+def check_route_filters(context: Context, path: Path, message: Any) -> None:
+    """``typed_per_filter_config`` of a route, virtual host or cluster weight: the message fits a filter."""
+    for key, packed in message.typed_per_filter_config.items():
+        name = resolve_any(packed)[0]
+        if name in known_extensions.types("envoy.filters.http") or name == _FILTER_CONFIG:
+            continue
+        if context.registry.by_type(name) is None:
+            context.report.error(
+                (*path, "typed_per_filter_config", key),
+                f"Didn't find a registered implementation for '{key}' with type URL: '{name}'",
+                hints.unknown_type(name),
+            )

@@ -12,6 +12,7 @@ from sidecar.config.errors import Path
 __all__ = [
     "check_api_config_source",
     "check_data_source",
+    "check_downstream_tls",
     "check_dynamic_resources",
     "check_file_access_log",
     "check_node_for_discovery",
@@ -113,3 +114,13 @@ def check_api_config_source(context: Context, path: Path, source: Any) -> None:
             )
         elif not is_http2(cluster):
             context.report.warning(here, f"cluster '{name}' does not speak HTTP/2: gRPC to it will fail")
+
+
+def check_downstream_tls(context: Context, path: Path, tls: Any) -> None:
+    """A TLS server has a certificate, or says where it will come from."""
+    common = tls.common_tls_context
+    fields = [field.name for field, _ in common.ListFields()]
+    if not any("certificate" in name for name in fields):
+        context.report.error(
+            path, "No TLS certificates found for server context", "add common_tls_context.tls_certificates"
+        )

@@ -18,7 +18,9 @@ def read_data_source(message: Any, path: str) -> bytes:
             with open(message.filename, "rb") as file:
                 return file.read()
         except OSError as error:
-            raise ConfigError(f"{path}.filename", f"Invalid path: {message.filename} ({error.strerror})") from error
+            raise ConfigError(
+                f"{path}.filename", f"Invalid path: {message.filename} ({error.strerror})"
+            ) from error
     if kind == "inline_bytes":
         return bytes(message.inline_bytes)
     if kind == "inline_string":

@@ -154,6 +154,9 @@ class Decoder:
             self._any(node, message, path)
         elif name in _STRUCTS:
             self._struct(name, node, message, path)
+        elif isinstance(node, Mapping):
+            # Durations and wrappers too may be written as the messages that they are.
+            self.decode(node, message, path, parent)
         elif name in WRAPPERS:
             value = self._scalar(kind.fields_by_name["value"], node, path)
             if value is not None:
@@ -303,7 +306,9 @@ def _is_null(node: Node, field: FieldDescriptor) -> bool:
 
 
 def _zero(field: FieldDescriptor) -> Any:
-    return field.default_value
+    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+        return b"" if field.type == FieldDescriptor.TYPE_BYTES else ""
+    return False if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL else 0
 
 
 def _fill_value(value: Any, node: Node) -> None:

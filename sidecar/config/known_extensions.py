@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import sys
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
-__all__ = ["config_type", "name_of", "types"]
+__all__ = ["config_type", "name_of", "names", "types"]
 
 #: Endings of the messages that configure an extension for one route, not the extension itself.
 _SECONDARY = ("PerRoute", "PerRouteConfig", "Override", "CorsPolicy")
@@ -21,7 +21,8 @@ _SECONDARY = ("PerRoute", "PerRouteConfig", "Override", "CorsPolicy")
 
 @cache
 def _table() -> tuple[tuple[str, str, tuple[str, ...]], ...]:
-    text = resources.files("sidecar.config").joinpath("known_extensions.txt").read_text("ascii")
+    # importlib.resources would cost more to import than all of this module.
+    text = Path(__file__).with_suffix(".txt").read_text("ascii")
     rows = (line.split() for line in text.splitlines() if not line.startswith("#"))
     return tuple((category, name, tuple(messages)) for category, name, *messages in rows)
 
@@ -57,9 +58,9 @@ def name_of(message: str) -> str | None:
 
 
 @cache
-def names() -> frozenset[str]:
-    """The names of all extensions that a message configures."""
-    return frozenset(name for _, name, _ in _table())
+def names(category: str = "") -> frozenset[str]:
+    """The names of all extensions (of the category) that a message configures."""
+    return frozenset(name for category_, name, _ in _table() if not category or category_ == category)
 
 
 def render(config_dump: str) -> str:

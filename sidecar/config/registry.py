@@ -8,7 +8,7 @@ label and stands for nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from google.protobuf.message import Message
 
@@ -51,8 +51,7 @@ class Factory(Protocol):
         """
 
 
-@runtime_checkable
-class ValidatingFactory(Protocol):
+class ValidatingFactory(Factory, Protocol):
     """A factory that finds mistakes which rules cannot express (a script's syntax)."""
 
     def validate(self, message: Any, path: Path, report: Report) -> None:

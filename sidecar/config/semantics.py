@@ -13,11 +13,17 @@ from envoy.annotations import deprecation_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from sidecar.config.check_clusters import check_bootstrap_clusters, check_cluster, check_payload
-from sidecar.config.check_extensions import CATEGORIES, check_entry
+from sidecar.config.check_extensions import (
+    CATEGORIES,
+    check_entry,
+    check_protocol_options,
+    check_route_filters,
+)
 from sidecar.config.check_listeners import check_bootstrap_listeners, check_http_filters, check_listener
 from sidecar.config.check_references import (
     check_api_config_source,
     check_data_source,
+    check_downstream_tls,
     check_dynamic_resources,
     check_file_access_log,
     check_node_for_discovery,
@@ -27,7 +33,7 @@ from sidecar.config.check_routes import check_header_mutations, check_regex, che
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
 from sidecar.config.hints import required_hint, rule_hint
-from sidecar.config.registry import ValidatingFactory
+from sidecar.config.messages import message_class, type_name, unpack
 from sidecar.config.validate_rules import check as check_rules
 from sidecar.config.walk import walk
 
@@ -37,20 +43,31 @@ _Check = Callable[[Context, Path, Any], None]
 
 _ROUTE = "envoy.config.route.v3"
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+
+def _check_unopened(context: Context, path: Path, packed: Any) -> None:
+    """An Any of a type we know that could not be opened again: its bytes are none of it."""
+    if message_class(type_name(packed.type_url)) is not None and unpack(packed) is None:
+        reason = f"not a message of type {packed.type_url}, or nested deeper than 100 messages"
+        context.report.error(path, reason)
+
+
 #: What a message is checked for beside its rules.
 _CHECKS: dict[str, tuple[_Check, ...]] = {
-    "envoy.config.cluster.v3.Cluster": (check_cluster, check_node_for_discovery),
+    "envoy.config.cluster.v3.Cluster": (check_cluster, check_node_for_discovery, check_protocol_options),
     "envoy.config.listener.v3.Listener": (check_listener,),
     _HCM: (check_http_filters,),
     f"{_HCM.rpartition('.')[0]}.Rds": (check_node_for_discovery,),
     f"{_ROUTE}.RouteConfiguration": (check_route_configuration, check_header_mutations),
-    f"{_ROUTE}.VirtualHost": (check_header_mutations,),
-    f"{_ROUTE}.Route": (check_header_mutations,),
-    f"{_ROUTE}.WeightedCluster.ClusterWeight": (check_header_mutations,),
+    f"{_ROUTE}.VirtualHost": (check_header_mutations, check_route_filters),
+    f"{_ROUTE}.Route": (check_header_mutations, check_route_filters),
+    f"{_ROUTE}.WeightedCluster.ClusterWeight": (check_header_mutations, check_route_filters),
     "envoy.type.matcher.v3.RegexMatcher": (check_regex,),
     "envoy.config.core.v3.DataSource": (check_data_source,),
     "envoy.config.core.v3.HealthCheck.Payload": (check_payload,),
     "envoy.config.core.v3.ApiConfigSource": (check_api_config_source,),
+    "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": (check_downstream_tls,),
+    "google.protobuf.Any": (_check_unopened,),
     "envoy.config.metrics.v3.StatsdSink": (check_statsd,),
     "envoy.config.bootstrap.v3.Bootstrap.DynamicResources": (check_dynamic_resources,),
     "envoy.extensions.access_loggers.file.v3.FileAccessLog": (check_file_access_log,),
@@ -70,9 +87,10 @@ def check_bootstrap(context: Context) -> None:
             check(context, path, message)
         for field_name, category in _entry_fields(descriptor):
             _check_entries(context, path, message, field_name, category)
-        factory: object = context.registry.by_type(descriptor.full_name)
-        if isinstance(factory, ValidatingFactory):
-            factory.validate(message, path, context.report)
+        factory = context.registry.by_type(descriptor.full_name)
+        validate = getattr(factory, "validate", None)
+        if validate is not None:
+            validate(message, path, context.report)
 
 
 def _check_rules(context: Context, path: Path, message: Any) -> None:

@@ -32,6 +32,7 @@ _BOOTSTRAP = "envoy.config.bootstrap.v3.Bootstrap"
 _LISTENER = "envoy.config.listener.v3"
 _CLUSTER = "envoy.config.cluster.v3.Cluster"
 _ENDPOINT = "envoy.config.endpoint.v3"
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 
@@ -85,6 +86,7 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     *_rows("envoy.config.bootstrap.v3.Admin", STOP, "admin API", "allow_paths"),
     *_rows("envoy.config.bootstrap.v3.Admin", WARN, "access log files", "access_log_path"),
+    *_rows(_BOOTSTRAP, WARN, "bootstrap extensions", "bootstrap_extensions listener_manager"),
     # Addresses
     *_rows(f"{_CORE}.Address", STOP, "internal listeners", "envoy_internal_address"),
     *_rows(f"{_CORE}.SocketAddress", STOP, "custom resolvers", "resolver_name named_port"),
@@ -128,7 +130,9 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     *_rows(f"{_LISTENER}.Listener", WARN, "draining", "drain_type"),
     *_rows(f"{_LISTENER}.Listener", WARN, "workers", "connection_balance_config"),
-    *_rows(f"{_LISTENER}.AdditionalAddress", WARN, "socket options", "socket_options tcp_keepalive"),
+    *_rows(f"{_LISTENER}.Listener", STOP, "xDS", "fcds_config"),
+    *_rows(f"{_LISTENER}.Listener", STOP, "interception", "deprecated_v1"),
+    *_rows(f"{_LISTENER}.AdditionalAddress", WARN, "socket options", "socket_options"),
     *_rows(f"{_LISTENER}.FilterChain", STOP, "TLS", "transport_socket"),
     *_rows(f"{_LISTENER}.FilterChain", WARN, "TLS", "transport_socket_connect_timeout"),
     *_rows(f"{_LISTENER}.FilterChain", STOP, "filter chain matching", "filter_chain_match"),
@@ -156,6 +160,7 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(_HCM, WARN, "HTTP/2 errors", "stream_error_on_invalid_http_message"),
     *_rows(_HCM, WARN, "request id extensions", "request_id_extension"),
     *_rows(_HCM, WARN, "scheme handling", "scheme_header_transformation"),
+    *_rows(_HCM, STOP, "header mutation extensions", "early_header_mutation_extensions"),
     Entry(_HCM, "codec_type", STOP, "UDP and HTTP/3", "HTTP3", when=lambda message: message.codec_type == 3),
     *_rows(f"{_HCM.rpartition('.')[0]}.HttpFilter", STOP, "xDS", "config_discovery"),
     *_rows(
@@ -177,6 +182,13 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     # Routes
     *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "xDS", "vhds"),
+    *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "per-route filter configuration", "typed_per_filter_config"),
+    *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "cluster choice", "cluster_specifier_plugins"),
+    *_rows(
+        f"{_ROUTE}.RouteConfiguration", STOP, "route matching", "ignore_port_in_host_matching vhost_header"
+    ),
+    *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "route matching", "ignore_path_parameters_in_path_matching"),
+    *_rows(f"{_ROUTE}.RouteConfiguration", WARN, "request mirroring", "request_mirror_policies"),
     *_rows(f"{_ROUTE}.RouteConfiguration", WARN, "internal headers", "internal_only_headers"),
     *_rows(f"{_ROUTE}.VirtualHost", STOP, "TLS", "require_tls"),
     *_rows(f"{_ROUTE}.VirtualHost", STOP, "generic matching", "matcher"),
@@ -197,7 +209,7 @@ ENTRIES: tuple[Entry, ...] = (
         "route matching",
         "query_parameters grpc dynamic_metadata runtime_fraction",
     ),
-    *_rows(f"{_ROUTE}.RouteMatch", STOP, "route matching", "path_match_policy filter_state cookies"),
+    *_rows(f"{_ROUTE}.RouteMatch", STOP, "route matching", "path_match_policy filter_state"),
     *_rows(f"{_ROUTE}.RouteMatch", STOP, "TLS", "tls_context"),
     *_rows(f"{_ROUTE}.RouteMatch", STOP, "upgrades and CONNECT", "connect_matcher"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "retries", "retry_policy retry_policy_typed_config hedge_policy"),
@@ -226,6 +238,7 @@ ENTRIES: tuple[Entry, ...] = (
         "internal redirects",
         "internal_redirect_policy internal_redirect_action",
     ),
+    *_rows(f"{_ROUTE}.RouteAction", STOP, "internal redirects", "max_internal_redirects"),
     *_rows(f"{_ROUTE}.WeightedCluster", WARN, "cluster choice", "total_weight runtime_key_prefix"),
     *_rows(f"{_ROUTE}.WeightedCluster", WARN, "cluster choice", "header_name use_hash_policy"),
     *_rows(f"{_ROUTE}.WeightedCluster.ClusterWeight", STOP, "cluster choice", "cluster_header"),
@@ -295,6 +308,11 @@ ENTRIES: tuple[Entry, ...] = (
         "all but ROUND_ROBIN",
         when=lambda message: message.lb_policy != 0,
     ),
+    *_rows(_HTTP_OPTIONS, STOP, "upstream filters", "http_filters"),
+    *_rows(f"{_HTTP_OPTIONS}.ExplicitHttpConfig", STOP, "UDP and HTTP/3", "http3_protocol_options"),
+    *_rows(
+        "envoy.extensions.filters.http.router.v3.Router", STOP, "upstream filters", "upstream_http_filters"
+    ),
     *_rows(f"{_ENDPOINT}.ClusterLoadAssignment", WARN, "load balancing", "policy named_endpoints"),
     *_rows(
         f"{_ENDPOINT}.LocalityLbEndpoints",
@@ -320,7 +338,7 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_CORE}.SubstitutionFormatString", WARN, "access log formatters", "formatters"),
     *_rows(f"{_CORE}.AsyncDataSource", STOP, "remote data sources", "remote"),
     *_rows(
-        "envoy.extensions.wasm.v3.PluginConfig", WARN, "Wasm sandbox options", "capability_restriction_config"
+        "envoy.extensions.wasm.v3.PluginConfig", STOP, "Wasm sandbox options", "capability_restriction_config"
     ),
     *_rows(
         "envoy.extensions.wasm.v3.PluginConfig",

@@ -20,12 +20,14 @@ _OPAQUE = frozenset(("google.protobuf.Struct", "google.protobuf.Value", "google.
 def walk(message: Message, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     """``message`` and every message in it, outer ones first, each with its path.
 
-    What an ``Any`` holds comes under the Any's own path; an Any of unknown type is passed by.
+    What an ``Any`` holds comes under the Any's own path; an Any that cannot be opened comes itself.
     """
     if message.DESCRIPTOR.full_name == _ANY:
         inner = resolve_any(message)[1]
         if inner is not None:
             yield from walk(inner, path)
+        else:
+            yield path, message
         return
     yield path, message
     for field, value in message.ListFields():

@@ -1,0 +1,92 @@
+"""Writes docs/supported-fields.md from the tables of what is implemented and what is not.
+
+``python -m sidecar.config.supported_page`` writes the page; ``--check`` only compares it, for CI.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from sidecar.config.messages import message_class
+from sidecar.config.supported import SUPPORTED
+from sidecar.config.unsupported import ENTRIES, EXTENSIONS, Action, Entry, subject_of
+
+__all__ = ["PAGE", "render"]
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "supported-fields.md"
+
+_WORDS: dict[Action, str] = {
+    "warn": "warning, no effect",
+    "refuse_to_serve": "validates with a warning, serving is refused",
+    "refuse": "error",
+}
+_HEAD = """\
+# Supported fields
+
+<!-- Written by `python -m sidecar.config.supported_page`; edit supported.py and unsupported.py there. -->
+
+Every field of Envoy's v3 API is read and checked by the API's own rules. What sidecar does with a
+field that is set is one of these, and never silence:
+
+- **implemented**: it does what it does in Envoy;
+- **warning, no effect**: the configuration is used without it, and a warning names the field and its line;
+- **validates with a warning, serving is refused**: `--mode validate` gives Envoy's verdict, but the proxy
+  does not start, since leaving the field out would be unsafe or wrong.
+
+Messages that do not appear here belong to features that are still to come as a whole; the field that
+leads to them says so.
+"""
+
+
+def render() -> str:
+    """The text of the page."""
+    parts = [_HEAD]
+    for name in sorted(SUPPORTED):
+        cls: Any = message_class(name)
+        fields = [field.name for field in cls.DESCRIPTOR.fields]
+        supported = SUPPORTED[name]
+        parts.append(f"\n## {name}\n\n| field | state | subject |\n|---|---|---|\n")
+        for field in fields:
+            parts += [
+                f"| {row} |\n" for row in _rows(name, field, known="*" in supported or field in supported)
+            ]
+        if not fields:
+            parts.append("| (none) | | |\n")
+    parts.append(
+        "\n## Extensions not implemented yet\n\nThe longest beginning that fits an extension counts.\n\n"
+    )
+    parts.append("| category and message | state | subject |\n|---|---|---|\n")
+    for start, (action, subject) in EXTENSIONS.items():
+        parts.append(f"| {f'`{start}…`' if start else 'any other'} | {_WORDS[action]} | {subject} |\n")
+    return "".join(parts)
+
+
+def _rows(message: str, field: str, *, known: bool) -> list[str]:
+    entries: list[Entry] = [entry for entry in ENTRIES if (entry.message, entry.field) == (message, field)]
+    rows = [f"`{field}` | implemented | "] if known else []
+    for entry in entries:
+        if known and entry.when is None:
+            continue
+        value = f" ({entry.value})" if entry.value is not None else ""
+        rows.append(f"`{field}`{value} | {_WORDS[entry.action]} | {entry.subject}")
+    if not rows:
+        rows.append(f"`{field}` | {_WORDS['warn']} | {subject_of(message) or ''}")
+    return rows
+
+
+def main(arguments: list[str]) -> int:
+    """Write or check the page; the exit status."""
+    text = render()
+    if "--check" in arguments:
+        if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text:
+            return 0
+        sys.stderr.write(f"{PAGE} is not current: run python -m sidecar.config.supported_page\n")
+        return 1
+    PAGE.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
