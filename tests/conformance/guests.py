@@ -144,7 +144,27 @@ def append_to_bodies() -> bytes:
     return guest.module()
 
 
-REQUEST_PROPERTIES = ["request.path", "request.url_path", "request.host", "request.method", "request.scheme", "request.protocol", "request.query", "request.useragent", "request.referer", "request.id", "request.headers.x-in", "plugin_name", "plugin_root_id", "source.address", "destination.address", "listener_metadata.none", "node.id", "node.cluster", "nonsense"]
+REQUEST_PROPERTIES = [
+    "request.path",
+    "request.url_path",
+    "request.host",
+    "request.method",
+    "request.scheme",
+    "request.protocol",
+    "request.query",
+    "request.useragent",
+    "request.referer",
+    "request.id",
+    "request.headers.x-in",
+    "plugin_name",
+    "plugin_root_id",
+    "source.address",
+    "destination.address",
+    "listener_metadata.none",
+    "node.id",
+    "node.cluster",
+    "nonsense",
+]
 RESPONSE_PROPERTIES = [
     "response.code_details",
     "response.headers.x-up",

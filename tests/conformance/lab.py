@@ -100,6 +100,10 @@ class Session:
         self.see(label or request, shown)
         return reply
 
+    async def open_admin(self) -> trio.SocketStream:
+        """A connection to the admin server."""
+        return await trio.open_tcp_stream("127.0.0.1", self.proxy.admin_port)
+
     async def counters(self, pattern: str) -> dict[str, int]:
         """The counters and gauges whose names match."""
         reply = await self.proxy.admin("GET", "/stats")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import trio
@@ -17,7 +16,13 @@ from .proxy import ENVOY, SIDECAR, ProxyFailed, envoy_version
 from .scenario import Scenario
 
 pytestmark = pytest.mark.oracle
-HAS_COMMAND_LINE = (Path(__file__).parents[2] / "sidecar/cli/main.py").exists()
+try:
+    import sidecar.extensions.catalog
+    import sidecar.server.main  # noqa: F401
+except ModuleNotFoundError:
+    HAS_COMMAND_LINE = False
+else:
+    HAS_COMMAND_LINE = True
 
 
 @pytest.mark.parametrize(
