@@ -165,6 +165,7 @@ class Message:
             data = body.whole
             if len(data) > limit_bytes:
                 raise StreamAborted(overflow)
+            self.body = FixedBody(data)
             return data
         chunks: list[bytes] = []
         size = 0

@@ -92,7 +92,6 @@ class _HeadParser:
         "is_chunked",
         "keep_alive_token",
         "raw_target",
-        "special",
         "trailing_space",
         "upgrade",
     )
@@ -113,11 +112,9 @@ class _HeadParser:
         self.keep_alive_token = False
         self.upgrade: bytes | None = None
         self.expect_continue = False
-        self.connection_tokens: list[bytes] = []
+        self.connection_tokens: tuple[bytes, ...] = ()
         self.head_done = False
         self.complete = False
-        #: Whether a framing or hop-by-hop field was met at all.
-        self.special = False
 
     # httptools callbacks ------------------------------------------------------------------------
     def on_url(self, url: bytes) -> None:
@@ -156,6 +153,9 @@ class _HeadParser:
                 )
             self.is_chunked = True
         elif name == b"connection":
+            if value == b"keep-alive":
+                self.keep_alive_token = True
+                return
             for token in value.lower().split(b","):
                 token = token.strip()
                 if token == b"close":
@@ -163,7 +163,7 @@ class _HeadParser:
                 elif token == b"keep-alive":
                     self.keep_alive_token = True
                 elif token:
-                    self.connection_tokens.append(token)
+                    self.connection_tokens += (token,)
         elif name == b"proxy-connection":
             for token in value.lower().split(b","):
                 if token.strip() == b"close":
@@ -177,47 +177,57 @@ class _HeadParser:
     def _make(self) -> httptools.HttpRequestParser | httptools.HttpResponseParser:
         raise NotImplementedError
 
-    def parse(self, head: bytes) -> None:
-        """Parse exactly one head (with its empty line).
+    def _feed(self, head: bytes) -> httptools.HttpRequestParser | httptools.HttpResponseParser:
+        """Parse exactly one head (with its empty line); the parser that did it.
 
         Raises: RemoteProtocolError (400, or 501 for a transfer coding that is not chunked).
         """
-        self.trailing_space = b" \r\n" in head or b"\t\r\n" in head
-        parser = self._parser or self._make()
-        self._parser = None
+        # Values come without leading blanks; trailing ones are rare enough to be looked for once.
+        self.trailing_space = b" \r\n" in head
+        parser = self._parser
+        if parser is None:
+            parser = self._make()
         try:
             parser.feed_data(head)
         except httptools.HttpParserUpgrade:
-            if not self.head_done:
-                raise RemoteProtocolError("incomplete head") from None
-            return
-        except httptools.HttpParserCallbackError as error:
-            cause = error.__context__ or error.__cause__
-            if isinstance(cause, RemoteProtocolError):
-                raise cause from None
-            raise RemoteProtocolError(str(error)) from error
+            self._parser = None
         except httptools.HttpParserError as error:
-            fresh = _as_envoy_reads(head)
-            if fresh is None or fresh.find(CRLF2) != len(fresh) - 4:
-                raise RemoteProtocolError(str(error)) from error
-            self.reset()
-            self.trailing_space = True
-            parser = self._make()
-            try:
-                parser.feed_data(fresh)
-            except httptools.HttpParserUpgrade:
-                return
-            except httptools.HttpParserCallbackError as again:
-                cause = again.__context__ or again.__cause__
-                if isinstance(cause, RemoteProtocolError):
-                    raise cause from None
-                raise RemoteProtocolError(str(again)) from again
-            except httptools.HttpParserError as again:
-                raise RemoteProtocolError(str(again)) from again
+            self._parser = None
+            parser = self._feed_again(head, error)
+        else:
+            # With a body ahead the parser expects that body: take a fresh one next time.
+            self._parser = parser if self.complete else None
         if not self.head_done:
             raise RemoteProtocolError("incomplete head")
-        if self.complete:
-            self._parser = parser  # ready for the next head; with a body ahead it expects that body
+        return parser
+
+    def _feed_again(
+        self, head: bytes, error: httptools.HttpParserError
+    ) -> httptools.HttpRequestParser | httptools.HttpResponseParser:
+        """What llhttp refused: raise, or parse it as Envoy reads it."""
+        _raise_own(error)
+        fresh = _as_envoy_reads(head)
+        if fresh is None or fresh.find(CRLF2) != len(fresh) - 4:
+            raise RemoteProtocolError(str(error)) from error
+        self.reset()
+        self.trailing_space = True
+        parser = self._make()
+        try:
+            parser.feed_data(fresh)
+        except httptools.HttpParserUpgrade:
+            return parser
+        except httptools.HttpParserError as again:
+            _raise_own(again)
+            raise RemoteProtocolError(str(again)) from again
+        return parser
+
+
+def _raise_own(error: httptools.HttpParserError) -> None:
+    """Raise what a callback of ours raised inside the parser."""
+    if isinstance(error, httptools.HttpParserCallbackError):
+        cause = error.__context__ or error.__cause__
+        if isinstance(cause, RemoteProtocolError):
+            raise cause from None
 
 
 # Framing fields that stay in the message as filters see it (Envoy keeps these in its map).
@@ -237,24 +247,16 @@ class RequestParser(_HeadParser):
     def _make(self) -> httptools.HttpRequestParser:
         return httptools.HttpRequestParser(self)
 
-    def on_headers_complete(self) -> None:
-        self.head_done = True
-
     def parse(self, head: bytes) -> None:
-        """Parse one request head; then method, target, version, fields and framing are valid."""
-        # The version stands at the end of the first line, the method at its beginning: cheaper to read here than to
-        # ask the parser, which has checked both.
-        super().parse(head)
-        line_end = head.find(b"\n", 2)
-        line = head[:line_end].strip()
-        if line[-8:] == b"HTTP/1.1":
-            self.minor_version = 1
-        elif line[-8:] == b"HTTP/1.0" or line[-8:-3] != b"HTTP/":
-            self.minor_version = 0
-        else:
-            # llhttp knows 0.9 and 2.0 too; Envoy reads any other version as HTTP/1.0.
-            self.minor_version = 0
-        self.method = line[: line.find(b" ")]
+        """Parse one request head; then method, target, version, fields and framing are valid.
+
+        Raises: RemoteProtocolError.
+        """
+        parser = self._feed(head)
+        self.method = parser.get_method()
+        # llhttp knows HTTP/0.9, 1.0, 1.1 and 2.0; Envoy reads all but 1.1 as HTTP/1.0.
+        end = head.find(b"\r\n")
+        self.minor_version = 1 if head.startswith(b" HTTP/1.1", end - 9) or parser.get_http_version() == "1.1" else 0
 
 
 class ResponseParser(_HeadParser):
@@ -271,12 +273,13 @@ class ResponseParser(_HeadParser):
         return httptools.HttpResponseParser(self)
 
     def parse(self, head: bytes) -> None:
-        """Parse one response head; then status, version, fields and framing are valid."""
-        super().parse(head)
-        line_end = head.find(b"\n", 2)
-        line = head[:line_end].strip()
-        self.minor_version = 0 if line[5:8] == b"1.0" else 1
-        self.status = int(line[9:12])
+        """Parse one response head; then status, version, fields and framing are valid.
+
+        Raises: RemoteProtocolError.
+        """
+        parser = self._feed(head)
+        self.status = parser.get_status_code()
+        self.minor_version = 1 if head.startswith(b"HTTP/1.1") else 0
 
 
 class ChunkedDecoder:

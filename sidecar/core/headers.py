@@ -38,8 +38,11 @@ class HeaderMap:
         index = self._index
         if index is None:
             index = self._index = dict(self.fields)
-        if name not in index:
+        value = index.get(name)
+        if value is None:
             return self._pseudo(name) if name[:1] == b":" else None
+        if len(index) == len(self.fields):
+            return value  # every name stands once
         for key, value in self.fields:
             if key == name:
                 return value
@@ -91,6 +94,10 @@ class HeaderMap:
         index = self.index()
         if name not in index:
             self.fields.append((name, value))
+            index[name] = value
+            return
+        if len(index) == len(self.fields):  # every name stands once: replace it where it stands
+            self.fields[self.fields.index((name, index[name]))] = (name, value)
             index[name] = value
             return
         index[name] = value

@@ -11,9 +11,9 @@ The modules of the exchange never touch trio: they may be stepped by the reactor
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
+from time import monotonic_ns, time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sidecar.api.filters import AccessLogger, HttpFilter
@@ -183,7 +183,7 @@ class ConnectionManager:
         #: Set while the listener drains: connections end after their current stream.
         self.is_draining: Callable[[], bool] = _never
         #: Terminal instead of the router (the admin server).
-        self.terminal: Callable[[Stream], LocalReply] | None = None
+        self.terminal: Callable[[Stream], Awaitable[ResponseMessage]] | None = None
         self.buffer_limit_bytes = 1024 * 1024
         self._classes: tuple[Any, ...] = (
             None,
@@ -235,7 +235,6 @@ class ConnectionManager:
         stats = self.stats
         stats.downstream_rq_total.value += 1
         stats.downstream_rq_active.value += 1
-        exchange = None
         try:
             try:
                 reply = self._check_request(stream)
@@ -249,18 +248,16 @@ class ConnectionManager:
                             if reply is not None:
                                 break
                 if reply is None:
-                    if self.terminal is not None:
-                        reply = self.terminal(stream)
+                    if self.terminal is None:
+                        reply = await self.router.exchange(self, stream, responder, strand)
                     else:
-                        exchange = self.router.exchange(self, stream, responder, strand)
-                        reply = await exchange.run()
+                        stream.response = await self.terminal(stream)
                 if reply is not None:
                     self.set_local_reply(stream, reply)
             except (StreamAborted, UpstreamError, DeadlineExceeded, RemoteProtocolError) as error:
                 if isinstance(error, RemoteProtocolError) and error.status == 0:
                     raise Disconnected("the request broke off") from error
-                if isinstance(error, DeadlineExceeded):
-                    self._count_timeout(stream, error, exchange)
+                self._count_timeout(stream, error)
                 self.set_local_reply(stream, reply_for(error, stream))
             for hook, uses_trio in self._encode_hooks:
                 reply = hook(stream)
@@ -269,17 +266,19 @@ class ConnectionManager:
                         reply = await (run_adopted(reply) if uses_trio else reply)
                     if reply is not None:
                         self.set_local_reply(stream, reply)
-            await self._respond(stream, responder)
+            self._finish_headers(stream)
+            await responder.send_response(stream, stream.response)  # type: ignore[arg-type]
+            stream.downstream_last_tx_ns = monotonic_ns()
         except Disconnected:
             self._on_disconnect(stream, responder)
         except (StreamAborted, UpstreamError, DeadlineExceeded, RemoteProtocolError) as error:
-            await self._fail_late(stream, responder, error, exchange)
+            await self._fail_late(stream, responder, error)
         except Exception:
             logger.exception("stream %s failed", stream.request_id)
-            await self._fail_late(stream, responder, SidecarError("internal error"), exchange)
+            await self._fail_late(stream, responder, SidecarError("internal error"))
         finally:
-            if exchange is not None:
-                exchange.close()
+            if stream.upstream is not None:
+                self.router.finish(stream)
             strand.deadline = 0.0
             self._complete(stream)
 
@@ -324,25 +323,22 @@ class ConnectionManager:
             headers.path = normal
         return None
 
-    async def _respond(self, stream: Stream, responder: Responder) -> None:
-        """Set the connection manager's own response headers and hand the response to the codec."""
+    def _finish_headers(self, stream: Stream) -> None:
+        """Set the connection manager's own response headers (``ActiveStream::encodeHeaders``)."""
         response = stream.response
         assert response is not None
         headers = response.headers
         fields = headers.fields
         names = headers.index()
-        now = time.time()
         if b"date" not in names:
-            fields.append((b"date", _clock.date(now)))
-            names[b"date"] = b""
+            date = _clock.date(time())
+            fields.append((b"date", date))
+            names[b"date"] = date
         transformation = self.server_header_transformation
         if transformation == "OVERWRITE":
-            if b"server" in names:
-                headers.set(b"server", self.server_name)
-            else:
-                fields.append((b"server", self.server_name))
+            headers.set(b"server", self.server_name)
         elif transformation == "APPEND_IF_ABSENT" and b"server" not in names:
-            fields.append((b"server", self.server_name))
+            headers.add(b"server", self.server_name)
         if self.always_set_request_id_in_response and stream.request_id is not None:
             headers.set(b"x-request-id", stream.request_id)
         if self.via:
@@ -352,8 +348,13 @@ class ConnectionManager:
                 self.stats.downstream_cx_drain_close.value += 1
             stream.drain_connection = True
         stream.response_code = headers.status
+
+    async def _respond(self, stream: Stream, responder: Responder) -> None:
+        self._finish_headers(stream)
+        response = stream.response
+        assert response is not None
         await responder.send_response(stream, response)
-        stream.downstream_last_tx_ns = time.monotonic_ns()
+        stream.downstream_last_tx_ns = monotonic_ns()
 
     def set_local_reply(self, stream: Stream, reply: LocalReply) -> None:
         """Let ``reply`` be the response of ``stream``."""
@@ -364,12 +365,9 @@ class ConnectionManager:
         if reply.close:
             stream.drain_connection = True
 
-    async def _fail_late(
-        self, stream: Stream, responder: Responder, error: SidecarError, exchange: Any
-    ) -> None:
+    async def _fail_late(self, stream: Stream, responder: Responder, error: SidecarError) -> None:
         """An error while the response was under way: answer if nothing went out, else cut it off."""
-        if isinstance(error, DeadlineExceeded):
-            self._count_timeout(stream, error, exchange)
+        self._count_timeout(stream, error)
         if not stream.response_started:
             self.set_local_reply(stream, reply_for(error, stream))
             try:
@@ -391,11 +389,13 @@ class ConnectionManager:
         self.stats.downstream_rq_tx_reset.value += 1
         responder.reset(stream)
 
-    def _count_timeout(self, stream: Stream, error: DeadlineExceeded, exchange: Any) -> None:
+    def _count_timeout(self, stream: Stream, error: SidecarError) -> None:
+        if not isinstance(error, DeadlineExceeded):
+            return
         if error.kind == "idle":
             self.stats.downstream_rq_idle_timeout.value += 1
-        elif exchange is not None:
-            exchange.count_timeout()
+        else:
+            self.router.count_timeout(stream)
 
     def _on_disconnect(self, stream: Stream, responder: Responder) -> None:
         stream.flags |= Flag.DOWNSTREAM_CONNECTION_TERMINATION
@@ -418,7 +418,7 @@ class ConnectionManager:
                 if self._listener_classes is not None:
                     self._listener_completed.value += 1
                     self._listener_classes[bucket].value += 1
-        end = stream.downstream_last_tx_ns or time.monotonic_ns()
+        end = stream.downstream_last_tx_ns or monotonic_ns()
         stats.downstream_rq_time.record((end - stream.start_ns) // 1_000_000)
         for hook in self._complete_hooks:
             hook(stream)

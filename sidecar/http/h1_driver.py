@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import Body, RequestMessage, ResponseMessage
 from sidecar.api.stream import Flag, Stream
-from sidecar.codec.h1 import RequestParser, encode_fields, reason_phrase
+from sidecar.codec.h1 import CRLF2, RequestParser, encode_fields, reason_phrase
 from sidecar.core.errors import DeadlineExceeded, Disconnected, LocalProtocolError, RemoteProtocolError
 from sidecar.core.headers import RequestHeaders
 from sidecar.http.local_reply import reply_for
@@ -78,6 +78,7 @@ class H1Driver:
         "_manager",
         "_parser",
         "_reader",
+        "_request_body",
         "_strand",
         "_transport",
     )
@@ -95,6 +96,7 @@ class H1Driver:
         self._keep_alive = True
         self._is_head = False
         self._body_done = True
+        self._request_body: Body | None = None
 
     async def serve(self) -> None:
         """Serve requests until the connection ends.  Closing the transport is the caller's."""
@@ -105,12 +107,23 @@ class H1Driver:
         parser = self._parser
         clock = manager.reactor.clock
         limit = manager.max_request_headers_bytes
+        idle_timeout = manager.idle_timeout_s
+        receive = self._transport.receive
         served = 0
         while True:
-            strand.idle_deadline = clock() + manager.idle_timeout_s if manager.idle_timeout_s else 0.0
+            if idle_timeout:
+                strand.idle_deadline = clock() + idle_timeout
             parser.reset()
             try:
-                head = await reader.head(limit)
+                # The common case: one read is exactly one head.
+                if reader.rest:
+                    head = await reader.head(limit)
+                else:
+                    head = await receive(65536)
+                    reader.rx_bytes += len(head)
+                    if head and (head.find(CRLF2) != len(head) - 4 or head[0] <= 0x20 or len(head) > limit):
+                        reader.rest = head
+                        head = await reader.head(limit)
                 if not head:
                     return
                 strand.idle_deadline = 0.0
@@ -128,9 +141,9 @@ class H1Driver:
                 return
             except OSError:
                 return
+            await manager.run_stream(stream, self, strand)
             stats.downstream_cx_rx_bytes_total.value += reader.rx_bytes
             reader.rx_bytes = 0
-            await manager.run_stream(stream, self, strand)
             if not self._keep_alive or stream.drain_connection:
                 if not self._transport.hangup:
                     if self._body_done and parser.close and not stream.drain_connection:
@@ -191,6 +204,7 @@ class H1Driver:
                 body = _RequestBody(body)
         else:
             self._body_done = True
+        self._request_body = body
         if method == b"CONNECT":
             self._keep_alive = False
         stream = Stream(
@@ -221,6 +235,13 @@ class H1Driver:
             if token not in (b"upgrade", b"te", b"content-length", b"host"):
                 headers.remove(token)
 
+    def _is_unread(self, stream: Stream) -> bool:
+        """Whether the response begins before the request was read to its end."""
+        body = self._request_body
+        if not self._body_done:
+            return True
+        return body is stream.request.body and bool(body.whole) and not stream.upstream_first_tx_ns
+
     def _on_body_end(self) -> None:
         self._body_done = True
 
@@ -231,11 +252,9 @@ class H1Driver:
         status = headers.status
         body = response.body
         stream.response_started = True
-        if not self._body_done and (body is None or body.whole is not None):
-            # Answered before the request was read: the rest of it cannot be told from a new request.
+        if self._request_body is not None and self._is_unread(stream):
+            # Answered before the request was read: Envoy closes then.
             stream.drain_connection = True
-            if not stream.upstream_first_rx_ns:
-                self._keep_alive = False
         extra = b""
         if stream.drain_connection or not self._keep_alive:
             extra = b"connection: close\r\n"

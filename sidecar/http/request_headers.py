@@ -60,6 +60,10 @@ _EDGE_REMOVED = (
 )
 
 
+#: The variant digit (RFC 9562 §4.1) from a random one.
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
+
 class RequestIds:
     """UUID version 4 texts from batched entropy; the 13th digit says how the trace was decided (4: not)."""
 
@@ -77,8 +81,7 @@ class RequestIds:
             at = 0
         self._next = at + 32
         raw = self._hex[at : at + 32]
-        variant = "89ab"[int(raw[16], 16) & 3]
-        return f"{raw[:8]}-{raw[8:12]}-4{raw[13:16]}-{variant}{raw[17:20]}-{raw[20:]}".encode()
+        return f"{raw[:8]}-{raw[8:12]}-4{raw[13:16]}-{_VARIANT[raw[16]]}{raw[17:20]}-{raw[20:]}".encode()
 
 
 _INTERNAL_NETWORKS = tuple(
@@ -142,15 +145,17 @@ def prepare_request_headers(manager: ConnectionManager, stream: Stream, headers:
     fields = headers.fields
     if not manager.use_remote_address and INTERESTING.isdisjoint(headers.index()):
         stream.remote_address = connection.remote_address
+        index = headers.index()
         fields.append((b"x-forwarded-proto", b"http"))
+        index[b"x-forwarded-proto"] = b"http"
         if manager.via:
-            fields.append((b"via", manager.via))
-        headers._index = None
+            headers.add(b"via", manager.via)
         if manager.add_user_agent:
             _add_user_agent(manager, headers, internal=False)
         if manager.generate_request_id:
             request_id = stream.request_id = manager.request_ids.make()
             fields.append((b"x-request-id", request_id))
+            index[b"x-request-id"] = request_id
         return
     te = headers.get(b"te")
     if te is not None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sidecar.api.message import Body
-from sidecar.codec.h1 import ChunkedDecoder, find_head_end
+from sidecar.codec.h1 import CRLF2, ChunkedDecoder, find_head_end
 from sidecar.core.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
@@ -43,6 +43,14 @@ class H1Reader:
         """
         data = self.rest
         receive = self.transport.receive
+        if not data:
+            # The common case: one read is exactly one head.
+            data = await receive(_SMALL)
+            if not data:
+                return b""
+            self.rx_bytes += len(data)
+            if data.find(CRLF2) == len(data) - 4 and len(data) <= limit_bytes and data[0] > 0x20:
+                return data
         while True:
             if data:
                 if data[0] in b"\r\n":

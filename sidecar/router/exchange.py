@@ -1,31 +1,30 @@
-"""The router: the filter that ends the chain, and one exchange with an upstream.
+"""The router: the filter that ends the chain, and the exchange with an upstream.
 
-``exchange.run()`` brings ``stream.response`` or a LocalReply; ``exchange.close()`` gives the upstream
-stream back, or abandons it when the exchange was not finished.  A request body that is not already here
+``exchange`` brings ``stream.response`` or a LocalReply; ``finish`` gives the upstream stream back, or
+abandons it when the exchange was not finished.  A request body that is not already here
 is pumped by a strand of its own while the response is awaited (envoy ``source/common/router/router.cc``).
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sidecar.api.message import LocalReply
 from sidecar.api.stream import Flag, Stream
-from sidecar.core.errors import Disconnected, SidecarError, StreamAborted, UpstreamError
+from sidecar.core.errors import Disconnected, UpstreamError
 from sidecar.core.headers import RequestHeaders
-from sidecar.http.local_reply import NO_CLUSTER, NO_HEALTHY_UPSTREAM, NO_ROUTE
-from sidecar.net.reactor import Signal, turn
+from sidecar.http.local_reply import NO_CLUSTER, NO_HEALTHY_UPSTREAM, NO_ROUTE, build_response
+from sidecar.net.reactor import turn
 
 if TYPE_CHECKING:
     from sidecar.http.connection_manager import ConnectionManager, Responder
     from sidecar.net.reactor import Reactor, Strand
     from sidecar.router.route_table import Redirect, Route, WeightedCluster
-    from sidecar.upstream.pool import UpstreamStream
 
-__all__ = ["Exchange", "Router"]
+__all__ = ["Router"]
 
 #: Request headers that the router reads and takes away (all ``x-envoy-``).
 _CONSUMED = frozenset(
@@ -51,7 +50,7 @@ _timeout_texts: dict[float, bytes] = {}
 
 
 class Router:
-    """One compiled router filter."""
+    """One compiled router filter.  What it keeps of a stream stands on the stream."""
 
     __slots__ = ("find_cluster", "get_pool", "reactor", "suppress_envoy_headers")
 
@@ -64,52 +63,14 @@ class Router:
         self.get_pool = get_pool
         self.suppress_envoy_headers = False
 
-    def exchange(
+    async def exchange(
         self, manager: ConnectionManager, stream: Stream, responder: Responder, strand: Strand
-    ) -> Exchange:
-        """An exchange for one stream, nothing done yet."""
-        return Exchange(self, manager, stream, responder, strand)
+    ) -> LocalReply | None:
+        """Route the request, send it, await the response head: it is in ``stream.response`` then.
 
-
-class Exchange:
-    """One request at an upstream."""
-
-    __slots__ = (
-        "_cluster",
-        "_host",
-        "_manager",
-        "_pump",
-        "_pump_error",
-        "_responder",
-        "_router",
-        "_strand",
-        "_stream",
-        "_upstream",
-        "_weighted",
-    )
-
-    def __init__(
-        self, router: Router, manager: ConnectionManager, stream: Stream, responder: Responder, strand: Strand
-    ) -> None:
-        self._router = router
-        self._manager = manager
-        self._stream = stream
-        self._responder = responder
-        self._strand = strand
-        self._cluster: Any = None
-        self._host: Any = None
-        self._upstream: UpstreamStream | None = None
-        self._weighted: WeightedCluster | None = None
-        self._pump: Strand | None = None
-        self._pump_error: BaseException | None = None
-
-    async def run(self) -> LocalReply | None:
-        """Route the request and await the response head.
-
+        ``finish`` has to be called at the end of the stream.
         Raises: UpstreamError, StreamAborted, DeadlineExceeded, Disconnected, RemoteProtocolError.
         """
-        stream = self._stream
-        manager = self._manager
         stats = manager.stats
         stats.rq_total.value += 1
         if stream.resolve_route:
@@ -118,138 +79,127 @@ class Exchange:
         if route is None:
             stats.no_route.value += 1
             return NO_ROUTE
-        headers = stream.request.headers
-        if route.direct_response is not None or route.redirect is not None:
-            return self._answer(route, headers)
-        cluster_name, weighted = route.pick_cluster(headers)
-        cluster = self._router.find_cluster(cluster_name)
+        request = stream.request
+        headers = request.headers
+        weighted = None
+        if route.is_simple:
+            cluster_name = route.cluster_name
+        elif route.direct_response is not None or route.redirect is not None:
+            return _answer(manager, stream, route, headers)
+        else:
+            cluster_name, weighted = route.pick_cluster(headers)
+            stream.weighted_cluster = weighted
+        cluster = self.find_cluster(cluster_name)
         if cluster is None:
             stats.no_cluster.value += 1
             if route.cluster_not_found_status == 404:
                 return LocalReply(404, details="cluster_not_found", flag=Flag.NO_CLUSTER_FOUND)
             return NO_CLUSTER
-        self._cluster = stream.cluster = cluster
-        self._weighted = weighted
-        timeout = self._prepare(route, headers)
+        stream.cluster = cluster
+        timeout = self._prepare(route, weighted, stream, headers)
         host = cluster.choose_host(stream)
+        cluster_stats = cluster.stats
         if host is None:
-            cluster.stats.charge_response(503, stream.internal)
+            cluster_stats.charge_response(503, stream.internal)
             return NO_HEALTHY_UPSTREAM
-        self._host = stream.upstream_host = host
+        stream.upstream_host = host
         stream.attempt_count = 1
-        strand = self._strand
-        start_ns = stream.start_ns
+        start_s = stream.start_ns / 1e9
         if timeout:
-            strand.deadline = start_ns / 1e9 + timeout
+            strand.deadline = start_s + timeout
         idle = manager.stream_idle_timeout_s if route.idle_timeout_s is None else route.idle_timeout_s
-        strand.idle_deadline = start_ns / 1e9 + idle if idle else 0.0
-        request = stream.request
-        pool = self._router.get_pool(cluster, host)
-        try:
-            upstream = pool.acquire()
-            if upstream is None:
-                if self._responder.is_client_gone():
-                    raise Disconnected("the client left")
+        strand.idle_deadline = start_s + idle if idle else 0.0
+        pool = host.pool
+        if pool is None:
+            pool = self.get_pool(cluster, host)
+        upstream = pool.acquire()
+        if upstream is None:
+            if responder.is_client_gone():
+                raise Disconnected("the client left")
+            try:
                 upstream = await pool.wait()
-        except UpstreamError:
-            self._count_failed(host)
-            raise
-        self._upstream = upstream
+            except UpstreamError:
+                _count_failed(stream)
+                raise
+        stream.upstream = upstream
         stream.upstream_connection_id = upstream.connection_id
         stream.upstream_local_address = upstream.local_address
         stream.upstream_protocol = upstream.protocol
-        cluster_stats = cluster.stats
         cluster_stats.upstream_rq_total.value += 1
         cluster_stats.upstream_rq_active.value += 1
         host.rq_total += 1
         host.rq_active += 1
         body = request.body
-        sent_ns = stream.upstream_first_tx_ns = time.monotonic_ns()
+        sent_ns = stream.upstream_first_tx_ns = monotonic_ns()
         try:
-            if body is None or body.whole is not None:
-                whole = None if body is None else body.whole
-                waiting = upstream.start(request, whole)
+            if body is None:
+                waiting = upstream.start(request, None)
+                stream.upstream_last_tx_ns = sent_ns
                 if waiting is not None:
                     await waiting
-                if whole:
-                    stream.bytes_received = len(whole)
+            elif body.whole is not None:
+                whole = body.whole
+                waiting = upstream.start(request, whole)
+                stream.bytes_received = len(whole)
                 stream.upstream_last_tx_ns = sent_ns
+                if waiting is not None:
+                    await waiting
             else:
                 waiting = upstream.start(request, None)
                 if waiting is not None:
                     await waiting
-                # The pump takes the whole body; what it meets reaches this strand.
-                self._pump = self._router.reactor.spawn(
-                    "request body", self._pump_body, on_done=self._on_pump_done, nursery=self._strand.nursery
-                )
-            if self._responder.is_client_gone():
+                self._start_pump(stream, strand)
+            if responder.is_client_gone():
                 raise Disconnected("the client left")
             response = await upstream.response()
         except UpstreamError as error:
-            if self._pump_error is not None:
-                raise self._pump_error from None
-            self._count_failed(host)
+            if stream.pump_error is not None:
+                raise stream.pump_error from None
+            _count_failed(stream)
             if error.flag & Flag.UPSTREAM_REMOTE_RESET:
                 cluster_stats.upstream_rq_rx_reset.value += 1
             raise
-        now = stream.upstream_first_rx_ns = time.monotonic_ns()
+        now = stream.upstream_first_rx_ns = monotonic_ns()
         if idle:
             strand.idle_deadline = now / 1e9 + idle
         stream.response = response
         response_headers = response.headers
         status = response_headers.status
         stream.details = "via_upstream"
-        host_errors = status >= 500
-        if host_errors:
+        if status >= 500:
             host.rq_error += 1
         else:
             host.rq_success += 1
         cluster_stats.charge_response(status, stream.internal)
-        if not self._router.suppress_envoy_headers:
-            response_headers.set(b"x-envoy-upstream-service-time", b"%d" % ((now - sent_ns) // 1_000_000))
+        if not self.suppress_envoy_headers:
+            elapsed = (now - sent_ns) // 1_000_000
+            response_headers.set(b"x-envoy-upstream-service-time", _SMALL_INTS[elapsed] if elapsed < 64 else b"%d" % elapsed)
         if weighted is not None and weighted.response_mutations:
             weighted.response_mutations.apply(response_headers, stream)
         for mutations in route.response_mutations:
             mutations.apply(response_headers, stream)
         return None
 
-    # -- before ------------------------------------------------------------------------------------
-    def _answer(self, route: Route, headers: RequestHeaders) -> LocalReply:
-        """A direct response or a redirect."""
-        stats = self._manager.stats
-        stream = self._stream
-        if route.redirect is not None:
-            stats.rq_redirect.value += 1
-            location = redirect_location(route, route.redirect, headers)
-            reply = LocalReply(route.redirect.status, details="direct_response", headers=[(b"location", location)])
-        else:
-            assert route.direct_response is not None
-            stats.rq_direct_response.value += 1
-            direct = route.direct_response
-            reply = LocalReply(direct.status, direct.body, details="direct_response")
-        if route.response_mutations:
-            self._manager.set_local_reply(stream, reply)
-            response = stream.response
-            assert response is not None
-            for mutations in route.response_mutations:
-                mutations.apply(response.headers, stream)
-            extra = [field for field in response.headers.fields if field[0] not in (b"content-length",)]
-            reply = LocalReply(reply.status, reply.body, details=reply.details, headers=extra)
-        return reply
-
-    def _prepare(self, route: Route, headers: RequestHeaders) -> float:
+    def _prepare(
+        self, route: Route, weighted: WeightedCluster | None, stream: Stream, headers: RequestHeaders
+    ) -> float:
         """Finish the request headers for the upstream; the timeout in seconds, 0 for none."""
-        stream = self._stream
         timeout = route.timeout_s
-        index = headers.index()
-        if not _CONSUMED.isdisjoint(index):
+        if not _CONSUMED.isdisjoint(headers.index()):
             given = headers.get(b"x-envoy-upstream-rq-timeout-ms")
             if given is not None and given.isdigit():
                 timeout = int(given) / 1000
             for name in _CONSUMED:
                 headers.remove(name)
-        # Rewrites come before additions, so that %REQ(:PATH)% gives the new path, as in Envoy.
-        weighted = self._weighted
+        if timeout and not self.suppress_envoy_headers:
+            text = _timeout_texts.get(timeout)
+            if text is None:
+                text = b"%d" % round(timeout * 1000)
+                if len(_timeout_texts) < 1024:
+                    _timeout_texts[timeout] = text
+            headers.add(b"x-envoy-expected-rq-timeout-ms", text)
+        if route.is_plain:
+            return timeout
         if weighted is not None and weighted.request_mutations:
             weighted.request_mutations.apply(headers, stream)
         for mutations in route.request_mutations:
@@ -263,108 +213,114 @@ class Exchange:
                 headers.authority = value
         if route.prefix_rewrite is not None or route.regex_rewrite is not None:
             rewrite_path(route, headers, stream)
-        if timeout and not self._router.suppress_envoy_headers:
-            text = _timeout_texts.get(timeout)
-            if text is None:
-                text = b"%d" % round(timeout * 1000)
-                if len(_timeout_texts) < 1024:
-                    _timeout_texts[timeout] = text
-            headers.add(b"x-envoy-expected-rq-timeout-ms", text)
         return timeout
 
     # -- the request body ----------------------------------------------------------------------------
-    async def _pump_body(self, strand: Strand) -> None:
-        stream = self._stream
-        upstream = self._upstream
-        body = stream.request.body
-        assert upstream is not None
-        assert body is not None
-        main = self._strand
-        count = 0
-        idle = main.idle_deadline - stream.start_ns / 1e9 if main.idle_deadline else 0.0
-        while True:
-            data = await body.receive()
-            if data:
-                stream.bytes_received += len(data)
-                await upstream.send_data(data)
-                count += 1
-                if not count & 15:
-                    if idle and main.idle_deadline:
-                        main.idle_deadline = self._router.reactor.clock() + idle
-                    if not count & 63:
-                        await turn()
-            else:
-                break
-        await upstream.send_end(body.trailers)
-        now = time.monotonic_ns()
-        stream.request_last_rx_ns = stream.upstream_last_tx_ns = now
+    def _start_pump(self, stream: Stream, main: Strand) -> None:
+        """Let a strand of its own send the body while the response is awaited."""
 
-    def _on_pump_done(self, error: BaseException | None) -> None:
-        self._pump = None
-        if error is None:
-            return
-        if isinstance(error, StreamAborted):
-            self._pump_error = error
-            self._strand.fail(error)
-        elif isinstance(error, UpstreamError):
-            # The response may be on its way all the same: reading it tells.
-            self._pump_error = None
-        elif isinstance(error, SidecarError | OSError):
-            failure = error if isinstance(error, SidecarError) else Disconnected(str(error))
-            self._pump_error = failure
-            self._strand.fail(failure)
-        else:
-            self._pump_error = error
-            self._strand.fail(error)
+        def done(error: BaseException | None) -> None:
+            stream.pump = None
+            if error is None or isinstance(error, UpstreamError):
+                return  # the response may be on its way all the same: reading it tells
+            failure = Disconnected(str(error)) if isinstance(error, OSError) else error
+            stream.pump_error = failure
+            main.fail(failure)
+
+        async def pump(_strand: Strand) -> None:
+            await self._pump_body(stream, main)
+
+        strand = self.reactor.spawn("request body", pump, on_done=done, nursery=main.nursery)
+        if not strand.done:
+            stream.pump = strand
+
+    async def _pump_body(self, stream: Stream, main: Strand) -> None:
+        upstream = stream.upstream
+        body = stream.request.body
+        assert body is not None
+        count = 0
+        clock = self.reactor.clock
+        idle = main.idle_deadline - stream.start_ns / 1e9 if main.idle_deadline else 0.0
+        while data := await body.receive():
+            stream.bytes_received += len(data)
+            await upstream.send_data(data)
+            count += 1
+            if not count & 15:
+                if idle and main.idle_deadline:
+                    main.idle_deadline = clock() + idle
+                if not count & 63:
+                    await turn()
+        await upstream.send_end(body.trailers)
+        stream.request_last_rx_ns = stream.upstream_last_tx_ns = monotonic_ns()
 
     # -- after -----------------------------------------------------------------------------------------
-    def count_timeout(self) -> None:
-        """The route's timeout ended this exchange."""
-        if self._cluster is not None:
-            self._cluster.stats.upstream_rq_timeout.value += 1
-            if self._host is not None:
-                self._host.rq_timeout += 1
-                self._host.rq_error += 1
-            self._cluster.stats.charge_response(504, self._stream.internal)
-
-    def _count_failed(self, host: Any) -> None:
-        host.rq_error += 1
-        self._cluster.stats.charge_response(503, self._stream.internal)
-
-    def close(self) -> None:
-        """Give the upstream stream back, or abandon what is not finished."""
-        upstream = self._upstream
-        if upstream is None:
+    def count_timeout(self, stream: Stream) -> None:
+        """The route's timeout ended this stream."""
+        cluster = stream.cluster
+        if cluster is None:
             return
-        self._upstream = None
-        stream = self._stream
-        stats = self._cluster.stats
+        cluster.stats.upstream_rq_timeout.value += 1
+        host: Any = stream.upstream_host
+        if host is not None:
+            host.rq_timeout += 1
+            host.rq_error += 1
+        cluster.stats.charge_response(504, stream.internal)
+
+    def finish(self, stream: Stream) -> None:
+        """Give the upstream stream back, or abandon what is not finished.  ``stream.upstream`` is set."""
+        upstream = stream.upstream
+        stream.upstream = None
+        stats = stream.cluster.stats
         stats.upstream_rq_active.value -= 1
-        self._host.rq_active -= 1
-        pump = self._pump
+        host: Any = stream.upstream_host
+        host.rq_active -= 1
+        pump = stream.pump
         if pump is not None:
-            self._pump = None
+            stream.pump = None
             pump.on_done = _ignore
             pump.fail(Disconnected("the exchange is over"))
-            self._manager.stats.downstream_rq_response_before_rq_complete.value += 1
-            stream.drain_connection = True
+            stream.hcm.stats.downstream_rq_response_before_rq_complete.value += 1
             stats.upstream_rq_tx_reset.value += 1
             upstream.reset()
             return
         if stream.upstream_first_rx_ns:
-            # Before the first byte of a response there is no time to record.
-            end = stream.downstream_last_tx_ns or time.monotonic_ns()
+            end = stream.downstream_last_tx_ns or monotonic_ns()
             stats.charge_time((end - stream.upstream_first_tx_ns) // 1_000_000, stream.internal)
-            response = stream.response
-            if response is not None and response.body is not None and not response.body.ended:
-                stats.upstream_rq_tx_reset.value += 1
-        else:
-            stats.upstream_rq_cancelled.value += 0
         upstream.release()
+
+
+_SMALL_INTS = tuple(b"%d" % number for number in range(64))
 
 
 def _ignore(error: BaseException | None) -> None:
     return
+
+
+def _count_failed(stream: Stream) -> None:
+    host: Any = stream.upstream_host
+    host.rq_error += 1
+    stream.cluster.stats.charge_response(503, stream.internal)
+
+
+def _answer(manager: ConnectionManager, stream: Stream, route: Route, headers: RequestHeaders) -> LocalReply:
+    """A direct response or a redirect."""
+    stats = manager.stats
+    if route.redirect is not None:
+        stats.rq_redirect.value += 1
+        location = redirect_location(route, route.redirect, headers)
+        reply = LocalReply(route.redirect.status, details="direct_response", headers=[(b"location", location)])
+    else:
+        assert route.direct_response is not None
+        stats.rq_direct_response.value += 1
+        direct = route.direct_response
+        reply = LocalReply(direct.status, direct.body, details="direct_response")
+    if route.response_mutations:
+        scratch = build_response(reply, stream)
+        for mutations in route.response_mutations:
+            mutations.apply(scratch.headers, stream)
+        extra = [field for field in scratch.headers.fields if field[0] != b"content-length"]
+        reply = LocalReply(reply.status, reply.body, details=reply.details, headers=extra)
+    return reply
 
 
 def rewrite_path(route: Route, headers: RequestHeaders, stream: Stream) -> None:

@@ -86,6 +86,8 @@ class Route:
         "host_rewrite",
         "host_rewrite_header",
         "idle_timeout_s",
+        "is_plain",
+        "is_simple",
         "kind",
         "metadata",
         "name",
@@ -135,6 +137,19 @@ class Route:
         self.virtual_host_name = ""
         self.virtual_host_metadata: dict[str, dict[str, Any]] = {}
         self.stat_prefix = ""
+        #: Whether it goes to one named cluster, and whether it leaves the request as it is (:meth:`freeze`).
+        self.is_simple = False
+        self.is_plain = False
+
+    def freeze(self) -> None:
+        """Work out what the router can skip; called when everything else is set."""
+        self.is_simple = (
+            self.direct_response is None and self.redirect is None and not self.weighted and self.cluster_header is None
+        )
+        self.is_plain = not self.weighted and not self.request_mutations and all(
+            each is None
+            for each in (self.host_rewrite, self.host_rewrite_header, self.prefix_rewrite, self.regex_rewrite)
+        )
 
     def matches(self, headers: RequestHeaders, path: bytes) -> bool:
         """Whether this route takes a request; ``path`` is without its query."""
@@ -183,6 +198,8 @@ class VirtualHost:
     def __init__(self, name: str, routes: Sequence[Route]) -> None:
         self.name = name
         self.routes = tuple(routes)
+        for route in self.routes:
+            route.freeze()
         self.include_request_attempt_count = False
         self.include_attempt_count_in_response = False
         #: ``NONE``, ``EXTERNAL_ONLY`` or ``ALL``.

@@ -16,9 +16,9 @@ from collections import deque
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from sidecar.api.message import Body, RequestMessage, ResponseMessage
+from sidecar.api.message import Body, FixedBody, RequestMessage, ResponseMessage
 from sidecar.api.stream import Flag
-from sidecar.codec.h1 import ResponseParser, encode_fields
+from sidecar.codec.h1 import CRLF2, ResponseParser
 from sidecar.core.address import Address
 from sidecar.core.errors import DeadlineExceeded, LocalProtocolError, RemoteProtocolError, UpstreamError
 from sidecar.core.headers import HeaderMap, ResponseHeaders
@@ -105,33 +105,36 @@ class H1Connection:
     def start(self, request: RequestMessage, body: bytes | None) -> Awaitable[None] | None:
         headers = request.headers
         fields = headers.fields
-        has_body = request.body is not None
+        method = headers.method
         self._response_done = False
-        self._is_head = headers.method == b"HEAD"
+        self._is_head = method == b"HEAD"
         chunked = False
         extra = b""
-        if has_body and headers.get(b"content-length") is None:
-            chunked = True
-            extra = b"transfer-encoding: chunked\r\n"
-        elif not has_body and headers.method in _METHODS_WITH_BODY and headers.get(b"content-length") is None:
-            extra = b"content-length: 0\r\n"
-        head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b%b\r\n" % (
-            headers.method,
+        if request.body is None:
+            self._request_done = True
+            if method in _METHODS_WITH_BODY and headers.get(b"content-length") is None:
+                extra = b"content-length: 0\r\n"
+        else:
+            self._request_done = body is not None
+            if headers.get(b"content-length") is None:
+                chunked = True
+                extra = b"transfer-encoding: chunked\r\n"
+        head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n%b\r\n" % (
+            method,
             headers.path,
             headers.authority or b"",
-            encode_fields(fields),
+            b"\r\n".join(map(b": ".join, fields)),
             extra,
         )
         if head.count(b"\n") != len(fields) + 3 + (extra != b""):
-            raise LocalProtocolError("a header of the request contains a line feed")
+            if fields:
+                raise LocalProtocolError("a header of the request contains a line feed")
+            head = head.replace(b"\r\n\r\n", b"\r\n", 1)
         if body is not None:
             if chunked:
                 head += b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
             else:
                 head += body
-            self._request_done = True
-        else:
-            self._request_done = not has_body
         self._chunked_request = chunked
         self._pool.tx_bytes.value += len(head)
         try:
@@ -172,49 +175,70 @@ class H1Connection:
         parser = self._parser
         try:
             while True:
-                head = await reader.head(MAX_RESPONSE_HEAD_BYTES)
+                # The common case: one read is the head and all of a small body.
+                if reader.rest:
+                    head = await reader.head(MAX_RESPONSE_HEAD_BYTES)
+                else:
+                    data = await self._transport.receive(65536)
+                    reader.rx_bytes += len(data)
+                    end = data.find(CRLF2) + 4
+                    if end > 3 and data[0] > 0x20 and end <= MAX_RESPONSE_HEAD_BYTES:
+                        head = data[:end]
+                        reader.rest = data[end:]
+                    elif data:
+                        reader.rest = data
+                        head = await reader.head(MAX_RESPONSE_HEAD_BYTES)
+                    else:
+                        head = b""
                 if not head:
                     raise connection_termination()
                 parser.reset()
                 parser.parse(head)
-                if parser.status >= 200 or parser.status == 101:
+                status = parser.status
+                if status >= 200 or status == 101:
                     break
         except RemoteProtocolError as error:
-            self._pool.rx_bytes.value += reader.rx_bytes
-            reader.rx_bytes = 0
+            self._take_rx_bytes()
             if error.status == 0:
                 raise connection_termination() from error
             self._pool.cluster.stats.upstream_cx_protocol_error.value += 1
             raise protocol_error(str(error)) from error
         except OSError as error:
             raise connection_termination() from error
-        status = parser.status
         if parser.close or (parser.minor_version == 0 and not parser.keep_alive_token):
             self._must_close = True
         headers = ResponseHeaders(status, parser.fields)
-        body: Body | None
-        if self._is_head or status == 204 or status == 304 or (parser.content_length == 0 and not parser.is_chunked):
-            body = None
-            self._end_response()
+        length = parser.content_length
+        body: Body | None = None
+        if length > 0 and not self._is_head and status != 304 and status != 204:
+            rest = reader.rest
+            if len(rest) == length:
+                reader.rest = b""
+                self._response_done = True
+                body = FixedBody(rest)
+            else:
+                body = LengthBody(reader, length, self._end_response)
+                if body.whole is None:
+                    body = _UpstreamBody(body)
+        elif self._is_head or status == 204 or status == 304 or length == 0:
+            self._response_done = True
         elif parser.is_chunked:
-            if parser.content_length >= 0:
-                raise protocol_error("both content-length and transfer-encoding")
             try:
                 body = ChunkedBody(reader, self._end_response)
             except RemoteProtocolError as error:
                 raise protocol_error(str(error)) from error
             if body.whole is None:
                 body = _UpstreamBody(body)
-        elif parser.content_length > 0:
-            body = LengthBody(reader, parser.content_length, self._end_response)
-            if body.whole is None:
-                body = _UpstreamBody(body)
         else:
             self._must_close = True
             body = _UpstreamBody(UntilCloseBody(reader, self._end_response))
+        self._take_rx_bytes()
+        return ResponseMessage(headers, body)
+
+    def _take_rx_bytes(self) -> None:
+        reader = self._reader
         self._pool.rx_bytes.value += reader.rx_bytes
         reader.rx_bytes = 0
-        return ResponseMessage(headers, body)
 
     def _end_response(self) -> None:
         self._response_done = True
@@ -222,8 +246,7 @@ class H1Connection:
     def release(self) -> None:
         reader = self._reader
         if reader.rx_bytes:
-            self._pool.rx_bytes.value += reader.rx_bytes
-            reader.rx_bytes = 0
+            self._take_rx_bytes()
         if self._response_done and self._request_done and not self._must_close and not reader.rest:
             self._pool.put_idle(self)
         else:
