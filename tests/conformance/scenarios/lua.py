@@ -87,11 +87,14 @@ function envoy_on_request(h)
   h:headers():replace(":method", "PUT")
 end
 """
+# one header besides :status, since the order of a Lua table's keys is not fixed
 RESPOND = """
 function envoy_on_request(h)
   local path = h:headers():get(":path")
   if path == "/403" then
-    h:respond({[":status"] = "403", ["x-lua"] = "no", ["content-type"] = "text/html"}, "denied")
+    h:respond({[":status"] = "403", ["x-lua"] = "no"}, "denied")
+  elseif path == "/typed" then
+    h:respond({[":status"] = "200", ["content-type"] = "text/html"}, "typed")
   elseif path == "/204" then
     h:respond({[":status"] = "204"}, nil)
   elseif path == "/many" then
@@ -251,8 +254,8 @@ async def lua_rewrites_the_request(s: Session) -> None:
 @scenario(LUA_SETUP)
 async def lua_respond(s: Session) -> None:
     """respond() answers for the upstream; the response half of the same script sees the answer."""
-    async with s.logging(5, "respond"):
-        for path in ("/403", "/204", "/many", "/plain", "/pass"):
+    async with s.logging(6, "respond"):
+        for path in ("/403", "/typed", "/204", "/many", "/plain", "/pass"):
             await s.get(path, to="respond", label=path)
 
 
