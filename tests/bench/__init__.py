@@ -1,0 +1,1 @@
+"""The comparison of speed: sidecar beside Envoy, nginx, haproxy and an aiohttp proxy (``just bench``)."""

@@ -1,0 +1,242 @@
+"""The proxies compared, and what each is told for a case.
+
+Envoy and sidecar get the same file.  nginx, haproxy and aiohttp get what does the same job; where a proxy
+has no counterpart (Lua, Wasm) it takes no part.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["CASES", "PROXIES", "Case", "start_command", "upstream_command"]
+
+ROOT = Path(__file__).resolve().parents[2]
+_WASM = ROOT / "sidecar" / "demo_assets" / "header_guard.wasm"
+_EXTENSIONS = "type.googleapis.com/envoy.extensions"
+_LUA = """
+function envoy_on_request(handle)
+  handle:headers():add("x-bench-lua", "seen")
+end
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One row group of the table."""
+
+    name: str
+    title: str
+    load: str = "get"
+    path: str = "/"
+    access_log: bool = False
+    filter: str = ""
+    http2: bool = False
+    proxies: tuple[str, ...] = ("sidecar", "envoy", "nginx", "haproxy", "aiohttp")
+
+
+CASES: tuple[Case, ...] = (
+    Case("get", "small GET, HTTP/1.1"),
+    Case("get_log", "the same with an access log", access_log=True),
+    Case("lua", "the same with a Lua header edit", filter="lua", proxies=("sidecar", "envoy")),
+    Case("wasm", "the same with a Wasm header filter", filter="wasm", proxies=("sidecar", "envoy")),
+    Case("post", "POST 1 KiB, HTTP/1.1", load="post"),
+    Case("large", "1 MiB response, HTTP/1.1", path="/large"),
+    Case("h2", "small GET, HTTP/2", load="h2", http2=True, proxies=("sidecar", "envoy", "nginx", "haproxy")),
+)
+
+
+def upstream_command(port: int, directory: Path) -> list[str]:
+    """An nginx that answers ``/`` with two bytes and ``/large`` with 1 MiB."""
+    files = directory / "files"
+    files.mkdir(parents=True)
+    (files / "large").write_bytes(b"x" * (1 << 20))
+    server = f"""
+      server {{
+        listen 127.0.0.1:{port};
+        access_log off;
+        keepalive_requests 1000000000;
+        location / {{ return 200 "ok"; }}
+        location /large {{ root {files}; }}
+      }}"""
+    return _nginx(directory, server, "upstream")
+
+
+def start_command(proxy: str, case: Case, port: int, upstream: int, directory: Path) -> list[str]:
+    """The command that starts ``proxy`` for ``case``."""
+    return PROXIES[proxy](case, port, upstream, directory)
+
+
+def _sidecar(case: Case, port: int, upstream: int, directory: Path) -> list[str]:
+    path = _write_envoy(case, port, upstream, directory, "sidecar")
+    return [sys.executable, "-m", "sidecar", "-c", str(path), "--concurrency", "1", "-l", "warning"]
+
+
+def _envoy(case: Case, port: int, upstream: int, directory: Path) -> list[str]:
+    path = _write_envoy(case, port, upstream, directory, "envoy")
+    command = [shutil.which("envoy") or str(Path(sys.executable).with_name("envoy"))]
+    return [*command, "-c", str(path), "--concurrency", "1", "--use-dynamic-base-id", "-l", "warning"]
+
+
+def _write_envoy(case: Case, port: int, upstream: int, directory: Path, who: str) -> Path:
+    manager: dict[str, Any] = {
+        "@type": f"{_EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "ingress",
+        "codec_type": "HTTP2" if case.http2 else "HTTP1",
+        "route_config": {
+            "virtual_hosts": [
+                {
+                    "name": "all",
+                    "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}],
+                }
+            ]
+        },
+        "http_filters": [
+            *_filters(case.filter),
+            {"name": "router", "typed_config": {"@type": f"{_EXTENSIONS}.filters.http.router.v3.Router"}},
+        ],
+    }
+    if case.access_log:
+        log = {
+            "@type": f"{_EXTENSIONS}.access_loggers.file.v3.FileAccessLog",
+            "path": str(directory / f"{who}-{case.name}.access"),
+        }
+        manager["access_log"] = [{"name": "file", "typed_config": log}]
+    config = {
+        "static_resources": {
+            "listeners": [
+                {
+                    "name": "bench",
+                    "address": _address(port),
+                    "filter_chains": [{"filters": [{"name": "hcm", "typed_config": manager}]}],
+                }
+            ],
+            "clusters": [
+                {
+                    "name": "upstream",
+                    "type": "STATIC",
+                    "connect_timeout": "1s",
+                    "load_assignment": {
+                        "cluster_name": "upstream",
+                        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(upstream)}}]}],
+                    },
+                }
+            ],
+        }
+    }
+    path = directory / f"{who}-{case.name}.json"
+    path.write_text(json.dumps(config))
+    return path
+
+
+def _filters(name: str) -> list[dict[str, Any]]:
+    if name == "lua":
+        lua = {
+            "@type": f"{_EXTENSIONS}.filters.http.lua.v3.Lua",
+            "default_source_code": {"inline_string": _LUA},
+        }
+        return [{"name": "lua", "typed_config": lua}]
+    if name == "wasm":
+        plugin = {
+            "name": "header-guard",
+            "root_id": "header-guard",
+            "vm_config": {
+                "runtime": "envoy.wasm.runtime.v8",
+                "code": {"local": {"filename": str(_WASM)}},
+            },
+        }
+        wasm = {"@type": f"{_EXTENSIONS}.filters.http.wasm.v3.Wasm", "config": plugin}
+        return [{"name": "wasm", "typed_config": wasm}]
+    return []
+
+
+def _address(port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def _nginx_proxy(case: Case, port: int, upstream: int, directory: Path) -> list[str]:
+    log = f"{directory}/nginx-{case.name}.access combined buffer=64k flush=10s" if case.access_log else "off"
+    server = f"""
+      upstream application {{ server 127.0.0.1:{upstream}; keepalive 64; keepalive_requests 1000000000; }}
+      server {{
+        listen 127.0.0.1:{port}{" http2" if case.http2 else ""};
+        access_log {log};
+        keepalive_requests 1000000000;
+        location / {{
+          proxy_pass http://application;
+          proxy_http_version 1.1;
+          proxy_set_header Connection "";
+          proxy_set_header X-Request-Id $request_id;
+          proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        }}
+      }}"""
+    return _nginx(directory, server, f"nginx-{case.name}")
+
+
+def _nginx(directory: Path, server: str, name: str) -> list[str]:
+    scratch = directory / f"{name}-tmp"
+    scratch.mkdir(parents=True, exist_ok=True)
+    paths = "\n".join(
+        f"      {kind}_temp_path {scratch}/{kind};"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    config = f"""
+    daemon off;
+    master_process off;
+    pid {scratch}/pid;
+    error_log {scratch}/error.log;
+    events {{ worker_connections 1024; }}
+    http {{
+{paths}
+      {server}
+    }}
+    """
+    path = directory / f"{name}.conf"
+    path.write_text(config)
+    return ["nginx", "-c", str(path), "-p", str(scratch), "-e", f"{scratch}/error.log"]
+
+
+def _haproxy(case: Case, port: int, upstream: int, directory: Path) -> list[str]:
+    log = "  log stdout format raw local0\n  option httplog\n" if case.access_log else ""
+    config = f"""
+global
+  nbthread 1
+defaults
+  mode http
+  http-reuse always
+  option forwardfor
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+{log}
+frontend bench
+  bind 127.0.0.1:{port}{" proto h2" if case.http2 else ""}
+  unique-id-format %[uuid()]
+  unique-id-header x-request-id
+  default_backend application
+backend application
+  server one 127.0.0.1:{upstream}
+"""
+    path = directory / f"haproxy-{case.name}.cfg"
+    path.write_text(config)
+    return ["haproxy", "-f", str(path), "-db"]
+
+
+def _aiohttp(case: Case, port: int, upstream: int, directory: Path) -> list[str]:
+    log = str(directory / f"aiohttp-{case.name}.access") if case.access_log else ""
+    return [sys.executable, "-m", "tests.bench.aiohttp_proxy", str(port), str(upstream), log]
+
+
+PROXIES: dict[str, Callable[[Case, int, int, Path], list[str]]] = {
+    "sidecar": _sidecar,
+    "envoy": _envoy,
+    "nginx": _nginx_proxy,
+    "haproxy": _haproxy,
+    "aiohttp": _aiohttp,
+}
