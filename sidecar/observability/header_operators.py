@@ -20,6 +20,7 @@ __all__ = [
     "request_header",
     "request_header_without_query",
     "requested_server_name",
+    "response_grpc_number",
     "response_header",
     "response_trailer",
     "truncated",
@@ -255,6 +256,11 @@ def grpc_number(stream: Stream) -> int | None:
     content_type = stream.request.headers.get(b"content-type") or b""
     if content_type[:16] != b"application/grpc" or content_type[16:17] not in (b"", b"+", b";"):
         return None
+    return response_grpc_number(stream)
+
+
+def response_grpc_number(stream: Stream) -> int | None:
+    """The gRPC status of a response, whatever the request was; None before there is a response."""
     for headers in (stream.response_trailers, stream.response_headers):
         value = None if headers is None else headers.get(b"grpc-status")
         if value is not None:

@@ -247,7 +247,7 @@ def _host_name_without_port(stream: Stream) -> str | None:
 
 def _cluster_name(stream: Stream) -> str | None:
     cluster = stream.cluster
-    return None if cluster is None else getattr(cluster, "observability_name", "") or cluster.name
+    return None if cluster is None else cluster.config.alt_stat_name or cluster.name
 
 
 def _cluster_name_raw(stream: Stream) -> str | None:

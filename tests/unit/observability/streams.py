@@ -37,7 +37,9 @@ class Route:
 
 class Cluster:
     name = "up"
-    observability_name = "alt"
+
+    class config:
+        alt_stat_name = "alt"
 
 
 START_NS = 1_000_000_000

@@ -1,0 +1,137 @@
+"""Compiles ``envoy.config.accesslog.v3.AccessLogFilter`` to a predicate over streams.
+
+Runtime keys have no layers yet: their default values hold.
+"""
+
+from __future__ import annotations
+
+import operator
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sidecar.api.context import FactoryContext
+from sidecar.api.stream import FLAG_NAMES, Stream
+from sidecar.config.compile.matchers import compile_header_matcher
+from sidecar.core.errors import ConfigError
+from sidecar.observability.header_operators import response_grpc_number
+
+__all__ = ["compile_log_filter"]
+
+Predicate = Callable[[Stream], bool]
+_Compare = Callable[[int, int], bool]
+
+#: ``ComparisonFilter.Op`` in the order of its numbers.
+_COMPARISONS: tuple[_Compare, ...] = (operator.eq, operator.ge, operator.le, operator.ne)
+_DENOMINATORS = (100, 10_000, 1_000_000)
+#: ``AccessLogType.DownstreamEnd``, the only type that is logged.
+_DOWNSTREAM_END = 6
+
+
+def compile_log_filter(message: Any, context: FactoryContext, path: str) -> Predicate:
+    """Whether to log a stream.  Raises: ConfigError under ``path``, also for what is not supported."""
+    kind = message.WhichOneof("filter_specifier")
+    compiler = _COMPILERS.get(kind or "")
+    if compiler is None:
+        raise ConfigError(f"{path}.{kind}" if kind else path, f"access log filter '{kind}' is not supported")
+    return compiler(getattr(message, kind), context, f"{path}.{kind}")
+
+
+def _status_code(message: Any, context: FactoryContext, path: str) -> Predicate:
+    compare: _Compare = _COMPARISONS[message.comparison.op]
+    wanted: int = message.comparison.value.default_value
+    return lambda stream: compare(stream.response_code, wanted)
+
+
+def _duration(message: Any, context: FactoryContext, path: str) -> Predicate:
+    compare: _Compare = _COMPARISONS[message.comparison.op]
+    wanted: int = message.comparison.value.default_value
+
+    def wanted_duration(stream: Stream) -> bool:
+        end_ns = stream.downstream_last_tx_ns or time.monotonic_ns()
+        return compare((end_ns - stream.start_ns) // 1_000_000, wanted)
+
+    return wanted_duration
+
+
+def _not_health_check(message: Any, context: FactoryContext, path: str) -> Predicate:
+    return lambda stream: not getattr(stream, "is_health_check", False)
+
+
+def _runtime(message: Any, context: FactoryContext, path: str) -> Predicate:
+    denominator = _DENOMINATORS[message.percent_sampled.denominator]
+    numerator: int = message.percent_sampled.numerator
+    independent: bool = message.use_independent_randomness
+
+    def sampled(stream: Stream) -> bool:
+        number = None if independent else _request_number(stream.request_id)
+        if number is None:
+            number = random.randrange(denominator)  # noqa: S311 - sampling, not a secret
+        return number % denominator < numerator
+
+    return sampled
+
+
+def _request_number(request_id: bytes | None) -> int | None:
+    """The number in a request id that every proxy samples by alike: its first eight hex digits."""
+    try:
+        return None if request_id is None else int(request_id[:8], 16)
+    except ValueError:
+        return None
+
+
+def _all_of(message: Any, context: FactoryContext, path: str) -> Predicate:
+    parts = _parts(message, context, path)
+    return lambda stream: all(part(stream) for part in parts)
+
+
+def _any_of(message: Any, context: FactoryContext, path: str) -> Predicate:
+    parts = _parts(message, context, path)
+    return lambda stream: any(part(stream) for part in parts)
+
+
+def _parts(message: Any, context: FactoryContext, path: str) -> list[Predicate]:
+    return [
+        compile_log_filter(part, context, f"{path}.filters[{number}]")
+        for number, part in enumerate(message.filters)
+    ]
+
+
+def _header(message: Any, context: FactoryContext, path: str) -> Predicate:
+    matches = compile_header_matcher(message.header, f"{path}.header")
+    return lambda stream: matches(stream.request.headers)
+
+
+def _response_flag(message: Any, context: FactoryContext, path: str) -> Predicate:
+    wanted = set(message.flags)
+    unknown = wanted - {short for _, short, _ in FLAG_NAMES}
+    if unknown:
+        raise ConfigError(f"{path}.flags", f"unknown response flag '{min(unknown)}'")
+    mask = sum(int(flag) for flag, short, _ in FLAG_NAMES if not wanted or short in wanted)
+    return lambda stream: bool(stream.flags & mask)
+
+
+def _grpc_status(message: Any, context: FactoryContext, path: str) -> Predicate:
+    statuses = frozenset(message.statuses)
+    exclude: bool = message.exclude
+    return lambda stream: (response_grpc_number(stream) in statuses) != exclude
+
+
+def _log_type(message: Any, context: FactoryContext, path: str) -> Predicate:
+    result = (_DOWNSTREAM_END in message.types) != message.exclude
+    return lambda stream: result
+
+
+_COMPILERS: dict[str, Callable[[Any, FactoryContext, str], Predicate]] = {
+    "status_code_filter": _status_code,
+    "duration_filter": _duration,
+    "not_health_check_filter": _not_health_check,
+    "runtime_filter": _runtime,
+    "and_filter": _all_of,
+    "or_filter": _any_of,
+    "header_filter": _header,
+    "response_flag_filter": _response_flag,
+    "grpc_status_filter": _grpc_status,
+    "log_type_filter": _log_type,
+}

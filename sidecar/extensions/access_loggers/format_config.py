@@ -1,0 +1,83 @@
+"""Compiles ``envoy.config.core.v3.SubstitutionFormatString`` to a function from the stream to text.
+
+Access loggers use it; bodies of local replies are the same message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf import json_format
+
+from sidecar.api.context import FactoryContext
+from sidecar.api.stream import Stream
+from sidecar.core.errors import ConfigError, SidecarError
+from sidecar.observability.formatter import compile_json, compile_text, unrecorded_operators
+
+__all__ = ["compile_log_format", "compile_plain_format", "struct_to_dict"]
+
+Line = Callable[[Stream], str]
+
+#: Formatter extensions by type, with the operators that each brings (Envoy builds the second in).
+_FORMATTERS = {
+    "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery": ("REQ_WITHOUT_QUERY",),
+    "envoy.extensions.formatter.metadata.v3.Metadata": (),
+}
+
+
+def compile_log_format(message: Any, context: FactoryContext, path: str) -> Line:
+    """The function that makes a line.  Raises: ConfigError under ``path``."""
+    extensions = _extensions(message, path)
+    omit_empty = message.omit_empty_values
+    kind = message.WhichOneof("format")
+    if kind == "json_format":
+        tree = struct_to_dict(message.json_format)
+        return compile_plain_format(
+            lambda: compile_json(tree, omit_empty=omit_empty, extensions=extensions),
+            str(tree),
+            context,
+            f"{path}.json_format",
+        )
+    if kind == "text_format_source":
+        where = f"{path}.text_format_source"
+        text = context.read_data_source(message.text_format_source, where).decode("utf-8", "surrogateescape")
+    else:
+        where = f"{path}.text_format"
+        text = message.text_format
+    return compile_plain_format(
+        lambda: compile_text(text, omit_empty=omit_empty, extensions=extensions), text, context, where
+    )
+
+
+def compile_plain_format(
+    compile_it: Callable[[], Line], text: str, context: FactoryContext, path: str
+) -> Line:
+    """What ``compile_it`` makes of ``text``, its errors at ``path``, with a warning where we know less."""
+    try:
+        line = compile_it()
+    except ConfigError:
+        raise
+    except SidecarError as error:
+        raise ConfigError(path, str(error)) from error
+    for name in unrecorded_operators(text):
+        context.warn(f"{context.path}.{path}", f"%{name}% is not recorded yet: it stays unset")
+    return line
+
+
+def struct_to_dict(message: Any) -> dict[str, Any]:
+    """A ``google.protobuf.Struct`` as a dict."""
+    found: dict[str, Any] = json_format.MessageToDict(message)
+    return found
+
+
+def _extensions(message: Any, path: str) -> list[str]:
+    operators: list[str] = []
+    for number, formatter in enumerate(message.formatters):
+        type_name = formatter.typed_config.type_url.rpartition("/")[2]
+        if type_name not in _FORMATTERS:
+            raise ConfigError(
+                f"{path}.formatters[{number}]", f"formatter '{formatter.name}' ({type_name}) is not supported"
+            )
+        operators += _FORMATTERS[type_name]
+    return operators
