@@ -53,7 +53,12 @@ FLAGS: tuple[Flag, ...] = (
     Flag("base-id-path", "file to write the base id to"),
     Flag("restart-epoch", "number of hot restarts before this one", "number", later=_HOT_RESTART),
     Flag("drain-time-s", "seconds that draining takes", "number"),
-    Flag("drain-strategy", "gradual (default) or immediate", choices=("gradual", "immediate")),
+    Flag(
+        "drain-strategy",
+        "gradual (default) or immediate",
+        choices=("gradual", "immediate"),
+        later="draining is always gradual for now",
+    ),
     Flag(
         "parent-shutdown-time-s",
         "seconds after which a hot restart ends the old process",
@@ -110,7 +115,12 @@ FLAGS: tuple[Flag, ...] = (
         later="warnings about deprecated fields are always given",
     ),
     Flag("file-flush-interval-msec", "milliseconds between flushes of access logs", "number"),
-    Flag("file-flush-min-size-kb", "KiB of access log that are flushed at once", "number"),
+    Flag(
+        "file-flush-min-size-kb",
+        "KiB of access log that are flushed at once",
+        "number",
+        later="access logs are flushed by --file-flush-interval-msec alone",
+    ),
     Flag("cpuset-threads", "count workers by the cpuset", "switch", later="workers are not available yet"),
     Flag("enable-mutex-tracing", "trace mutexes", "switch", later="there are no mutexes to trace"),
     Flag("enable-core-dump", "dump core", "switch", later="core dumps are left to ulimit"),
@@ -152,10 +162,11 @@ def parse(arguments: Sequence[str]) -> tuple[Options, list[str], str]:
     if given.pop("allow-unknown-fields", False):
         warnings.append("--allow-unknown-fields is deprecated, use --allow-unknown-static-fields instead.")
         given["allow-unknown-static-fields"] = True
-    for name in given:
-        later = _BY_NAME[f"--{name}"].later
-        if later:
-            warnings.append(f"--{name}: {later}")
+    standard = Options()
+    for name, value in given.items():
+        flag = _BY_NAME[f"--{name}"]
+        if flag.later and value != getattr(standard, flag.field):
+            warnings.append(f"--{name}: {flag.later}")
     values: dict[str, Any] = {_BY_NAME[f"--{name}"].field: value for name, value in given.items()}
     if values.get("concurrency", 1) > 1:
         warnings.append(f"--concurrency {values['concurrency']}: workers are not available yet, one serves")

@@ -36,10 +36,14 @@ def test_parse_reads_component_levels() -> None:
 @pytest.mark.parametrize("flag", [flag for flag in FLAGS if flag.later], ids=lambda flag: flag.name)
 def test_parse_says_in_one_line_that_a_feature_is_to_come(flag: object) -> None:
     name, kind, choices = flag.name, flag.kind, flag.choices  # type: ignore[attr-defined]
-    value = {"text": [choices[0] if choices else "x"], "number": ["1"], "switch": [], "list": ["a:b"]}[kind]
+    value = {"text": [choices[-1] if choices else "x"], "number": ["1"], "switch": [], "list": ["a:b"]}[kind]
     _, [warning], _ = parse([f"--{name}", *value])
     assert warning.startswith(f"--{name}: ")
     assert "\n" not in warning
+
+
+def test_parse_does_not_warn_of_a_default_that_is_spelled_out() -> None:
+    assert parse(["--base-id", "0", "--drain-strategy", "gradual"])[1] == []
 
 
 def test_parse_with_more_workers_says_that_one_serves() -> None:
