@@ -1,0 +1,366 @@
+"""HTTP/2 framing without I/O (RFC 9113): one connection, client or server.
+
+Bytes go in through ``receive_data`` and come out as calls of an :class:`~sidecar.codec.h2_types.H2Handler`;
+what is to be sent collects until ``take_output``.  Flow control, settings, stream states, header validity
+and flood accounting are kept here; sockets, timers, queues of bodies and what a stream means are the
+callers' (:mod:`sidecar.http.h2_driver`, :mod:`sidecar.upstream.h2_pool`).
+
+A connection error is raised as RemoteProtocolError once GOAWAY is queued; a stream error queues RST_STREAM
+and is told by ``on_reset``.  Which of the two an error is follows Envoy: a malformed message ends the
+connection (unless ``override_stream_error_on_invalid_http_message``), a body that differs from its
+content-length or headers beyond the limits end the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from struct import Struct
+
+from sidecar.codec.h2_control import H2Control, connection_error
+from sidecar.codec.h2_hpack import CompressionError, HeaderDecoder
+from sidecar.codec.h2_sender import (
+    ACK,
+    CONTINUATION,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    MAX_FRAME_SIZE,
+    PADDED,
+    PRIORITY_FLAG,
+    SETTINGS,
+)
+from sidecar.codec.h2_stream import H2Stream, StreamError
+from sidecar.codec.h2_types import CONNECTION_PREFACE, MAX_WINDOW, ErrorCode, H2Handler, H2Settings
+from sidecar.codec.header_validity import (
+    MESSAGING,
+    MalformedMessage,
+    check_no_body,
+    check_request,
+    check_response,
+    check_trailers,
+    exceeds_limits,
+    join_cookies,
+)
+from sidecar.core.errors import RemoteProtocolError
+from sidecar.core.headers import Field
+
+__all__ = ["H2Connection", "hard_headers_bytes"]
+
+_unpack_head = Struct(">HBBBI").unpack_from
+_pack_u32 = Struct(">I").pack
+_unpack_u32 = Struct(">I").unpack_from
+
+#: A header list beyond the configured limit costs the stream; beyond this many times it, the connection.
+_HARD_HEADERS_FACTOR = 16
+_HARD_HEADERS_LEAST = 1 << 20
+#: Header blocks made of indexes alone are kept with what they mean while the table stands still.
+_KEPT_BLOCKS = 8
+_KEPT_BLOCK_LENGTH = 64
+
+
+def hard_headers_bytes(settings: H2Settings) -> int:
+    """The size of header block and list that ends the connection."""
+    return max(_HARD_HEADERS_LEAST, _HARD_HEADERS_FACTOR * settings.max_headers_bytes)
+
+
+class H2Connection(H2Control):
+    """One connection's framing.  Everything is synchronous; nothing here waits or looks at a clock."""
+
+    __slots__ = (
+        "_buffer",
+        "_expect_preface",
+        "_frame_handlers",
+        "_hard_headers_bytes",
+        "_header_block",
+        "_kept",
+        "_kept_generation",
+    )
+
+    def __init__(self, handler: H2Handler, *, client: bool, settings: H2Settings) -> None:
+        limit = hard_headers_bytes(settings)
+        decoder = HeaderDecoder(limit, settings.hpack_table_size)
+        super().__init__(handler, decoder, client=client, settings=settings)
+        self._hard_headers_bytes = limit
+        self._buffer = b""
+        self._expect_preface = not client
+        #: (stream id, END_STREAM, pieces, size) while CONTINUATION is expected.
+        self._header_block: tuple[int, int, list[bytes], int] | None = None
+        self._kept: dict[bytes, tuple[list[Field], tuple[int, int]]] = {}
+        self._kept_generation = 0
+        # In the order of the frame types (RFC 9113 §6).
+        self._frame_handlers: tuple[Callable[[int, int, bytes], None], ...] = (
+            self._on_data,
+            self._on_headers,
+            self._on_priority,
+            self._on_rst_stream,
+            self._on_settings,
+            self._on_push_promise,
+            self._on_ping,
+            self._on_goaway,
+            self._on_window_update,
+            self._on_continuation,
+        )
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes from the peer, in any split.
+
+        Raises: RemoteProtocolError, with GOAWAY queued: send it and close.
+        """
+        if self._failed is not None:
+            raise self._failed
+        buffer = self._buffer + data if self._buffer else data
+        try:
+            if self._expect_preface:
+                if not CONNECTION_PREFACE.startswith(buffer[:24]):
+                    raise connection_error(ErrorCode.PROTOCOL_ERROR, "no connection preface")
+                if len(buffer) < 24:
+                    self._buffer = buffer
+                    return
+                self._expect_preface = False
+                buffer = buffer[24:]
+            self._receive_frames(buffer)
+        except RemoteProtocolError as error:
+            self._failed = error
+            self._goaway_sent = True
+            self._buffer = b""
+            self.details = error.details
+            last = min(self._goaway_limit, self._last_peer_id)
+            self._frame(GOAWAY, 0, 0, _pack_u32(last) + _pack_u32(error.h2_code))
+            raise
+
+    def _receive_frames(self, buffer: bytes) -> None:
+        at = 0
+        length = len(buffer)
+        handlers = self._frame_handlers
+        while length - at >= 9:
+            high, low, kind, flags, stream_id = _unpack_head(buffer, at)
+            size = high << 8 | low
+            if size > MAX_FRAME_SIZE:
+                raise connection_error(ErrorCode.FRAME_SIZE_ERROR, "frame too large")
+            end = at + 9 + size
+            if end > length:
+                break
+            if not self._settings_seen and (kind != SETTINGS or flags & ACK):
+                raise connection_error(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")
+            if self._header_block is not None and kind != CONTINUATION:
+                raise connection_error(ErrorCode.PROTOCOL_ERROR, "a header block was interrupted")
+            payload = buffer[at + 9 : end]
+            at = end
+            # Frames of unknown types are let pass (RFC 9113 §5.5).
+            if kind < 10:
+                handlers[kind](flags, stream_id & MAX_WINDOW, payload)
+        self._buffer = buffer[at:]
+
+    def _strip_padding(self, payload: bytes) -> bytes:
+        if not payload or payload[0] >= len(payload):
+            raise connection_error(ErrorCode.PROTOCOL_ERROR, "invalid padding")
+        return payload[1 : len(payload) - payload[0]]
+
+    def _malformed(self, stream_id: int, error: MalformedMessage) -> None:
+        if not self._settings.override_stream_error_on_invalid_http_message:
+            raise connection_error(ErrorCode.PROTOCOL_ERROR, str(error), error.details) from error
+        self._stream_error(stream_id, ErrorCode.PROTOCOL_ERROR, error.details)
+
+    # -- header blocks ------------------------------------------------------------------------
+    def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if not stream_id:
+            raise connection_error(ErrorCode.PROTOCOL_ERROR, "HEADERS on stream 0")
+        if flags & PADDED:
+            payload = self._strip_padding(payload)
+        if flags & PRIORITY_FLAG:
+            if len(payload) < 5:
+                raise connection_error(ErrorCode.FRAME_SIZE_ERROR, "HEADERS too short for its priority")
+            if _unpack_u32(payload)[0] & MAX_WINDOW == stream_id:
+                raise connection_error(ErrorCode.PROTOCOL_ERROR, "a stream depends on itself")
+            payload = payload[5:]
+        if payload or flags & END_STREAM:
+            self._budget.empty_frames = 0
+        else:
+            self._budget.count_empty()
+        if flags & END_HEADERS:
+            self._on_block(stream_id, flags & END_STREAM, payload)
+        else:
+            self._header_block = (stream_id, flags & END_STREAM, [payload], len(payload))
+
+    def _on_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
+        pending = self._header_block
+        if pending is None or pending[0] != stream_id:
+            raise connection_error(ErrorCode.PROTOCOL_ERROR, "unexpected CONTINUATION")
+        _, end_stream, pieces, size = pending
+        if payload:
+            self._budget.empty_frames = 0
+        else:
+            self._budget.count_empty()
+        pieces.append(payload)
+        size += len(payload)
+        if size > self._hard_headers_bytes:
+            raise connection_error(ErrorCode.ENHANCE_YOUR_CALM, "endless header block")
+        if flags & END_HEADERS:
+            self._header_block = None
+            self._on_block(stream_id, end_stream, b"".join(pieces))
+        else:
+            self._header_block = (stream_id, end_stream, pieces, size)
+
+    def _on_block(self, stream_id: int, end_stream: int, block: bytes) -> None:
+        """A whole header block: head, interim response or trailers."""
+        decoder = self._decoder
+        generation = decoder.generation
+        checked: tuple[int, int] | None = None
+        kept = self._kept.get(block) if generation == self._kept_generation else None
+        if kept is not None:
+            fields = kept[0].copy()
+            checked = kept[1]
+        else:
+            try:
+                fields = decoder.decode(block)
+            except CompressionError as error:
+                raise connection_error(ErrorCode.COMPRESSION_ERROR, f"header block: {error}") from error
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            stream = self._open_by_peer(stream_id)
+            if stream is None:
+                return
+        elif stream.remote_closed:
+            raise connection_error(ErrorCode.STREAM_CLOSED, "HEADERS behind END_STREAM")
+        if checked is None or stream.started:
+            settings = self._settings
+            excess = exceeds_limits(fields, settings.max_headers_bytes, settings.max_headers_count)
+            if excess:
+                self._stream_error(stream_id, ErrorCode.INTERNAL_ERROR, excess)
+                return
+        try:
+            if stream.started:
+                self._on_trailers(stream, fields, end_stream)
+                return
+            if checked is None:
+                if self._client:
+                    checked = check_response(fields)
+                else:
+                    length, cookies = check_request(
+                        fields, allow_connect_protocol=self._settings.allow_connect
+                    )
+                    if cookies > 1:
+                        fields = join_cookies(fields)
+                    checked = (length, 0)
+                if decoder.generation == generation and len(block) <= _KEPT_BLOCK_LENGTH:
+                    self._keep(block, fields.copy(), checked, generation)
+            if self._client:
+                self._on_response(stream, fields, end_stream, checked)
+            else:
+                self._on_request(stream, fields, end_stream, checked[0])
+        except MalformedMessage as error:
+            self._malformed(stream_id, error)
+
+    def _keep(self, block: bytes, fields: list[Field], checked: tuple[int, int], generation: int) -> None:
+        kept = self._kept
+        if generation != self._kept_generation or len(kept) >= _KEPT_BLOCKS:
+            kept.clear()
+            self._kept_generation = generation
+        kept[block] = (fields, checked)
+
+    def _open_by_peer(self, stream_id: int) -> H2Stream | None:
+        """The stream that a HEADERS frame opens; None where the frame is to be passed over."""
+        if not self._is_idle(stream_id):
+            if stream_id in self._reset_ids:
+                return None
+            raise connection_error(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
+        if self._client or not stream_id & 1:
+            raise connection_error(ErrorCode.PROTOCOL_ERROR, "HEADERS on a stream that the peer cannot open")
+        self._last_peer_id = stream_id
+        if stream_id > self._goaway_limit:
+            self._remember_reset(stream_id)
+            return None
+        self._budget.streams += 1
+        if len(self._streams) >= self._settings.max_concurrent_streams:
+            if self._settings_acknowledged:
+                raise connection_error(ErrorCode.PROTOCOL_ERROR, "more streams than max_concurrent_streams")
+            self._stream_error(stream_id, ErrorCode.REFUSED_STREAM, "http2.unknown.nghttp2.error")
+            return None
+        stream = self._streams[stream_id] = H2Stream(
+            stream_id, self._peer_initial_window, self._stream_receive_window
+        )
+        return stream
+
+    def _on_request(self, stream: H2Stream, fields: list[Field], end_stream: int, length: int) -> None:
+        stream.started = True
+        if end_stream:
+            check_no_body(length)
+            stream.remote_closed = True
+        else:
+            stream.content_left = length
+        self._handler.on_headers(stream.id, fields, bool(end_stream))
+
+    def _on_response(
+        self, stream: H2Stream, fields: list[Field], end_stream: int, checked: tuple[int, int]
+    ) -> None:
+        status, length = checked
+        if status < 200:
+            if end_stream:
+                check_no_body(length, status)
+            self._handler.on_informational(stream.id, fields)
+            return
+        stream.started = True
+        if not stream.is_head and status != 204 and status != 304:
+            if end_stream:
+                check_no_body(length, status)
+            stream.content_left = length
+        if end_stream:
+            self._close_remote(stream)
+        self._handler.on_headers(stream.id, fields, bool(end_stream))
+
+    def _on_trailers(self, stream: H2Stream, fields: list[Field], end_stream: int) -> None:
+        if not end_stream:
+            raise MalformedMessage("trailers do not end the stream", MESSAGING)
+        check_trailers(fields)
+        try:
+            stream.count_content(0, True)
+        except StreamError as error:
+            self._stream_error(stream.id, error.code, error.details)
+            return
+        self._close_remote(stream)
+        self._handler.on_trailers(stream.id, fields)
+
+    def _close_remote(self, stream: H2Stream) -> None:
+        stream.remote_closed = True
+        if stream.local_closed:
+            self._finish(stream)
+
+    # -- bodies -------------------------------------------------------------------------------
+    def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
+        flow_bytes = len(payload)
+        if flags & PADDED:
+            payload = self._strip_padding(payload)
+        end_stream = bool(flags & END_STREAM)
+        if payload or end_stream:
+            self._budget.empty_frames = 0
+        else:
+            self._budget.count_empty()
+        self._receive_window -= flow_bytes
+        if self._receive_window < 0:
+            raise connection_error(ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the connection's window")
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            if self._is_idle(stream_id):
+                raise connection_error(ErrorCode.PROTOCOL_ERROR, "DATA on an idle stream")
+            self._return_window(flow_bytes)
+            return
+        if stream.remote_closed:
+            raise connection_error(ErrorCode.STREAM_CLOSED, "DATA behind END_STREAM")
+        stream.receive_window -= flow_bytes
+        if stream.receive_window < 0:
+            raise connection_error(ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the stream's window")
+        stream.unconsumed += flow_bytes
+        if not stream.started:
+            self._malformed(stream_id, MalformedMessage("DATA before a final response", MESSAGING))
+            return
+        try:
+            stream.count_content(len(payload), end_stream)
+        except StreamError as error:
+            self._stream_error(stream_id, error.code, error.details)
+            return
+        if end_stream:
+            self._close_remote(stream)
+        elif not payload:
+            self.consume(stream_id, flow_bytes)
+            return
+        self._handler.on_data(stream_id, payload, end_stream, flow_bytes)

@@ -1,0 +1,176 @@
+"""Header compression (RFC 7541): jh2's fast HPACK behind a strict gate.
+
+The library decodes fast, but takes what the RFC calls an error (a table size update behind a field,
+Huffman padding that is not ones) and panics on a truncated string.  So each block that is not made of
+indexed fields alone is walked first (:func:`scan`), and Huffman strings are checked by the length that
+their text must have had.  Blocks of one-byte indexes, what a kept-alive client mostly sends, go straight
+through.
+"""
+
+from __future__ import annotations
+
+import re
+
+from jh2._hazmat import Decoder, Encoder, HPACKError, OversizedHeaderListError
+
+from sidecar.core.headers import Field
+
+__all__ = ["CompressionError", "HeaderDecoder", "HeaderEncoder", "scan"]
+
+DEFAULT_TABLE_SIZE = 4096
+
+_is_all_indexed = re.compile(rb"[\x81-\xfe]*").fullmatch
+
+#: Bits of each octet's Huffman code (RFC 7541 appendix B).
+_HUFFMAN_BITS = bytes.fromhex(
+    "0d171c1c1c1c1c1c1c181e1c1c1e1c1c1c1c1c1c1c1c1e1c1c1c1c1c1c1c1c1c060a0a0c0d06080b0a0a080b08060606"
+    "0505050606060606060607080f060c0a0d06070707070707070707070707070707070707070707070807080d130d0e06"
+    "0f05060506050606060507070606060506070605050607070707070f0b0e0d1c14161414161616171617171717171817"
+    "181816171817171717151617161717181615141616171715171616181516171715151615171617171416161617161617"
+    "1a1a1413161716191a1a1a1b1b1a181913151a1b1b1a1b1815151a1a1c1b1b1b14181415161515171616191918181a17"
+    "1a1b1a1a1b1b1b1b1b1c1b1b1b1b1b1a"
+)
+
+#: Never put into a table that an attacker might probe (RFC 7541 §7.1.3).
+_SENSITIVE = frozenset((b"authorization", b"proxy-authorization"))
+
+
+class CompressionError(Exception):
+    """The block is broken, and with it the shared table: the connection cannot go on."""
+
+
+def _read_integer(block: bytes, at: int, prefix: int) -> tuple[int, int]:
+    """The integer whose prefix was all ones, and where it ends (RFC 7541 §5.1)."""
+    value = prefix
+    shift = 0
+    while True:
+        if at >= len(block) or shift > 21:
+            raise CompressionError("truncated or oversized integer")
+        octet = block[at]
+        at += 1
+        value += (octet & 0x7F) << shift
+        if octet < 0x80:
+            return value, at
+        shift += 7
+
+
+#: (field number, 0 for the name or 1 for the value, start, end) of a Huffman-coded string.
+_Coded = tuple[int, int, int, int]
+
+
+def scan(block: bytes) -> tuple[list[_Coded], int]:
+    """Walk the representations: Huffman strings, and the first table size update (-1 where none).
+
+    Raises: CompressionError, for what is cut short, out of place, or points nowhere by itself.
+    """
+    at = 0
+    length = len(block)
+    count = 0
+    first_update = -1
+    coded: list[_Coded] = []
+    while at < length:
+        octet = block[at]
+        at += 1
+        if octet >= 0x80:
+            if octet == 0x80:
+                raise CompressionError("index 0")
+            if octet == 0xFF:
+                _, at = _read_integer(block, at, 0x7F)
+            count += 1
+            continue
+        if 0x20 <= octet < 0x40:
+            if count:
+                raise CompressionError("table size update behind a field")
+            size = octet & 0x1F
+            if size == 0x1F:
+                size, at = _read_integer(block, at, 0x1F)
+            if first_update < 0:
+                first_update = size
+            continue
+        mask = 0x3F if octet >= 0x40 else 0x0F
+        index = octet & mask
+        if index == mask:
+            _, at = _read_integer(block, at, mask)
+        for part in (0, 1) if index == 0 else (1,):
+            if at >= length:
+                raise CompressionError("truncated string")
+            octet = block[at]
+            at += 1
+            size = octet & 0x7F
+            if size == 0x7F:
+                size, at = _read_integer(block, at, 0x7F)
+            end = at + size
+            if end > length:
+                raise CompressionError("truncated string")
+            if octet >= 0x80:
+                coded.append((count, part, at, end))
+            at = end
+        count += 1
+    return coded, first_update
+
+
+class HeaderDecoder:
+    """One direction's decoder.  ``generation`` changes whenever the table may have changed."""
+
+    __slots__ = ("_decoder", "_required_size", "generation")
+
+    def __init__(self, max_list_bytes: int, table_size: int) -> None:
+        self._decoder = Decoder(max_list_bytes)
+        # Until the peer has acknowledged our settings it may use the default size.
+        self._decoder.max_allowed_table_size = max(table_size, DEFAULT_TABLE_SIZE)
+        self._required_size = -1
+        self.generation = 0
+
+    def on_settings_acknowledged(self, table_size: int) -> None:
+        """From now on the peer keeps to our table size, and says so first where it had to shrink."""
+        if table_size < DEFAULT_TABLE_SIZE:
+            self._required_size = table_size
+        self._decoder.max_allowed_table_size = table_size
+
+    def decode(self, block: bytes) -> list[Field]:
+        """The fields of a whole block.
+
+        Raises: CompressionError.
+        """
+        coded: list[_Coded] = []
+        if self._required_size >= 0 or _is_all_indexed(block) is None:
+            coded, update = scan(block)
+            self.generation += 1
+            if self._required_size >= 0:
+                if not 0 <= update <= self._required_size:
+                    raise CompressionError("the table was not shrunk")
+                self._required_size = -1
+        try:
+            fields: list[Field] = [(name, value) for name, value, _ in self._decoder.decode(block, True)]
+        except OversizedHeaderListError as error:
+            raise CompressionError("header list beyond all limits") from error
+        except HPACKError as error:
+            raise CompressionError(str(error)) from error
+        for number, part, start, end in coded:
+            padding = (end - start) * 8 - sum(fields[number][part].translate(_HUFFMAN_BITS))
+            mask = (1 << padding) - 1 if 0 <= padding < 8 else -1
+            if mask < 0 or (mask and block[end - 1] & mask != mask):
+                raise CompressionError("invalid Huffman code")
+        return fields
+
+
+class HeaderEncoder:
+    """The other direction."""
+
+    __slots__ = ("_encoder", "_max_table_size")
+
+    def __init__(self, max_table_size: int) -> None:
+        self._encoder = Encoder()
+        self._max_table_size = max_table_size
+
+    def on_table_size(self, size: int) -> None:
+        """The peer's SETTINGS_HEADER_TABLE_SIZE: how much of it we use is ours to say."""
+        size = min(size, self._max_table_size)
+        if size != self._encoder.header_table_size:
+            self._encoder.header_table_size = size
+
+    def encode(self, fields: list[Field]) -> bytes:
+        """A whole block."""
+        sensitive = _SENSITIVE
+        block: bytes = self._encoder.encode([(name, value, name in sensitive) for name, value in fields])
+        return block

@@ -1,0 +1,328 @@
+"""The half of an HTTP/2 connection that sends, and the state that both halves share.
+
+:class:`H2Sender` queues frames, keeps the windows, gives windows back and knows which streams live;
+:class:`~sidecar.codec.h2_connection.H2Connection` adds what is received (RFC 9113).
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from sidecar.codec.h2_flood import FrameBudget
+from sidecar.codec.h2_hpack import HeaderEncoder
+from sidecar.codec.h2_stream import H2Stream
+from sidecar.codec.h2_types import CONNECTION_PREFACE, DEFAULT_WINDOW, MAX_WINDOW, H2Settings
+from sidecar.core.errors import LocalProtocolError, RemoteProtocolError
+from sidecar.core.headers import Field
+
+__all__ = [
+    "ACK",
+    "CONTINUATION",
+    "DATA",
+    "END_HEADERS",
+    "END_STREAM",
+    "GOAWAY",
+    "HEADERS",
+    "MAX_FRAME_SIZE",
+    "PADDED",
+    "PING",
+    "PRIORITY",
+    "PRIORITY_FLAG",
+    "PUSH_PROMISE",
+    "RST_STREAM",
+    "SETTINGS",
+    "WINDOW_UPDATE",
+    "H2Sender",
+]
+
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = (
+    range(10)
+)
+END_STREAM = ACK = 0x1
+END_HEADERS = 0x4
+PADDED = 0x8
+PRIORITY_FLAG = 0x20
+
+#: What we accept, and what RFC 9113 §6.5.2 starts with.
+MAX_FRAME_SIZE = 16384
+#: Ids of streams that we reset: frames that were under way for them are let pass.
+_REMEMBERED_RESETS = 512
+
+_pack_head = Struct(">HBBBI").pack
+_pack_u32 = Struct(">I").pack
+_pack_setting = Struct(">HI").pack
+
+
+class H2Sender:
+    """Frames to send, windows and streams of one connection."""
+
+    __slots__ = (
+        "_budget",
+        "_client",
+        "_connection_batch",
+        "_encoder",
+        "_failed",
+        "_goaway_limit",
+        "_goaway_sent",
+        "_last_peer_id",
+        "_next_id",
+        "_out",
+        "_owed",
+        "_peer_initial_window",
+        "_peer_max_frame",
+        "_receive_window",
+        "_reset_ids",
+        "_send_window",
+        "_settings",
+        "_stream_batch",
+        "_stream_receive_window",
+        "_streams",
+        "_unreturned",
+        "details",
+        "goaway_received",
+        "peer_allows_connect",
+        "peer_max_concurrent_streams",
+        "resets_received",
+        "resets_sent",
+    )
+
+    def __init__(self, *, client: bool, settings: H2Settings) -> None:
+        self._client = client
+        self._settings = settings
+        self._budget = FrameBudget(settings)
+        self._encoder = HeaderEncoder(settings.hpack_table_size)
+        self._out: list[bytes] = []
+        self._failed: RemoteProtocolError | None = None
+        self._streams: dict[int, H2Stream] = {}
+        #: Bytes of ended streams that are not consumed yet: the connection's window still owes them.
+        self._owed: dict[int, int] = {}
+        self._reset_ids: dict[int, None] = {}
+        self._next_id = 1
+        self._last_peer_id = 0
+        self._send_window = DEFAULT_WINDOW
+        # No window starts smaller than the default: the peer has not seen our settings yet, and the
+        # connection's cannot be made smaller at all (RFC 9113 §6.9.2).
+        self._receive_window = max(settings.initial_connection_window_size, DEFAULT_WINDOW)
+        self._stream_receive_window = max(settings.initial_stream_window_size, DEFAULT_WINDOW)
+        #: Windows are given back in batches of this size.
+        self._connection_batch = self._receive_window // 2
+        self._stream_batch = max(1, settings.initial_stream_window_size // 2)
+        self._unreturned = 0
+        self._peer_initial_window = DEFAULT_WINDOW
+        self._peer_max_frame = MAX_FRAME_SIZE
+        self._goaway_sent = False
+        self._goaway_limit = MAX_WINDOW
+        self.goaway_received = False
+        #: SETTINGS_MAX_CONCURRENT_STREAMS of the peer.
+        self.peer_max_concurrent_streams = MAX_WINDOW
+        #: SETTINGS_ENABLE_CONNECT_PROTOCOL of the peer (RFC 8441).
+        self.peer_allows_connect = False
+        self.resets_received = 0
+        self.resets_sent = 0
+        #: Envoy's response code details of the last stream or connection error.
+        self.details = ""
+        self._send_preface()
+
+    def _send_preface(self) -> None:
+        settings = self._settings
+        if self._client:
+            self._out.append(CONNECTION_PREFACE)
+        values = (
+            (1, settings.hpack_table_size),
+            (2, 0) if self._client else (8, int(settings.allow_connect)),
+            (3, settings.max_concurrent_streams),
+            (4, settings.initial_stream_window_size),
+        )
+        self._frame(SETTINGS, 0, 0, b"".join([_pack_setting(*value) for value in values]))
+        if self._receive_window > DEFAULT_WINDOW:
+            self._frame(WINDOW_UPDATE, 0, 0, _pack_u32(self._receive_window - DEFAULT_WINDOW))
+
+    # -- what callers ask ---------------------------------------------------------------------
+    @property
+    def can_open(self) -> bool:
+        """Whether ``open_stream`` may be called (client)."""
+        return (
+            not self.goaway_received
+            and not self._goaway_sent
+            and len(self._streams) < self.peer_max_concurrent_streams
+            and self._next_id <= MAX_WINDOW
+        )
+
+    @property
+    def open_stream_count(self) -> int:
+        """Streams that are not closed."""
+        return len(self._streams)
+
+    def is_closed(self, stream_id: int) -> bool:
+        """Whether nothing can be sent or received on the stream any more (or yet)."""
+        return stream_id not in self._streams
+
+    def send_window(self, stream_id: int) -> int:
+        """DATA bytes that may be sent on the stream now; 0 too where it is closed."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.local_closed:
+            return 0
+        window = stream.send_window
+        if self._send_window < window:
+            window = self._send_window
+        return window if window > 0 else 0
+
+    # -- sending ------------------------------------------------------------------------------
+    def take_output(self) -> bytes:
+        """Everything to be sent now.
+
+        A caller whose socket is full does not take: what piles up meanwhile is bounded by the flood limits
+        and, as for DATA, by the caller.
+        """
+        out = self._out
+        if not out:
+            return b""
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        self._budget.output_taken()
+        return data
+
+    def _frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        size = len(payload)
+        self._out += (_pack_head(size >> 8, size & 255, kind, flags, stream_id), payload)
+
+    def open_stream(self) -> int:
+        """A new stream's id (client).  Raises: LocalProtocolError when ``can_open`` is False."""
+        if not self._client or not self.can_open:
+            raise LocalProtocolError("no stream can be opened on this connection")
+        stream_id = self._next_id
+        self._next_id = stream_id + 2
+        self._streams[stream_id] = H2Stream(stream_id, self._peer_initial_window, self._stream_receive_window)
+        self._budget.streams += 1
+        return stream_id
+
+    def _sending(self, stream_id: int) -> H2Stream:
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.local_closed:
+            raise LocalProtocolError(f"stream {stream_id} cannot send any more")
+        return stream
+
+    def send_headers(self, stream_id: int, fields: list[Field], end_stream: bool) -> None:
+        """A request (client), a 1xx or final response (server).  Raises: LocalProtocolError."""
+        stream = self._sending(stream_id)
+        if self._client:
+            stream.is_head = (b":method", b"HEAD") in fields[:5]
+        self._send_block(stream, fields, end_stream)
+
+    def send_trailers(self, stream_id: int, fields: list[Field]) -> None:
+        """Trailers; ends our half.  Raises: LocalProtocolError."""
+        self._send_block(self._sending(stream_id), fields, True)
+
+    def _send_block(self, stream: H2Stream, fields: list[Field], end_stream: bool) -> None:
+        block = self._encoder.encode(fields)
+        size = len(block)
+        limit = self._peer_max_frame
+        flags = END_STREAM if end_stream else 0
+        if size <= limit:
+            self._out += (_pack_head(size >> 8, size & 255, HEADERS, flags | END_HEADERS, stream.id), block)
+        else:
+            self._frame(HEADERS, flags, stream.id, block[:limit])
+            for at in range(limit, size, limit):
+                last = END_HEADERS if at + limit >= size else 0
+                self._frame(CONTINUATION, last, stream.id, block[at : at + limit])
+        if end_stream:
+            stream.local_closed = True
+            if stream.remote_closed:
+                self._finish(stream)
+
+    def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
+        """DATA, no more of it than ``send_window`` allows.  Raises: LocalProtocolError."""
+        stream = self._sending(stream_id)
+        size = len(data)
+        if size:
+            if size > stream.send_window or size > self._send_window:
+                raise LocalProtocolError(f"{size} bytes of DATA do not fit into the window")
+            stream.send_window -= size
+            self._send_window -= size
+        elif not end_stream:
+            return
+        limit = self._peer_max_frame
+        flags = END_STREAM if end_stream else 0
+        if size <= limit:
+            self._budget.data_frames_sent += 1
+            self._out += (_pack_head(size >> 8, size & 255, DATA, flags, stream_id), data)
+        else:
+            self._budget.data_frames_sent += (size + limit - 1) // limit
+            for at in range(0, size, limit):
+                self._frame(DATA, flags if at + limit >= size else 0, stream_id, data[at : at + limit])
+        if end_stream:
+            stream.local_closed = True
+            if stream.remote_closed:
+                self._finish(stream)
+
+    def reset_stream(self, stream_id: int, error_code: int) -> None:
+        """End the stream with RST_STREAM; does nothing where it is closed."""
+        stream = self._streams.pop(stream_id, None)
+        if stream is not None:
+            self._forget_reset(stream)
+            self._frame(RST_STREAM, 0, stream_id, _pack_u32(error_code))
+            self.resets_sent += 1
+
+    def goaway(self, error_code: int, *, notice: bool = False) -> None:
+        """Tell the peer to open no more streams; after a ``notice`` new ones are still served."""
+        if self._failed is not None:
+            return
+        if notice:
+            last = MAX_WINDOW
+        else:
+            self._goaway_sent = True
+            last = self._goaway_limit = min(self._goaway_limit, self._last_peer_id)
+        self._frame(GOAWAY, 0, 0, _pack_u32(last) + _pack_u32(error_code))
+
+    def ping(self, opaque: bytes) -> None:
+        """Send PING with eight bytes; its answer only shows that the connection lives."""
+        self._frame(PING, 0, 0, opaque)
+
+    def consume(self, stream_id: int, flow_bytes: int) -> None:
+        """Give back window for received bytes; sent in batches of half a window."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            owed = self._owed.get(stream_id, 0)
+            if flow_bytes < owed:
+                self._owed[stream_id] = owed - flow_bytes
+            else:
+                self._owed.pop(stream_id, None)
+                flow_bytes = owed
+        else:
+            if flow_bytes > stream.unconsumed:
+                flow_bytes = stream.unconsumed
+            stream.unconsumed -= flow_bytes
+            stream.unreturned += flow_bytes
+            if stream.unreturned >= self._stream_batch and not stream.remote_closed:
+                self._frame(WINDOW_UPDATE, 0, stream_id, _pack_u32(stream.unreturned))
+                stream.receive_window += stream.unreturned
+                stream.unreturned = 0
+        self._return_window(flow_bytes)
+
+    def _return_window(self, size: int) -> None:
+        unreturned = self._unreturned + size
+        if unreturned >= self._connection_batch:
+            self._frame(WINDOW_UPDATE, 0, 0, _pack_u32(unreturned))
+            self._receive_window += unreturned
+            unreturned = 0
+        self._unreturned = unreturned
+
+    # -- stream life --------------------------------------------------------------------------
+    def _finish(self, stream: H2Stream) -> None:
+        """Both halves ended."""
+        del self._streams[stream.id]
+        self._budget.count_finished()
+        if stream.unconsumed:
+            self._owed[stream.id] = stream.unconsumed
+
+    def _forget_reset(self, stream: H2Stream) -> None:
+        """A stream that was taken out of the table is reset from here."""
+        self._remember_reset(stream.id)
+        if stream.unconsumed:
+            self._return_window(stream.unconsumed)
+
+    def _remember_reset(self, stream_id: int) -> None:
+        resets = self._reset_ids
+        resets[stream_id] = None
+        if len(resets) > _REMEMBERED_RESETS:
+            del resets[next(iter(resets))]

@@ -1,0 +1,69 @@
+"""What an HTTP/2 connection remembers of one open stream (RFC 9113 §5.1).
+
+``remote_closed`` and ``local_closed`` are the two half-closed states; a stream with both is forgotten.
+"""
+
+from __future__ import annotations
+
+from sidecar.codec.h2_types import ErrorCode
+
+__all__ = ["H2Stream", "StreamError"]
+
+
+class StreamError(Exception):
+    """This stream cannot go on; the connection can."""
+
+    def __init__(self, reason: str, code: ErrorCode, details: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.details = details
+
+
+class H2Stream:
+    """State, windows and the declared length of one stream."""
+
+    __slots__ = (
+        "content_left",
+        "id",
+        "is_head",
+        "local_closed",
+        "receive_window",
+        "remote_closed",
+        "send_window",
+        "started",
+        "unconsumed",
+        "unreturned",
+    )
+
+    def __init__(self, stream_id: int, send_window: int, receive_window: int) -> None:
+        self.id = stream_id
+        self.send_window = send_window
+        self.receive_window = receive_window
+        self.remote_closed = False
+        self.local_closed = False
+        #: Server: the request's head was given out.  Client: a final response was.
+        self.started = False
+        #: Body bytes still to come by content-length; -1 where nothing was declared.
+        self.content_left = -1
+        #: Client: the request was HEAD, so the response's content-length says nothing of DATA.
+        self.is_head = False
+        #: Received, not yet given to ``consume``.
+        self.unconsumed = 0
+        #: Consumed, not yet given back in a WINDOW_UPDATE.
+        self.unreturned = 0
+
+    def count_content(self, size: int, end_stream: bool) -> None:
+        """Compare DATA with content-length (RFC 9113 §8.1.1).
+
+        Raises: StreamError.
+        """
+        left = self.content_left
+        if left >= 0:
+            left -= size
+            if left < 0 or (end_stream and left):
+                raise StreamError(
+                    "content-length and DATA differ",
+                    ErrorCode.PROTOCOL_ERROR,
+                    "http2.violation.of.messaging.rule",
+                )
+            self.content_left = left

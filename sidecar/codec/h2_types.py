@@ -1,0 +1,136 @@
+"""The words of HTTP/2 that both codecs and their callers share (RFC 9113).
+
+:class:`H2Handler` is what a codec calls while it is fed; :class:`H2Settings` is what the
+configuration says (``envoy.config.core.v3.Http2ProtocolOptions``, with Envoy's defaults).  There are
+two codecs: :mod:`sidecar.codec.h2_connection`, and the second opinion
+:mod:`sidecar.codec.h2_reference`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+from sidecar.core.headers import Field
+
+__all__ = [
+    "CONNECTION_PREFACE",
+    "DEFAULT_WINDOW",
+    "MAX_WINDOW",
+    "ErrorCode",
+    "H2Codec",
+    "H2Handler",
+    "H2Settings",
+]
+
+CONNECTION_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+#: RFC 9113 §6.9.2: what every window is before anybody says otherwise.
+DEFAULT_WINDOW = 65535
+MAX_WINDOW = 2**31 - 1
+
+
+class ErrorCode(IntEnum):
+    """RFC 9113 §7."""
+
+    NO_ERROR = 0
+    PROTOCOL_ERROR = 1
+    INTERNAL_ERROR = 2
+    FLOW_CONTROL_ERROR = 3
+    SETTINGS_TIMEOUT = 4
+    STREAM_CLOSED = 5
+    FRAME_SIZE_ERROR = 6
+    REFUSED_STREAM = 7
+    CANCEL = 8
+    COMPRESSION_ERROR = 9
+    CONNECT_ERROR = 10
+    ENHANCE_YOUR_CALM = 11
+    INADEQUATE_SECURITY = 12
+    HTTP_1_1_REQUIRED = 13
+
+
+@dataclass(frozen=True, slots=True)
+class H2Settings:
+    """What one side wants.  Field names are those of ``Http2ProtocolOptions``; defaults are Envoy's."""
+
+    hpack_table_size: int = 4096
+    max_concurrent_streams: int = 1024
+    initial_stream_window_size: int = 16 * 1024 * 1024
+    initial_connection_window_size: int = 24 * 1024 * 1024
+    allow_connect: bool = False
+    max_outbound_frames: int = 10_000
+    max_outbound_control_frames: int = 1_000
+    max_consecutive_inbound_frames_with_empty_payload: int = 1
+    max_inbound_priority_frames_per_stream: int = 100
+    max_inbound_window_update_frames_per_data_frame_sent: int = 10
+    #: Reset only the stream, where a message is malformed, instead of closing the connection.
+    override_stream_error_on_invalid_http_message: bool = False
+    #: ``HttpConnectionManager.max_request_headers_kb`` (or the response's) in bytes.
+    max_headers_bytes: int = 60 * 1024
+    #: ``HttpProtocolOptions.max_headers_count``; pseudo headers count.
+    max_headers_count: int = 100
+    #: Streams that the peer may reset for each that it lets end, beyond the first this many.
+    max_premature_resets: int = 500
+
+
+class H2Handler(Protocol):
+    """What a codec tells its owner, synchronously, from inside ``receive_data``.
+
+    A callback may call any method of the codec except ``receive_data``.
+    """
+
+    def on_headers(self, stream_id: int, fields: list[Field], end_stream: bool) -> None:
+        """A request (server) or a final response (client); pseudo headers come first.
+
+        The list is the owner's.
+        """
+
+    def on_informational(self, stream_id: int, fields: list[Field]) -> None:
+        """A 1xx response (client)."""
+
+    def on_data(self, stream_id: int, data: bytes, end_stream: bool, flow_bytes: int) -> None:
+        """Body bytes.  ``flow_bytes`` (data and padding) are owed to ``consume`` once they are used."""
+
+    def on_trailers(self, stream_id: int, fields: list[Field]) -> None:
+        """Trailers; the peer's half is over."""
+
+    def on_reset(self, stream_id: int, error_code: int, remote: bool) -> None:
+        """The stream is gone.  ``remote`` False: the codec found a stream error and reset it.
+
+        ``codec.details`` then holds Envoy's response code details.
+        """
+
+    def on_window(self, stream_id: int) -> None:
+        """More may be sent: on this stream, or, for 0, on the connection."""
+
+    def on_goaway(self, last_stream_id: int, error_code: int) -> None:
+        """The peer will not take new streams; those above ``last_stream_id`` were reset just before."""
+
+    def on_settings(self) -> None:
+        """The peer's settings changed (windows were told one by one)."""
+
+
+class H2Codec(Protocol):
+    """What both codecs offer."""
+
+    #: Envoy's response code details of the last stream or connection error.
+    details: str
+
+    @property
+    def can_open(self) -> bool: ...
+    @property
+    def open_stream_count(self) -> int: ...
+    @property
+    def peer_max_concurrent_streams(self) -> int: ...
+    def receive_data(self, data: bytes) -> None: ...
+    def take_output(self) -> bytes: ...
+    def open_stream(self) -> int: ...
+    def send_headers(self, stream_id: int, fields: list[Field], end_stream: bool) -> None: ...
+    def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None: ...
+    def send_trailers(self, stream_id: int, fields: list[Field]) -> None: ...
+    def send_window(self, stream_id: int) -> int: ...
+    def consume(self, stream_id: int, flow_bytes: int) -> None: ...
+    def reset_stream(self, stream_id: int, error_code: int) -> None: ...
+    def goaway(self, error_code: int, *, notice: bool = False) -> None: ...
+    def ping(self, opaque: bytes) -> None: ...
+    def is_closed(self, stream_id: int) -> bool: ...

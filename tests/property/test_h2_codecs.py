@@ -1,0 +1,125 @@
+"""Any split of the same bytes says the same, and the two codecs accept the same conversations."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import hpack
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.codec.h2_connection import H2Connection
+from sidecar.codec.h2_hpack import CompressionError, HeaderDecoder
+from sidecar.codec.h2_reference import H2ReferenceConnection
+from sidecar.codec.h2_types import H2Settings
+from tests.support.h2_frames import (
+    CLIENT_START,
+    POST,
+    REQUEST,
+    Recorder,
+    block,
+    feed,
+    frame,
+    headers,
+    u32,
+)
+from tests.support.h2_frames import settings as settings_frame
+
+stream_ids = st.sampled_from([1, 1, 1, 3, 3, 5])
+flags = st.sampled_from([0, 1, 4, 5, 5, 5, 4, 8, 0xC, 0x25])
+field = st.tuples(
+    st.sampled_from(
+        [b"x-a", b"x-b", b"content-length", b"cookie", b"te", b"connection", b"X-A", b":path", b""]
+    ),
+    st.sampled_from([b"", b"1", b"3", b"trailers", b"a\x01", b" padded ", b"\xff"]),
+)
+heads = st.builds(
+    lambda base, extra: block(*base, *extra),
+    st.sampled_from([REQUEST, REQUEST, POST, POST, ()]),
+    st.lists(field, max_size=2),
+)
+frames = st.one_of(
+    st.builds(frame, st.just(1), flags, stream_ids, heads),
+    st.builds(frame, st.just(1), flags, stream_ids, heads),
+    st.builds(lambda f, s, n: frame(0, f & 1, s, b"x" * n), flags, stream_ids, st.integers(0, 4)),
+    st.builds(lambda f, s, p: frame(0, f, s, p), flags, stream_ids, st.binary(max_size=4)),
+    st.builds(lambda s: headers(s, (b"x-t", b"1")), stream_ids),
+    st.builds(lambda s, c: frame(3, 0, s, u32(c)), stream_ids, st.integers(0, 14)),
+    st.builds(
+        lambda k, v: settings_frame((k, v)), st.integers(1, 9), st.sampled_from([0, 1, 100, 16384, 65535])
+    ),
+    st.builds(
+        lambda s, n: frame(8, 0, s, u32(n)), st.sampled_from([0, 1, 3]), st.sampled_from([0, 1, 2**31 - 1])
+    ),
+    st.builds(lambda f: frame(6, f, 0, b"12345678"), st.sampled_from([0, 1])),
+    st.builds(frame, st.integers(0, 12), flags, st.sampled_from([0, 1, 2, 3]), st.binary(max_size=12)),
+)
+conversations = st.lists(frames, max_size=8).map(b"".join)
+
+
+def listen(codec_class: Any, pieces: list[bytes]) -> tuple[list[Any], bool, bytes]:
+    recorder = Recorder()
+    codec = codec_class(recorder, client=False, settings=H2Settings())
+    failed = False
+    for piece in pieces:
+        failed = feed(codec, piece) is not None
+        if failed:
+            break
+    return recorder.calls, failed, codec.take_output()
+
+
+@settings(max_examples=300, deadline=None)
+@given(conversations, st.lists(st.integers(0, 400), max_size=6))
+def test_split_of_the_bytes_changes_nothing(data: bytes, cuts: list[int]) -> None:
+    data = CLIENT_START + data
+    edges = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
+    pieces = [data[start:end] for start, end in itertools.pairwise(edges)]
+    assert listen(H2Connection, pieces) == listen(H2Connection, [data])
+
+
+@settings(max_examples=600, deadline=None)
+@given(conversations)
+def test_codecs_agree_on_what_is_accepted(data: bytes) -> None:
+    data = CLIENT_START + data
+    own, own_failed, _ = listen(H2Connection, [data])
+    other, other_failed, _ = listen(H2ReferenceConnection, [data])
+
+    def accepted(calls: list[Any]) -> list[Any]:
+        return [call for call in calls if call[0] in ("headers", "data", "trailers")]
+
+    def is_refused(calls: list[Any], failed: bool) -> bool:
+        return failed or any(call[0] == "reset" and not call[3] for call in calls)
+
+    refused = is_refused(own, own_failed)
+    assert refused == is_refused(other, other_failed), (own, own_failed, other, other_failed)
+    if not refused:
+        assert own == other
+    else:
+        # Up to the refusal both said the same; behind it one may go on with other streams.
+        ours, theirs = accepted(own), accepted(other)
+        shorter = min(len(ours), len(theirs))
+        assert ours[:shorter] == theirs[:shorter] or not (own_failed and other_failed)
+
+
+snippets = [b"\x82", b"\xbe", b"\x40\x01a\x01b", b"\x20", b"\x3f\xe1\x1f", b"\x00\x81\xff\x00"]
+octets = st.one_of(st.binary(max_size=40), st.lists(st.sampled_from(snippets)).map(b"".join))
+
+
+@settings(max_examples=1500, deadline=None)
+@given(st.lists(octets, min_size=1, max_size=3))
+def test_header_decoders_agree(blocks: list[bytes]) -> None:
+    own = HeaderDecoder(1 << 20, 4096)
+    other = hpack.Decoder()
+    for each in blocks:
+        try:
+            expected = [(bytes(name), bytes(value)) for name, value in other.decode(each, raw=True)]
+        except hpack.HPACKError:
+            expected = None
+        try:
+            fields = own.decode(each)
+        except CompressionError:
+            fields = None
+        assert fields == expected
+        if fields is None:
+            return

@@ -1,0 +1,96 @@
+"""The gate before the fast HPACK: what it refuses, and that both directions keep their tables."""
+
+from __future__ import annotations
+
+import hpack
+import pytest
+from hpack.huffman import HuffmanEncoder
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
+
+from sidecar.codec.h2_hpack import CompressionError, HeaderDecoder, HeaderEncoder
+
+FIELDS = [(b":method", b"GET"), (b"x-a", b"b" * 40), (b"authorization", b"secret"), (b"x-a", b"\x00\xff")]
+
+
+def test_block_of_another_encoder_is_decoded() -> None:
+    encoder = hpack.Encoder()
+    decoder = HeaderDecoder(1 << 20, 4096)
+    for _ in range(3):
+        assert decoder.decode(encoder.encode(FIELDS)) == FIELDS
+
+
+@pytest.mark.parametrize("octet", range(256))
+def test_huffman_code_of_every_octet_is_read_and_written(octet: int) -> None:
+    fields = [(b"x", b"aaaaaaaaaaaa" + bytes((octet,)))]
+    assert HeaderDecoder(1 << 20, 4096).decode(b"\x00\x01x" + huffman(fields[0][1])) == fields
+    assert [
+        tuple(field) for field in hpack.Decoder().decode(HeaderEncoder(4096).encode(fields), raw=True)
+    ] == fields
+
+
+def huffman(text: bytes) -> bytes:
+    code = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode(text)
+    return bytes((0x80 | len(code),)) + code
+
+
+def test_block_encoded_is_what_another_decoder_reads() -> None:
+    encoder = HeaderEncoder(4096)
+    decoder = hpack.Decoder()
+    for size in (4096, 0, 100, 4096, 70000):
+        encoder.on_table_size(size)
+        for _ in range(2):
+            assert [tuple(field) for field in decoder.decode(encoder.encode(FIELDS), raw=True)] == FIELDS
+
+
+def test_sensitive_field_never_enters_the_table() -> None:
+    block = HeaderEncoder(4096).encode([(b"authorization", b"secret")])
+    assert block[0] & 0xF0 == 0x10
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        b"\x40",
+        b"\x40\x01",
+        b"\x40\x01a",
+        b"\x40\x01a\x05b",
+        b"\x80",
+        b"\xbe",
+        b"\xff",
+        b"\xff\xff\xff\xff\xff\x0f",
+        b"\x7f\x80\x80\x80\x80\x80\x01",
+        b"\x82\x20",
+        b"\x3f\xe2\x1f",
+        b"\x00\x03x-a\x81a",
+        b"\x00\x01a\x84\xff\xff\xff\xff",
+        b"\x00\x01a\x82\x1f\xff",
+    ],
+    ids=bytes.hex,
+)
+def test_broken_block_is_refused_by_us_as_by_the_other(block: bytes) -> None:
+    with pytest.raises(CompressionError):
+        HeaderDecoder(1 << 20, 4096).decode(block)
+    with pytest.raises((hpack.HPACKError, UnicodeError)):
+        hpack.Decoder().decode(block, raw=True)
+
+
+def test_list_beyond_all_limits_is_refused() -> None:
+    block = hpack.Encoder().encode([(b"x-a", b"b" * 100)] * 20)
+    with pytest.raises(CompressionError):
+        HeaderDecoder(1000, 4096).decode(block)
+
+
+def test_table_that_had_to_shrink_and_did_not_is_refused() -> None:
+    decoder = HeaderDecoder(1 << 20, 0)
+    assert decoder.decode(hpack.Encoder().encode([(b"x-a", b"b")])) == [(b"x-a", b"b")]
+    decoder.on_settings_acknowledged(0)
+    with pytest.raises(CompressionError):
+        decoder.decode(b"\x82")
+
+
+def test_generation_stands_still_for_indexed_blocks_alone() -> None:
+    decoder = HeaderDecoder(1 << 20, 4096)
+    decoder.decode(b"\x82\x84")
+    assert decoder.generation == 0
+    decoder.decode(b"\x40\x01a\x01b")
+    assert decoder.generation == 1
