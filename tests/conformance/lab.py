@@ -152,6 +152,12 @@ class Session:
             await trio.sleep(POLL_S)
         self.see(f"log {name}", [shown(line) for line in lines])
 
+    async def exited(self, label: str = "exit") -> None:
+        """Wait for the end of the proxy's process and observe its status."""
+        while (status := self.proxy.exit_status()) is None:  # noqa: ASYNC110 - another process
+            await trio.sleep(POLL_S)
+        self.see(label, status)
+
     def close(self) -> None:
         for client in self._clients:
             client.close()
@@ -230,7 +236,7 @@ class Lab:
 
     async def _proxy(self, kind: str, scenario: Scenario) -> Proxy:
         proxy = self._running.get(kind)
-        if proxy is not None and proxy.setup is scenario.setup and proxy.is_running():
+        if proxy is not None and proxy.setup is scenario.setup and proxy.is_running() and not proxy.is_spent:
             return proxy
         self._stop(kind)
         proxy = Proxy(kind, scenario.setup, run_directory(self._directory, kind, scenario.setup))

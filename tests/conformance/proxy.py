@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -62,6 +63,7 @@ class Proxy:
         self.listening = {name: _bound(listen=kind != "dead") for name, kind in setup.upstreams.items()}
         self.ports: dict[str, int] = {}
         self.admin_port = 0
+        self.is_spent = False  # set by a scenario after which no other one can use this process
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
@@ -101,6 +103,15 @@ class Proxy:
 
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the process a signal."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def exit_status(self) -> int | None:
+        """The status it ended with; None while it runs."""
+        return self._process.poll() if self._process is not None else None
 
     async def _is_ready(self, admin: Path) -> bool:
         if self._process is None or self._process.poll() is not None:
