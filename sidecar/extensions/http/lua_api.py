@@ -7,27 +7,24 @@ Reference: Envoy's Lua filter documentation; the exact texts and corner cases we
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import LocalReply
 from sidecar.core.errors import LuaError
+from sidecar.extensions.http.header_edits import BAD_VALUE, header_name
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.core.headers import Field, HeaderMap
 
 __all__ = [
-    "BAD_VALUE",
     "LATER",
-    "SINGLE",
     "STAT_VERBS",
     "STREAM_INFO",
     "filter_state",
     "from_lua",
-    "header_name",
     "log",
     "make_reply",
     "make_stat",
@@ -50,18 +47,6 @@ LATER = {
     "verifySignature": "signature checks",
 }
 
-#: Names of which Envoy's maps hold one entry: adding another value joins it on with a comma.
-SINGLE = frozenset(
-    b"accept accept-encoding accept-language access-control-request-headers access-control-request-method "
-    b"authorization cache-control connection content-encoding content-length content-type date expect "
-    b"grpc-accept-encoding grpc-message grpc-status grpc-timeout host keep-alive location origin "
-    b"proxy-connection referer server te transfer-encoding upgrade user-agent via x-client-trace-id "
-    b"x-envoy-attempt-count x-envoy-original-path x-forwarded-client-cert x-forwarded-for x-forwarded-host "
-    b"x-forwarded-proto x-request-id".split()
-)
-_TOKEN = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9a-z]+")
-#: What would break a message's framing.
-BAD_VALUE = re.compile(rb"[\r\n\0]")
 _MAX_DEPTH = 64
 _MAX_LIST = 100_000
 
@@ -95,12 +80,6 @@ def unsupported(name: bytes) -> bytes:
 
 
 # -- headers ----------------------------------------------------------------------------------
-
-
-def header_name(key: bytes) -> bytes:
-    """The lower-case name, or ``b"\\0"`` for one that cannot be sent (RFC 9110 §5.1)."""
-    name = key.lower()
-    return name if _TOKEN.fullmatch(name) else b"\0"
 
 
 def make_reply(flat: list[bytes], body: bytes | None) -> LocalReply:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.api.message import FixedBody, LocalReply
 from sidecar.core.errors import LuaError
 from sidecar.extensions.http import lua_api
+from sidecar.extensions.http.header_edits import BAD_VALUE, SINGLE, header_name
 
 if TYPE_CHECKING:
     from sidecar.api.message import Message
@@ -155,8 +156,8 @@ class Script:
             """The name for ``key``; ``b"\\0"`` for one that cannot be sent."""
             name = special.get(key)
             if name is None:
-                name = lua_api.header_name(key)
-                kept = special if name[0] in b"\0:" or name in lua_api.SINGLE else plain
+                name = header_name(key)
+                kept = special if name[0] in b"\0:" or name in SINGLE else plain
                 if len(kept) < 1024:
                     kept[key] = name
             return b":authority" if name == b"host" and script.is_request else name
@@ -183,10 +184,10 @@ class Script:
             name = plain.get(key)
             if name is None or b"\n" in value or b"\r" in value or b"\0" in value:
                 name = look_at(key)
-                if name[0] == 0 or lua_api.BAD_VALUE.search(value):
+                if name[0] == 0 or BAD_VALUE.search(value):
                     return script._refuse(name, key)
                 found = script.headers.get_all(name)
-                if found and (name in lua_api.SINGLE or name[0] == 58):
+                if found and (name in SINGLE or name[0] == 58):
                     return replace(key, join((*found, value)))
             if script.clears_route:
                 script.stream.resolve_route = True
@@ -197,7 +198,7 @@ class Script:
             name = plain.get(key)
             if name is None or b"\n" in value or b"\r" in value or b"\0" in value:
                 name = look_at(key)
-                if name[0] == 0 or lua_api.BAD_VALUE.search(value):
+                if name[0] == 0 or BAD_VALUE.search(value):
                     return script._refuse(name, key)
             if script.clears_route:
                 script.stream.resolve_route = True

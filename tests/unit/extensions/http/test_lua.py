@@ -445,7 +445,8 @@ async def test_stream_info_answers(on_request, make_stream):
         """local i = h:streamInfo()
         h:logInfo(table.concat({i:protocol(), i:routeName(), i:virtualClusterName(),
           i:downstreamLocalAddress(), i:downstreamRemoteAddress(), i:downstreamDirectRemoteAddress(),
-          i:requestedServerName(), tostring(h:connection():ssl()), tostring(i:downstreamSslConnection())}, "|"))"""
+          i:requestedServerName(), tostring(h:connection():ssl()),
+          tostring(i:downstreamSslConnection())}, "|"))"""
     )
     await lua.request(make_stream())
     assert lua.log == ["HTTP/1.1|main||127.0.0.1:80|192.0.2.1:1111|192.0.2.2:2222|sni.example|nil|nil"]

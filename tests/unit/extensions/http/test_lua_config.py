@@ -22,7 +22,12 @@ def test_every_source_of_scripts_is_compiled_and_chosen(make_stream):
     recorder = Recorder()
     factory = LuaFactory()
     message = ParseDict(
-        {"default_source_code": inline("default"), "source_codes": {"a": inline("a")}, "stat_prefix": "mine."}, Lua()
+        {
+            "default_source_code": inline("default"),
+            "source_codes": {"a": inline("a")},
+            "stat_prefix": "mine.",
+        },
+        Lua(),
     )
     lua = factory.compile(message, recorder.context)
     on_route = [
@@ -72,13 +77,17 @@ def test_call_of_a_later_release_is_warned_about():
     recorder = Recorder()
     LuaFactory().compile(Lua(inline_code="function envoy_on_request(h) h:httpCall() end"), recorder.context)
     assert recorder.warnings == [
-        ("inline_code", "the script calls httpCall(), which needs the internal HTTP client of a later release: "
-         "a script error")
-    ]  # fmt: skip
+        (
+            "inline_code",
+            "the script calls httpCall(), which needs the internal HTTP client of a later release: "
+            "a script error",
+        )
+    ]
 
 
 def test_filter_context_of_the_route_is_plain_data():
     route = LuaFactory().compile_route(
-        ParseDict({"filter_context": {"a": [1, {"b": None}], "c": "d", "e": True}}, LuaPerRoute()), Recorder().context
+        ParseDict({"filter_context": {"a": [1, {"b": None}], "c": "d", "e": True}}, LuaPerRoute()),
+        Recorder().context,
     )
     assert route.filter_context == {"a": [1, {"b": None}], "c": "d", "e": True}

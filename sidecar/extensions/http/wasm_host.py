@@ -1,0 +1,308 @@
+"""The roles that sidecar plays towards Wasm guests: one for a plugin, one for each stream.
+
+:class:`PluginSide` serves a plugin outside of streams (log, time, metrics, ticks), :class:`StreamSide` one
+HTTP stream.  What the filter does with their answers is :mod:`sidecar.extensions.http.wasm`'s.  Interfaces:
+``wasm_abi.roles``; which map and buffer is open when was seen on Envoy 1.40: headers from their callback on
+until the guest lets them go, everything again while logging.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from sidecar.api.message import LocalReply
+from sidecar.extensions.http.header_edits import BAD_VALUE, add_joined, invalid_field
+from sidecar.extensions.http.wasm_properties import plugin_properties, stream_property
+from sidecar.net.reactor import Signal
+from wasm_abi import BufferType, LogLevel, MapType, Metric, MetricType, StreamType, WasmError
+
+if TYPE_CHECKING:
+    from sidecar.api.context import FactoryContext
+    from sidecar.api.stream import Stream
+    from sidecar.core.headers import HeaderMap
+    from wasm_abi import Plugin, StreamContext
+
+__all__ = ["PluginSide", "StreamSide"]
+
+logger = logging.getLogger("sidecar.wasm")
+
+_LEVELS = (5, logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
+
+
+class _Stat:
+    """A metric of a guest over one of the store's."""
+
+    __slots__ = ("_kind", "_stat")
+
+    def __init__(self, kind: MetricType, stat: Any) -> None:
+        self._kind = kind
+        self._stat = stat
+
+    def add(self, offset: int) -> None:
+        self._stat.inc(offset)
+
+    def record(self, value: int) -> None:
+        if self._kind is MetricType.COUNTER:
+            self._stat.inc(value)
+        elif self._kind is MetricType.GAUGE:
+            self._stat.set(value)
+        else:
+            self._stat.record(value)
+
+    def value(self) -> int:
+        value: int = self._stat.value
+        return value
+
+
+class PluginSide:
+    """What one plugin may ask for outside any stream (``wasm_abi.PluginHost``)."""
+
+    def __init__(self, name: str, root_id: str, vm_id: str, context: FactoryContext) -> None:
+        self.name = name
+        self.fixed = plugin_properties(name, root_id, vm_id, context.node, context.traffic_direction)
+        self._label = f"wasm log {name} {root_id} {vm_id}".rstrip()
+        self._stats = context.root_stats
+        self._every = context.every
+        self._stop_tick: Callable[[], None] | None = None
+        self._deferred: list[Callable[[], None]] = []
+        #: The plugin it serves; set once that is made.
+        self.plugin: Plugin | None = None
+
+    def log(self, level: LogLevel, message: bytes) -> None:
+        number = _LEVELS[level]
+        if logger.isEnabledFor(number):
+            logger.log(number, "%s: %s", self._label, message.decode("utf-8", "backslashreplace"))
+
+    def log_level(self) -> LogLevel:
+        least = logger.getEffectiveLevel()
+        return next((LogLevel(n) for n, number in enumerate(_LEVELS) if number >= least), LogLevel.CRITICAL)
+
+    def now_ns(self) -> int:
+        return time.time_ns()
+
+    def set_tick_period(self, milliseconds: int) -> None:
+        if self._stop_tick is not None:
+            self._stop_tick()
+            self._stop_tick = None
+        if not milliseconds:
+            return
+        if self._every is None:
+            logger.warning("%s: a tick period was set where there are no timers; it is ignored", self._label)
+            return
+        self._stop_tick = self._every(milliseconds / 1000, self._tick)
+
+    def get_property(self, path: tuple[bytes, ...]) -> bytes | None:
+        return stream_property(None, self.fixed, path)
+
+    def define_metric(self, kind: MetricType, name: bytes) -> Metric:
+        full = "wasmcustom." + name.decode("utf-8", "backslashreplace")
+        if kind is MetricType.COUNTER:
+            return _Stat(kind, self._stats.counter(full))
+        if kind is MetricType.GAUGE:
+            return _Stat(kind, self._stats.gauge(full))
+        return _Stat(kind, self._stats.histogram(full))
+
+    def defer(self, action: Callable[[], None]) -> None:
+        self._deferred.append(action)
+
+    def run_deferred(self) -> None:
+        """Run what was deferred; called whenever the guest has returned."""
+        while self._deferred:
+            actions, self._deferred = self._deferred, []
+            for action in actions:
+                try:
+                    action()
+                except WasmError as error:
+                    self.report("in a deferred callback", error)
+
+    def report(self, where: str, error: WasmError) -> None:
+        """Log a failure of the guest; the backtrace that matters is the guest's, which is in the text."""
+        logger.error("plugin %s failed %s: %s", self.name, where, error)
+
+    def stop(self) -> None:
+        """No more ticks."""
+        self.set_tick_period(0)
+
+    def _tick(self) -> None:
+        plugin = self.plugin
+        if plugin is None or plugin.vm.failure is not None:
+            self.stop()
+            return
+        try:
+            plugin.on_tick()
+        except WasmError as error:
+            self.report("in on_tick", error)
+            self.stop()
+        self.run_deferred()
+
+
+class StreamSide:
+    """One HTTP stream as a guest sees it (``wasm_abi.HttpStreamHost``), and what the guest asked for."""
+
+    __slots__ = (
+        "buffers",
+        "context",
+        "invalid",
+        "is_closed",
+        "is_dead",
+        "maps",
+        "plugin_side",
+        "reply",
+        "resumed",
+        "signals",
+        "stream",
+    )
+
+    def __init__(self, plugin_side: PluginSide, stream: Stream) -> None:
+        self.plugin_side = plugin_side
+        self.stream = stream
+        self.context: StreamContext | None = None
+        #: Maps that are open now, by MapType.
+        self.maps: list[HeaderMap | None] = [None, None, None, None]
+        #: Bodies that are open now: request, response.
+        self.buffers: list[bytes | None] = [None, None]
+        #: What send_local_response asked for.
+        self.reply: LocalReply | None = None
+        self.is_closed = False
+        #: The guest failed, or is to be left out of the rest of this stream.
+        self.is_dead = False
+        #: Whether the guest let that direction go on since it last stopped it.
+        self.resumed = [False, False]
+        self.signals: list[Signal | None] = [None, None]
+        #: A request field that may not be sent; the request is answered with 503 as by Envoy's router.
+        self.invalid = ""
+
+    # -- maps ---------------------------------------------------------------------------------
+    def _open_map(self, map_type: MapType) -> HeaderMap | None:
+        return self.maps[map_type] if map_type < 4 else None
+
+    def get_header_map(self, map_type: MapType) -> Iterable[tuple[bytes, bytes]] | None:
+        headers = self._open_map(map_type)
+        return None if headers is None else list(headers)
+
+    def get_header_value(self, map_type: MapType, name: bytes) -> bytes | None:
+        headers = self.maps[map_type] if map_type < 4 else None
+        return None if headers is None else headers.get(name)
+
+    def set_header_map(self, map_type: MapType, pairs: list[tuple[bytes, bytes]]) -> bool:
+        headers = self._open_map(map_type)
+        if headers is None:
+            return False
+        headers.replace_all(self._sendable(map_type, pairs))
+        return True
+
+    def add_header_value(self, map_type: MapType, name: bytes, value: bytes) -> bool:
+        headers = self.maps[map_type] if map_type < 4 else None
+        if headers is None:
+            return False
+        if self._is_sendable(map_type, name, value):
+            add_joined(headers, b":authority" if name == b"host" and map_type == 0 else name, value)
+        return True
+
+    def replace_header_value(self, map_type: MapType, name: bytes, value: bytes) -> bool:
+        headers = self.maps[map_type] if map_type < 4 else None
+        if headers is None:
+            return False
+        if self._is_sendable(map_type, name, value):
+            headers.set(b":authority" if name == b"host" and map_type == 0 else name, value)
+        return True
+
+    def remove_header_value(self, map_type: MapType, name: bytes) -> bool:
+        headers = self.maps[map_type] if map_type < 4 else None
+        if headers is None:
+            return False
+        headers.remove(b":authority" if name == b"host" and map_type == 0 else name)
+        return True
+
+    def _is_sendable(self, map_type: MapType, name: bytes, value: bytes) -> bool:
+        problem = invalid_field(name, value)
+        if not problem:
+            return True
+        if map_type is MapType.HTTP_REQUEST_HEADERS:
+            self.invalid = problem
+        else:
+            # Envoy sends it, line breaks and all: whoever controls the value could inject headers.
+            logger.error("plugin %s: %s: the header is left out", self.plugin_side.name, problem)
+        return False
+
+    def _sendable(self, map_type: MapType, pairs: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        kept = [pair for pair in pairs if self._is_sendable(map_type, *pair)]
+        if map_type == 0:
+            return [(b":authority", value) if name == b"host" else (name, value) for name, value in kept]
+        return kept
+
+    # -- buffers --------------------------------------------------------------------------------
+    def get_buffer(self, buffer_type: BufferType) -> bytes | None:
+        return self.buffers[buffer_type] if buffer_type < 2 else None
+
+    def replace_buffer(self, buffer_type: BufferType, start: int, stop: int, data: bytes) -> bool:
+        old = self.buffers[buffer_type] if buffer_type < 2 else None
+        if old is None:
+            return False
+        self.buffers[buffer_type] = old[:start] + data + old[stop:]
+        return True
+
+    # -- properties -----------------------------------------------------------------------------
+    def get_property(self, path: tuple[bytes, ...]) -> bytes | None:
+        if len(path) == 1 and self.stream.filter_state:
+            own = self.stream.filter_state.get("wasm." + path[0].decode("utf-8", "replace"))
+            if own is not None:
+                return own if isinstance(own, bytes) else str(own).encode()
+        return stream_property(self.stream, self.plugin_side.fixed, path)
+
+    def set_property(self, path: tuple[bytes, ...], value: bytes) -> bool:
+        name = b"\0".join(path).decode("utf-8", "replace")
+        if self.stream.filter_state is None:
+            self.stream.filter_state = {}
+        self.stream.filter_state["wasm." + name] = value
+        return True
+
+    # -- what becomes of the stream ---------------------------------------------------------------
+    def clear_route_cache(self) -> None:
+        self.stream.clear_route_cache()
+
+    def send_local_response(
+        self,
+        status: int,
+        details: bytes,
+        body: bytes,
+        headers: list[tuple[bytes, bytes]],
+        grpc_status: int | None,
+    ) -> None:
+        fields = []
+        for name, value in headers:
+            if name[:1] == b":" or invalid_field(name, value) or BAD_VALUE.search(value):
+                logger.error("plugin %s: a header of a local response is left out", self.plugin_side.name)
+            else:
+                fields.append((name, value))
+        text = details.decode("utf-8", "backslashreplace")
+        self.reply = LocalReply(status, body, text, headers=fields, grpc_status=grpc_status)
+        self._wake(0)
+        self._wake(1)
+
+    def continue_stream(self, stream_type: StreamType) -> None:
+        if stream_type < 2:
+            self.resumed[stream_type] = True
+            self._wake(stream_type)
+
+    def close_stream(self, stream_type: StreamType) -> None:
+        self.is_closed = True
+        if not self.stream.details:
+            self.stream.details = "wasm_close_stream"
+        self._wake(0)
+        self._wake(1)
+
+    def _wake(self, direction: int) -> None:
+        signal = self.signals[direction]
+        if signal is not None:
+            signal.fire()
+
+    def signal(self, direction: int) -> Signal:
+        """What a stopped direction waits for."""
+        signal = self.signals[direction]
+        if signal is None:
+            signal = self.signals[direction] = Signal(self.stream.hcm.reactor)
+        return signal
