@@ -121,7 +121,10 @@ class _HeadParser:
         self.raw_target += url
 
     def on_header(self, raw: bytes, value: bytes) -> None:
-        name = _LOWER.get(raw) or lower_name(raw)
+        try:
+            name = _LOWER[raw]
+        except KeyError:
+            name = lower_name(raw)
         if self.trailing_space:
             value = value.rstrip(b" \t")
         if name in _FRAMING:

@@ -44,8 +44,8 @@ logger = logging.getLogger("sidecar.http")
 class Responder(Protocol):
     """The codec's side of one stream."""
 
-    async def send_response(self, stream: Stream, response: ResponseMessage) -> None:
-        """Send head, body and trailers, pulling the body.
+    def send_response(self, stream: Stream, response: ResponseMessage) -> Awaitable[None] | None:
+        """Send head, body and trailers, pulling the body; None when all of it went out at once.
 
         Raises: Disconnected; whatever ``body.receive`` raises, after part of the response was sent.
         """
@@ -113,6 +113,10 @@ _GAUGES = (
     "downstream_cx_ssl_active", "downstream_cx_tx_bytes_buffered", "downstream_cx_upgrades_active",
     "downstream_rq_active",
 )  # fmt: skip
+
+
+#: What a stream may end with in the ordinary course of things, a lost client aside.
+_EXPECTED = (StreamAborted, UpstreamError, DeadlineExceeded, RemoteProtocolError)
 
 
 class _Clock:
@@ -249,16 +253,18 @@ class ConnectionManager:
                                 break
                 if reply is None:
                     if self.terminal is None:
-                        reply = await self.router.exchange(self, stream, responder, strand)
+                        router = self.router
+                        reply = router.begin(self, stream, responder, strand)
+                        if reply is not None and reply.__class__ is not LocalReply:
+                            reply = await reply
+                        if reply is None:
+                            router.take_response(stream, await stream.upstream.response(), strand)
                     else:
                         stream.response = await self.terminal(stream)
                 if reply is not None:
                     self.set_local_reply(stream, reply)
-            except (StreamAborted, UpstreamError, DeadlineExceeded, RemoteProtocolError) as error:
-                if isinstance(error, RemoteProtocolError) and error.status == 0:
-                    raise Disconnected("the request broke off") from error
-                self._count_timeout(stream, error)
-                self.set_local_reply(stream, reply_for(error, stream))
+            except _EXPECTED as error:
+                self.set_local_reply(stream, self._reply_early(stream, error))
             for hook, uses_trio in self._encode_hooks:
                 reply = hook(stream)
                 if reply is not None:
@@ -267,11 +273,13 @@ class ConnectionManager:
                     if reply is not None:
                         self.set_local_reply(stream, reply)
             self._finish_headers(stream)
-            await responder.send_response(stream, stream.response)  # type: ignore[arg-type]
+            waiting = responder.send_response(stream, stream.response)  # type: ignore[arg-type]
+            if waiting is not None:
+                await waiting
             stream.downstream_last_tx_ns = monotonic_ns()
         except Disconnected:
             self._on_disconnect(stream, responder)
-        except (StreamAborted, UpstreamError, DeadlineExceeded, RemoteProtocolError) as error:
+        except _EXPECTED as error:
             await self._fail_late(stream, responder, error)
         except Exception:
             logger.exception("stream %s failed", stream.request_id)
@@ -353,7 +361,9 @@ class ConnectionManager:
         self._finish_headers(stream)
         response = stream.response
         assert response is not None
-        await responder.send_response(stream, response)
+        waiting = responder.send_response(stream, response)
+        if waiting is not None:
+            await waiting
         stream.downstream_last_tx_ns = monotonic_ns()
 
     def set_local_reply(self, stream: Stream, reply: LocalReply) -> None:
@@ -364,6 +374,21 @@ class ConnectionManager:
         stream.local_reply_body = reply.body
         if reply.close:
             stream.drain_connection = True
+
+    def _reply_early(self, stream: Stream, error: SidecarError) -> LocalReply:
+        """What answers a stream that failed before it had a response.  Raises: Disconnected."""
+        if isinstance(error, RemoteProtocolError) and error.status == 0:
+            raise Disconnected("the request broke off") from error
+        if isinstance(error, UpstreamError):
+            if stream.pump_error is not None:
+                if isinstance(stream.pump_error, Disconnected):
+                    raise stream.pump_error from None
+                if isinstance(stream.pump_error, SidecarError):
+                    error = stream.pump_error
+            else:
+                self.router.take_error(stream, error)
+        self._count_timeout(stream, error)
+        return reply_for(error, stream)
 
     async def _fail_late(self, stream: Stream, responder: Responder, error: SidecarError) -> None:
         """An error while the response was under way: answer if nothing went out, else cut it off."""

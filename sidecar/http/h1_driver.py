@@ -8,11 +8,12 @@ Envoy (RFC 9112 where Envoy leaves it open).
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import Body, RequestMessage, ResponseMessage
 from sidecar.api.stream import Flag, Stream
-from sidecar.codec.h1 import CRLF2, RequestParser, encode_fields, reason_phrase
+from sidecar.codec.h1 import CRLF2, RequestParser, reason_phrase
 from sidecar.core.errors import DeadlineExceeded, Disconnected, LocalProtocolError, RemoteProtocolError
 from sidecar.core.headers import RequestHeaders
 from sidecar.http.local_reply import reply_for
@@ -81,6 +82,7 @@ class H1Driver:
         "_request_body",
         "_strand",
         "_transport",
+        "_tx_bytes",
     )
 
     def __init__(
@@ -93,6 +95,7 @@ class H1Driver:
         self._reader = H1Reader(transport)
         self._reader.rest = received
         self._parser = RequestParser()
+        self._tx_bytes = manager.stats.downstream_cx_tx_bytes_total
         self._keep_alive = True
         self._is_head = False
         self._body_done = True
@@ -246,7 +249,7 @@ class H1Driver:
         self._body_done = True
 
     # -- responses ---------------------------------------------------------------------------------
-    async def send_response(self, stream: Stream, response: ResponseMessage) -> None:
+    def send_response(self, stream: Stream, response: ResponseMessage) -> Awaitable[None] | None:
         headers = response.headers
         fields = headers.fields
         status = headers.status
@@ -271,13 +274,12 @@ class H1Driver:
                 self._keep_alive = False
                 extra = b"connection: close\r\n"
         line = _status_line(status) if response.reason is None else b"HTTP/1.1 %d %b\r\n" % (status, response.reason)
-        head = b"%b%b%b\r\n" % (line, encode_fields(fields), extra)
-        if head.count(b"\n") != len(fields) + 2 + extra.count(b"\n"):
+        head = b"%b%b\r\n%b\r\n" % (line, b"\r\n".join(map(b": ".join, fields)), extra)
+        if head.count(b"\n") != len(fields) + 2 + (extra.count(b"\n") if extra else 0):
             stream.response_started = False
             raise LocalProtocolError("a header of the response contains a line feed")
         if body is None:
-            await self._send(head)
-            return
+            return self._send(head)
         whole = body.whole
         if self._is_head:
             whole = b""
@@ -285,23 +287,27 @@ class H1Driver:
         if whole is not None:
             stream.bytes_sent = len(whole)
             if self._is_head:
-                await self._send(head)
-            elif chunked:
-                await self._send(head + (b"%x\r\n%b\r\n0\r\n\r\n" % (len(whole), whole) if whole else b"0\r\n\r\n"))
-            else:
-                await self._send(head + whole)
-            return
-        await self._stream_body(stream, body, head, chunked=chunked)
+                return self._send(head)
+            if chunked:
+                return self._send(
+                    head + (b"%x\r\n%b\r\n0\r\n\r\n" % (len(whole), whole) if whole else b"0\r\n\r\n")
+                )
+            return self._send(head + whole)
+        return self._stream_body(stream, body, head, chunked=chunked)
 
     async def _stream_body(self, stream: Stream, body: Body, head: bytes, *, chunked: bool) -> None:
         strand = self._strand
         clock = self._manager.reactor.clock
         idle = self._manager.stream_idle_timeout_s
         count = 0
-        await self._send(head)
+        waiting = self._send(head)
+        if waiting is not None:
+            await waiting
         while data := await body.receive():
             stream.bytes_sent += len(data)
-            await self._send(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+            waiting = self._send(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+            if waiting is not None:
+                await waiting
             count += 1
             if not count & 15:
                 if idle and strand.idle_deadline:
@@ -310,17 +316,27 @@ class H1Driver:
                     await turn()
         stream.upstream_last_rx_ns = time.monotonic_ns()
         if chunked:
-            await self._send(b"0\r\n\r\n")
+            waiting = self._send(b"0\r\n\r\n")
+            if waiting is not None:
+                await waiting
 
-    async def _send(self, data: bytes) -> None:
-        transport = self._transport
+    def _send(self, data: bytes) -> Awaitable[None] | None:
+        """Send ``data``; an awaitable sends what did not fit.  Raises: Disconnected."""
+        size = len(data)
+        self._tx_bytes.value += size
         try:
-            rest = transport.try_send(data)
-            if rest is not None:
-                await transport.finish_send(rest)
+            sent = self._transport.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
         except OSError as error:
             raise Disconnected(str(error)) from error
-        self._manager.stats.downstream_cx_tx_bytes_total.value += len(data)
+        return None if sent == size else self._finish_send(memoryview(data)[sent:])
+
+    async def _finish_send(self, rest: memoryview) -> None:
+        try:
+            await self._transport.finish_send(rest)
+        except OSError as error:
+            raise Disconnected(str(error)) from error
 
     def _send_now(self, data: bytes) -> None:
         """Send a few bytes that always fit."""
@@ -330,7 +346,7 @@ class H1Driver:
             return  # reading finds out
 
     async def send_continue(self) -> None:
-        await self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._send_now(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def is_client_gone(self) -> bool:
         return self._transport.hangup

@@ -1,18 +1,18 @@
 """The router: the filter that ends the chain, and the exchange with an upstream.
 
-``exchange`` brings ``stream.response`` or a LocalReply; ``finish`` gives the upstream stream back, or
+``begin`` routes and sends, ``take_response`` takes the head, ``finish`` gives the upstream stream back, or
 abandons it when the exchange was not finished.  A request body that is not already here
 is pumped by a strand of its own while the response is awaited (envoy ``source/common/router/router.cc``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from sidecar.api.message import LocalReply
+from sidecar.api.message import LocalReply, ResponseMessage
 from sidecar.api.stream import Flag, Stream
 from sidecar.core.errors import Disconnected, UpstreamError
 from sidecar.core.headers import RequestHeaders
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sidecar.http.connection_manager import ConnectionManager, Responder
     from sidecar.net.reactor import Reactor, Strand
     from sidecar.router.route_table import Redirect, Route, WeightedCluster
+    from sidecar.upstream.pool import UpstreamStream
 
 __all__ = ["Router"]
 
@@ -63,12 +64,13 @@ class Router:
         self.get_pool = get_pool
         self.suppress_envoy_headers = False
 
-    async def exchange(
+    def begin(
         self, manager: ConnectionManager, stream: Stream, responder: Responder, strand: Strand
-    ) -> LocalReply | None:
-        """Route the request, send it, await the response head: it is in ``stream.response`` then.
+    ) -> LocalReply | Awaitable[None] | None:
+        """Route the request and send it: then ``stream.upstream.response()`` gives the response head.
 
-        ``finish`` has to be called at the end of the stream.
+        A LocalReply answers instead; an awaitable does what has to be waited for.  Once ``stream.upstream``
+        is set, ``finish`` has to be called at the end of the stream.  Plain function: awaiting costs.
         Raises: UpstreamError, StreamAborted, DeadlineExceeded, Disconnected, RemoteProtocolError.
         """
         stats = manager.stats
@@ -79,8 +81,7 @@ class Router:
         if route is None:
             stats.no_route.value += 1
             return NO_ROUTE
-        request = stream.request
-        headers = request.headers
+        headers = stream.request.headers
         weighted = None
         if route.is_simple:
             cluster_name = route.cluster_name
@@ -98,9 +99,8 @@ class Router:
         stream.cluster = cluster
         timeout = self._prepare(route, weighted, stream, headers)
         host = cluster.choose_host(stream)
-        cluster_stats = cluster.stats
         if host is None:
-            cluster_stats.charge_response(503, stream.internal)
+            cluster.stats.charge_response(503, stream.internal)
             return NO_HEALTHY_UPSTREAM
         stream.upstream_host = host
         stream.attempt_count = 1
@@ -116,69 +116,86 @@ class Router:
         if upstream is None:
             if responder.is_client_gone():
                 raise Disconnected("the client left")
-            try:
-                upstream = await pool.wait()
-            except UpstreamError:
-                _count_failed(stream)
-                raise
+            return self._wait(pool, stream, responder, strand)
+        return self._start(upstream, stream, responder, strand)
+
+    async def _wait(self, pool: Any, stream: Stream, responder: Responder, strand: Strand) -> None:
+        waiting = self._start(await pool.wait(), stream, responder, strand)
+        if waiting is not None:
+            await waiting
+
+    def _start(
+        self, upstream: UpstreamStream, stream: Stream, responder: Responder, strand: Strand
+    ) -> Awaitable[None] | None:
         stream.upstream = upstream
         stream.upstream_connection_id = upstream.connection_id
         stream.upstream_local_address = upstream.local_address
         stream.upstream_protocol = upstream.protocol
+        cluster_stats = stream.cluster.stats
         cluster_stats.upstream_rq_total.value += 1
         cluster_stats.upstream_rq_active.value += 1
+        host: Any = stream.upstream_host
         host.rq_total += 1
         host.rq_active += 1
+        request = stream.request
         body = request.body
-        sent_ns = stream.upstream_first_tx_ns = monotonic_ns()
-        try:
-            if body is None:
-                waiting = upstream.start(request, None)
-                stream.upstream_last_tx_ns = sent_ns
-                if waiting is not None:
-                    await waiting
-            elif body.whole is not None:
-                whole = body.whole
-                waiting = upstream.start(request, whole)
-                stream.bytes_received = len(whole)
-                stream.upstream_last_tx_ns = sent_ns
-                if waiting is not None:
-                    await waiting
-            else:
-                waiting = upstream.start(request, None)
-                if waiting is not None:
-                    await waiting
-                self._start_pump(stream, strand)
-            if responder.is_client_gone():
-                raise Disconnected("the client left")
-            response = await upstream.response()
-        except UpstreamError as error:
-            if stream.pump_error is not None:
-                raise stream.pump_error from None
-            _count_failed(stream)
-            if error.flag & Flag.UPSTREAM_REMOTE_RESET:
-                cluster_stats.upstream_rq_rx_reset.value += 1
-            raise
+        stream.upstream_first_tx_ns = stream.upstream_last_tx_ns = monotonic_ns()
+        if body is None:
+            waiting = upstream.start(request, None)
+        elif body.whole is not None:
+            whole = body.whole
+            stream.bytes_received = len(whole)
+            waiting = upstream.start(request, whole)
+        else:
+            return self._start_with_body(upstream, stream, responder, strand)
+        if waiting is None and responder.is_client_gone():
+            raise Disconnected("the client left")
+        return waiting
+
+    async def _start_with_body(
+        self, upstream: UpstreamStream, stream: Stream, responder: Responder, strand: Strand
+    ) -> None:
+        waiting = upstream.start(stream.request, None)
+        if waiting is not None:
+            await waiting
+        self._start_pump(stream, strand)
+        if responder.is_client_gone():
+            raise Disconnected("the client left")
+
+    def take_response(self, stream: Stream, response: ResponseMessage, strand: Strand) -> None:
+        """The response head is here: count it, and set what the router adds."""
         now = stream.upstream_first_rx_ns = monotonic_ns()
-        if idle:
-            strand.idle_deadline = now / 1e9 + idle
+        if strand.idle_deadline:
+            strand.idle_deadline += (now - stream.start_ns) / 1e9
         stream.response = response
-        response_headers = response.headers
-        status = response_headers.status
         stream.details = "via_upstream"
+        headers = response.headers
+        status = headers.status
+        host: Any = stream.upstream_host
         if status >= 500:
             host.rq_error += 1
         else:
             host.rq_success += 1
-        cluster_stats.charge_response(status, stream.internal)
+        stream.cluster.stats.charge_response(status, stream.internal)
         if not self.suppress_envoy_headers:
-            elapsed = (now - sent_ns) // 1_000_000
-            response_headers.set(b"x-envoy-upstream-service-time", _SMALL_INTS[elapsed] if elapsed < 64 else b"%d" % elapsed)
+            elapsed = (now - stream.upstream_first_tx_ns) // 1_000_000
+            headers.set(b"x-envoy-upstream-service-time", _SMALL_INTS[elapsed] if elapsed < 64 else b"%d" % elapsed)
+        weighted = stream.weighted_cluster
         if weighted is not None and weighted.response_mutations:
-            weighted.response_mutations.apply(response_headers, stream)
-        for mutations in route.response_mutations:
-            mutations.apply(response_headers, stream)
-        return None
+            weighted.response_mutations.apply(headers, stream)
+        for mutations in stream.route.response_mutations:
+            mutations.apply(headers, stream)
+
+    def take_error(self, stream: Stream, error: UpstreamError) -> None:
+        """The try failed before a response: count it."""
+        host: Any = stream.upstream_host
+        if host is None or stream.upstream_first_rx_ns:
+            return
+        host.rq_error += 1
+        stats = stream.cluster.stats
+        stats.charge_response(502 if error.flag & Flag.UPSTREAM_PROTOCOL_ERROR else 503, stream.internal)
+        if error.flag & Flag.UPSTREAM_REMOTE_RESET:
+            stats.upstream_rq_rx_reset.value += 1
 
     def _prepare(
         self, route: Route, weighted: WeightedCluster | None, stream: Stream, headers: RequestHeaders
@@ -294,12 +311,6 @@ _SMALL_INTS = tuple(b"%d" % number for number in range(64))
 
 def _ignore(error: BaseException | None) -> None:
     return
-
-
-def _count_failed(stream: Stream) -> None:
-    host: Any = stream.upstream_host
-    host.rq_error += 1
-    stream.cluster.stats.charge_response(503, stream.internal)
 
 
 def _answer(manager: ConnectionManager, stream: Stream, route: Route, headers: RequestHeaders) -> LocalReply:

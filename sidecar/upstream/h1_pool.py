@@ -12,9 +12,10 @@ import errno
 import itertools
 import os
 import socket
+import types
 from collections import deque
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Generator
+from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import Body, FixedBody, RequestMessage, ResponseMessage
 from sidecar.api.stream import Flag
@@ -170,16 +171,28 @@ class H1Connection:
             await self.send_data(b"0\r\n\r\n")
         self._request_done = True
 
-    async def response(self) -> ResponseMessage:
+    @types.coroutine
+    def response(self) -> Generator[Any, Any, ResponseMessage]:
+        # A generator that waits by itself: each coroutine between the reactor and the wait costs 0.4 µs.
         reader = self._reader
         parser = self._parser
+        transport = self._transport
         try:
             while True:
                 # The common case: one read is the head and all of a small body.
                 if reader.rest:
-                    head = await reader.head(MAX_RESPONSE_HEAD_BYTES)
+                    head = yield from reader.head(MAX_RESPONSE_HEAD_BYTES).__await__()
                 else:
-                    data = await self._transport.receive(65536)
+                    if transport.ready:
+                        transport.ready = False
+                    else:
+                        yield transport
+                    try:
+                        data = transport.recv(65536)
+                    except (BlockingIOError, InterruptedError):
+                        continue
+                    if len(data) == 65536 or transport.hangup:
+                        transport.ready = True
                     reader.rx_bytes += len(data)
                     end = data.find(CRLF2) + 4
                     if end > 3 and data[0] > 0x20 and end <= MAX_RESPONSE_HEAD_BYTES:
@@ -187,7 +200,7 @@ class H1Connection:
                         reader.rest = data[end:]
                     elif data:
                         reader.rest = data
-                        head = await reader.head(MAX_RESPONSE_HEAD_BYTES)
+                        head = yield from reader.head(MAX_RESPONSE_HEAD_BYTES).__await__()
                     else:
                         head = b""
                 if not head:
