@@ -112,14 +112,10 @@ def check_payload(context: Context, path: Path, payload: Any) -> None:
 
 
 def endpoints(cluster: Any, path: Path) -> Iterator[tuple[Path, Any]]:
-    """The endpoints of the load assignment, each with its path."""
+    """The endpoints of the load assignment, each with its path; one that is not set comes empty."""
     for i, locality in enumerate(cluster.load_assignment.endpoints):
-        for j, endpoint in enumerate(locality.lb_endpoints):
-            if endpoint.WhichOneof("host_identifier") == "endpoint":
-                yield (
-                    (*path, "load_assignment", "endpoints", i, "lb_endpoints", j, "endpoint"),
-                    endpoint.endpoint,
-                )
+        for j, entry in enumerate(locality.lb_endpoints):
+            yield (*path, "load_assignment", "endpoints", i, "lb_endpoints", j, "endpoint"), entry.endpoint
 
 
 def _check_eds(context: Context, path: Path, cluster: Any) -> None:
@@ -141,7 +137,14 @@ def _check_eds(context: Context, path: Path, cluster: Any) -> None:
 def _check_static(context: Context, path: Path, cluster: Any) -> None:
     for here, endpoint in endpoints(cluster, path):
         address = endpoint.address.socket_address
-        if endpoint.address.WhichOneof("address") != "socket_address" or address.resolver_name:
+        kind = endpoint.address.WhichOneof("address")
+        if kind is None:
+            if not context.report.has_failed(here):
+                context.report.error(
+                    here, "Address must be set", "type STATIC needs every endpoint's address"
+                )
+            continue
+        if kind != "socket_address" or address.resolver_name:
             continue
         if address.address and not is_ip(address.address):
             context.report.error(

@@ -9,7 +9,7 @@ from sidecar.config.context import Context
 from sidecar.config.errors import Path
 from sidecar.config.messages import type_name
 
-__all__ = ["TERMINAL", "check_bootstrap_listeners", "check_http_filters", "check_listener"]
+__all__ = ["TERMINAL", "check_admin", "check_bootstrap_listeners", "check_http_filters", "check_listener"]
 
 _NETWORK = "envoy.extensions.filters.network"
 _HTTP = "envoy.extensions.filters.http"
@@ -53,6 +53,7 @@ def check_bootstrap_listeners(context: Context) -> None:
                 f"duplicate listener '{listener.name}'",
                 f"the first stands at {context.report_place(names[listener.name])}",
             )
+            continue
         names.setdefault(listener.name, (*path, "name"))
         address = listener.address.socket_address
         if listener.address.WhichOneof("address") == "socket_address" and address.port_value:
@@ -94,6 +95,12 @@ def check_listener(context: Context, path: Path, listener: Any) -> None:
             listener.default_filter_chain.filters,
             "network",
         )
+
+
+def check_admin(context: Context, path: Path, admin: Any) -> None:
+    """``envoy.config.bootstrap.v3.Admin``: its address is one to listen at."""
+    if admin.HasField("address"):
+        _check_address(context, (*path, "address"), admin.address)
 
 
 def check_http_filters(context: Context, path: Path, manager: Any) -> None:

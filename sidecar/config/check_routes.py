@@ -13,6 +13,7 @@ from sidecar.config.errors import Path
 __all__ = ["check_direct_response", "check_header_mutations", "check_regex", "check_route_configuration"]
 
 _MAX_BODY = 4096
+_MAX_WEIGHT = 2**32 - 1
 _REGEX_OPTIONS = re2.Options()
 _REGEX_OPTIONS.log_errors = False
 
@@ -37,10 +38,7 @@ def check_route_configuration(context: Context, path: Path, routes: Any) -> None
     check_clusters = not routes.HasField("validate_clusters") or routes.validate_clusters.value
     for i, host in enumerate(routes.virtual_hosts):
         at_host = (*path, "virtual_hosts", i)
-        for number, policy in enumerate(host.request_mirror_policies if check_clusters else ()):
-            _check_cluster(
-                context, (*at_host, "request_mirror_policies", number, "cluster"), policy.cluster, "shadow "
-            )
+        _check_mirrors(context, at_host, host, check_clusters=check_clusters)
         for j, route in enumerate(host.routes):
             at = (*at_host, "routes", j)
             if route.WhichOneof("action") == "route":
@@ -89,21 +87,48 @@ def _check_action(context: Context, path: Path, action: Any, *, check_clusters: 
     if kind == "cluster" and action.cluster and check_clusters:
         _check_cluster(context, (*path, "cluster"), action.cluster, "")
     elif kind == "weighted_clusters":
-        total = 0
-        for number, entry in enumerate(action.weighted_clusters.clusters):
-            total += entry.weight.value
-            if entry.name and check_clusters:
-                here = (*path, "weighted_clusters", "clusters", number, "name")
-                _check_cluster(context, here, entry.name, "weighted ")
-        if total == 0 and action.weighted_clusters.clusters:
+        _check_weights(
+            context, (*path, "weighted_clusters"), action.weighted_clusters, check_clusters=check_clusters
+        )
+    _check_mirrors(context, path, action, check_clusters=check_clusters)
+
+
+def _check_weights(context: Context, path: Path, weighted: Any, *, check_clusters: bool) -> None:
+    for number, entry in enumerate(weighted.clusters):
+        here = (*path, "clusters", number)
+        if entry.name and entry.cluster_header:
+            reason = "Only one of name or cluster_header can be specified"
+            context.report.error(here, reason, "remove one of them")
+        elif not entry.name and not entry.cluster_header and not context.report.has_failed((*here, "name")):
             context.report.error(
-                (*path, "weighted_clusters"), "Sum of weights in the weighted_cluster must be greater than 0."
+                here, "At least one of name or cluster_header need to be specified", "add name"
             )
-    for number, policy in enumerate(action.request_mirror_policies if check_clusters else ()):
-        if policy.cluster:
-            _check_cluster(
-                context, (*path, "request_mirror_policies", number, "cluster"), policy.cluster, "shadow "
+        if not entry.HasField("weight") and not context.report.has_failed((*here, "weight")):
+            context.report.error((*here, "weight"), "Field 'weight' is missing", "add weight: 1, say")
+        if check_clusters:
+            _check_cluster(context, (*here, "name"), entry.name, "weighted ")
+    total = sum(entry.weight.value for entry in weighted.clusters)
+    if total == 0 and weighted.clusters:
+        context.report.error(path, "Sum of weights in the weighted_cluster must be greater than 0.")
+    elif total > _MAX_WEIGHT:
+        context.report.error(path, f"The sum of weights of all weighted clusters exceeds {_MAX_WEIGHT}")
+
+
+def _check_mirrors(context: Context, path: Path, message: Any, *, check_clusters: bool) -> None:
+    for number, policy in enumerate(message.request_mirror_policies):
+        here = (*path, "request_mirror_policies", number)
+        if policy.cluster and policy.cluster_header:
+            context.report.error(
+                here,
+                f"Only one of cluster '{policy.cluster}' or cluster_header '{policy.cluster_header}'"
+                " in request mirror policy can be specified",
             )
+        elif policy.cluster or policy.cluster_header:
+            if check_clusters:
+                _check_cluster(context, (*here, "cluster"), policy.cluster, "shadow ")
+        elif not context.report.has_failed((*here, "cluster")):
+            reason = "Exactly one of cluster or cluster_header in request mirror policy need to be specified"
+            context.report.error(here, reason, "add cluster")
 
 
 def _check_cluster(context: Context, path: Path, name: str, kind: str) -> None:

@@ -13,21 +13,29 @@ from envoy.annotations import deprecation_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from sidecar.config.check_clusters import check_bootstrap_clusters, check_cluster, check_payload
+from sidecar.config.check_discovery import (
+    check_api_config_source,
+    check_dynamic_resources,
+    check_node_for_discovery,
+)
 from sidecar.config.check_extensions import (
     CATEGORIES,
     check_entry,
     check_protocol_options,
     check_route_filters,
 )
-from sidecar.config.check_listeners import check_bootstrap_listeners, check_http_filters, check_listener
+from sidecar.config.check_listeners import (
+    check_admin,
+    check_bootstrap_listeners,
+    check_http_filters,
+    check_listener,
+)
 from sidecar.config.check_references import (
-    check_api_config_source,
     check_data_source,
     check_downstream_tls,
-    check_dynamic_resources,
     check_file_access_log,
-    check_node_for_discovery,
     check_statsd,
+    check_upstream_tls,
 )
 from sidecar.config.check_routes import check_header_mutations, check_regex, check_route_configuration
 from sidecar.config.context import Context
@@ -67,6 +75,8 @@ _CHECKS: dict[str, tuple[_Check, ...]] = {
     "envoy.config.core.v3.HealthCheck.Payload": (check_payload,),
     "envoy.config.core.v3.ApiConfigSource": (check_api_config_source,),
     "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": (check_downstream_tls,),
+    "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": (check_upstream_tls,),
+    "envoy.config.bootstrap.v3.Admin": (check_admin,),
     "google.protobuf.Any": (_check_unopened,),
     "envoy.config.metrics.v3.StatsdSink": (check_statsd,),
     "envoy.config.bootstrap.v3.Bootstrap.DynamicResources": (check_dynamic_resources,),

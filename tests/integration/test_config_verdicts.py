@@ -499,7 +499,62 @@ CLUSTERS = [
     Case("API version 2", conf(top=f"{_NAMED}dynamic_resources: {{cds_config: {{resource_api_version: V2, path_config_source: {{path: /dev/null}}}}}}")),
 ]  # fmt: skip
 
-CASES = SCALARS + STRUCTURE + FILES + EXTENSIONS + LISTENERS + ROUTES + CLUSTERS
+_ENDPOINT = "{address: {socket_address: {address: 127.0.0.1, port_value: 1}}}"
+_ADMIN = "admin: {address: {socket_address: {address: %s}}}"
+
+
+def source(fields: str, kind: str = "cds_config: {resource_api_version: V3, api_config_source: {%s}}") -> str:
+    return conf(top=f"{_NAMED}dynamic_resources: {{{kind % fields}}}")
+
+
+_GRPC_SERVICE = "{envoy_grpc: {cluster_name: backend}}"
+MORE = [
+    *(
+        Case(f"{kind} endpoint {text}", conf().replace("type: STATIC", f"type: {kind}").replace(f"endpoint: {_ENDPOINT}", text))
+        for kind in ("STATIC", "STRICT_DNS", "LOGICAL_DNS")
+        for text in ("{}", "endpoint: {}", "endpoint: {address: {pipe: {path: /tmp/x}}}", "endpoint_name: foo", "endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}")
+    ),
+    *(
+        Case(f"weighted {fields}", swap(_ROUTE, f"route: {{weighted_clusters: {{clusters: [{fields}]}}}}"))
+        for fields in (
+            *("{name: backend, cluster_header: x, weight: 1}", "{cluster_header: x, weight: 1}", "{weight: 1}"),
+            *("{name: backend}", "", "{name: backend, weight: 4294967295}, {name: backend, weight: 1}"),
+        )
+    ),
+    Case("mirror to nothing", swap(_ROUTE, "route: {cluster: backend, request_mirror_policies: [{}]}")),
+    Case("mirror twice", swap(_ROUTE, "route: {cluster: backend, request_mirror_policies: [{cluster: backend, cluster_header: a}]}")),
+    *(
+        Case(f"source {fields}", source(fields))
+        for fields in (
+            "api_type: REST, cluster_names: [backend]",
+            "api_type: REST, cluster_names: [backend], refresh_delay: 1s",
+            "api_type: REST, cluster_names: [nope], refresh_delay: 1s",
+            f"api_type: REST, grpc_services: [{_GRPC_SERVICE}]",
+            "api_type: GRPC, cluster_names: [backend]",
+            "api_type: GRPC",
+            f"api_type: GRPC, grpc_services: [{_GRPC_SERVICE}, {_GRPC_SERVICE}]",
+            f"api_type: DELTA_GRPC, grpc_services: [{_GRPC_SERVICE}]",
+            "api_type: AGGREGATED_GRPC",
+            f"grpc_services: [{_GRPC_SERVICE}]",
+        )
+    ),
+    *(
+        Case(f"ads {fields}", source(fields, "ads_config: {%s}"))
+        for fields in (
+            "api_type: REST, cluster_names: [backend]",
+            "api_type: GRPC",
+            f"api_type: GRPC, grpc_services: [{_GRPC_SERVICE}]",
+            "api_type: GRPC, grpc_services: [{google_grpc: {target_uri: 'x:1', stat_prefix: a}}]",
+            f"grpc_services: [{_GRPC_SERVICE}]",
+        )
+    ),
+    Case("admin at a host name", conf(top=_ADMIN % "localhost, port_value: 0")),
+    Case("admin at a named port", conf(top=_ADMIN % "127.0.0.1, named_port: a")),
+    Case("admin at an IPv6 address", conf(top=_ADMIN % "'::1', port_value: 0")),
+    Case("two client certificates", conf(cluster="transport_socket: {name: t, typed_config: " + any_of("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", "common_tls_context: {tls_certificates: [{}, {}]}") + "}")),
+]  # fmt: skip
+
+CASES = MORE + SCALARS + STRUCTURE + FILES + EXTENSIONS + LISTENERS + ROUTES + CLUSTERS
 
 
 def test_cases_have_names_of_their_own() -> None:
