@@ -143,14 +143,15 @@ class Session:
     async def logging(
         self, count: int, name: str = "main", shown: Callable[[str], object] = str
     ) -> AsyncIterator[None]:
-        """Observe what the block writes to `FILE(<name>.log)`; waits for that many lines."""
+        """Observe what the block writes to `FILE(<name>.log)`; waits for that many lines, ends quiet."""
         await self.quiet()
         path = self.proxy.directory / f"{name}.log"
         start = path.stat().st_size if path.exists() else 0
         yield
-        while len(lines := _lines_after(path, start)) < count:  # noqa: ASYNC110 - another process writes it
+        while len(_lines_after(path, start)) < count:  # noqa: ASYNC110 - another process writes it
             await trio.sleep(POLL_S)
-        self.see(f"log {name}", [shown(line) for line in lines])
+        await self.quiet()
+        self.see(f"log {name}", [shown(line) for line in _lines_after(path, start)])
 
     async def exited(self, label: str = "exit") -> None:
         """Wait for the end of the proxy's process and observe its status."""

@@ -217,7 +217,7 @@ async def h2_client_resets(s: Session) -> None:
             await call.answer([(":status", "200")], b"next")
 
     s.upstream("h2app").h2_script = script
-    async with s.logging(1):
+    async with s.logging(2):
         client = await s.connect_h2()
         stuck = await client.start(get("/stuck", method="POST"), end=False)
         await s.upstream("h2app").arrivals(1)
