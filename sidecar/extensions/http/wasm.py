@@ -15,25 +15,21 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from sidecar.api.filters import HttpFilter
-from sidecar.api.message import Body, LocalReply
+from sidecar.api.message import FixedBody, LocalReply
 from sidecar.api.stream import Flag
 from sidecar.core.errors import Disconnected, StreamAborted
+from sidecar.extensions.http.wasm_body import BegunBody, GuestStage, LaterBody
 from sidecar.extensions.http.wasm_host import PluginSide, StreamSide
-from wasm_abi import DataAction, HeadersAction, TrailersAction, WasmError
+from wasm_abi import HeadersAction, WasmError
 
 if TYPE_CHECKING:
     from sidecar.api.message import Message
     from sidecar.api.stream import Stream
-    from sidecar.core.headers import HeaderMap
     from wasm_abi import Plugin
 
 __all__ = ["LivePlugin", "WasmFilter"]
 
 _FAILED = LocalReply(503, b"", "wasm_fail_stream", grpc_status=14)
-_TOO_LARGE = (
-    LocalReply(413, b"Payload Too Large", "request_payload_too_large"),
-    LocalReply(500, b"Internal Server Error", "response_payload_too_large"),
-)
 _REQUEST, _RESPONSE = 0, 1
 #: Actions of a headers callback that let the message go on at once.
 _GO_ON = frozenset({HeadersAction.CONTINUE, HeadersAction.CONTINUE_AND_END_STREAM})
@@ -124,8 +120,8 @@ class WasmFilter(HttpFilter):
             return self._trapped(side, error)
         if action is HeadersAction.CONTINUE and side.reply is None and not side.invalid:
             side.maps[0] = None
-            if self._has_body[_REQUEST] and message.body is not None:
-                message.pipe_body(_GuestStage(self, side, message, _REQUEST))
+            if message.body is not None and self._has_body[_REQUEST]:
+                self._show_body(side, message, _REQUEST)
             return None
         return self._settle(side, message, action, _REQUEST)
 
@@ -151,8 +147,8 @@ class WasmFilter(HttpFilter):
             return self._trapped(side, error)
         if action is HeadersAction.CONTINUE and side.reply is None:
             side.maps[2] = None
-            if self._has_body[_RESPONSE] and message.body is not None:
-                message.pipe_body(_GuestStage(self, side, message, _RESPONSE))
+            if message.body is not None and self._has_body[_RESPONSE]:
+                self._show_body(side, message, _RESPONSE)
             return None
         return self._settle(side, message, action, _RESPONSE)
 
@@ -213,7 +209,7 @@ class WasmFilter(HttpFilter):
         """Headers are held while the guest sees the body (allow_on_headers_stop_iteration)."""
         source = message.body
         assert source is not None
-        stage = _GuestStage(self, side, message, direction)
+        stage = GuestStage(self, side, direction)
         message.pipe_body(stage)
         piped = message.body
         assert piped is not None
@@ -223,14 +219,30 @@ class WasmFilter(HttpFilter):
         if ended is not None:
             return ended
         side.maps[0 if direction == _REQUEST else 2] = None
-        message.body = _Begun(first, piped)
+        message.body = BegunBody(first, piped)
         return None
 
     def _let_go(self, side: StreamSide, message: Message, direction: int) -> None:
         side.resumed[direction] = False
         side.maps[0 if direction == _REQUEST else 2] = None
-        if self._has_body[direction] and message.body is not None:
-            message.pipe_body(_GuestStage(self, side, message, direction))
+        if message.body is not None and self._has_body[direction]:
+            self._show_body(side, message, direction)
+
+    def _show_body(self, side: StreamSide, message: Message, direction: int) -> None:
+        """Let the guest see the body: at once where it is at hand, so that it stays one piece."""
+        stage = GuestStage(self, side, direction)
+        body = message.body
+        assert body is not None
+        if body.whole is None:
+            message.pipe_body(stage)
+            return
+        try:
+            out = stage.push_whole(body.whole)
+        except (StreamAborted, Disconnected) as error:
+            # The headers go on first, as in Envoy; who pulls the body meets the error.
+            message.body = LaterBody(error)
+            return
+        message.body = LaterBody(stage) if out is None else FixedBody(out)
 
     def verdict(self, side: StreamSide) -> LocalReply | None:
         """What the stream is answered with, if it is."""
@@ -266,134 +278,3 @@ class WasmFilter(HttpFilter):
         reply = self._trapped(side, error)
         if reply is not None:
             raise StreamAborted(reply) from error
-
-
-class _Begun(Body):
-    """A body whose first chunk was already taken."""
-
-    __slots__ = ("_first", "_rest")
-
-    def __init__(self, first: bytes, rest: Body) -> None:
-        super().__init__()
-        self._first = first
-        self._rest = rest
-        self.ended = rest.ended
-        self.trailers = rest.trailers
-
-    async def receive(self) -> bytes:
-        first, self._first = self._first, b""
-        if first:
-            return first
-        data = await self._rest.receive()
-        self.ended = self._rest.ended
-        self.trailers = self._rest.trailers
-        return data
-
-
-class _GuestStage:
-    """Shows a body to the guest, chunk by chunk; what the guest holds back it sees again with the next."""
-
-    __slots__ = ("_direction", "_ends_apart", "_filter", "_held", "_message", "_side")
-
-    def __init__(self, wasm_filter: WasmFilter, side: StreamSide, message: Message, direction: int) -> None:
-        self._filter = wasm_filter
-        self._side = side
-        self._message = message
-        self._direction = direction
-        self._held = b""
-        stream = side.stream
-        protocol = stream.protocol if direction == _REQUEST else stream.upstream_protocol
-        # HTTP/1 learns of the end after the last bytes: Envoy's guests see an empty end there.
-        self._ends_apart = protocol.startswith("HTTP/1")
-
-    def push(self, data: bytes, end_stream: bool) -> bytes | Awaitable[bytes]:
-        if end_stream and data and self._ends_apart:
-            return self._push_twice(data)
-        return self._push(data, end_stream)
-
-    def _push(self, data: bytes, end_stream: bool) -> bytes | Awaitable[bytes]:
-        side = self._side
-        direction = self._direction
-        released = self._release() if side.resumed[direction] else b""
-        buffer = self._held + data
-        self._held = b""
-        context = side.context
-        if side.is_dead or context is None:
-            return released + buffer
-        limit: int = side.stream.hcm.buffer_limit_bytes
-        side.buffers[direction] = buffer
-        call = context.on_request_body if direction == _REQUEST else context.on_response_body
-        try:
-            action = call(len(buffer), end_stream)
-        except WasmError as error:
-            side.buffers[direction] = None
-            self._filter.trapped_in_body(side, error)
-            return released + buffer
-        changed = side.buffers[direction]
-        buffer = b"" if changed is None else changed
-        self._check()
-        if action is DataAction.CONTINUE:
-            side.buffers[direction] = None
-            side.resumed[direction] = False
-            return released + buffer
-        if action is DataAction.STOP_ITERATION_NO_BUFFER:
-            buffer = b""
-        self._held = buffer
-        if side.resumed[direction]:
-            return released + self._release()
-        if not end_stream:
-            if len(buffer) > limit:
-                raise StreamAborted(_TOO_LARGE[direction])
-            return released
-        return self._wait(released)
-
-    async def _push_twice(self, data: bytes) -> bytes:
-        out = self._push(data, False)
-        first = out if isinstance(out, bytes) else await out
-        out = self._push(b"", True)
-        return first + (out if isinstance(out, bytes) else await out)
-
-    async def _wait(self, released: bytes) -> bytes:
-        await self._filter.wait(self._side, self._direction)
-        self._check()
-        return released + self._release()
-
-    def end(self, trailers: HeaderMap) -> bytes | Awaitable[bytes]:
-        side = self._side
-        direction = self._direction
-        context = side.context
-        if side.is_dead or context is None:
-            return self._release()
-        side.maps[1 if direction == _REQUEST else 3] = trailers
-        if self._held:
-            side.buffers[direction] = self._held
-        call = context.on_request_trailers if direction == _REQUEST else context.on_response_trailers
-        count = len(trailers.fields)
-        try:
-            action = call(count)
-        except WasmError as error:
-            self._filter.trapped_in_body(side, error)
-            return self._release()
-        changed = side.buffers[direction]
-        if changed is not None:
-            self._held = changed
-        self._check()
-        if action is TrailersAction.CONTINUE or side.resumed[direction]:
-            side.maps[1 if direction == _REQUEST else 3] = None
-            return self._release()
-        return self._wait(b"")
-
-    def _release(self) -> bytes:
-        side = self._side
-        side.resumed[self._direction] = False
-        side.buffers[self._direction] = None
-        held, self._held = self._held, b""
-        return held
-
-    def _check(self) -> None:
-        side = self._side
-        if side.is_closed:
-            raise Disconnected("wasm_close_stream")
-        reply = self._filter.verdict(side)
-        if reply is not None:
-            raise StreamAborted(reply)

@@ -20,6 +20,7 @@ from sidecar.core.errors import Disconnected, StreamAborted
 from sidecar.core.headers import HeaderMap
 from sidecar.extensions.http.wasm import WasmFilter
 from sidecar.extensions.http.wasm_config import WasmFactory
+from wasm_abi import StreamType
 
 LOCAL = (403, b"a b details", b"BODY", b"x-local", b"yes")
 
@@ -246,6 +247,43 @@ async def test_body_that_is_held_back_grows_until_it_is_let_go(run, make_stream)
     await wasm.request(stream)
     assert await read_all(stream.request.body) == [b"hello"]
     assert wasm.log[1::2] == ["hel", "hello", "hello"]
+
+
+async def test_body_at_hand_stays_one_piece(run, make_stream):
+    guest = Guest()
+    wasm = run(guest.on("request_body", guest.log_body(0) + "(i32.eqz (local.get 2))"))
+    stream = make_stream(body=FixedBody(b"hello"))
+    assert await wasm.request(stream) is None
+    assert stream.request.body.whole == b"hello"
+    assert wasm.log[1::2] == ["hello", "hello"]
+
+
+async def test_body_at_hand_that_is_held_back_is_waited_for_by_who_pulls_it(run, make_stream):
+    guest = Guest()
+    guest.on("request_body", guest.call("proxy_set_buffer_bytes", 0, 9, 0, b"!") + PAUSE)
+    wasm = run(guest)
+    stream = make_stream(body=FixedBody(b"x"))
+    stream.hcm.reactor = None
+    assert await wasm.request(stream) is None
+    pulling: Any = stream.request.body.receive()
+    signal = step(pulling)
+    side = stream.get_slot(0)
+    side.continue_stream(StreamType.HTTP_REQUEST)
+    assert signal.is_set
+    with pytest.raises(StopIteration) as caught:
+        pulling.send(None)
+    assert caught.value.value == b"x!!"
+
+
+async def test_local_response_for_a_body_at_hand_comes_when_it_is_pulled(run, make_stream, respond):
+    guest = Guest().on("request_headers", CONTINUE)
+    wasm = run(guest.on("response_body", guest.local_response(*LOCAL) + CONTINUE))
+    stream = make_stream()
+    await wasm.request(stream)
+    response = respond(stream, body=FixedBody(b"x"))
+    assert await wasm.response(stream) is None
+    with pytest.raises(StreamAborted):
+        await response.body.receive()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,195 @@
+"""Bodies as Wasm guests see them: chunk by chunk, held back, replaced, let go.
+
+Used by :mod:`sidecar.extensions.http.wasm`, which says what becomes of a stream; buffering is
+cumulative: what a guest holds back it sees again in front of the next chunk (proxy-wasm 0.2.1,
+``proxy_on_request_body``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+from sidecar.api.message import Body, LocalReply
+from sidecar.core.errors import Disconnected, StreamAborted
+from wasm_abi import DataAction, TrailersAction, WasmError
+
+if TYPE_CHECKING:
+    from sidecar.core.headers import HeaderMap
+    from sidecar.extensions.http.wasm import WasmFilter
+    from sidecar.extensions.http.wasm_host import StreamSide
+
+__all__ = ["BegunBody", "GuestStage", "LaterBody"]
+
+_REQUEST = 0
+#: By direction.
+_TOO_LARGE = (
+    LocalReply(413, b"Payload Too Large", "request_payload_too_large"),
+    LocalReply(500, b"Internal Server Error", "response_payload_too_large"),
+)
+
+
+class BegunBody(Body):
+    """A body whose first chunk was already taken."""
+
+    __slots__ = ("_first", "_rest")
+
+    def __init__(self, first: bytes, rest: Body) -> None:
+        super().__init__()
+        self._first = first
+        self._rest = rest
+        self.ended = rest.ended
+        self.trailers = rest.trailers
+
+    async def receive(self) -> bytes:
+        first, self._first = self._first, b""
+        if first:
+            return first
+        data = await self._rest.receive()
+        self.ended = self._rest.ended
+        self.trailers = self._rest.trailers
+        return data
+
+
+class LaterBody(Body):
+    """A body of one piece that the guest still holds, or an error in its place."""
+
+    __slots__ = ("_outcome",)
+
+    def __init__(self, outcome: GuestStage | StreamAborted | Disconnected) -> None:
+        super().__init__()
+        self._outcome: GuestStage | StreamAborted | Disconnected | None = outcome
+
+    async def receive(self) -> bytes:
+        outcome = self._outcome
+        if outcome is None:
+            return b""
+        if not isinstance(outcome, GuestStage):
+            raise outcome
+        data = await outcome.rest()
+        self._outcome = None
+        self.ended = True
+        return data
+
+
+class GuestStage:
+    """Shows a body to the guest, chunk by chunk; what the guest holds back it sees again with the next."""
+
+    __slots__ = ("_direction", "_ends_apart", "_filter", "_given", "_held", "_side")
+
+    def __init__(self, wasm_filter: WasmFilter, side: StreamSide, direction: int) -> None:
+        self._filter = wasm_filter
+        self._side = side
+        self._direction = direction
+        self._held = b""
+        #: What goes on before the bytes that are waited for.
+        self._given = b""
+        stream = side.stream
+        protocol = stream.protocol if direction == _REQUEST else stream.upstream_protocol
+        # HTTP/1 learns of the end after the last bytes: Envoy's guests see an empty end there.
+        self._ends_apart = protocol.startswith("HTTP/1")
+
+    def push(self, data: bytes, end_stream: bool) -> bytes | Awaitable[bytes]:
+        out = self.push_whole(data) if end_stream else self._push(data, False)
+        return self.rest() if out is None else out
+
+    def push_whole(self, data: bytes) -> bytes | None:
+        """The last chunk; None: the guest holds it, :meth:`rest` waits for it.
+
+        Raises: StreamAborted, Disconnected.
+        """
+        first = b""
+        if data and self._ends_apart:
+            given = self._push(data, False)
+            assert given is not None
+            first, data = given, b""
+        out = self._push(data, True)
+        if out is None:
+            self._given = first + self._given
+            return None
+        return first + out
+
+    async def rest(self) -> bytes:
+        """What the guest holds, when it lets it go.  Raises: StreamAborted, Disconnected."""
+        await self._filter.wait(self._side, self._direction)
+        self._check()
+        given, self._given = self._given, b""
+        return given + self._release()
+
+    def _push(self, data: bytes, end_stream: bool) -> bytes | None:
+        """One callback; None when the end was held back."""
+        side = self._side
+        direction = self._direction
+        released = self._release() if side.resumed[direction] else b""
+        buffer = self._held + data
+        self._held = b""
+        context = side.context
+        if side.is_dead or context is None:
+            return released + buffer
+        limit: int = side.stream.hcm.buffer_limit_bytes
+        side.buffers[direction] = buffer
+        call = context.on_request_body if direction == _REQUEST else context.on_response_body
+        try:
+            action = call(len(buffer), end_stream)
+        except WasmError as error:
+            side.buffers[direction] = None
+            self._filter.trapped_in_body(side, error)
+            return released + buffer
+        changed = side.buffers[direction]
+        buffer = b"" if changed is None else changed
+        self._check()
+        if action is DataAction.CONTINUE:
+            side.buffers[direction] = None
+            side.resumed[direction] = False
+            return released + buffer
+        if action is DataAction.STOP_ITERATION_NO_BUFFER:
+            buffer = b""
+        self._held = buffer
+        if side.resumed[direction]:
+            return released + self._release()
+        if not end_stream:
+            if len(buffer) > limit:
+                raise StreamAborted(_TOO_LARGE[direction])
+            return released
+        self._given = released
+        return None
+
+    def end(self, trailers: HeaderMap) -> bytes | Awaitable[bytes]:
+        side = self._side
+        direction = self._direction
+        context = side.context
+        if side.is_dead or context is None:
+            return self._release()
+        side.maps[1 if direction == _REQUEST else 3] = trailers
+        if self._held:
+            side.buffers[direction] = self._held
+        call = context.on_request_trailers if direction == _REQUEST else context.on_response_trailers
+        count = len(trailers.fields)
+        try:
+            action = call(count)
+        except WasmError as error:
+            self._filter.trapped_in_body(side, error)
+            return self._release()
+        changed = side.buffers[direction]
+        if changed is not None:
+            self._held = changed
+        self._check()
+        if action is TrailersAction.CONTINUE or side.resumed[direction]:
+            side.maps[1 if direction == _REQUEST else 3] = None
+            return self._release()
+        return self.rest()
+
+    def _release(self) -> bytes:
+        side = self._side
+        side.resumed[self._direction] = False
+        side.buffers[self._direction] = None
+        held, self._held = self._held, b""
+        return held
+
+    def _check(self) -> None:
+        side = self._side
+        if side.is_closed:
+            raise Disconnected("wasm_close_stream")
+        reply = self._filter.verdict(side)
+        if reply is not None:
+            raise StreamAborted(reply)
