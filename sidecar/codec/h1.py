@@ -1,6 +1,7 @@
 """HTTP/1 heads and chunked bodies, sans-I/O (RFC 9112).
 
-llhttp (httptools) parses heads only: :meth:`RequestParser.parse` gets exactly one head.  Bodies of
+llhttp (httptools) parses heads only: :meth:`RequestParser.parse` gets exactly one head.  A head whose
+every line is plain is read by :mod:`sidecar.codec.h1_lines` instead, which costs half of it.  Bodies of
 known length go around it, chunked ones through :class:`ChunkedDecoder`.  llhttp is stricter than Envoy's
 parser in two places that real clients need, bare LF and folded lines; a head that it refuses for
 one of these is rewritten as Envoy reads it and parsed once more, so that the common head pays nothing.
@@ -16,6 +17,7 @@ from typing import Final
 
 import httptools
 
+from sidecar.codec.h1_lines import LineTable
 from sidecar.core.errors import RemoteProtocolError
 from sidecar.core.headers import Field, HeaderMap
 
@@ -47,6 +49,17 @@ _FRAMING = frozenset(
         b"http2-settings",
     }
 )
+
+
+_table = LineTable()
+# First lines seen before → (method, target, minor version), and → (status, minor version).
+_request_lines: dict[bytes, tuple[bytes, bytes, int]] = {}
+_status_lines: dict[bytes, tuple[int, int]] = {}
+_FIRST_LINES_LIMIT = 2048
+_REQUEST_LINE = re.compile(
+    rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH) (/[!\"$-~]*) HTTP/1\.([01])"
+).fullmatch
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t -~\x80-\xff]*)?").fullmatch
 
 
 def lower_name(raw: bytes) -> bytes:
@@ -89,6 +102,7 @@ class _HeadParser:
         "fields",
         "head_done",
         "host",
+        "index",
         "is_chunked",
         "keep_alive_token",
         "raw_target",
@@ -103,6 +117,8 @@ class _HeadParser:
     def reset(self) -> None:
         """Forget the last head."""
         self.fields: list[Field] = []
+        #: ``dict(fields)`` where it is known already, else None.
+        self.index: dict[bytes, bytes] | None = None
         self.host: bytes | None = None
         self.raw_target = b""
         #: The declared body length, -1 when there is none.
@@ -180,6 +196,35 @@ class _HeadParser:
     def _make(self) -> httptools.HttpRequestParser | httptools.HttpResponseParser:
         raise NotImplementedError
 
+    def _read_fields(self, lines: list[bytes]) -> bool:
+        """Take the fields from plain lines; False leaves the head to llhttp."""
+        fields = _table.read(lines)
+        if fields is None:
+            return False
+        index = dict(fields)
+        special = _FRAMING.intersection(index)
+        if special:
+            if len(index) != len(fields):
+                return False  # repeated fields beside framing: llhttp knows the rules
+            for name in special:
+                value = index[name]
+                if name == b"host":
+                    self.host = value
+                else:
+                    if name == b"content-length":
+                        if not value.isdigit() or len(value) > 18:
+                            return False
+                    elif name == b"upgrade" or name == b"transfer-encoding":
+                        return False
+                    self._framing(name, value)
+                    if name in _KEPT_FRAMING:
+                        continue
+                del index[name]
+                fields.remove((name, value))
+        self.fields = fields
+        self.index = index
+        return True
+
     def _feed(self, head: bytes) -> httptools.HttpRequestParser | httptools.HttpResponseParser:
         """Parse exactly one head (with its empty line); the parser that did it.
 
@@ -255,6 +300,22 @@ class RequestParser(_HeadParser):
 
         Raises: RemoteProtocolError.
         """
+        lines = head.split(b"\r\n")
+        first = lines[0]
+        known = _request_lines.get(first)
+        if known is None:
+            match = _REQUEST_LINE(first)
+            if match is not None:
+                method, target, minor = match.groups()
+                known = (method, target, int(minor))
+                if len(_request_lines) >= _FIRST_LINES_LIMIT:
+                    _request_lines.clear()
+                if len(first) < 256:
+                    _request_lines[first] = known
+        if known is not None and self._read_fields(lines[1:-2]):
+            self.method, self.raw_target, self.minor_version = known
+            return
+        self.reset()
         parser = self._feed(head)
         self.method = parser.get_method()
         # llhttp knows HTTP/0.9, 1.0, 1.1 and 2.0; Envoy reads all but 1.1 as HTTP/1.0.
@@ -280,6 +341,21 @@ class ResponseParser(_HeadParser):
 
         Raises: RemoteProtocolError.
         """
+        lines = head.split(b"\r\n")
+        first = lines[0]
+        known = _status_lines.get(first)
+        if known is None:
+            match = _STATUS_LINE(first)
+            if match is not None:
+                known = (int(match[2]), int(match[1]))
+                if len(_status_lines) >= _FIRST_LINES_LIMIT:
+                    _status_lines.clear()
+                if len(first) < 256:
+                    _status_lines[first] = known
+        if known is not None and self._read_fields(lines[1:-2]):
+            self.status, self.minor_version = known
+            return
+        self.reset()
         parser = self._feed(head)
         self.status = parser.get_status_code()
         self.minor_version = 1 if head.startswith(b"HTTP/1.1") else 0

@@ -187,6 +187,7 @@ class H1Driver:
             elif method != b"OPTIONS":
                 raise RemoteProtocolError("invalid url", details="http1.invalid_url")
         headers = RequestHeaders(method, path, authority, scheme, parser.fields)
+        headers._index = parser.index
         if parser.connection_tokens:
             self._remove_nominated(headers)
         stats = manager.stats

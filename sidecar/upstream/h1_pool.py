@@ -221,6 +221,7 @@ class H1Connection:
         if parser.close or (parser.minor_version == 0 and not parser.keep_alive_token):
             self._must_close = True
         headers = ResponseHeaders(status, parser.fields)
+        headers._index = parser.index
         length = parser.content_length
         body: Body | None = None
         if length > 0 and not self._is_head and status != 304 and status != 204:

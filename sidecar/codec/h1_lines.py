@@ -1,0 +1,76 @@
+"""Header lines seen before: the head that repeats costs a look-up per line.
+
+On a kept-alive connection most lines of a head are the same from message to message.  A line is
+context-free: once it was read, it reads the same for ever.  A :class:`LineTable` therefore takes a head apart
+with one split and a table from raw lines to fields, which holds only lines that were checked here by the
+same grammar as llhttp's (RFC 9110 §5.5, RFC 9112 §5).  Anything it does not know for certain, it leaves to
+llhttp: it never refuses a head, it only declines to read it.  tests/property holds the two together.
+
+The table is bounded, and a name whose values keep changing (a date, a cookie, an id) stops being kept.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sidecar.core.headers import Field
+
+__all__ = ["LineTable"]
+
+#: name ":" OWS value OWS, with a value of visible characters, blanks, tabs and obs-text.
+_LINE = re.compile(
+    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*((?:[!-~\x80-\xff]+(?:[ \t]+[!-~\x80-\xff]+)*)?)[ \t]*"
+).fullmatch
+
+_MAX_LINES = 8192
+_MAX_VALUES_PER_NAME = 64
+_MAX_LINE_BYTES = 512
+
+
+class LineTable:
+    """Raw header lines and what they say."""
+
+    __slots__ = ("_lines", "_values")
+
+    def __init__(self) -> None:
+        self._lines: dict[bytes, Field] = {}
+        self._values: dict[bytes, int] = {}
+
+    def read(self, lines: list[bytes]) -> list[Field] | None:
+        """The fields of ``lines``, names in lower case; None when one of them is not plain."""
+        known = self._lines
+        try:
+            fields = [known[line] for line in lines]
+        except KeyError:
+            return self._read_slowly(lines)
+        return fields
+
+    def _read_slowly(self, lines: list[bytes]) -> list[Field] | None:
+        known = self._lines
+        fields: list[Field] = []
+        for line in lines:
+            field = known.get(line)
+            if field is None:
+                match = _LINE(line)
+                if match is None:
+                    return None
+                name, value = match.groups()
+                name = name.lower()
+                field = (name, value)
+                if len(line) <= _MAX_LINE_BYTES:
+                    self._keep(line, field)
+            fields.append(field)
+        return fields
+
+    def _keep(self, line: bytes, field: Field) -> None:
+        values = self._values
+        count = values.get(field[0], 0)
+        if count >= _MAX_VALUES_PER_NAME:
+            return
+        if len(self._lines) >= _MAX_LINES:
+            # Somebody sends many names: begin again rather than stop learning.
+            self._lines.clear()
+            values.clear()
+            count = 0
+        values[field[0]] = count + 1
+        self._lines[line] = field
