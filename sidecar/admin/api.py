@@ -1,0 +1,139 @@
+"""The admin API: from a request to an answer, without I/O.
+
+Paths, methods, codes, headers and texts are Envoy's.  Whoever serves it (the server's admin listener)
+hands in the request and sends the answer; ``server``, ``date`` and the framing are its business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sidecar.admin.clusters import clusters_json, clusters_text, listeners_json, listeners_text
+from sidecar.admin.config_dump import config_dump, node_json
+from sidecar.admin.help import PATHS, help_text, index_page
+from sidecar.admin.loggers import logging_levels
+from sidecar.admin.query import RegexError, compile_filter, parse_query, pretty_json
+from sidecar.admin.server_info import HOT_RESTART_VERSION, memory, server_info
+from sidecar.admin.state import JSON, TEXT, AdminResponse, AdminState
+from sidecar.admin.stats import stats
+
+__all__ = ["AdminApi"]
+
+_Query = dict[str, str]
+_Answer = tuple[int, bytes, str | bytes]
+
+_OK: _Answer = (200, TEXT, "OK\n")
+
+
+class AdminApi:
+    """Answers admin requests about one server."""
+
+    def __init__(self, state: AdminState) -> None:
+        self._state = state
+        self._handlers: dict[str, Callable[[_Query], _Answer]] = {
+            "/": lambda query: (200, b"text/html; charset=UTF-8", index_page()),
+            "/help": lambda query: (200, TEXT, help_text()),
+            "/certs": lambda query: (200, JSON, pretty_json({"certificates": []})),
+            "/clusters": self._clusters,
+            "/config_dump": lambda query: config_dump(state, query),
+            "/contention": lambda query: (
+                200,
+                TEXT,
+                "Mutex contention tracing is not enabled. To enable, run Envoy with flag "
+                "--enable-mutex-tracing.",
+            ),
+            "/drain_listeners": self._drain_listeners,
+            "/healthcheck/fail": lambda query: self._set_health_failed(True),
+            "/healthcheck/ok": lambda query: self._set_health_failed(False),
+            "/hot_restart_version": lambda query: (200, TEXT, HOT_RESTART_VERSION),
+            "/init_dump": lambda query: (200, JSON, pretty_json({})),
+            "/listeners": self._listeners,
+            "/logging": self._logging,
+            "/memory": lambda query: (200, JSON, pretty_json(memory())),
+            "/quitquitquit": self._quit,
+            "/ready": self._ready,
+            "/reopen_logs": self._reopen_logs,
+            "/reset_counters": self._reset_counters,
+            "/runtime": lambda query: (200, JSON, pretty_json({"entries": {}, "layers": []})),
+            "/runtime_modify": lambda query: (503, TEXT, "No admin layer specified"),
+            "/server_info": lambda query: (200, JSON, pretty_json(server_info(state, node_json(state)))),
+            "/stats": lambda query: stats(state, query, prometheus=False),
+            "/stats/prometheus": lambda query: stats(state, query, prometheus=True),
+        }
+
+    def handle(self, method: bytes, target: bytes, body: bytes = b"") -> AdminResponse:
+        """The answer to ``method target``; nothing that can be asked reads ``body`` yet."""
+        text = target.decode("utf-8", "surrogateescape").partition("#")[0]
+        path, _, query_text = text.partition("?")
+        entry = PATHS.get(path)
+        if entry is None:
+            return _respond(404, TEXT, "invalid path. " + help_text())
+        if entry.mutates and method != b"POST":
+            name = method.decode("ascii", "replace")
+            return _respond(405, TEXT, f"Method {name} not allowed, POST required.")
+        handler = self._handlers.get(path)
+        if handler is None:
+            return _respond(501, TEXT, f"{path} is not supported by this build\n")
+        return _respond(*handler(parse_query(query_text)))
+
+    # -- looking ------------------------------------------------------------------------------
+    def _clusters(self, query: _Query) -> _Answer:
+        clusters = list(self._state.clusters())
+        if "filter" in query:
+            try:
+                pattern = compile_filter(query["filter"])
+            except RegexError:
+                return 400, TEXT, "Invalid re2 regex"
+            clusters = [cluster for cluster in clusters if pattern.search(cluster.name) is not None]
+        if query.get("format") == "json":
+            return 200, JSON, pretty_json(clusters_json(clusters))
+        return 200, TEXT, clusters_text(clusters)
+
+    def _listeners(self, query: _Query) -> _Answer:
+        listeners = self._state.listeners()
+        if query.get("format") == "json":
+            return 200, JSON, pretty_json(listeners_json(listeners))
+        return 200, TEXT, listeners_text(listeners)
+
+    def _ready(self, query: _Query) -> _Answer:
+        server_state = self._state.server_state
+        return (200 if server_state == "LIVE" else 503), TEXT, server_state + "\n"
+
+    # -- changing -----------------------------------------------------------------------------
+    def _logging(self, query: _Query) -> _Answer:
+        status, text = logging_levels(query)
+        return status, TEXT, text
+
+    def _set_health_failed(self, failed: bool) -> _Answer:
+        self._state.set_health_failed(failed)
+        return _OK
+
+    def _drain_listeners(self, query: _Query) -> _Answer:
+        self._state.drain_listeners(
+            inbound_only="inboundonly" in query,
+            graceful="graceful" in query,
+            skip_exit="skip_exit" in query,
+        )
+        return _OK
+
+    def _quit(self, query: _Query) -> _Answer:
+        self._state.stop()
+        return _OK
+
+    def _reopen_logs(self, query: _Query) -> _Answer:
+        self._state.reopen_logs()
+        return _OK
+
+    def _reset_counters(self, query: _Query) -> _Answer:
+        self._state.store.reset_counters()
+        return _OK
+
+
+def _respond(status: int, content_type: bytes, text: str | bytes) -> AdminResponse:
+    body = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+    headers = [
+        (b"content-type", content_type),
+        (b"cache-control", b"no-cache, max-age=0"),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    return AdminResponse(status, headers, body)

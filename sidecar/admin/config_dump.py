@@ -1,0 +1,263 @@
+"""``/config_dump``: what the configuration is, with its secrets taken out.
+
+``resource`` picks one repeated field, ``mask`` (a FieldMask) trims, ``name_regex`` keeps the elements
+whose whole name matches.  What the API marks as sensitive reads ``[redacted]``, as in Envoy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from sidecar.admin.clusters import address_json
+from sidecar.admin.query import RegexError, compile_filter, pretty_json
+from sidecar.admin.redact import message_json, unpacked
+from sidecar.admin.state import JSON, AdminState
+from sidecar.upstream.cluster import Cluster
+
+__all__ = ["config_dump", "node_json"]
+
+Answer = tuple[int, bytes, bytes]
+
+_TYPE = "type.googleapis.com/envoy.admin.v3."
+_PLAIN = b"text/plain"
+#: Every repeated field of every dump, with the type of its elements and the field that holds the resource.
+_RESOURCES = {
+    "static_clusters": ("ClustersConfigDump.StaticCluster", "cluster"),
+    "dynamic_active_clusters": ("ClustersConfigDump.DynamicCluster", "cluster"),
+    "dynamic_warming_clusters": ("ClustersConfigDump.DynamicCluster", "cluster"),
+    "static_listeners": ("ListenersConfigDump.StaticListener", "listener"),
+    "dynamic_listeners": ("ListenersConfigDump.DynamicListener", "listener"),
+    "static_route_configs": ("RoutesConfigDump.StaticRouteConfig", "route_config"),
+    "dynamic_route_configs": ("RoutesConfigDump.DynamicRouteConfig", "route_config"),
+    "inline_scoped_route_configs": (
+        "ScopedRoutesConfigDump.InlineScopedRouteConfigs",
+        "scoped_route_configs",
+    ),
+    "dynamic_scoped_route_configs": (
+        "ScopedRoutesConfigDump.DynamicScopedRouteConfigs",
+        "scoped_route_configs",
+    ),
+    "static_secrets": ("SecretsConfigDump.StaticSecret", "secret"),
+    "dynamic_active_secrets": ("SecretsConfigDump.DynamicSecret", "secret"),
+    "dynamic_warming_secrets": ("SecretsConfigDump.DynamicSecret", "secret"),
+    "static_endpoint_configs": ("EndpointsConfigDump.StaticEndpointConfig", "endpoint_config"),
+    "dynamic_endpoint_configs": ("EndpointsConfigDump.DynamicEndpointConfig", "endpoint_config"),
+}
+_ENDPOINTS = ("static_endpoint_configs", "dynamic_endpoint_configs")
+_SINGULAR = ("bootstrap", "last_updated", "version_info")
+
+Wants = Callable[[str], bool]
+
+
+def config_dump(state: AdminState, query: dict[str, str]) -> Answer:
+    """Status, content type and body."""
+    resource = query.get("resource", "")
+    mask = [path for path in query.get("mask", "").split(",") if path]
+    include_eds = "include_eds" in query
+    wants: Wants = _everything
+    if "name_regex" in query:
+        expression = query["name_regex"]
+        try:
+            pattern = compile_filter(expression)
+        except RegexError as error:
+            text = f"INVALID_ARGUMENT: Error while parsing name_regex from {expression}: {error}"
+            return 400, _PLAIN, text.encode()
+        wants = lambda name: pattern.fullmatch(name) is not None  # noqa: E731
+    if resource:
+        return _one_resource(state, resource, mask, wants, include_eds)
+    dumps = list(_dumps(state, wants, include_eds))
+    if mask:
+        dumps = [trimmed for dump in dumps if (trimmed := _masked(dump, mask)) is not None]
+        if not dumps:
+            text = f"FieldMask {','.join(mask)} could not be successfully applied to any configs."
+            return 400, _PLAIN, text.encode()
+    return 200, JSON, pretty_json({"configs": dumps})
+
+
+def node_json(state: AdminState) -> dict[str, Any]:
+    """The node of the bootstrap."""
+    return message_json(state.bootstrap.node)
+
+
+def _everything(name: str) -> bool:
+    return True
+
+
+def _one_resource(
+    state: AdminState, resource: str, mask: list[str], wants: Wants, include_eds: bool
+) -> Answer:
+    if resource in _SINGULAR:
+        text = f"{resource} is not a repeated field. Use ?mask={resource} to get only this field"
+        return 400, _PLAIN, text.encode()
+    if resource not in _RESOURCES or (resource in _ENDPOINTS and not include_eds):
+        return 404, _PLAIN, f"{resource} not found in config dump".encode()
+    elements: list[dict[str, Any]] = []
+    for dump in _dumps(state, wants, include_eds):
+        for element in dump.get(resource, ()):
+            typed = {"@type": _TYPE + _RESOURCES[resource][0], **element}
+            if mask:
+                trimmed = _masked(typed, mask)
+                if trimmed is None:
+                    text = f"FieldMask {','.join(mask)} could not be successfully used."
+                    return 400, _PLAIN, text.encode()
+                typed = trimmed
+            elements.append(typed)
+    return 200, JSON, pretty_json({"configs": elements} if elements else {})
+
+
+# -- the dumps ------------------------------------------------------------------------------------
+def _dumps(state: AdminState, wants: Wants, include_eds: bool) -> Iterator[dict[str, Any]]:
+    updated = datetime.fromtimestamp(state.started_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    yield {
+        "@type": _TYPE + "BootstrapConfigDump",
+        "bootstrap": message_json(state.bootstrap),
+        "last_updated": updated,
+    }
+    clusters = [each for each in state.clusters() if each.config.message is not None and wants(each.name)]
+    yield _section(
+        "ClustersConfigDump",
+        "static_clusters",
+        [
+            {
+                "cluster": message_json(cluster.config.message, typed=True),
+                "last_updated": updated,
+            }
+            for cluster in clusters
+            if not cluster.config.added_via_api
+        ],
+    )
+    if include_eds:
+        yield _section(
+            "EndpointsConfigDump",
+            "static_endpoint_configs",
+            [{"endpoint_config": _endpoints(cluster)} for cluster in clusters],
+        )
+    listeners = [each for each in state.listeners() if each.message is not None]
+    yield _section(
+        "ListenersConfigDump",
+        "static_listeners",
+        [
+            {"listener": message_json(listener.message, typed=True), "last_updated": updated}
+            for listener in listeners
+            if wants(listener.name)
+        ],
+    )
+    yield {"@type": _TYPE + "ScopedRoutesConfigDump"}
+    routes = [route for listener in listeners for route in _route_configs(listener.message)]
+    yield _section(
+        "RoutesConfigDump",
+        "static_route_configs",
+        [
+            {"route_config": message_json(route, typed=True), "last_updated": updated}
+            for route in routes
+            if wants(route.name)
+        ],
+    )
+    secrets = [secret for secret in state.bootstrap.static_resources.secrets if wants(secret.name)]
+    yield _section(
+        "SecretsConfigDump",
+        "static_secrets",
+        [
+            {"name": secret.name, "last_updated": updated, "secret": message_json(secret, typed=True)}
+            for secret in secrets
+        ],
+    )
+
+
+def _section(kind: str, field: str, elements: list[dict[str, Any]]) -> dict[str, Any]:
+    dump: dict[str, Any] = {"@type": _TYPE + kind}
+    if elements:
+        dump[field] = elements
+    return dump
+
+
+def _route_configs(listener: Any) -> Iterator[Any]:
+    """Route configurations written inside the connection managers of a listener."""
+    chains = list(listener.filter_chains)
+    if listener.HasField("default_filter_chain"):
+        chains.append(listener.default_filter_chain)
+    for chain in chains:
+        for each in chain.filters:
+            message = unpacked(each.typed_config)
+            if message is not None and "route_config" in message.DESCRIPTOR.fields_by_name:
+                field = message.DESCRIPTOR.fields_by_name["route_config"]
+                if field.message_type is not None and message.HasField("route_config"):
+                    yield message.route_config
+
+
+def _endpoints(cluster: Cluster) -> dict[str, Any]:
+    """``ClusterLoadAssignment`` of the hosts as they are now."""
+    groups: dict[tuple[int, Any], list[dict[str, Any]]] = {}
+    for host in cluster.hosts:
+        endpoint: dict[str, Any] = {"address": address_json(host.address), "health_check_config": {}}
+        if host.hostname:
+            endpoint["hostname"] = host.hostname
+        groups.setdefault((host.priority, host.locality), []).append(
+            {
+                "endpoint": endpoint,
+                "health_status": host.health.upper(),
+                "load_balancing_weight": host.weight,
+            }
+        )
+    endpoints = []
+    for (priority, locality), lb_endpoints in groups.items():
+        parts = {name: getattr(locality, name) for name in ("region", "zone", "sub_zone")}
+        entry: dict[str, Any] = {
+            "locality": {name: value for name, value in parts.items() if value},
+            "lb_endpoints": lb_endpoints,
+        }
+        if priority:
+            entry["priority"] = priority
+        endpoints.append(entry)
+    return {
+        "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+        "cluster_name": cluster.name,
+        "endpoints": endpoints,
+        "policy": {"overprovisioning_factor": cluster.config.overprovisioning_factor},
+    }
+
+
+# -- masks ----------------------------------------------------------------------------------------
+_KNOWN_FIELDS = {
+    "BootstrapConfigDump": ("bootstrap", "last_updated"),
+    "ClustersConfigDump": (
+        "version_info", "static_clusters", "dynamic_active_clusters", "dynamic_warming_clusters",
+    ),
+    "ListenersConfigDump": ("version_info", "static_listeners", "dynamic_listeners"),
+    "RoutesConfigDump": ("static_route_configs", "dynamic_route_configs"),
+    "ScopedRoutesConfigDump": ("inline_scoped_route_configs", "dynamic_scoped_route_configs"),
+    "SecretsConfigDump": ("static_secrets", "dynamic_active_secrets", "dynamic_warming_secrets"),
+    "EndpointsConfigDump": _ENDPOINTS,
+}  # fmt: skip
+_ELEMENT_FIELDS = ("last_updated", "version_info", "name", "error_state", "client_status", "active_state")
+
+
+def _masked(dump: dict[str, Any], mask: list[str]) -> dict[str, Any] | None:
+    """What the mask leaves of a dump or of one of its elements; None where it does not fit."""
+    kind = dump["@type"].removeprefix(_TYPE)
+    known: tuple[str, ...] = _KNOWN_FIELDS.get(kind, ())
+    if not known:
+        known = (*_ELEMENT_FIELDS, *(field for name, field in _RESOURCES.values() if name == kind))
+    result: dict[str, Any] = {"@type": dump["@type"]}
+    for path in mask:
+        steps = path.split(".")
+        if steps[0] not in known or not _copy_path(dump, result, steps):
+            return None
+    return result
+
+
+def _copy_path(source: dict[str, Any], target: dict[str, Any], steps: list[str]) -> bool:
+    """Copy what lies at ``steps``; False where the way leads through a repeated field."""
+    name, rest = steps[0], steps[1:]
+    value = source.get(name)
+    if value is None:
+        return True
+    if not rest:
+        target[name] = value
+        return True
+    if not isinstance(value, dict):
+        return False
+    inner = target.setdefault(name, {"@type": value["@type"]} if "@type" in value else {})
+    return _copy_path(value, inner, rest)

@@ -1,0 +1,88 @@
+"""``/stats`` and ``/stats/prometheus``."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+
+from sidecar.admin.query import RegexError, compile_filter
+from sidecar.admin.state import JSON, TEXT, AdminState
+from sidecar.observability.rendering import Selection, render_json, render_prometheus, render_text
+
+__all__ = ["stats"]
+
+Answer = tuple[int, bytes, str]
+
+_TYPES = ("All", "Counters", "Gauges", "Histograms", "TextReadouts")
+#: What the parameter may say, and what it means.
+_BUCKETS = {
+    "": "summary",
+    "none": "summary",
+    "summary": "summary",
+    "cumulative": "cumulative",
+    "disjoint": "disjoint",
+    "detailed": "detailed",
+    "prometheusnative": "prometheusnative",
+}
+_FORMATS = ("text", "json", "prometheus", "html", "active-html")
+
+
+def stats(state: AdminState, query: dict[str, str], *, prometheus: bool) -> Answer:
+    """Status, content type and text.  ``prometheus`` is the path ``/stats/prometheus``."""
+    try:
+        wants = _wants(query)
+    except RegexError as error:
+        return 400, TEXT, f"Invalid re2 regex: {error}"
+    buckets = _BUCKETS.get(query.get("histogram_buckets", ""))
+    if buckets is None:
+        usage = "usage: /stats?histogram_buckets=(cumulative|disjoint|detailed|summary|prometheusnative)\n"
+        return 400, TEXT, usage
+    kind = query.get("type", "All")
+    if kind not in _TYPES:
+        return 400, TEXT, "invalid &type= param"
+    hidden = query.get("hidden", "exclude")
+    if hidden not in ("include", "only", "exclude"):
+        return 400, TEXT, "usage: /stats?hidden=(include|only|exclude)\n\n"
+    form = "prometheus" if prometheus else query.get("format", "text")
+    if form not in _FORMATS:
+        return 400, TEXT, "usage: /stats?format=(html|active-html|json|prometheus|text)\n\n"
+    state.refresh_stats()
+    if hidden == "only":  # there are no hidden stats
+        wants = _nothing
+    if form == "prometheus":
+        return _prometheus(state, query, wants, buckets)
+    selection = Selection("usedonly" in query, wants, kind, buckets)
+    if form == "json":
+        return 200, JSON, render_json(state.store, selection)
+    text = render_text(state.store, selection)
+    if form == "text":
+        return 200, TEXT, text
+    page = f"<!DOCTYPE html>\n<html lang='en'>\n<body>\n<pre>\n{html.escape(text)}</pre>\n</body>\n</html>\n"
+    return 200, b"text/html; charset=UTF-8", page
+
+
+def _prometheus(
+    state: AdminState, query: dict[str, str], wants: Callable[[str], bool] | None, buckets: str
+) -> Answer:
+    if not query.get("histogram_buckets"):
+        buckets = "cumulative"
+    elif buckets not in ("cumulative", "summary"):
+        return 400, TEXT, "unsupported prometheus histogram bucket mode"
+    selection = Selection("usedonly" in query, wants, "All", buckets)
+    text = render_prometheus(
+        state.store, selection, state.tag_producer, text_readouts="text_readouts" in query
+    )
+    return 200, TEXT, text
+
+
+def _wants(query: dict[str, str]) -> Callable[[str], bool] | None:
+    if "filter" not in query:
+        return None
+    pattern = compile_filter(query["filter"])
+    if "invert_filter" in query:
+        return lambda name: pattern.search(name) is None
+    return lambda name: pattern.search(name) is not None
+
+
+def _nothing(name: str) -> bool:
+    return False
