@@ -21,10 +21,11 @@ from sidecar.config.registry import Registry
 from sidecar.core.address import Address, is_ip
 from sidecar.core.errors import ConfigError
 from sidecar.core.options import Options
-from sidecar.extensions.network.http_connection_manager_config import HcmCompiler
+from sidecar.extensions.network.http_connection_manager_config import HcmCompiler, compile_access_logs
 from sidecar.http.connection_manager import ConnectionManager
 from sidecar.net.reactor import Reactor
 from sidecar.observability.stats import Store
+from sidecar.observability.tags import TagProducer, TagSpecifier
 from sidecar.server.listener import Listener
 from sidecar.upstream.cluster_manager import ClusterManager
 from sidecar.upstream.pools import PoolTable
@@ -76,6 +77,34 @@ class Assembly:
                 self._listener(message, path)
         if problems:
             raise ConfigErrors([*problems, *loaded.warnings, *self.warnings])
+
+    def admin_address(self) -> Address:
+        """Where the admin listener stands.  Raises: ConfigErrors."""
+        with _raise_placed(self.loaded):
+            return compile_address(self.loaded.bootstrap.admin.address, "admin.address")
+
+    def tag_producer(self) -> TagProducer:
+        """What takes stat names apart (``stats_config``).  Raises: ConfigErrors."""
+        config = self.loaded.bootstrap.stats_config
+        specifiers = [
+            TagSpecifier(
+                each.tag_name,
+                regex=each.regex,
+                fixed_value=each.fixed_value if each.WhichOneof("tag_value") == "fixed_value" else None,
+            )
+            for each in config.stats_tags
+        ]
+        use_defaults = config.use_all_default_tags.value if config.HasField("use_all_default_tags") else True
+        with _raise_placed(self.loaded):
+            try:
+                return TagProducer(specifiers, use_defaults=use_defaults)
+            except ConfigError as error:
+                raise ConfigError(f"stats_config.{error.path}", error.reason) from error
+
+    def admin_access_logs(self) -> list[Any]:
+        """The loggers of ``admin.access_log``.  Raises: ConfigErrors."""
+        with _raise_placed(self.loaded):
+            return compile_access_logs(self.loaded.bootstrap.admin, self.context("admin"), self._registry)
 
     def context(self, path: str, direction: str = "UNSPECIFIED") -> FactoryContext:
         """What a factory at ``path`` is given."""
@@ -177,6 +206,18 @@ class _gather:  # noqa: N801 - a context manager
             return False
         self._problems.append(self._loaded.problem(error.path, error.reason, line_in_text=error.line_in_text))
         return True
+
+
+class _raise_placed(_gather):  # noqa: N801 - a context manager
+    """Turns a ConfigError into ConfigErrors with its place."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        super().__init__([], loaded)
+
+    def __exit__(self, kind: object, error: BaseException | None, tb: object) -> bool:
+        if super().__exit__(kind, error, tb):
+            raise ConfigErrors(self._problems) from error
+        return False
 
 
 def compile_address(message: Any, path: str) -> Address:

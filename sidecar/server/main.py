@@ -65,6 +65,7 @@ class Server:
         self.store = Store()
         self.reactor = Reactor()
         self.is_live = False
+        self.is_initializing = True
         self.health_failed = False
         self.is_draining = False
         self._stop: trio.Event | None = None
@@ -84,7 +85,18 @@ class Server:
             raise
         for problem in self.assembly.warnings:
             logger.warning("%s", problem)
-        self.admin = AdminServer(self) if loaded.bootstrap.HasField("admin") else None
+        self.admin: AdminServer | None = None
+        try:
+            self.tag_producer = self.assembly.tag_producer()
+            if loaded.bootstrap.HasField("admin") and loaded.bootstrap.admin.HasField("address"):
+                self.admin = AdminServer(
+                    self, self.assembly.admin_address(), self.assembly.admin_access_logs(), self.tag_producer
+                )
+        except ConfigErrors:
+            self.assembly.close()
+            self.reactor.close()
+            raise
+        self._make_stats()
 
     # -- life ------------------------------------------------------------------------------------------
     def bind(self) -> None:
@@ -146,12 +158,54 @@ class Server:
 
     def _go_live(self) -> None:
         self.is_live = True
+        self.is_initializing = False
         self.store.gauge("server.live").set(1)
+        self.store.histogram("server.initialization_time_ms", "milliseconds").record(
+            int((time.time() - self.started_s) * 1000)
+        )
+        manager = self.store.scope("listener_manager")
+        manager.gauge("workers_started").set(1)
+        manager.gauge("total_listeners_active").set(len(self.assembly.listeners))
+        manager.counter("listener_create_success").value += len(self.assembly.listeners)
         logger.info("starting main dispatch loop")
         # What the configuration made lives as long as the process: keep the collector from walking it.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 50, 1000)
+
+    def _make_stats(self) -> None:
+        scope = self.store.scope("server")
+        for name in ("debug_assertion_failures", "dropped_stat_flushes", "dynamic_unknown_fields", "envoy_bug_failures",
+                     "envoy_notifications", "static_unknown_fields", "wip_protos"):  # fmt: skip
+            scope.counter(name)
+        for name in ("concurrency", "days_until_first_cert_expiring", "hot_restart_epoch", "live",
+                     "memory_allocated", "memory_heap_size", "memory_physical_size", "parent_connections",
+                     "seconds_until_first_ocsp_response_expiring", "state", "stats_recent_lookups",
+                     "total_connections", "uptime", "version"):  # fmt: skip
+            scope.gauge(name)
+        scope.gauge("concurrency").set(self.options.concurrency)
+        scope.gauge("days_until_first_cert_expiring").set(4294967295)
+        scope.histogram("initialization_time_ms", "milliseconds")
+        manager = self.store.scope("listener_manager")
+        for name in ("listener_added", "listener_create_failure", "listener_create_success",
+                     "listener_in_place_updated", "listener_modified", "listener_removed", "listener_stopped"):  # fmt: skip
+            manager.counter(name)
+        for name in ("total_filter_chains_draining", "total_listeners_active", "total_listeners_draining",
+                     "total_listeners_warming", "workers_started"):  # fmt: skip
+            manager.gauge(name)
+        manager.counter("listener_added").value += len(self.assembly.listeners)
+
+    def refresh_stats(self) -> None:
+        """Bring the server's gauges up to date."""
+        scope = self.store.scope("server")
+        scope.gauge("uptime").set(int(time.time() - self.started_s))
+        scope.gauge("live").set(int(self.is_live and not self.health_failed))
+        scope.gauge("state").set(1 if self.health_failed or self.is_draining else 0 if self.is_live else 3)
+        scope.gauge("total_connections").set(sum(each.active for each in self.assembly.listeners))
+        with open("/proc/self/statm", "rb") as file:
+            resident = int(file.read().split()[1]) * 4096
+        for name in ("memory_allocated", "memory_heap_size", "memory_physical_size"):
+            scope.gauge(name).set(resident)
 
     # -- what the admin API asks for ---------------------------------------------------------------------
     def drain_listeners(self, *, inbound_only: bool = False, graceful: bool = False, skip_exit: bool = False) -> None:

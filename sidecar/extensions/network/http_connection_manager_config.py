@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sidecar.config.registry import Registry
     from sidecar.net.reactor import Reactor, Strand, Transport
 
-__all__ = ["HttpConnectionManagerFactory"]
+__all__ = ["HcmCompiler", "HttpConnectionManagerFactory", "compile_access_logs"]
 
 _CODECS = ("AUTO", "HTTP1", "HTTP2", "HTTP3")
 _SERVER_HEADER = ("OVERWRITE", "APPEND_IF_ABSENT", "PASS_THROUGH")
@@ -69,7 +69,7 @@ class HcmCompiler:
         manager.is_draining = is_draining
         self._settings(manager, message)
         names = self._filters(manager, router, message, context, registry)
-        manager.access_logs = tuple(self._access_logs(message, context, registry))
+        manager.access_logs = tuple(compile_access_logs(message, context, registry))
         if message.HasField("route_config"):
             manager.route_table = compile_route_table(
                 message.route_config, context.at("route_config"), registry, names
@@ -150,20 +150,6 @@ class HcmCompiler:
         manager.set_filters(tuple(filters))
         return names
 
-    def _access_logs(self, message: Any, context: FactoryContext, registry: Registry) -> list[AccessLogger]:
-        loggers: list[AccessLogger] = []
-        for index, each in enumerate(message.access_log):
-            at = context.at(f"access_log[{index}]")
-            factory, inner = registry.resolve(each.typed_config)
-            try:
-                compiled: Any = factory.compile(inner, context.at(f"access_log[{index}].typed_config"))
-                if each.HasField("filter"):
-                    compiled = factory.with_filter(compiled, each.filter, at)  # type: ignore[attr-defined]
-            except ConfigError as error:
-                raise _placed(error, at.path) from error
-            loggers.append(compiled)
-        return loggers
-
     def server(self, manager: ConnectionManager) -> Serve:
         """The function that serves a connection on ``manager``."""
 
@@ -171,6 +157,28 @@ class HcmCompiler:
             await serve_http(manager, connection, transport, strand)
 
         return serve
+
+
+def compile_access_logs(message: Any, context: FactoryContext, registry: Registry) -> list[AccessLogger]:
+    """The loggers of a repeated field ``access_log`` of ``message``.
+
+    Raises: ConfigError with a path from the bootstrap's root.
+    """
+    loggers: list[AccessLogger] = []
+    for index, each in enumerate(message.access_log):
+        at = context.at(f"access_log[{index}]")
+        factory, inner = registry.resolve(each.typed_config)
+        try:
+            compiled: Any = factory.compile(inner, context.at(f"access_log[{index}].typed_config"))
+        except ConfigError as error:
+            raise _placed(error, f"{at.path}.typed_config") from error
+        if each.HasField("filter"):
+            try:
+                compiled = factory.with_filter(compiled, each.filter, at)  # type: ignore[attr-defined]
+            except ConfigError as error:
+                raise _placed(error, at.path) from error
+        loggers.append(compiled)
+    return loggers
 
 
 def _placed(error: ConfigError, base: str) -> ConfigError:

@@ -1,0 +1,121 @@
+"""The admin listener: the admin API served by the proxy's own HTTP stack.
+
+It is a listener with a connection manager whose terminal is :class:`sidecar.admin.api.AdminApi`; it comes
+first and goes last, and draining does not touch it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from sidecar.admin.api import AdminApi
+from sidecar.admin.state import ListenerStatus
+from sidecar.api.message import FixedBody, LocalReply, ResponseMessage
+from sidecar.core.address import Address
+from sidecar.core.headers import ResponseHeaders
+from sidecar.core.options import Options
+from sidecar.http.connection_manager import ConnectionManager, HcmStats
+from sidecar.http.serve import serve_http
+from sidecar.observability.stats import Store
+from sidecar.observability.tags import TagProducer
+from sidecar.router.exchange import Router
+from sidecar.server.listener import Listener
+from sidecar.upstream.cluster import Cluster
+
+if TYPE_CHECKING:
+    from sidecar.api.stream import Stream
+    from sidecar.net.reactor import Strand, Transport
+    from sidecar.server.main import Server
+
+__all__ = ["AdminServer"]
+
+logger = logging.getLogger("sidecar.admin")
+
+#: The body of an admin request is never needed; this much of it is read.
+_BODY_LIMIT_BYTES = 1024 * 1024
+
+
+class AdminServer:
+    """The admin listener and what it knows (:class:`sidecar.admin.state.AdminState`)."""
+
+    def __init__(self, server: Server, address: Address, access_logs: Iterable[Any], tag_producer: TagProducer) -> None:
+        self._server = server
+        self.options: Options = server.options
+        self.store: Store = server.store
+        self.tag_producer = tag_producer
+        self.started_s = server.started_s
+        self.bootstrap = server.loaded.bootstrap
+        self.access_logs = tuple(access_logs)
+        self._api = AdminApi(self)
+        reactor = server.reactor
+        router = Router(reactor, server.assembly.clusters.get, server.assembly.pools.get)
+        manager = ConnectionManager(reactor, HcmStats(server.store.scope("http.admin")), router)
+        manager.stat_prefix = "admin"
+        manager.access_logs = self.access_logs
+        manager.terminal = self._answer
+        self._manager = manager
+        self.listener = Listener("admin", [address], self._serve, reactor, server.store, stat_prefix="admin")
+        self.listener.on_bound.append(lambda scope: manager.set_listener_stats(scope.scope("http.admin")))
+
+    async def _serve(self, connection: Any, transport: Transport, strand: Strand) -> None:
+        await serve_http(self._manager, connection, transport, strand)
+
+    async def _answer(self, stream: Stream) -> ResponseMessage:
+        request = stream.request
+        headers = request.headers
+        body = await request.buffer_body(_BODY_LIMIT_BYTES, LocalReply(413, b"Payload Too Large", close=True))
+        answer = self._api.handle(headers.method or b"GET", headers.path or b"/", body)
+        stream.details = "via_upstream"
+        return ResponseMessage(ResponseHeaders(answer.status, list(answer.headers)), FixedBody(answer.body))
+
+    def write_address(self, path: str) -> None:
+        """``--admin-address-path``: the bound address, for whoever started the process."""
+        if not path:
+            return
+        try:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(self.listener.address.text)
+        except OSError as error:
+            logger.critical("cannot open admin address output file %s for writing: %s", path, error.strerror)
+
+    def close(self) -> None:
+        """Release the listener and the access logs."""
+        self.listener.close()
+        for log in self.access_logs:
+            log.close()
+
+    # -- AdminState --------------------------------------------------------------------------------------
+    @property
+    def server_state(self) -> str:
+        server = self._server
+        if server.is_live:
+            return "DRAINING" if server.health_failed or server.is_draining else "LIVE"
+        return "INITIALIZING" if server.is_initializing else "PRE_INITIALIZING"
+
+    def clusters(self) -> Iterable[Cluster]:
+        return self._server.assembly.clusters.clusters.values()
+
+    def listeners(self) -> Iterable[ListenerStatus]:
+        return [
+            ListenerStatus(each.name, [address.text for address in each.addresses], each.message)
+            for each in self._server.assembly.listeners
+        ]
+
+    def refresh_stats(self) -> None:
+        self._server.refresh_stats()
+
+    def set_health_failed(self, failed: bool) -> None:
+        self._server.health_failed = failed
+
+    def drain_listeners(
+        self, *, inbound_only: bool = False, graceful: bool = False, skip_exit: bool = False
+    ) -> None:
+        self._server.drain_listeners(inbound_only=inbound_only, graceful=graceful, skip_exit=skip_exit)
+
+    def reopen_logs(self) -> None:
+        self._server.reopen_logs()
+
+    def stop(self) -> None:
+        self._server.stop()
