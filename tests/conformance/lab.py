@@ -13,8 +13,8 @@ import trio
 
 from .client import H1Client, H2Client
 from .observe import Normaliser
-from .proxy import POLL_S, Proxy, ProxyFailed, run_directory
-from .scenario import Scenario
+from .proxy import POLL_S, Proxy, ProxyFailed, run_directory, validation_output
+from .scenario import Scenario, Setup
 from .upstream import Upstream
 from .wire import Message, show_headers
 
@@ -216,6 +216,7 @@ class Lab:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._running: dict[str, Proxy] = {}
+        self._said: dict[Setup, str] = {}
 
     async def observe(
         self, scenario: Scenario, kinds: tuple[str, ...]
@@ -234,6 +235,12 @@ class Lab:
             for kind in kinds:
                 nursery.start_soon(one, kind)
         return outcome
+
+    def said_of(self, setup: Setup) -> str:
+        """What sidecar says when it validates this setup's configuration."""
+        if setup not in self._said:
+            self._said[setup] = validation_output(setup, run_directory(self._directory, "validate", setup))
+        return self._said[setup]
 
     async def _proxy(self, kind: str, scenario: Scenario) -> Proxy:
         proxy = self._running.get(kind)

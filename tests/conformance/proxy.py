@@ -22,6 +22,7 @@ from .wire import Ended, Message, Wire, read_response
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
 POLL_S = 0.01
+ROOT = Path(__file__).parents[2]
 ENVOY, SIDECAR = "envoy", "sidecar"
 
 
@@ -71,16 +72,12 @@ class Proxy:
 
         Raises: ProxyFailed when it ends or is not ready in time.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
-        for name, content in self.setup.files.items():
-            (self.directory / name).write_bytes(content)
-        config, admin = self.directory / "bootstrap.yaml", self.directory / "admin"
-        admin.unlink(missing_ok=True)
-        config.write_text(self.config_text())
+        config = self.write_config()
+        admin = self.directory / "admin"
         with (self.directory / "output.txt").open("wb") as output:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - it outlives this run of trio
                 _command(self.kind, config, admin),
-                cwd=Path(__file__).parents[2],
+                cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -92,6 +89,15 @@ class Proxy:
                     return
                 await trio.sleep(POLL_S)
         raise ProxyFailed(f"{self.kind} is not ready after {START_TIMEOUT_S} s:\n{self.output()}")
+
+    def write_config(self) -> Path:
+        """Write the bootstrap and the files that it names."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for name, content in self.setup.files.items():
+            (self.directory / name).write_bytes(content)
+        config = self.directory / "bootstrap.yaml"
+        config.write_text(self.config_text())
+        return config
 
     def config_text(self) -> str:
         """The bootstrap with this run's ports and paths."""
@@ -181,6 +187,20 @@ def _bound(*, listen: bool) -> socket.socket:
     if listen:
         sock.listen(128)
     return sock
+
+
+def validation_output(setup: Setup, directory: Path) -> str:
+    """What sidecar says about a configuration that it is only to validate."""
+    proxy = Proxy(SIDECAR, setup, directory)
+    try:
+        config = proxy.write_config()
+        command = [sys.executable, "-m", "sidecar", "-c", str(config), "--mode", "validate"]
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=START_TIMEOUT_S, check=False
+        )
+    finally:
+        proxy.stop()
+    return done.stdout + done.stderr
 
 
 def run_directory(base: Path, kind: str, setup: Setup) -> Path:

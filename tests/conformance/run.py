@@ -48,6 +48,9 @@ def main() -> int:
 
 
 def _show(lab: Lab, scenario: Scenario, which: str) -> bool:
+    if scenario.later and which != ENVOY:
+        print(f"== {scenario.name}: for later, sidecar lacks {scenario.later}")
+        return scenario.later in lab.said_of(scenario.setup)
     kinds = (ENVOY, SIDECAR) if which == "both" else (which,)
     outcome = trio.run(lab.observe, scenario, kinds)
     for kind, result in outcome.items():

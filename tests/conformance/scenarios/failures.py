@@ -31,12 +31,6 @@ FAILURES = Setup(
     bootstrap(
         [
             listener("main", routes=ROUTES),
-            listener(
-                "internal",
-                "{use_remote_address: true, internal_address_config: "
-                "{cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}}",
-                routes=ROUTES,
-            ),
             listener("idlestream", "stream_idle_timeout: 0.15s", routes=ROUTES),
             listener("slowrequest", "request_timeout: 0.15s", routes=ROUTES),
             listener("slowhead", "request_headers_timeout: 0.15s", routes=ROUTES),
@@ -47,6 +41,27 @@ FAILURES = Setup(
             ),
             listener(
                 "twice", "common_http_protocol_options: {max_requests_per_connection: 2}", routes=ROUTES
+            ),
+        ],
+        [
+            cluster("app", "app"),
+            cluster("dead", "dead"),
+            cluster("empty"),
+            cluster("once", "app", extra=ONCE),
+        ],
+    ),
+    {"app": "h1", "dead": "dead"},
+)
+
+INNER = Setup(
+    "failures-internal",
+    bootstrap(
+        [
+            listener(
+                "internal",
+                "{use_remote_address: true, internal_address_config: "
+                "{cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}}",
+                routes=ROUTES,
             ),
         ],
         [
@@ -213,7 +228,7 @@ async def failure_route_timeout_within_the_body(s: Session) -> None:
         await s.get("/timeout")
 
 
-@scenario(FAILURES)
+@scenario(INNER, later="internal_address_config")
 async def failure_timeout_by_header(s: Session) -> None:
     """x-envoy-upstream-rq-timeout-ms of an internal request, and the 204 instead of the 504."""
     s.upstream().script = silent
@@ -272,7 +287,7 @@ async def failure_downstream_idle(s: Session) -> None:
     await client.closed()
 
 
-@scenario(FAILURES)
+@scenario(FAILURES, later="max_requests_per_connection")
 async def failure_downstream_max_requests(s: Session) -> None:
     """max_requests_per_connection downstream: the last answer says close."""
     client = await s.connect("twice")
@@ -282,7 +297,7 @@ async def failure_downstream_max_requests(s: Session) -> None:
     await client.closed()
 
 
-@scenario(FAILURES)
+@scenario(FAILURES, later="max_requests_per_connection")
 async def failure_upstream_max_requests(s: Session) -> None:
     """max_requests_per_connection upstream: a connection each."""
     await s.get("/once")

@@ -21,8 +21,6 @@ HEADERS = Setup(
             listener("edge", "use_remote_address: true", routes=ROUTES),
             listener("hops", "{use_remote_address: true, xff_num_trusted_hops: 1}", routes=ROUTES),
             listener("inner", "xff_num_trusted_hops: 1", routes=ROUTES),
-            listener("internal", INTERNAL, routes=ROUTES),
-            listener("internaledge", INTERNAL + "use_remote_address: true\n", routes=ROUTES),
             listener("noappend", "{use_remote_address: true, skip_xff_append: true}", routes=ROUTES),
             listener(
                 "append", "{server_header_transformation: APPEND_IF_ABSENT, server_name: mine}", routes=ROUTES
@@ -60,10 +58,21 @@ HEADERS = Setup(
                 """,
                 routes=ROUTES,
             ),
-            listener("port", "strip_matching_host_port: false\nstrip_any_host_port: true", routes=ROUTES),
         ],
         [cluster("app", "app")],
         "node: {id: node-1, cluster: cluster-1}",
+    ),
+    {"app": "h1"},
+)
+INNER = Setup(
+    "headers-internal",
+    bootstrap(
+        [
+            listener("internal", INTERNAL, routes=ROUTES),
+            listener("internaledge", INTERNAL + "use_remote_address: true\n", routes=ROUTES),
+            listener("port", "strip_any_host_port: true", routes=ROUTES),
+        ],
+        [cluster("app", "app")],
     ),
     {"app": "h1"},
 )
@@ -95,13 +104,22 @@ async def headers_request_id(s: Session) -> None:
         await s.get("/", *value)
 
 
+async def own_request_ids(s: Session, to: str) -> None:
+    request_id = "x-request-id: 11111111-2222-4333-8444-555555555555"
+    await s.get("/", request_id, to=to, label="not forwarded")
+    await s.get("/", request_id, "x-forwarded-for: 8.8.8.8", to=to, label="forwarded")
+
+
 @scenario(HEADERS)
 async def headers_request_id_at_the_edge(s: Session) -> None:
-    """With use_remote_address the id of an internal request is kept, that of an external one replaced."""
-    request_id = "x-request-id: 11111111-2222-4333-8444-555555555555"
-    for to in ("edge", "internaledge"):
-        await s.get("/", request_id, to=to, label=f"{to}, not forwarded")
-        await s.get("/", request_id, "x-forwarded-for: 8.8.8.8", to=to, label=f"{to}, forwarded")
+    """With use_remote_address the id of an external request is replaced."""
+    await own_request_ids(s, "edge")
+
+
+@scenario(INNER, later="internal_address_config")
+async def headers_request_id_of_an_internal_request(s: Session) -> None:
+    """With use_remote_address the id of an internal request is kept."""
+    await own_request_ids(s, "internaledge")
 
 
 @scenario(HEADERS)
@@ -142,7 +160,7 @@ async def headers_forwarded_for_with_trusted_hops(s: Session) -> None:
 @scenario(HEADERS)
 async def headers_forwarded_proto(s: Session) -> None:
     """x-forwarded-proto is believed from a trusted peer only."""
-    for to in ("main", "edge", "hops", "inner", "scheme"):
+    for to in ("main", "edge", "hops", "inner"):
         await s.get("/", "x-forwarded-proto: https", to=to, label=f"{to} https")
         await s.get("/", "x-forwarded-proto: gopher", to=to, label=f"{to} gopher")
         await s.get(
@@ -150,23 +168,46 @@ async def headers_forwarded_proto(s: Session) -> None:
         )
 
 
+@scenario(HEADERS, later="scheme_header_transformation")
+async def headers_scheme_overwritten(s: Session) -> None:
+    """scheme_to_overwrite."""
+    await s.get("/", to="scheme")
+    await s.get("/", "x-forwarded-proto: gopher", to="scheme")
+
+
+async def envoy_headers(s: Session, to: str) -> None:
+    await s.get("/", "x-forwarded-for: 10.0.0.1", *ENVOY_HEADERS, to=to, label=f"{to}, forwarded for")
+    await s.get("/", "x-forwarded-for: 8.8.8.8", *ENVOY_HEADERS, to=to, label=f"{to}, from outside")
+    await s.get("/", *ENVOY_HEADERS, to=to, label=f"{to}, not forwarded")
+
+
 @scenario(HEADERS)
+async def headers_of_envoy(s: Session) -> None:
+    """The x-envoy headers of a request: by default nobody is internal, so many are dropped."""
+    await envoy_headers(s, "main")
+
+
+@scenario(HEADERS)
+async def headers_of_envoy_at_the_edge(s: Session) -> None:
+    """The same with use_remote_address."""
+    await envoy_headers(s, "edge")
+
+
+@scenario(INNER, later="internal_address_config")
 async def headers_of_envoy_from_an_internal_peer(s: Session) -> None:
-    """The x-envoy headers of an internal request."""
-    for to in ("internal", "internaledge", "main", "edge"):
-        await s.get("/", "x-forwarded-for: 10.0.0.1", *ENVOY_HEADERS, to=to, label=f"{to}, forwarded for")
-        await s.get("/", *ENVOY_HEADERS, to=to, label=f"{to}, not forwarded")
-
-
-@scenario(HEADERS)
-async def headers_of_envoy_from_outside(s: Session) -> None:
-    """The x-envoy headers of an external request are dropped as Envoy drops them."""
-    for to in ("internal", "internaledge", "main", "edge"):
-        await s.get("/", "x-forwarded-for: 8.8.8.8", *ENVOY_HEADERS, to=to, label=to)
+    """The x-envoy headers of internal requests."""
+    await envoy_headers(s, "internal")
+    await envoy_headers(s, "internaledge")
 
 
 @scenario(HEADERS)
 async def headers_expected_timeout(s: Session) -> None:
+    """x-envoy-upstream-rq-timeout-ms of a request that is not internal changes nothing."""
+    await s.get("/", "x-envoy-upstream-rq-timeout-ms: 5000")
+
+
+@scenario(INNER, later="internal_address_config")
+async def headers_expected_timeout_of_an_internal_request(s: Session) -> None:
     """x-envoy-expected-rq-timeout-ms follows x-envoy-upstream-rq-timeout-ms and the per-try one."""
     whole, single = "x-envoy-upstream-rq-timeout-ms: ", "x-envoy-upstream-rq-per-try-timeout-ms: "
     await s.get("/", whole + "5000", to="internaledge")
@@ -174,7 +215,6 @@ async def headers_expected_timeout(s: Session) -> None:
     await s.get("/", whole + "500", single + "700", to="internaledge")
     await s.get("/", whole + "0", to="internaledge")
     await s.get("/", whole + "soon", to="internaledge")
-    await s.get("/", whole + "5000", to="main", label="not internal")
 
 
 @scenario(HEADERS)
@@ -237,14 +277,14 @@ async def headers_response_side(s: Session) -> None:
     await s.get()
 
 
-@scenario(HEADERS)
+@scenario(HEADERS, later="header_key_format")
 async def headers_proper_case(s: Session) -> None:
     """header_key_format proper_case_words downstream."""
     s.upstream().script = answers(ok(b"ok", "x-some_thing-ELSE: a", "etag: b"))
     await s.get(to="cased")
 
 
-@scenario(HEADERS)
+@scenario(INNER, later="strip_any_host_port")
 async def headers_host_port_stripped(s: Session) -> None:
     """strip_any_host_port."""
     for host in ("example.com:8080", "example.com", "[::1]:80", "example.com:x"):

@@ -206,7 +206,7 @@ async def h1_trailers_dropped(s: Session) -> None:
     )
 
 
-@scenario(BASICS)
+@scenario(BASICS, later="enable_trailers")
 async def h1_trailers_passed(s: Session) -> None:
     """With enable_trailers on both sides they pass."""
     s.upstream().script = answers(

@@ -129,20 +129,28 @@ async def h2_trailers(s: Session) -> None:
     await client.request(get("/", method="POST"), b"hello", [("x-request-trailer", "1")])
 
 
-@scenario(HTTP2)
-async def h2_trailers_to_h1(s: Session) -> None:
-    """Trailers between HTTP/2 and HTTP/1.1, with enable_trailers downstream and without."""
-
+async def trailers_between(s: Session, to: str) -> None:
     async def script(call: H2Call) -> None:
         await call.body()
         await call.answer([(":status", "200")], b"body", [("x-response-trailer", "1")])
 
     s.upstream("h2app").h2_script = script
     request = head("POST / HTTP/1.1", "host: a", "te: trailers", "transfer-encoding: chunked")
-    for to in ("main", "trailers"):
-        await s.http(request + b"1\r\nx\r\n0\r\nx-request-trailer: 1\r\n\r\n", to, label=to)
-    client = await s.connect_h2()
+    await s.http(request + b"1\r\nx\r\n0\r\nx-request-trailer: 1\r\n\r\n", to)
+    client = await s.connect_h2(to)
     await client.request(get("/h1", method="POST"), b"hello", [("x-request-trailer", "1")], label="to HTTP/1")
+
+
+@scenario(HTTP2)
+async def h2_trailers_to_h1(s: Session) -> None:
+    """Trailers between HTTP/2 and HTTP/1.1 are dropped by default."""
+    await trailers_between(s, "main")
+
+
+@scenario(HTTP2, later="enable_trailers")
+async def h2_trailers_to_h1_passed(s: Session) -> None:
+    """With enable_trailers they pass downstream."""
+    await trailers_between(s, "trailers")
 
 
 @scenario(HTTP2)

@@ -14,7 +14,14 @@ from ..wire import head
 
 LUA = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
 PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute"
-ROUTES = f"""
+ROUTES = """
+- match: {path: /direct}
+  direct_response: {status: 201, body: {inline_string: direct}}
+- {match: {path: /rerouted}, route: {cluster: app, prefix_rewrite: /was-rerouted}}
+- {match: {prefix: /}, route: {cluster: app}}
+"""
+
+ROUTES_WITH_MORE = f"""
 - match: {{path: /meta}}
   route: {{cluster: app}}
   metadata:
@@ -26,9 +33,6 @@ ROUTES = f"""
 - match: {{path: /other}}
   route: {{cluster: app}}
   typed_per_filter_config: {{lua: {{"@type": {PER_ROUTE}, name: other.lua}}}}
-- match: {{path: /direct}}
-  direct_response: {{status: 201, body: {{inline_string: direct}}}}
-- {{match: {{path: /rerouted}}, route: {{cluster: app, prefix_rewrite: /was-rerouted}}}}
 - {{match: {{prefix: /}}, route: {{cluster: app}}}}
 """
 
@@ -43,8 +47,8 @@ def script(code: str, name: str = "lua", other: str = "") -> str:
     return out
 
 
-def lua(name: str, code: str, *, before: str = "", other: str = "") -> dict[str, Any]:
-    return listener(name, routes=ROUTES, filters=before + script(code, other=other))
+def lua(name: str, code: str) -> dict[str, Any]:
+    return listener(name, routes=ROUTES, filters=script(code))
 
 
 HEADERS = """
@@ -214,16 +218,21 @@ LUA_SETUP = Setup(
             lua("body", BODY),
             lua("chunks", CHUNKS),
             lua("info", STREAM_INFO),
-            lua(
-                "meta",
-                METADATA,
-                other='function envoy_on_request(h) h:headers():add("x-other", "1") end',
-            ),
             lua("errors", ERRORS),
             lua("logging", LOGGING),
             lua("globals", GLOBALS),
             listener("behind", routes=ROUTES, filters=script(RESPOND, "first") + script(SECOND, "second")),
         ],
+        [cluster("app", "app")],
+    ),
+    {"app": "h1"},
+)
+
+OTHER = 'function envoy_on_request(h) h:headers():add("x-other", "1") end'
+PER_ROUTE_SETUP = Setup(
+    "lua-per-route",
+    bootstrap(
+        [listener("meta", routes=ROUTES_WITH_MORE, filters=script(METADATA, other=OTHER))],
         [cluster("app", "app")],
     ),
     {"app": "h1"},
@@ -305,7 +314,7 @@ async def lua_stream_info(s: Session) -> None:
     await client.request(get("/"))
 
 
-@scenario(LUA_SETUP)
+@scenario(PER_ROUTE_SETUP, later="typed_per_filter_config")
 async def lua_route_metadata(s: Session) -> None:
     """metadata() of the route, and of one that has none; disabled and replaced per route."""
     for path in ("/meta", "/", "/disabled", "/other"):

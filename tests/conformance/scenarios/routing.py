@@ -14,7 +14,6 @@ def named(name: str) -> str:
 
 HOSTS = f"""
 route_config:
-  ignore_port_in_host_matching: false
   virtual_hosts:
   - name: exact
     domains: [example.com, "example.com:8080"]
@@ -35,6 +34,8 @@ PATHS = f"""
 - {{match: {{prefix: /first}}, {named("first")}}}
 - {{match: {{prefix: /first/second}}, {named("never")}}}
 - {{match: {{prefix: /PRE, case_sensitive: false}}, {named("prefix-caseless")}}}
+"""
+QUERIES = f"""
 - match: {{prefix: /query, query_parameters: [{{name: a, string_match: {{exact: b}}}}]}}
   {named("query-exact")}
 - match: {{prefix: /query, query_parameters: [{{name: a, present_match: true}}]}}
@@ -77,22 +78,24 @@ ACTIONS = """
 - {match: {path: /to-https}, redirect: {https_redirect: true}}
 - match: {path: /to-port}
   redirect: {port_redirect: 8443, scheme_redirect: https, response_code: PERMANENT_REDIRECT}
+- {match: {prefix: /rewrite/}, route: {cluster: app, prefix_rewrite: /}}
+- {match: {prefix: /rewrite}, route: {cluster: app, prefix_rewrite: /short}}
+- {match: {path: /host}, route: {cluster: app, host_rewrite_literal: rewritten.example}}
+- match: {path: /weights}
+  route: {weighted_clusters: {clusters: [{name: never, weight: 0}, {name: app, weight: 100}]}}
+"""
+MORE_ACTIONS = """
 - match: {prefix: /to-regex}
   redirect:
     regex_rewrite: {pattern: {regex: "^/to-regex/(.+)$"}, substitution: "/r/\\\\1"}
     response_code: SEE_OTHER
-- {match: {prefix: /rewrite/}, route: {cluster: app, prefix_rewrite: /}}
-- {match: {prefix: /rewrite}, route: {cluster: app, prefix_rewrite: /short}}
 - match: {prefix: /regex}
   route: {cluster: app, regex_rewrite: {pattern: {regex: "/regex/([a-z]+)"}, substitution: "/\\\\1/done"}}
-- {match: {path: /host}, route: {cluster: app, host_rewrite_literal: rewritten.example}}
 - match: {path: /host-append}
   route: {cluster: app, host_rewrite_literal: rewritten.example, append_x_forwarded_host: true}
 - {match: {path: /host-header}, route: {cluster: app, host_rewrite_header: x-host}}
 - match: {path: /host-regex}
   route: {cluster: app, host_rewrite_path_regex: {pattern: {regex: "^/(.+)$"}, substitution: "\\\\1.example"}}
-- match: {path: /weights}
-  route: {weighted_clusters: {clusters: [{name: never, weight: 0}, {name: app, weight: 100}]}}
 - {match: {path: /by-header}, route: {cluster_header: x-cluster}}
 - match: {path: /unknown-404}
   route: {cluster_header: x-cluster, cluster_not_found_response_code: NOT_FOUND}
@@ -113,8 +116,6 @@ virtual_hosts:
   response_headers_to_add:
   - {header: {key: x-order, value: host}}
   response_headers_to_remove: [x-back-host]
-  include_request_attempt_count: true
-  include_attempt_count_in_response: true
   routes:
   - match: {path: /order}
     route: {cluster: app}
@@ -161,7 +162,6 @@ ROUTING = Setup(
             listener("main", routes=ACTIONS),
             listener("hosts", HOSTS + CATCH_ALL),
             listener("strict-hosts", HOSTS),
-            listener("anyport", HOSTS.replace("matching: false", "matching: true")),
             listener("paths", routes=PATHS),
             listener("on-headers", routes=HEADER_ROUTES),
             listener("edits", "route_config:\n" + EDITS.replace("\n", "\n  ")),
@@ -175,28 +175,77 @@ ROUTING = Setup(
     {"app": "h1", "never": "h1"},
 )
 
+ATTEMPTS = """
+route_config:
+  virtual_hosts:
+  - name: all
+    domains: ["*"]
+    include_request_attempt_count: true
+    include_attempt_count_in_response: true
+    routes: [{match: {prefix: /}, route: {cluster: app}}]
+"""
+MORE_ROUTING = Setup(
+    "routing-more",
+    bootstrap(
+        [
+            listener("main", routes=MORE_ACTIONS),
+            listener("queries", routes=QUERIES),
+            listener("attempts", ATTEMPTS),
+            listener(
+                "anyport",
+                HOSTS.replace("route_config:", "route_config:\n  ignore_port_in_host_matching: true"),
+            ),
+        ],
+        [cluster("app", "app")],
+    ),
+    {"app": "h1"},
+)
+HOST_NAMES = (
+    "example.com",
+    "EXAMPLE.com",
+    "example.com:8080",
+    "example.com:9090",
+    "www.example.com",
+    "a.long.example.com",
+    "long.example.com",
+    ".example.com",
+    "prefix.anything",
+    "prefix.",
+    "prefix.example.com",
+    "upper.test",
+    "elsewhere.test",
+)
+
+
+async def choose_hosts(s: Session, to: str) -> None:
+    for host in HOST_NAMES:
+        await s.http(f"GET / HTTP/1.1\r\nhost: {host}\r\n\r\n", to, label=f"{to} {host}")
+
 
 @scenario(ROUTING)
 async def routing_virtual_hosts(s: Session) -> None:
     """Exact before longest suffix before longest prefix before the catch-all; case does not matter."""
-    hosts = (
-        "example.com",
-        "EXAMPLE.com",
-        "example.com:8080",
-        "example.com:9090",
-        "www.example.com",
-        "a.long.example.com",
-        "long.example.com",
-        ".example.com",
-        "prefix.anything",
-        "prefix.",
-        "prefix.example.com",
-        "upper.test",
-        "elsewhere.test",
-    )
-    for to in ("hosts", "strict-hosts", "anyport"):
-        for host in hosts:
-            await s.http(f"GET / HTTP/1.1\r\nhost: {host}\r\n\r\n", to, label=f"{to} {host}")
+    await choose_hosts(s, "hosts")
+    await choose_hosts(s, "strict-hosts")
+
+
+@scenario(MORE_ROUTING, later="ignore_port_in_host_matching")
+async def routing_virtual_hosts_ignoring_ports(s: Session) -> None:
+    """ignore_port_in_host_matching."""
+    await choose_hosts(s, "anyport")
+
+
+@scenario(MORE_ROUTING, later="query_parameters")
+async def routing_query_parameters(s: Session) -> None:
+    """Query parameter matchers."""
+    for path in ("/query?a=b", "/query?a=c", "/query?b=a", "/query?x=y&a=b", "/query?a", "/query"):
+        await s.get(path, to="queries", label=path)
+
+
+@scenario(MORE_ROUTING, later="include_request_attempt_count")
+async def routing_attempt_counts(s: Session) -> None:
+    """The attempt count in requests and responses."""
+    await s.get("/", to="attempts")
 
 
 @scenario(ROUTING)
@@ -220,10 +269,6 @@ async def routing_paths(s: Session) -> None:
         "/firstly",
         "/first/second",
         "/prefix",
-        "/query?a=b",
-        "/query?a=c",
-        "/query?b=a",
-        "/query?x=y&a=b",
         "/",
     )
     for path in paths:
@@ -270,7 +315,6 @@ async def routing_redirects(s: Session) -> None:
         "/to-prefix/rest?a=b",
         "/to-https?a=b",
         "/to-port",
-        "/to-regex/thing?a=b",
     ):
         await s.get(path, label=path)
     await s.http(b"GET /to-https HTTP/1.1\r\nhost: a:80\r\n\r\n", label="port 80")
@@ -280,16 +324,28 @@ async def routing_redirects(s: Session) -> None:
 
 @scenario(ROUTING)
 async def routing_path_rewrites(s: Session) -> None:
-    """prefix_rewrite and regex_rewrite keep the query and note the original path."""
-    async with s.logging(5):
-        for path in ("/rewrite/a/b?c=d", "/rewrite", "/rewriteten", "/regex/abc?x=y", "/regex/123"):
+    """prefix_rewrite keeps the query and notes the original path."""
+    async with s.logging(3):
+        for path in ("/rewrite/a/b?c=d", "/rewrite", "/rewriteten"):
             await s.get(path)
 
 
+@scenario(MORE_ROUTING, later="regex_rewrite")
+async def routing_regex_rewrites(s: Session) -> None:
+    """regex_rewrite of paths, of requests and of redirects."""
+    for path in ("/regex/abc?x=y", "/regex/123", "/to-regex/thing?a=b"):
+        await s.get(path)
+
+
 @scenario(ROUTING)
-async def routing_host_rewrites(s: Session) -> None:
-    """host_rewrite_literal, _header and _path_regex."""
+async def routing_host_rewrite(s: Session) -> None:
+    """host_rewrite_literal."""
     await s.get("/host")
+
+
+@scenario(MORE_ROUTING, later="host_rewrite_header")
+async def routing_host_rewrites(s: Session) -> None:
+    """host_rewrite_header and _path_regex, and append_x_forwarded_host."""
     await s.get("/host-append", "x-forwarded-host: before")
     await s.get("/host-header", "x-host: from-header.example")
     await s.get("/host-header")
@@ -303,7 +359,7 @@ async def routing_weights(s: Session) -> None:
         await s.get("/weights")
 
 
-@scenario(ROUTING)
+@scenario(MORE_ROUTING, later="cluster_header")
 async def routing_cluster_header(s: Session) -> None:
     """cluster_header names the cluster; an unknown one or none is a 503, or the configured code."""
     async with s.logging(4):
