@@ -1,0 +1,66 @@
+"""The stats of HTTP/2 codecs: ``http2.`` for downstream, ``cluster.<name>.http2.`` for upstream.
+
+Names are Envoy's (``source/common/http/http2/codec_stats.h``); all exist from the first codec on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["H2Stats"]
+
+_FLOODS = {
+    "http2.inbound_empty_frames_flood": "inbound_empty_frames_flood",
+    "http2.inbound_priority_frames_flood": "inbound_priority_frames_flood",
+    "http2.inbound_window_update_frames_flood": "inbound_window_update_frames_flood",
+    "http2.outbound_control_frames_flood": "outbound_control_flood",
+    "http2.outbound_frames_flood": "outbound_flood",
+    "http2.too_many_headers": "header_overflow",
+    "http2.header_list_size_too_large": "header_overflow",
+    "http2.invalid.header.field": "rx_messaging_error",
+    "http2.violation.of.messaging.rule": "rx_messaging_error",
+}
+_COUNTERS = (
+    "dropped_headers_with_underscores",
+    "goaway_sent",
+    "header_overflow",
+    "headers_cb_no_stream",
+    "inbound_empty_frames_flood",
+    "inbound_priority_frames_flood",
+    "inbound_window_update_frames_flood",
+    "keepalive_timeout",
+    "metadata_empty_frames",
+    "outbound_control_flood",
+    "outbound_flood",
+    "requests_rejected_with_underscores_in_headers",
+    "rx_messaging_error",
+    "rx_reset",
+    "stream_refused_errors",
+    "trailers",
+    "tx_flush_timeout",
+    "tx_reset",
+)
+
+
+class H2Stats:
+    """One scope's HTTP/2 stats, resolved once.  ``scope`` is anything that gives counters and gauges."""
+
+    __slots__ = ("_by_details", "goaway_sent", "rx_reset", "streams_active", "trailers", "tx_reset")
+
+    def __init__(self, scope: Any) -> None:
+        counters = {name: scope.counter(name) for name in _COUNTERS}
+        self.rx_reset = counters["rx_reset"]
+        self.tx_reset = counters["tx_reset"]
+        self.trailers = counters["trailers"]
+        self.goaway_sent = counters["goaway_sent"]
+        self._by_details = {details: counters[name] for details, name in _FLOODS.items()}
+        for gauge in ("deferred_stream_close", "outbound_control_frames_active", "outbound_frames_active"):
+            scope.gauge(gauge)
+        scope.gauge("pending_send_bytes")
+        self.streams_active = scope.gauge("streams_active")
+
+    def count_error(self, details: str) -> None:
+        """Count an error of stream or connection by its response code details."""
+        counter = self._by_details.get(details)
+        if counter is not None:
+            counter.value += 1

@@ -1,0 +1,432 @@
+"""A downstream HTTP/2 connection: frames in, a strand for each stream, responses out.
+
+One coroutine reads the connection and feeds the codec; what the codec says makes streams, and each stream
+runs :meth:`ConnectionManager.run_stream` in a strand of its own, which gets a task only when it needs trio.
+A stream whose client reset it, or whose connection went, gets Disconnected where it stands.  Bodies are
+pulled, so the peer's windows are the back-pressure.  RFC 9113; what ends a connection follows Envoy.
+"""
+
+from __future__ import annotations
+
+import time
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Any
+
+from sidecar.api.message import FixedBody, RequestMessage, ResponseMessage
+from sidecar.api.stream import Flag, Stream
+from sidecar.codec.h2_connection import H2Connection
+from sidecar.codec.h2_stats import H2Stats
+from sidecar.codec.h2_types import ErrorCode, H2Settings
+from sidecar.core.errors import DeadlineExceeded, Disconnected, RemoteProtocolError
+from sidecar.core.headers import Field, HeaderMap, RequestHeaders
+from sidecar.net.h2_wire import H2Body, H2Wire
+from sidecar.net.reactor import turn
+
+if TYPE_CHECKING:
+    from sidecar.codec.h2_types import H2Codec
+    from sidecar.http.connection_manager import ConnectionManager
+    from sidecar.net.reactor import Strand, Transport
+
+__all__ = ["H2Driver", "serve_h2"]
+
+#: What an HTTP/1 upstream or a filter may have left and HTTP/2 must not carry (RFC 9113 §8.2.2).
+_CONNECTION_FIELDS = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
+)
+_STATUS_FIELDS: dict[int, Field] = {code: (b":status", b"%d" % code) for code in range(100, 600)}
+_READ_SIZE = 65536
+#: Bytes of a closing connection that are read away before it is cut.
+_LINGER_LIMIT = 1 << 20
+
+
+async def serve_h2(
+    manager: ConnectionManager, connection: Any, transport: Transport, strand: Strand, received: bytes
+) -> None:
+    """Serve one HTTP/2 connection to its end.  Closing the transport is the caller's."""
+    await H2Driver(manager, connection, transport, strand).serve(received)
+
+
+class _Responder:
+    """One stream: its body coming in, its response going out."""
+
+    __slots__ = ("body", "driver", "is_gone", "is_head", "strand", "stream", "stream_id")
+
+    def __init__(self, driver: H2Driver, stream: Stream, body: H2Body | None) -> None:
+        self.driver = driver
+        self.stream = stream
+        self.stream_id = stream.stream_id
+        self.body = body
+        self.strand: Strand | None = None
+        self.is_head = stream.request.headers.method == b"HEAD"
+        #: The client reset the stream, or its connection ended.
+        self.is_gone = False
+
+    async def run(self, strand: Strand) -> None:
+        self.strand = strand
+        driver = self.driver
+        stream = self.stream
+        try:
+            await driver.manager.run_stream(stream, self, strand)
+        finally:
+            driver.end_stream(self)
+
+    # -- what the connection manager asks -----------------------------------------------------
+    def is_client_gone(self) -> bool:
+        return self.is_gone or self.driver.transport.hangup
+
+    async def send_continue(self) -> None:
+        driver = self.driver
+        if not driver.codec.is_closed(self.stream_id):
+            driver.codec.send_headers(self.stream_id, [_STATUS_FIELDS[100]], False)
+            driver.wire.flush_later()
+
+    async def send_response(self, stream: Stream, response: ResponseMessage) -> None:
+        driver = self.driver
+        codec = driver.codec
+        stream_id = self.stream_id
+        headers = response.headers
+        if self.is_gone or codec.is_closed(stream_id):
+            raise Disconnected("the stream was reset")
+        body = response.body
+        if not _CONNECTION_FIELDS.isdisjoint(headers.index()):
+            for name in _CONNECTION_FIELDS:
+                headers.remove(name)
+        status = headers.status
+        fields = [_STATUS_FIELDS.get(status) or (b":status", b"%d" % status), *headers.fields]
+        stream.response_started = True
+        if stream.drain_connection:
+            driver.start_drain()
+        if body is None or self.is_head:
+            codec.send_headers(stream_id, fields, True)
+            driver.wire.flush_later()
+            return
+        whole = body.whole
+        if whole is not None:
+            stream.bytes_sent = len(whole)
+            codec.send_headers(stream_id, fields, not whole)
+            driver.wire.flush_later()
+            if not whole:
+                return
+            if len(whole) <= codec.send_window(stream_id) and not driver.wire.is_congested:
+                codec.send_data(stream_id, whole, True)
+            elif not await driver.wire.send_body(stream_id, whole, True):
+                raise Disconnected("the stream was reset")
+            return
+        codec.send_headers(stream_id, fields, False)
+        driver.wire.flush_later()
+        await self._stream_body(stream, response)
+
+    async def _stream_body(self, stream: Stream, response: ResponseMessage) -> None:
+        driver = self.driver
+        body = response.body
+        strand = self.strand
+        assert body is not None
+        assert strand is not None
+        stream_id = self.stream_id
+        wire = driver.wire
+        manager = driver.manager
+        idle = manager.stream_idle_timeout_s
+        count = 0
+        while data := await body.receive():
+            stream.bytes_sent += len(data)
+            last = body.ended and body.trailers is None
+            if not await wire.send_body(stream_id, data, last):
+                raise Disconnected("the stream was reset")
+            if last:
+                stream.upstream_last_rx_ns = monotonic_ns()
+                return
+            count += 1
+            if not count & 15:
+                if idle and strand.idle_deadline:
+                    strand.idle_deadline = manager.reactor.clock() + idle
+                if not count & 63:
+                    await turn()
+        stream.upstream_last_rx_ns = monotonic_ns()
+        if driver.codec.is_closed(stream_id):
+            raise Disconnected("the stream was reset")
+        trailers = body.trailers
+        if trailers is not None and trailers.fields:
+            driver.codec.send_trailers(stream_id, trailers.fields)
+            wire.flush_later()
+        else:
+            await wire.send_body(stream_id, b"", True)
+
+    def reset(self, stream: Stream) -> None:
+        driver = self.driver
+        driver.codec.reset_stream(self.stream_id, ErrorCode.INTERNAL_ERROR)
+        driver.wire.flush_later()
+
+
+class H2Driver:
+    """Serves one HTTP/2 connection; the codec's handler."""
+
+    __slots__ = (
+        "_fresh",
+        "_is_draining",
+        "_streams",
+        "codec",
+        "connection",
+        "h2_stats",
+        "manager",
+        "strand",
+        "transport",
+        "wire",
+    )
+
+    def __init__(
+        self,
+        manager: ConnectionManager,
+        connection: Any,
+        transport: Transport,
+        strand: Strand,
+        *,
+        codec_class: Any = H2Connection,
+    ) -> None:
+        self.manager = manager
+        self.connection = connection
+        self.transport = transport
+        self.strand = strand
+        options: dict[str, Any] = {
+            "max_headers_bytes": manager.max_request_headers_bytes,
+            "max_headers_count": manager.max_headers_count,
+            **manager.http2_settings,
+        }
+        settings = H2Settings(**options)
+        self.codec: H2Codec = codec_class(self, client=False, settings=settings)
+        stats = manager.stats
+        self.wire = H2Wire(manager.reactor, transport, self.codec, stats.downstream_cx_tx_bytes_total)
+        self.h2_stats = H2Stats(stats.scope.store.scope("http2"))
+        self._streams: dict[int, _Responder] = {}
+        #: Requests whose body may be complete once the bytes at hand are read.
+        self._fresh: list[_Responder] = []
+        self._is_draining = False
+
+    # -- the connection -----------------------------------------------------------------------
+    async def serve(self, received: bytes) -> None:
+        """Read until the connection ends."""
+        manager = self.manager
+        stats = manager.stats
+        transport = self.transport
+        strand = self.strand
+        codec = self.codec
+        data = received
+        self._set_idle()
+        self.wire.flush_later()
+        try:
+            while True:
+                if data:
+                    stats.downstream_cx_rx_bytes_total.value += len(data)
+                    try:
+                        codec.receive_data(data)
+                    finally:
+                        if self._fresh:
+                            self._start_fresh()
+                    self.wire.flush_later()
+                try:
+                    data = await transport.receive(_READ_SIZE)
+                except DeadlineExceeded as error:
+                    data = b""
+                    if error.kind == "idle":
+                        stats.downstream_cx_idle_timeout.value += 1
+                        self._goaway()
+                        break
+                    self._goaway()
+                    if not self._streams:
+                        break
+                    continue
+                if not data:
+                    self._lose_streams("downstream_remote_disconnect", 0)
+                    return
+        except RemoteProtocolError as error:
+            stats.downstream_cx_protocol_error.value += 1
+            self.h2_stats.count_error(error.details)
+            self._lose_streams(error.details, Flag.DOWNSTREAM_PROTOCOL_ERROR)
+        except (OSError, Disconnected):
+            if self._is_draining and not self._streams and not transport.hangup:
+                await self._linger()
+            return
+        finally:
+            strand.deadline = strand.idle_deadline = 0.0
+            self._lose_streams("downstream_local_disconnect", 0)
+        await self._linger()
+
+    async def _linger(self) -> None:
+        """Send what is left and let the client read it and close first (``delayed_close_timeout``)."""
+        self.wire.flush()
+        timeout = self.manager.delayed_close_timeout_s
+        if not timeout or self.wire.is_broken:
+            return
+        strand = self.strand
+        strand.deadline = self.manager.reactor.clock() + timeout
+        discarded = 0
+        try:
+            while discarded < _LINGER_LIMIT:
+                data = await self.transport.receive(_READ_SIZE)
+                if not data:
+                    return
+                discarded += len(data)
+        except (DeadlineExceeded, Disconnected, OSError):
+            self.manager.stats.downstream_cx_delayed_close_timeout.value += 1
+        finally:
+            strand.deadline = 0.0
+
+    def _set_idle(self) -> None:
+        manager = self.manager
+        idle = manager.idle_timeout_s
+        self.strand.idle_deadline = manager.reactor.clock() + idle if idle else 0.0
+
+    def _goaway(self) -> None:
+        self.codec.goaway(ErrorCode.NO_ERROR)
+        self.h2_stats.goaway_sent.value += 1
+        self._is_draining = True
+        self.wire.flush_later()
+
+    def start_drain(self) -> None:
+        """Announce the end (GOAWAY), serve what is under way, close after ``drain_timeout``."""
+        if self._is_draining:
+            return
+        self._is_draining = True
+        self.codec.goaway(ErrorCode.NO_ERROR, notice=True)
+        self.wire.flush_later()
+        manager = self.manager
+        self.strand.deadline = manager.reactor.clock() + max(manager.drain_timeout_s, 0.001)
+
+    # -- streams ------------------------------------------------------------------------------
+    def _start_fresh(self) -> None:
+        fresh, self._fresh = self._fresh, []
+        for responder in fresh:
+            body = responder.body
+            assert body is not None
+            whole = body.take_whole()
+            if whole is not None:
+                responder.stream.request.body = FixedBody(whole)
+            self._start(responder)
+            if responder.is_gone and responder.strand is not None:
+                responder.strand.fail(Disconnected("the stream was reset"))
+
+    def _start(self, responder: _Responder) -> None:
+        self.manager.reactor.spawn("HTTP/2 stream", responder.run)
+
+    def end_stream(self, responder: _Responder) -> None:
+        """The strand of a stream is over."""
+        stream_id = responder.stream_id
+        streams = self._streams
+        if streams.pop(stream_id, None) is not None:
+            self.h2_stats.streams_active.dec()
+        codec = self.codec
+        if not codec.is_closed(stream_id):
+            # Answered before the request was read: the rest of it is not wanted (RFC 9113 §8.1).
+            codec.reset_stream(stream_id, ErrorCode.NO_ERROR)
+            self.h2_stats.tx_reset.value += 1
+            self.wire.flush_later()
+        body = responder.body
+        if body is not None:
+            body.discard()
+        if not streams:
+            self._set_idle()
+            if self._is_draining and not self.strand.deadline:
+                self.strand.fail(Disconnected("drained"))
+
+    def _lose_streams(self, details: str, flag: int) -> None:
+        """The connection is over: every stream gets Disconnected."""
+        for responder in list(self._streams.values()):
+            self._lose(responder, details, flag)
+
+    def _lose(self, responder: _Responder, details: str, flag: int) -> None:
+        if responder.is_gone:
+            return
+        responder.is_gone = True
+        stream = responder.stream
+        stream.flags |= flag
+        if not stream.response_started or not stream.details:
+            stream.details = details
+        if responder.body is not None:
+            responder.body.fail(Disconnected(details))
+        if responder.strand is not None:
+            responder.strand.fail(Disconnected(details))
+
+    # -- the codec's handler ------------------------------------------------------------------
+    def on_headers(self, stream_id: int, fields: list[Field], end_stream: bool) -> None:
+        headers = RequestHeaders()
+        size = 0
+        count = 0
+        for name, value in fields:
+            size += len(name) + len(value)
+            if name[:1] != b":":
+                continue
+            count += 1
+            if name == b":path":
+                headers.path = value
+            elif name == b":method":
+                headers.method = value
+            elif name == b":authority":
+                headers.authority = value
+            elif name == b":scheme":
+                headers.scheme = value
+            else:
+                headers.protocol = value
+        headers.fields = fields[count:]
+        if headers.authority is None or b"host" in headers.index():
+            # ``host`` stands for an absent :authority, and is nothing beside a present one.
+            if headers.authority is None:
+                headers.authority = next((value for name, value in headers.fields if name == b"host"), None)
+            headers.remove(b"host")
+        manager = self.manager
+        body = None if end_stream else H2Body(self.wire, stream_id)
+        stream = Stream(self.connection, manager, RequestMessage(headers, body), "HTTP/2")
+        stream.stream_id = stream_id
+        stream.start_ns = monotonic_ns()
+        stream.start_time = time.time()
+        stream.request_header_bytes = size
+        manager.stats.downstream_rq_http2_total.value += 1
+        responder = _Responder(self, stream, body)
+        if not self._streams:
+            self.strand.idle_deadline = 0.0
+        self._streams[stream_id] = responder
+        self.h2_stats.streams_active.inc()
+        if body is None:
+            self._start(responder)
+        else:
+            self._fresh.append(responder)
+
+    def on_informational(self, stream_id: int, fields: list[Field]) -> None:
+        raise AssertionError("a server gets no 1xx")
+
+    def on_data(self, stream_id: int, data: bytes, end_stream: bool, flow_bytes: int) -> None:
+        responder = self._streams.get(stream_id)
+        if responder is None or responder.body is None:
+            self.codec.consume(stream_id, flow_bytes)
+            return
+        responder.body.push(data, end_stream, flow_bytes)
+        if end_stream:
+            responder.stream.request_last_rx_ns = monotonic_ns()
+
+    def on_trailers(self, stream_id: int, fields: list[Field]) -> None:
+        self.h2_stats.trailers.value += 1
+        responder = self._streams.get(stream_id)
+        if responder is not None and responder.body is not None:
+            responder.stream.request_last_rx_ns = monotonic_ns()
+            responder.body.end(HeaderMap(fields))
+
+    def on_reset(self, stream_id: int, error_code: int, remote: bool) -> None:
+        stats = self.h2_stats
+        details = self.codec.details
+        if remote:
+            stats.rx_reset.value += 1
+        else:
+            stats.tx_reset.value += 1
+            stats.count_error(details)
+        responder = self._streams.get(stream_id)
+        if responder is not None:
+            flag = Flag.DOWNSTREAM_REMOTE_RESET if remote else Flag.DOWNSTREAM_PROTOCOL_ERROR
+            self._lose(responder, details, flag)
+            self.wire.on_window(stream_id)
+
+    def on_window(self, stream_id: int) -> None:
+        self.wire.on_window(stream_id)
+
+    def on_goaway(self, last_stream_id: int, error_code: int) -> None:
+        """The client opens no more streams; those under way go on."""
+
+    def on_settings(self) -> None:
+        """Windows were told one by one."""

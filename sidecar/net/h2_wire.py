@@ -1,0 +1,252 @@
+"""Between an HTTP/2 codec and its transport: flushing, waiting for windows, and bodies that are pulled.
+
+Both ends use it: :mod:`sidecar.http.h2_driver` and :mod:`sidecar.upstream.h2_pool`.  What the streams of a
+connection write in one pass of the reactor leaves in one send at its end.  Nothing here touches trio.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from sidecar.api.message import Body
+from sidecar.core.errors import SidecarError
+from sidecar.core.headers import HeaderMap
+from sidecar.net.reactor import Signal
+
+if TYPE_CHECKING:
+    from sidecar.codec.h2_types import H2Codec
+    from sidecar.net.reactor import Reactor, Transport
+    from sidecar.observability.stats import Counter
+
+__all__ = ["H2Body", "H2Wire"]
+
+#: Body bytes that may wait for the flush before their writers do.
+_QUEUE_LIMIT = 256 * 1024
+#: The most that one ``receive`` of a body gives.
+_CHUNK_LIMIT = 256 * 1024
+
+
+class H2Wire:
+    """One connection's output."""
+
+    __slots__ = (
+        "_is_scheduled",
+        "_queued",
+        "_writers",
+        "codec",
+        "is_broken",
+        "is_congested",
+        "reactor",
+        "transport",
+        "tx_bytes",
+    )
+
+    def __init__(self, reactor: Reactor, transport: Transport, codec: H2Codec, tx_bytes: Counter) -> None:
+        self.reactor = reactor
+        self.transport = transport
+        self.codec = codec
+        self.tx_bytes = tx_bytes
+        self._is_scheduled = False
+        #: A strand is pushing what the socket did not take.
+        self.is_congested = False
+        #: Sending failed: nothing will leave any more.
+        self.is_broken = False
+        self._queued = 0
+        #: stream id → the signal of the strand that waits for room.
+        self._writers: dict[int, Signal] = {}
+
+    # -- flushing -----------------------------------------------------------------------------
+    def flush_later(self) -> None:
+        """Send what is queued at the end of this pass."""
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self.reactor.call_at_flush(self.flush)
+
+    def flush(self) -> None:
+        """Send what is queued; what does not fit is sent by a strand, and writers wait for it."""
+        self._is_scheduled = False
+        if self.is_congested or self.is_broken or self.transport.is_closed:
+            return
+        data = self.codec.take_output()
+        if not data:
+            return
+        self.tx_bytes.value += len(data)
+        try:
+            rest = self.transport.try_send(data)
+        except OSError:
+            self.break_off()
+            return
+        if rest is None:
+            if self._queued:
+                self._queued = 0
+                if self._writers:
+                    self.on_window(0)
+            return
+        self.is_congested = True
+        self.reactor.spawn("HTTP/2 output", lambda _strand: self._push(rest))
+
+    async def _push(self, rest: memoryview) -> None:
+        transport = self.transport
+        try:
+            await transport.finish_send(rest)
+            while data := self.codec.take_output():
+                self.tx_bytes.value += len(data)
+                await transport.send_all(data)
+        except (OSError, SidecarError):
+            self.break_off()
+            return
+        self.is_congested = False
+        self._queued = 0
+        self.on_window(0)
+
+    def break_off(self) -> None:
+        """The socket takes nothing any more: whoever reads finds out why; writers stop here."""
+        self.is_broken = True
+        self.on_window(0)
+
+    # -- waiting for room ---------------------------------------------------------------------
+    def on_window(self, stream_id: int) -> None:
+        """Wake who waits for room: one stream's writer, or all for 0."""
+        if stream_id:
+            signal = self._writers.get(stream_id)
+            if signal is not None:
+                signal.fire()
+        else:
+            for signal in self._writers.values():
+                signal.fire()
+
+    async def send_body(self, stream_id: int, data: bytes, end_stream: bool) -> bool:
+        """Queue DATA as windows and socket allow; False once the stream or connection is gone.
+
+        If cancelled: part of it is queued.
+        """
+        codec = self.codec
+        size = len(data)
+        at = 0
+        while True:
+            if self.is_broken or codec.is_closed(stream_id):
+                return False
+            room = codec.send_window(stream_id)
+            if not size or (room and self._queued < _QUEUE_LIMIT and not self.is_congested):
+                left = size - at
+                if left <= room:
+                    codec.send_data(stream_id, data[at:] if at else data, end_stream)
+                    self._queued += left
+                    self.flush_later()
+                    return True
+                room = min(room, _QUEUE_LIMIT)
+                codec.send_data(stream_id, data[at : at + room], False)
+                self._queued += room
+                at += room
+                self.flush_later()
+                continue
+            signal = Signal(self.reactor)
+            self._writers[stream_id] = signal
+            try:
+                await signal.wait()
+            finally:
+                if self._writers.get(stream_id) is signal:
+                    del self._writers[stream_id]
+
+
+class H2Body(Body):
+    """A body that arrives on a stream; its window is given back when a chunk is received."""
+
+    __slots__ = ("_chunks", "_error", "_flow_bytes", "_signal", "_stream_id", "_wire", "is_complete", "size")
+
+    def __init__(self, wire: H2Wire, stream_id: int) -> None:
+        self.whole = None
+        self.ended = False
+        self.trailers = None
+        self._wire = wire
+        self._stream_id = stream_id
+        self._chunks: deque[bytes] = deque()
+        self._flow_bytes = 0
+        self._error: SidecarError | None = None
+        self._signal: Signal | None = None
+        #: Everything has arrived; ``ended`` says that everything was given out.
+        self.is_complete = False
+        #: Bytes received from the peer so far.
+        self.size = 0
+
+    # -- the codec's side ---------------------------------------------------------------------
+    def push(self, data: bytes, end_stream: bool, flow_bytes: int) -> None:
+        """Take a chunk from the codec."""
+        if data:
+            self._chunks.append(data)
+            self.size += len(data)
+        self._flow_bytes += flow_bytes
+        if end_stream:
+            self.is_complete = True
+        if self._signal is not None:
+            self._signal.fire()
+
+    def end(self, trailers: HeaderMap) -> None:
+        """The body is over, with trailers."""
+        self.trailers = trailers
+        self.is_complete = True
+        if self._signal is not None:
+            self._signal.fire()
+
+    def fail(self, error: SidecarError) -> None:
+        """What has arrived can be received, then ``error`` is raised, unless the body had ended."""
+        if not self.is_complete and self._error is None:
+            self._error = error
+            if self._signal is not None:
+                self._signal.fire()
+
+    def take_whole(self) -> bytes | None:
+        """The entire body if it is here and has no trailers; its window is given back."""
+        if not self.is_complete or self.trailers is not None:
+            return None
+        data = b"".join(self._chunks)
+        self.discard()
+        self.ended = True
+        return data
+
+    # -- the reader's side --------------------------------------------------------------------
+    def _take(self) -> bytes:
+        chunks = self._chunks
+        if len(chunks) == 1:
+            data = chunks.popleft()
+        else:
+            pieces = []
+            size = 0
+            while chunks and size < _CHUNK_LIMIT:
+                piece = chunks.popleft()
+                pieces.append(piece)
+                size += len(piece)
+            data = b"".join(pieces)
+        if chunks:
+            # Padding is given back with the last of what is here.
+            flow_bytes = min(len(data), self._flow_bytes)
+        else:
+            flow_bytes = self._flow_bytes
+            self.ended = self.is_complete
+        self._flow_bytes -= flow_bytes
+        if flow_bytes:
+            self._wire.codec.consume(self._stream_id, flow_bytes)
+            self._wire.flush_later()
+        return data
+
+    async def receive(self) -> bytes:
+        while True:
+            if self._chunks:
+                return self._take()
+            if self.is_complete:
+                self.ended = True
+                return b""
+            if self._error is not None:
+                raise self._error
+            if self._signal is None:
+                self._signal = Signal(self._wire.reactor)
+            await self._signal.wait()
+
+    def discard(self) -> None:
+        """Nobody will pull any more: give back the window of what is here."""
+        self._chunks.clear()
+        if self._flow_bytes:
+            self._wire.codec.consume(self._stream_id, self._flow_bytes)
+            self._flow_bytes = 0
+            self._wire.flush_later()
