@@ -19,7 +19,8 @@ from sidecar.api.stream import Stream
 from sidecar.core.errors import SidecarError
 from sidecar.observability.json_values import json_text, quoted, quoted_inside
 from sidecar.observability.metadata_operators import TypedText
-from sidecar.observability.operators import NOT_RECORDED, Value, make_operator
+from sidecar.observability.operators import Value, make_operator
+from sidecar.observability.unset_operators import NOT_RECORDED
 
 __all__ = [
     "DEFAULT_FORMAT",

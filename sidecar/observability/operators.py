@@ -14,7 +14,6 @@ Three tables say how far this goes.  What is in none of them is refused by name,
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import socket
@@ -25,6 +24,14 @@ from typing import Any
 
 from sidecar.api.stream import Stream, flag_text
 from sidecar.core.errors import SidecarError
+from sidecar.observability.address_operators import (
+    address,
+    host_address,
+    host_name,
+    host_name_without_port,
+    port,
+    without_port,
+)
 from sidecar.observability.header_operators import (
     grpc_number,
     grpc_status,
@@ -45,8 +52,9 @@ from sidecar.observability.time_format import (
     compile_time_format,
     has_newline,
 )
+from sidecar.observability.unset_operators import NOT_RECORDED, UNSET_ON_PLAINTEXT
 
-__all__ = ["EXTENSION_OPERATORS", "NOT_RECORDED", "OPERATORS", "UNSET_ON_PLAINTEXT", "Value", "make_operator"]
+__all__ = ["EXTENSION_OPERATORS", "OPERATORS", "Value", "make_operator"]
 
 Value = Callable[[Stream], Any]
 #: From the argument and the length limit to the operator.
@@ -187,64 +195,16 @@ def _flags(stream: Stream) -> str:
     return flag_text(stream.flags) if stream.flags else "-"
 
 
-# -- addresses ------------------------------------------------------------------------------------
-def _split_address(address: str) -> tuple[str, int | None]:
-    """``(host, port)`` of ``1.2.3.4:80``, ``[::1]:80`` or a path."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit():
-        return address, None
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def _masked(host: str, bits_text: str) -> str:
-    try:
-        address = ipaddress.ip_address(host)
-        bits = min(int(bits_text), address.max_prefixlen)
-    except ValueError:
-        return host
-    return str(ipaddress.ip_network((address, bits), strict=False))
-
-
-def _address(read: Value) -> dict[str, tuple[int, Maker]]:
-    """The three operators of one address, by what follows its name."""
-
-    def without_port(argument: str, limit: int | None) -> Value:
-        def host(stream: Stream) -> str | None:
-            address = read(stream)
-            return _split_address(address)[0] if address else None
-
-        def network(stream: Stream) -> str | None:
-            address = read(stream)
-            return _masked(_split_address(address)[0], argument) if address else None
-
-        return network if argument.isdigit() else host
-
-    def port(stream: Stream) -> int | None:
-        address = read(stream)
-        return _split_address(address)[1] if address else None
-
+def _addresses(name: str, read: Value) -> dict[str, tuple[int, Maker]]:
+    """The three operators of one address."""
     return {
-        "_ADDRESS": _plain(lambda stream: read(stream) or None),
-        "_ADDRESS_WITHOUT_PORT": (_NO_LENGTH, without_port),
-        "_PORT": _plain(port),
+        f"{name}_ADDRESS": _plain(address(read)),
+        f"{name}_ADDRESS_WITHOUT_PORT": (_NO_LENGTH, lambda argument, limit: without_port(read, argument)),
+        f"{name}_PORT": _plain(port(read)),
     }
 
 
-def _host_address(stream: Stream) -> str | None:
-    host = stream.upstream_host
-    return None if host is None else host.address
-
-
-def _host_name(stream: Stream) -> str | None:
-    host = stream.upstream_host
-    return None if host is None else host.hostname or host.address
-
-
-def _host_name_without_port(stream: Stream) -> str | None:
-    name = _host_name(stream)
-    return None if name is None else _split_address(name)[0]
-
-
+# -- route and upstream -----------------------------------------------------------------------------
 def _cluster_name(stream: Stream) -> str | None:
     cluster = stream.cluster
     return None if cluster is None else cluster.config.alt_stat_name or cluster.name
@@ -354,9 +314,9 @@ OPERATORS: dict[str, tuple[int, Maker]] = {
     "ROUTE_NAME": _plain(_route_name),
     "UPSTREAM_CLUSTER": _plain(_cluster_name),
     "UPSTREAM_CLUSTER_RAW": _plain(_cluster_name_raw),
-    "UPSTREAM_HOST": _plain(_host_address),
-    "UPSTREAM_HOST_NAME": _plain(_host_name),
-    "UPSTREAM_HOST_NAME_WITHOUT_PORT": _plain(_host_name_without_port),
+    "UPSTREAM_HOST": _plain(host_address),
+    "UPSTREAM_HOST_NAME": _plain(host_name),
+    "UPSTREAM_HOST_NAME_WITHOUT_PORT": _plain(host_name_without_port),
     "UPSTREAM_CONNECTION_ID": _plain(lambda stream: stream.upstream_connection_id),
     "UPSTREAM_TRANSPORT_FAILURE_REASON": _plain(_transport_failure),
     "FILTER_CHAIN_NAME": _connection("filter_chain_name"),
@@ -381,26 +341,14 @@ OPERATORS: dict[str, tuple[int, Maker]] = {
     "METADATA": (_ANY, metadata),
     "FILTER_STATE": (_ANY, filter_state),
     "COALESCE": (_REQUIRED, _coalesce),
-    **{
-        f"UPSTREAM_LOCAL{suffix}": entry
-        for suffix, entry in _address(lambda stream: stream.upstream_local_address).items()
-    },
-    **{f"UPSTREAM_REMOTE{suffix}": entry for suffix, entry in _address(_host_address).items()},
-    **{
-        f"DOWNSTREAM_REMOTE{suffix}": entry
-        for suffix, entry in _address(
-            lambda stream: stream.remote_address or stream.connection.remote_address
-        ).items()
-    },
-    **{
-        f"DOWNSTREAM_DIRECT_REMOTE{suffix}": entry
-        for suffix, entry in _address(lambda stream: stream.connection.direct_remote_address).items()
-    },
-    **{
-        f"DOWNSTREAM{kind}_LOCAL{suffix}": entry
-        for kind in ("", "_DIRECT")
-        for suffix, entry in _address(lambda stream: stream.connection.local_address).items()
-    },
+    **_addresses("UPSTREAM_LOCAL", lambda stream: stream.upstream_local_address),
+    **_addresses("UPSTREAM_REMOTE", host_address),
+    **_addresses(
+        "DOWNSTREAM_REMOTE", lambda stream: stream.remote_address or stream.connection.remote_address
+    ),
+    **_addresses("DOWNSTREAM_DIRECT_REMOTE", lambda stream: stream.connection.direct_remote_address),
+    **_addresses("DOWNSTREAM_LOCAL", lambda stream: stream.connection.local_address),
+    **_addresses("DOWNSTREAM_DIRECT_LOCAL", lambda stream: stream.connection.local_address),
     # Only internal listeners have endpoint ids.
     "UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID": _plain(
         lambda stream: None if stream.upstream_host is None else ""
@@ -419,49 +367,3 @@ OPERATORS: dict[str, tuple[int, Maker]] = {
 EXTENSION_OPERATORS: dict[str, tuple[int, Maker]] = {
     "REQ_WITHOUT_QUERY": (_REQUIRED, request_header_without_query),
 }
-
-_SANS = [
-    f"DOWNSTREAM_{side}_{kind}_SAN"
-    for side in ("LOCAL", "PEER")
-    for kind in ("IP", "DNS", "URI", "EMAIL", "OTHERNAME")
-]
-_UPSTREAM_SANS = [
-    f"UPSTREAM_{side}_{kind}_SAN" for side in ("LOCAL", "PEER") for kind in ("URI", "DNS", "IP")
-]
-
-#: Unset on a stream without TLS and tracing, and so here.
-UNSET_ON_PLAINTEXT = frozenset(
-    [
-        *_SANS,
-        *_UPSTREAM_SANS,
-        "DOWNSTREAM_LOCAL_SUBJECT", "DOWNSTREAM_PEER_SUBJECT", "DOWNSTREAM_PEER_ISSUER",
-        "DOWNSTREAM_TLS_SESSION_ID", "DOWNSTREAM_TLS_CIPHER", "DOWNSTREAM_TLS_VERSION",
-        "DOWNSTREAM_PEER_FINGERPRINT_256", "DOWNSTREAM_PEER_FINGERPRINT_1", "DOWNSTREAM_PEER_SERIAL",
-        "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256", "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1",
-        "DOWNSTREAM_PEER_CHAIN_SERIALS", "DOWNSTREAM_PEER_CERT", "DOWNSTREAM_PEER_CERT_V_START",
-        "DOWNSTREAM_PEER_CERT_V_END", "TLS_JA3_FINGERPRINT", "TLS_JA4_FINGERPRINT",
-        "UPSTREAM_PEER_SUBJECT", "UPSTREAM_PEER_ISSUER", "UPSTREAM_TLS_SESSION_ID",
-        "UPSTREAM_TLS_CIPHER", "UPSTREAM_TLS_VERSION", "UPSTREAM_PEER_CERT",
-        "UPSTREAM_PEER_CERT_V_START", "UPSTREAM_PEER_CERT_V_END",
-        "DOWNSTREAM_HANDSHAKE_DURATION", "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
-        "TRACE_ID", "SPAN_ID",
-    ]
-)  # fmt: skip
-
-#: Envoy answers these; the stream does not know.
-NOT_RECORDED = frozenset(
-    [
-        "UPSTREAM_CONNECTION_POOL_READY_DURATION", "CONNECTION_TERMINATION_DETAILS",
-        "VIRTUAL_CLUSTER_NAME", "DOWNSTREAM_LOCAL_CLOSE_REASON", "DOWNSTREAM_DETECTED_CLOSE_TYPE",
-        "UPSTREAM_LOCAL_CLOSE_REASON", "UPSTREAM_DETECTED_CLOSE_TYPE",
-        "UPSTREAM_HOSTS_ATTEMPTED", "UPSTREAM_HOST_NAMES_ATTEMPTED",
-        "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT", "UPSTREAM_CONNECTION_IDS_ATTEMPTED",
-        "UPSTREAM_FILTER_STATE",
-        *(
-            f"{side}_{kind}_BYTES_{direction}"
-            for side in ("UPSTREAM", "DOWNSTREAM")
-            for kind in ("WIRE", "HEADER", "DECOMPRESSED_HEADER")
-            for direction in ("SENT", "RECEIVED")
-        ),
-    ]
-)  # fmt: skip

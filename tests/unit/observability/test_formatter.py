@@ -22,7 +22,8 @@ from sidecar.observability.formatter import (
     encoded,
     unrecorded_operators,
 )
-from sidecar.observability.operators import NOT_RECORDED, OPERATORS, UNSET_ON_PLAINTEXT
+from sidecar.observability.operators import OPERATORS
+from sidecar.observability.unset_operators import NOT_RECORDED, UNSET_ON_PLAINTEXT
 
 from .streams import START_NS, Cluster, Host, Route, make_stream
 

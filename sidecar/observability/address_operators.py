@@ -1,0 +1,74 @@
+"""Log operators that read addresses."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from typing import Any
+
+from sidecar.api.stream import Stream
+
+__all__ = ["address", "host_address", "host_name", "host_name_without_port", "port", "without_port"]
+
+Value = Callable[[Stream], Any]
+
+
+def _split_address(address: str) -> tuple[str, int | None]:
+    """``(host, port)`` of ``1.2.3.4:80``, ``[::1]:80`` or a path."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit():
+        return address, None
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _masked(host: str, bits_text: str) -> str:
+    try:
+        address = ipaddress.ip_address(host)
+        bits = min(int(bits_text), address.max_prefixlen)
+    except ValueError:
+        return host
+    return str(ipaddress.ip_network((address, bits), strict=False))
+
+
+def address(read: Value) -> Value:
+    """The whole address that ``read`` gives, unset when empty."""
+    return lambda stream: read(stream) or None
+
+
+def without_port(read: Value, argument: str) -> Value:
+    """The address alone, or the network of ``argument`` bits that it lies in."""
+
+    def host(stream: Stream) -> str | None:
+        text = read(stream)
+        return _split_address(text)[0] if text else None
+
+    def network(stream: Stream) -> str | None:
+        text = read(stream)
+        return _masked(_split_address(text)[0], argument) if text else None
+
+    return network if argument.isdigit() else host
+
+
+def port(read: Value) -> Value:
+    """The port alone, as a number."""
+
+    def number(stream: Stream) -> int | None:
+        text = read(stream)
+        return _split_address(text)[1] if text else None
+
+    return number
+
+
+def host_address(stream: Stream) -> str | None:
+    host = stream.upstream_host
+    return None if host is None else host.address
+
+
+def host_name(stream: Stream) -> str | None:
+    host = stream.upstream_host
+    return None if host is None else host.hostname or host.address
+
+
+def host_name_without_port(stream: Stream) -> str | None:
+    name = host_name(stream)
+    return None if name is None else _split_address(name)[0]

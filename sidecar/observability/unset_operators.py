@@ -1,0 +1,51 @@
+"""Operators that Envoy knows and that are unset here: names, and why."""
+
+from __future__ import annotations
+
+__all__ = ["NOT_RECORDED", "UNSET_ON_PLAINTEXT"]
+
+_SANS = [
+    f"DOWNSTREAM_{side}_{kind}_SAN"
+    for side in ("LOCAL", "PEER")
+    for kind in ("IP", "DNS", "URI", "EMAIL", "OTHERNAME")
+]
+_UPSTREAM_SANS = [
+    f"UPSTREAM_{side}_{kind}_SAN" for side in ("LOCAL", "PEER") for kind in ("URI", "DNS", "IP")
+]
+
+#: Unset on a stream without TLS and tracing, and so here.
+UNSET_ON_PLAINTEXT = frozenset(
+    [
+        *_SANS,
+        *_UPSTREAM_SANS,
+        "DOWNSTREAM_LOCAL_SUBJECT", "DOWNSTREAM_PEER_SUBJECT", "DOWNSTREAM_PEER_ISSUER",
+        "DOWNSTREAM_TLS_SESSION_ID", "DOWNSTREAM_TLS_CIPHER", "DOWNSTREAM_TLS_VERSION",
+        "DOWNSTREAM_PEER_FINGERPRINT_256", "DOWNSTREAM_PEER_FINGERPRINT_1", "DOWNSTREAM_PEER_SERIAL",
+        "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256", "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1",
+        "DOWNSTREAM_PEER_CHAIN_SERIALS", "DOWNSTREAM_PEER_CERT", "DOWNSTREAM_PEER_CERT_V_START",
+        "DOWNSTREAM_PEER_CERT_V_END", "TLS_JA3_FINGERPRINT", "TLS_JA4_FINGERPRINT",
+        "UPSTREAM_PEER_SUBJECT", "UPSTREAM_PEER_ISSUER", "UPSTREAM_TLS_SESSION_ID",
+        "UPSTREAM_TLS_CIPHER", "UPSTREAM_TLS_VERSION", "UPSTREAM_PEER_CERT",
+        "UPSTREAM_PEER_CERT_V_START", "UPSTREAM_PEER_CERT_V_END",
+        "DOWNSTREAM_HANDSHAKE_DURATION", "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
+        "TRACE_ID", "SPAN_ID",
+    ]
+)  # fmt: skip
+
+#: Envoy answers these; the stream does not know.
+NOT_RECORDED = frozenset(
+    [
+        "UPSTREAM_CONNECTION_POOL_READY_DURATION", "CONNECTION_TERMINATION_DETAILS",
+        "VIRTUAL_CLUSTER_NAME", "DOWNSTREAM_LOCAL_CLOSE_REASON", "DOWNSTREAM_DETECTED_CLOSE_TYPE",
+        "UPSTREAM_LOCAL_CLOSE_REASON", "UPSTREAM_DETECTED_CLOSE_TYPE",
+        "UPSTREAM_HOSTS_ATTEMPTED", "UPSTREAM_HOST_NAMES_ATTEMPTED",
+        "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT", "UPSTREAM_CONNECTION_IDS_ATTEMPTED",
+        "UPSTREAM_FILTER_STATE",
+        *(
+            f"{side}_{kind}_BYTES_{direction}"
+            for side in ("UPSTREAM", "DOWNSTREAM")
+            for kind in ("WIRE", "HEADER", "DECOMPRESSED_HEADER")
+            for direction in ("SENT", "RECEIVED")
+        ),
+    ]
+)  # fmt: skip
