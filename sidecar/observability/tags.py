@@ -4,7 +4,9 @@
 envoy_response_code_class=2.  Each extractor looks at the whole name; what it takes out is cut from the
 name at the end.  Extractors whose pattern begins with a fixed first word are asked about names with that
 word alone, and after all the others: this decides the order of the labels (``envoy/source/common/stats/
-tag_producer_impl.cc``; checked against a running Envoy).  Custom expressions are RE2.
+tag_producer_impl.cc``; checked against a running Envoy).  Custom
+expressions are RE2, where Envoy has std::regex: one with a lookahead is refused.  One without a group
+extracts nothing, as there.
 """
 
 from __future__ import annotations
@@ -160,9 +162,8 @@ class TagProducer:
             try:
                 expression = re2.compile(specifier.regex)
             except re2.error as error:
-                raise ConfigError(f"{path}.regex", f"not an RE2 expression: {_text(error)}") from error
-            if expression.groups < 1:
-                raise ConfigError(f"{path}.regex", "a tag's expression needs at least one group")
+                reason = f"Invalid regex '{specifier.regex}': {_text(error)} (tag expressions are RE2 here)"
+                raise ConfigError(f"{path}.regex", reason) from error
             first = _FIRST_WORD.match(specifier.regex)
             self._add(_Extractor(name, expression), first.group(1) if first else "")
         elif name in DEFAULT_TAG_NAMES:

@@ -77,12 +77,7 @@ def test_without_defaults_only_the_named_tags_are_taken_out() -> None:
         (
             TagSpecifier("x", regex="("),
             "stats_tags[0].regex",
-            "not an RE2 expression: missing ): (",
-        ),
-        (
-            TagSpecifier("x", regex="abc"),
-            "stats_tags[0].regex",
-            "a tag's expression needs at least one group",
+            "Invalid regex '(': missing ): ( (tag expressions are RE2 here)",
         ),
     ],
 )
@@ -90,3 +85,12 @@ def test_wrong_tag_specifier_is_refused_at_its_place(specifier: TagSpecifier, pa
     with pytest.raises(ConfigError) as caught:
         TagProducer([specifier])
     assert (caught.value.path, caught.value.reason) == (path, reason)
+
+
+def test_expression_without_a_group_extracts_nothing() -> None:
+    assert TagProducer([TagSpecifier("x", regex="liv")]).extract("server.live") == ("server.live", [])
+
+
+def test_regex_tag_loses_its_first_group_and_shows_its_second() -> None:
+    producer = TagProducer([TagSpecifier("service", regex=r"^cluster\.((.+?)\.).*$")], use_defaults=False)
+    assert producer.extract("cluster.a.b.total") == ("cluster.b.total", [("service", "a")])
