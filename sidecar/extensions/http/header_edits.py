@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sidecar.core.headers import HeaderMap
 
-__all__ = ["BAD_VALUE", "SINGLE", "add_joined", "header_name", "invalid_field"]
+__all__ = [
+    "BAD_VALUE",
+    "SINGLE",
+    "add_joined",
+    "header_name",
+    "invalid_field",
+    "invalid_name",
+    "invalid_value",
+    "replace_last",
+]
 
 #: Names of which Envoy's maps hold one entry: adding another value joins it on with a comma.
 SINGLE = frozenset(
@@ -22,8 +31,8 @@ SINGLE = frozenset(
     b"x-envoy-attempt-count x-envoy-original-path x-forwarded-client-cert x-forwarded-for x-forwarded-host "
     b"x-forwarded-proto x-request-id".split()
 )
-#: What would break a message's framing.
-BAD_VALUE = re.compile(rb"[\r\n\0]")
+#: What no field value may hold (RFC 9110 §5.5): controls, line breaks among them.
+BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _TOKEN = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9a-z]+")
 
 
@@ -36,10 +45,29 @@ def header_name(key: bytes) -> bytes:
 def invalid_field(name: bytes, value: bytes) -> str:
     """Why Envoy's router would not send this field, or nothing."""
     if not _TOKEN.fullmatch(name):
-        return "invalid header name: " + name.decode("utf-8", "backslashreplace")
+        return invalid_name(name)
     if BAD_VALUE.search(value):
-        return "invalid header value for: " + name.decode("utf-8", "backslashreplace")
+        return invalid_value(name)
     return ""
+
+
+def invalid_name(name: bytes) -> str:
+    """Envoy's text for a name that cannot be sent."""
+    return "invalid header name: " + name.decode("latin-1").encode("unicode_escape").decode()
+
+
+def invalid_value(name: bytes) -> str:
+    """Envoy's text for a value that cannot be sent."""
+    return "invalid header value for: " + name.decode("latin-1").encode("unicode_escape").decode()
+
+
+def replace_last(headers: HeaderMap, name: bytes, value: bytes) -> None:
+    """Make ``value`` the only one of ``name``; as in Envoy the field moves to the end."""
+    if name[:1] != b":":
+        headers.remove(name)
+        headers.add(name, value)
+    else:
+        headers.set(name, value)
 
 
 def add_joined(headers: HeaderMap, name: bytes, value: bytes) -> None:

@@ -42,8 +42,7 @@ class LuaFactory:
         if message.inline_code and message.HasField("default_source_code"):
             raise ConfigError(
                 "inline_code",
-                "Lua filter: Only one of `inline_code` or `default_source_code` can be set for the "
-                "Lua filter.",
+                "Error: Only one of `inline_code` or `default_source_code` can be set for the Lua filter.",
             )
         scope = context.stats.scope("lua." + message.stat_prefix)
         default = None

@@ -100,7 +100,7 @@ local function header_class(get, values, add, replace, remove, all, reason)
     if type(index) ~= "number" then bad_argument(2, "getAtIndex", "number", 2, index == nil and 0 or 1, index) end
     if index < 0 then return end
     local value = values(key, floor(index))
-    if value and value ~= "" then return value end
+    if value then return value end
   end
   function H.getNumValues(self, key)
     if self == nil or self.h ~= current then out_of_scope(self, "getNumValues", 2) end

@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any
 from sidecar.api.message import FixedBody, LocalReply
 from sidecar.core.errors import LuaError
 from sidecar.extensions.http import lua_api
-from sidecar.extensions.http.header_edits import BAD_VALUE, SINGLE, header_name
+from sidecar.extensions.http.header_edits import (
+    BAD_VALUE,
+    SINGLE,
+    header_name,
+    invalid_name,
+    invalid_value,
+)
 
 if TYPE_CHECKING:
     from sidecar.api.message import Message
@@ -150,6 +156,7 @@ class Script:
         #: The others.
         special: dict[bytes, bytes] = {}
         join = b",".join
+        is_bad = BAD_VALUE.search
         script = self
 
         def look_at(key: bytes) -> bytes:
@@ -182,13 +189,16 @@ class Script:
 
         def add(key: bytes, value: bytes) -> bytes | None:
             name = plain.get(key)
-            if name is None or b"\n" in value or b"\r" in value or b"\0" in value:
+            if name is None or is_bad(value):
                 name = look_at(key)
-                if name[0] == 0 or BAD_VALUE.search(value):
+                if name[0] == 0 or is_bad(value):
                     return script._refuse(name, key)
                 found = script.headers.get_all(name)
                 if found and (name in SINGLE or name[0] == 58):
-                    return replace(key, join((*found, value)))
+                    script.touch()
+                    script.headers.set(name, join((*found, value)))
+                    script._check_status(name, b"")
+                    return None
             if script.clears_route:
                 script.stream.resolve_route = True
             script.headers.add(name, value)
@@ -196,21 +206,23 @@ class Script:
 
         def replace(key: bytes, value: bytes) -> bytes | None:
             name = plain.get(key)
-            if name is None or b"\n" in value or b"\r" in value or b"\0" in value:
+            if name is None or is_bad(value):
                 name = look_at(key)
-                if name[0] == 0 or BAD_VALUE.search(value):
+                if name[0] == 0 or is_bad(value):
                     return script._refuse(name, key)
-            if script.clears_route:
-                script.stream.resolve_route = True
-            script.headers.set(name, value)
+            script.touch()
+            headers = script.headers
             if name[0] == 58:
+                headers.set(name, value)
                 script._check_status(name, value)
+            else:
+                headers.remove(name)
+                headers.add(name, value)
             return None
 
         def remove(key: bytes) -> None:
             name = plain.get(key) or look_at(key)
-            if script.clears_route:
-                script.stream.resolve_route = True
+            script.touch()
             script.headers.remove(name)
             if name[0] == 58:
                 script._check_status(name, b"")
@@ -218,17 +230,21 @@ class Script:
         return {b"get": get, b"values": values, b"add": add, b"replace": replace, b"remove": remove}
 
     # -- headers ------------------------------------------------------------------------------
+    def touch(self) -> None:
+        """The request's head changes: have the route looked up again, unless the filter is not to."""
+        if self.clears_route:
+            self.stream.resolve_route = True
+
     def _refuse(self, name: bytes, key: bytes) -> bytes | None:
         """A field that would break the message's framing is never added.
 
         In a request Envoy's router answers 503 for it; in a response Envoy sends it, which lets whoever
         controls the value inject headers: here it is a script error.
         """
-        problem = "invalid header name: " if name[0] == 0 else "invalid header value for: "
-        problem += lua_api.printable(key)
+        problem = invalid_name(key.lower()) if name[0] == 0 else invalid_value(name)
         if not self.is_request:
             return problem.encode()
-        self.invalid = problem
+        self.invalid = self.invalid or problem
         return None
 
     def _check_status(self, name: bytes, value: bytes) -> None:

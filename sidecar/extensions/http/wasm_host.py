@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import LocalReply
-from sidecar.extensions.http.header_edits import BAD_VALUE, add_joined, invalid_field
+from sidecar.extensions.http.header_edits import BAD_VALUE, add_joined, invalid_field, replace_last
 from sidecar.extensions.http.wasm_properties import plugin_properties, stream_property
 from sidecar.net.reactor import Signal
 from wasm_abi import BufferType, LogLevel, MapType, Metric, MetricType, StreamType, WasmError
@@ -209,7 +209,7 @@ class StreamSide:
         if headers is None:
             return False
         if self._is_sendable(map_type, name, value):
-            headers.set(b":authority" if name == b"host" and map_type == 0 else name, value)
+            replace_last(headers, b":authority" if name == b"host" and map_type == 0 else name, value)
         return True
 
     def remove_header_value(self, map_type: MapType, name: bytes) -> bool:
@@ -221,7 +221,7 @@ class StreamSide:
 
     def _is_sendable(self, map_type: MapType, name: bytes, value: bytes) -> bool:
         good = self.plugin_side.good_names
-        if name in good and not (b"\n" in value or b"\r" in value or b"\0" in value):
+        if name in good and not BAD_VALUE.search(value):
             return True
         problem = invalid_field(name, value)
         if not problem:
@@ -229,7 +229,7 @@ class StreamSide:
                 good.add(name)
             return True
         if map_type is MapType.HTTP_REQUEST_HEADERS:
-            self.invalid = problem
+            self.invalid = self.invalid or problem
         else:
             # Envoy sends it, line breaks and all: whoever controls the value could inject headers.
             logger.error("plugin %s: %s: the header is left out", self.plugin_side.name, problem)
@@ -281,7 +281,7 @@ class StreamSide:
     ) -> None:
         fields = []
         for name, value in headers:
-            if name[:1] == b":" or invalid_field(name, value) or BAD_VALUE.search(value):
+            if name[:1] == b":" or invalid_field(name, value):
                 logger.error("plugin %s: a header of a local response is left out", self.plugin_side.name)
             else:
                 fields.append((name, value))
