@@ -256,7 +256,7 @@ def _trap(trap: _Trap) -> Generator[Any, Any, Any]:
     return (yield trap)
 
 
-class adopted:  # noqa: N801 - used as a statement: async with adopted()
+class adopted:
     """``async with adopted() as scope``: the block runs in the strand's owner task, all of trio is allowed.
 
     The scope also carries disconnects and deadlines into trio's own waits, which the reactor cannot see:
@@ -342,6 +342,8 @@ class Strand:
             return
         parked = self.parked
         if parked is not None:
+            if parked.__class__ is _Entry and parked.error is not None:
+                return
             parked.disarm()
             self.parked = None
             if self.owner is None:
@@ -386,7 +388,7 @@ class Strand:
         self.running = True
         try:
             trap = self._send(None)
-        except BaseException as error:  # noqa: BLE001 - handed to the owner, which raises it
+        except BaseException as error:
             self.running = False
             self.finish(error)
             return
@@ -399,7 +401,7 @@ class Strand:
         self.running = True
         try:
             trap = self.coroutine.throw(error)
-        except BaseException as raised:  # noqa: BLE001
+        except BaseException as raised:
             self.running = False
             self.finish(raised)
             return
@@ -462,7 +464,7 @@ class Strand:
             self.running = True
             try:
                 trap = self.coroutine.throw(RuntimeError("trio used outside adopted()"))
-            except BaseException as error:  # noqa: BLE001
+            except BaseException as error:
                 self.running = False
                 self.finish(error)
                 return
@@ -522,7 +524,7 @@ def _drive(strand: Strand, value: Any) -> Generator[Any, Any, Any]:
                 return None
             try:
                 value = yield from wait_task_rescheduled(strand.abort).__await__()
-            except BaseException as raised:  # noqa: BLE001 - thrown into the coroutine
+            except BaseException as raised:
                 if strand.done:
                     raise
                 error = raised
@@ -534,12 +536,12 @@ def _drive(strand: Strand, value: Any) -> Generator[Any, Any, Any]:
         elif trap is _TURN:
             try:
                 yield from checkpoint().__await__()
-            except BaseException as raised:  # noqa: BLE001
+            except BaseException as raised:
                 error = raised
         else:
             try:
                 value = yield trap
-            except BaseException as raised:  # noqa: BLE001
+            except BaseException as raised:
                 error = raised
 
 
@@ -691,7 +693,7 @@ class Reactor:
                                 strand.running = True
                                 try:
                                     trap = strand._send(None)
-                                except BaseException as error:  # noqa: BLE001
+                                except BaseException as error:
                                     strand.running = False
                                     strand.finish(error)
                                 else:

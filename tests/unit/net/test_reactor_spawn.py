@@ -277,3 +277,18 @@ async def test_misuse_of_trio_in_a_spawned_strand_ends_it_alone() -> None:
         signal.fire()
         await settle()
         assert ends[1] is None
+
+
+async def test_spawned_strand_failed_twice_before_it_runs_gets_the_first_error() -> None:
+    async with open_lab() as lab:
+        transport, _ = lab.pair()
+        ends = Ends()
+
+        async def body(strand: Strand) -> None:
+            await transport.receive()
+
+        strand = lab.reactor.spawn("lazy", body, on_done=ends)
+        strand.fail(Disconnected("first"))
+        strand.fail(DeadlineExceeded("total"))
+        await settle()
+        assert [type(error) for error in ends] == [Disconnected]
