@@ -453,7 +453,11 @@ class Strand:
                 self._cancel = None
                 if self.owner is None:
                     assert self.nursery is not None
-                    self.nursery.start_soon(self.own, name=self.name)
+                    try:
+                        self.nursery.start_soon(self.own, name=self.name)
+                    except RuntimeError as error:
+                        # The nursery is over: the strand is too, and nobody else.
+                        self.throw(error)
                 else:
                     reschedule(self.owner, outcome.Value(self))
                 return

@@ -292,3 +292,29 @@ async def test_spawned_strand_failed_twice_before_it_runs_gets_the_first_error()
         strand.fail(DeadlineExceeded("total"))
         await settle()
         assert [type(error) for error in ends] == [Disconnected]
+
+
+async def test_strand_that_adopts_when_its_nursery_is_over_ends_with_an_error() -> None:
+    async with open_lab() as lab:
+        transport, peer = lab.pair()
+        other, other_peer = lab.pair()
+        ends = Ends()
+
+        async def body(strand: Strand) -> None:
+            await transport.receive()
+            async with adopted():
+                pass
+
+        async def fine(strand: Strand) -> bytes:
+            return await other.receive()
+
+        async with trio.open_nursery() as nursery:
+            lab.reactor.spawn("orphan", body, on_done=ends, nursery=nursery)
+        right = lab.own(fine)
+        await settle()
+        peer.send(b"x")
+        await settle()
+        assert [type(error) for error in ends] == [RuntimeError]
+        other_peer.send(b"alive")
+        await settle()
+        assert right.result == b"alive"
