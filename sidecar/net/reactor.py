@@ -778,9 +778,13 @@ class Reactor:
                     strand.fail(DeadlineExceeded("idle"))
 
     def close(self) -> None:
-        """Close what is left: every transport, the epoll, the eventfd."""
+        """Close what is left: every transport, the epoll, the eventfd; strands that still wait unwind."""
         for transport in list(self._transports.values()):
             transport.close()
+        for strand in list(self.strands):
+            if strand.owner is None:
+                strand.coroutine.close()
+                strand.end(Disconnected("the reactor is closed"))
         self._epoll.close()
         os.close(self._wakeup)
 

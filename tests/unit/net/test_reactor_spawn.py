@@ -318,3 +318,23 @@ async def test_strand_that_adopts_when_its_nursery_is_over_ends_with_an_error() 
         other_peer.send(b"alive")
         await settle()
         assert right.result == b"alive"
+
+
+async def test_strands_that_still_wait_when_the_reactor_closes_are_unwound() -> None:
+    ends = Ends()
+    log: list[str] = []
+    reactor = Reactor()
+    async with open_reactor(reactor):
+        signal = Signal(reactor)
+
+        async def body(strand: Strand) -> None:
+            try:
+                await signal.wait()
+            finally:
+                log.append("unwound")
+
+        reactor.spawn("waits", body, on_done=ends)
+        await settle()
+    assert log == ["unwound"]
+    assert [type(error) for error in ends] == [Disconnected]
+    assert not reactor.strands
