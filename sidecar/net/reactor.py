@@ -23,6 +23,7 @@ Rules that hold here and nowhere else:
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import select
@@ -239,10 +240,17 @@ class Transport:
             return
         self.is_closed = True
         self.hangup = True
+        # No event will come any more: who reads or writes from now on must not wait for one.
+        self.ready = True
+        self.recv = self.send = _raise_closed
         self.reactor.unregister(self)
         for strand in (self.reader, self.writer):
             if strand is not None:
                 strand.fail(Disconnected("closed under a waiter"))
+
+
+def _raise_closed(_: Any) -> Any:
+    raise OSError(errno.EBADF, "the transport is closed")
 
 
 @types.coroutine

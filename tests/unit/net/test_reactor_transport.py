@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
@@ -381,3 +382,23 @@ async def test_wake_from_another_thread_runs_a_pass() -> None:
         lab.reactor.wake()
         lab.reactor.wake()
         await settle()
+
+
+@pytest.mark.parametrize("same_pass", [True, False])
+async def test_receive_on_a_closed_transport_raises_instead_of_waiting(same_pass: bool) -> None:
+    async with open_lab() as lab:
+        transport, peer = lab.pair()
+
+        async def body(strand: Strand) -> bytes:
+            if same_pass:
+                await transport.receive()
+            transport.close()
+            return await transport.receive()
+
+        driven = lab.own(body)
+        await settle()
+        if same_pass:
+            peer.send(b"x")
+            await settle()
+        assert isinstance(driven.error, OSError)
+        assert driven.error.errno == errno.EBADF
