@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from sidecar.core.errors import DeadlineExceeded, Disconnected
-from sidecar.net.reactor import Signal, Strand, adopted, turn
+from sidecar.net.reactor import Reactor, Signal, Strand, adopted, open_reactor, turn
 from tests.support.strands import in_reactor, open_lab, settle
 
 
