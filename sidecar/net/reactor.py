@@ -472,7 +472,7 @@ class Strand:
             elif trap is _TURN:
                 reactor.make_ready(self)
                 return
-            # Somebody awaited trio outside adopted(): unwind now, while current_task() is still the one it saw.
+            # Somebody awaited trio outside adopted(): unwind now, while current_task() is the one it saw.
             self.running = True
             try:
                 trap = self.coroutine.throw(RuntimeError("trio used outside adopted()"))
@@ -500,7 +500,7 @@ class Strand:
                 self.end(None)
 
 
-_PARKS = frozenset({Transport, _WritePark, Signal})
+_PARKS: frozenset[Any] = frozenset({Transport, _WritePark, Signal})
 
 
 @types.coroutine
@@ -535,7 +535,7 @@ def _drive(strand: Strand, value: Any) -> Generator[Any, Any, Any]:
             if strand.is_lazy and not strand.depth:
                 return None
             try:
-                value = yield from wait_task_rescheduled(strand.abort).__await__()
+                value = yield from wait_task_rescheduled(strand.abort).__await__()  # noqa: ASYNC105 - as it is awaited
             except BaseException as raised:
                 if strand.done:
                     raise
@@ -547,7 +547,7 @@ def _drive(strand: Strand, value: Any) -> Generator[Any, Any, Any]:
             value = strand
         elif trap is _TURN:
             try:
-                yield from checkpoint().__await__()
+                yield from checkpoint().__await__()  # noqa: ASYNC105 - as it is awaited
             except BaseException as raised:
                 error = raised
         else:
@@ -714,7 +714,7 @@ class Reactor:
                                         trap.__class__ is plain
                                         and strand._cancel is None
                                         and strand.pending is None
-                                        and me._cancel_status is base  # type: ignore[attr-defined]
+                                        and me._cancel_status is base
                                     ):
                                         trap.reader = strand
                                         strand.parked = trap
@@ -775,7 +775,8 @@ class Reactor:
             late = [
                 strand
                 for strand in self.strands
-                if (strand.deadline and now > strand.deadline) or (strand.idle_deadline and now > strand.idle_deadline)
+                if (strand.deadline and now > strand.deadline)
+                or (strand.idle_deadline and now > strand.idle_deadline)
             ]
             for strand in late:
                 if strand.deadline and now > strand.deadline:
