@@ -277,4 +277,5 @@ class WasmFilter(HttpFilter):
         """The same, while a body passes.  Raises: StreamAborted, unless the policy is to go on."""
         reply = self._trapped(side, error)
         if reply is not None:
+            side.stream.details = reply.details
             raise StreamAborted(reply) from error

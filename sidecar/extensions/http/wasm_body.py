@@ -192,4 +192,6 @@ class GuestStage:
             raise Disconnected("wasm_close_stream")
         reply = self._filter.verdict(side)
         if reply is not None:
+            # Where the response has begun this is all that is left of the answer.
+            side.stream.details = reply.details
             raise StreamAborted(reply)

@@ -157,6 +157,7 @@ class WasmFactory:
         self, config: Any, configuration: bytes, recipe: _VmRecipe, policy: int, context: FactoryContext
     ) -> _Started:
         name, root_id, vm_id = config.name, config.root_id, config.vm_config.vm_id
+        runtime = config.vm_config.runtime or f"{_RUNTIME}v8"
         allow = (
             config.allow_on_headers_stop_iteration.value
             if config.HasField("allow_on_headers_stop_iteration")
@@ -165,8 +166,12 @@ class WasmFactory:
 
         def start() -> tuple[Plugin, PluginSide]:
             side = PluginSide(name, root_id, vm_id, context)
+            before = recipe.vm
+            vm = recipe.live(side)
+            if vm is not before:
+                context.root_stats.counter(f"wasm.{runtime}.created").inc()
             plugin = Plugin(
-                recipe.live(side),
+                vm,
                 side,
                 name=name.encode(),
                 root_id=root_id.encode(),

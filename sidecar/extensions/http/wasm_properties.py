@@ -229,7 +229,7 @@ _LEAVES: dict[tuple[bytes, ...], Callable[[Stream], Any]] = {
     (b"upstream", b"port"): lambda stream: _port(_host(stream) or ""),
     (b"upstream", b"local_address"): lambda stream: stream.upstream_local_address or None,
     (b"upstream", b"transport_failure_reason"): lambda stream: stream.upstream_transport_failure or None,
-    (b"upstream", b"request_attempt_count"): lambda stream: stream.attempt_count or None,
+    (b"upstream", b"request_attempt_count"): lambda stream: stream.attempt_count,
     (b"xds", b"cluster_name"): lambda stream: _route(stream, "cluster_name"),
     (b"xds", b"route_name"): lambda stream: _route(stream, "name"),
     (b"xds", b"route_metadata"): lambda stream: _route_metadata(stream, "metadata"),
