@@ -64,8 +64,11 @@ class Script:
     """
 
     def __init__(self, source: bytes, host: ScriptHost) -> None:
-        import lupa.luajit21 as lupa  # only a configuration with Lua pays for it
-
+        try:
+            import lupa.luajit21 as lupa  # only a configuration with Lua pays for it
+        except ImportError as error:
+            # Scripts use jit, bit and ffi: another Lua would run them into errors later.
+            raise LuaError("this installation of lupa comes without LuaJIT 2.1") from error
         self._lua = lupa.LuaRuntime(
             encoding=None,
             unpack_returned_tuples=True,

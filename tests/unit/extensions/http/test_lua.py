@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -580,6 +581,16 @@ async def test_globals_are_shared_by_the_streams_of_a_script(on_request, make_st
     await lua.request(make_stream())
     assert lua.log == ["1", "2"]
     assert lua.store.counters["http.ingress.lua.executions"].value == 2
+
+
+def test_installation_without_luajit_is_refused(caplog, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lupa.luajit21", None)
+    with pytest.raises(LuaError, match="comes without LuaJIT"):
+        Lua("", caplog)
+
+
+def test_libraries_of_luajit_are_there(caplog):
+    Lua('assert(jit and require("bit") and require("ffi") and io and os and debug)', caplog)
 
 
 @pytest.mark.parametrize(
