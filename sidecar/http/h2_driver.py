@@ -9,10 +9,11 @@ pulled, so the peer's windows are the back-pressure.  RFC 9113; what ends a conn
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
-from sidecar.api.message import FixedBody, RequestMessage, ResponseMessage
+from sidecar.api.message import Body, FixedBody, RequestMessage, ResponseMessage
 from sidecar.api.stream import Flag, Stream
 from sidecar.codec.h2_connection import H2Connection
 from sidecar.codec.h2_stats import H2Stats
@@ -80,9 +81,10 @@ class _Responder:
             driver.codec.send_headers(self.stream_id, [_STATUS_FIELDS[100]], False)
             driver.wire.flush_later()
 
-    async def send_response(self, stream: Stream, response: ResponseMessage) -> None:
+    def send_response(self, stream: Stream, response: ResponseMessage) -> Awaitable[None] | None:
         driver = self.driver
         codec = driver.codec
+        wire = driver.wire
         stream_id = self.stream_id
         headers = response.headers
         if self.is_gone or codec.is_closed(stream_id):
@@ -96,31 +98,32 @@ class _Responder:
         stream.response_started = True
         if stream.drain_connection:
             driver.start_drain()
+        if not wire.is_scheduled:
+            wire.flush_later()
         if body is None or self.is_head:
             codec.send_headers(stream_id, fields, True)
-            driver.wire.flush_later()
-            return
+            return None
         whole = body.whole
-        if whole is not None:
-            stream.bytes_sent = len(whole)
-            codec.send_headers(stream_id, fields, not whole)
-            driver.wire.flush_later()
-            if not whole:
-                return
-            if len(whole) <= codec.send_window(stream_id) and not driver.wire.is_congested:
-                codec.send_data(stream_id, whole, True)
-            elif not await driver.wire.send_body(stream_id, whole, True):
-                raise Disconnected("the stream was reset")
-            return
+        if whole is None:
+            codec.send_headers(stream_id, fields, False)
+            return self._stream_body(stream, body)
+        stream.bytes_sent = len(whole)
+        if not whole:
+            codec.send_headers(stream_id, fields, True)
+            return None
         codec.send_headers(stream_id, fields, False)
-        driver.wire.flush_later()
-        await self._stream_body(stream, response)
+        if len(whole) <= codec.send_window(stream_id) and not wire.is_congested:
+            codec.send_data(stream_id, whole, True)
+            return None
+        return self._send_rest(whole)
 
-    async def _stream_body(self, stream: Stream, response: ResponseMessage) -> None:
+    async def _send_rest(self, data: bytes) -> None:
+        if not await self.driver.wire.send_body(self.stream_id, data, True):
+            raise Disconnected("the stream was reset")
+
+    async def _stream_body(self, stream: Stream, body: Body) -> None:
         driver = self.driver
-        body = response.body
         strand = self.strand
-        assert body is not None
         assert strand is not None
         stream_id = self.stream_id
         wire = driver.wire
@@ -242,6 +245,7 @@ class H2Driver:
             self.h2_stats.count_error(error.details)
             self._lose_streams(error.details, Flag.DOWNSTREAM_PROTOCOL_ERROR)
         except (OSError, Disconnected):
+            self._lose_streams("downstream_remote_disconnect", 0)
             if self._is_draining and not self._streams and not transport.hangup:
                 await self._linger()
             return

@@ -31,12 +31,12 @@ class H2Wire:
     """One connection's output."""
 
     __slots__ = (
-        "_is_scheduled",
         "_queued",
         "_writers",
         "codec",
         "is_broken",
         "is_congested",
+        "is_scheduled",
         "reactor",
         "transport",
         "tx_bytes",
@@ -47,7 +47,7 @@ class H2Wire:
         self.transport = transport
         self.codec = codec
         self.tx_bytes = tx_bytes
-        self._is_scheduled = False
+        self.is_scheduled = False
         #: A strand is pushing what the socket did not take.
         self.is_congested = False
         #: Sending failed: nothing will leave any more.
@@ -59,13 +59,13 @@ class H2Wire:
     # -- flushing -----------------------------------------------------------------------------
     def flush_later(self) -> None:
         """Send what is queued at the end of this pass."""
-        if not self._is_scheduled:
-            self._is_scheduled = True
+        if not self.is_scheduled:
+            self.is_scheduled = True
             self.reactor.call_at_flush(self.flush)
 
     def flush(self) -> None:
         """Send what is queued; what does not fit is sent by a strand, and writers wait for it."""
-        self._is_scheduled = False
+        self.is_scheduled = False
         if self.is_congested or self.is_broken or self.transport.is_closed:
             return
         data = self.codec.take_output()
