@@ -300,6 +300,7 @@ class RequestParser(_HeadParser):
 
         Raises: RemoteProtocolError.
         """
+        # A head that ends with a bare LF has no empty line in front of the last: that one is llhttp's.
         lines = head.split(b"\r\n")
         first = lines[0]
         known = _request_lines.get(first)
@@ -312,7 +313,7 @@ class RequestParser(_HeadParser):
                     _request_lines.clear()
                 if len(first) < 256:
                     _request_lines[first] = known
-        if known is not None and self._read_fields(lines[1:-2]):
+        if known is not None and not lines[-2] and self._read_fields(lines[1:-2]):
             self.method, self.raw_target, self.minor_version = known
             return
         self.reset()
@@ -352,7 +353,7 @@ class ResponseParser(_HeadParser):
                     _status_lines.clear()
                 if len(first) < 256:
                     _status_lines[first] = known
-        if known is not None and self._read_fields(lines[1:-2]):
+        if known is not None and not lines[-2] and self._read_fields(lines[1:-2]):
             self.status, self.minor_version = known
             return
         self.reset()
