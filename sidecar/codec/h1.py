@@ -419,9 +419,9 @@ class ChunkedDecoder:
                 self.rest = data[position:]
                 return b"".join(out)
             end = data.find(b"\n", position)
+            if (size if end < 0 else end) - position > self._MAX_LINE:
+                raise RemoteProtocolError("chunk header too long")
             if end < 0:
-                if size - position > self._MAX_LINE:
-                    raise RemoteProtocolError("chunk header too long")
                 break
             self._left = self._chunk_size(data[position : end + 1])
             position = end + 1
@@ -447,9 +447,9 @@ class ChunkedDecoder:
         if data.startswith(b"\r\n", position):
             return position + 2
         end = data.find(CRLF2, position)
+        if (len(data) if end < 0 else end) - position > self._MAX_TRAILERS:
+            raise RemoteProtocolError("trailers too large", status=431, details="http1.headers_too_large")
         if end < 0:
-            if len(data) - position > self._MAX_TRAILERS:
-                raise RemoteProtocolError("trailers too large", status=431, details="http1.headers_too_large")
             return -1
         trailers = HeaderMap()
         for line in data[position:end].split(b"\r\n"):
