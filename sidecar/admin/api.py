@@ -74,7 +74,10 @@ class AdminApi:
         handler = self._handlers.get(path)
         if handler is None:
             return _respond(501, TEXT, f"{path} is not supported by this build\n")
-        return _respond(*handler(parse_query(query_text)))
+        answer = _respond(*handler(parse_query(query_text)))
+        if answer.status != 200 and path == "/config_dump":
+            answer.headers.insert(0, (b"x-content-type-options", b"nosniff"))  # Envoy says it twice here
+        return answer
 
     # -- looking ------------------------------------------------------------------------------
     def _clusters(self, query: _Query) -> _Answer:

@@ -104,7 +104,7 @@ _COUNTERS = (
     "passthrough_internal_redirect_bad_location", "passthrough_internal_redirect_no_route",
     "passthrough_internal_redirect_predicate", "passthrough_internal_redirect_too_many_redirects",
     "passthrough_internal_redirect_unsafe_scheme", "rq_direct_response", "rq_overload_local_reply", "rq_redirect",
-    "rq_reset_after_downstream_response_started", "rq_retry_skipped_request_not_complete", "rq_total",
+    "rq_reset_after_downstream_response_started", "rq_total",
     "rs_too_large",
 )  # fmt: skip
 _GAUGES = (
@@ -371,7 +371,6 @@ class ConnectionManager:
         stream.response = build_response(reply, stream)
         stream.flags |= reply.flag
         stream.details = reply.details
-        stream.local_reply_body = reply.body
         if reply.close:
             stream.drain_connection = True
 
@@ -447,8 +446,13 @@ class ConnectionManager:
         stats.downstream_rq_time.record((end - stream.start_ns) // 1_000_000)
         for hook in self._complete_hooks:
             hook(stream)
-        for log in self.access_logs:
-            log.log(stream)
+        if self.access_logs:
+            if not stream.request_last_rx_ns:
+                body = stream.request.body
+                if body is None or body.ended:
+                    stream.request_last_rx_ns = stream.start_ns  # it came in one piece
+            for log in self.access_logs:
+                log.log(stream)
 
 
 def _never() -> bool:

@@ -316,13 +316,12 @@ def _ignore(error: BaseException | None) -> None:
 def _answer(manager: ConnectionManager, stream: Stream, route: Route, headers: RequestHeaders) -> LocalReply:
     """A direct response or a redirect."""
     stats = manager.stats
+    stats.rq_direct_response.value += 1  # Envoy counts a redirect of the route as a direct response
     if route.redirect is not None:
-        stats.rq_redirect.value += 1
         location = redirect_location(route, route.redirect, headers)
         reply = LocalReply(route.redirect.status, details="direct_response", headers=[(b"location", location)])
     else:
         assert route.direct_response is not None
-        stats.rq_direct_response.value += 1
         direct = route.direct_response
         reply = LocalReply(direct.status, direct.body, details="direct_response")
     if route.response_mutations:
