@@ -53,9 +53,9 @@ _unpack_u32 = Struct(">I").unpack_from
 #: A header list beyond the configured limit costs the stream; beyond this many times it, the connection.
 _HARD_HEADERS_FACTOR = 16
 _HARD_HEADERS_LEAST = 1 << 20
-#: Header blocks made of indexes alone are kept with what they mean while the table stands still.
+#: Header blocks that left the table as it was are kept with what they mean while it stands still.
 _KEPT_BLOCKS = 8
-_KEPT_BLOCK_LENGTH = 64
+_KEPT_BLOCK_LENGTH = 256
 
 
 def hard_headers_bytes(settings: H2Settings) -> int:

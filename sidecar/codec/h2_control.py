@@ -74,6 +74,8 @@ class H2Control(H2Sender):
         if stream is None:
             return
         self.resets_received += 1
+        # What the peer still sends on it is an error of the stream alone (RFC 9113 §5.1): passed over.
+        self._remember_reset(stream_id)
         if stream.unconsumed:
             self._return_window(stream.unconsumed)
         self.details = "http2.remote_reset"

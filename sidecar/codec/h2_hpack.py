@@ -58,8 +58,8 @@ def _read_integer(block: bytes, at: int, prefix: int) -> tuple[int, int]:
 _Coded = tuple[int, int, int, int]
 
 
-def scan(block: bytes) -> tuple[list[_Coded], int]:
-    """Walk the representations: Huffman strings, and the first table size update (-1 where none).
+def scan(block: bytes) -> tuple[list[_Coded], int, bool]:
+    """Walk the representations: Huffman strings, first table size update (-1 where none), changes the table.
 
     Raises: CompressionError, for what is cut short, out of place, or points nowhere by itself.
     """
@@ -67,6 +67,7 @@ def scan(block: bytes) -> tuple[list[_Coded], int]:
     length = len(block)
     count = 0
     first_update = -1
+    changes_table = False
     coded: list[_Coded] = []
     while at < length:
         octet = block[at]
@@ -86,8 +87,13 @@ def scan(block: bytes) -> tuple[list[_Coded], int]:
                 size, at = _read_integer(block, at, 0x1F)
             if first_update < 0:
                 first_update = size
+            changes_table = True
             continue
-        mask = 0x3F if octet >= 0x40 else 0x0F
+        if octet >= 0x40:
+            changes_table = True
+            mask = 0x3F
+        else:
+            mask = 0x0F
         index = octet & mask
         if index == mask:
             _, at = _read_integer(block, at, mask)
@@ -106,11 +112,14 @@ def scan(block: bytes) -> tuple[list[_Coded], int]:
                 coded.append((count, part, at, end))
             at = end
         count += 1
-    return coded, first_update
+    return coded, first_update, changes_table
 
 
 class HeaderDecoder:
-    """One direction's decoder.  ``generation`` changes whenever the table may have changed."""
+    """One direction's decoder.
+
+    ``generation`` changes whenever the table did: while it stands still, a block means what it meant before.
+    """
 
     __slots__ = ("_decoder", "_required_size", "generation")
 
@@ -134,8 +143,9 @@ class HeaderDecoder:
         """
         coded: list[_Coded] = []
         if self._required_size >= 0 or _is_all_indexed(block) is None:
-            coded, update = scan(block)
-            self.generation += 1
+            coded, update, changes_table = scan(block)
+            if changes_table:
+                self.generation += 1
             if self._required_size >= 0:
                 if not 0 <= update <= self._required_size:
                     raise CompressionError("the table was not shrunk")

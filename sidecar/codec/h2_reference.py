@@ -75,6 +75,7 @@ class H2ReferenceConnection:
         self._failed: RemoteProtocolError | None = None
         self._streams: dict[int, _State] = {}
         self._owed: dict[int, int] = {}
+        self._last_opened = 0
         self._goaway_sent = False
         self._goaway_limit = MAX_WINDOW
         self.goaway_received = False
@@ -150,7 +151,7 @@ class H2ReferenceConnection:
         """A new stream's id (client).  Raises: LocalProtocolError when ``can_open`` is False."""
         if not self._client or not self.can_open:
             raise LocalProtocolError("no stream can be opened on this connection")
-        stream_id = int(self._h2.get_next_available_stream_id())
+        stream_id = self._last_opened = int(self._h2.get_next_available_stream_id())
         self._streams[stream_id] = _State()
         self._budget.streams += 1
         return stream_id
@@ -320,6 +321,12 @@ class H2ReferenceConnection:
             frame = buffer[: 9 + size]
             self._buffer = buffer[9 + size :]
             self._account(frame)
+            if frame[3] > _CONTINUATION and not self._in_headers:
+                # The package knows some extensions, which nobody here asked for (RFC 9113 §5.5).
+                continue
+            if frame[3] == _WINDOW_UPDATE and len(frame) == 13:
+                # The reserved bit is to be ignored (RFC 9113 §6.9); the package takes it for a size.
+                frame = frame[:9] + bytes((frame[9] & 0x7F,)) + frame[10:]
             if frame[3] == _GOAWAY and not self._in_headers:
                 # The package would end the connection here, but open streams go on.
                 self._on_goaway(int.from_bytes(frame[5:9], "big") & MAX_WINDOW, frame[9:])
@@ -339,6 +346,9 @@ class H2ReferenceConnection:
         if kind in (_DATA, _HEADERS, _CONTINUATION):
             padding = payload[0] + 1 if kind != _CONTINUATION and flags & 8 and payload else 0
             priority = 5 if kind == _HEADERS and flags & 0x20 else 0
+            if len(payload) < padding + priority:
+                # The package would read the priority out of the padding.
+                raise connection_error(ErrorCode.FRAME_SIZE_ERROR, "frame too short for what it announces")
             if len(payload) - padding - priority > 0 or (kind != _CONTINUATION and flags & 1):
                 budget.empty_frames = 0
             else:
@@ -349,10 +359,23 @@ class H2ReferenceConnection:
             budget.count_window_update()
         elif kind in (_SETTINGS, _PING) and not flags & 1:
             budget.count_answer()
+        if kind == _RST and self._is_idle(stream_id):
+            # The package lets these pass.
+            raise connection_error(ErrorCode.PROTOCOL_ERROR, "RST_STREAM on an idle stream")
+        if kind == _PUSH:
+            # The package looks only when the header block is complete.
+            raise connection_error(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE, and push is off")
         if kind in (_HEADERS, _CONTINUATION):
             self._in_headers = not flags & 4
         if kind == _HEADERS and stream_id not in self._streams:
             self._check_new_stream(stream_id)
+
+    def _is_idle(self, stream_id: int) -> bool:
+        if not stream_id & 1:
+            return True
+        if self._client:
+            return stream_id > self._last_opened
+        return stream_id > int(self._h2.highest_inbound_stream_id)
 
     def _check_new_stream(self, stream_id: int) -> None:
         if self._client or stream_id <= self._h2.highest_inbound_stream_id:

@@ -45,7 +45,7 @@ PRIORITY_FLAG = 0x20
 
 #: What we accept, and what RFC 9113 §6.5.2 starts with.
 MAX_FRAME_SIZE = 16384
-#: Ids of streams that we reset: frames that were under way for them are let pass.
+#: Ids of streams that were reset: frames that were under way for them are let pass.
 _REMEMBERED_RESETS = 512
 
 _pack_head = Struct(">HBBBI").pack

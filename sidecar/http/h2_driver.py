@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable
+from itertools import chain
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
@@ -352,13 +353,8 @@ class H2Driver:
     # -- the codec's handler ------------------------------------------------------------------
     def on_headers(self, stream_id: int, fields: list[Field], end_stream: bool) -> None:
         headers = RequestHeaders()
-        size = 0
         count = 0
         for name, value in fields:
-            size += len(name) + len(value)
-            if name[:1] != b":":
-                continue
-            count += 1
             if name == b":path":
                 headers.path = value
             elif name == b":method":
@@ -367,8 +363,11 @@ class H2Driver:
                 headers.authority = value
             elif name == b":scheme":
                 headers.scheme = value
-            else:
+            elif name == b":protocol":
                 headers.protocol = value
+            else:
+                break
+            count += 1
         headers.fields = fields[count:]
         if headers.authority is None or b"host" in headers.index():
             # ``host`` stands for an absent :authority, and is nothing beside a present one.
@@ -381,7 +380,7 @@ class H2Driver:
         stream.stream_id = stream_id
         stream.start_ns = monotonic_ns()
         stream.start_time = time.time()
-        stream.request_header_bytes = size
+        stream.request_header_bytes = sum(map(len, chain.from_iterable(fields)))
         manager.stats.downstream_rq_http2_total.value += 1
         responder = _Responder(self, stream, body)
         if not self._streams:

@@ -119,6 +119,18 @@ def test_request_repeated_by_index_gives_a_list_of_its_own(server: tuple[Any, Re
     ] * 3
 
 
+def test_block_means_something_else_once_the_table_changed(server: tuple[Any, Recorder]) -> None:
+    codec, recorder = server
+    first_entry = block(*REQUEST) + b"\xbe"
+    codec.receive_data(frame(HEADERS, 5, 1, block(*REQUEST) + b"\x40\x01a\x01b"))
+    codec.receive_data(frame(HEADERS, 5, 3, first_entry) + frame(HEADERS, 5, 5, first_entry))
+    codec.receive_data(frame(HEADERS, 5, 7, block(*REQUEST) + b"\x40\x01c\x01d"))
+    codec.receive_data(frame(HEADERS, 5, 9, first_entry))
+    assert [call[2][-1] for call in recorder.calls] == [
+        (b"a", b"b"), (b"a", b"b"), (b"a", b"b"), (b"c", b"d"), (b"c", b"d")
+    ]  # fmt: skip
+
+
 def test_request_in_continuations_is_one(server: tuple[Any, Recorder]) -> None:
     codec, recorder = server
     whole = block(*REQUEST)

@@ -88,9 +88,13 @@ def test_table_that_had_to_shrink_and_did_not_is_refused() -> None:
         decoder.decode(b"\x82")
 
 
-def test_generation_stands_still_for_indexed_blocks_alone() -> None:
+def test_generation_stands_still_while_the_table_does() -> None:
     decoder = HeaderDecoder(1 << 20, 4096)
     decoder.decode(b"\x82\x84")
+    decoder.decode(b"\x00\x01a\x01b\x10\x01a\x01b")
     assert decoder.generation == 0
+    decoder.decode(b"\x20\x82")
+    assert decoder.generation == 1
+    decoder = HeaderDecoder(1 << 20, 4096)
     decoder.decode(b"\x40\x01a\x01b")
     assert decoder.generation == 1
