@@ -231,7 +231,7 @@ class _HeadParser:
         Raises: RemoteProtocolError (400, or 501 for a transfer coding that is not chunked).
         """
         # Values come without leading blanks; trailing ones are rare enough to be looked for once.
-        self.trailing_space = b" \r\n" in head
+        self.trailing_space = b" \r\n" in head or b"\t\r\n" in head
         parser = self._parser
         if parser is None:
             parser = self._make()
@@ -243,8 +243,9 @@ class _HeadParser:
             self._parser = None
             parser = self._feed_again(head, error)
         else:
-            # With a body ahead the parser expects that body: take a fresh one next time.
-            self._parser = parser if self.complete else None
+            # With a body ahead the parser expects that body, and behind "close" nothing: take a fresh one then.
+            is_reusable = self.complete and not self.close and parser.should_keep_alive()
+            self._parser = parser if is_reusable else None
         if not self.head_done:
             raise RemoteProtocolError("incomplete head")
         return parser

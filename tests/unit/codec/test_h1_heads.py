@@ -373,3 +373,17 @@ def test_encode_fields_writes_one_line_each() -> None:
 )
 def test_reason_phrase_is_envoys(status: int, phrase: bytes) -> None:
     assert reason_phrase(status) == phrase
+
+
+@pytest.mark.parametrize("value", [b"a\t", b"a \t", b"a "])
+def test_blanks_behind_a_value_go_where_llhttp_reads_the_head_too(value: bytes) -> None:
+    parser = with_fields(b"X-A: " + value, b"Upgrade: u")
+    assert (parser.upgrade, parser.fields) == (b"u", [(b"x-a", b"a")])
+
+
+def test_parser_reads_a_head_behind_one_that_says_close() -> None:
+    parser = ResponseParser()
+    for _ in range(2):
+        parser.reset()
+        parser.parse(b"HTTP/1.1 100 Continue\r\nConnection: close\r\nUpgrade: u\r\n\r\n")
+        assert (parser.status, parser.close) == (100, True)

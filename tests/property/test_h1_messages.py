@@ -1,0 +1,123 @@
+"""The same bytes are the same messages, wherever the network cuts them."""
+
+from __future__ import annotations
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from sidecar.codec.h1 import ChunkedDecoder
+from sidecar.core.errors import RemoteProtocolError
+from tests.support.h1_wire import cut, read_requests
+
+_sizes = st.integers(min_value=0, max_value=40)
+
+
+def _chunked(chunks: list[bytes], extension: bytes, trailers: bytes) -> bytes:
+    body = b"".join(b"%x%b\r\n%b\r\n" % (len(chunk), extension, chunk) for chunk in chunks if chunk)
+    return (
+        b"POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + body
+        + b"0\r\n"
+        + trailers
+        + b"\r\n"
+    )
+
+
+_valid = st.one_of(
+    st.just(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    st.just(b"\r\nGET /blank HTTP/1.1\r\nHost: a\r\nX: y \r\n\r\n"),
+    st.binary(max_size=60).map(
+        lambda body: b"POST /l HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    ),
+    st.builds(
+        _chunked,
+        st.lists(st.binary(max_size=20), max_size=4),
+        st.sampled_from([b"", b";a=b"]),
+        st.sampled_from([b"", b"x: y\r\n", b"a:\r\nb: c \r\n"]),
+    ),
+)
+_broken = st.sampled_from(
+    [
+        b"",
+        b"GET / HTTP/1.1\r\nHost: a\r\n",
+        b"bad\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nabc",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcdefgh\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nbad trailer\r\n\r\n",
+        b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\n\r\n",
+    ]
+)
+_cuts = st.lists(st.integers(min_value=0, max_value=100_000), max_size=12)
+
+
+@settings(deadline=None, max_examples=300)
+@given(messages=st.lists(_valid, max_size=4), tail=_broken, cuts=_cuts)
+def test_requests_read_the_same_wherever_they_are_cut(
+    messages: list[bytes], tail: bytes, cuts: list[int]
+) -> None:
+    data = b"".join(messages) + tail
+    expected = read_requests([data])
+    assert read_requests(cut(data, cuts)) == expected
+    # Two entries a request, and one for the end of the connection.
+    assert len(expected) >= 2 * len(messages) + 1
+
+
+@settings(deadline=None, max_examples=30)
+@given(messages=st.lists(_valid, min_size=1, max_size=3))
+def test_requests_read_the_same_byte_by_byte(messages: list[bytes]) -> None:
+    data = b"".join(messages)
+    assert read_requests(cut(data, range(len(data)))) == read_requests([data])
+
+
+def _decode(pieces: list[bytes]) -> tuple[object, ...]:
+    decoder = ChunkedDecoder()
+    payload = b""
+    rest: list[bytes] = []
+    try:
+        for piece in pieces:
+            if decoder.done:
+                rest.append(piece)
+            else:
+                payload += decoder.feed(piece)
+    except RemoteProtocolError as error:
+        return ("refused", error.status)
+    if not decoder.done:
+        return ("unfinished", payload)
+    trailers = None if decoder.trailers is None else decoder.trailers.fields
+    return ("done", payload, trailers, decoder.rest + b"".join(rest))
+
+
+_pieces = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [
+                b"0",
+                b"1",
+                b"5",
+                b"a",
+                b"\r\n",
+                b"\r",
+                b"\n",
+                b";",
+                b";x=y",
+                b"abcde",
+                b"x",
+                b"X: y",
+                b": ",
+                b" ",
+                b"\x00",
+            ]
+        ),
+        st.binary(max_size=3),
+    ),
+    max_size=20,
+).map(b"".join)
+
+
+@settings(deadline=None, max_examples=500)
+@given(data=_pieces, cuts=_cuts)
+@example(data=b"1\r\nx\r\n0\r\n\r\n", cuts=[1, 2, 3])
+def test_chunked_bytes_decode_the_same_wherever_they_are_cut(data: bytes, cuts: list[int]) -> None:
+    assert _decode(cut(data, cuts)) == _decode([data])
