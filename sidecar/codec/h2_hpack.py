@@ -31,8 +31,9 @@ _HUFFMAN_BITS = bytes.fromhex(
     "1a1b1a1a1b1b1b1b1b1c1b1b1b1b1b1a"
 )
 
-#: Never put into a table that an attacker might probe (RFC 7541 §7.1.3).
-_SENSITIVE = frozenset((b"authorization", b"proxy-authorization"))
+#: Never put into a table: what an attacker might probe (RFC 7541 §7.1.3), and what is different each time
+#: and would only push the rest out.
+_SENSITIVE = frozenset((b"authorization", b"proxy-authorization", b"x-request-id", b"traceparent"))
 
 
 class CompressionError(Exception):
