@@ -28,6 +28,7 @@ from sidecar.core.errors import (
     UpstreamError,
 )
 from sidecar.http.local_reply import build_response, reply_for
+from sidecar.http.path_normalization import normalized_path
 from sidecar.http.request_headers import RequestIds, prepare_request_headers
 from sidecar.net.reactor import run_adopted
 from sidecar.router.route_table import RouteTable
@@ -469,61 +470,3 @@ def _active_hooks(each: HttpFilter) -> frozenset[str]:
         for name in ("decode_headers", "encode_headers", "on_complete")
         if getattr(kind, name) is not getattr(HttpFilter, name)
     )
-
-
-def normalized_path(path: bytes, *, merge: bool, dots: bool) -> bytes | None:
-    """``normalize_path`` and ``merge_slashes`` of the path part; None when it leaves the root.
-
-    RFC 3986 §6: dot segments are removed, percent-encoded unreserved characters decoded.
-    """
-    rest, question, query = path.partition(b"?")
-    if dots:
-        rest = _decode_unreserved(rest).replace(b"\\", b"/")
-        segments: list[bytes] = []
-        parts = rest.split(b"/")
-        for position, part in enumerate(parts[1:], 1):
-            last = position == len(parts) - 1
-            if part in (b".", b".."):
-                if part == b".." and segments:
-                    segments.pop()
-                elif part == b"..":
-                    return None
-                if last:
-                    segments.append(b"")
-            else:
-                segments.append(part)
-        rest = b"/" + b"/".join(segments)
-    if merge:
-        while b"//" in rest:
-            rest = rest.replace(b"//", b"/")
-    return rest + question + query
-
-
-_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-
-
-def _decode_unreserved(path: bytes) -> bytes:
-    if b"%" not in path:
-        return path
-    out = bytearray()
-    position = 0
-    while position < len(path):
-        byte = path[position]
-        if byte == 0x25:
-            pair = path[position + 1 : position + 3]
-            try:
-                value = int(pair, 16) if len(pair) == 2 else -1
-            except ValueError:
-                value = -1
-            if value in _UNRESERVED:
-                out.append(value)
-                position += 3
-                continue
-            if value >= 0:
-                out += b"%" + pair.upper()
-                position += 3
-                continue
-        out.append(byte)
-        position += 1
-    return bytes(out)
-

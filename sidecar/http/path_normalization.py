@@ -1,0 +1,63 @@
+"""``normalize_path`` and ``merge_slashes``: one spelling for each path.
+
+Done before filters and routes see a request, so that a rule for ``/admin`` cannot be walked around by
+``/x/%2e%2e/admin``.  What is decoded, escaped and left alone is what Envoy does
+(``Http::PathUtil::canonicalPath``, the URL canonicaliser behind it, and ``mergeSlashes``), seen on the
+oracle; RFC 3986 §6.2.2 is the standard that it leans on.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+__all__ = ["normalized_path"]
+
+#: What may have to change: escapes, separators, characters to escape, dot segments, repeated slashes.
+_UNUSUAL: Final = re.compile(rb"[%\\\"<>^`{|}\x80-\xff]|/\.|//").search
+_ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})|[\"<>^`{|}]")
+_UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_NOT_ASCII: Final = re.compile(rb"[\x80-\xff]").search
+
+
+def normalized_path(path: bytes, *, merge: bool, dots: bool) -> bytes | None:
+    """``path`` with its part before ``?`` in one spelling; None when it has none (a NUL, raw bytes over 0x7f).
+
+    ``dots`` is Envoy's ``normalize_path``, ``merge`` its ``merge_slashes``.
+    """
+    plain, question, query = path.partition(b"?")
+    if _UNUSUAL(plain) is None:
+        return path
+    if dots:
+        if b"%00" in plain or _NOT_ASCII(plain):
+            return None
+        plain = _without_dots(_ESCAPE.sub(_respelled, plain).replace(b"\\", b"/"))
+    if merge and b"//" in plain:
+        # Envoy keeps a first and a last slash, so that ``//`` alone stays as it is.
+        last = b"/" if plain.endswith(b"/") else b""
+        plain = b"/" + b"/".join(part for part in plain.split(b"/") if part) + last
+    return plain + question + query
+
+
+def _respelled(match: re.Match[bytes]) -> bytes:
+    digits = match[1]
+    if digits is None:
+        return b"%%%02X" % match[0][0]
+    value = int(digits, 16)
+    # An escape that stays keeps the case of its digits.
+    return bytes((value,)) if value in _UNRESERVED else match[0]
+
+
+def _without_dots(path: bytes) -> bytes:
+    """Resolve ``.`` and ``..``; what would climb over the root stays there (RFC 3986 §5.2.4)."""
+    segments: list[bytes] = []
+    parts = path.split(b"/")[1:]
+    for part in parts:
+        if part == b"..":
+            if segments:
+                segments.pop()
+        elif part != b".":
+            segments.append(part)
+    if parts and parts[-1] in (b".", b".."):
+        segments.append(b"")
+    return b"/" + b"/".join(segments)
