@@ -21,7 +21,7 @@ _NOT_ASCII: Final = re.compile(rb"[\x80-\xff]").search
 
 
 def normalized_path(path: bytes, *, merge: bool, dots: bool) -> bytes | None:
-    """``path`` with its part before ``?`` in one spelling; None when it has none (a NUL, raw bytes over 0x7f).
+    """``path`` with its part before ``?`` in one spelling; None when it has none (a NUL, raw 8-bit bytes).
 
     ``dots`` is Envoy's ``normalize_path``, ``merge`` its ``merge_slashes``.
     """

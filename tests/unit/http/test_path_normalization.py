@@ -52,7 +52,13 @@ def test_path_normalised_without_merging_is_spelled_as_envoy_spells_it(path: byt
 
 @pytest.mark.parametrize(
     ("path", "merged"),
-    [(b"//a//b", b"/a/b"), (b"/a//..//b", b"/a/b"), (b"/\\\\x", b"/x"), (b"//", b"//"), (b"/a//?b//c", b"/a/?b//c")],
+    [
+        (b"//a//b", b"/a/b"),
+        (b"/a//..//b", b"/a/b"),
+        (b"/\\\\x", b"/x"),
+        (b"//", b"//"),
+        (b"/a//?b//c", b"/a/?b//c"),
+    ],
 )
 def test_path_with_merged_slashes_has_single_ones_before_its_query(path: bytes, merged: bytes) -> None:
     assert normalized_path(path, merge=True, dots=True) == merged
