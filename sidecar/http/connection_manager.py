@@ -242,9 +242,23 @@ class ConnectionManager:
         stats.downstream_rq_active.value += 1
         try:
             try:
-                reply = self._check_request(stream)
+                headers = stream.request.headers
+                path = headers.path
+                # What the common request is not, before the call that looks closer.
+                if (
+                    path is None
+                    or headers.authority is None
+                    or b"#" in path
+                    or headers.protocol is not None
+                    or self.normalize_path
+                    or self.merge_slashes
+                    or stream.protocol == "HTTP/1.0"
+                ):
+                    reply = self._check_request(stream)
+                else:
+                    reply = None
                 if reply is None:
-                    prepare_request_headers(self, stream, stream.request.headers)
+                    prepare_request_headers(self, stream, headers)
                     for hook, uses_trio in self._decode_hooks:
                         reply = hook(stream)
                         if reply is not None:
@@ -338,14 +352,20 @@ class ConnectionManager:
         assert response is not None
         headers = response.headers
         fields = headers.fields
-        names = headers.index()
+        names = headers._index
+        if names is None:
+            names = headers.index()
         if b"date" not in names:
             date = _clock.date(time())
             fields.append((b"date", date))
             names[b"date"] = date
         transformation = self.server_header_transformation
         if transformation == "OVERWRITE":
-            headers.set(b"server", self.server_name)
+            if b"server" in names:
+                headers.set(b"server", self.server_name)
+            else:
+                names[b"server"] = name = self.server_name
+                fields.append((b"server", name))
         elif transformation == "APPEND_IF_ABSENT" and b"server" not in names:
             headers.add(b"server", self.server_name)
         if self.always_set_request_id_in_response and stream.request_id is not None:
