@@ -114,11 +114,15 @@ class LengthBody(Body):
                 reader.rest = b""
         else:
             size = self._size
-            data = await reader.transport.receive(left if left < size else size)
+            # One more than is left: a read that comes back full would look as if more had come.
+            data = await reader.transport.receive(left + 1 if left <= size else size)
             if not data:
                 raise RemoteProtocolError("connection closed inside a body", status=0)
             reader.rx_bytes += len(data)
-            if len(data) == size and size < _LARGE:
+            if len(data) > left:
+                reader.rest = data[left:]
+                data = data[:left]
+            elif len(data) == size and size < _LARGE:
                 self._size = size * 4
         left -= len(data)
         self._left = left

@@ -117,6 +117,22 @@ def test_long_body_is_read_in_growing_pieces() -> None:
     assert sizes[:4] == [65536, 262144, 1 << 20, 1 << 20]
 
 
+@pytest.mark.parametrize("size", [10, 65536, 65537, 200_000])
+def test_last_read_of_a_length_body_leaves_room_so_that_it_is_seen_to_be_the_last(size: int) -> None:
+    class Watched(PlayedTransport):
+        was_full = False
+
+        async def receive(self, size: int = 65536) -> bytes:
+            data = await super().receive(size)
+            self.was_full = len(data) == size
+            return data
+
+    transport = Watched([bytes(size)])
+    body = LengthBody(H1Reader(transport), size, Ended())  # type: ignore[arg-type]
+    assert sum(len(chunk) for chunk in finish(all_of(body))) == size
+    assert not transport.was_full
+
+
 # -- chunked bodies ---------------------------------------------------------------------------------------
 def test_chunked_body_that_is_at_hand_is_whole() -> None:
     reader = reader_of()
