@@ -78,6 +78,18 @@ class Registry:
     def by_name(self, category: str, name: str) -> Factory | None:
         return self._by_name.get((category, name))
 
+    def by_route_type(self, config_type: str) -> Any | None:
+        """The factory that takes ``config_type`` for one route (its ``route_config_type``)."""
+        name = type_name(config_type)
+        return next((each for each in self if getattr(each, "route_config_type", None) == name), None)
+
+    def find(self, packed: Any) -> tuple[Factory, Message] | None:
+        """As :meth:`resolve`, but None for a type that no factory takes.
+
+        For what the loader has told already: an extension of Envoy's that is still to come is left out.
+        """
+        return None if self._by_type.get(resolve_any(packed)[0]) is None else self.resolve(packed)
+
     def __iter__(self) -> Any:
         return iter(self._by_type.values())
 

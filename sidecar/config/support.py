@@ -16,7 +16,7 @@ from sidecar.config.check_extensions import CATEGORIES
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
 from sidecar.config.registry import resolve_any
-from sidecar.config.supported import CORE_TYPES, SUPPORTED
+from sidecar.config.supported import CORE_TYPES, SUPPORTED, SUPPORTED_AT
 from sidecar.config.unsupported import ENTRIES, Action, Entry, extension_entry, subject_of
 
 __all__ = ["check_support"]
@@ -24,6 +24,17 @@ __all__ = ["check_support"]
 #: Messages that are values, with nothing in them to support.
 _VALUES = "google.protobuf."
 _ANY = "google.protobuf.Any"
+_FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
+_HTTP_FILTERS = "envoy.filters.http"
+#: Which extensions a field takes, beside those whose entries are checked.
+_CATEGORIES = {
+    ("envoy.config.core.v3.SubstitutionFormatString", "formatters"): "envoy.formatter",
+    (
+        "envoy.config.cluster.v3.LoadBalancingPolicy.Policy",
+        "typed_extension_config",
+    ): "envoy.load_balancing_policies",
+    **CATEGORIES,
+}
 
 
 @cache
@@ -34,15 +45,20 @@ def _entries() -> dict[tuple[str, str], list[Entry]]:
     return found
 
 
-def check_support(context: Context, path: Path, message: Any, category: str = "") -> None:
-    """Report each field set in ``message``, or deeper, that is not implemented; once, at the outermost."""
+def check_support(context: Context, path: Path, message: Any, category: str = "", place: str = "") -> None:
+    """Report each field set in ``message``, or deeper, that is not implemented; once, at the outermost.
+
+    ``place`` is the field that leads here, ``category`` the extensions that it takes.
+    """
     name = message.DESCRIPTOR.full_name
     if name == _ANY:
         _check_any(context, path, message, category)
         return
     if name.startswith(_VALUES):
         return
-    supported = SUPPORTED.get(name)
+    supported = SUPPORTED_AT.get(place)
+    if supported is None:
+        supported = SUPPORTED.get(name)
     if supported is None:
         # A factory of our own may be configured by a message that is not of Envoy's API.
         return
@@ -70,27 +86,30 @@ def _check_field(
     kind = field.message_type
     if kind is None:
         return
-    category = CATEGORIES.get((name, field.name), "")
+    category = _CATEGORIES.get((name, field.name), "")
     if kind.GetOptions().map_entry:
         if kind.fields_by_name["value"].message_type is not None:
             for key in value:
-                check_support(context, (*here, key), value[key], _category_of_map(name, field.name))
+                if field.name == "typed_per_filter_config":
+                    _check_route_config(context, (*here, key), value[key])
+                else:
+                    check_support(context, (*here, key), value[key], _category_of_map(field.name))
     elif field.is_repeated:
         for index, item in enumerate(value):
             _check_entry(context, (*here, index), item, category)
     else:
-        _check_entry(context, here, value, category)
+        _check_entry(context, here, value, category, f"{name}.{field.name}")
 
 
-def _category_of_map(message: str, field: str) -> str:
+def _category_of_map(field: str) -> str:
     return "envoy.upstream_options" if field == "typed_extension_protocol_options" else ""
 
 
-def _check_entry(context: Context, path: Path, item: Any, category: str) -> None:
+def _check_entry(context: Context, path: Path, item: Any, category: str, place: str = "") -> None:
     """An extension's entry hands its category to the Any in it; any other message has none."""
     packed = getattr(item, "typed_config", None) if category else None
     if packed is None or packed.DESCRIPTOR.full_name != _ANY:
-        check_support(context, path, item, category)
+        check_support(context, path, item, category, place)
         return
     if packed.type_url:
         _check_any(context, (*path, "typed_config"), packed, category)
@@ -110,6 +129,25 @@ def _check_any(context: Context, path: Path, packed: Any, category: str) -> None
         action, subject = extension_entry(category, name)
         label = known_extensions.name_of(name) or name
         _tell(context, path, f"the extension {label} is ", action, subject)
+
+
+def _check_route_config(context: Context, path: Path, packed: Any) -> None:
+    """One entry of ``typed_per_filter_config``: what a filter is told for one route."""
+    name, inner = resolve_any(packed)
+    if name == _FILTER_CONFIG and inner is not None:
+        config: Any = inner
+        for field, value in config.ListFields():
+            if field.name != "config":
+                _check_field(context, path, config, field, value, SUPPORTED[_FILTER_CONFIG])
+        if config.HasField("config"):
+            _check_route_config(context, (*path, "config"), config.config)
+    elif context.registry.by_route_type(name) is not None:
+        if inner is not None:
+            check_support(context, path, inner)
+    else:
+        action, subject = extension_entry(_HTTP_FILTERS, name)
+        label = known_extensions.name_of(name) or name
+        _tell(context, path, f"the configuration of {label} for a route is ", action, subject)
 
 
 def _tell(context: Context, path: Path, what: str, action: Action, subject: str | None) -> None:

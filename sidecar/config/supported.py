@@ -6,23 +6,44 @@ ignored in silence (:mod:`sidecar.config.support` does the walk).  When a featur
 fields move here; docs/supported-fields.md is generated from both tables.
 
 ``*`` stands for every field of the message.  A message that is reached through a supported field
-must have a row of its own; a test checks that, and that every name exists in the API.
+must have a row of its own; a test checks that, and that every name exists in the API.  Where a message
+means more in one place than elsewhere, :data:`SUPPORTED_AT` has the row of that place.
+
+Runtime keys of values with a default are listed: a key means something only to ``layered_runtime``, which
+has an entry of its own.
 """
 
 from __future__ import annotations
 
-__all__ = ["CORE_TYPES", "SUPPORTED"]
+__all__ = ["CORE_TYPES", "SUPPORTED", "SUPPORTED_AT"]
 
 _CORE = "envoy.config.core.v3"
 _ROUTE = "envoy.config.route.v3"
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_CLUSTER = "envoy.config.cluster.v3.Cluster"
+_ENDPOINT = "envoy.config.endpoint.v3"
+_LOG = "envoy.config.accesslog.v3"
+_FORMATTER = "envoy.extensions.formatter"
+_LB = "envoy.extensions.load_balancing_policies"
+_DNS_CLUSTER = "envoy.extensions.clusters.dns.v3.DnsCluster"
+_CARES = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 
 _ROWS: dict[str, str] = {
     # Bootstrap
-    "envoy.config.bootstrap.v3.Bootstrap": "node static_resources admin",
+    "envoy.config.bootstrap.v3.Bootstrap": (
+        "node static_resources admin stats_config stats_flush_interval stats_flush_on_admin "
+        "use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config"
+    ),
     "envoy.config.bootstrap.v3.Bootstrap.StaticResources": "listeners clusters",
     "envoy.config.bootstrap.v3.Admin": "address access_log",
+    "envoy.config.metrics.v3.StatsConfig": (
+        "stats_tags use_all_default_tags stats_matcher histogram_bucket_settings"
+    ),
+    "envoy.config.metrics.v3.TagSpecifier": "*",
+    "envoy.config.metrics.v3.StatsMatcher": "*",
+    "envoy.config.metrics.v3.HistogramBucketSettings": "match buckets",
+    "envoy.type.matcher.v3.ListStringMatcher": "*",
     f"{_CORE}.Node": "id cluster locality metadata",
     f"{_CORE}.Locality": "*",
     f"{_CORE}.Metadata": "*",
@@ -33,8 +54,8 @@ _ROWS: dict[str, str] = {
     f"{_CORE}.DataSource": "filename inline_bytes inline_string environment_variable",
     # Listeners
     "envoy.config.listener.v3.Listener": (
-        "name address additional_addresses stat_prefix filter_chains reuse_port enable_reuse_port "
-        "access_log traffic_direction"
+        "name address additional_addresses stat_prefix filter_chains default_filter_chain reuse_port "
+        "enable_reuse_port traffic_direction tcp_backlog_size per_connection_buffer_limit_bytes"
     ),
     "envoy.config.listener.v3.AdditionalAddress": "address",
     "envoy.config.listener.v3.FilterChain": "name filters",
@@ -44,32 +65,33 @@ _ROWS: dict[str, str] = {
         "codec_type stat_prefix route_config http_filters access_log server_name "
         "server_header_transformation use_remote_address xff_num_trusted_hops skip_xff_append "
         "generate_request_id preserve_external_request_id always_set_request_id_in_response "
-        "add_user_agent proxy_100_continue common_http_protocol_options http_protocol_options "
+        "add_user_agent common_http_protocol_options http_protocol_options "
         "http2_protocol_options stream_idle_timeout request_timeout request_headers_timeout drain_timeout "
-        "delayed_close_timeout via normalize_path merge_slashes"
+        "delayed_close_timeout via normalize_path merge_slashes max_request_headers_kb"
     ),
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter": (
         "name typed_config is_optional disabled"
     ),
     f"{_CORE}.HttpProtocolOptions": "idle_timeout",
-    f"{_CORE}.Http1ProtocolOptions": "accept_http_10 default_host_for_http_10",
+    f"{_CORE}.Http1ProtocolOptions": "accept_http_10",
     f"{_CORE}.Http2ProtocolOptions": (
-        "max_concurrent_streams initial_stream_window_size initial_connection_window_size"
+        "hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size"
     ),
     # Routes
     f"{_ROUTE}.RouteConfiguration": (
         "name virtual_hosts request_headers_to_add request_headers_to_remove response_headers_to_add "
         "response_headers_to_remove validate_clusters most_specific_header_mutations_wins "
-        "max_direct_response_body_size_bytes"
+        "max_direct_response_body_size_bytes ignore_port_in_host_matching typed_per_filter_config"
     ),
     f"{_ROUTE}.VirtualHost": (
         "name domains routes request_headers_to_add request_headers_to_remove response_headers_to_add "
-        "response_headers_to_remove"
+        "response_headers_to_remove metadata typed_per_filter_config"
     ),
     f"{_ROUTE}.Route": (
         "name match route redirect direct_response request_headers_to_add request_headers_to_remove "
-        "response_headers_to_add response_headers_to_remove"
+        "response_headers_to_add response_headers_to_remove metadata typed_per_filter_config"
     ),
+    f"{_ROUTE}.FilterConfig": "*",
     f"{_ROUTE}.RouteMatch": "prefix path safe_regex path_separated_prefix case_sensitive headers",
     f"{_ROUTE}.HeaderMatcher": (
         "name exact_match safe_regex_match range_match present_match prefix_match suffix_match "
@@ -81,53 +103,121 @@ _ROWS: dict[str, str] = {
     "envoy.type.matcher.v3.RegexMatcher.GoogleRE2": "",
     "envoy.type.matcher.v3.RegexMatchAndSubstitute": "pattern substitution",
     f"{_ROUTE}.RouteAction": (
-        "cluster weighted_clusters timeout idle_timeout prefix_rewrite host_rewrite_literal"
+        "cluster cluster_header weighted_clusters cluster_not_found_response_code timeout idle_timeout "
+        "prefix_rewrite regex_rewrite host_rewrite_literal host_rewrite_header"
     ),
     f"{_ROUTE}.WeightedCluster": "clusters",
     f"{_ROUTE}.WeightedCluster.ClusterWeight": (
         "name weight request_headers_to_add request_headers_to_remove response_headers_to_add "
-        "response_headers_to_remove"
+        "response_headers_to_remove host_rewrite_literal"
     ),
     f"{_ROUTE}.RedirectAction": (
         "https_redirect scheme_redirect host_redirect port_redirect path_redirect prefix_rewrite "
-        "response_code strip_query"
+        "regex_rewrite response_code strip_query"
     ),
     f"{_ROUTE}.DirectResponseAction": "status body",
     f"{_CORE}.HeaderValueOption": "header append append_action keep_empty_value",
     f"{_CORE}.HeaderValue": "key value raw_value",
     # Clusters
-    "envoy.config.cluster.v3.Cluster": (
-        "name alt_stat_name type connect_timeout lb_policy load_assignment "
-        "typed_extension_protocol_options http2_protocol_options dns_refresh_rate respect_dns_ttl "
-        "dns_lookup_family"
+    _CLUSTER: (
+        "name alt_stat_name type cluster_type connect_timeout lb_policy load_balancing_policy "
+        "least_request_lb_config common_lb_config load_assignment circuit_breakers "
+        "typed_extension_protocol_options common_http_protocol_options http2_protocol_options "
+        "max_requests_per_connection dns_refresh_rate dns_failure_refresh_rate dns_jitter respect_dns_ttl "
+        "dns_lookup_family dns_resolvers use_tcp_for_dns_lookups dns_resolution_config "
+        "typed_dns_resolver_config wait_for_warm_on_init metadata"
     ),
-    "envoy.config.endpoint.v3.ClusterLoadAssignment": "cluster_name endpoints",
-    "envoy.config.endpoint.v3.LocalityLbEndpoints": "locality lb_endpoints",
-    "envoy.config.endpoint.v3.LbEndpoint": "endpoint load_balancing_weight",
-    "envoy.config.endpoint.v3.Endpoint": "address hostname",
+    f"{_CLUSTER}.CustomClusterType": "name typed_config",
+    f"{_CLUSTER}.RefreshRate": "*",
+    f"{_CLUSTER}.LeastRequestLbConfig": "choice_count active_request_bias",
+    f"{_CLUSTER}.CommonLbConfig": "healthy_panic_threshold",
+    "envoy.type.v3.Percent": "*",
+    f"{_CORE}.RuntimeDouble": "*",
+    "envoy.config.cluster.v3.LoadBalancingPolicy": "*",
+    "envoy.config.cluster.v3.LoadBalancingPolicy.Policy": "*",
+    f"{_CORE}.TypedExtensionConfig": "*",
+    f"{_LB}.round_robin.v3.RoundRobin": "",
+    f"{_LB}.random.v3.Random": "",
+    f"{_LB}.least_request.v3.LeastRequest": "choice_count active_request_bias",
+    "envoy.config.cluster.v3.CircuitBreakers": "thresholds",
+    "envoy.config.cluster.v3.CircuitBreakers.Thresholds": "priority max_connections max_pending_requests",
+    _DNS_CLUSTER: "*",
+    f"{_DNS_CLUSTER}.RefreshRate": "*",
+    f"{_CORE}.DnsResolutionConfig": "*",
+    f"{_CORE}.DnsResolverOptions": "*",
+    _CARES: "resolvers dns_resolver_options",
+    f"{_ENDPOINT}.ClusterLoadAssignment": "cluster_name endpoints policy",
+    f"{_ENDPOINT}.ClusterLoadAssignment.Policy": "overprovisioning_factor weighted_priority_health",
+    f"{_ENDPOINT}.LocalityLbEndpoints": "locality lb_endpoints priority",
+    f"{_ENDPOINT}.LbEndpoint": "endpoint load_balancing_weight health_status metadata",
+    f"{_ENDPOINT}.Endpoint": "address hostname additional_addresses",
+    f"{_ENDPOINT}.Endpoint.AdditionalAddress": "*",
     _HTTP_OPTIONS: "explicit_http_config common_http_protocol_options",
     f"{_HTTP_OPTIONS}.ExplicitHttpConfig": "http_protocol_options http2_protocol_options",
     # Access logs
-    "envoy.config.accesslog.v3.AccessLog": "name typed_config",
+    f"{_LOG}.AccessLog": "name typed_config filter",
+    f"{_LOG}.AccessLogFilter": (
+        "status_code_filter duration_filter not_health_check_filter runtime_filter and_filter or_filter "
+        "header_filter response_flag_filter grpc_status_filter log_type_filter"
+    ),
+    f"{_LOG}.StatusCodeFilter": "*",
+    f"{_LOG}.DurationFilter": "*",
+    f"{_LOG}.ComparisonFilter": "*",
+    f"{_CORE}.RuntimeUInt32": "*",
+    f"{_LOG}.NotHealthCheckFilter": "",
+    f"{_LOG}.RuntimeFilter": "*",
+    "envoy.type.v3.FractionalPercent": "*",
+    f"{_LOG}.AndFilter": "*",
+    f"{_LOG}.OrFilter": "*",
+    f"{_LOG}.HeaderFilter": "*",
+    f"{_LOG}.ResponseFlagFilter": "*",
+    f"{_LOG}.GrpcStatusFilter": "*",
+    f"{_LOG}.LogTypeFilter": "*",
     "envoy.extensions.access_loggers.file.v3.FileAccessLog": (
         "path format json_format typed_json_format log_format"
     ),
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "log_format",
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "log_format",
     f"{_CORE}.SubstitutionFormatString": (
-        "text_format text_format_source json_format omit_empty_values content_type json_format_options"
+        "text_format text_format_source json_format omit_empty_values content_type json_format_options "
+        "formatters"
     ),
+    f"{_FORMATTER}.req_without_query.v3.ReqWithoutQuery": "",
+    f"{_FORMATTER}.metadata.v3.Metadata": "",
     f"{_CORE}.JsonFormatOptions": "sort_properties",
     # HTTP filters
-    "envoy.extensions.filters.http.router.v3.Router": "dynamic_stats suppress_envoy_headers",
-    "envoy.extensions.filters.http.lua.v3.Lua": "inline_code default_source_code source_codes stat_prefix",
-    "envoy.extensions.filters.http.wasm.v3.Wasm": "config",
-    "envoy.extensions.wasm.v3.PluginConfig": "name root_id vm_config configuration fail_open failure_policy",
-    "envoy.extensions.wasm.v3.VmConfig": (
-        "vm_id runtime code configuration allow_precompiled environment_variables"
+    "envoy.extensions.filters.http.router.v3.Router": "suppress_envoy_headers",
+    "envoy.extensions.filters.http.lua.v3.Lua": (
+        "inline_code default_source_code source_codes stat_prefix clear_route_cache"
     ),
+    "envoy.extensions.filters.http.lua.v3.LuaPerRoute": "*",
+    "envoy.extensions.filters.http.wasm.v3.Wasm": "config",
+    "envoy.extensions.wasm.v3.PluginConfig": (
+        "name root_id vm_config configuration fail_open failure_policy reload_config "
+        "allow_on_headers_stop_iteration"
+    ),
+    "envoy.extensions.wasm.v3.ReloadConfig": "*",
+    f"{_CORE}.BackoffStrategy": "base_interval",
+    "envoy.extensions.wasm.v3.VmConfig": "vm_id runtime code configuration environment_variables",
     "envoy.extensions.wasm.v3.EnvironmentVariables": "*",
     f"{_CORE}.AsyncDataSource": "local",
+}
+
+
+_UPSTREAM_HTTP = "idle_timeout max_requests_per_connection"
+_DOWNSTREAM_HTTP2 = (
+    "hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size "
+    "max_outbound_frames max_outbound_control_frames max_consecutive_inbound_frames_with_empty_payload "
+    "max_inbound_priority_frames_per_stream max_inbound_window_update_frames_per_data_frame_sent "
+    "override_stream_error_on_invalid_http_message"
+)
+#: By the field that leads to the message, where its own row does not say it.
+_ROWS_AT: dict[str, str] = {
+    f"{_HCM}.common_http_protocol_options": "idle_timeout max_headers_count",
+    f"{_HCM}.http2_protocol_options": _DOWNSTREAM_HTTP2,
+    f"{_CLUSTER}.common_http_protocol_options": _UPSTREAM_HTTP,
+    f"{_HTTP_OPTIONS}.common_http_protocol_options": _UPSTREAM_HTTP,
+    f"{_HTTP_OPTIONS}.ExplicitHttpConfig.http_protocol_options": "",
 }
 
 
@@ -136,5 +226,17 @@ def _split(rows: dict[str, str]) -> dict[str, frozenset[str]]:
 
 
 SUPPORTED = _split(_ROWS)
+SUPPORTED_AT = _split(_ROWS_AT)
 #: Messages inside an Any that no extension stands for: the core reads them itself.
-CORE_TYPES = frozenset((_HTTP_OPTIONS,))
+CORE_TYPES = frozenset(
+    (
+        _HTTP_OPTIONS,
+        _DNS_CLUSTER,
+        _CARES,
+        f"{_FORMATTER}.req_without_query.v3.ReqWithoutQuery",
+        f"{_FORMATTER}.metadata.v3.Metadata",
+        f"{_LB}.round_robin.v3.RoundRobin",
+        f"{_LB}.random.v3.Random",
+        f"{_LB}.least_request.v3.LeastRequest",
+    )
+)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.config.messages import message_class
-from sidecar.config.supported import SUPPORTED
+from sidecar.config.supported import SUPPORTED, SUPPORTED_AT
 from sidecar.config.unsupported import ENTRIES, EXTENSIONS, Action, Entry, subject_of
 
 __all__ = ["PAGE", "render"]
@@ -44,16 +44,11 @@ def render() -> str:
     """The text of the page."""
     parts = [_HEAD]
     for name in sorted(SUPPORTED):
-        cls: Any = message_class(name)
-        fields = [field.name for field in cls.DESCRIPTOR.fields]
-        supported = SUPPORTED[name]
-        parts.append(f"\n## {name}\n\n| field | state | subject |\n|---|---|---|\n")
-        for field in fields:
-            parts += [
-                f"| {row} |\n" for row in _rows(name, field, known="*" in supported or field in supported)
-            ]
-        if not fields:
-            parts.append("| (none) | | |\n")
+        parts.append(f"\n## {name}\n\n")
+        parts += _table(name, SUPPORTED[name])
+        for place in sorted(place for place in SUPPORTED_AT if _message_at(place) == name):
+            parts.append(f"\n### {name} at {place}\n\n")
+            parts += _table(name, SUPPORTED_AT[place])
     parts.append(
         "\n## Extensions not implemented yet\n\nThe longest beginning that fits an extension counts.\n\n"
     )
@@ -61,6 +56,24 @@ def render() -> str:
     for start, (action, subject) in EXTENSIONS.items():
         parts.append(f"| {f'`{start}…`' if start else 'any other'} | {_WORDS[action]} | {subject} |\n")
     return "".join(parts)
+
+
+def _message_at(place: str) -> str:
+    """The message that a field leads to."""
+    parent, _, field = place.rpartition(".")
+    cls: Any = message_class(parent)
+    name: str = cls.DESCRIPTOR.fields_by_name[field].message_type.full_name
+    return name
+
+
+def _table(message: str, supported: frozenset[str]) -> list[str]:
+    """The lines about every field of a message."""
+    cls: Any = message_class(message)
+    lines = ["| field | state | subject |\n|---|---|---|\n"]
+    for field in cls.DESCRIPTOR.fields:
+        known = "*" in supported or field.name in supported
+        lines += [f"| {row} |\n" for row in _rows(message, field.name, known=known)]
+    return lines if len(lines) > 1 else [*lines, "| (none) | | |\n"]
 
 
 def _rows(message: str, field: str, *, known: bool) -> list[str]:

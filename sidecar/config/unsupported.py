@@ -31,6 +31,8 @@ _ROUTE = "envoy.config.route.v3"
 _BOOTSTRAP = "envoy.config.bootstrap.v3.Bootstrap"
 _LISTENER = "envoy.config.listener.v3"
 _CLUSTER = "envoy.config.cluster.v3.Cluster"
+_BREAKERS = "envoy.config.cluster.v3.CircuitBreakers"
+_LB = "envoy.extensions.load_balancing_policies"
 _ENDPOINT = "envoy.config.endpoint.v3"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -53,6 +55,12 @@ def _rows(message: str, action: Action, subject: str, fields: str) -> tuple[Entr
     return tuple(Entry(message, field, action, subject) for field in fields.split())
 
 
+def _is_known_cluster_type(custom: Any) -> bool:
+    return custom.typed_config.type_url.endswith("/envoy.extensions.clusters.dns.v3.DnsCluster") or (
+        custom.name in ("envoy.cluster.static", "envoy.cluster.strict_dns", "envoy.cluster.logical_dns")
+    )
+
+
 ENTRIES: tuple[Entry, ...] = (
     # Bootstrap
     *_rows(_BOOTSTRAP, STOP, "xDS", "dynamic_resources"),
@@ -65,17 +73,11 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(_BOOTSTRAP, WARN, "xDS", "xds_config_tracker_extension hds_config"),
     *_rows(_BOOTSTRAP, WARN, "overload manager", "overload_manager"),
     *_rows(_BOOTSTRAP, WARN, "runtime", "layered_runtime flags_path"),
-    *_rows(_BOOTSTRAP, WARN, "statistics sinks", "stats_sinks stats_flush_interval stats_flush_on_admin"),
-    *_rows(_BOOTSTRAP, WARN, "statistics tags", "stats_config deferred_stat_options stats_eviction_interval"),
+    *_rows(_BOOTSTRAP, WARN, "statistics sinks", "stats_sinks"),
+    *_rows(_BOOTSTRAP, WARN, "statistics tags", "deferred_stat_options stats_eviction_interval"),
     *_rows(_BOOTSTRAP, WARN, "tracing", "tracing perf_tracing_file_path"),
     *_rows(_BOOTSTRAP, WARN, "zone-aware load balancing", "cluster_manager"),
     *_rows(_BOOTSTRAP, WARN, "watchdog", "watchdog watchdogs fatal_actions"),
-    *_rows(
-        _BOOTSTRAP,
-        WARN,
-        "DNS resolvers",
-        "use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config",
-    ),
     *_rows(_BOOTSTRAP, STOP, "TLS", "certificate_provider_instances"),
     *_rows(f"{_BOOTSTRAP}.StaticResources", WARN, "TLS", "secrets"),
     *_rows(
@@ -101,9 +103,16 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     *_rows(f"{_CORE}.DataSource", WARN, "file watching", "watched_directory"),
     # Listeners
-    *_rows(
-        f"{_LISTENER}.Listener", STOP, "filter chain matching", "default_filter_chain filter_chain_matcher"
+    *_rows(f"{_LISTENER}.Listener", STOP, "filter chain matching", "filter_chain_matcher"),
+    Entry(
+        f"{_LISTENER}.Listener",
+        "default_filter_chain",
+        STOP,
+        "filter chain matching",
+        "beside filter_chains",
+        when=lambda message: bool(message.filter_chains),
     ),
+    *_rows(f"{_LISTENER}.Listener", WARN, "access log of connections", "access_log"),
     *_rows(f"{_LISTENER}.Listener", STOP, "listener filters", "listener_filters"),
     *_rows(f"{_LISTENER}.Listener", WARN, "listener filters", "listener_filters_timeout"),
     *_rows(f"{_LISTENER}.Listener", WARN, "listener filters", "continue_on_listener_filters_timeout"),
@@ -112,12 +121,6 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     *_rows(f"{_LISTENER}.Listener", STOP, "UDP and HTTP/3", "udp_listener_config"),
     *_rows(f"{_LISTENER}.Listener", STOP, "internal listeners", "internal_listener api_listener"),
-    *_rows(
-        f"{_LISTENER}.Listener",
-        WARN,
-        "connection limits",
-        "per_connection_buffer_limit_bytes tcp_backlog_size",
-    ),
     *_rows(f"{_LISTENER}.Listener", WARN, "connection limits", "max_connections_to_accept_per_socket_event"),
     *_rows(
         f"{_LISTENER}.Listener", WARN, "connection limits", "ignore_global_conn_limit bypass_overload_manager"
@@ -146,7 +149,7 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(_HCM, STOP, "path normalization", "path_with_escaped_slashes_action path_normalization_options"),
     *_rows(_HCM, STOP, "upgrades and CONNECT", "upgrade_configs"),
     *_rows(_HCM, STOP, "internal addresses", "internal_address_config original_ip_detection_extensions"),
-    *_rows(_HCM, WARN, "HTTP connection limits", "max_request_headers_kb"),
+    *_rows(_HCM, WARN, "100-continue", "proxy_100_continue"),
     *_rows(_HCM, WARN, "local replies", "local_reply_config"),
     *_rows(_HCM, WARN, "access log options", "access_log_options access_log_flush_interval"),
     *_rows(_HCM, WARN, "access log options", "flush_access_log_on_new_request"),
@@ -182,11 +185,16 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     # Routes
     *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "xDS", "vhds"),
-    *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "per-route filter configuration", "typed_per_filter_config"),
-    *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "cluster choice", "cluster_specifier_plugins"),
-    *_rows(
-        f"{_ROUTE}.RouteConfiguration", STOP, "route matching", "ignore_port_in_host_matching vhost_header"
+    Entry(
+        f"{_ROUTE}.FilterConfig",
+        "disabled",
+        STOP,
+        "per-route filter configuration",
+        "true",
+        when=lambda message: bool(message.disabled),
     ),
+    *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "cluster choice", "cluster_specifier_plugins"),
+    *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "route matching", "vhost_header"),
     *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "route matching", "ignore_path_parameters_in_path_matching"),
     *_rows(f"{_ROUTE}.RouteConfiguration", WARN, "request mirroring", "request_mirror_policies"),
     *_rows(f"{_ROUTE}.RouteConfiguration", WARN, "internal headers", "internal_only_headers"),
@@ -197,10 +205,8 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_ROUTE}.VirtualHost", WARN, "retries", "include_attempt_count_in_response"),
     *_rows(f"{_ROUTE}.VirtualHost", WARN, "CORS", "cors"),
     *_rows(f"{_ROUTE}.VirtualHost", STOP, "rate limits", "rate_limits"),
-    *_rows(f"{_ROUTE}.VirtualHost", STOP, "per-route filter configuration", "typed_per_filter_config"),
     *_rows(f"{_ROUTE}.VirtualHost", WARN, "request mirroring", "request_mirror_policies"),
     *_rows(f"{_ROUTE}.VirtualHost", WARN, "virtual clusters", "virtual_clusters"),
-    *_rows(f"{_ROUTE}.Route", STOP, "per-route filter configuration", "typed_per_filter_config"),
     *_rows(f"{_ROUTE}.Route", STOP, "non-forwarding routes", "filter_action non_forwarding_action"),
     *_rows(f"{_ROUTE}.Route", WARN, "tracing", "decorator tracing"),
     *_rows(
@@ -219,14 +225,21 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_ROUTE}.RouteAction", STOP, "rate limits", "rate_limits include_vh_rate_limits"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "CORS", "cors"),
     *_rows(f"{_ROUTE}.RouteAction", STOP, "upgrades and CONNECT", "upgrade_configs"),
-    *_rows(f"{_ROUTE}.RouteAction", STOP, "route rewrites", "regex_rewrite path_rewrite_policy path_rewrite"),
-    *_rows(f"{_ROUTE}.RouteAction", STOP, "route rewrites", "auto_host_rewrite host_rewrite_header"),
+    *_rows(f"{_ROUTE}.RouteAction", STOP, "route rewrites", "path_rewrite_policy path_rewrite"),
+    *_rows(f"{_ROUTE}.RouteAction", STOP, "route rewrites", "auto_host_rewrite"),
     *_rows(
         f"{_ROUTE}.RouteAction", STOP, "route rewrites", "host_rewrite_path_regex append_x_forwarded_host"
     ),
-    *_rows(f"{_ROUTE}.RouteAction", STOP, "cluster choice", "cluster_header cluster_specifier_plugin"),
+    *_rows(f"{_ROUTE}.RouteAction", STOP, "cluster choice", "cluster_specifier_plugin"),
     *_rows(f"{_ROUTE}.RouteAction", STOP, "cluster choice", "inline_cluster_specifier_plugin"),
-    *_rows(f"{_ROUTE}.RouteAction", WARN, "cluster choice", "cluster_not_found_response_code"),
+    Entry(
+        f"{_ROUTE}.RouteAction",
+        "cluster_not_found_response_code",
+        WARN,
+        "cluster choice",
+        "INTERNAL_SERVER_ERROR",
+        when=lambda message: message.cluster_not_found_response_code == 2,
+    ),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "priorities", "priority"),
     *_rows(
         f"{_ROUTE}.RouteAction", WARN, "timeouts", "max_stream_duration max_grpc_timeout grpc_timeout_offset"
@@ -242,7 +255,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_ROUTE}.WeightedCluster", WARN, "cluster choice", "total_weight runtime_key_prefix"),
     *_rows(f"{_ROUTE}.WeightedCluster", WARN, "cluster choice", "header_name use_hash_policy"),
     *_rows(f"{_ROUTE}.WeightedCluster.ClusterWeight", STOP, "cluster choice", "cluster_header"),
-    *_rows(f"{_ROUTE}.WeightedCluster.ClusterWeight", STOP, "route rewrites", "host_rewrite_literal"),
     *_rows(f"{_ROUTE}.WeightedCluster.ClusterWeight", WARN, "subset load balancing", "metadata_match"),
     *_rows(
         f"{_ROUTE}.WeightedCluster.ClusterWeight",
@@ -250,7 +262,6 @@ ENTRIES: tuple[Entry, ...] = (
         "per-route filter configuration",
         "typed_per_filter_config",
     ),
-    *_rows(f"{_ROUTE}.RedirectAction", STOP, "route rewrites", "regex_rewrite"),
     *_rows("envoy.type.matcher.v3.StringMatcher", STOP, "matchers", "custom"),
     # Clusters
     *_rows(_CLUSTER, STOP, "TLS", "transport_socket transport_socket_matches"),
@@ -261,43 +272,65 @@ ENTRIES: tuple[Entry, ...] = (
         "health_checks ignore_health_on_host_removal close_connections_on_host_health_failure",
     ),
     *_rows(_CLUSTER, WARN, "outlier detection", "outlier_detection"),
-    *_rows(_CLUSTER, WARN, "circuit breakers", "circuit_breakers"),
+    *_rows(f"{_BREAKERS}.Thresholds", WARN, "circuit breakers", "max_retries retry_budget track_remaining"),
+    *_rows(f"{_BREAKERS}.Thresholds", WARN, "circuit breakers", "max_connection_pools"),
+    *_rows(
+        f"{_BREAKERS}.Thresholds",
+        WARN,
+        "circuit breakers (HTTP/2 connections count it, HTTP/1.1 connections do not)",
+        "max_requests",
+    ),
+    Entry(
+        f"{_BREAKERS}.Thresholds",
+        "priority",
+        WARN,
+        "priorities",
+        "HIGH",
+        when=lambda message: message.priority == 1,
+    ),
+    *_rows(_BREAKERS, WARN, "circuit breakers", "per_host_thresholds"),
     *_rows(_CLUSTER, STOP, "xDS", "eds_cluster_config lrs_server"),
-    *_rows(_CLUSTER, STOP, "cluster types", "cluster_type"),
+    Entry(
+        _CLUSTER,
+        "cluster_type",
+        STOP,
+        "cluster types",
+        "all but static, strict_dns, logical_dns and dns",
+        when=lambda message: not _is_known_cluster_type(message.cluster_type),
+    ),
     *_rows(
         _CLUSTER,
         WARN,
         "load balancing",
-        "load_balancing_policy lb_subset_config ring_hash_lb_config maglev_lb_config",
+        "lb_subset_config ring_hash_lb_config maglev_lb_config",
     ),
+    *_rows(_CLUSTER, WARN, "slow start", "round_robin_lb_config"),
+    *_rows(f"{_CLUSTER}.LeastRequestLbConfig", WARN, "slow start", "slow_start_config"),
+    *_rows(f"{_CLUSTER}.CommonLbConfig", WARN, "zone-aware load balancing", "zone_aware_lb_config"),
+    *_rows(f"{_CLUSTER}.CommonLbConfig", WARN, "zone-aware load balancing", "locality_weighted_lb_config"),
+    *_rows(f"{_CLUSTER}.CommonLbConfig", WARN, "health checks", "ignore_new_hosts_until_first_hc"),
+    *_rows(f"{_LB}.round_robin.v3.RoundRobin", WARN, "slow start", "slow_start_config"),
+    *_rows(f"{_LB}.least_request.v3.LeastRequest", WARN, "slow start", "slow_start_config"),
+    *_rows(f"{_LB}.round_robin.v3.RoundRobin", WARN, "zone-aware load balancing", "locality_lb_config"),
+    *_rows(f"{_LB}.random.v3.Random", WARN, "zone-aware load balancing", "locality_lb_config"),
+    *_rows(f"{_LB}.least_request.v3.LeastRequest", WARN, "zone-aware load balancing", "locality_lb_config"),
     *_rows(
-        _CLUSTER, WARN, "load balancing", "least_request_lb_config round_robin_lb_config common_lb_config"
+        f"{_LB}.least_request.v3.LeastRequest",
+        WARN,
+        "load balancing",
+        "enable_full_scan selection_method",
     ),
     *_rows(_CLUSTER, STOP, "interception", "original_dst_lb_config"),
-    *_rows(
-        _CLUSTER, WARN, "connection pools", "max_requests_per_connection per_connection_buffer_limit_bytes"
-    ),
+    *_rows(_CLUSTER, WARN, "connection pools", "per_connection_buffer_limit_bytes"),
     *_rows(
         _CLUSTER, WARN, "connection pools", "upstream_connection_options preconnect_policy protocol_selection"
     ),
     *_rows(_CLUSTER, WARN, "connection pools", "connection_pool_per_downstream_connection cleanup_interval"),
-    *_rows(_CLUSTER, WARN, "connection pools", "common_http_protocol_options http_protocol_options"),
+    *_rows(_CLUSTER, WARN, "connection pools", "http_protocol_options"),
     *_rows(_CLUSTER, WARN, "connection pools", "upstream_http_protocol_options"),
     *_rows(_CLUSTER, WARN, "socket options", "upstream_bind_config"),
     *_rows(_CLUSTER, STOP, "upstream filters", "filters"),
-    *_rows(
-        _CLUSTER,
-        WARN,
-        "DNS resolvers",
-        "dns_failure_refresh_rate dns_jitter dns_resolvers wait_for_warm_on_init",
-    ),
-    *_rows(
-        _CLUSTER,
-        WARN,
-        "DNS resolvers",
-        "use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config",
-    ),
-    *_rows(_CLUSTER, WARN, "statistics tags", "track_timeout_budgets track_cluster_stats metadata"),
+    *_rows(_CLUSTER, WARN, "statistics tags", "track_timeout_budgets track_cluster_stats"),
     Entry(_CLUSTER, "type", STOP, "xDS", "EDS", when=lambda message: message.type == 3),
     Entry(_CLUSTER, "type", STOP, "interception", "ORIGINAL_DST", when=lambda message: message.type == 4),
     Entry(
@@ -305,15 +338,15 @@ ENTRIES: tuple[Entry, ...] = (
         "lb_policy",
         WARN,
         "load balancing",
-        "all but ROUND_ROBIN",
-        when=lambda message: message.lb_policy != 0,
+        "RING_HASH, MAGLEV, CLUSTER_PROVIDED",
+        when=lambda message: message.lb_policy in (2, 5, 6),
     ),
     *_rows(_HTTP_OPTIONS, STOP, "upstream filters", "http_filters"),
     *_rows(f"{_HTTP_OPTIONS}.ExplicitHttpConfig", STOP, "UDP and HTTP/3", "http3_protocol_options"),
     *_rows(
         "envoy.extensions.filters.http.router.v3.Router", STOP, "upstream filters", "upstream_http_filters"
     ),
-    *_rows(f"{_ENDPOINT}.ClusterLoadAssignment", WARN, "load balancing", "policy named_endpoints"),
+    *_rows(f"{_ENDPOINT}.ClusterLoadAssignment", WARN, "load balancing", "named_endpoints"),
     *_rows(
         f"{_ENDPOINT}.LocalityLbEndpoints",
         WARN,
@@ -327,25 +360,24 @@ ENTRIES: tuple[Entry, ...] = (
         "xDS",
         "load_balancer_endpoints leds_cluster_locality_config",
     ),
-    *_rows(f"{_ENDPOINT}.LocalityLbEndpoints", WARN, "priorities", "priority"),
-    *_rows(f"{_ENDPOINT}.LbEndpoint", WARN, "health checks", "health_status"),
-    *_rows(f"{_ENDPOINT}.LbEndpoint", WARN, "subset load balancing", "metadata"),
+    *_rows(f"{_ENDPOINT}.ClusterLoadAssignment.Policy", WARN, "load balancing", "drop_overloads"),
+    *_rows(f"{_ENDPOINT}.ClusterLoadAssignment.Policy", WARN, "xDS", "endpoint_stale_after"),
     *_rows(f"{_ENDPOINT}.LbEndpoint", STOP, "xDS", "endpoint_name"),
     *_rows(f"{_ENDPOINT}.Endpoint", WARN, "health checks", "health_check_config"),
-    *_rows(f"{_ENDPOINT}.Endpoint", WARN, "happy eyeballs", "additional_addresses"),
     # Access logs and filters
-    *_rows("envoy.config.accesslog.v3.AccessLog", WARN, "access log filters", "filter"),
-    *_rows(f"{_CORE}.SubstitutionFormatString", WARN, "access log formatters", "formatters"),
+    *_rows(
+        "envoy.config.accesslog.v3.AccessLogFilter",
+        WARN,
+        "access log filters",
+        "traceable_filter extension_filter metadata_filter",
+    ),
+    *_rows("envoy.extensions.filters.http.router.v3.Router", WARN, "router options", "dynamic_stats"),
     *_rows(f"{_CORE}.AsyncDataSource", STOP, "remote data sources", "remote"),
     *_rows(
         "envoy.extensions.wasm.v3.PluginConfig", STOP, "Wasm sandbox options", "capability_restriction_config"
     ),
-    *_rows(
-        "envoy.extensions.wasm.v3.PluginConfig",
-        WARN,
-        "Wasm sandbox options",
-        "reload_config allow_on_headers_stop_iteration",
-    ),
+    *_rows(f"{_CORE}.BackoffStrategy", WARN, "Wasm sandbox options", "max_interval"),
+    *_rows("envoy.extensions.wasm.v3.VmConfig", WARN, "precompiled Wasm code", "allow_precompiled"),
     *_rows("envoy.extensions.wasm.v3.VmConfig", STOP, "remote data sources", "nack_on_code_cache_miss"),
 )
 
@@ -377,6 +409,8 @@ EXTENSIONS: dict[str, tuple[Action, str]] = {
     "envoy.transport_sockets.downstream/": (STOP, "TLS"),
     "envoy.transport_sockets.upstream/": (STOP, "TLS"),
     "envoy.access_loggers/": (WARN, "further access loggers"),
+    "envoy.formatter/": (STOP, "access log formatters"),
+    "envoy.load_balancing_policies/": (WARN, "load balancing"),
     "envoy.stats_sinks/": (WARN, "statistics sinks"),
     "envoy.tracers/": (WARN, "tracing"),
     "envoy.upstream_options/": (WARN, "connection pools"),

@@ -13,6 +13,7 @@ from typing import Any
 from google.protobuf import json_format
 
 from sidecar.api.context import FactoryContext
+from sidecar.config.compile.errors import placed
 from sidecar.config.compile.matchers import compile_header_matcher, compile_regex
 from sidecar.config.registry import Registry, resolve_any
 from sidecar.core.errors import ConfigError, SidecarError
@@ -60,9 +61,7 @@ class _Compiler:
         self._message = message
         self._context = context
         self._filter_names = filter_names
-        self._route_factories = {
-            factory.route_config_type: factory for factory in registry if hasattr(factory, "route_config_type")
-        }
+        self._registry = registry
 
     def table(self) -> RouteTable:
         message = self._message
@@ -77,7 +76,10 @@ class _Compiler:
             virtual_host = self._virtual_host(each, path, outer_request, outer_response, outer_filters)
             for number, domain in enumerate(each.domains):
                 if not table.add(domain.encode(), virtual_host):
-                    reason = f"Only unique values for domains are permitted. Duplicate entry of domain {domain} in route {message.name}"
+                    reason = (
+                        "Only unique values for domains are permitted. "
+                        f"Duplicate entry of domain {domain} in route {message.name}"
+                    )
                     raise ConfigError(f"{path}.domains[{number}]", reason)
         return table
 
@@ -136,7 +138,8 @@ class _Compiler:
         route.metadata = _metadata(message.metadata)
         route.stat_prefix = message.stat_prefix
         route.predicates = tuple(
-            compile_header_matcher(each, f"{path}.match.headers[{index}]") for index, each in enumerate(match.headers)
+            compile_header_matcher(each, f"{path}.match.headers[{index}]")
+            for index, each in enumerate(match.headers)
         )
         action = message.WhichOneof("action")
         if action == "direct_response":
@@ -240,17 +243,21 @@ class _Compiler:
         found: dict[str, Any] = {}
         for name, packed in message.typed_per_filter_config.items():
             at = f'{path}.typed_per_filter_config["{name}"]'
+            inner: Any
             type_name, inner = resolve_any(packed)
             if type_name == _FILTER_CONFIG and inner is not None:
-                if inner.HasField("config"):  # type: ignore[attr-defined]
-                    type_name, inner = resolve_any(inner.config)  # type: ignore[attr-defined]
-                else:
-                    continue
-            factory = self._route_factories.get(type_name)
+                type_name, inner = resolve_any(inner.config)
+            factory = self._registry.by_route_type(type_name)
             if factory is None or inner is None:
-                self._context.warn(at, f"per-route configuration of type '{type_name}' has no effect yet")
-                continue
-            found[name] = factory.compile_route(inner, self._context.at(at))
+                continue  # told by the loader
+            if name not in self._filter_names:
+                self._context.warn(at, f"no enabled filter named '{name}' stands in http_filters: no effect")
+            context = self._context.at("")
+            context.path = at
+            try:
+                found[name] = factory.compile_route(inner, context)
+            except ConfigError as error:
+                raise placed(error, at) from error
         return found
 
 

@@ -30,11 +30,14 @@ _DOWNSTREAM_END = 6
 
 
 def compile_log_filter(message: Any, context: FactoryContext, path: str) -> Predicate:
-    """Whether to log a stream.  Raises: ConfigError under ``path``, also for what is not supported."""
+    """Whether to log a stream.  Raises: ConfigError under ``path``.
+
+    A kind that is still to come lets everything pass: the loader told it.
+    """
     kind = message.WhichOneof("filter_specifier")
     compiler = _COMPILERS.get(kind or "")
     if compiler is None:
-        raise ConfigError(f"{path}.{kind}" if kind else path, f"access log filter '{kind}' is not supported")
+        return lambda stream: True
     return compiler(getattr(message, kind), context, f"{path}.{kind}")
 
 

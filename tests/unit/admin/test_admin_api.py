@@ -285,7 +285,7 @@ def test_wrong_config_dump_query_is_refused_in_the_oracles_words(
 ) -> None:
     answer = api.handle(b"GET", f"/config_dump?{query}".encode())
     assert (answer.status, answer.body.decode()) == (status, body)
-    assert answer.headers[0] == (b"content-type", b"text/plain")
+    assert (b"content-type", b"text/plain") in answer.headers
 
 
 def test_config_dump_hides_keys_and_passwords_also_inside_extensions() -> None:

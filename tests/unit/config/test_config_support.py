@@ -13,7 +13,7 @@ from sidecar.config import supported_page
 from sidecar.config.check_extensions import CATEGORIES
 from sidecar.config.load import Loaded
 from sidecar.config.messages import message_class
-from sidecar.config.supported import CORE_TYPES, SUPPORTED
+from sidecar.config.supported import CORE_TYPES, SUPPORTED, SUPPORTED_AT
 from sidecar.config.unsupported import ENTRIES, EXTENSIONS, extension_entry
 
 
@@ -38,6 +38,15 @@ def test_supported_field_that_is_a_message_has_a_row_of_its_own(message: str) ->
             kind = kind.fields_by_name["value"].message_type
         if kind is not None and not kind.full_name.startswith("google.protobuf."):
             assert kind.full_name in SUPPORTED, f"{message}.{name}"
+
+
+@pytest.mark.parametrize("place", sorted(SUPPORTED_AT))
+def test_supported_row_of_a_place_names_fields_of_the_message_there(place: str) -> None:
+    parent, _, field = place.rpartition(".")
+    assert field in SUPPORTED[parent]
+    message = fields(parent)[field].message_type
+    assert message.full_name in SUPPORTED
+    assert SUPPORTED_AT[place] <= set(message.fields_by_name)
 
 
 @pytest.mark.parametrize(
@@ -102,12 +111,53 @@ def test_tls_on_a_listener_validates_and_is_refused_to_serve(tmp_path: Path) -> 
 
 def test_value_of_a_supported_field_that_is_not_implemented_warns(tmp_path: Path) -> None:
     loaded = load_text(
-        tmp_path, BASE.replace("    type: STATIC\n", "    type: STATIC\n    lb_policy: RANDOM\n", 1)
+        tmp_path, BASE.replace("    type: STATIC\n", "    type: STATIC\n    lb_policy: MAGLEV\n", 1)
     )
     assert isinstance(loaded, Loaded)
     (warning,) = loaded.warnings
     assert warning.path == "static_resources.clusters[0].lb_policy"
     assert "load balancing" in warning.reason
+
+
+def test_field_of_a_message_that_works_in_one_place_warns_in_the_other(tmp_path: Path) -> None:
+    at = "          http_filters:\n"
+    options = "          common_http_protocol_options: {idle_timeout: 1s, OPTION}\n"
+    works = load_text(tmp_path, BASE.replace(at, options.replace("OPTION", "max_headers_count: 9") + at, 1))
+    assert isinstance(works, Loaded)
+    assert works.warnings == []
+    upstream = "max_requests_per_connection: 9"
+    warned = load_text(tmp_path, BASE.replace(at, options.replace("OPTION", upstream) + at, 1))
+    assert isinstance(warned, Loaded)
+    (warning,) = warned.warnings
+    assert warning.path.endswith("common_http_protocol_options.max_requests_per_connection")
+
+
+ROUTE_FILTERS = """
+                typed_per_filter_config:
+                  x:
+                    "@type": type.googleapis.com/TYPE
+"""
+
+
+@pytest.mark.parametrize(
+    ("message", "severity"),
+    [
+        ("envoy.extensions.filters.http.cors.v3.CorsPolicy", "warning"),
+        ("envoy.extensions.filters.http.rbac.v3.RBACPerRoute", "refusal"),
+        ("envoy.config.route.v3.FilterConfig\n                    disabled: true", "refusal"),
+    ],
+)
+def test_configuration_for_a_route_that_is_not_implemented_is_told(
+    tmp_path: Path, message: str, severity: str
+) -> None:
+    at = "                route: {cluster: backend}\n"
+    text = BASE.replace(at, at + ROUTE_FILTERS.lstrip("\n").replace("TYPE", message), 1)
+    assert text != BASE
+    loaded = load_text(tmp_path, text)
+    assert isinstance(loaded, Loaded), loaded
+    (warning,) = loaded.warnings
+    assert ".typed_per_filter_config" in warning.path
+    assert bool(loaded.refusals) == (severity == "refusal")
 
 
 def test_unknown_extension_of_envoys_warns_with_its_subject(tmp_path: Path) -> None:
