@@ -11,7 +11,7 @@ from sidecar.api.message import RequestMessage
 from sidecar.api.stream import Stream
 from sidecar.core.headers import Field, RequestHeaders
 from sidecar.http.connection_manager import ConnectionManager
-from sidecar.http.request_headers import RequestIds, is_internal_address, prepare_request_headers
+from sidecar.http.request_headers import RequestIds, prepare_request_headers
 from sidecar.net.reactor import Reactor
 from sidecar.observability.stats import Store
 from tests.support.h1_lab import ClientConnection, make_manager
@@ -97,48 +97,7 @@ def test_peer_is_appended_to_forwarded_for_only_at_the_edge(
     assert header(prepare(manager, *fields), XFF) == expected
 
 
-# -- internal or not --------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("remote", "peer", "forwarded", "internal"),
-    [
-        (True, "10.0.0.1:5", None, True),
-        (True, "203.0.113.9:5", None, False),
-        (True, "10.0.0.1:5", b"10.0.0.2", False),
-        (False, "10.0.0.1:5", None, False),
-        (False, "203.0.113.9:5", b"10.0.0.2", True),
-        (False, "203.0.113.9:5", b"10.0.0.2,10.0.0.3", False),
-        (False, "203.0.113.9:5", b"1.1.1.1", False),
-    ],
-)
-def test_request_is_internal_by_its_peer_at_the_edge_and_by_its_one_hop_inside(
-    manager: ConnectionManager, remote: bool, peer: str, forwarded: bytes | None, internal: bool
-) -> None:
-    manager.use_remote_address = remote
-    fields = [] if forwarded is None else [(XFF, forwarded)]
-    stream = prepare(manager, (b"x-envoy-internal", b"claimed"), *fields, peer=peer)
-    assert stream.internal is internal
-    assert header(stream, b"x-envoy-internal") == (b"true" if internal else None)
-
-
-@pytest.mark.parametrize(
-    ("ip", "internal"),
-    [
-        ("10.1.2.3", True),
-        ("172.16.0.1", True),
-        ("172.32.0.1", False),
-        ("192.168.9.9", True),
-        ("127.0.0.1", True),
-        ("8.8.8.8", False),
-        ("::1", True),
-        ("fd00::1", True),
-        ("2001:db8::1", False),
-        ("/run/a.sock", False),
-    ],
-)
-def test_internal_addresses_are_the_private_networks(ip: str, internal: bool) -> None:
-    assert is_internal_address(ip) is internal
-
-
+# -- what a stranger may say ---------------------------------------------------------------------------------
 def test_external_request_at_the_edge_loses_what_only_insiders_may_say(manager: ConnectionManager) -> None:
     manager.use_remote_address = True
     names = [
@@ -150,13 +109,6 @@ def test_external_request_at_the_edge_loses_what_only_insiders_may_say(manager: 
     stream = prepare(manager, *((name, b"1") for name in names))
     assert [header(stream, name) for name in names] == [None] * 4
     assert header(stream, b"x-envoy-external-address") == b"203.0.113.9"
-
-
-def test_internal_request_at_the_edge_keeps_them(manager: ConnectionManager) -> None:
-    manager.use_remote_address = True
-    stream = prepare(manager, (b"x-envoy-retry-on", b"5xx"), peer="10.0.0.1:5")
-    assert header(stream, b"x-envoy-retry-on") == b"5xx"
-    assert header(stream, b"x-envoy-external-address") is None
 
 
 # -- x-forwarded-proto, te, expect, via, user-agent ---------------------------------------------------------
@@ -230,7 +182,6 @@ def test_request_ids_are_version_4_uuids_and_never_twice() -> None:
         (False, "203.0.113.9:5", False, True),
         (True, "203.0.113.9:5", False, False),
         (True, "203.0.113.9:5", True, True),
-        (True, "10.0.0.1:5", False, True),
     ],
 )
 def test_request_id_of_a_stranger_is_replaced_unless_preserved(
