@@ -12,8 +12,8 @@ from typing import Any
 
 from sidecar.admin.clusters import address_json
 from sidecar.admin.query import RegexError, compile_filter, pretty_json
-from sidecar.admin.redact import message_json, unpacked
 from sidecar.admin.state import JSON, AdminState
+from sidecar.config.redact import message_json, unpacked
 from sidecar.upstream.cluster import Cluster
 
 __all__ = ["config_dump", "node_json"]

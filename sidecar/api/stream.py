@@ -91,7 +91,7 @@ def flag_text(flags: int, *, long: bool = False) -> str:
     """Flags as the access log shows them: names joined by commas, or ``-``."""
     if not flags:
         return "-"
-    return ",".join(entry[2 if long else 1] for entry in FLAG_NAMES if flags & entry[0])
+    return ",".join(name if long else short for flag, short, name in FLAG_NAMES if flags & flag)
 
 
 class ConnectionInfo(Protocol):

@@ -49,7 +49,11 @@ class Address:
         if family == socket.AF_INET:
             return cls(f"{sockaddr[0]!s}:{sockaddr[1]}", family, sockaddr)
         if family == socket.AF_INET6:
-            return cls(f"[{str(sockaddr[0]).partition('%')[0]}]:{sockaddr[1]}", family, sockaddr)
+            host = str(sockaddr[0]).partition("%")[0]
+            if host.startswith("::ffff:") and "." in host:
+                # An IPv4 peer of a socket for both: Envoy shows it as IPv4.
+                return cls(f"{host[7:]}:{sockaddr[1]}", family, sockaddr)
+            return cls(f"[{host}]:{sockaddr[1]}", family, sockaddr)
         if isinstance(sockaddr, bytes):
             name = sockaddr.decode("utf-8", "replace")
             return cls("@" + name[1:] if name[:1] == "\0" else name, family, sockaddr)

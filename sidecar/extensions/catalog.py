@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sidecar.config.registry import Registry
 from sidecar.extensions.access_loggers.file_config import FileFactory, StderrFactory, StdoutFactory
+from sidecar.extensions.access_loggers.log_file import DEFAULT_MIN_FLUSH_BYTES
 from sidecar.extensions.http.lua_config import LuaFactory
 from sidecar.extensions.http.router_config import RouterFactory
 from sidecar.extensions.http.wasm_config import WasmFactory
@@ -12,16 +13,19 @@ from sidecar.extensions.network.http_connection_manager_config import HttpConnec
 __all__ = ["make_registry"]
 
 
-def make_registry() -> Registry:
-    """A fresh registry with every extension of this package."""
+def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry:
+    """A fresh registry with every extension of this package.
+
+    ``min_flush_bytes``: what an access log gathers before it is written (``--file-flush-min-size-kb``).
+    """
     return Registry(
         [
             HttpConnectionManagerFactory(),
             RouterFactory(),
             LuaFactory(),
             WasmFactory(),
-            FileFactory(),
-            StdoutFactory(),
-            StderrFactory(),
+            FileFactory(min_flush_bytes=min_flush_bytes),
+            StdoutFactory(min_flush_bytes=min_flush_bytes),
+            StderrFactory(min_flush_bytes=min_flush_bytes),
         ]
     )

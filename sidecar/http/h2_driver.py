@@ -42,10 +42,16 @@ _LINGER_LIMIT = 1 << 20
 
 
 async def serve_h2(
-    manager: ConnectionManager, connection: Any, transport: Transport, strand: Strand, received: bytes
+    manager: ConnectionManager,
+    connection: Any,
+    transport: Transport,
+    strand: Strand,
+    received: bytes,
+    *,
+    codec_class: Any = H2Connection,
 ) -> None:
     """Serve one HTTP/2 connection to its end.  Closing the transport is the caller's."""
-    await H2Driver(manager, connection, transport, strand).serve(received)
+    await H2Driver(manager, connection, transport, strand, codec_class=codec_class).serve(received)
 
 
 class _Responder:

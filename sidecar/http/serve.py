@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sidecar.codec.h2_connection import H2Connection
 from sidecar.core.errors import DeadlineExceeded
 from sidecar.http.h1_driver import H1Driver
 from sidecar.http.h2_driver import serve_h2
@@ -20,7 +21,14 @@ __all__ = ["serve_http"]
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
-async def serve_http(manager: ConnectionManager, connection: Any, transport: Transport, strand: Strand) -> None:
+async def serve_http(
+    manager: ConnectionManager,
+    connection: Any,
+    transport: Transport,
+    strand: Strand,
+    *,
+    h2_codec_class: Any = H2Connection,
+) -> None:
     """Serve one connection to its end.  Closing the transport is the caller's.
 
     ``codec_type`` AUTO takes HTTP/2 when the connection preface is there (prior knowledge, RFC 9113 §3.3).
@@ -55,7 +63,9 @@ async def serve_http(manager: ConnectionManager, connection: Any, transport: Tra
             stats.downstream_cx_http2_total.value += 1
             active = stats.downstream_cx_http2_active
             active.inc()
-            await serve_h2(manager, connection, transport, strand, received)
+            await serve_h2(
+                manager, connection, transport, strand, received, codec_class=h2_codec_class
+            )
         else:
             stats.downstream_cx_http1_total.value += 1
             active = stats.downstream_cx_http1_active
@@ -66,5 +76,8 @@ async def serve_http(manager: ConnectionManager, connection: Any, transport: Tra
         if active is not None:
             active.dec()
         stats.downstream_cx_destroy.value += 1
-        (stats.downstream_cx_destroy_remote if transport.hangup else stats.downstream_cx_destroy_local).value += 1
+        if transport.hangup:
+            stats.downstream_cx_destroy_remote.value += 1
+        else:
+            stats.downstream_cx_destroy_local.value += 1
         stats.downstream_cx_length_ms.record(int((clock() - started) * 1000))

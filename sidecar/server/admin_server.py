@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.admin.api import AdminApi
 from sidecar.admin.state import ListenerStatus
 from sidecar.api.message import FixedBody, LocalReply, ResponseMessage
+from sidecar.codec.h2_choice import h2_codec_class
 from sidecar.core.address import Address
 from sidecar.core.headers import ResponseHeaders
 from sidecar.core.options import Options
@@ -40,7 +41,9 @@ _BODY_LIMIT_BYTES = 1024 * 1024
 class AdminServer:
     """The admin listener and what it knows (:class:`sidecar.admin.state.AdminState`)."""
 
-    def __init__(self, server: Server, address: Address, access_logs: Iterable[Any], tag_producer: TagProducer) -> None:
+    def __init__(
+        self, server: Server, address: Address, access_logs: Iterable[Any], tag_producer: TagProducer
+    ) -> None:
         self._server = server
         self.options: Options = server.options
         self.store: Store = server.store
@@ -49,6 +52,7 @@ class AdminServer:
         self.bootstrap = server.loaded.bootstrap
         self.access_logs = tuple(access_logs)
         self._api = AdminApi(self)
+        self._h2_codec_class = h2_codec_class(server.options.http2_codec)
         reactor = server.reactor
         router = Router(reactor, server.assembly.clusters.get, server.assembly.pools.get)
         manager = ConnectionManager(reactor, HcmStats(server.store.scope("http.admin")), router)
@@ -60,12 +64,13 @@ class AdminServer:
         self.listener.on_bound.append(lambda scope: manager.set_listener_stats(scope.scope("http.admin")))
 
     async def _serve(self, connection: Any, transport: Transport, strand: Strand) -> None:
-        await serve_http(self._manager, connection, transport, strand)
+        await serve_http(self._manager, connection, transport, strand, h2_codec_class=self._h2_codec_class)
 
     async def _answer(self, stream: Stream) -> ResponseMessage:
         request = stream.request
         headers = request.headers
-        body = await request.buffer_body(_BODY_LIMIT_BYTES, LocalReply(413, b"Payload Too Large", close=True))
+        too_large = LocalReply(413, b"Payload Too Large", close=True)
+        body = await request.buffer_body(_BODY_LIMIT_BYTES, too_large)
         answer = self._api.handle(headers.method or b"GET", headers.path or b"/", body)
         stream.details = "via_upstream"
         return ResponseMessage(ResponseHeaders(answer.status, list(answer.headers)), FixedBody(answer.body))
@@ -91,7 +96,8 @@ class AdminServer:
     def server_state(self) -> str:
         server = self._server
         if server.is_live:
-            return "DRAINING" if server.health_failed or server.is_draining else "LIVE"
+            # Draining listeners is no state of the server: only a failed health check is shown.
+            return "DRAINING" if server.health_failed else "LIVE"
         return "INITIALIZING" if server.is_initializing else "PRE_INITIALIZING"
 
     def clusters(self) -> Iterable[Cluster]:
@@ -105,6 +111,8 @@ class AdminServer:
 
     def refresh_stats(self) -> None:
         self._server.refresh_stats()
+        if self._server.flushes_on_admin:
+            self.store.flush()
 
     def set_health_failed(self, failed: bool) -> None:
         self._server.health_failed = failed

@@ -12,7 +12,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -24,7 +25,7 @@ from sidecar.net.reactor import Reactor, Strand, Transport, drive
 if TYPE_CHECKING:
     from sidecar.observability.stats import Store
 
-__all__ = ["BindError", "Connection", "Listener", "bind"]
+__all__ = ["BindError", "BindOptions", "Connection", "Listener", "bind"]
 
 logger = logging.getLogger("sidecar.connection")
 
@@ -38,7 +39,10 @@ class BindError(SidecarError):
 
 
 class Connection:
-    """A downstream connection, as filters and formatters see it (:class:`sidecar.api.stream.ConnectionInfo`)."""
+    """A downstream connection, as filters and formatters see it.
+
+    It is a :class:`sidecar.api.stream.ConnectionInfo`.
+    """
 
     __slots__ = (
         "connection_id",
@@ -68,7 +72,17 @@ class Connection:
         self.start_ns = time.monotonic_ns()
 
 
-def bind(address: Address, *, reuse_port: bool, mode: int = 0) -> socket.socket:
+@dataclass(frozen=True, slots=True)
+class BindOptions:
+    """What belongs to one address of a listener."""
+
+    #: ``Pipe.mode``: permissions of a Unix socket, 0 for what the umask says.
+    mode: int = 0
+    #: ``SocketAddress.ipv4_compat``: an IPv6 socket takes IPv4 connections too.
+    ipv4_compat: bool = False
+
+
+def bind(address: Address, *, reuse_port: bool, options: BindOptions) -> socket.socket:
     """A bound, non-blocking socket that does not listen yet.  Raises: BindError."""
     sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
@@ -80,10 +94,10 @@ def bind(address: Address, *, reuse_port: bool, mode: int = 0) -> socket.socket:
             if reuse_port:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if address.family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not options.ipv4_compat))
         sock.bind(address.sockaddr)
-        if mode and isinstance(address.sockaddr, str):
-            os.chmod(address.sockaddr, mode)
+        if options.mode and isinstance(address.sockaddr, str):
+            os.chmod(address.sockaddr, options.mode)
     except OSError as error:
         sock.close()
         raise BindError(f"cannot bind '{address.text}': {error.strerror}") from error
@@ -104,7 +118,7 @@ class Listener:
         stat_prefix: str = "",
         reuse_port: bool = True,
         backlog: int = 1024,
-        pipe_mode: int = 0,
+        bind_options: Sequence[BindOptions] = (),
         filter_chain_name: str = "",
         traffic_direction: str = "UNSPECIFIED",
     ) -> None:
@@ -114,7 +128,7 @@ class Listener:
         self.stat_prefix = stat_prefix
         self.reuse_port = reuse_port
         self.backlog = backlog
-        self.pipe_mode = pipe_mode
+        self.bind_options = tuple(bind_options) or (BindOptions(),) * len(addresses)
         self.filter_chain_name = filter_chain_name
         self.traffic_direction = traffic_direction
         self.serve = serve
@@ -133,12 +147,12 @@ class Listener:
         """Bind all addresses.  Raises: BindError."""
         bound: list[Address] = []
         try:
-            for address in self.addresses:
-                sock = bind(address, reuse_port=self.reuse_port, mode=self.pipe_mode)
+            for address, options in zip(self.addresses, self.bind_options, strict=True):
+                sock = bind(address, reuse_port=self.reuse_port, options=options)
                 self.sockets.append(sock)
-                bound.append(
-                    address if address.family == socket.AF_UNIX else Address.from_sockaddr(address.family, sock.getsockname())
-                )
+                if address.family != socket.AF_UNIX:
+                    address = Address.from_sockaddr(address.family, sock.getsockname())
+                bound.append(address)
         except BindError:
             self.close()
             raise
@@ -147,7 +161,8 @@ class Listener:
         name = self.stat_prefix or self.address.text.replace(":", "_")
         scope = self._scope = self.store.scope(f"listener.{name}")
         for counter in (
-            "downstream_cx_destroy", "downstream_cx_overflow", "downstream_cx_overload_reject", "downstream_cx_total",
+            "downstream_cx_destroy", "downstream_cx_overflow", "downstream_cx_overload_reject",
+            "downstream_cx_total",
             "downstream_cx_transport_socket_connect_timeout", "downstream_global_cx_overflow",
             "downstream_listener_filter_error", "downstream_listener_filter_remote_close",
             "downstream_pre_cx_timeout", "extension_config_missing", "network_extension_config_missing",

@@ -11,20 +11,21 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Callable
 from typing import Any
 
 import trio
 
-from sidecar.config.errors import ConfigErrors, Problem
+from sidecar.config.compile.stats import compile_store, compile_tag_producer, flush_interval_s
+from sidecar.config.errors import ConfigErrors, Path, Problem, parse_path
 from sidecar.config.load import Loaded
+from sidecar.core.errors import ConfigError
 from sidecar.core.options import Options
 from sidecar.extensions.catalog import make_registry
 from sidecar.net.reactor import Reactor, open_reactor
-from sidecar.observability.stats import Store
 from sidecar.server.admin_server import AdminServer
 from sidecar.server.assembly import Assembly
 from sidecar.server.listener import BindError, Listener
+from sidecar.server.timers import Timers
 
 __all__ = ["Server", "compile_only", "serve"]
 
@@ -37,6 +38,8 @@ def serve(options: Options, loaded: Loaded) -> int:
     Raises: ConfigErrors, before anything was served.
     """
     server = Server(options, loaded)
+    for problem in server.assembly.warnings:
+        logger.warning("%s", problem)
     try:
         server.bind()
         trio.run(server.run)
@@ -49,9 +52,22 @@ def serve(options: Options, loaded: Loaded) -> int:
 
 def compile_only(options: Options, loaded: Loaded) -> None:
     """Make everything that ``loaded`` says, and throw it away.  Raises: ConfigErrors."""
-    server = Server(options, loaded)
+    try:
+        server = Server(options, loaded)
+    except ConfigErrors as errors:
+        refused = [parse_path(problem.path) for problem in loaded.refusals]
+        problems = [problem for problem in errors.problems if not _is_told(problem, refused)]
+        if any(problem.severity == "error" for problem in problems):
+            raise ConfigErrors(problems) from errors
+        return
     loaded.warnings.extend(server.assembly.warnings)
     server.close()
+
+
+def _is_told(problem: Problem, refused: list[Path]) -> bool:
+    """Whether an error follows from something that will not be served: that is no verdict of Envoy's."""
+    path = parse_path(problem.path)
+    return problem.severity == "error" and any(path[: len(each)] == each[: len(path)] for each in refused)
 
 
 class Server:
@@ -62,7 +78,6 @@ class Server:
         self.loaded = loaded
         self.started_s = time.time()
         self.exit_status = 0
-        self.store = Store()
         self.reactor = Reactor()
         self.is_live = False
         self.is_initializing = True
@@ -71,31 +86,39 @@ class Server:
         self._stop: trio.Event | None = None
         self._nursery: trio.Nursery | None = None
         self._drain_scope: trio.CancelScope | None = None
+        self._timers = Timers()
+        try:
+            self.store = compile_store(loaded.bootstrap)
+            self.tag_producer = compile_tag_producer(loaded.bootstrap)
+        except ConfigError as error:
+            self.reactor.close()
+            raise ConfigErrors([loaded.problem(error.path, error.reason)]) from error
+        self._flush_interval_s = flush_interval_s(loaded.bootstrap)
+        self.flushes_on_admin = not self._flush_interval_s
         try:
             self.assembly = Assembly(
                 options,
                 loaded,
-                make_registry(),
+                make_registry(min_flush_bytes=options.file_flush_min_size_kb * 1024),
                 self.reactor,
                 self.store,
                 is_draining=lambda: self.is_draining or self.health_failed,
+                timers=self._timers,
             )
         except ConfigErrors:
             self.reactor.close()
             raise
-        for problem in self.assembly.warnings:
-            logger.warning("%s", problem)
         self.admin: AdminServer | None = None
         try:
-            self.tag_producer = self.assembly.tag_producer()
             if loaded.bootstrap.HasField("admin") and loaded.bootstrap.admin.HasField("address"):
                 self.admin = AdminServer(
                     self, self.assembly.admin_address(), self.assembly.admin_access_logs(), self.tag_producer
                 )
-        except ConfigErrors:
+        except ConfigError as error:
             self.assembly.close()
             self.reactor.close()
-            raise
+            problem = loaded.problem(error.path, error.reason, line_in_text=error.line_in_text)
+            raise ConfigErrors([problem]) from error
         self._make_stats()
 
     # -- life ------------------------------------------------------------------------------------------
@@ -107,7 +130,9 @@ class Server:
                 listener.open()
             except BindError as error:
                 path = self.assembly.listener_paths[listener.name] + ".address"
-                problems.append(self.loaded.problem(path, f"error adding listener named '{listener.name}': {error}"))
+                problems.append(
+                    self.loaded.problem(path, f"error adding listener named '{listener.name}': {error}")
+                )
         if self.admin is not None:
             try:
                 self.admin.listener.open()
@@ -124,9 +149,10 @@ class Server:
         async with open_reactor(self.reactor), trio.open_nursery() as nursery:
             self._nursery = nursery
             await nursery.start(self._signals)
-            nursery.start_soon(self._timers, name="timers")
-            for seconds, callback in self.assembly.timers:
-                nursery.start_soon(self._timer, seconds, callback, name="extension timer")
+            nursery.start_soon(self._sweep, name="sweep")
+            nursery.start_soon(self._timers.run, name="timers")
+            if self._flush_interval_s:
+                nursery.start_soon(self._flush_stats, name="stats flush")
             if self.admin is not None:
                 nursery.start_soon(self.admin.listener.run, name="admin")
             await nursery.start(self.assembly.clusters.run)
@@ -175,8 +201,9 @@ class Server:
 
     def _make_stats(self) -> None:
         scope = self.store.scope("server")
-        for name in ("debug_assertion_failures", "dropped_stat_flushes", "dynamic_unknown_fields", "envoy_bug_failures",
-                     "envoy_notifications", "static_unknown_fields", "wip_protos"):  # fmt: skip
+        for name in ("debug_assertion_failures", "dropped_stat_flushes", "dynamic_unknown_fields",
+                     "envoy_bug_failures", "envoy_notifications", "static_unknown_fields",
+                     "wip_protos"):  # fmt: skip
             scope.counter(name)
         for name in ("concurrency", "days_until_first_cert_expiring", "hot_restart_epoch", "live",
                      "memory_allocated", "memory_heap_size", "memory_physical_size", "parent_connections",
@@ -188,7 +215,8 @@ class Server:
         scope.histogram("initialization_time_ms", "milliseconds")
         manager = self.store.scope("listener_manager")
         for name in ("listener_added", "listener_create_failure", "listener_create_success",
-                     "listener_in_place_updated", "listener_modified", "listener_removed", "listener_stopped"):  # fmt: skip
+                     "listener_in_place_updated", "listener_modified", "listener_removed",
+                     "listener_stopped"):  # fmt: skip
             manager.counter(name)
         for name in ("total_filter_chains_draining", "total_listeners_active", "total_listeners_draining",
                      "total_listeners_warming", "workers_started"):  # fmt: skip
@@ -200,7 +228,7 @@ class Server:
         scope = self.store.scope("server")
         scope.gauge("uptime").set(int(time.time() - self.started_s))
         scope.gauge("live").set(int(self.is_live and not self.health_failed))
-        scope.gauge("state").set(1 if self.health_failed or self.is_draining else 0 if self.is_live else 3)
+        scope.gauge("state").set(1 if self.health_failed else 0 if self.is_live else 3)
         scope.gauge("total_connections").set(sum(each.active for each in self.assembly.listeners))
         with open("/proc/self/statm", "rb") as file:
             resident = int(file.read().split()[1]) * 4096
@@ -208,7 +236,9 @@ class Server:
             scope.gauge(name).set(resident)
 
     # -- what the admin API asks for ---------------------------------------------------------------------
-    def drain_listeners(self, *, inbound_only: bool = False, graceful: bool = False, skip_exit: bool = False) -> None:
+    def drain_listeners(
+        self, *, inbound_only: bool = False, graceful: bool = False, skip_exit: bool = False
+    ) -> None:
         """Close listeners, at once or after the drain time."""
         chosen = [
             each
@@ -244,7 +274,9 @@ class Server:
 
     # -- tasks -----------------------------------------------------------------------------------------
     async def _signals(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP) as received:
+        with trio.open_signal_receiver(
+            signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP
+        ) as received:
             task_status.started()
             async for number in received:
                 if number == signal.SIGUSR1:
@@ -256,7 +288,7 @@ class Server:
                     logger.warning("caught %s", signal.Signals(number).name)
                     self.stop()
 
-    async def _timers(self) -> None:
+    async def _sweep(self) -> None:
         file_interval = max(self.options.file_flush_interval_msec / 1000, 0.05)
         next_flush = trio.current_time() + file_interval
         ticks = 0
@@ -273,8 +305,8 @@ class Server:
             if not ticks % 10:
                 self.assembly.pools.sweep(self.reactor.clock())
 
-    @staticmethod
-    async def _timer(seconds: float, callback: Callable[[], None]) -> None:
+    async def _flush_stats(self) -> None:
         while True:
-            await trio.sleep(seconds)
-            callback()
+            await trio.sleep(self._flush_interval_s)
+            self.refresh_stats()
+            self.store.flush()

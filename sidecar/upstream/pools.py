@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from sidecar.codec.h2_choice import h2_codec_class
 from sidecar.upstream.h1_pool import H1Pool
 from sidecar.upstream.h2_pool import H2Pool
 
@@ -23,14 +24,17 @@ class PoolTable:
     def __init__(self, reactor: Reactor, clusters: ClusterManager, *, http2_codec: str = "native") -> None:
         self._reactor = reactor
         self._clusters = clusters
-        self._http2_codec = http2_codec
+        self._h2_codec_class = h2_codec_class(http2_codec)
 
     def get(self, cluster: Cluster, host: Host) -> Any:
         """The pool of ``host``."""
-        pool = host.pool
+        pool: Any = host.pool
         if pool is None:
-            kind: Any = H2Pool if cluster.http2 else H1Pool
-            pool = host.pool = kind(self._reactor, cluster, host)
+            if cluster.http2:
+                pool = H2Pool(self._reactor, cluster, host, codec_class=self._h2_codec_class)
+            else:
+                pool = H1Pool(self._reactor, cluster, host)
+            host.pool = pool
             cluster.on_hosts_removed = self._on_hosts_removed
         return pool
 

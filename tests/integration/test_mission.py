@@ -5,7 +5,9 @@ What a refused one must print besides (file, line, column and the fix) is in the
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,17 @@ def test_mission_file_gets_the_verdict_of_its_readme_and_of_envoy(guide: Path, n
     ours = our_verdict(guide / name)
     assert theirs.accepted is expected, theirs.text
     assert ours.accepted is expected, ours.text
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_mission_file_gets_the_verdict_of_its_readme_from_the_command(guide: Path, name: str) -> None:
+    command = [sys.executable, "-m", "sidecar", "--mode", "validate", "--format", "json", "-c", name]
+    done = subprocess.run(command, cwd=guide, capture_output=True, text=True, timeout=60, check=False)
+    report = json.loads(done.stdout)
+    errors = [problem for problem in report["problems"] if problem["severity"] == "error"]
+    refused = name in REFUSED
+    assert (done.returncode, report["ok"], bool(errors)) == (int(refused), not refused, refused), report
+    assert all(problem["line"] >= 1 for problem in errors)
 
 
 @pytest.mark.oracle

@@ -9,7 +9,11 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.context import FactoryContext
-from sidecar.api.filters import AccessLogger, HttpFilter
+from sidecar.api.filters import HttpFilter
+from sidecar.api.network import ServerParts
+from sidecar.codec.h2_choice import h2_codec_class
+from sidecar.config.compile.access_log import compile_access_logs
+from sidecar.config.compile.errors import placed
 from sidecar.config.compile.route import compile_route_table, duration_s
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.http.router_config import RouterOptions
@@ -19,11 +23,23 @@ from sidecar.router.exchange import Router
 
 if TYPE_CHECKING:
     from sidecar.config.registry import Registry
-    from sidecar.net.reactor import Reactor, Strand, Transport
+    from sidecar.net.reactor import Strand, Transport
 
-__all__ = ["HcmCompiler", "HttpConnectionManagerFactory", "compile_access_logs"]
+__all__ = ["HcmCompiler", "HttpConnectionManagerFactory"]
 
 _CODECS = ("AUTO", "HTTP1", "HTTP2", "HTTP3")
+_HTTP2_OPTIONS = (
+    "hpack_table_size",
+    "max_concurrent_streams",
+    "initial_stream_window_size",
+    "initial_connection_window_size",
+    "max_outbound_frames",
+    "max_outbound_control_frames",
+    "max_consecutive_inbound_frames_with_empty_payload",
+    "max_inbound_priority_frames_per_stream",
+    "max_inbound_window_update_frames_per_data_frame_sent",
+    "override_stream_error_on_invalid_http_message",
+)
 _SERVER_HEADER = ("OVERWRITE", "APPEND_IF_ABSENT", "PASS_THROUGH")
 
 Serve = Callable[[Any, "Transport", "Strand"], Awaitable[None]]
@@ -42,31 +58,26 @@ class HttpConnectionManagerFactory:
 
 
 class HcmCompiler:
-    """One connection manager's message, ready to be built by :meth:`build`."""
+    """One connection manager's message (:class:`sidecar.api.network.NetworkFilterRecipe`)."""
 
     def __init__(self, message: Any, context: FactoryContext) -> None:
         self._message = message
         self._context = context
+        self._http2_codec = "native"
 
-    def build(
-        self,
-        reactor: Reactor,
-        registry: Registry,
-        get_pool: Callable[[Any, Any], Any],
-        *,
-        buffer_limit_bytes: int,
-        is_draining: Callable[[], bool],
-    ) -> ConnectionManager:
+    def build(self, parts: ServerParts) -> ConnectionManager:
         """The connection manager.  Raises: ConfigError with a path from the bootstrap's root."""
         message = self._message
         stats = HcmStats(self._context.root_stats.scope(f"http.{message.stat_prefix}"))
         context = self._context.at("")
         context.path = self._context.path
         context.stats = stats.scope
-        router = Router(reactor, context.find_cluster, get_pool)
-        manager = ConnectionManager(reactor, stats, router)
-        manager.buffer_limit_bytes = buffer_limit_bytes
-        manager.is_draining = is_draining
+        registry: Registry = parts.registry
+        router = Router(parts.reactor, context.find_cluster, parts.get_pool)
+        manager = ConnectionManager(parts.reactor, stats, router)
+        manager.buffer_limit_bytes = parts.buffer_limit_bytes
+        manager.is_draining = parts.is_draining
+        self._http2_codec = parts.http2_codec
         self._settings(manager, message)
         names = self._filters(manager, router, message, context, registry)
         manager.access_logs = tuple(compile_access_logs(message, context, registry))
@@ -114,9 +125,7 @@ class HcmCompiler:
         manager.default_host_for_http_10 = message.http_protocol_options.default_host_for_http_10.encode()
         http2 = message.http2_protocol_options
         manager.http2_settings = {
-            name: getattr(http2, name).value
-            for name in ("max_concurrent_streams", "initial_stream_window_size", "initial_connection_window_size")
-            if http2.HasField(name)
+            name: getattr(http2, name).value for name in _HTTP2_OPTIONS if http2.HasField(name)
         }
 
     def _filters(
@@ -133,13 +142,16 @@ class HcmCompiler:
             if each.disabled:
                 continue
             path = f"http_filters[{index}].typed_config"
-            factory, inner = registry.resolve(each.typed_config)
+            found = registry.find(each.typed_config)
+            if found is None:
+                continue  # one of Envoy's that is still to come: the loader told it
+            factory, inner = found
             names[each.name] = factory.config_type
             at = context.at(path)
             try:
                 compiled = factory.compile(inner, at)
             except ConfigError as error:
-                raise _placed(error, at.path) from error
+                raise placed(error, at.path) from error
             if isinstance(compiled, RouterOptions):
                 router.suppress_envoy_headers = compiled.suppress_envoy_headers
                 break
@@ -153,37 +165,9 @@ class HcmCompiler:
     def server(self, manager: ConnectionManager) -> Serve:
         """The function that serves a connection on ``manager``."""
 
+        codec = h2_codec_class(self._http2_codec)
+
         async def serve(connection: Any, transport: Transport, strand: Strand) -> None:
-            await serve_http(manager, connection, transport, strand)
+            await serve_http(manager, connection, transport, strand, h2_codec_class=codec)
 
         return serve
-
-
-def compile_access_logs(message: Any, context: FactoryContext, registry: Registry) -> list[AccessLogger]:
-    """The loggers of a repeated field ``access_log`` of ``message``.
-
-    Raises: ConfigError with a path from the bootstrap's root.
-    """
-    loggers: list[AccessLogger] = []
-    for index, each in enumerate(message.access_log):
-        at = context.at(f"access_log[{index}]")
-        factory, inner = registry.resolve(each.typed_config)
-        try:
-            compiled: Any = factory.compile(inner, context.at(f"access_log[{index}].typed_config"))
-        except ConfigError as error:
-            raise _placed(error, f"{at.path}.typed_config") from error
-        if each.HasField("filter"):
-            try:
-                compiled = factory.with_filter(compiled, each.filter, at)  # type: ignore[attr-defined]
-            except ConfigError as error:
-                raise _placed(error, at.path) from error
-        loggers.append(compiled)
-    return loggers
-
-
-def _placed(error: ConfigError, base: str) -> ConfigError:
-    """``error`` with its path counted from the root instead of from the extension's message."""
-    if error.path.startswith("static_resources") or error.path.startswith("dynamic_resources"):
-        return error
-    path = f"{base}.{error.path}" if error.path else base
-    return ConfigError(path, error.reason, line_in_text=error.line_in_text)

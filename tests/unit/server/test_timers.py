@@ -1,0 +1,67 @@
+"""Timers of extensions: before, while and after the server runs."""
+
+from __future__ import annotations
+
+import trio
+import trio.testing
+
+from sidecar.server.timers import Timers
+
+
+async def test_timer_set_before_the_server_runs_starts_with_it(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    timers = Timers()
+    times: list[float] = []
+    timers.every(2.0, lambda: times.append(trio.current_time()))
+    await trio.sleep(5)
+    assert times == []
+    start = trio.current_time()
+    nursery.start_soon(timers.run)
+    await trio.sleep(5)
+    assert times == [start + 2, start + 4]
+    nursery.cancel_scope.cancel()
+
+
+async def test_timer_set_while_the_server_runs_runs_from_then_on(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    timers = Timers()
+    nursery.start_soon(timers.run)
+    await trio.sleep(10)
+    start = trio.current_time()
+    times: list[float] = []
+    timers.every(1.0, lambda: times.append(trio.current_time() - start))
+    await trio.sleep(2.5)
+    assert times == [1.0, 2.0]
+    nursery.cancel_scope.cancel()
+
+
+async def test_timer_that_is_cancelled_is_not_called_again(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    timers = Timers()
+    calls: list[str] = []
+    cancel_early = timers.every(1.0, lambda: calls.append("early"))
+    cancel_early()
+    nursery.start_soon(timers.run)
+    await trio.testing.wait_all_tasks_blocked()
+
+    def once() -> None:
+        calls.append("once")
+        cancel_once()
+
+    cancel_once = timers.every(1.0, once)
+    await trio.sleep(5)
+    assert calls == ["once"]
+    nursery.cancel_scope.cancel()
+
+
+async def test_timer_set_after_the_server_ran_waits(autojump_clock: trio.testing.MockClock) -> None:
+    timers = Timers()
+    with trio.move_on_after(1):
+        await timers.run()
+    calls: list[str] = []
+    timers.every(1.0, lambda: calls.append("late"))
+    await trio.sleep(5)
+    assert calls == []
