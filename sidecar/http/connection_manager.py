@@ -443,7 +443,8 @@ class ConnectionManager:
             self.router.count_timeout(stream)
 
     def _on_disconnect(self, stream: Stream, responder: Responder) -> None:
-        stream.flags |= Flag.DOWNSTREAM_CONNECTION_TERMINATION
+        if not stream.flags & (Flag.DOWNSTREAM_REMOTE_RESET | Flag.DOWNSTREAM_PROTOCOL_ERROR):
+            stream.flags |= Flag.DOWNSTREAM_CONNECTION_TERMINATION
         if not stream.details:
             stream.details = "downstream_remote_disconnect"
         if not stream.response_started:

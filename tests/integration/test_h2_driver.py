@@ -324,7 +324,7 @@ async def test_reset_by_the_client_reaches_the_stream() -> None:
         await lab.log.seen.wait()
         assert len(failures) == 1
         logged = lab.log.streams[0]
-        assert logged.flags & Flag.DOWNSTREAM_REMOTE_RESET
+        assert logged.flags == Flag.DOWNSTREAM_REMOTE_RESET
         assert logged.details == "http2.remote_reset"
         assert lab.value("http2.rx_reset") == 1
         assert client.active == 0
