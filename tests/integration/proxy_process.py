@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # Against whom the tests of whole processes run.
-PROXIES = ["envoy"]
+PROXIES = ["envoy", "sidecar"]
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
 
