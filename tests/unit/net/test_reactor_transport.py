@@ -319,8 +319,12 @@ async def test_call_at_flush_runs_once_after_every_ready_strand() -> None:
             await transport.receive()
             lab.reactor.call_at_flush(lambda: order.append("flush"))
 
+            async def second(_: Strand) -> None:
+                order.append("made ready by a strand")
+
             async def ready(_: Strand) -> None:
                 order.append("strand")
+                lab.reactor.spawn("second", second, now=False)
 
             lab.reactor.spawn("ready", ready, now=False)
             order.append("step")
@@ -329,7 +333,7 @@ async def test_call_at_flush_runs_once_after_every_ready_strand() -> None:
         await settle()
         peer.send(b"x")
         await settle()
-        assert order == ["step", "strand", "flush"]
+        assert order == ["step", "strand", "made ready by a strand", "flush"]
 
 
 async def test_call_at_flush_outside_the_pass_wakes_the_reactor() -> None:
