@@ -1,0 +1,134 @@
+"""Route configurations become route tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from google.protobuf import json_format
+
+from sidecar.api.context import FactoryContext, NodeInfo
+from sidecar.config.compile.route import compile_route_table
+from sidecar.config.messages import message_class
+from sidecar.config.registry import Registry
+from sidecar.core.errors import ConfigError
+from sidecar.core.headers import RequestHeaders
+from sidecar.observability.stats import Store
+from sidecar.router.route_table import Redirect, Route, RouteTable
+
+
+def compiled(text: str) -> RouteTable:
+    store = Store()
+    context = FactoryContext(
+        stats=store.scope(""),
+        root_stats=store,
+        node=NodeInfo(),
+        path="route_config",
+        warn=lambda path, reason: None,
+        read_data_source=lambda source, path: source.inline_string.encode(),
+        on_close=lambda callback: None,
+        find_cluster=lambda name: None,
+    )
+    found = message_class("envoy.config.route.v3.RouteConfiguration")
+    assert found is not None
+    message: Any = json_format.ParseDict(yaml.safe_load(text), found())
+    return compile_route_table(message, context, Registry([]), {})
+
+
+def only(route: str, outer: str = "", table: str = "") -> Route:
+    text = f"{{name: t, {table} virtual_hosts: [{{name: v, domains: ['*'], {outer} routes: [{route}]}}]}}"
+    made = compiled(text)
+    found = made.find_virtual_host(b"any")
+    assert found is not None
+    [each] = found.routes
+    return each
+
+
+@pytest.mark.parametrize(
+    ("match", "path", "matches"),
+    [
+        ("{prefix: /a}", b"/ab", True),
+        ("{prefix: /A, case_sensitive: false}", b"/ab", True),
+        ("{path: /a}", b"/a?b", True),
+        ("{path: /a}", b"/ab", False),
+        ("{path_separated_prefix: /a}", b"/a/b", True),
+        ("{path_separated_prefix: /a}", b"/ab", False),
+        ('{safe_regex: {regex: "/[0-9]+"}}', b"/12", True),
+        ('{safe_regex: {regex: "/[0-9]+"}}', b"/12/", False),
+        ("{prefix: /, headers: [{name: x, present_match: true}]}", b"/", False),
+    ],
+)
+def test_route_match_is_compiled(match: str, path: bytes, matches: bool) -> None:
+    route = f"{{match: {match}, route: {{cluster: c}}}}"
+    table = compiled(f"{{name: t, virtual_hosts: [{{name: v, domains: ['*'], routes: [{route}]}}]}}")
+    assert (table.find(RequestHeaders(b"GET", path, b"a", b"http")) is not None) is matches
+
+
+def test_route_action_without_options_has_envoys_defaults() -> None:
+    route = only("{name: r, match: {prefix: /}, route: {cluster: c}}")
+    assert (route.name, route.cluster_name, route.timeout_s, route.idle_timeout_s) == ("r", "c", 15.0, None)
+    assert (route.virtual_host_name, route.cluster_not_found_status) == ("v", 503)
+    assert route.is_simple
+    assert route.is_plain
+
+
+def test_route_action_reads_timeouts_and_rewrites() -> None:
+    route = only(
+        "{match: {prefix: /a}, route: {cluster_header: X-To, timeout: 1.5s, idle_timeout: 2s,"
+        " prefix_rewrite: /b, host_rewrite_literal: h, cluster_not_found_response_code: NOT_FOUND}}"
+    )
+    assert (route.cluster_header, route.timeout_s, route.idle_timeout_s) == (b"x-to", 1.5, 2.0)
+    assert (route.prefix_rewrite, route.host_rewrite, route.cluster_not_found_status) == (b"/b", b"h", 404)
+    assert not route.is_plain
+
+
+def test_weighted_clusters_are_compiled_with_their_total() -> None:
+    route = only(
+        "{match: {prefix: /}, route: {weighted_clusters: {clusters:"
+        " [{name: a, weight: 1}, {name: b, weight: 3}]}}}"
+    )
+    assert [(entry.name, entry.weight) for entry in route.weighted] == [("a", 1), ("b", 3)]
+    assert route.weighted_total == 4
+
+
+def test_direct_response_and_redirect_are_compiled() -> None:
+    route = only("{match: {prefix: /}, direct_response: {status: 418, body: {inline_string: tea}}}")
+    assert route.direct_response is not None
+    assert (route.direct_response.status, route.direct_response.body) == (418, b"tea")
+    route = only(
+        "{match: {prefix: /}, redirect: {https_redirect: true, port_redirect: 8443, response_code: FOUND,"
+        " prefix_rewrite: /x, strip_query: true}}"
+    )
+    assert route.redirect == Redirect(status=302, https=True, port=8443, prefix=b"/x", strip_query=True)
+
+
+@pytest.mark.parametrize(("wins", "order"), [("false", [b"r", b"v", b"t"]), ("true", [b"t", b"v", b"r"])])
+def test_header_mutations_are_laid_out_in_the_order_in_which_they_apply(
+    wins: str, order: list[bytes]
+) -> None:
+    def add(name: str) -> str:
+        return f"request_headers_to_add: [{{header: {{key: X, value: {name}}}}}]"
+
+    route = only(
+        f"{{match: {{prefix: /}}, route: {{cluster: c}}, {add('r')}}}",
+        f"{add('v')},",
+        f"most_specific_header_mutations_wins: {wins}, {add('t')},",
+    )
+    assert [mutations.additions[0].value for mutations in route.request_mutations] == order
+    assert all(mutations.additions[0].name == b"x" for mutations in route.request_mutations)
+
+
+def test_duplicate_domain_is_refused_with_its_place() -> None:
+    with pytest.raises(ConfigError) as caught:
+        compiled(
+            "{name: t, virtual_hosts: [{name: a, domains: [x.y], routes: []},"
+            " {name: b, domains: [z, X.Y], routes: []}]}"
+        )
+    assert caught.value.path == "route_config.virtual_hosts[1].domains[1]"
+
+
+def test_regular_expression_of_a_route_that_is_wrong_is_refused_with_its_place() -> None:
+    with pytest.raises(ConfigError) as caught:
+        only('{match: {safe_regex: {regex: "("}}, route: {cluster: c}}')
+    assert caught.value.path == "route_config.virtual_hosts[0].routes[0].match.safe_regex.regex"
