@@ -62,6 +62,7 @@ def compile_only(options: Options, loaded: Loaded) -> None:
         return
     loaded.warnings.extend(server.assembly.warnings)
     server.close()
+    server.reactor.close()
 
 
 def _is_told(problem: Problem, refused: list[Path]) -> bool:
