@@ -15,7 +15,11 @@ import re
 
 from sidecar.core.headers import Field
 
-__all__ = ["LineTable"]
+__all__ = ["LOWER_NAMES", "LineTable", "lower_name"]
+
+#: Raw name → lower-case name: bounded, since names come from the peer.
+LOWER_NAMES: dict[bytes, bytes] = {}
+_LOWER_LIMIT = 4096
 
 #: name ":" OWS value OWS, with a value of visible characters, blanks, tabs and obs-text.
 _LINE = re.compile(
@@ -25,6 +29,16 @@ _LINE = re.compile(
 _MAX_LINES = 8192
 _MAX_VALUES_PER_NAME = 64
 _MAX_LINE_BYTES = 512
+
+
+def lower_name(raw: bytes) -> bytes:
+    """``raw`` in lower case, through a bounded cache."""
+    name = LOWER_NAMES.get(raw)
+    if name is None:
+        name = raw.lower()
+        if len(LOWER_NAMES) < _LOWER_LIMIT:
+            LOWER_NAMES[raw] = name
+    return name
 
 
 class LineTable:

@@ -56,8 +56,7 @@ def test_request_version_other_than_1_1_is_read_as_1_0(version: bytes, minor: in
         b"G@T / HTTP/1.1",
         b" GET / HTTP/1.1",
         b"GET /a b HTTP/1.1",
-        b"GET / HTTP/1.1 ",
-        b"GET / HTTP/1.2",
+        b"GET / HTTP/1.10",
         b"GET / FTP/1.1",
         b"GET /\x00 HTTP/1.1",
         b"GET /\xff HTTP/1.1",
@@ -66,6 +65,35 @@ def test_request_version_other_than_1_1_is_read_as_1_0(version: bytes, minor: in
 )
 def test_request_line_that_is_not_http_is_refused(line: bytes) -> None:
     assert refusal(line + b"\r\nHost: a\r\n\r\n") == (400, "http1.codec_error")
+
+
+@pytest.mark.parametrize(
+    ("line", "minor"),
+    [
+        (b"GET\t/\tHTTP/1.1", 1),
+        (b"GET  /  HTTP/1.1", 1),
+        (b"GET / HTTP/1.1 ", 1),
+        (b"GET / HTTP/1.2", 0),
+        (b"GET / HTTP/3.0", 0),
+        (b"GET / ", 0),
+    ],
+)
+def test_request_line_that_envoy_reads_is_read(line: bytes, minor: int) -> None:
+    parser = request(line + b"\r\nHost: a\r\n\r\n")
+    assert (parser.method, parser.raw_target, parser.minor_version) == (b"GET", b"/", minor)
+
+
+def test_version_is_that_of_the_first_line_whatever_ends_it() -> None:
+    assert request(b"GET / HTTP/1.0\nX: HTTP/1.1\r\n\r\n").minor_version == 0
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_header_lines_over_the_limit_are_answered_431(plain: bool) -> None:
+    lines = b"".join(b"X-%d: 1\r\n" % number for number in range(99))
+    lines += b"Accept: b\r\n" if plain else b"Upgrade: b\r\n"
+    assert len(request(START.replace(b"Host: a\r\n", b"") + lines + b"\r\n").fields) == 99 + plain
+    too_many = (431, "http1.too_many_headers")
+    assert refusal(START + b"Connection: keep-alive\r\n" + lines + b"\r\n") == too_many
 
 
 @pytest.mark.parametrize("target", [b"*", b"http://h/p?q", b"/%00", b"/a;b", b"//x"])
@@ -151,12 +179,26 @@ def test_framing_field_on_the_last_line_is_read_whatever_ends_the_head(end: byte
     assert response(b"HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 5" + end).content_length == 5
 
 
-@pytest.mark.parametrize("fold", [b"\r\n ", b"\r\n\t", b" \r\n  \t", b"\n "])
-def test_folded_value_is_joined_by_one_blank(fold: bytes) -> None:
+@pytest.mark.parametrize(
+    ("fold", "joint"),
+    [
+        (b"\r\n ", b" "),
+        (b"\r\n\t", b"\t"),
+        (b" \r\n  \t", b"   \t"),
+        (b"\n ", b" "),
+        (b"\r\n \r\n ", b"  "),
+    ],
+)
+def test_folded_value_loses_its_line_ends_and_keeps_its_blanks(fold: bytes, joint: bytes) -> None:
     assert with_fields(b"X-A: one" + fold + b"two", b"X-B: 3").fields == [
-        (b"x-a", b"one two"),
+        (b"x-a", b"one" + joint + b"two"),
         (b"x-b", b"3"),
     ]
+
+
+@pytest.mark.parametrize("value", [b"b\rc", b"b\r", b"\rb"])
+def test_bare_cr_in_a_value_is_refused(value: bytes) -> None:
+    assert refusal(START + b"X-A: " + value + b"\r\n\r\n") == (400, "http1.codec_error")
 
 
 def test_folded_framing_field_frames_the_message() -> None:
@@ -222,7 +264,19 @@ def test_transfer_encoding_chunked_is_taken_out_of_the_fields(value: bytes) -> N
     assert parser.fields == []
 
 
-@pytest.mark.parametrize("value", [b"gzip", b"identity", b"xchunked", b"gzip, chunked", b"chunked;q=1"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"gzip",
+        b"identity",
+        b"xchunked",
+        b"gzip, chunked",
+        b"chunked;q=1",
+        b"chunked, gzip",
+        b"chunked,",
+        b"chunked, chunked",
+    ],
+)
 def test_other_transfer_coding_is_answered_501(value: bytes) -> None:
     expected = (501, "http1.invalid_transfer_encoding")
     assert refusal(START + b"Transfer-Encoding: " + value + b"\r\n\r\n") == expected
@@ -316,6 +370,7 @@ def test_response_line_gives_status_and_version(line: bytes, status: int, minor:
         b"HTTP/1.1 20x x",
         b"HTTP/2 200",
         b"ICY 200 OK",
+        b"HTTP/1.1 200OK",
         b"GET / HTTP/1.1",
     ],
 )
@@ -369,7 +424,13 @@ def test_encode_fields_writes_one_line_each() -> None:
 
 @pytest.mark.parametrize(
     ("status", "phrase"),
-    [(200, b"OK"), (404, b"Not Found"), (421, b"Misdirected Request"), (299, b"Unknown")],
+    [
+        (200, b"OK"),
+        (404, b"Not Found"),
+        (421, b"Misdirected Request"),
+        (425, b"Too Early"),
+        (299, b"Unknown"),
+    ],
 )
 def test_reason_phrase_is_envoys(status: int, phrase: bytes) -> None:
     assert reason_phrase(status) == phrase
