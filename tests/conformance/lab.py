@@ -18,7 +18,7 @@ from .scenario import Scenario, Setup
 from .upstream import Upstream
 from .wire import Message, show_headers
 
-SCENARIO_TIMEOUT_S = 25.0
+SCENARIO_TIMEOUT_S = 15.0
 Observation = dict[str, Any]
 
 
@@ -193,8 +193,10 @@ async def drive(scenario: Scenario, proxy: Proxy) -> Observation:
                         sock = trio.socket.from_stdlib_socket(proxy.listening[name].dup())
                         listeners = [trio.SocketListener(sock)]
                         nursery.start_soon(trio.serve_listeners, upstream.serve, listeners)
-                await scenario.drive(session)
-                session.close()
+                try:
+                    await scenario.drive(session)
+                finally:
+                    session.close()
                 for upstream in session.upstreams.values():
                     await upstream.finish()
                 nursery.cancel_scope.cancel()

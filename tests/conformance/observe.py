@@ -37,7 +37,7 @@ class Normaliser:
         for pattern, shape in ((_DATE, "<http date>"), (_SERVICE_TIME, "<ms>")):
             if (match := pattern.match(text)) and match[2] not in self._sent_values(match[1], match[2]):
                 return match[1] + shape
-        if (match := _FORWARDED_FOR.match(text)) and text.partition(": ")[2] not in self._sent:
+        if (match := _FORWARDED_FOR.match(text)) and match[2] not in self._sent:
             # a loopback peer is appended as the machine's own address
             return f"{match[1]}<own address>"
         text = _UUID.sub(self._uuid, text)

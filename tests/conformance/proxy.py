@@ -49,8 +49,9 @@ def envoy_version() -> str | None:
 def _command(kind: str, config: Path, admin: Path) -> list[str]:
     shared = ["-c", str(config), "--concurrency", "1", "--use-dynamic-base-id", "-l", "warning"]
     shared += ["--admin-address-path", str(admin), "--drain-time-s", "1"]
+    shared += ["--file-flush-interval-msec", "10"]
     if kind == ENVOY:
-        return [envoy_binary() or "envoy", *shared, "--file-flush-interval-msec", "10"]
+        return [envoy_binary() or "envoy", *shared]
     return [sys.executable, "-m", "sidecar", *shared]
 
 

@@ -78,6 +78,17 @@ def test_normaliser_shows_the_digit_of_a_request_id() -> None:
     assert normalised("x-request-id: not-a-uuid") == "x-request-id: not-a-uuid"
 
 
+def test_normaliser_hides_an_appended_address_but_no_sent_one() -> None:
+    assert (
+        normalised("x-forwarded-for: 8.8.8.8,192.0.2.2", b"8.8.8.8")
+        == "x-forwarded-for: 8.8.8.8,<own address>"
+    )
+    assert (
+        normalised("x-forwarded-for: 1.1.1.1,8.8.8.8", b"1.1.1.1 8.8.8.8")
+        == "x-forwarded-for: 1.1.1.1,8.8.8.8"
+    )
+
+
 def test_normaliser_keeps_what_the_scenario_sent() -> None:
     assert normalised(f"x-request-id: {UUID}", UUID.encode()) == f"x-request-id: {UUID}"
     date = "date: Thu, 01 Jan 1970 00:00:00 GMT"

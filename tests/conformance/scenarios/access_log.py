@@ -190,7 +190,7 @@ async def access_log_json_omitting(s: Session) -> None:
         await three(s, "omitting")
 
 
-@scenario(ACCESS_LOG, later="access_log[0].filter")
+@scenario(ACCESS_LOG)
 async def access_log_filters(s: Session) -> None:
     """Filters by status, response flag, header, and their combination."""
     for name, lines in (("errors", 1), ("flagged", 1), ("marked", 1), ("either", 1), ("nohc", 3)):

@@ -314,7 +314,7 @@ async def lua_stream_info(s: Session) -> None:
     await client.request(get("/"))
 
 
-@scenario(PER_ROUTE_SETUP, later="typed_per_filter_config")
+@scenario(PER_ROUTE_SETUP)
 async def lua_route_metadata(s: Session) -> None:
     """metadata() of the route, and of one that has none; disabled and replaced per route."""
     for path in ("/meta", "/", "/disabled", "/other"):

@@ -91,14 +91,16 @@ MORE_ACTIONS = """
     response_code: SEE_OTHER
 - match: {prefix: /regex}
   route: {cluster: app, regex_rewrite: {pattern: {regex: "/regex/([a-z]+)"}, substitution: "/\\\\1/done"}}
-- match: {path: /host-append}
-  route: {cluster: app, host_rewrite_literal: rewritten.example, append_x_forwarded_host: true}
 - {match: {path: /host-header}, route: {cluster: app, host_rewrite_header: x-host}}
-- match: {path: /host-regex}
-  route: {cluster: app, host_rewrite_path_regex: {pattern: {regex: "^/(.+)$"}, substitution: "\\\\1.example"}}
 - {match: {path: /by-header}, route: {cluster_header: x-cluster}}
 - match: {path: /unknown-404}
   route: {cluster_header: x-cluster, cluster_not_found_response_code: NOT_FOUND}
+"""
+LATER_ACTIONS = """
+- match: {path: /host-append}
+  route: {cluster: app, host_rewrite_literal: rewritten.example, append_x_forwarded_host: true}
+- match: {path: /host-regex}
+  route: {cluster: app, host_rewrite_path_regex: {pattern: {regex: "^/(.+)$"}, substitution: "\\\\1.example"}}
 """
 EDITS = """
 request_headers_to_add:
@@ -189,7 +191,6 @@ MORE_ROUTING = Setup(
     bootstrap(
         [
             listener("main", routes=MORE_ACTIONS),
-            listener("queries", routes=QUERIES),
             listener("attempts", ATTEMPTS),
             listener(
                 "anyport",
@@ -197,6 +198,13 @@ MORE_ROUTING = Setup(
             ),
         ],
         [cluster("app", "app")],
+    ),
+    {"app": "h1"},
+)
+LATER_ROUTING = Setup(
+    "routing-later",
+    bootstrap(
+        [listener("main", routes=LATER_ACTIONS), listener("queries", routes=QUERIES)], [cluster("app", "app")]
     ),
     {"app": "h1"},
 )
@@ -229,13 +237,13 @@ async def routing_virtual_hosts(s: Session) -> None:
     await choose_hosts(s, "strict-hosts")
 
 
-@scenario(MORE_ROUTING, later="ignore_port_in_host_matching")
+@scenario(MORE_ROUTING)
 async def routing_virtual_hosts_ignoring_ports(s: Session) -> None:
     """ignore_port_in_host_matching."""
     await choose_hosts(s, "anyport")
 
 
-@scenario(MORE_ROUTING, later="query_parameters")
+@scenario(LATER_ROUTING, later="query_parameters")
 async def routing_query_parameters(s: Session) -> None:
     """Query parameter matchers."""
     for path in ("/query?a=b", "/query?a=c", "/query?b=a", "/query?x=y&a=b", "/query?a", "/query"):
@@ -330,7 +338,7 @@ async def routing_path_rewrites(s: Session) -> None:
             await s.get(path)
 
 
-@scenario(MORE_ROUTING, later="regex_rewrite")
+@scenario(MORE_ROUTING)
 async def routing_regex_rewrites(s: Session) -> None:
     """regex_rewrite of paths, of requests and of redirects."""
     for path in ("/regex/abc?x=y", "/regex/123", "/to-regex/thing?a=b"):
@@ -343,12 +351,22 @@ async def routing_host_rewrite(s: Session) -> None:
     await s.get("/host")
 
 
-@scenario(MORE_ROUTING, later="host_rewrite_header")
-async def routing_host_rewrites(s: Session) -> None:
-    """host_rewrite_header and _path_regex, and append_x_forwarded_host."""
-    await s.get("/host-append", "x-forwarded-host: before")
+@scenario(MORE_ROUTING)
+async def routing_host_rewrite_by_header(s: Session) -> None:
+    """host_rewrite_header."""
     await s.get("/host-header", "x-host: from-header.example")
     await s.get("/host-header")
+
+
+@scenario(LATER_ROUTING, later="append_x_forwarded_host")
+async def routing_host_rewrite_appended(s: Session) -> None:
+    """append_x_forwarded_host."""
+    await s.get("/host-append", "x-forwarded-host: before")
+
+
+@scenario(LATER_ROUTING, later="host_rewrite_path_regex")
+async def routing_host_rewrite_by_path(s: Session) -> None:
+    """host_rewrite_path_regex."""
     await s.get("/host-regex?q")
 
 
@@ -359,7 +377,7 @@ async def routing_weights(s: Session) -> None:
         await s.get("/weights")
 
 
-@scenario(MORE_ROUTING, later="cluster_header")
+@scenario(MORE_ROUTING)
 async def routing_cluster_header(s: Session) -> None:
     """cluster_header names the cluster; an unknown one or none is a 503, or the configured code."""
     async with s.logging(4):
