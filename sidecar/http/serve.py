@@ -68,6 +68,7 @@ async def serve_http(
             )
         else:
             stats.downstream_cx_http1_total.value += 1
+            stats.downstream_cx_rx_bytes_total.value += len(received)
             active = stats.downstream_cx_http1_active
             active.inc()
             await H1Driver(manager, connection, transport, strand, received).serve()
