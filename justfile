@@ -26,7 +26,7 @@ lint:
 
 # run all tests
 test *arguments:
-    python -m pytest {{ arguments }}
+    python -m pytest -n 2 --dist loadgroup {{ arguments }}
 
 # run the tests whose names match, showing their output
 test-one name *arguments:
@@ -34,13 +34,13 @@ test-one name *arguments:
 
 # run the same scenarios on this proxy and on Envoy, and compare
 conformance *arguments:
-    python -m pytest tests/conformance {{ arguments }}
+    python -m pytest -n 2 --dist loadgroup tests/conformance {{ arguments }}
 
-# measure this proxy beside Envoy, nginx, haproxy and an aiohttp proxy
+# measure this proxy beside Envoy, nginx, haproxy and an aiohttp proxy (--quick: one short round)
 bench *arguments:
     python -m tests.bench {{ arguments }}
 
-# throw mutated input at the parsers
+# throw mutated input at the parsers (h1, h2; --seconds N, --seed N)
 fuzz *arguments:
     python -m tests.fuzz {{ arguments }}
 

@@ -9,4 +9,5 @@ scripts/setup.sh dev
 if ! scripts/build_wasm.sh --install >/dev/null; then
   echo "test: the filters in Rust were not built; see above" >&2
 fi
-exec .venv/bin/python -m pytest "$@"
+# Two workers; what shares processes stays on one of them (conformance: the scenarios of one setup).
+exec .venv/bin/python -m pytest -n 2 --dist loadgroup "$@"
