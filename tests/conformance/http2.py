@@ -191,21 +191,27 @@ class Peer:
     async def headers(self, stream: Stream, headers: Fields, *, end: bool = False) -> None:
         """Server: response headers; either: trailers (with `end`)."""
         if not self._gone(stream):
-            self.h2.send_headers(stream.id, headers, end_stream=end)
+            try:
+                self.h2.send_headers(stream.id, headers, end_stream=end)
+            except h2.exceptions.ProtocolError:
+                return  # closed by the other side just now
             await self.flush()
 
     async def data(self, stream: Stream, data: bytes, *, end: bool = False) -> None:
         """Send within the peer's windows; stops when the stream is gone."""
         while not self._gone(stream):
             moved = self._window_moved
-            room = min(self.h2.local_flow_control_window(stream.id), self.h2.max_outbound_frame_size)
-            if room > 0 or not data:
-                piece, data = data[:room], data[room:]
-                self.h2.send_data(stream.id, piece, end_stream=end and not data)
-                await self.flush()
-                if not data:
-                    return
-            else:
+            try:
+                room = min(self.h2.local_flow_control_window(stream.id), self.h2.max_outbound_frame_size)
+                if room > 0 or not data:
+                    piece, data = data[:room], data[room:]
+                    self.h2.send_data(stream.id, piece, end_stream=end and not data)
+            except h2.exceptions.ProtocolError:
+                return  # closed by the other side just now
+            await self.flush()
+            if not data:
+                return
+            if room <= 0:
                 await moved.wait()
 
     def _gone(self, stream: Stream) -> bool:
