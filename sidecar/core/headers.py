@@ -5,21 +5,58 @@ somebody first looks a name up (RFC 9110 §5; names compare without case, so the
 Pseudo headers (RFC 9113 §8.3) live in attributes and answer to their names as well:
 ``headers.get(b":path")`` and ``headers.path`` are one thing.  Iteration yields them first, as
 Envoy's filters see them.
+
+Envoy's maps hold one entry of some names (its O(1) headers): what arrives or is added twice becomes one
+value, joined by a comma.  Which names these are differs between requests and responses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import ClassVar
 
 __all__ = ["Field", "HeaderMap", "RequestHeaders", "ResponseHeaders"]
 
 Field = tuple[bytes, bytes]
+
+#: Names of which a request's head holds one entry, seen on Envoy.
+_REQUEST_SINGLE = frozenset(
+    b"accept accept-encoding access-control-request-headers access-control-request-method "
+    b"access-control-request-private-network authorization cache-control cdn-loop connection "
+    b"content-encoding content-length content-type expect grpc-accept-encoding grpc-timeout "
+    b"if-match if-modified-since if-none-match if-range if-unmodified-since keep-alive origin pragma "
+    b"proxy-connection proxy-status referer te transfer-encoding upgrade user-agent via "
+    b"x-client-trace-id x-envoy-attempt-count x-envoy-decorator-operation "
+    b"x-envoy-downstream-service-cluster x-envoy-downstream-service-node "
+    b"x-envoy-expected-rq-timeout-ms x-envoy-external-address x-envoy-force-trace "
+    b"x-envoy-hedge-on-per-try-timeout x-envoy-internal x-envoy-ip-tags x-envoy-is-timeout-retry "
+    b"x-envoy-max-retries x-envoy-original-host x-envoy-original-path x-envoy-original-url "
+    b"x-envoy-retriable-header-names x-envoy-retriable-status-codes x-envoy-retry-grpc-on "
+    b"x-envoy-retry-on x-envoy-upstream-alt-stat-name x-envoy-upstream-rq-per-try-timeout-ms "
+    b"x-envoy-upstream-rq-timeout-alt-response x-envoy-upstream-rq-timeout-ms "
+    b"x-envoy-upstream-stream-duration-ms x-forwarded-client-cert x-forwarded-for x-forwarded-host "
+    b"x-forwarded-port x-forwarded-proto x-request-id".split()
+)
+#: The same of a response's head.
+_RESPONSE_SINGLE = frozenset(
+    b"access-control-allow-credentials access-control-allow-headers access-control-allow-methods "
+    b"access-control-allow-origin access-control-allow-private-network access-control-expose-headers "
+    b"access-control-max-age age cache-control connection content-encoding content-length content-type "
+    b"date etag expires grpc-message grpc-status keep-alive last-modified location proxy-connection "
+    b"proxy-status server transfer-encoding upgrade vary via x-envoy-attempt-count "
+    b"x-envoy-decorator-operation x-envoy-degraded x-envoy-immediate-health-check-fail "
+    b"x-envoy-ratelimited x-envoy-upstream-canary x-envoy-upstream-healthchecked-cluster "
+    b"x-envoy-upstream-service-time x-request-id".split()
+)
 
 
 class HeaderMap:
     """Fields in wire order.  Names given to every method are lower-case bytes."""
 
     __slots__ = ("_index", "fields")
+
+    #: Names of which the map holds one entry once :meth:`join_repeated` and :meth:`append` keep it so.
+    single: ClassVar[frozenset[bytes]] = frozenset()
 
     def __init__(self, fields: list[Field] | None = None) -> None:
         self.fields: list[Field] = [] if fields is None else fields
@@ -111,6 +148,35 @@ class HeaderMap:
                 placed = True
         self.fields[:] = fresh
 
+    def append(self, name: bytes, value: bytes) -> None:
+        """Add a field as Envoy's ``addCopy`` does: one more, or joined to the entry of a ``single`` name."""
+        if name[:1] == b":" or (name in self.single and name in self.index()):
+            found = self.get_joined(name)
+            self.set(name, value if found is None else _joined(found, value))
+        else:
+            self.add(name, value)
+
+    def replace(self, name: bytes, value: bytes) -> None:
+        """Make ``value`` the only value of ``name``, at the end, as Envoy's ``setCopy`` does."""
+        if name[:1] != b":":
+            self.remove(name)
+        self.set(name, value)
+
+    def join_repeated(self) -> None:
+        """Join what arrived twice of the ``single`` names, in place of the first."""
+        single = self.single
+        places: dict[bytes, int] = {}
+        fresh: list[Field] = []
+        for name, value in self.fields:
+            if name in single:
+                place = places.setdefault(name, len(fresh))
+                if place < len(fresh):
+                    fresh[place] = (name, _joined(fresh[place][1], value))
+                    continue
+            fresh.append((name, value))
+        self.fields[:] = fresh
+        self._index = None
+
     def remove(self, name: bytes) -> int:
         """Drop every value of ``name``; the number dropped."""
         if name[:1] == b":":
@@ -152,10 +218,16 @@ class HeaderMap:
         return
 
 
+def _joined(before: bytes, value: bytes) -> bytes:
+    return before + b"," + value if before and value else before or value
+
+
 class RequestHeaders(HeaderMap):
     """The head of a request (RFC 9113 §8.3.1).  None stands for an absent pseudo header."""
 
     __slots__ = ("authority", "method", "path", "protocol", "scheme")
+
+    single = _REQUEST_SINGLE
 
     def __init__(
         self,
@@ -227,6 +299,8 @@ class ResponseHeaders(HeaderMap):
     """The head of a response: ``status`` is an int (RFC 9113 §8.3.2)."""
 
     __slots__ = ("status",)
+
+    single = _RESPONSE_SINGLE
 
     def __init__(self, status: int, fields: list[Field] | None = None) -> None:
         self.fields = [] if fields is None else fields

@@ -6,31 +6,20 @@ Shared by the Lua and the Wasm filter.  Names here are lower-case bytes, values 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from sidecar.core.headers import HeaderMap
+from sidecar.core.headers import RequestHeaders, ResponseHeaders
 
 __all__ = [
     "BAD_VALUE",
     "SINGLE",
-    "add_joined",
     "header_name",
     "invalid_field",
     "invalid_name",
     "invalid_value",
-    "replace_last",
 ]
 
-#: Names of which Envoy's maps hold one entry: adding another value joins it on with a comma.
-SINGLE = frozenset(
-    b"accept accept-encoding accept-language access-control-request-headers access-control-request-method "
-    b"authorization cache-control connection content-encoding content-length content-type date expect "
-    b"grpc-accept-encoding grpc-message grpc-status grpc-timeout host keep-alive location origin "
-    b"proxy-connection referer server te transfer-encoding upgrade user-agent via x-client-trace-id "
-    b"x-envoy-attempt-count x-envoy-original-path x-forwarded-client-cert x-forwarded-for x-forwarded-host "
-    b"x-forwarded-proto x-request-id".split()
-)
+#: Names of which a request's or a response's head holds one entry.
+SINGLE = RequestHeaders.single | ResponseHeaders.single
 #: What no field value may hold (RFC 9110 §5.5): controls, line breaks among them.
 BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _TOKEN = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9a-z]+")
@@ -59,22 +48,3 @@ def invalid_name(name: bytes) -> str:
 def invalid_value(name: bytes) -> str:
     """Envoy's text for a value that cannot be sent."""
     return "invalid header value for: " + name.decode("latin-1").encode("unicode_escape").decode()
-
-
-def replace_last(headers: HeaderMap, name: bytes, value: bytes) -> None:
-    """Make ``value`` the only one of ``name``; as in Envoy the field moves to the end."""
-    if name[:1] != b":":
-        headers.remove(name)
-        headers.add(name, value)
-    else:
-        headers.set(name, value)
-
-
-def add_joined(headers: HeaderMap, name: bytes, value: bytes) -> None:
-    """Add a field as Envoy's map does: one more, or joined to what is there."""
-    if name in SINGLE or name[:1] == b":":
-        found = headers.get_all(name)
-        if found:
-            headers.set(name, b",".join((*found, value)))
-            return
-    headers.add(name, value)

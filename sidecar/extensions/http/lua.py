@@ -111,6 +111,8 @@ class LuaFilter(HttpFilter):
         message = stream.request
         self._enter(script, stream, message, message.headers, context, True)
         script.clears_route = self._clear_route_cache
+        if not self._clear_route_cache and stream.resolve_route:
+            stream.find_route()  # what the script changes is not to choose another one
         outcome = script.start_request(message.body is None)
         if outcome is None and not script.invalid:
             return None

@@ -167,7 +167,7 @@ class Script:
             name = special.get(key)
             if name is None:
                 name = header_name(key)
-                kept = special if name[0] in b"\0:" or name in SINGLE else plain
+                kept = special if name[0] in b"\0:" or name in SINGLE or name == b"host" else plain
                 if len(kept) < 1024:
                     kept[key] = name
             return b":authority" if name == b"host" and script.is_request else name
@@ -196,12 +196,11 @@ class Script:
                 name = look_at(key)
                 if name[0] == 0 or is_bad(value):
                     return script._refuse(name, key)
-                found = script.headers.get_all(name)
-                if found and (name in SINGLE or name[0] == 58):
-                    script.touch()
-                    script.headers.set(name, join((*found, value)))
+                script.touch()
+                script.headers.append(name, value)
+                if name[0] == 58:
                     script._check_status(name, b"")
-                    return None
+                return None
             if script.clears_route:
                 script.stream.resolve_route = True
             script.headers.add(name, value)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import LocalReply
-from sidecar.extensions.http.header_edits import BAD_VALUE, add_joined, invalid_field, replace_last
+from sidecar.extensions.http.header_edits import BAD_VALUE, invalid_field
 from sidecar.extensions.http.wasm_properties import plugin_properties, stream_property
 from sidecar.net.reactor import Signal
 from wasm_abi import BufferType, LogLevel, MapType, Metric, MetricType, StreamType, WasmError
@@ -193,6 +193,7 @@ class StreamSide:
         headers = self._open_map(map_type)
         if headers is None:
             return False
+        self._changing(map_type)
         headers.replace_all(self._sendable(map_type, pairs))
         return True
 
@@ -201,7 +202,8 @@ class StreamSide:
         if headers is None:
             return False
         if self._is_sendable(map_type, name, value):
-            add_joined(headers, b":authority" if name == b"host" and map_type == 0 else name, value)
+            self._changing(map_type)
+            headers.append(b":authority" if name == b"host" and map_type == 0 else name, value)
         return True
 
     def replace_header_value(self, map_type: MapType, name: bytes, value: bytes) -> bool:
@@ -209,15 +211,22 @@ class StreamSide:
         if headers is None:
             return False
         if self._is_sendable(map_type, name, value):
-            replace_last(headers, b":authority" if name == b"host" and map_type == 0 else name, value)
+            self._changing(map_type)
+            headers.replace(b":authority" if name == b"host" and map_type == 0 else name, value)
         return True
 
     def remove_header_value(self, map_type: MapType, name: bytes) -> bool:
         headers = self.maps[map_type] if map_type < 4 else None
         if headers is None:
             return False
+        self._changing(map_type)
         headers.remove(b":authority" if name == b"host" and map_type == 0 else name)
         return True
+
+    def _changing(self, map_type: MapType) -> None:
+        """Envoy looks the route up again whenever a guest changes the request's headers."""
+        if map_type == 0:
+            self.stream.resolve_route = True
 
     def _is_sendable(self, map_type: MapType, name: bytes, value: bytes) -> bool:
         good = self.plugin_side.good_names
