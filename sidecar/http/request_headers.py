@@ -1,14 +1,18 @@
 """What the connection manager does to request headers before the filters see them.
 
-Envoy's ``ConnectionManagerUtility::mutateRequestHeaders``: who the client is (x-forwarded-for), whether
-the request is internal, x-forwarded-proto, the request id.  The common request carries none of the
-headers that matter here: one set test tells, and nothing is looked up.
+Envoy's ``ConnectionManagerUtility::mutateRequestHeaders``: who the client is (x-forwarded-for),
+x-forwarded-proto, which x-envoy headers are believed, the request id.  Nobody is internal unless
+``internal_address_config`` says so, and that is not supported: every request is external.
+
+The common request carries none of the headers that matter here and no name twice: a comparison and one set
+test tell, and nothing is looked up.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from typing import TYPE_CHECKING
 
 from sidecar.core.headers import RequestHeaders
@@ -17,48 +21,49 @@ if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.http.connection_manager import ConnectionManager
 
-__all__ = ["RequestIds", "is_internal_address", "prepare_request_headers"]
+__all__ = ["RequestIds", "is_valid_referer", "prepare_request_headers"]
 
-#: Headers that this module or the router looks at; a request without any takes the short way.
-INTERESTING = frozenset(
+#: Removed from external requests, wherever they come from (``cleanInternalHeaders``).
+_REMOVED = frozenset(
     {
-        b"x-forwarded-for",
-        b"x-forwarded-proto",
-        b"x-request-id",
         b"x-envoy-internal",
-        b"x-envoy-external-address",
-        b"x-envoy-downstream-service-cluster",
-        b"x-envoy-downstream-service-node",
-        b"x-envoy-force-trace",
+        b"x-envoy-retriable-status-codes",
+        b"x-envoy-retriable-header-names",
+        b"x-envoy-retry-on",
+        b"x-envoy-retry-grpc-on",
+        b"x-envoy-max-retries",
+        b"x-envoy-upstream-alt-stat-name",
+        b"x-envoy-upstream-rq-timeout-ms",
+        b"x-envoy-upstream-rq-per-try-timeout-ms",
+        b"x-envoy-upstream-rq-timeout-alt-response",
         b"x-envoy-expected-rq-timeout-ms",
-        b"te",
-        b"expect",
+        b"x-envoy-force-trace",
+        b"x-envoy-ip-tags",
+        b"x-envoy-original-url",
+        b"x-envoy-hedge-on-per-try-timeout",
+        # forward_client_cert_details: SANITIZE, and any other without a client certificate
+        b"x-forwarded-client-cert",
     }
 )
-
-#: Removed from external requests at the edge (``cleanInternalHeaders``).
-_EDGE_REMOVED = (
-    b"x-envoy-retriable-status-codes",
-    b"x-envoy-retriable-header-names",
-    b"x-envoy-retry-on",
-    b"x-envoy-retry-grpc-on",
-    b"x-envoy-max-retries",
-    b"x-envoy-upstream-alt-stat-name",
-    b"x-envoy-upstream-rq-timeout-ms",
-    b"x-envoy-upstream-rq-per-try-timeout-ms",
-    b"x-envoy-upstream-rq-timeout-alt-response",
-    b"x-envoy-expected-rq-timeout-ms",
-    b"x-envoy-force-trace",
-    b"x-envoy-ip-tags",
-    b"x-envoy-original-url",
-    b"x-envoy-hedge-on-per-try-timeout",
+#: Removed besides where this proxy is the edge (``use_remote_address``).
+_EDGE_REMOVED = _REMOVED | {
     b"x-envoy-decorator-operation",
     b"x-envoy-downstream-service-cluster",
     b"x-envoy-downstream-service-node",
     b"x-envoy-original-path",
     b"x-envoy-original-host",
-)
-
+}
+#: Headers that this module looks at; a request without any takes the short way.
+INTERESTING = _REMOVED | {
+    b"x-forwarded-for",
+    b"x-forwarded-proto",
+    b"x-request-id",
+    b"x-envoy-downstream-service-cluster",
+    b"x-envoy-downstream-service-node",
+    b"te",
+    b"expect",
+    b"referer",
+}
 
 #: The variant digit (RFC 9562 §4.1) from a random one.
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
@@ -84,25 +89,27 @@ class RequestIds:
         return f"{raw[:8]}-{raw[8:12]}-4{raw[13:16]}-{_VARIANT[raw[16]]}{raw[17:20]}-{raw[20:]}".encode()
 
 
-_INTERNAL_NETWORKS = tuple(
-    ipaddress.ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "fd00::/8", "::1/128")
+_ABSOLUTE_URL = re.compile(
+    rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[A-Za-z0-9.-]+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]+))?(?:[/?][!-\"$-~]*#?)?"
 )
-_internal_cache: dict[str, bool] = {}
+#: A path; its first segment is without a colon, which would make it a scheme (RFC 3986 §4.2).
+_RELATIVE_URL = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+,;=@?]*(?:/[A-Za-z0-9\-._~%!$&'()*+,;=@?:/]*)?")
 
 
-def is_internal_address(ip: str) -> bool:
-    """Whether Envoy's default ``internal_address_config`` takes ``ip`` for a private address."""
-    known = _internal_cache.get(ip)
-    if known is None:
+def is_valid_referer(value: bytes) -> bool:
+    """Whether Envoy lets a ``referer`` pass: an absolute URL without user or fragment, or a relative one."""
+    url = _ABSOLUTE_URL.fullmatch(value)
+    if url is None:
+        return _RELATIVE_URL.fullmatch(value) is not None
+    literal, port = url.groups()
+    if port is not None and (len(port) > 32 or int(port) > 65535):
+        return False
+    if literal is not None:
         try:
-            address = ipaddress.ip_address(ip)
+            ipaddress.ip_address(literal.decode())
         except ValueError:
-            known = False
-        else:
-            known = any(address in network for network in _INTERNAL_NETWORKS if network.version == address.version)
-        if len(_internal_cache) < 4096:
-            _internal_cache[ip] = known
-    return known
+            return False
+    return True
 
 
 def _host_of(address: str) -> str:
@@ -113,18 +120,17 @@ def _host_of(address: str) -> str:
     return host if colon else address
 
 
-def _trusted_from_right(value: bytes, skip: int) -> tuple[str | None, bool]:
-    """The address ``skip`` places from the right of an x-forwarded-for, and whether it is the only one."""
-    entries = value.split(b",")
-    if skip >= len(entries):
-        return None, False
-    text = entries[len(entries) - 1 - skip].strip().decode("latin-1")
-    candidate = _strip_port(text)
+def _trusted_from_right(value: bytes, skip: int) -> str | None:
+    """The address ``skip`` places from the right of an x-forwarded-for; None where there is no address."""
+    entries = value.rsplit(b",", skip + 1)
+    if len(entries) <= skip:
+        return None
+    candidate = _strip_port(entries[-1 - skip].strip().decode("latin-1"))
     try:
         ipaddress.ip_address(candidate)
     except ValueError:
-        return None, False
-    return candidate, len(entries) == 1
+        return None
+    return candidate
 
 
 def _strip_port(text: str) -> str:
@@ -141,80 +147,105 @@ def _as_address(ip: str) -> str:
 
 def prepare_request_headers(manager: ConnectionManager, stream: Stream, headers: RequestHeaders) -> None:
     """Change ``headers`` as Envoy's connection manager does, and set the stream's client address."""
-    connection = stream.connection
     fields = headers.fields
-    if not manager.use_remote_address and INTERESTING.isdisjoint(headers.index()):
-        stream.remote_address = connection.remote_address
+    index = headers.index()
+    if len(index) != len(fields):
+        headers.join_repeated()
         index = headers.index()
-        fields.append((b"x-forwarded-proto", b"http"))
-        index[b"x-forwarded-proto"] = b"http"
-        if manager.via:
-            headers.add(b"via", manager.via)
-        if manager.add_user_agent:
-            _add_user_agent(manager, headers, internal=False)
-        if manager.generate_request_id:
-            request_id = stream.request_id = manager.request_ids.make()
-            fields.append((b"x-request-id", request_id))
-            index[b"x-request-id"] = request_id
+    connection = stream.connection
+    if manager.use_remote_address or not INTERESTING.isdisjoint(index):
+        _prepare_thoroughly(manager, stream, headers)
         return
-    te = headers.get(b"te")
-    if te is not None:
-        if any(token.strip().lower() == b"trailers" for token in te.split(b",")):
-            headers.set(b"te", b"trailers")
-        else:
-            headers.remove(b"te")
-    if headers.get(b"expect") is not None and stream.protocol != "HTTP/2":
-        headers.remove(b"expect")
-    peer = _host_of(connection.remote_address)
-    forwarded = headers.get_joined(b"x-forwarded-for")
-    single = False
-    client: str | None = None
-    hops = manager.xff_num_trusted_hops
-    if manager.use_remote_address:
-        if hops and forwarded is not None:
-            client, _ = _trusted_from_right(forwarded, hops - 1)
-        single = forwarded is None
-        if not manager.skip_xff_append and not connection.remote_address.startswith(("/", "@")):
-            value = peer.encode() if forwarded is None else forwarded + b"," + peer.encode()
-            headers.set(b"x-forwarded-for", value)
-        if hops == 0 or headers.get(b"x-forwarded-proto") is None:
-            headers.set(b"x-forwarded-proto", b"http")
-    else:
-        if forwarded is not None:
-            client, single = _trusted_from_right(forwarded, hops)
-        if headers.get(b"x-forwarded-proto") is None:
-            headers.add(b"x-forwarded-proto", b"http")
-    if client is None:
-        stream.remote_address = connection.remote_address
-    else:
-        stream.remote_address = _as_address(client)
-    internal = stream.internal = single and is_internal_address(client or peer)
-    edge = not internal and manager.use_remote_address
-    if edge:
-        for name in _EDGE_REMOVED:
-            headers.remove(name)
-        headers.set(b"x-envoy-external-address", (client or peer).encode())
-    if internal:
-        headers.set(b"x-envoy-internal", b"true")
-    else:
-        headers.remove(b"x-envoy-internal")
+    stream.remote_address = connection.remote_address
+    fields.append((b"x-forwarded-proto", b"http"))
+    index[b"x-forwarded-proto"] = b"http"
     if manager.via:
-        headers.add(b"via", manager.via)
+        _append_via(headers, manager.via)
     if manager.add_user_agent:
-        _add_user_agent(manager, headers, internal=internal)
-    request_id = headers.get(b"x-request-id")
-    if manager.generate_request_id and (request_id is None or (edge and not manager.preserve_external_request_id)):
+        _add_user_agent(manager, headers)
+    if manager.generate_request_id:
+        request_id = stream.request_id = manager.request_ids.make()
+        fields.append((b"x-request-id", request_id))
+        index[b"x-request-id"] = request_id
+
+
+def _prepare_thoroughly(manager: ConnectionManager, stream: Stream, headers: RequestHeaders) -> None:
+    """The long way, in Envoy's order, since new headers go to the end."""
+    index = headers.index()
+    if b"te" in index:
+        _clean_te(headers)
+    if b"expect" in index and stream.protocol != "HTTP/2":
+        headers.remove(b"expect")
+    referer = index.get(b"referer")
+    if referer is not None and not is_valid_referer(referer):
+        headers.remove(b"referer")
+    is_edge = manager.use_remote_address
+    client = _settle_client(manager, stream, headers)
+    removed = _EDGE_REMOVED if is_edge else _REMOVED
+    if not removed.isdisjoint(index):
+        for name in removed.intersection(index):
+            headers.remove(name)
+    if manager.add_user_agent:
+        _add_user_agent(manager, headers)
+    if manager.via:
+        _append_via(headers, manager.via)
+    if is_edge and client is not None:
+        headers.set(b"x-envoy-external-address", client)
+    request_id = index.get(b"x-request-id")
+    is_refused = is_edge and not manager.preserve_external_request_id
+    if manager.generate_request_id and (request_id is None or is_refused):
         request_id = manager.request_ids.make()
         headers.set(b"x-request-id", request_id)
     stream.request_id = request_id
 
 
-def _add_user_agent(manager: ConnectionManager, headers: RequestHeaders, *, internal: bool) -> None:
+def _clean_te(headers: RequestHeaders) -> None:
+    """Only ``trailers`` of a ``te`` means anything to the upstream."""
+    te = headers.get(b"te") or b""
+    if any(token.strip().lower() == b"trailers" for token in te.split(b",")):
+        headers.set(b"te", b"trailers")
+    else:
+        headers.remove(b"te")
+
+
+def _settle_client(manager: ConnectionManager, stream: Stream, headers: RequestHeaders) -> bytes | None:
+    """Set the client's address, x-forwarded-for and x-forwarded-proto; the client's IP if it has one."""
+    address = stream.connection.remote_address
+    peer = None if address.startswith(("/", "@")) else _host_of(address)
+    forwarded = headers.get(b"x-forwarded-for")
+    hops = manager.xff_num_trusted_hops
+    client: str | None = None
+    if manager.use_remote_address:
+        if hops and forwarded is not None:
+            client = _trusted_from_right(forwarded, hops - 1)
+        if not manager.skip_xff_append and peer is not None:
+            value = peer.encode()
+            headers.set(b"x-forwarded-for", forwarded + b"," + value if forwarded else value)
+        if hops == 0 or b"x-forwarded-proto" not in headers:
+            headers.set(b"x-forwarded-proto", b"http")
+    else:
+        if forwarded is not None:
+            client = _trusted_from_right(forwarded, hops)
+        if b"x-forwarded-proto" not in headers:
+            headers.add(b"x-forwarded-proto", b"http")
+    if client is not None:
+        stream.remote_address = _as_address(client)
+        return client.encode()
+    stream.remote_address = address
+    return None if peer is None else peer.encode()
+
+
+def _append_via(headers: RequestHeaders, name: bytes) -> None:
+    found = headers.get(b"via")
+    headers.set(b"via", found + b", " + name if found else name)
+
+
+def _add_user_agent(manager: ConnectionManager, headers: RequestHeaders) -> None:
     name = manager.service_cluster
     if not name:
         return
     headers.set(b"x-envoy-downstream-service-cluster", name)
-    if headers.get(b"user-agent") is None:
-        headers.add(b"user-agent", name)
+    if not headers.get(b"user-agent"):
+        headers.set(b"user-agent", name)
     if manager.service_node:
         headers.set(b"x-envoy-downstream-service-node", manager.service_node)

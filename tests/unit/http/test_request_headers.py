@@ -11,7 +11,7 @@ from sidecar.api.message import RequestMessage
 from sidecar.api.stream import Stream
 from sidecar.core.headers import Field, RequestHeaders
 from sidecar.http.connection_manager import ConnectionManager
-from sidecar.http.request_headers import RequestIds, prepare_request_headers
+from sidecar.http.request_headers import RequestIds, is_valid_referer, prepare_request_headers
 from sidecar.net.reactor import Reactor
 from sidecar.observability.stats import Store
 from tests.support.h1_lab import ClientConnection, make_manager
@@ -204,3 +204,92 @@ def test_request_id_is_made_when_wanted_and_missing(
     made = header(stream, b"x-request-id")
     assert stream.request_id == made
     assert (made is not None and UUID(made) is not None) is generate
+
+
+# -- what is believed, and from whom ------------------------------------------------------------------------
+def test_external_request_inside_keeps_what_the_edge_set_and_loses_what_steers_the_router(
+    manager: ConnectionManager,
+) -> None:
+    kept = [b"x-envoy-decorator-operation", b"x-envoy-original-path", b"x-envoy-downstream-service-node"]
+    lost = [
+        b"x-envoy-ip-tags",
+        b"x-envoy-force-trace",
+        b"x-envoy-upstream-rq-timeout-ms",
+        b"x-envoy-internal",
+    ]
+    stream = prepare(manager, *((name, b"1") for name in (*kept, *lost)))
+    assert [header(stream, name) for name in kept] == [b"1"] * 3
+    assert [header(stream, name) for name in lost] == [None] * 4
+
+
+def test_edge_drops_what_only_it_may_set(manager: ConnectionManager) -> None:
+    manager.use_remote_address = True
+    lost = [b"x-envoy-decorator-operation", b"x-envoy-original-host", b"x-envoy-downstream-service-cluster"]
+    stream = prepare(manager, *((name, b"1") for name in lost), (b"x-envoy-attempt-count", b"7"))
+    assert [header(stream, name) for name in lost] == [None] * 3
+    assert header(stream, b"x-envoy-attempt-count") == b"7"
+
+
+def test_client_certificate_header_of_a_plain_connection_is_dropped(manager: ConnectionManager) -> None:
+    assert (
+        header(prepare(manager, (b"x-forwarded-client-cert", b"Hash=a")), b"x-forwarded-client-cert") is None
+    )
+
+
+def test_empty_forwarded_for_becomes_the_peer_alone(manager: ConnectionManager) -> None:
+    manager.use_remote_address = True
+    assert header(prepare(manager, (XFF, b"")), XFF) == b"203.0.113.9"
+
+
+def test_external_address_stands_behind_what_names_the_proxy(manager: ConnectionManager) -> None:
+    manager.use_remote_address = manager.add_user_agent = True
+    manager.service_cluster = b"svc"
+    manager.via = b"proxy"
+    stream = prepare(manager, (b"via", b"1.0 client"))
+    assert [name for name, _ in stream.request.headers.fields] == [
+        b"via",
+        XFF,
+        b"x-forwarded-proto",
+        b"x-envoy-downstream-service-cluster",
+        b"user-agent",
+        b"x-envoy-external-address",
+        b"x-request-id",
+    ]
+    assert header(stream, b"via") == b"1.0 client, proxy"
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_repeated_headers_of_one_entry_arrive_joined(manager: ConnectionManager, remote: bool) -> None:
+    manager.use_remote_address = remote
+    stream = prepare(manager, (b"accept", b"a"), (b"x", b"1"), (b"accept", b"b"), (b"x", b"2"))
+    assert stream.request.headers.fields[:3] == [(b"accept", b"a,b"), (b"x", b"1"), (b"x", b"2")]
+
+
+@pytest.mark.parametrize(
+    ("value", "valid"),
+    [
+        (b"http://a", True),
+        (b"http://a:80/x?y", True),
+        (b"http://[::1]:80/", True),
+        (b"android-app://com.x/", True),
+        (b"/path", True),
+        (b"nonsense", True),
+        (b"a/b:c", True),
+        (b"", True),
+        (b"http://a#x", False),
+        (b"http://u:p@h/", False),
+        (b"http://a_b/", False),
+        (b"http://a:99999/", False),
+        (b"http://a:/", False),
+        (b"http://[zz]/", False),
+        (b"http://", False),
+        (b"about:blank", False),
+        (b"a:80", False),
+        (b"nonsense\x80", False),
+        (b"/a b", False),
+        (b"http://a,http://b", False),
+    ],
+)
+def test_referer_that_is_no_url_is_dropped(manager: ConnectionManager, value: bytes, valid: bool) -> None:
+    assert is_valid_referer(value) is valid
+    assert header(prepare(manager, (b"referer", value)), b"referer") == (value if valid else None)
