@@ -55,7 +55,8 @@ def reply_for(error: SidecarError, stream: Stream) -> LocalReply:
     if isinstance(error, RemoteProtocolError):
         status = error.status
         body = reason_phrase(status)
-        return LocalReply(status, body, details=error.details, flag=Flag.DOWNSTREAM_PROTOCOL_ERROR, close=True)
+        flag = Flag.DOWNSTREAM_PROTOCOL_ERROR
+        return LocalReply(status, body, details=error.details, flag=flag, close=True)
     if isinstance(error, LocalProtocolError | ExtensionError):
         return _INTERNAL
     return _INTERNAL
@@ -82,27 +83,37 @@ def _upstream_reply(error: UpstreamError) -> LocalReply:
 
 
 def build_response(reply: LocalReply, stream: Stream) -> ResponseMessage:
-    """The response message of a local reply; a gRPC request gets a gRPC answer (Envoy ``sendLocalReply``)."""
+    """The response message of a local reply; a gRPC request gets a gRPC answer (Envoy ``sendLocalReply``).
+
+    The reply's own headers come first; without a body there is no type and no length.
+    """
     request = stream.request.headers
+    if stream.resolve_route and stream.remote_address:
+        # A filter answered before the router: Envoy, which looks up the route first, shows it all the same.
+        stream.find_route()
     content_type = request.get(b"content-type")
     if content_type is not None and is_grpc(content_type):
         return _grpc_response(reply)
     headers = ResponseHeaders(reply.status)
-    fields = headers.fields
-    given = {name for name, _ in reply.headers}
-    if reply.body:
-        fields.append((b"content-length", b"%d" % len(reply.body)))
-        if b"content-type" not in given:
-            fields.append((b"content-type", b"text/plain"))
     for name, value in reply.headers:
-        headers.add(name, value)
+        headers.append(name, value)
+    if reply.body:
+        headers.set(b"content-length", b"%d" % len(reply.body))
+        if b"content-type" not in headers:
+            headers.add(b"content-type", b"text/plain")
+    elif reply.headers:
+        headers.remove(b"content-length")
+        headers.remove(b"content-type")
     body = FixedBody(reply.body) if reply.body and request.method != b"HEAD" else None
     return ResponseMessage(headers, body)
 
 
+_GRPC = b"application/grpc"
+
+
 def is_grpc(content_type: bytes) -> bool:
     """Whether a content type is gRPC's (gRPC over HTTP/2: ``application/grpc`` and its subtypes)."""
-    return content_type == b"application/grpc" or content_type.startswith((b"application/grpc+", b"application/grpc;"))
+    return content_type == _GRPC or content_type.startswith((_GRPC + b"+", _GRPC + b";"))
 
 
 _GRPC_STATUS = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}

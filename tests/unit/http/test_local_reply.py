@@ -62,10 +62,10 @@ PREFIX = b"upstream connect error or disconnect/reset before headers. reset reas
         ),
         (remote_reset(), 503, PREFIX + b"remote reset", "remote_reset", Flag.UPSTREAM_REMOTE_RESET),
         (
-            protocol_error("bad"),
+            protocol_error(),
             502,
             PREFIX + b"protocol error",
-            "protocol_error|bad",
+            "protocol_error",
             Flag.UPSTREAM_PROTOCOL_ERROR,
         ),
         (
@@ -217,3 +217,26 @@ def test_reply_to_grpc_may_set_its_own_status_and_escapes_its_message() -> None:
 )
 def test_grpc_is_told_by_its_content_type(content_type: bytes, expected: bool) -> None:
     assert is_grpc(content_type) is expected
+
+
+def test_reply_without_a_body_drops_a_type_that_it_brought() -> None:
+    reply = LocalReply(204, headers=[(b"content-type", b"a/b"), (b"content-length", b"3"), (b"x", b"y")])
+    assert build_response(reply, stream_of()).headers.fields == [(b"x", b"y")]
+
+
+def test_reply_of_a_filter_ahead_of_the_router_looks_the_route_up() -> None:
+    found: list[Stream] = []
+
+    class Manager:
+        def resolve_route(self, stream: Stream) -> None:
+            stream.resolve_route = False
+            found.append(stream)
+
+    stream = stream_of()
+    stream.hcm = Manager()
+    build_response(LocalReply(400), stream)
+    assert found == []  # the request was refused before anyone looked at its headers
+    stream.remote_address = "127.0.0.1:5"
+    build_response(LocalReply(403), stream)
+    build_response(LocalReply(403), stream)
+    assert found == [stream]
