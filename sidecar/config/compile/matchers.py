@@ -6,6 +6,7 @@ expressions are RE2 and match whole values, as Envoy's do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -56,10 +57,14 @@ _PLAIN: dict[str, Callable[[bytes], Matcher]] = {
 
 
 def compile_header_matcher(message: Any, path: str) -> Callable[[HeaderMap], bool]:
-    """Whether a header map satisfies ``message`` (repeated headers are joined by a comma)."""
+    """Whether a header map satisfies ``message``.
+
+    Of a repeated header any one value may satisfy it; ``invert_match`` wants none to.  A missing header is no
+    match, inverted or not, unless it is treated as empty.
+    """
     name = message.name.lower().encode()
     kind = message.WhichOneof("header_match_specifier")
-    invert = message.invert_match
+    invert = bool(message.invert_match)
     missing_as_empty = message.treat_missing_header_as_empty
     if kind is None or kind == "present_match":
         wanted = True if kind is None else message.present_match
@@ -67,12 +72,18 @@ def compile_header_matcher(message: Any, path: str) -> Callable[[HeaderMap], boo
     test = _value_test(message, kind, path)
 
     def matches(headers: HeaderMap) -> bool:
-        value = headers.get_joined(name)
+        value = headers.get(name)
         if value is None:
             if not missing_as_empty:
-                return bool(invert)
-            value = b""
-        return test(value) != invert
+                return False
+            return test(b"") != invert
+        if test(value):
+            return not invert
+        if len(headers.index()) != len(headers.fields):
+            for other in headers.get_all(name):
+                if test(other):
+                    return not invert
+        return invert
 
     return matches
 
@@ -93,8 +104,8 @@ def _value_test(message: Any, kind: str, path: str) -> Matcher:
 
 
 def _in_range(value: bytes, start: int, end: int) -> bool:
-    try:
-        number = int(value)
-    except ValueError:
-        return False
-    return start <= number < end
+    return _INTEGER.fullmatch(value) is not None and start <= int(value) < end
+
+
+#: What Envoy reads as a 64-bit number; Python alone would take underscores, too.
+_INTEGER = re.compile(rb"[+-]?[0-9]{1,20}")
