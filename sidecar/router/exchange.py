@@ -15,14 +15,15 @@ from urllib.parse import urlsplit
 from sidecar.api.message import LocalReply, ResponseMessage
 from sidecar.api.stream import Flag, Stream
 from sidecar.core.errors import Disconnected, UpstreamError
-from sidecar.core.headers import RequestHeaders
-from sidecar.http.local_reply import NO_CLUSTER, NO_HEALTHY_UPSTREAM, NO_ROUTE, build_response
+from sidecar.core.headers import RequestHeaders, ResponseHeaders
+from sidecar.http.local_reply import NO_CLUSTER, NO_HEALTHY_UPSTREAM, NO_ROUTE
 from sidecar.net.reactor import turn
+from sidecar.router.route_table import Redirect
 
 if TYPE_CHECKING:
     from sidecar.http.connection_manager import ConnectionManager, Responder
     from sidecar.net.reactor import Reactor, Strand
-    from sidecar.router.route_table import Redirect, Route, WeightedCluster
+    from sidecar.router.route_table import Route, WeightedCluster
     from sidecar.upstream.pool import UpstreamStream
 
 __all__ = ["Router"]
@@ -41,9 +42,7 @@ _CONSUMED = frozenset(
         b"x-envoy-upstream-rq-per-try-timeout-ms",
         b"x-envoy-hedge-on-per-try-timeout",
         b"x-envoy-upstream-stream-duration-ms",
-        b"x-envoy-decorator-operation",
         b"x-envoy-expected-rq-timeout-ms",
-        b"x-envoy-is-timeout-retry",
     }
 )
 
@@ -103,6 +102,8 @@ class Router:
             cluster.stats.charge_response(503, stream.internal)
             return NO_HEALTHY_UPSTREAM
         stream.upstream_host = host
+        if headers.method is None or headers.path is None:
+            return _missing_header(":method" if headers.method is None else ":path")
         stream.attempt_count = 1
         start_s = stream.start_ns / 1e9
         if timeout:
@@ -170,6 +171,8 @@ class Router:
         stream.response = response
         stream.details = "via_upstream"
         headers = response.headers
+        if len(headers.index()) != len(headers.fields):
+            headers.join_repeated()
         status = headers.status
         host: Any = stream.upstream_host
         if status >= 500:
@@ -179,12 +182,16 @@ class Router:
         stream.cluster.stats.charge_response(status, stream.internal)
         if not self.suppress_envoy_headers:
             elapsed = (now - stream.upstream_first_tx_ns) // 1_000_000
-            headers.set(b"x-envoy-upstream-service-time", _SMALL_INTS[elapsed] if elapsed < 64 else b"%d" % elapsed)
+            text = _SMALL_INTS[elapsed] if elapsed < 64 else b"%d" % elapsed
+            headers.set(b"x-envoy-upstream-service-time", text)
         weighted = stream.weighted_cluster
         if weighted is not None and weighted.response_mutations:
+            stream.response_code = status  # for %RESPONSE_CODE%
             weighted.response_mutations.apply(headers, stream)
-        for mutations in stream.route.response_mutations:
-            mutations.apply(headers, stream)
+        if stream.route.response_mutations:
+            stream.response_code = status
+            for mutations in stream.route.response_mutations:
+                mutations.apply(headers, stream)
 
     def take_error(self, stream: Stream, error: UpstreamError) -> None:
         """The try failed before a response: count it."""
@@ -221,15 +228,17 @@ class Router:
             weighted.request_mutations.apply(headers, stream)
         for mutations in route.request_mutations:
             mutations.apply(headers, stream)
-        host = route.host_rewrite if weighted is None or weighted.host_rewrite is None else weighted.host_rewrite
-        if host is not None:
+        host = route.host_rewrite
+        if weighted is not None and weighted.host_rewrite is not None:
+            host = weighted.host_rewrite
+        elif host is None and route.host_rewrite_header is not None:
+            host = headers.get(route.host_rewrite_header)
+        if host:
+            if headers.authority and not self.suppress_envoy_headers:
+                headers.set(b"x-envoy-original-host", headers.authority)
             headers.authority = host
-        elif route.host_rewrite_header is not None:
-            value = headers.get(route.host_rewrite_header)
-            if value:
-                headers.authority = value
         if route.prefix_rewrite is not None or route.regex_rewrite is not None:
-            rewrite_path(route, headers, stream)
+            rewrite_path(route, headers, stream, keep_original=not self.suppress_envoy_headers)
         return timeout
 
     # -- the request body ----------------------------------------------------------------------------
@@ -313,28 +322,41 @@ def _ignore(error: BaseException | None) -> None:
     return
 
 
+def _missing_header(name: str) -> LocalReply:
+    """The answer to a request that a filter made unusable."""
+    text = f"missing required header: {name}"
+    details = f"filter_removed_required_request_headers{{{text.replace(' ', '_')}}}"
+    return LocalReply(503, text.encode(), details=details, flag=Flag.DOWNSTREAM_PROTOCOL_ERROR)
+
+
 def _answer(manager: ConnectionManager, stream: Stream, route: Route, headers: RequestHeaders) -> LocalReply:
     """A direct response or a redirect."""
-    stats = manager.stats
-    stats.rq_direct_response.value += 1  # Envoy counts a redirect of the route as a direct response
+    manager.stats.rq_direct_response.value += 1  # Envoy counts a redirect of the route as a direct response
+    own = ResponseHeaders(0)
     if route.redirect is not None:
-        location = redirect_location(route, route.redirect, headers)
-        reply = LocalReply(route.redirect.status, details="direct_response", headers=[(b"location", location)])
+        status, body = route.redirect.status, b""
+        own.add(b"location", redirect_location(route, route.redirect, headers))
     else:
         assert route.direct_response is not None
-        direct = route.direct_response
-        reply = LocalReply(direct.status, direct.body, details="direct_response")
+        status, body = route.direct_response.status, route.direct_response.body
+        if status == 201 or 300 <= status < 400:  # RFC 9110 §10.2.2
+            own.add(b"location", redirect_location(route, _NOWHERE, headers))
     if route.response_mutations:
-        scratch = build_response(reply, stream)
+        stream.response = ResponseMessage(own)  # for %RESP()%
+        stream.details = "direct_response"
         for mutations in route.response_mutations:
-            mutations.apply(scratch.headers, stream)
-        extra = [field for field in scratch.headers.fields if field[0] != b"content-length"]
-        reply = LocalReply(reply.status, reply.body, details=reply.details, headers=extra)
-    return reply
+            mutations.apply(own, stream)
+    return LocalReply(status, body, details="direct_response", headers=own.fields)
 
 
-def rewrite_path(route: Route, headers: RequestHeaders, stream: Stream) -> None:
-    """``prefix_rewrite`` and ``regex_rewrite``; the old path goes to x-envoy-original-path."""
+#: A redirect to where the request went already.
+_NOWHERE = Redirect()
+
+
+def rewrite_path(
+    route: Route, headers: RequestHeaders, stream: Stream, *, keep_original: bool = True
+) -> None:
+    """``prefix_rewrite`` and ``regex_rewrite``; with ``keep_original`` x-envoy-original-path is set."""
     path = headers.path or b"/"
     plain, question, query = path.partition(b"?")
     if route.prefix_rewrite is not None:
@@ -345,7 +367,8 @@ def rewrite_path(route: Route, headers: RequestHeaders, stream: Stream) -> None:
         pattern, substitution = route.regex_rewrite
         fresh = pattern.sub(substitution, plain.decode("latin-1")).encode("latin-1")
     stream.original_path = path
-    headers.set(b"x-envoy-original-path", path)
+    if keep_original:
+        headers.set(b"x-envoy-original-path", path)
     headers.path = fresh + question + query
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
-    from sidecar.core.headers import HeaderMap
+    from sidecar.core.headers import Field, HeaderMap
 
 __all__ = ["ADD_IF_ABSENT", "APPEND", "OVERWRITE", "OVERWRITE_IF_EXISTS", "HeaderAddition", "HeaderMutations"]
 
@@ -41,9 +41,16 @@ class HeaderMutations:
     removals: tuple[bytes, ...] = ()
 
     def apply(self, headers: HeaderMap, stream: Stream) -> None:
-        """Change ``headers``: removals first, as Envoy's HeaderParser."""
+        """Change ``headers`` as Envoy's HeaderParser does.
+
+        Removals come first.  Then every value is made, and every condition looked at, before the first
+        change: what is set does not show in the other values.  Overwritten headers move to the end, ahead of
+        what is added.
+        """
         for name in self.removals:
             headers.remove(name)
+        overwritten: list[Field] = []
+        added: list[Field] = []
         for addition in self.additions:
             value = addition.value
             text = value if isinstance(value, bytes) else value(stream)
@@ -52,14 +59,18 @@ class HeaderMutations:
             action = addition.action
             name = addition.name
             if action == APPEND:
-                headers.add(name, text)
+                added.append((name, text))
             elif action == OVERWRITE:
-                headers.set(name, text)
+                overwritten.append((name, text))
             elif action == ADD_IF_ABSENT:
                 if name not in headers:
-                    headers.add(name, text)
+                    added.append((name, text))
             elif name in headers:
-                headers.set(name, text)
+                overwritten.append((name, text))
+        for name, text in overwritten:
+            headers.replace(name, text)
+        for name, text in added:
+            headers.append(name, text)
 
     def __bool__(self) -> bool:
         return bool(self.additions or self.removals)

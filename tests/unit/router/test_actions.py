@@ -10,6 +10,8 @@ import re2
 from sidecar.api.message import RequestMessage
 from sidecar.api.stream import Stream
 from sidecar.core.headers import HeaderMap, RequestHeaders
+from sidecar.net.reactor import Reactor
+from sidecar.observability.stats import Store
 from sidecar.router.exchange import redirect_location, rewrite_path
 from sidecar.router.header_mutation import (
     ADD_IF_ABSENT,
@@ -19,8 +21,8 @@ from sidecar.router.header_mutation import (
     HeaderAddition,
     HeaderMutations,
 )
-from sidecar.router.route_table import PATH, PREFIX, REGEX, Redirect, Route
-from tests.support.h1_lab import ClientConnection
+from sidecar.router.route_table import PATH, PREFIX, REGEX, DirectResponse, Redirect, Route
+from tests.support.h1_lab import ClientConnection, make_manager
 
 
 def stream_of(headers: RequestHeaders) -> Stream:
@@ -118,3 +120,103 @@ def test_redirect_location_is_built_from_what_it_changes(
 ) -> None:
     headers = RequestHeaders(b"GET", b"/p/x?q=1", authority, b"http")
     assert redirect_location(Route(PREFIX, b"/p"), redirect, headers) == expected
+
+
+def test_overwritten_headers_move_to_the_end_ahead_of_added_ones() -> None:
+    headers = RequestHeaders(fields=[(b"a", b"old"), (b"b", b"old"), (b"c", b"1")])
+    additions = (
+        HeaderAddition(b"c", b"2"),
+        HeaderAddition(b"b", b"new", OVERWRITE_IF_EXISTS),
+        HeaderAddition(b"a", b"new", OVERWRITE),
+    )
+    HeaderMutations(additions).apply(headers, stream_of(headers))
+    assert headers.fields == [(b"c", b"1"), (b"b", b"new"), (b"a", b"new"), (b"c", b"2")]
+
+
+def test_values_and_conditions_are_settled_before_the_first_change() -> None:
+    headers = RequestHeaders(fields=[(b"a", b"old")])
+    additions = (
+        HeaderAddition(b"a", b"new", OVERWRITE),
+        HeaderAddition(b"b", lambda stream: stream.request.headers.get(b"a") or b""),
+        HeaderAddition(b"c", b"1", ADD_IF_ABSENT),
+        HeaderAddition(b"c", b"2", ADD_IF_ABSENT),
+    )
+    HeaderMutations(additions).apply(headers, stream_of(headers))
+    assert headers.fields == [(b"a", b"new"), (b"b", b"old"), (b"c", b"1"), (b"c", b"2")]
+
+
+def test_added_header_of_one_entry_is_joined() -> None:
+    headers = RequestHeaders(fields=[(b"user-agent", b"curl"), (b"x", b"1")])
+    HeaderMutations((HeaderAddition(b"user-agent", b"more"),)).apply(headers, stream_of(headers))
+    assert headers.fields == [(b"user-agent", b"curl,more"), (b"x", b"1")]
+
+
+# -- through the router -------------------------------------------------------------------------------------
+class Lab:
+    """A router between one route and a cluster that is only looked at."""
+
+    def __init__(self, route: Route, *fields: tuple[bytes, bytes]) -> None:
+        reactor = Reactor()
+        self.manager = make_manager(reactor, Store(), {})
+        reactor.close()
+        self.headers = RequestHeaders(b"GET", b"/old?q", b"a", b"http", list(fields))
+        self.stream = Stream(ClientConnection(), self.manager, RequestMessage(self.headers), "HTTP/1.1")
+        self.stream.resolve_route = False
+        self.stream.route = route
+        route.freeze()
+
+    def begin(self) -> Any:
+        return self.manager.router.begin(self.manager, self.stream, None, None)  # type: ignore[arg-type]
+
+    def prepare(self) -> list[tuple[bytes, bytes]]:
+        self.manager.router._prepare(self.stream.route, None, self.stream, self.headers)
+        return self.headers.fields
+
+
+def direct(status: int, *mutations: HeaderMutations) -> Route:
+    route = Route(PREFIX, b"/")
+    route.direct_response = DirectResponse(status, b"body")
+    route.response_mutations = mutations
+    return route
+
+
+@pytest.mark.parametrize("status", [200, 201, 302, 404])
+def test_direct_response_that_points_somewhere_has_a_location(status: int) -> None:
+    reply = Lab(direct(status)).begin()
+    location = [(b"location", b"http://a/old?q")] if status in (201, 302) else []
+    assert (reply.status, reply.body, reply.headers) == (status, b"body", location)
+
+
+def test_response_headers_of_a_direct_response_come_from_its_route() -> None:
+    def seen(stream: Stream) -> bytes:
+        assert stream.response is not None
+        return stream.response.headers.get(b"location") or b""
+
+    additions = (HeaderAddition(b"content-type", b"text/html", OVERWRITE), HeaderAddition(b"x", seen))
+    reply = Lab(direct(201, HeaderMutations(additions))).begin()
+    assert reply.headers == [
+        (b"location", b"http://a/old?q"),
+        (b"content-type", b"text/html"),
+        (b"x", b"http://a/old?q"),
+    ]
+
+
+@pytest.mark.parametrize("suppressed", [False, True])
+def test_rewritten_host_and_path_are_noted_unless_envoy_headers_are_suppressed(suppressed: bool) -> None:
+    route = Route(PREFIX, b"/old")
+    route.host_rewrite = b"new"
+    route.prefix_rewrite = b"/fresh"
+    lab = Lab(route)
+    lab.manager.router.suppress_envoy_headers = suppressed
+    fields = lab.prepare()
+    assert (lab.headers.authority, lab.headers.path) == (b"new", b"/fresh?q")
+    noted = [(b"x-envoy-original-host", b"a"), (b"x-envoy-original-path", b"/old?q")]
+    assert fields == ([] if suppressed else [(b"x-envoy-expected-rq-timeout-ms", b"15000"), *noted])
+
+
+def test_host_from_a_header_that_is_missing_changes_nothing() -> None:
+    route = Route(PREFIX, b"/old")
+    route.host_rewrite_header = b"x-host"
+    lab = Lab(route)
+    assert lab.prepare() == [(b"x-envoy-expected-rq-timeout-ms", b"15000")]
+    assert lab.headers.authority == b"a"
