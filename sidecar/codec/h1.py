@@ -41,7 +41,8 @@ CRLF2: Final = b"\r\n\r\n"
 _HEAD_END = re.compile(rb"\n\r?\n")
 #: A line end in front of a line that goes on: it goes, the blanks stay.
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
-_BARE_LF = re.compile(rb"(?<!\r)\n")
+#: A line end, bare or not, with the blanks in front of it.
+_LINE_END = re.compile(rb"[ \t]*\r?\n")
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]").fullmatch
 _LOOSE_STATUS_LINE = re.compile(
     rb"(HTTP/[0-9]\.[0-9])[ \t]+([0-9]{3})(?:[ \t]+([\t -~\x80-\xff]*))?"
@@ -101,10 +102,10 @@ def _plain_status_line(line: bytes) -> bytes:
 
 
 def _as_envoy_reads(head: bytes, plain_first_line: Callable[[bytes], bytes]) -> bytes | None:
-    """``head`` with a plain first line, folds joined and bare LFs completed; None if it is all that."""
+    """``head`` with a plain first line, folds joined and plain line ends; None if it is all that."""
     first, _, rest = head.lstrip(b"\r\n").partition(b"\n")
     first = plain_first_line(first[:-1] if first[-1:] == b"\r" else first)
-    fresh = first + b"\r\n" + _BARE_LF.sub(b"\r\n", _FOLD.sub(b"", rest))
+    fresh = first + b"\r\n" + _LINE_END.sub(b"\r\n", _FOLD.sub(b"", rest))
     return None if fresh == head else fresh
 
 

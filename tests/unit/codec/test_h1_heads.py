@@ -257,11 +257,15 @@ def test_content_length_beside_transfer_encoding_is_refused(lines: bytes) -> Non
     assert refusal(START + lines + b"\r\n")[0] == 400
 
 
-@pytest.mark.parametrize("value", [b"chunked", b"Chunked", b"CHUNKED", b"chunked "])
+@pytest.mark.parametrize(
+    "value", [b"chunked", b"Chunked", b"CHUNKED", b"chunked ", b"chunked\t", b"\tchunked"]
+)
 def test_transfer_encoding_chunked_is_taken_out_of_the_fields(value: bytes) -> None:
     parser = with_fields(b"Transfer-Encoding: " + value)
     assert parser.is_chunked
     assert parser.fields == []
+    # A field that the table does not know as plain leaves the head to llhttp.
+    assert with_fields(b"Transfer-Encoding: " + value, b"X: a\r\n b").is_chunked
 
 
 @pytest.mark.parametrize(
