@@ -58,7 +58,9 @@ class RemoteProtocolError(ProtocolError):
     details (``http1.codec_error``), ``h2_code`` the RFC 9113 §7 error code.
     """
 
-    def __init__(self, reason: str, *, status: int = 400, details: str = "http1.codec_error", h2_code: int = 1) -> None:
+    def __init__(
+        self, reason: str, *, status: int = 400, details: str = "http1.codec_error", h2_code: int = 1
+    ) -> None:
         super().__init__(reason)
         self.status = status
         self.details = details
