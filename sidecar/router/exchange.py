@@ -365,7 +365,7 @@ def rewrite_path(
     else:
         assert route.regex_rewrite is not None
         pattern, substitution = route.regex_rewrite
-        fresh = pattern.sub(substitution, plain.decode("latin-1")).encode("latin-1")
+        fresh = pattern.sub(substitution.encode(), plain)
     stream.original_path = path
     if keep_original:
         headers.set(b"x-envoy-original-path", path)
@@ -386,7 +386,7 @@ def redirect_location(route: Route, redirect: Redirect, headers: RequestHeaders)
             plain = redirect.prefix + plain[len(matched) :]
         elif redirect.regex is not None:
             pattern, substitution = redirect.regex
-            plain = pattern.sub(substitution, plain.decode("latin-1")).encode("latin-1")
+            plain = pattern.sub(substitution.encode(), plain)
         target = plain if redirect.strip_query else plain + question + query
     scheme = redirect.scheme or (b"https" if redirect.https else headers.scheme or b"http")
     authority = headers.authority or b""

@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.core.headers import Field, HeaderMap
 
-__all__ = ["ADD_IF_ABSENT", "APPEND", "OVERWRITE", "OVERWRITE_IF_EXISTS", "HeaderAddition", "HeaderMutations"]
+__all__ = [
+    "ADD_IF_ABSENT",
+    "APPEND",
+    "NO_MUTATIONS",
+    "OVERWRITE",
+    "OVERWRITE_IF_EXISTS",
+    "HeaderAddition",
+    "HeaderMutations",
+]
 
 APPEND = 0
 ADD_IF_ABSENT = 1
@@ -74,3 +82,6 @@ class HeaderMutations:
 
     def __bool__(self) -> bool:
         return bool(self.additions or self.removals)
+
+
+NO_MUTATIONS = HeaderMutations()

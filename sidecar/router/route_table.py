@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sidecar.core.headers import RequestHeaders
-from sidecar.router.header_mutation import HeaderMutations
+from sidecar.router.header_mutation import NO_MUTATIONS, HeaderMutations
 
 __all__ = [
     "PATH",
@@ -67,8 +67,8 @@ class WeightedCluster:
 
     name: str
     weight: int
-    request_mutations: HeaderMutations = HeaderMutations()
-    response_mutations: HeaderMutations = HeaderMutations()
+    request_mutations: HeaderMutations = NO_MUTATIONS
+    response_mutations: HeaderMutations = NO_MUTATIONS
     host_rewrite: bytes | None = None
     per_filter_config: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -143,12 +143,20 @@ class Route:
 
     def freeze(self) -> None:
         """Work out what the router can skip; called when everything else is set."""
-        self.is_simple = (
-            self.direct_response is None and self.redirect is None and not self.weighted and self.cluster_header is None
-        )
-        self.is_plain = not self.weighted and not self.request_mutations and all(
-            each is None
-            for each in (self.host_rewrite, self.host_rewrite_header, self.prefix_rewrite, self.regex_rewrite)
+        is_answered = self.direct_response is not None or self.redirect is not None
+        self.is_simple = not is_answered and not self.weighted and self.cluster_header is None
+        self.is_plain = (
+            not self.weighted
+            and not self.request_mutations
+            and all(
+                each is None
+                for each in (
+                    self.host_rewrite,
+                    self.host_rewrite_header,
+                    self.prefix_rewrite,
+                    self.regex_rewrite,
+                )
+            )
         )
 
     def matches(self, headers: RequestHeaders, path: bytes) -> bool:
@@ -162,7 +170,7 @@ class Route:
             if (path if self.case_sensitive else path.lower()) != value:
                 return False
         elif kind == REGEX:
-            if value.fullmatch(path.decode("utf-8", "surrogateescape")) is None:
+            if value.fullmatch(path) is None:
                 return False
         elif kind == SEPARATED_PREFIX:
             text = path if self.case_sensitive else path.lower()
@@ -170,10 +178,7 @@ class Route:
                 return False
         elif headers.method != b"CONNECT":
             return False
-        for predicate in self.predicates:
-            if not predicate(headers):
-                return False
-        return True
+        return not self.predicates or all(predicate(headers) for predicate in self.predicates)
 
     def pick_cluster(self, headers: RequestHeaders) -> tuple[str, WeightedCluster | None]:
         """The cluster for this request, and its weighted entry where there is one."""
@@ -193,7 +198,13 @@ class Route:
 class VirtualHost:
     """A group of routes for some domains."""
 
-    __slots__ = ("include_attempt_count_in_response", "include_request_attempt_count", "name", "require_tls", "routes")
+    __slots__ = (
+        "include_attempt_count_in_response",
+        "include_request_attempt_count",
+        "name",
+        "require_tls",
+        "routes",
+    )
 
     def __init__(self, name: str, routes: Sequence[Route]) -> None:
         self.name = name
@@ -281,9 +292,8 @@ class RouteTable:
             if route.kind == PREFIX and route.case_sensitive and not route.predicates:
                 if path.startswith(route.path_value) and headers.method != b"CONNECT":
                     return route
-            elif headers.method != b"CONNECT" or route.kind == CONNECT:
-                if route.matches(headers, path):
-                    return route
+            elif (headers.method != b"CONNECT" or route.kind == CONNECT) and route.matches(headers, path):
+                return route
         return None
 
 

@@ -36,7 +36,7 @@ def compile_string_matcher(message: Any, path: str) -> Matcher:
     fold = message.ignore_case
     if kind == "safe_regex":
         pattern = compile_regex(message.safe_regex.regex, f"{path}.safe_regex.regex")
-        return lambda value: pattern.fullmatch(value.decode("utf-8", "surrogateescape")) is not None
+        return lambda value: pattern.fullmatch(value) is not None
     if kind not in ("exact", "prefix", "suffix", "contains"):
         raise ConfigError(path, f"string matcher '{kind}' is not supported")
     wanted: bytes = getattr(message, kind).encode()
@@ -93,7 +93,7 @@ def _value_test(message: Any, kind: str, path: str) -> Matcher:
         return compile_string_matcher(message.string_match, f"{path}.string_match")
     if kind == "safe_regex_match":
         pattern = compile_regex(message.safe_regex_match.regex, f"{path}.safe_regex_match.regex")
-        return lambda value: pattern.fullmatch(value.decode("utf-8", "surrogateescape")) is not None
+        return lambda value: pattern.fullmatch(value) is not None
     if kind == "range_match":
         start, end = message.range_match.start, message.range_match.end
         return lambda value: _in_range(value, start, end)
