@@ -63,7 +63,9 @@ class H1Reader:
                     self.rest = data[end:]
                     return data[:end]
                 if len(data) > limit_bytes:
-                    raise RemoteProtocolError("headers too large", status=431, details="http1.headers_too_large")
+                    raise RemoteProtocolError(
+                        "headers too large", status=431, details="http1.headers_too_large"
+                    )
                 self.rest = data
             chunk = await receive(_SMALL)
             if not chunk:
@@ -133,11 +135,11 @@ class LengthBody(Body):
 
 
 class ChunkedBody(Body):
-    """A chunked body."""
+    """A chunked body; its trailers are dropped unless ``keep_trailers`` (Envoy's ``enable_trailers``)."""
 
-    __slots__ = ("_decoder", "_early", "_on_end", "_reader", "_size")
+    __slots__ = ("_decoder", "_early", "_keep_trailers", "_on_end", "_reader", "_size")
 
-    def __init__(self, reader: H1Reader, on_end: Callable[[], None]) -> None:
+    def __init__(self, reader: H1Reader, on_end: Callable[[], None], *, keep_trailers: bool = True) -> None:
         self.whole = None
         self.ended = False
         self.trailers = None
@@ -145,11 +147,17 @@ class ChunkedBody(Body):
         self._on_end = on_end
         self._decoder = ChunkedDecoder()
         self._early = b""
+        self._keep_trailers = keep_trailers
         self._size = _SMALL
         rest = reader.rest
-        if rest[-5:] == b"0\r\n\r\n":
+        if rest[-4:] == CRLF2:
             # Likely all of it: decode now, so that a small message can leave in one send.
-            data = self._feed(rest)
+            try:
+                data = self._feed(rest)
+            except RemoteProtocolError:
+                # Whoever pulls is told.
+                self._decoder = ChunkedDecoder()
+                return
             if self.ended and self.trailers is None:
                 self.whole = data
             else:
@@ -161,7 +169,8 @@ class ChunkedBody(Body):
         reader = self._reader
         if decoder.done:
             reader.rest = decoder.rest
-            self.trailers = decoder.trailers
+            if self._keep_trailers:
+                self.trailers = decoder.trailers
             self.ended = True
             self._on_end()
         else:

@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ["H1Connection", "H1Pool", "next_connection_id", "open_transport"]
 
-#: ``max_response_headers_kb`` of Envoy's upstream codec.
-MAX_RESPONSE_HEAD_BYTES = 60 * 1024
+#: The limit of Envoy's upstream codec.
+MAX_RESPONSE_HEAD_BYTES = 80 * 1024
+#: Final responses that end with their head, whatever it says.
+_BODILESS = frozenset({101, 204, 304})
 
 next_connection_id = itertools.count(1).__next__
 
@@ -42,22 +44,21 @@ next_connection_id = itertools.count(1).__next__
 class _UpstreamBody(Body):
     """A response body whose failures are UpstreamErrors."""
 
-    __slots__ = ("_source",)
+    __slots__ = ("_connection", "_source")
 
-    def __init__(self, source: Body) -> None:
+    def __init__(self, source: Body, connection: H1Connection) -> None:
         self.whole = source.whole
         self.ended = source.ended
         self.trailers = source.trailers
         self._source = source
+        self._connection = connection
 
     async def receive(self) -> bytes:
         source = self._source
         try:
             data = await source.receive()
-        except RemoteProtocolError as error:
-            raise (connection_termination() if error.status == 0 else protocol_error(str(error))) from error
-        except OSError as error:
-            raise connection_termination() from error
+        except (RemoteProtocolError, OSError) as error:
+            raise self._connection.break_off() from error
         self.whole = source.whole
         self.ended = source.ended
         self.trailers = source.trailers
@@ -106,14 +107,14 @@ class H1Connection:
     def start(self, request: RequestMessage, body: bytes | None) -> Awaitable[None] | None:
         headers = request.headers
         fields = headers.fields
-        method = headers.method
+        method = headers.method or b"GET"
         self._response_done = False
         self._is_head = method == b"HEAD"
         chunked = False
         extra = b""
         if request.body is None:
             self._request_done = True
-            if method in _METHODS_WITH_BODY and headers.get(b"content-length") is None:
+            if method not in _METHODS_WITHOUT_BODY and headers.get(b"content-length") is None:
                 extra = b"content-length: 0\r\n"
         else:
             self._request_done = body is not None
@@ -122,7 +123,7 @@ class H1Connection:
                 extra = b"transfer-encoding: chunked\r\n"
         head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n%b\r\n" % (
             method,
-            headers.path,
+            headers.path or b"/",
             headers.authority or b"",
             b"\r\n".join(map(b": ".join, fields)),
             extra,
@@ -211,20 +212,17 @@ class H1Connection:
                 if status >= 200 or status == 101:
                     break
         except RemoteProtocolError as error:
-            self._take_rx_bytes()
-            if error.status == 0:
-                raise connection_termination() from error
-            self._pool.cluster.stats.upstream_cx_protocol_error.value += 1
-            raise protocol_error(str(error)) from error
+            raise self.break_off() from error
         except OSError as error:
-            raise connection_termination() from error
+            # A reset inside a head is a broken message, one before it the end of the connection.
+            raise (self.break_off() if reader.rest else connection_termination()) from error
         if parser.close or (parser.minor_version == 0 and not parser.keep_alive_token):
             self._must_close = True
         headers = ResponseHeaders(status, parser.fields)
         headers._index = parser.index
         length = parser.content_length
         body: Body | None = None
-        if length > 0 and not self._is_head and status != 304 and status != 204:
+        if length > 0 and not self._is_head and status not in _BODILESS:
             rest = reader.rest
             if len(rest) == length:
                 reader.rest = b""
@@ -233,21 +231,28 @@ class H1Connection:
             else:
                 body = LengthBody(reader, length, self._end_response)
                 if body.whole is None:
-                    body = _UpstreamBody(body)
-        elif self._is_head or status == 204 or status == 304 or length == 0:
+                    body = _UpstreamBody(body, self)
+        elif self._is_head or status in _BODILESS or length == 0:
+            if status != 304 and status in _BODILESS and (length > 0 or parser.is_chunked):
+                raise self.break_off()
+            if status == 101:
+                self._must_close = True  # what follows is not HTTP/1 any more
             self._response_done = True
         elif parser.is_chunked:
-            try:
-                body = ChunkedBody(reader, self._end_response)
-            except RemoteProtocolError as error:
-                raise protocol_error(str(error)) from error
+            body = ChunkedBody(reader, self._end_response, keep_trailers=False)
             if body.whole is None:
-                body = _UpstreamBody(body)
+                body = _UpstreamBody(body, self)
         else:
             self._must_close = True
-            body = _UpstreamBody(UntilCloseBody(reader, self._end_response))
+            body = _UpstreamBody(UntilCloseBody(reader, self._end_response), self)
         self._take_rx_bytes()
         return ResponseMessage(headers, body)
+
+    def break_off(self) -> UpstreamError:
+        """The error of a response that cannot be read, counted."""
+        self._take_rx_bytes()
+        self._pool.cluster.stats.upstream_cx_protocol_error.value += 1
+        return protocol_error()
 
     def _take_rx_bytes(self) -> None:
         reader = self._reader
@@ -270,6 +275,18 @@ class H1Connection:
         self.close(local=True, active=True)
 
     # -- its life ------------------------------------------------------------------------------------
+    def is_quiet(self) -> bool:
+        """Whether nothing was received behind the last response; asked when a read may give something."""
+        transport = self._transport
+        try:
+            transport.recv(1)
+        except (BlockingIOError, InterruptedError):
+            transport.ready = False
+            return True
+        except OSError:
+            return False
+        return False
+
     def _on_idle_event(self) -> None:
         self._pool.drop_idle(self)
         self.close(local=False, active=False)
@@ -283,7 +300,8 @@ class H1Connection:
         self._pool.on_closed(self, local=local, active=active)
 
 
-_METHODS_WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})
+#: Without a body these go out without a length too.
+_METHODS_WITHOUT_BODY = frozenset({b"GET", b"HEAD", b"DELETE", b"CONNECT", b"TRACE"})
 _BROKEN = frozenset({errno.EPIPE, errno.ECONNRESET})
 
 
@@ -417,11 +435,10 @@ class H1Pool:
 
     def _connect(self) -> None:
         stats = self.cluster.stats
-        if stats.upstream_cx_active.value >= self.cluster.config.default_limits.max_connections and self._all:
-            stats.upstream_cx_overflow.value += 1
-            return  # the request waits for a connection to come free
         if stats.upstream_cx_active.value >= self.cluster.config.default_limits.max_connections:
             stats.upstream_cx_overflow.value += 1
+            if self._all or self._connecting:
+                return  # the request waits for a connection to come free
         self._connecting += 1
         host = self.host
         stats.upstream_cx_total.value += 1
@@ -463,7 +480,7 @@ class H1Pool:
     def put_idle(self, connection: H1Connection) -> None:
         """Give the connection to the oldest waiter, or keep it for the next request."""
         transport = connection._transport
-        if transport.hangup or transport.ready or self.is_draining:
+        if transport.hangup or (transport.ready and not connection.is_quiet()):
             connection.close(local=not transport.hangup, active=False)
         elif self.max_requests and connection.requests >= self.max_requests:
             self.cluster.stats.upstream_cx_max_requests.value += 1
@@ -473,6 +490,8 @@ class H1Pool:
             waiter.connection = connection
             waiter.signal.fire()
             return
+        elif self.is_draining:
+            connection.close(local=True, active=False)
         else:
             transport.on_idle_event = connection._on_idle_event
             connection.idle_since = self.reactor.clock() if self.cluster.idle_timeout_s < 60 else 0.0
@@ -491,7 +510,7 @@ class H1Pool:
         self._all.discard(connection)
         self.cluster.stats.upstream_rq_per_cx.record(connection.requests)
         self._count_closed(local=local, active=active, started=connection.start_s)
-        if self._pending and self._connecting < len(self._pending) and not self.is_draining:
+        if self._pending and self._connecting < len(self._pending):
             self._connect()
 
     def _count_closed(self, *, local: bool, active: bool, started: float) -> None:

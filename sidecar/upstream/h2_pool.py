@@ -269,7 +269,7 @@ class H2UpstreamConnection:
             stats.upstream_cx_protocol_error.value += 1
             self.pool.h2_stats.count_error(broken.details)
             self.wire.flush()
-            error = protocol_error(str(broken))
+            error = protocol_error()
         except (OSError, Disconnected):
             error = None
         finally:
@@ -333,7 +333,7 @@ class H2UpstreamConnection:
         stream = self._streams.get(stream_id)
         if stream is not None:
             if not remote:
-                stream.fail(protocol_error(""))
+                stream.fail(protocol_error())
             elif error_code == ErrorCode.REFUSED_STREAM:
                 stream.fail(_refused())
             else:

@@ -108,10 +108,9 @@ def remote_reset() -> UpstreamError:
     return UpstreamError("remote reset", flag=Flag.UPSTREAM_REMOTE_RESET, details="remote reset")
 
 
-def protocol_error(reason: str) -> UpstreamError:
-    """The upstream sent something that is not HTTP."""
-    return UpstreamError(
-        "protocol error",
-        flag=Flag.UPSTREAM_PROTOCOL_ERROR,
-        details=f"protocol error|{reason}" if reason else "protocol error",
-    )
+def protocol_error() -> UpstreamError:
+    """The upstream sent something that is not HTTP, or broke off inside a message.
+
+    What exactly was wrong is the exception's cause; Envoy keeps it out of the details.
+    """
+    return UpstreamError("protocol error", flag=Flag.UPSTREAM_PROTOCOL_ERROR, details="protocol error")

@@ -244,9 +244,6 @@ async def test_one_connection_is_opened_for_each_who_waits_within_the_limit() ->
         assert stat(lab, "upstream_cx_total") == 2
 
 
-@pytest.mark.xfail(
-    reason="connections that are still connecting do not count against max_connections", strict=True
-)
 async def test_limit_of_connections_counts_those_that_are_still_connecting() -> None:
     async with open_h1_lab(**limits(max_connections=2)) as lab:
         pool = pool_of(lab)
@@ -408,7 +405,6 @@ async def test_closed_pool_closes_idle_connections_now_and_busy_ones_on_release(
         assert lab.gauges() == {}
 
 
-@pytest.mark.xfail(reason="who waits in the queue of a closed pool waits for ever", strict=True)
 async def test_closed_pool_serves_who_waits_for_a_connection_already() -> None:
     async with open_h1_lab(**limits(max_connections=1)) as lab:
         pool = pool_of(lab)
@@ -421,3 +417,47 @@ async def test_closed_pool_serves_who_waits_for_a_connection_already() -> None:
         assert isinstance(waiting.result, H1Connection)
         waiting.result.release()
         assert lab.gauges() == {}
+
+
+async def test_connection_with_a_stale_edge_is_kept_and_one_with_bytes_is_not() -> None:
+    async with open_h1_lab() as lab:
+        pool = pool_of(lab)
+        stale = await connection_of(lab, pool)
+        stale._transport.ready = True
+        stale.release()
+        assert pool.acquire() is stale
+        lab.upstream.accept().send(b"x")
+        await settle()
+        stale.release()
+        assert pool.acquire() is None
+        assert lab.gauges() == {}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\nhello",
+        b"HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\ncontent-length: 3\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 101 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nx: " + b"y" * 80 * 1024 + b"\r\n\r\n",
+    ],
+)
+async def test_response_that_cannot_be_framed_is_a_protocol_error(answer: bytes) -> None:
+    async with open_h1_lab() as lab:
+        pool = pool_of(lab)
+        connection = await connection_of(lab, pool)
+        server = lab.upstream.accept()
+
+        async def body(strand: Strand) -> None:
+            connection.start(RequestMessage(RequestHeaders(b"GET", b"/", b"a", b"http")), None)
+            await connection.response()
+
+        driven = lab.lab.own(body)
+        await settle()
+        server.send(answer)
+        await settle()
+        assert isinstance(driven.error, UpstreamError)
+        assert (driven.error.flag, driven.error.details) == (Flag.UPSTREAM_PROTOCOL_ERROR, "protocol error")
+        assert stat(lab, "upstream_cx_protocol_error") == 1
+        connection.reset()
