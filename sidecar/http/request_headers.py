@@ -174,7 +174,8 @@ def _prepare_thoroughly(manager: ConnectionManager, stream: Stream, headers: Req
     index = headers.index()
     if b"te" in index:
         _clean_te(headers)
-    if b"expect" in index and stream.protocol != "HTTP/2":
+    expect = index.get(b"expect")
+    if expect is not None and expect.lower() == b"100-continue" and stream.protocol != "HTTP/2":
         headers.remove(b"expect")
     referer = index.get(b"referer")
     if referer is not None and not is_valid_referer(referer):

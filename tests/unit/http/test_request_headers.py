@@ -30,7 +30,7 @@ def prepare(manager: ConnectionManager, *fields: Field, peer: str = "203.0.113.9
     connection = ClientConnection()
     connection.remote_address = connection.direct_remote_address = peer
     headers = RequestHeaders(b"GET", b"/", b"a", b"http", list(fields))
-    stream = Stream(connection, manager, RequestMessage(headers), "HTTP/1.1")  # type: ignore[arg-type]
+    stream = Stream(connection, manager, RequestMessage(headers), "HTTP/1.1")
     prepare_request_headers(manager, stream, headers)
     assert headers.index().keys() == {name for name, _ in headers.fields}
     return stream
@@ -148,6 +148,10 @@ def test_te_is_kept_only_as_trailers(
 
 def test_expect_is_answered_here_and_taken_away(manager: ConnectionManager) -> None:
     assert header(prepare(manager, (b"expect", b"100-continue")), b"expect") is None
+
+
+def test_expectation_of_something_else_is_passed_on(manager: ConnectionManager) -> None:
+    assert header(prepare(manager, (b"expect", b"more")), b"expect") == b"more"
 
 
 @pytest.mark.parametrize("interesting", [False, True])
