@@ -12,7 +12,7 @@ from sidecar.api.stream import Stream
 from sidecar.core.headers import HeaderMap, RequestHeaders
 from sidecar.net.reactor import Reactor
 from sidecar.observability.stats import Store
-from sidecar.router.exchange import redirect_location, rewrite_path
+from sidecar.router.actions import redirect_location, rewrite_path
 from sidecar.router.header_mutation import (
     ADD_IF_ABSENT,
     APPEND,
