@@ -5,6 +5,7 @@ from __future__ import annotations
 import trio
 import trio.testing
 
+from sidecar.net.reactor import Signal, Strand, open_reactor
 from sidecar.server.timers import Timers
 
 
@@ -65,3 +66,22 @@ async def test_timer_set_after_the_server_ran_waits(autojump_clock: trio.testing
     timers.every(1.0, lambda: calls.append("late"))
     await trio.sleep(5)
     assert calls == []
+
+
+async def test_timer_set_by_a_strand_that_the_reactor_steps_runs(nursery: trio.Nursery) -> None:
+    timers = Timers()
+    nursery.start_soon(timers.run)
+    await trio.testing.wait_all_tasks_blocked()
+    called = trio.Event()
+    async with open_reactor() as reactor:
+        signal = Signal(reactor)
+
+        async def strand(_: Strand) -> None:
+            await signal.wait()
+            timers.every(0.001, called.set)
+
+        reactor.spawn("guest", strand)
+        signal.fire()
+        with trio.fail_after(5):
+            await called.wait()
+    nursery.cancel_scope.cancel()
