@@ -373,7 +373,8 @@ class ConnectionManager:
         if self.always_set_request_id_in_response and stream.request_id is not None:
             headers.set(b"x-request-id", stream.request_id)
         if self.via:
-            headers.add(b"via", self.via)
+            found = headers.get(b"via")
+            headers.set(b"via", self.via if found is None else found + b", " + self.via)
         if self.is_draining():
             if not stream.drain_connection:
                 self.stats.downstream_cx_drain_close.value += 1
