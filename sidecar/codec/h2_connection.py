@@ -5,9 +5,9 @@ what is to be sent collects until ``take_output``.  Flow control, settings, stre
 and flood accounting are kept here; sockets, timers, queues of bodies and what a stream means are the
 callers' (:mod:`sidecar.http.h2_driver`, :mod:`sidecar.upstream.h2_pool`).
 
-A connection error is raised as RemoteProtocolError once GOAWAY is queued; a stream error queues RST_STREAM
-and is told by ``on_reset``.  Which of the two an error is follows Envoy: a malformed message ends the
-connection (unless ``override_stream_error_on_invalid_http_message``), a body that differs from its
+A connection error is raised as H2ConnectionError once GOAWAY is queued, where one is due; a stream error
+queues RST_STREAM and is told by ``on_reset``.  Which of them an error is follows Envoy: a malformed message
+ends the connection (unless ``override_stream_error_on_invalid_http_message``), a body that differs from its
 content-length or headers beyond the limits end the stream.
 """
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from struct import Struct
 
-from sidecar.codec.h2_control import H2Control, connection_error
+from sidecar.codec.h2_control import H2Control, connection_error, invalid_frame
 from sidecar.codec.h2_hpack import CompressionError, HeaderDecoder
 from sidecar.codec.h2_sender import (
     ACK,
@@ -30,7 +30,14 @@ from sidecar.codec.h2_sender import (
     SETTINGS,
 )
 from sidecar.codec.h2_stream import H2Stream, StreamError
-from sidecar.codec.h2_types import CONNECTION_PREFACE, MAX_WINDOW, ErrorCode, H2Handler, H2Settings
+from sidecar.codec.h2_types import (
+    CONNECTION_PREFACE,
+    MAX_WINDOW,
+    ErrorCode,
+    H2ConnectionError,
+    H2Handler,
+    H2Settings,
+)
 from sidecar.codec.header_validity import (
     MESSAGING,
     MalformedMessage,
@@ -41,7 +48,6 @@ from sidecar.codec.header_validity import (
     exceeds_limits,
     join_cookies,
 )
-from sidecar.core.errors import RemoteProtocolError
 from sidecar.core.headers import Field
 
 __all__ = ["H2Connection", "hard_headers_bytes"]
@@ -104,7 +110,7 @@ class H2Connection(H2Control):
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the peer, in any split.
 
-        Raises: RemoteProtocolError, with GOAWAY queued: send it and close.
+        Raises: H2ConnectionError: send what is queued and close.
         """
         if self._failed is not None:
             raise self._failed
@@ -112,18 +118,21 @@ class H2Connection(H2Control):
         try:
             if self._expect_preface:
                 if not CONNECTION_PREFACE.startswith(buffer[:24]):
-                    raise connection_error(ErrorCode.PROTOCOL_ERROR, "no connection preface")
+                    self._out.clear()
+                    raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "no connection preface")
                 if len(buffer) < 24:
                     self._buffer = buffer
                     return
                 self._expect_preface = False
                 buffer = buffer[24:]
             self._receive_frames(buffer)
-        except RemoteProtocolError as error:
+        except H2ConnectionError as error:
             self._failed = error
             self._goaway_sent = True
             self._buffer = b""
             self.details = error.details
+            if error.is_silent:
+                raise
             last = min(self._goaway_limit, self._last_peer_id)
             self._frame(GOAWAY, 0, 0, _pack_u32(last) + _pack_u32(error.h2_code))
             raise
@@ -158,20 +167,20 @@ class H2Connection(H2Control):
 
     def _malformed(self, stream_id: int, error: MalformedMessage) -> None:
         if not self._settings.override_stream_error_on_invalid_http_message:
-            raise connection_error(ErrorCode.PROTOCOL_ERROR, str(error), error.details) from error
+            raise invalid_frame(ErrorCode.PROTOCOL_ERROR, str(error), stream_id, error.details) from error
         self._stream_error(stream_id, ErrorCode.PROTOCOL_ERROR, error.details)
 
     # -- header blocks ------------------------------------------------------------------------
     def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
         if not stream_id:
-            raise connection_error(ErrorCode.PROTOCOL_ERROR, "HEADERS on stream 0")
+            raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "HEADERS on stream 0")
         if flags & PADDED:
             payload = self._strip_padding(payload)
         if flags & PRIORITY_FLAG:
             if len(payload) < 5:
                 raise connection_error(ErrorCode.FRAME_SIZE_ERROR, "HEADERS too short for its priority")
             if _unpack_u32(payload)[0] & MAX_WINDOW == stream_id:
-                raise connection_error(ErrorCode.PROTOCOL_ERROR, "a stream depends on itself")
+                raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "a stream depends on itself")
             payload = payload[5:]
         if payload or flags & END_STREAM:
             self._budget.empty_frames = 0
@@ -221,7 +230,7 @@ class H2Connection(H2Control):
             if stream is None:
                 return
         elif stream.remote_closed:
-            raise connection_error(ErrorCode.STREAM_CLOSED, "HEADERS behind END_STREAM")
+            raise invalid_frame(ErrorCode.STREAM_CLOSED, "HEADERS behind END_STREAM", stream_id)
         if checked is None or stream.started:
             settings = self._settings
             excess = exceeds_limits(fields, settings.max_headers_bytes, settings.max_headers_count)
@@ -263,9 +272,9 @@ class H2Connection(H2Control):
         if not self._is_idle(stream_id):
             if stream_id in self._reset_ids:
                 return None
-            raise connection_error(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
+            raise invalid_frame(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
         if self._client or not stream_id & 1:
-            raise connection_error(ErrorCode.PROTOCOL_ERROR, "HEADERS on a stream that the peer cannot open")
+            raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "HEADERS on a stream that the peer cannot open")
         self._last_peer_id = stream_id
         if stream_id > self._goaway_limit:
             self._remember_reset(stream_id)
@@ -273,7 +282,7 @@ class H2Connection(H2Control):
         self._budget.streams += 1
         if len(self._streams) >= self._settings.max_concurrent_streams:
             if self._settings_acknowledged:
-                raise connection_error(ErrorCode.PROTOCOL_ERROR, "more streams than max_concurrent_streams")
+                raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "more streams than max_concurrent_streams")
             self._stream_error(stream_id, ErrorCode.REFUSED_STREAM, "http2.unknown.nghttp2.error")
             return None
         stream = self._streams[stream_id] = H2Stream(

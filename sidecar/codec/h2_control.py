@@ -10,21 +10,32 @@ from struct import Struct
 
 from sidecar.codec.h2_hpack import HeaderDecoder
 from sidecar.codec.h2_sender import ACK, MAX_FRAME_SIZE, PING, RST_STREAM, SETTINGS, H2Sender
-from sidecar.codec.h2_types import DEFAULT_WINDOW, MAX_WINDOW, ErrorCode, H2Handler, H2Settings
-from sidecar.core.errors import RemoteProtocolError
+from sidecar.codec.h2_types import (
+    DEFAULT_WINDOW,
+    MAX_WINDOW,
+    ErrorCode,
+    H2ConnectionError,
+    H2Handler,
+    H2Settings,
+)
 
-__all__ = ["H2Control", "connection_error"]
+__all__ = ["H2Control", "connection_error", "invalid_frame"]
 
 _pack_u32 = Struct(">I").pack
 _unpack_u32 = Struct(">I").unpack_from
 _iter_settings = Struct(">HI").iter_unpack
 
 
-def connection_error(
-    code: ErrorCode, reason: str, details: str = "http2.unknown.nghttp2.error"
-) -> RemoteProtocolError:
-    """An error that ends the connection."""
-    return RemoteProtocolError(reason, status=0, details=details, h2_code=int(code))
+def connection_error(code: ErrorCode, reason: str) -> H2ConnectionError:
+    """The bytes cannot be read: GOAWAY, and the end of the connection."""
+    return H2ConnectionError(reason, code)
+
+
+def invalid_frame(
+    code: ErrorCode, reason: str, stream_id: int = 0, details: str = "http2.unknown.nghttp2.error"
+) -> H2ConnectionError:
+    """The frame could be read but breaks a rule: the end of the connection, without GOAWAY."""
+    return H2ConnectionError(reason, code, details=details, stream_id=stream_id, is_silent=True)
 
 
 class H2Control(H2Sender):
@@ -58,18 +69,16 @@ class H2Control(H2Sender):
         self.resets_sent += 1
         self._handler.on_reset(stream_id, int(code), False)
 
-    def _on_priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
+    def _on_priority(self, _flags: int, _stream_id: int, payload: bytes) -> None:
         if len(payload) != 5:
             raise connection_error(ErrorCode.FRAME_SIZE_ERROR, "PRIORITY is not 5 bytes")
-        if not stream_id or _unpack_u32(payload)[0] & MAX_WINDOW == stream_id:
-            raise connection_error(ErrorCode.PROTOCOL_ERROR, "PRIORITY of stream 0 or of a stream on itself")
         self._budget.count_priority()
 
     def _on_rst_stream(self, _flags: int, stream_id: int, payload: bytes) -> None:
         if len(payload) != 4:
             raise connection_error(ErrorCode.FRAME_SIZE_ERROR, "RST_STREAM is not 4 bytes")
         if self._is_idle(stream_id):
-            raise connection_error(ErrorCode.PROTOCOL_ERROR, "RST_STREAM on an idle stream")
+            raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "RST_STREAM on an idle stream")
         stream = self._streams.pop(stream_id, None)
         if stream is None:
             return
@@ -80,12 +89,10 @@ class H2Control(H2Sender):
             self._return_window(stream.unconsumed)
         self.details = "http2.remote_reset"
         self._handler.on_reset(stream_id, _unpack_u32(payload)[0], True)
-        if not self._client:
-            self._budget.count_reset()
 
     def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id:
-            raise connection_error(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")
+            raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")
         if flags & ACK:
             if payload:
                 raise connection_error(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS ACK with a payload")
@@ -117,12 +124,12 @@ class H2Control(H2Sender):
             self._encoder.on_table_size(value)
         elif identifier == 2:
             if value > 1 or (value and self._client):
-                raise connection_error(ErrorCode.PROTOCOL_ERROR, "invalid SETTINGS_ENABLE_PUSH")
+                raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "invalid SETTINGS_ENABLE_PUSH")
         elif identifier == 3:
             self.peer_max_concurrent_streams = value
         elif identifier == 4:
             if value > MAX_WINDOW:
-                raise connection_error(ErrorCode.FLOW_CONTROL_ERROR, "SETTINGS_INITIAL_WINDOW_SIZE too large")
+                raise invalid_frame(ErrorCode.FLOW_CONTROL_ERROR, "SETTINGS_INITIAL_WINDOW_SIZE too large")
             delta = value - self._peer_initial_window
             self._peer_initial_window = value
             for stream in list(self._streams.values()):
@@ -133,28 +140,28 @@ class H2Control(H2Sender):
                     self._handler.on_window(stream.id)
         elif identifier == 5:
             if not MAX_FRAME_SIZE <= value <= 0xFFFFFF:
-                raise connection_error(ErrorCode.PROTOCOL_ERROR, "invalid SETTINGS_MAX_FRAME_SIZE")
+                raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "invalid SETTINGS_MAX_FRAME_SIZE")
             self._peer_max_frame = value
         elif identifier == 8:
             if value > 1:
-                raise connection_error(ErrorCode.PROTOCOL_ERROR, "invalid SETTINGS_ENABLE_CONNECT_PROTOCOL")
+                raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "invalid SETTINGS_ENABLE_CONNECT_PROTOCOL")
             self.peer_allows_connect = bool(value)
 
     def _on_push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
-        raise connection_error(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE, and push is off")
+        raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE, and push is off")
 
     def _on_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
         if len(payload) != 8:
             raise connection_error(ErrorCode.FRAME_SIZE_ERROR, "PING is not 8 bytes")
         if stream_id:
-            raise connection_error(ErrorCode.PROTOCOL_ERROR, "PING on a stream")
+            raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "PING on a stream")
         if not flags & ACK:
             self._budget.count_answer()
             self._frame(PING, ACK, 0, payload)
 
     def _on_goaway(self, _flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id:
-            raise connection_error(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream")
+            raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream")
         if len(payload) < 8:
             raise connection_error(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY is too short")
         last = _unpack_u32(payload)[0] & MAX_WINDOW
@@ -172,21 +179,20 @@ class H2Control(H2Sender):
             raise connection_error(ErrorCode.FRAME_SIZE_ERROR, "WINDOW_UPDATE is not 4 bytes")
         increment = _unpack_u32(payload)[0] & MAX_WINDOW
         if not increment:
-            raise connection_error(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing")
+            raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing", stream_id)
         self._budget.count_window_update()
         if not stream_id:
             self._send_window += increment
             if self._send_window > MAX_WINDOW:
-                raise connection_error(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window grew too large")
+                raise invalid_frame(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window grew too large")
             self._handler.on_window(0)
             return
         stream = self._streams.get(stream_id)
         if stream is None:
             if self._is_idle(stream_id):
-                raise connection_error(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE on an idle stream")
+                raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE on an idle stream")
             return
         stream.send_window += increment
         if stream.send_window > MAX_WINDOW:
-            self._stream_error(stream_id, ErrorCode.FLOW_CONTROL_ERROR, "http2.unknown.nghttp2.error")
-            return
+            raise invalid_frame(ErrorCode.FLOW_CONTROL_ERROR, "the stream's window grew too large", stream_id)
         self._handler.on_window(stream_id)

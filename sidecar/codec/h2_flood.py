@@ -1,22 +1,21 @@
 """Counting frames that cost the peer nothing and us something (RFC 9113 §10.5).
 
 One :class:`FrameBudget` belongs to one connection.  The limits are those of
-``envoy.config.core.v3.Http2ProtocolOptions``, and so are the rules, but for premature resets: a budget
-without a clock, refilled by every stream that ends in order.  All counters are plain integers that are
-compared with a limit at once, so nothing here grows.
+``envoy.config.core.v3.Http2ProtocolOptions``, and so are the rules.  All counters are plain integers that
+are compared with a limit at once, so nothing here grows.  Streams that are opened to be reset are counted
+by :mod:`sidecar.http.h2_driver`, which knows how long they lived.
 """
 
 from __future__ import annotations
 
-from sidecar.codec.h2_types import ErrorCode, H2Settings
-from sidecar.core.errors import RemoteProtocolError
+from sidecar.codec.h2_types import ErrorCode, H2ConnectionError, H2Settings
 
 __all__ = ["FrameBudget"]
 
 
-def _flood(what: str, details: str) -> RemoteProtocolError:
-    return RemoteProtocolError(
-        f"too many {what}", status=0, details=details, h2_code=int(ErrorCode.ENHANCE_YOUR_CALM)
+def _flood(what: str, details: str) -> H2ConnectionError:
+    return H2ConnectionError(
+        f"too many {what}", ErrorCode.ENHANCE_YOUR_CALM, details=details, is_silent=True, is_flood=True
     )
 
 
@@ -27,9 +26,7 @@ class FrameBudget:
         "_control_limit",
         "_empty_limit",
         "_frame_limit",
-        "_premature_resets",
         "_priorities_per_stream",
-        "_reset_limit",
         "_updates_per_data_frame",
         "control_frames",
         "data_frames_sent",
@@ -46,8 +43,6 @@ class FrameBudget:
         self._empty_limit = settings.max_consecutive_inbound_frames_with_empty_payload
         self._priorities_per_stream = settings.max_inbound_priority_frames_per_stream
         self._updates_per_data_frame = settings.max_inbound_window_update_frames_per_data_frame_sent
-        self._reset_limit = settings.max_premature_resets
-        self._premature_resets = 0
         #: Streams opened by either side.
         self.streams = 0
         self.data_frames_sent = 0
@@ -88,17 +83,6 @@ class FrameBudget:
             raise _flood("control frames to answer", "http2.outbound_control_frames_flood")
         if self.outbound_frames > self._frame_limit:
             raise _flood("frames to send", "http2.outbound_frames_flood")
-
-    def count_reset(self) -> None:
-        """The peer reset a stream that we had not finished (CVE-2023-44487)."""
-        self._premature_resets += 1
-        if self._premature_resets > self._reset_limit:
-            raise _flood("premature resets", "http2.premature_resets_flood")
-
-    def count_finished(self) -> None:
-        """A stream ended in order."""
-        if self._premature_resets:
-            self._premature_resets -= 1
 
     def output_taken(self) -> None:
         """The queue is empty."""

@@ -18,13 +18,14 @@ import h2.exceptions
 import h2.settings
 
 from sidecar.codec.h2_connection import hard_headers_bytes
-from sidecar.codec.h2_control import connection_error
+from sidecar.codec.h2_control import connection_error, invalid_frame
 from sidecar.codec.h2_flood import FrameBudget
 from sidecar.codec.h2_types import (
     CONNECTION_PREFACE,
     DEFAULT_WINDOW,
     MAX_WINDOW,
     ErrorCode,
+    H2ConnectionError,
     H2Handler,
     H2Settings,
 )
@@ -37,7 +38,7 @@ from sidecar.codec.header_validity import (
     exceeds_limits,
     join_cookies,
 )
-from sidecar.core.errors import LocalProtocolError, RemoteProtocolError
+from sidecar.core.errors import LocalProtocolError
 from sidecar.core.headers import Field
 
 __all__ = ["H2ReferenceConnection"]
@@ -72,7 +73,7 @@ class H2ReferenceConnection:
         self._settings_seen = False
         #: Between HEADERS and the CONTINUATION that ends the block.
         self._in_headers = False
-        self._failed: RemoteProtocolError | None = None
+        self._failed: H2ConnectionError | None = None
         self._streams: dict[int, _State] = {}
         self._owed: dict[int, int] = {}
         self._last_opened = 0
@@ -103,8 +104,7 @@ class H2ReferenceConnection:
         }
         if client:
             initial[codes.ENABLE_PUSH] = 0
-        else:
-            initial[codes.ENABLE_CONNECT_PROTOCOL] = int(settings.allow_connect)
+        initial[codes.ENABLE_CONNECT_PROTOCOL] = int(settings.allow_connect)
         connection.local_settings = h2.settings.Settings(client=client, initial_values=initial)
         connection.decoder.max_header_list_size = hard_headers_bytes(settings)
         connection.initiate_connection()
@@ -196,7 +196,7 @@ class H2ReferenceConnection:
     def reset_stream(self, stream_id: int, error_code: int) -> None:
         """End the stream with RST_STREAM; does nothing where it is closed."""
         state = self._streams.pop(stream_id, None)
-        if state is not None:
+        if state is not None and self._failed is None:
             self._recoup(stream_id, state)
             self._reset(stream_id, error_code)
 
@@ -252,7 +252,6 @@ class H2ReferenceConnection:
             state.remote_closed = True
         if state.local_closed and state.remote_closed:
             del self._streams[stream_id]
-            self._budget.count_finished()
             if state.unconsumed:
                 self._owed[stream_id] = state.unconsumed
 
@@ -267,32 +266,33 @@ class H2ReferenceConnection:
 
     def _malformed(self, stream_id: int, error: MalformedMessage) -> None:
         if not self._settings.override_stream_error_on_invalid_http_message:
-            raise connection_error(ErrorCode.PROTOCOL_ERROR, str(error), error.details) from error
+            raise invalid_frame(ErrorCode.PROTOCOL_ERROR, str(error), stream_id, error.details) from error
         self._stream_error(stream_id, ErrorCode.PROTOCOL_ERROR, error.details)
 
     # -- receiving ----------------------------------------------------------------------------
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the peer, in any split.
 
-        Raises: RemoteProtocolError, with GOAWAY queued: send it and close.
+        Raises: H2ConnectionError: send what is queued and close.
         """
         if self._failed is not None:
             raise self._failed
         self._buffer += data
         try:
             self._receive_frames()
-        except RemoteProtocolError as error:
+        except H2ConnectionError as error:
             self._fail(error)
-            self._h2.close_connection(error.h2_code)
+            if not error.is_silent:
+                self._h2.close_connection(error.h2_code)
             raise
         except h2.exceptions.ProtocolError as error:
-            # The package has queued its GOAWAY.
+            # The package has queued its GOAWAY, even where the other codec is silent.
             code = getattr(error, "error_code", ErrorCode.PROTOCOL_ERROR)
             failure = connection_error(ErrorCode(int(code)), str(error))
             self._fail(failure)
             raise failure from error
 
-    def _fail(self, error: RemoteProtocolError) -> None:
+    def _fail(self, error: H2ConnectionError) -> None:
         self._failed = error
         self._goaway_sent = True
         self._buffer = b""
@@ -304,7 +304,8 @@ class H2ReferenceConnection:
             if self._preface_left:
                 preface = CONNECTION_PREFACE[-self._preface_left :]
                 if not preface.startswith(buffer[: len(preface)]):
-                    raise connection_error(ErrorCode.PROTOCOL_ERROR, "no connection preface")
+                    self._h2.clear_outbound_data_buffer()
+                    raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "no connection preface")
                 if len(buffer) < len(preface):
                     return
                 self._preface_left = 0
@@ -321,8 +322,11 @@ class H2ReferenceConnection:
             frame = buffer[: 9 + size]
             self._buffer = buffer[9 + size :]
             self._account(frame)
-            if frame[3] > _CONTINUATION and not self._in_headers:
-                # The package knows some extensions, which nobody here asked for (RFC 9113 §5.5).
+            if not self._in_headers and (
+                frame[3] > _CONTINUATION or (frame[3] == _PRIORITY and len(frame) == 14)
+            ):
+                # The package knows some extensions, which nobody here asked for (RFC 9113 §5.5), and is
+                # stricter about priorities, which mean nothing any more (§5.3.2).
                 continue
             if frame[3] == _WINDOW_UPDATE and len(frame) == 13:
                 # The reserved bit is to be ignored (RFC 9113 §6.9); the package takes it for a size.
@@ -359,12 +363,12 @@ class H2ReferenceConnection:
             budget.count_window_update()
         elif kind in (_SETTINGS, _PING) and not flags & 1:
             budget.count_answer()
-        if kind == _RST and self._is_idle(stream_id):
+        if kind == _RST and len(payload) == 4 and self._is_idle(stream_id):
             # The package lets these pass.
-            raise connection_error(ErrorCode.PROTOCOL_ERROR, "RST_STREAM on an idle stream")
+            raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "RST_STREAM on an idle stream")
         if kind == _PUSH:
             # The package looks only when the header block is complete.
-            raise connection_error(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE, and push is off")
+            raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE, and push is off")
         if kind in (_HEADERS, _CONTINUATION):
             self._in_headers = not flags & 4
         if kind == _HEADERS and stream_id not in self._streams:
@@ -400,7 +404,7 @@ class H2ReferenceConnection:
         elif isinstance(event, events.DataReceived):
             self._on_data(event)
         elif isinstance(event, events.StreamReset):
-            self._on_reset(event.stream_id, int(event.error_code), bool(event.remote_reset))
+            self._on_reset(event.stream_id, int(event.error_code), remote=bool(event.remote_reset))
         elif isinstance(event, events.WindowUpdated):
             if not event.stream_id or event.stream_id in self._streams:
                 self._handler.on_window(event.stream_id or 0)
@@ -489,26 +493,21 @@ class H2ReferenceConnection:
             return
         self._handler.on_data(stream_id, bytes(event.data), end_stream, flow_bytes)
 
-    def _on_reset(self, stream_id: int, error_code: int, remote: bool) -> None:
-        state = self._streams.pop(stream_id, None)
-        if state is None:
+    def _on_reset(self, stream_id: int, error_code: int, *, remote: bool) -> None:
+        if stream_id not in self._streams:
             return
-        self._recoup(stream_id, state)
-        if remote:
-            self.resets_received += 1
-            self.details = "http2.remote_reset"
-        else:
-            self.resets_sent += 1
-            self.details = "http2.unknown.nghttp2.error"
-        self._handler.on_reset(stream_id, error_code, remote)
-        if remote and not self._client:
-            self._budget.count_reset()
+        if not remote:
+            raise invalid_frame(ErrorCode(error_code), "the stream's window grew too large", stream_id)
+        self._recoup(stream_id, self._streams.pop(stream_id))
+        self.resets_received += 1
+        self.details = "http2.remote_reset"
+        self._handler.on_reset(stream_id, error_code, True)
 
     def _on_settings(self, event: Any) -> None:
         codes = h2.settings.SettingCodes
         changed = event.changed_settings
         if self._client and codes.ENABLE_PUSH in changed and changed[codes.ENABLE_PUSH].new_value:
-            raise connection_error(ErrorCode.PROTOCOL_ERROR, "invalid SETTINGS_ENABLE_PUSH")
+            raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "invalid SETTINGS_ENABLE_PUSH")
         if codes.MAX_CONCURRENT_STREAMS in changed:
             self.peer_max_concurrent_streams = changed[codes.MAX_CONCURRENT_STREAMS].new_value
         if codes.ENABLE_CONNECT_PROTOCOL in changed:
@@ -521,7 +520,7 @@ class H2ReferenceConnection:
 
     def _on_goaway(self, stream_id: int, payload: bytes) -> None:
         if stream_id:
-            raise connection_error(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream")
+            raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream")
         if len(payload) < 8:
             raise connection_error(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY is too short")
         self.goaway_received = True

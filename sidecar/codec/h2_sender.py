@@ -11,8 +11,14 @@ from struct import Struct
 from sidecar.codec.h2_flood import FrameBudget
 from sidecar.codec.h2_hpack import HeaderEncoder
 from sidecar.codec.h2_stream import H2Stream
-from sidecar.codec.h2_types import CONNECTION_PREFACE, DEFAULT_WINDOW, MAX_WINDOW, H2Settings
-from sidecar.core.errors import LocalProtocolError, RemoteProtocolError
+from sidecar.codec.h2_types import (
+    CONNECTION_PREFACE,
+    DEFAULT_WINDOW,
+    MAX_WINDOW,
+    H2ConnectionError,
+    H2Settings,
+)
+from sidecar.core.errors import LocalProtocolError
 from sidecar.core.headers import Field
 
 __all__ = [
@@ -92,7 +98,7 @@ class H2Sender:
         self._budget = FrameBudget(settings)
         self._encoder = HeaderEncoder(settings.hpack_table_size)
         self._out: list[bytes] = []
-        self._failed: RemoteProtocolError | None = None
+        self._failed: H2ConnectionError | None = None
         self._streams: dict[int, H2Stream] = {}
         #: Bytes of ended streams that are not consumed yet: the connection's window still owes them.
         self._owed: dict[int, int] = {}
@@ -129,7 +135,8 @@ class H2Sender:
             self._out.append(CONNECTION_PREFACE)
         values = (
             (1, settings.hpack_table_size),
-            (2, 0) if self._client else (8, int(settings.allow_connect)),
+            *(((2, 0),) if self._client else ()),
+            (8, int(settings.allow_connect)),
             (3, settings.max_concurrent_streams),
             (4, settings.initial_stream_window_size),
         )
@@ -258,7 +265,7 @@ class H2Sender:
     def reset_stream(self, stream_id: int, error_code: int) -> None:
         """End the stream with RST_STREAM; does nothing where it is closed."""
         stream = self._streams.pop(stream_id, None)
-        if stream is not None:
+        if stream is not None and self._failed is None:
             self._forget_reset(stream)
             self._frame(RST_STREAM, 0, stream_id, _pack_u32(error_code))
             self.resets_sent += 1
@@ -311,7 +318,6 @@ class H2Sender:
     def _finish(self, stream: H2Stream) -> None:
         """Both halves ended."""
         del self._streams[stream.id]
-        self._budget.count_finished()
         if stream.unconsumed:
             self._owed[stream.id] = stream.unconsumed
 

@@ -16,13 +16,14 @@ _FLOODS = {
     "http2.outbound_control_frames_flood": "outbound_control_flood",
     "http2.outbound_frames_flood": "outbound_flood",
     "http2.too_many_headers": "header_overflow",
-    "http2.header_list_size_too_large": "header_overflow",
+    "http2.header_list_size_too_large": "header_list_size_too_large",
     "http2.invalid.header.field": "rx_messaging_error",
     "http2.violation.of.messaging.rule": "rx_messaging_error",
 }
 _COUNTERS = (
     "dropped_headers_with_underscores",
     "goaway_sent",
+    "header_list_size_too_large",
     "header_overflow",
     "headers_cb_no_stream",
     "inbound_empty_frames_flood",
@@ -45,12 +46,21 @@ _COUNTERS = (
 class H2Stats:
     """One scope's HTTP/2 stats, resolved once.  ``scope`` is anything that gives counters and gauges."""
 
-    __slots__ = ("_by_details", "goaway_sent", "rx_reset", "streams_active", "trailers", "tx_reset")
+    __slots__ = (
+        "_by_details",
+        "goaway_sent",
+        "rx_reset",
+        "stream_refused_errors",
+        "streams_active",
+        "trailers",
+        "tx_reset",
+    )
 
     def __init__(self, scope: Any) -> None:
         counters = {name: scope.counter(name) for name in _COUNTERS}
         self.rx_reset = counters["rx_reset"]
         self.tx_reset = counters["tx_reset"]
+        self.stream_refused_errors = counters["stream_refused_errors"]
         self.trailers = counters["trailers"]
         self.goaway_sent = counters["goaway_sent"]
         self._by_details = {details: counters[name] for details, name in _FLOODS.items()}

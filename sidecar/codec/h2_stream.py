@@ -64,6 +64,6 @@ class H2Stream:
                 raise StreamError(
                     "content-length and DATA differ",
                     ErrorCode.PROTOCOL_ERROR,
-                    "http2.violation.of.messaging.rule",
+                    "http2.remote_reset",  # Envoy hears only that the library reset the stream
                 )
             self.content_left = left

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
+from sidecar.core.errors import RemoteProtocolError
 from sidecar.core.headers import Field
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "MAX_WINDOW",
     "ErrorCode",
     "H2Codec",
+    "H2ConnectionError",
     "H2Handler",
     "H2Settings",
 ]
@@ -49,6 +51,31 @@ class ErrorCode(IntEnum):
     HTTP_1_1_REQUIRED = 13
 
 
+class H2ConnectionError(RemoteProtocolError):
+    """What the peer sent ends the connection.
+
+    ``is_silent``: it is closed without a GOAWAY.  Envoy says GOAWAY where a frame cannot be read (sizes,
+    padding, HPACK, windows), and nothing where a readable frame breaks a rule.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        code: ErrorCode,
+        *,
+        details: str = "http2.unknown.nghttp2.error",
+        stream_id: int = 0,
+        is_silent: bool = False,
+        is_flood: bool = False,
+    ) -> None:
+        super().__init__(reason, status=0, details=details, h2_code=int(code))
+        #: The stream at fault, 0 for none: ``details`` are its own.
+        self.stream_id = stream_id
+        self.is_silent = is_silent
+        #: The peer asked for too much (``http2.*_flood``): Envoy counts no protocol error.
+        self.is_flood = is_flood
+
+
 @dataclass(frozen=True, slots=True)
 class H2Settings:
     """What one side wants.  Field names are those of ``Http2ProtocolOptions``; defaults are Envoy's."""
@@ -69,8 +96,6 @@ class H2Settings:
     max_headers_bytes: int = 60 * 1024
     #: ``HttpProtocolOptions.max_headers_count``; pseudo headers count.
     max_headers_count: int = 100
-    #: Streams that the peer may reset for each that it lets end, beyond the first this many.
-    max_premature_resets: int = 500
 
 
 class H2Handler(Protocol):

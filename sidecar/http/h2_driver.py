@@ -3,7 +3,8 @@
 One coroutine reads the connection and feeds the codec; what the codec says makes streams, and each stream
 runs :meth:`ConnectionManager.run_stream` in a strand of its own, which gets a task only when it needs trio.
 A stream whose client reset it, or whose connection went, gets Disconnected where it stands.  Bodies are
-pulled, so the peer's windows are the back-pressure.  RFC 9113; what ends a connection follows Envoy.
+pulled, so the peer's windows are the back-pressure.  RFC 9113; what ends a connection follows Envoy, and a
+request that the codec refuses is logged and counted as Envoy does it, though no filter sees it.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from sidecar.api.message import Body, FixedBody, RequestMessage, ResponseMessage
 from sidecar.api.stream import Flag, Stream
 from sidecar.codec.h2_connection import H2Connection
 from sidecar.codec.h2_stats import H2Stats
-from sidecar.codec.h2_types import ErrorCode, H2Settings
-from sidecar.core.errors import DeadlineExceeded, Disconnected, RemoteProtocolError
+from sidecar.codec.h2_types import ErrorCode, H2ConnectionError, H2Settings
+from sidecar.core.errors import DeadlineExceeded, Disconnected
 from sidecar.core.headers import Field, HeaderMap, RequestHeaders
 from sidecar.net.h2_wire import H2Body, H2Wire
 from sidecar.net.reactor import turn
@@ -37,6 +38,14 @@ _CONNECTION_FIELDS = frozenset(
 )
 _STATUS_FIELDS: dict[int, Field] = {code: (b":status", b"%d" % code) for code in range(100, 600)}
 _READ_SIZE = 65536
+#: Local replies that close an HTTP/1 connection and leave this one alone.
+_HTTP_1_CLOSES = frozenset(("missing_host_header", "path_normalization_failed", "stream_idle_timeout"))
+#: Details of the streams that a connection error takes along.
+_CODEC_ERROR = "codec_error:The_user_callback_function_failed"
+#: A client that resets half of its streams, and no fewer than half of this many, before they are answered or
+#: this old is cut off (CVE-2023-44487; ``overload.premature_reset_*`` of Envoy's runtime).
+_PREMATURE_RESET_STREAMS = 500
+_PREMATURE_RESET_AGE_NS = 2_000_000_000
 #: Bytes of a closing connection that are read away before it is cut.
 _LINGER_LIMIT = 1 << 20
 
@@ -83,10 +92,7 @@ class _Responder:
         return self.is_gone or self.driver.transport.hangup
 
     async def send_continue(self) -> None:
-        driver = self.driver
-        if not driver.codec.is_closed(self.stream_id):
-            driver.codec.send_headers(self.stream_id, [_STATUS_FIELDS[100]], False)
-            driver.wire.flush_later()
+        """The driver sent it before the stream began."""
 
     def send_response(self, stream: Stream, response: ResponseMessage) -> Awaitable[None] | None:
         driver = self.driver
@@ -103,7 +109,7 @@ class _Responder:
         status = headers.status
         fields = [_STATUS_FIELDS.get(status) or (b":status", b"%d" % status), *headers.fields]
         stream.response_started = True
-        if stream.drain_connection:
+        if stream.drain_connection and (stream.details not in _HTTP_1_CLOSES or driver.manager.is_draining()):
             driver.start_drain()
         if not wire.is_scheduled:
             wire.flush_later()
@@ -162,17 +168,18 @@ class _Responder:
             await wire.send_body(stream_id, b"", True)
 
     def reset(self, stream: Stream) -> None:
-        driver = self.driver
-        driver.codec.reset_stream(self.stream_id, ErrorCode.INTERNAL_ERROR)
-        driver.wire.flush_later()
+        self.driver.reset_stream(self.stream_id, ErrorCode.INTERNAL_ERROR)
 
 
 class H2Driver:
     """Serves one HTTP/2 connection; the codec's handler."""
 
     __slots__ = (
+        "_ended_count",
         "_fresh",
         "_is_draining",
+        "_is_over",
+        "_premature_count",
         "_streams",
         "codec",
         "connection",
@@ -210,6 +217,10 @@ class H2Driver:
         #: Requests whose body may be complete once the bytes at hand are read.
         self._fresh: list[_Responder] = []
         self._is_draining = False
+        #: The codec has failed: nothing is sent any more.
+        self._is_over = False
+        self._ended_count = 0
+        self._premature_count = 0
 
     # -- the connection -----------------------------------------------------------------------
     async def serve(self, received: bytes) -> None:
@@ -221,7 +232,6 @@ class H2Driver:
         codec = self.codec
         data = received
         self._set_idle()
-        self.wire.flush_later()
         try:
             while True:
                 if data:
@@ -247,10 +257,8 @@ class H2Driver:
                 if not data:
                     self._lose_streams("downstream_remote_disconnect", 0)
                     return
-        except RemoteProtocolError as error:
-            stats.downstream_cx_protocol_error.value += 1
-            self.h2_stats.count_error(error.details)
-            self._lose_streams(error.details, Flag.DOWNSTREAM_PROTOCOL_ERROR)
+        except H2ConnectionError as error:
+            self._fail(error)
         except (OSError, Disconnected):
             self._lose_streams("downstream_remote_disconnect", 0)
             if self._is_draining and not self._streams and not transport.hangup:
@@ -260,6 +268,21 @@ class H2Driver:
             strand.deadline = strand.idle_deadline = 0.0
             self._lose_streams("downstream_local_disconnect", 0)
         await self._linger()
+
+    def _fail(self, error: H2ConnectionError) -> None:
+        """The client broke a rule that ends the connection."""
+        self._is_over = True
+        details = error.details
+        self.h2_stats.count_error(details)
+        if not error.is_flood:
+            self.manager.stats.downstream_cx_protocol_error.value += 1
+        if error.stream_id:
+            culprit = self._streams.get(error.stream_id)
+            if culprit is None:
+                self._log_refused(details, Flag.DOWNSTREAM_PROTOCOL_ERROR)
+            else:
+                self._lose(culprit, details, Flag.DOWNSTREAM_PROTOCOL_ERROR)
+        self._lose_streams(details if error.is_flood else _CODEC_ERROR, Flag.DOWNSTREAM_PROTOCOL_ERROR)
 
     async def _linger(self) -> None:
         """Send what is left and let the client read it and close first (``delayed_close_timeout``)."""
@@ -324,12 +347,9 @@ class H2Driver:
         streams = self._streams
         if streams.pop(stream_id, None) is not None:
             self.h2_stats.streams_active.dec()
-        codec = self.codec
-        if not codec.is_closed(stream_id):
-            # Answered before the request was read: the rest of it is not wanted (RFC 9113 §8.1).
-            codec.reset_stream(stream_id, ErrorCode.NO_ERROR)
-            self.h2_stats.tx_reset.value += 1
-            self.wire.flush_later()
+        self._ended_count += 1
+        # Answered before the request was read: the rest of it is not wanted (RFC 9113 §8.1).
+        self.reset_stream(stream_id, ErrorCode.NO_ERROR)
         body = responder.body
         if body is not None:
             body.discard()
@@ -337,6 +357,36 @@ class H2Driver:
             self._set_idle()
             if self._is_draining and not self.strand.deadline:
                 self.strand.fail(Disconnected("drained"))
+
+    def reset_stream(self, stream_id: int, code: ErrorCode) -> None:
+        """Send RST_STREAM, unless the stream is closed."""
+        codec = self.codec
+        if not self._is_over and not codec.is_closed(stream_id):
+            codec.reset_stream(stream_id, code)
+            self.h2_stats.tx_reset.value += 1
+            self.wire.flush_later()
+
+    def _log_refused(self, details: str, flag: int) -> None:
+        """Count and log a request whose head the codec refused: nothing of it is known."""
+        manager = self.manager
+        stats = manager.stats
+        stream = Stream(self.connection, manager, RequestMessage(RequestHeaders(), None), "HTTP/2")
+        stream.start_ns = monotonic_ns()
+        stream.start_time = time.time()
+        stream.flags = flag
+        stream.details = details
+        stats.downstream_rq_http2_total.value += 1
+        stats.downstream_rq_total.value += 1
+        stats.downstream_rq_active.value += 1
+        stats.downstream_rq_rx_reset.value += 1
+        manager._complete(stream)
+
+    def _count_premature_reset(self) -> None:
+        """A stream was reset before it was answered.  Raises: H2ConnectionError."""
+        self._premature_count += 1
+        if self._premature_count * 2 >= max(self._ended_count, _PREMATURE_RESET_STREAMS):
+            self.manager.stats.downstream_rq_too_many_premature_resets.value += 1
+            raise H2ConnectionError("too many resets", ErrorCode.ENHANCE_YOUR_CALM, is_silent=True)
 
     def _lose_streams(self, details: str, flag: int) -> None:
         """The connection is over: every stream gets Disconnected."""
@@ -381,6 +431,10 @@ class H2Driver:
                 headers.authority = next((value for name, value in headers.fields if name == b"host"), None)
             headers.remove(b"host")
         manager = self.manager
+        expect = headers.get(b"expect")
+        if expect is not None and expect.lower() == b"100-continue":
+            headers.remove(b"expect")
+            self._send_continue(stream_id)
         body = None if end_stream else H2Body(self.wire, stream_id)
         stream = Stream(self.connection, manager, RequestMessage(headers, body), "HTTP/2")
         stream.stream_id = stream_id
@@ -397,6 +451,12 @@ class H2Driver:
             self._start(responder)
         else:
             self._fresh.append(responder)
+
+    def _send_continue(self, stream_id: int) -> None:
+        stats = self.manager.stats
+        self.codec.send_headers(stream_id, [_STATUS_FIELDS[100]], False)
+        stats.downstream_rq_1xx.value += 1
+        stats.downstream_rq_completed.value += 1
 
     def on_informational(self, stream_id: int, fields: list[Field]) -> None:
         raise AssertionError("a server gets no 1xx")
@@ -425,11 +485,22 @@ class H2Driver:
         else:
             stats.tx_reset.value += 1
             stats.count_error(details)
+        # Headers beyond the limits are Envoy's own reset, which it takes for one of the client's.
+        is_reset = remote or error_code == ErrorCode.INTERNAL_ERROR
+        flag = Flag.DOWNSTREAM_REMOTE_RESET if is_reset else Flag.DOWNSTREAM_PROTOCOL_ERROR
         responder = self._streams.get(stream_id)
         if responder is not None:
-            flag = Flag.DOWNSTREAM_REMOTE_RESET if remote else Flag.DOWNSTREAM_PROTOCOL_ERROR
+            stream = responder.stream
+            is_young = not stream.response_started and not responder.is_gone
+            is_young = is_young and monotonic_ns() - stream.start_ns < _PREMATURE_RESET_AGE_NS
             self._lose(responder, details, flag)
             self.wire.on_window(stream_id)
+            if remote and is_young:
+                self._count_premature_reset()
+        elif error_code == ErrorCode.REFUSED_STREAM:
+            stats.stream_refused_errors.value += 1
+        elif not remote:
+            self._log_refused(details, flag)
 
     def on_window(self, stream_id: int) -> None:
         self.wire.on_window(stream_id)

@@ -98,8 +98,13 @@ class H2UpstreamStream:
             if len(body) <= codec.send_window(stream_id) and not connection.wire.is_congested:
                 codec.send_data(stream_id, body, True)
             else:
-                return self._send(body, True)
+                # The response must not wait for it: it may come first, and say why.
+                connection.pool.reactor.spawn("request body", lambda _strand: self._send_rest(body))
         return None
+
+    async def _send_rest(self, data: bytes) -> None:
+        # Where the stream is gone, whoever waits for the response is told.
+        await self._connection.wire.send_body(self._stream_id, data, True)
 
     async def _send(self, data: bytes, end_stream: bool) -> None:
         if not await self._connection.wire.send_body(self._stream_id, data, end_stream):
@@ -134,25 +139,32 @@ class H2UpstreamStream:
 
     # -- the end ------------------------------------------------------------------------------
     def release(self) -> None:
-        self._end()
+        if self._end():
+            self._connection.pool.cluster.stats.upstream_rq_tx_reset.value += 1
 
     def reset(self) -> None:
         self._end()
 
-    def _end(self) -> None:
-        """Cancel what is not finished, and let the connection go on without this stream."""
+    def _end(self) -> bool:
+        """Let the connection go on without this stream; whether it had to be reset."""
         if self._is_over:
-            return
+            return False
         self._is_over = True
         connection = self._connection
         stream_id = self._stream_id
-        if stream_id and not connection.codec.is_closed(stream_id) and not connection.is_closed:
-            connection.codec.reset_stream(stream_id, ErrorCode.CANCEL)
+        is_unfinished = (
+            bool(stream_id) and not connection.is_closed and not connection.codec.is_closed(stream_id)
+        )
+        if is_unfinished:
+            # Envoy knows no CANCEL: that the client left is an internal error to the upstream.
+            connection.codec.reset_stream(stream_id, ErrorCode.INTERNAL_ERROR)
             connection.pool.h2_stats.tx_reset.value += 1
+            connection.wire.on_window(stream_id)
             connection.wire.flush_later()
         if self._body is not None:
             self._body.discard()
         connection.ended(self, stream_id)
+        return is_unfinished
 
     # -- what the connection says -------------------------------------------------------------
     def take_response(self, headers: ResponseHeaders, body: H2Body | None) -> None:

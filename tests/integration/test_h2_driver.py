@@ -25,7 +25,24 @@ from sidecar.observability.stats import Store
 from sidecar.upstream.cluster import CircuitBreakerLimits, Http2Settings
 from sidecar.upstream.cluster_stats import ClusterStats
 from sidecar.upstream.h2_pool import H2Pool, H2UpstreamConnection, H2UpstreamStream
-from tests.support.h2_frames import CLIENT_START, GOAWAY, PING, Recorder, feed, frame, parse, request
+from tests.support.h2_frames import (
+    CLIENT_START,
+    DATA,
+    END_HEADERS,
+    GOAWAY,
+    HEADERS,
+    PING,
+    POST,
+    REQUEST,
+    RST,
+    Recorder,
+    feed,
+    frame,
+    headers,
+    parse,
+    request,
+    u32,
+)
 
 Terminal = Callable[[Stream], Awaitable[ResponseMessage]]
 SMALL = 65535
@@ -257,6 +274,21 @@ async def test_whole_body_larger_than_the_window_is_sent_as_it_opens() -> None:
         assert data == b"500000"
 
 
+async def test_response_to_a_large_body_does_not_wait_for_the_rest_of_it() -> None:
+    async with pair(hello) as (lab, client):
+        message = get(b"POST", FixedBody(b"x" * 500_000))
+
+        async def work() -> bytes:
+            stream = client.reserve()
+            assert stream.start(message, message.body.whole) is None  # type: ignore[union-attr]
+            data = await read_all((await stream.response()).body)
+            stream.release()
+            return data
+
+        assert await in_strand(lab, work) == b"hi"
+        assert client.active == 0
+
+
 async def test_body_in_pieces_is_echoed_with_its_trailers() -> None:
     async with pair(echo) as (lab, client):
 
@@ -407,6 +439,93 @@ async def test_connection_error_is_answered_with_goaway() -> None:
                 data += chunk
         assert parse(data)[-1][0] == GOAWAY
         assert lab.value("http.h.downstream_cx_protocol_error") == 1
+
+
+async def converse(lab: Lab, data: bytes, *, until: Callable[[bytes], bool] = lambda _: False) -> bytes:
+    """Send bytes to a served connection; what came back until it closed, or until that was enough."""
+    ours, theirs = socket.socketpair()
+    received = b""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lab.serve, theirs)
+        with trio.fail_after(10):
+            async with trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as peer:
+                await peer.send_all(data)
+                while not until(received) and (chunk := await peer.receive_some(65536)):
+                    received += chunk
+    return received
+
+
+async def test_refused_request_is_logged_though_nothing_of_it_is_known() -> None:
+    async with open_reactor() as reactor:
+        lab = Lab(reactor, hello)
+        sent = await converse(lab, CLIENT_START + request(1, (b"connection", b"close")))
+        assert not any(entry[0] == GOAWAY for entry in parse(sent))
+        logged = lab.log.streams[0]
+        assert logged.request.headers.method is None
+        assert logged.flags == Flag.DOWNSTREAM_PROTOCOL_ERROR
+        assert logged.details == "http2.invalid.header.field"
+        assert lab.value("http.h.downstream_rq_total") == 1
+        assert lab.store.gauge("http.h.downstream_rq_active").value == 0
+
+
+async def test_request_with_too_many_headers_is_reset_and_logged() -> None:
+    async with open_reactor() as reactor:
+        lab = Lab(reactor, hello)
+        many = [(b"x-%d" % number, b"y") for number in range(101)]
+        data = CLIENT_START + request(1, *many) + request(3)
+        sent = await converse(lab, data, until=lambda got: (DATA, 1, 3, b"hi") in parse(got))
+        assert (RST, 0, 1, u32(2)) in parse(sent)
+        assert lab.log.streams[0].flags == Flag.DOWNSTREAM_REMOTE_RESET
+        assert lab.log.streams[0].details == "http2.too_many_headers"
+
+
+async def test_nothing_is_said_to_what_is_not_http_2() -> None:
+    async with open_reactor() as reactor:
+        lab = Lab(reactor, hello)
+        assert await converse(lab, b"GET / HTTP/1.1\r\n\r\n") == b""
+
+
+async def test_client_that_only_resets_is_cut_off() -> None:
+    async def terminal(stream: Stream) -> ResponseMessage:
+        await read_all(stream.request.body)
+        raise AssertionError
+
+    async with open_reactor() as reactor:
+        lab = Lab(reactor, terminal)
+        flood = b"".join(
+            headers(number, *POST, flags=END_HEADERS) + frame(RST, 0, number, u32(8))
+            for number in range(1, 1000, 2)
+        )
+        await converse(lab, CLIENT_START + flood)
+        assert lab.value("http.h.downstream_rq_too_many_premature_resets") == 1
+        assert lab.value("http.h.downstream_rq_total") == 250
+        assert lab.store.gauge("http.h.downstream_rq_active").value == 0
+
+
+async def test_expectation_is_met_at_once() -> None:
+    expectations: list[bytes | None] = []
+
+    async def terminal(stream: Stream) -> ResponseMessage:
+        expectations.append(stream.request.headers.get(b"expect"))
+        return await hello(stream)
+
+    async with open_reactor() as reactor:
+        lab = Lab(reactor, terminal)
+        data = CLIENT_START + request(1, (b"expect", b"100-Continue"))
+        sent = await converse(lab, data, until=lambda got: (DATA, 1, 1, b"hi") in parse(got))
+        blocks = [entry[1] for entry in parse(sent) if entry[0] == HEADERS]
+        assert blocks == [END_HEADERS, END_HEADERS]
+        assert expectations == [None]
+        assert lab.value("http.h.downstream_rq_1xx") == 1
+
+
+async def test_bad_path_leaves_the_connection_open() -> None:
+    async with open_reactor() as reactor:
+        lab = Lab(reactor, hello)
+        fields = [(b":path", b"/a#b") if name == b":path" else (name, value) for name, value in REQUEST]
+        data = CLIENT_START + headers(1, *fields) + request(3)
+        sent = await converse(lab, data, until=lambda got: (DATA, 1, 3, b"hi") in parse(got))
+        assert not any(entry[0] == GOAWAY for entry in parse(sent))
 
 
 async def test_draining_announces_the_end_and_closes_when_idle() -> None:

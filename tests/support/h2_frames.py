@@ -7,8 +7,7 @@ from typing import Any
 
 from hpack import Encoder
 
-from sidecar.codec.h2_types import CONNECTION_PREFACE
-from sidecar.core.errors import RemoteProtocolError
+from sidecar.codec.h2_types import CONNECTION_PREFACE, H2ConnectionError
 
 DATA, HEADERS, PRIORITY, RST, SETTINGS, PUSH, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM = ACK = 1
@@ -99,10 +98,10 @@ class Recorder:
         return [call for call in self.calls if call[0] not in ("settings", "window")]
 
 
-def feed(codec: Any, data: bytes) -> RemoteProtocolError | None:
+def feed(codec: Any, data: bytes) -> H2ConnectionError | None:
     """Give ``data`` to a codec; its error, if it raised one."""
     try:
         codec.receive_data(data)
-    except RemoteProtocolError as error:
+    except H2ConnectionError as error:
         return error
     return None
