@@ -11,25 +11,40 @@ import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
-from sidecar.api.message import Body, RequestMessage, ResponseMessage
+from sidecar.api.message import Body, LocalReply, RequestMessage, ResponseMessage
 from sidecar.api.stream import Flag, Stream
 from sidecar.codec.h1 import CRLF2, RequestParser, reason_phrase
-from sidecar.core.errors import DeadlineExceeded, Disconnected, LocalProtocolError, RemoteProtocolError
+from sidecar.core.errors import (
+    DeadlineExceeded,
+    Disconnected,
+    LocalProtocolError,
+    RemoteProtocolError,
+    StreamAborted,
+)
 from sidecar.core.headers import RequestHeaders
+from sidecar.http.h1_request_body import REQUEST_TIMEOUT, IncomingBody, watch_request
+from sidecar.http.h1_target import KNOWN_AUTHORITIES, check_authority, read_target
 from sidecar.http.local_reply import reply_for
 from sidecar.net.h1_stream import ChunkedBody, H1Reader, LengthBody
 from sidecar.net.reactor import turn
 
 if TYPE_CHECKING:
     from sidecar.http.connection_manager import ConnectionManager
-    from sidecar.net.reactor import Strand, Transport
+    from sidecar.net.reactor import Signal, Strand, Transport
 
 __all__ = ["H1Driver"]
 
 #: Status lines of final responses, by status.
 _STATUS_LINES: dict[int, bytes] = {}
+#: Responses that end with their head and say nothing of a length.
+_BODILESS = frozenset({100, 101, 102, 103, 204, 304})
 #: Headers that a client must not name in Connection (they would vanish on the way).
 _NEVER_NOMINATED = frozenset({b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
+
+_HEADERS_TIMEOUT = LocalReply(408, b"request header timeout", details="request_header_timeout", close=True)
+_IDLE_TIMEOUT = LocalReply(
+    408, b"stream timeout", details="stream_idle_timeout", flag=Flag.STREAM_IDLE_TIMEOUT, close=True
+)
 
 
 def _status_line(status: int) -> bytes:
@@ -41,37 +56,11 @@ def _status_line(status: int) -> bytes:
     return line
 
 
-class _RequestBody(Body):
-    """A request body whose broken connection is a Disconnected; sends 100 Continue when it is first pulled."""
-
-    __slots__ = ("_source",)
-
-    def __init__(self, source: Body) -> None:
-        self.whole = source.whole
-        self.ended = source.ended
-        self.trailers = None
-        self._source = source
-
-    async def receive(self) -> bytes:
-        source = self._source
-        try:
-            data = await source.receive()
-        except RemoteProtocolError as error:
-            if error.status == 0:
-                raise Disconnected("the client left inside the request") from error
-            raise
-        except OSError as error:
-            raise Disconnected(str(error)) from error
-        self.whole = source.whole
-        self.ended = source.ended
-        self.trailers = source.trailers
-        return data
-
-
 class H1Driver:
     """Serves one HTTP/1.1 connection."""
 
     __slots__ = (
+        "_began",
         "_body_done",
         "_connection",
         "_is_head",
@@ -80,13 +69,19 @@ class H1Driver:
         "_parser",
         "_reader",
         "_request_body",
+        "_request_timer",
         "_strand",
         "_transport",
         "_tx_bytes",
     )
 
     def __init__(
-        self, manager: ConnectionManager, connection: Any, transport: Transport, strand: Strand, received: bytes
+        self,
+        manager: ConnectionManager,
+        connection: Any,
+        transport: Transport,
+        strand: Strand,
+        received: bytes,
     ) -> None:
         self._manager = manager
         self._connection = connection
@@ -94,12 +89,15 @@ class H1Driver:
         self._strand = strand
         self._reader = H1Reader(transport)
         self._reader.rest = received
-        self._parser = RequestParser()
+        self._parser = RequestParser(manager.max_headers_count)
         self._tx_bytes = manager.stats.downstream_cx_tx_bytes_total
         self._keep_alive = True
         self._is_head = False
         self._body_done = True
         self._request_body: Body | None = None
+        #: When the first bytes of a head that came in pieces were here, else 0.
+        self._began = 0.0
+        self._request_timer: Signal | None = None
 
     async def serve(self) -> None:
         """Serve requests until the connection ends.  Closing the transport is the caller's."""
@@ -111,6 +109,7 @@ class H1Driver:
         clock = manager.reactor.clock
         limit = manager.max_request_headers_bytes
         idle_timeout = manager.idle_timeout_s
+        rx_bytes = stats.downstream_cx_rx_bytes_total
         receive = self._transport.receive
         served = 0
         while True:
@@ -120,24 +119,28 @@ class H1Driver:
             try:
                 # The common case: one read is exactly one head.
                 if reader.rest:
-                    head = await reader.head(limit)
+                    head = await self._rest_of_head()
                 else:
+                    self._began = 0.0
                     head = await receive(65536)
-                    reader.rx_bytes += len(head)
-                    if head and (head.find(CRLF2) != len(head) - 4 or head[0] <= 0x20 or len(head) > limit):
+                    size = len(head)
+                    rx_bytes.value += size
+                    if size < 5 or head.find(CRLF2) != size - 4 or head[0] <= 0x20 or size > limit:
                         reader.rest = head
-                        head = await reader.head(limit)
+                        head = await self._rest_of_head() if head else b""
                 if not head:
                     return
                 strand.idle_deadline = 0.0
                 parser.parse(head)
-                if len(parser.fields) > manager.max_headers_count:
-                    raise RemoteProtocolError("too many headers", status=431, details="http1.too_many_headers")
                 stream = self._make_stream(head)
             except RemoteProtocolError as error:
                 if error.status:
                     await self._answer_broken(error)
                     await self._close_delayed()
+                return
+            except StreamAborted as abort:
+                await self._answer_unread(abort.reply)
+                await self._close_delayed()
                 return
             except DeadlineExceeded:
                 stats.downstream_cx_idle_timeout.value += 1
@@ -145,8 +148,11 @@ class H1Driver:
             except OSError:
                 return
             await manager.run_stream(stream, self, strand)
-            stats.downstream_cx_rx_bytes_total.value += reader.rx_bytes
-            reader.rx_bytes = 0
+            if reader.rx_bytes:
+                self._take_rx_bytes()
+            if self._request_timer is not None:
+                self._request_timer.fire()
+                self._request_timer = None
             if not self._keep_alive or stream.drain_connection:
                 if not self._transport.hangup:
                     if self._body_done and parser.close and not stream.drain_connection:
@@ -170,22 +176,9 @@ class H1Driver:
         path: bytes | None = target
         scheme = b"http"
         if target[:1] != b"/":
-            if method == b"CONNECT":
-                authority, path = target, None
-            elif target != b"*":
-                scheme, separator, rest = target.partition(b"://")
-                scheme = scheme.lower()
-                if not separator or scheme not in (b"http", b"https"):
-                    raise RemoteProtocolError("invalid url", details="http1.invalid_url")
-                authority, slash, tail = rest.partition(b"/")
-                if not slash and b"?" in authority:
-                    authority, question, query = authority.partition(b"?")
-                    tail = b"/" + question + query
-                else:
-                    tail = slash + tail
-                path = tail or b"/"
-            elif method != b"OPTIONS":
-                raise RemoteProtocolError("invalid url", details="http1.invalid_url")
+            scheme, authority, path = read_target(method, target, authority)
+        if authority not in KNOWN_AUTHORITIES:
+            check_authority(authority)
         headers = RequestHeaders(method, path, authority, scheme, parser.fields)
         headers._index = parser.index
         if parser.connection_tokens:
@@ -200,12 +193,12 @@ class H1Driver:
             self._body_done = False
             body = LengthBody(self._reader, parser.content_length, self._on_body_end)
             if body.whole is None:
-                body = _RequestBody(body)
+                body = IncomingBody(body, stats)
         elif parser.is_chunked:
             self._body_done = False
-            body = ChunkedBody(self._reader, self._on_body_end)
+            body = ChunkedBody(self._reader, self._on_body_end, keep_trailers=False)
             if body.whole is None:
-                body = _RequestBody(body)
+                body = IncomingBody(body, stats)
         else:
             self._body_done = True
         self._request_body = body
@@ -217,9 +210,13 @@ class H1Driver:
         stream.start_ns = time.monotonic_ns()
         stream.start_time = time.time()
         stream.request_header_bytes = len(head)
-        if parser.expect_continue and body is not None and minor:
+        if not minor and manager.accept_http_10 and authority is None and manager.default_host_for_http_10:
+            headers.authority = manager.default_host_for_http_10
+        if body.__class__ is IncomingBody:
+            self._await_body(stream, body)
+        if parser.expect_continue and (minor or manager.accept_http_10):
             # Envoy answers for the upstream and takes the header away.
-            self._send_now(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._send_now(b"HTTP/1.%d 100 Continue\r\n\r\n" % minor)
         if parser.upgrade is not None and b"upgrade" in parser.connection_tokens:
             self._check_upgrade(stream, parser.upgrade)
         return stream
@@ -235,19 +232,87 @@ class H1Driver:
     def _remove_nominated(self, headers: RequestHeaders) -> None:
         for token in self._parser.connection_tokens:
             if token in _NEVER_NOMINATED or token[:1] == b":":
-                raise RemoteProtocolError("connection header rejected", details="http1.connection_header_rejected")
+                raise RemoteProtocolError(
+                    "connection header rejected", details="http1.connection_header_rejected"
+                )
             if token not in (b"upgrade", b"te", b"content-length", b"host"):
                 headers.remove(token)
 
-    def _is_unread(self, stream: Stream) -> bool:
-        """Whether the response begins before the request was read to its end."""
-        body = self._request_body
+    def _await_body(self, stream: Stream, body: IncomingBody) -> None:
+        """The rest of the request is still to come: start the clocks that watch it."""
+        body.stream = stream
+        manager = self._manager
+        now = manager.reactor.clock()
+        if manager.stream_idle_timeout_s:
+            self._strand.idle_deadline = now + manager.stream_idle_timeout_s
+        if manager.request_timeout_s:
+            deadline = (self._began or now) + manager.request_timeout_s
+            self._request_timer = watch_request(self._strand, manager.stats, deadline)
+
+    def _was_unread(self, stream: Stream, body: Body) -> bool:
+        """Whether the response begins before the request was read to its end: then Envoy closes.
+
+        A body that came with its head counts as read once something was waited for, such as an upstream.
+        """
         if not self._body_done:
             return True
-        return body is stream.request.body and bool(body.whole) and not stream.upstream_first_tx_ns
+        if body is not stream.request.body or not body.whole:
+            return False
+        if stream.upstream_host is None:
+            return True
+        stream.bytes_received = len(body.whole)
+        return False
 
     def _on_body_end(self) -> None:
         self._body_done = True
+        if self._request_timer is not None:
+            self._request_timer.fire()
+            self._request_timer = None
+
+    # -- heads that come in pieces -----------------------------------------------------------------
+    async def _rest_of_head(self) -> bytes:
+        """The next head, of which the beginning is in the reader; ``b""`` when the client left.
+
+        Raises: RemoteProtocolError, OSError; DeadlineExceeded while there is no request yet;
+        StreamAborted when the request took too long (``request_headers_timeout``, ``request_timeout``,
+        ``stream_idle_timeout``).
+        """
+        manager = self._manager
+        reader = self._reader
+        strand = self._strand
+        try:
+            while not (rest := reader.rest.lstrip(b"\r\n")):
+                rest = reader.rest = await self._transport.receive()
+                reader.rx_bytes += len(rest)
+                if not rest:
+                    return b""
+            reader.rest = rest
+            now = self._began = manager.reactor.clock()
+            idle = manager.stream_idle_timeout_s
+            of_headers, of_request = manager.request_headers_timeout_s, manager.request_timeout_s
+            strand.idle_deadline = now + idle if idle else 0.0
+            if of_headers or of_request:
+                strand.deadline = now + min(of_headers or of_request, of_request or of_headers)
+            try:
+                return await reader.head(manager.max_request_headers_bytes)
+            except DeadlineExceeded as late:
+                stats = manager.stats
+                if late.kind == "idle":
+                    stats.downstream_rq_idle_timeout.value += 1
+                    raise StreamAborted(_IDLE_TIMEOUT) from late
+                if of_headers and (of_headers <= of_request or not of_request):
+                    stats.downstream_rq_header_timeout.value += 1
+                    raise StreamAborted(_HEADERS_TIMEOUT) from late
+                stats.downstream_rq_timeout.value += 1
+                raise StreamAborted(REQUEST_TIMEOUT) from late
+        finally:
+            strand.deadline = 0.0
+            self._take_rx_bytes()
+
+    def _take_rx_bytes(self) -> None:
+        reader = self._reader
+        self._manager.stats.downstream_cx_rx_bytes_total.value += reader.rx_bytes
+        reader.rx_bytes = 0
 
     # -- responses ---------------------------------------------------------------------------------
     def send_response(self, stream: Stream, response: ResponseMessage) -> Awaitable[None] | None:
@@ -256,25 +321,37 @@ class H1Driver:
         status = headers.status
         body = response.body
         stream.response_started = True
-        if self._request_body is not None and self._is_unread(stream):
-            # Answered before the request was read: Envoy closes then.
+        if self._request_body is not None and self._was_unread(stream, self._request_body):
             stream.drain_connection = True
         extra = b""
         if stream.drain_connection or not self._keep_alive:
             extra = b"connection: close\r\n"
         chunked = False
+        minor = self._parser.minor_version
         if body is None:
-            if not self._is_head and status >= 200 and status != 204 and status != 304:
-                if headers.get(b"content-length") is None:
+            if headers.get(b"content-length") is None and status not in _BODILESS:
+                if not self._is_head:
                     extra += b"content-length: 0\r\n"
+                elif minor:
+                    extra += b"transfer-encoding: chunked\r\n"
         elif headers.get(b"content-length") is None:
-            if self._parser.minor_version:
+            if minor:
                 chunked = True
                 extra += b"transfer-encoding: chunked\r\n"
             else:
                 self._keep_alive = False
                 extra = b"connection: close\r\n"
-        line = _status_line(status) if response.reason is None else b"HTTP/1.1 %d %b\r\n" % (status, response.reason)
+        line = (
+            _status_line(status)
+            if response.reason is None
+            else b"HTTP/1.1 %d %b\r\n" % (status, response.reason)
+        )
+        if not minor and self._manager.accept_http_10:
+            line = b"HTTP/1.0" + line[8:]
+            if not extra.startswith(b"connection: close"):
+                extra = b"connection: keep-alive\r\n" + extra
+        elif status == 101:
+            self._keep_alive = False  # what follows is not HTTP
         head = b"%b%b\r\n%b\r\n" % (line, b"\r\n".join(map(b": ".join, fields)), extra)
         if head.count(b"\n") != len(fields) + 2 + (extra.count(b"\n") if extra else 0):
             stream.response_started = False
@@ -300,6 +377,8 @@ class H1Driver:
         strand = self._strand
         clock = self._manager.reactor.clock
         idle = self._manager.stream_idle_timeout_s
+        if stream.route is not None and stream.route.idle_timeout_s is not None:
+            idle = stream.route.idle_timeout_s
         count = 0
         waiting = self._send(head)
         if waiting is not None:
@@ -309,12 +388,11 @@ class H1Driver:
             waiting = self._send(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
             if waiting is not None:
                 await waiting
+            if idle and strand.idle_deadline:
+                strand.idle_deadline = clock() + idle
             count += 1
-            if not count & 15:
-                if idle and strand.idle_deadline:
-                    strand.idle_deadline = clock() + idle
-                if not count & 63:
-                    await turn()
+            if not count & 63:
+                await turn()
         stream.upstream_last_rx_ns = time.monotonic_ns()
         if chunked:
             waiting = self._send(b"0\r\n\r\n")
@@ -341,6 +419,7 @@ class H1Driver:
 
     def _send_now(self, data: bytes) -> None:
         """Send a few bytes that always fit."""
+        self._tx_bytes.value += len(data)
         try:
             self._transport.try_send(data)
         except OSError:
@@ -364,12 +443,20 @@ class H1Driver:
         """Answer a request that could not be read; the encoder filters and the access log see it."""
         manager = self._manager
         stats = manager.stats
-        stats.downstream_cx_rx_bytes_total.value += self._reader.rx_bytes
-        self._reader.rx_bytes = 0
         stats.downstream_cx_protocol_error.value += 1
         if error.status == 431:
             stats.downstream_rq_too_large.value += 1
-        stats.downstream_rq_http1_total.value += 1
+        stream = self._stream_without_request()
+        await manager.run_broken(stream, self, reply_for(error, stream))
+
+    async def _answer_unread(self, reply: LocalReply) -> None:
+        """The same for a head that did not come in time."""
+        await self._manager.run_broken(self._stream_without_request(), self, reply)
+
+    def _stream_without_request(self) -> Stream:
+        manager = self._manager
+        manager.stats.downstream_rq_http1_total.value += 1
+        self._parser.minor_version = 1
         self._keep_alive = False
         self._body_done = True
         self._is_head = False
@@ -377,8 +464,7 @@ class H1Driver:
         stream.start_ns = time.monotonic_ns()
         stream.start_time = time.time()
         stream.remote_address = self._connection.remote_address
-        stream.flags |= Flag.DOWNSTREAM_PROTOCOL_ERROR
-        await manager.run_broken(stream, self, reply_for(error, stream))
+        return stream
 
     async def _close_delayed(self) -> None:
         """Let the client read the answer and close first (``delayed_close_timeout``)."""
@@ -402,4 +488,3 @@ class H1Driver:
             self._manager.stats.downstream_cx_delayed_close_timeout.value += 1
         finally:
             strand.deadline = 0.0
-

@@ -51,12 +51,13 @@ def reply_for(error: SidecarError, stream: Stream) -> LocalReply:
     if isinstance(error, DeadlineExceeded):
         if error.kind == "total":
             return _UPSTREAM_TIMEOUT
-        return _STREAM_IDLE_UPSTREAM if stream.upstream_last_tx_ns else _STREAM_IDLE_REQUEST
+        body = stream.request.body
+        return _STREAM_IDLE_UPSTREAM if body is None or body.ended else _STREAM_IDLE_REQUEST
     if isinstance(error, RemoteProtocolError):
         status = error.status
-        body = reason_phrase(status)
+        text = reason_phrase(status)
         flag = Flag.DOWNSTREAM_PROTOCOL_ERROR
-        return LocalReply(status, body, details=error.details, flag=flag, close=True)
+        return LocalReply(status, text, details=error.details, flag=flag, close=True)
     if isinstance(error, LocalProtocolError | ExtensionError):
         return _INTERNAL
     return _INTERNAL

@@ -49,7 +49,10 @@ async def serve_http(
             while True:
                 try:
                     data = await transport.receive()
-                except (OSError, DeadlineExceeded):
+                except DeadlineExceeded:
+                    stats.downstream_cx_idle_timeout.value += 1
+                    return
+                except OSError:
                     return
                 if not data:
                     return
@@ -63,9 +66,7 @@ async def serve_http(
             stats.downstream_cx_http2_total.value += 1
             active = stats.downstream_cx_http2_active
             active.inc()
-            await serve_h2(
-                manager, connection, transport, strand, received, codec_class=h2_codec_class
-            )
+            await serve_h2(manager, connection, transport, strand, received, codec_class=h2_codec_class)
         else:
             stats.downstream_cx_http1_total.value += 1
             stats.downstream_cx_rx_bytes_total.value += len(received)

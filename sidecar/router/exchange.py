@@ -179,7 +179,7 @@ class Router:
         else:
             host.rq_success += 1
         stream.cluster.stats.charge_response(status, stream.internal)
-        if not self.suppress_envoy_headers:
+        if not self.suppress_envoy_headers and stream.pump is None:
             elapsed = (now - stream.upstream_first_tx_ns) // 1_000_000
             text = _SMALL_INTS[elapsed] if elapsed < 64 else b"%d" % elapsed
             headers.set(b"x-envoy-upstream-service-time", text)
@@ -252,8 +252,14 @@ class Router:
             stream.pump_error = failure
             main.fail(failure)
 
+        # The route's timeout runs from the end of the request.
+        timeout = main.deadline - stream.start_ns / 1e9 if main.deadline else 0.0
+        main.deadline = 0.0
+
         async def pump(_strand: Strand) -> None:
             await self._pump_body(stream, main)
+            if timeout:
+                main.deadline = self.reactor.clock() + timeout
 
         strand = self.reactor.spawn("request body", pump, on_done=done, nursery=main.nursery)
         if not strand.done:
@@ -269,12 +275,11 @@ class Router:
         while data := await body.receive():
             stream.bytes_received += len(data)
             await upstream.send_data(data)
+            if idle and main.idle_deadline:
+                main.idle_deadline = clock() + idle
             count += 1
-            if not count & 15:
-                if idle and main.idle_deadline:
-                    main.idle_deadline = clock() + idle
-                if not count & 63:
-                    await turn()
+            if not count & 63:
+                await turn()
         await upstream.send_end(body.trailers)
         stream.request_last_rx_ns = stream.upstream_last_tx_ns = monotonic_ns()
 

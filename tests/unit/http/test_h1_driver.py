@@ -118,10 +118,7 @@ async def test_request_that_comes_in_small_pieces_is_served(size: int) -> None:
         assert server.recv(1000).startswith(b"GET / HTTP/1.1\r\n")
 
 
-THREE_BYTES = pytest.mark.xfail(reason="three bytes are taken for a whole head", strict=True)
-
-
-@pytest.mark.parametrize("codec", [pytest.param("HTTP1", marks=THREE_BYTES), "AUTO"])
+@pytest.mark.parametrize("codec", ["HTTP1", "AUTO"])
 async def test_first_segment_of_three_bytes_is_not_taken_for_a_head(codec: str) -> None:
     async with open_h1_lab() as lab:
         lab.manager.codec_type = codec
@@ -134,7 +131,6 @@ async def test_first_segment_of_three_bytes_is_not_taken_for_a_head(codec: str) 
         assert lab.counter("http.test.downstream_cx_protocol_error") == 0
 
 
-@THREE_BYTES
 async def test_second_request_whose_first_segment_is_three_bytes_is_served() -> None:
     async with open_h1_lab() as lab:
         client, _, server = await ask(lab)
@@ -446,10 +442,7 @@ async def test_route_timeout_is_a_504_and_closes_the_upstream(autojump_clock: ob
         assert not driven.is_over
 
 
-NOT_COUNTED = pytest.mark.xfail(reason="not counted while AUTO waits for the first bytes", strict=True)
-
-
-@pytest.mark.parametrize("codec", ["HTTP1", pytest.param("AUTO", marks=NOT_COUNTED)])
+@pytest.mark.parametrize("codec", ["HTTP1", "AUTO"])
 async def test_idle_connection_is_closed_after_its_timeout(codec: str, autojump_clock: object) -> None:
     async with open_h1_lab(clock=skewed_clock()) as lab:
         lab.manager.codec_type = codec
@@ -479,7 +472,6 @@ async def test_broken_chunk_in_a_request_is_a_400_and_the_client_s_fault(answere
         assert not any(name.startswith("cluster.") for name in lab.gauges())
 
 
-@pytest.mark.xfail(reason="a broken request body is counted as the upstream's protocol error", strict=True)
 async def test_broken_chunk_in_a_request_is_not_counted_against_the_upstream() -> None:
     async with open_h1_lab() as lab:
         client, _, server = await ask(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.api.message import LocalReply, RequestMessage
+from sidecar.api.message import FixedBody, LocalReply, RequestMessage
 from sidecar.api.stream import Flag, Stream
 from sidecar.core.errors import (
     DeadlineExceeded,
@@ -95,9 +95,11 @@ def test_timeouts_differ_by_kind_and_by_who_was_slow() -> None:
         b"upstream request timeout",
         Flag.UPSTREAM_REQUEST_TIMEOUT,
     )
+    stream.request.body = body = FixedBody(b"")
+    body.ended = False
     idle = reply_for(DeadlineExceeded("idle"), stream)
     assert (idle.status, idle.body, idle.flag) == (408, b"stream timeout", Flag.STREAM_IDLE_TIMEOUT)
-    stream.upstream_last_tx_ns = 1
+    body.ended = True
     idle = reply_for(DeadlineExceeded("idle"), stream)
     assert (idle.status, idle.body, idle.details) == (504, b"stream timeout", "stream_idle_timeout")
 

@@ -1,0 +1,60 @@
+"""Request targets and hosts of HTTP/1 (RFC 9112 §3.2), read as Envoy's codec reads them."""
+
+from __future__ import annotations
+
+import re
+
+from sidecar.core.errors import RemoteProtocolError
+
+__all__ = ["KNOWN_AUTHORITIES", "check_authority", "read_target"]
+
+#: Authorities that were checked before, and "none"; bounded, since they come from the peer.
+KNOWN_AUTHORITIES: set[bytes | None] = {None}
+_KNOWN_LIMIT = 4096
+
+_AUTHORITY = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+,;=:@\[\]%]*").fullmatch
+_HOST_AND_PORT = re.compile(rb"[^/]+:[0-9]+").fullmatch
+
+
+def check_authority(authority: bytes | None) -> None:
+    """Raise RemoteProtocolError unless ``authority`` has the characters of one (RFC 3986 §3.2)."""
+    if authority is None:
+        return
+    if not _AUTHORITY(authority):
+        raise RemoteProtocolError("invalid authority")
+    if len(KNOWN_AUTHORITIES) >= _KNOWN_LIMIT:
+        KNOWN_AUTHORITIES.clear()
+        KNOWN_AUTHORITIES.add(None)
+    if len(authority) < 256:
+        KNOWN_AUTHORITIES.add(authority)
+
+
+def read_target(method: bytes, target: bytes, host: bytes | None) -> tuple[bytes, bytes | None, bytes | None]:
+    """Scheme, authority and path of a target that does not begin with a slash.
+
+    ``host`` is the Host field; the absolute form and CONNECT bring an authority of their own.
+    Raises: RemoteProtocolError.
+    """
+    if method == b"CONNECT":
+        if not _HOST_AND_PORT(target):
+            raise RemoteProtocolError("invalid url", details="http1.invalid_url")
+        return b"http", target, None
+    if target == b"*":
+        if method != b"OPTIONS":
+            raise RemoteProtocolError("invalid url", details="http1.invalid_url")
+        return b"http", host, target
+    scheme, separator, rest = target.partition(b"://")
+    scheme = scheme.lower()
+    if not separator:
+        raise RemoteProtocolError("invalid url", details="http1.invalid_url")
+    if scheme not in (b"http", b"https"):
+        raise RemoteProtocolError("invalid scheme", details="http1.invalid_scheme")
+    authority, slash, tail = rest.partition(b"/")
+    path = slash + tail or b"/"
+    if not slash and b"?" in authority:
+        authority, _, query = authority.partition(b"?")
+        path = b"/?" + query
+    authority = authority.rpartition(b"@")[2]
+    if not authority:
+        raise RemoteProtocolError("invalid url", details="http1.invalid_url")
+    return scheme, authority, path
