@@ -152,7 +152,9 @@ class H2Connection(H2Control):
             if not self._settings_seen and (kind != SETTINGS or flags & ACK):
                 raise connection_error(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")
             if self._header_block is not None and kind != CONTINUATION:
-                raise connection_error(ErrorCode.PROTOCOL_ERROR, "a header block was interrupted")
+                raise connection_error(
+                    ErrorCode.PROTOCOL_ERROR, "a header block was interrupted", self._header_block[0]
+                )
             payload = buffer[at + 9 : end]
             at = end
             # Frames of unknown types are let pass (RFC 9113 §5.5).
@@ -223,7 +225,9 @@ class H2Connection(H2Control):
             try:
                 fields = decoder.decode(block)
             except CompressionError as error:
-                raise connection_error(ErrorCode.COMPRESSION_ERROR, f"header block: {error}") from error
+                raise connection_error(
+                    ErrorCode.COMPRESSION_ERROR, f"header block: {error}", stream_id
+                ) from error
         stream = self._streams.get(stream_id)
         if stream is None:
             stream = self._open_by_peer(stream_id)

@@ -26,9 +26,9 @@ _unpack_u32 = Struct(">I").unpack_from
 _iter_settings = Struct(">HI").iter_unpack
 
 
-def connection_error(code: ErrorCode, reason: str) -> H2ConnectionError:
+def connection_error(code: ErrorCode, reason: str, stream_id: int = 0) -> H2ConnectionError:
     """The bytes cannot be read: GOAWAY, and the end of the connection."""
-    return H2ConnectionError(reason, code)
+    return H2ConnectionError(reason, code, stream_id=stream_id)
 
 
 def invalid_frame(

@@ -255,11 +255,13 @@ class H2Driver:
                         break
                     continue
                 if not data:
+                    self._is_over = True
                     self._lose_streams("downstream_remote_disconnect", 0)
                     return
         except H2ConnectionError as error:
             self._fail(error)
         except (OSError, Disconnected):
+            self._is_over = bool(self._streams)
             self._lose_streams("downstream_remote_disconnect", 0)
             if self._is_draining and not self._streams and not transport.hangup:
                 await self._linger()
@@ -277,6 +279,8 @@ class H2Driver:
         if not error.is_flood:
             self.manager.stats.downstream_cx_protocol_error.value += 1
         if error.stream_id:
+            if not error.is_silent:
+                details = _CODEC_ERROR
             culprit = self._streams.get(error.stream_id)
             if culprit is None:
                 self._log_refused(details, Flag.DOWNSTREAM_PROTOCOL_ERROR)
