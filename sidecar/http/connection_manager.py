@@ -27,6 +27,7 @@ from sidecar.core.errors import (
     StreamAborted,
     UpstreamError,
 )
+from sidecar.core.headers import Field
 from sidecar.http.local_reply import build_response, reply_for
 from sidecar.http.path_normalization import normalized_path
 from sidecar.http.request_headers import RequestIds, prepare_request_headers
@@ -125,18 +126,19 @@ _EXPECTED = (StreamAborted, UpstreamError, DeadlineExceeded, RemoteProtocolError
 class _Clock:
     """The date header, made once a second."""
 
-    __slots__ = ("_second", "_text")
+    __slots__ = ("_field", "_second")
 
     def __init__(self) -> None:
         self._second = 0
-        self._text = b""
+        self._field: Field = (b"date", b"")
 
-    def date(self, now: float) -> bytes:
+    def field(self, now: float) -> Field:
+        """The header ``date``."""
         second = int(now)
         if second != self._second:
             self._second = second
-            self._text = formatdate(second, usegmt=True).encode()
-        return self._text
+            self._field = (b"date", formatdate(second, usegmt=True).encode())
+        return self._field
 
 
 _clock = _Clock()
@@ -358,9 +360,9 @@ class ConnectionManager:
         if names is None:
             names = headers.index()
         if b"date" not in names:
-            date = _clock.date(time())
-            fields.append((b"date", date))
-            names[b"date"] = date
+            field = _clock.field(time())
+            fields.append(field)
+            names[b"date"] = field[1]
         transformation = self.server_header_transformation
         if transformation == "OVERWRITE":
             if b"server" in names:

@@ -108,7 +108,7 @@ class HistogramStatistics:
 class Histogram:
     """A distribution of non-negative integers."""
 
-    __slots__ = ("_interval_bins", "_pending", "_total_bins", "bounds", "name", "unit", "used")
+    __slots__ = ("_interval_bins", "_total_bins", "bounds", "name", "pending", "unit", "used")
 
     def __init__(
         self, name: str, unit: str = "unspecified", bounds: Sequence[float] = DEFAULT_BUCKETS
@@ -120,7 +120,9 @@ class Histogram:
         self.bounds = bounds
         #: Whether a merged sample exists.
         self.used = False
-        self._pending: dict[int, int] = {}
+        #: Bins since the last merge, always the same dict: who records on the hot path keeps it and counts values
+        #: below 100 there without a call.
+        self.pending: dict[int, int] = {}
         self._interval_bins: dict[int, int] = {}
         self._total_bins: dict[int, int] = {}
 
@@ -133,19 +135,19 @@ class Histogram:
                 value -= value % 100
             else:
                 value -= value % int(10 ** (len(str(value)) - 2))
-        pending = self._pending
+        pending = self.pending
         pending[value] = pending.get(value, 0) + 1
 
     def merge(self) -> None:
         """End the interval: what came since the last merge is the new interval and joins the total."""
-        pending = self._pending
-        self._interval_bins = pending
+        pending = self.pending
+        self._interval_bins = dict(pending)
         if pending:
-            self._pending = {}
             self.used = True
             total = self._total_bins
             for lower, count in pending.items():
                 total[lower] = total.get(lower, 0) + count
+            pending.clear()
 
     @property
     def interval(self) -> HistogramStatistics:

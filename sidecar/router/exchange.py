@@ -73,13 +73,14 @@ class Router:
         """
         stats = manager.stats
         stats.rq_total.value += 1
+        headers = stream.request.headers
         if stream.resolve_route:
-            manager.resolve_route(stream)
+            stream.resolve_route = False
+            stream.route = manager.route_table.find(headers)
         route: Route | None = stream.route
         if route is None:
             stats.no_route.value += 1
             return NO_ROUTE
-        headers = stream.request.headers
         weighted = None
         if route.is_simple:
             cluster_name = route.cluster_name
@@ -95,11 +96,23 @@ class Router:
                 return LocalReply(404, details="cluster_not_found", flag=Flag.NO_CLUSTER_FOUND)
             return NO_CLUSTER
         stream.cluster = cluster
-        timeout = self._prepare(route, weighted, stream, headers)
-        host = cluster.choose_host(stream)
+        index = headers.index()
+        if route.is_plain and not self.suppress_envoy_headers and _CONSUMED.isdisjoint(index):
+            # The common request, without a call: nothing to rewrite, one header to add.
+            timeout = route.timeout_s
+            field = route.timeout_field
+            if field is not None:
+                headers.fields.append(field)
+                index[field[0]] = field[1]
+        else:
+            timeout = self._prepare(route, weighted, stream, headers)
+        picker = cluster.picker
+        host = None if picker is None else picker.pick()
         if host is None:
-            cluster.stats.charge_response(503, stream.internal)
-            return NO_HEALTHY_UPSTREAM
+            host = cluster.choose_host(stream)
+            if host is None:
+                cluster.stats.charge_response(503, stream.internal)
+                return NO_HEALTHY_UPSTREAM
         stream.upstream_host = host
         if headers.method is None or headers.path is None:
             return missing_header(":method" if headers.method is None else ":path")
@@ -170,8 +183,10 @@ class Router:
         stream.response = response
         stream.details = "via_upstream"
         headers = response.headers
-        if len(headers.index()) != len(headers.fields):
+        index = headers.index()
+        if len(index) != len(headers.fields):
             headers.join_repeated()
+            index = headers.index()
         status = headers.status
         host: Any = stream.upstream_host
         if status >= 500:
@@ -181,8 +196,12 @@ class Router:
         stream.cluster.stats.charge_response(status, stream.internal)
         if not self.suppress_envoy_headers and stream.pump is None:
             elapsed = (now - stream.upstream_first_tx_ns) // 1_000_000
-            text = _SMALL_INTS[elapsed] if elapsed < 64 else b"%d" % elapsed
-            headers.set(b"x-envoy-upstream-service-time", text)
+            field = _SERVICE_TIMES[elapsed] if elapsed < 64 else (_SERVICE_TIME, b"%d" % elapsed)
+            if _SERVICE_TIME in index:
+                headers.set(_SERVICE_TIME, field[1])
+            else:
+                headers.fields.append(field)
+                index[_SERVICE_TIME] = field[1]
         weighted = stream.weighted_cluster
         if weighted is not None and weighted.response_mutations:
             stream.response_code = status  # for %RESPONSE_CODE%
@@ -319,7 +338,8 @@ class Router:
         upstream.release()
 
 
-_SMALL_INTS = tuple(b"%d" % number for number in range(64))
+_SERVICE_TIME = b"x-envoy-upstream-service-time"
+_SERVICE_TIMES = tuple((_SERVICE_TIME, b"%d" % number) for number in range(64))
 
 
 def _ignore(error: BaseException | None) -> None:

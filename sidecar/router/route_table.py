@@ -100,6 +100,7 @@ class Route:
         "request_mutations",
         "response_mutations",
         "stat_prefix",
+        "timeout_field",
         "timeout_s",
         "virtual_host_metadata",
         "virtual_host_name",
@@ -140,9 +141,13 @@ class Route:
         #: Whether it goes to one named cluster, and whether it leaves the request as it is (:meth:`freeze`).
         self.is_simple = False
         self.is_plain = False
+        #: The x-envoy-expected-rq-timeout-ms that the timeout makes, None for no timeout.
+        self.timeout_field: tuple[bytes, bytes] | None = None
 
     def freeze(self) -> None:
         """Work out what the router can skip; called when everything else is set."""
+        if self.timeout_s:
+            self.timeout_field = (b"x-envoy-expected-rq-timeout-ms", b"%d" % round(self.timeout_s * 1000))
         is_answered = self.direct_response is not None or self.redirect is not None
         self.is_simple = not is_answered and not self.weighted and self.cluster_header is None
         self.is_plain = (

@@ -15,6 +15,7 @@ from sidecar.observability.stats import Store
 from sidecar.upstream.cluster_stats import ClusterStats
 from sidecar.upstream.host import Host
 from sidecar.upstream.load_balancer import HostSet, LoadBalancer
+from sidecar.upstream.load_balancer_pickers import Picker
 from sidecar.upstream.load_balancer_policies import ROUND_ROBIN, LbPolicy, picker_maker
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ class Cluster:
         "name",
         "on_hosts_removed",
         "per_connection_buffer_limit",
+        "picker",
         "pool",
         "stats",
         "use_downstream_protocol",
@@ -141,6 +143,8 @@ class Cluster:
         self.host_sets: list[HostSet] = []
         #: Called with the hosts that left, so that their idle connections are closed.
         self.on_hosts_removed: Callable[[Sequence[Host]], None] | None = None
+        #: Picks a host where one priority gets everything (the router asks it first), else None.
+        self.picker: Picker | None = None
         #: What the connection pools keep for the whole cluster.
         self.pool: Any = None
         self._load_balancer = LoadBalancer(
@@ -177,6 +181,7 @@ class Cluster:
     def refresh_health(self) -> None:
         """Take in changed health flags or weights of hosts."""
         self.host_sets = self._load_balancer.update(self.hosts)
+        self.picker = self._load_balancer.only
         stats = self.stats
         stats.membership_total.set(len(self.hosts))
         stats.membership_healthy.set(sum(len(each.healthy) for each in self.host_sets))

@@ -147,6 +147,8 @@ class ClusterStats:
         self.default_total_match_count = scope.counter("default.total_match_count")
         self._responses: dict[tuple[int, bool, bool], tuple[Counter, ...]] = {}
         self._times: dict[tuple[bool, bool], tuple[Histogram, ...]] = {}
+        #: The pending bins behind the commonest call of charge_time, once it was made.
+        self._external_times: tuple[dict[int, int], ...] = ()
 
     def charge_response(self, status: int, internal: bool = False, canary: bool = False) -> None:
         """Count a finished response: completed, class and code, in all trees that it belongs to."""
@@ -158,11 +160,17 @@ class ClusterStats:
 
     def charge_time(self, duration_ms: int, internal: bool = False, canary: bool = False) -> None:
         """Record how long a response took, in all trees that it belongs to."""
+        if duration_ms < 100 and not internal and not canary and self._external_times:
+            for pending in self._external_times:
+                pending[duration_ms] = pending.get(duration_ms, 0) + 1
+            return
         histograms = self._times.get((internal, canary))
         if histograms is None:
             prefixes = _prefixes(internal, canary)
             histograms = tuple(self.scope.histogram(p + "upstream_rq_time", "milliseconds") for p in prefixes)
             self._times[internal, canary] = histograms
+            if not internal and not canary:
+                self._external_times = tuple(histogram.pending for histogram in histograms)
         for histogram in histograms:
             histogram.record(duration_ms)
 

@@ -121,11 +121,11 @@ class LoadBalancer:
         "_factor",
         "_loads",
         "_make_picker",
-        "_only",
         "_panic_count",
         "_pickers",
         "_threshold",
         "_weighted",
+        "only",
     )
 
     def __init__(
@@ -146,7 +146,7 @@ class LoadBalancer:
         self._weighted = weighted_priority_health
         self._pickers: dict[Source, Picker] = {}
         #: The picker of the one source that gets everything, where it is one.
-        self._only: Picker | None = None
+        self.only: Picker | None = None
         self._loads = PriorityLoads((100,), (0,), (False,))
         self.update([])
 
@@ -162,14 +162,14 @@ class LoadBalancer:
         loads = priority_loads(sets, self._threshold, self._factor, self._weighted)
         self._pickers = pickers
         self._loads = loads
-        self._only = None
+        self.only = None
         if not any(loads.panic) and 100 in loads.healthy:
-            self._only = pickers[loads.healthy.index(100), "healthy"]
+            self.only = pickers[loads.healthy.index(100), "healthy"]
         return sets
 
     def choose(self) -> Host | None:
         """The host for the next request; None when there is none."""
-        only = self._only
+        only = self.only
         if only is not None:
             return only.pick()
         loads = self._loads
