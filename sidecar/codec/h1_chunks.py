@@ -91,8 +91,8 @@ class ChunkedDecoder:
     def _chunk_size(line: bytes) -> int:
         if line[-2:] != b"\r\n":
             raise RemoteProtocolError("chunk header ends with a bare LF")
-        text, separator, extension = line[:-2].partition(b";")
-        text = text.rstrip(b" \t") if separator else text
+        text, _, extension = line[:-2].partition(b";")
+        text = text.rstrip(b" \t")
         if not text or len(text) > 16 or text.strip(b"0123456789abcdefABCDEF"):
             raise RemoteProtocolError("invalid chunk size")
         if _BAD_VALUE(extension):

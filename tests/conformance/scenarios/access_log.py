@@ -34,10 +34,8 @@ WORDS = " | ".join(
         "%PATH(NQ)% %QUERY_PARAM(q)% %ACCESS_LOG_TYPE% %LOCAL_REPLY_BODY% 100%% %STREAM_ID%",
     )
 )
-SIZES = (
-    "%REQUEST_HEADERS_BYTES% %RESPONSE_HEADERS_BYTES% %DOWNSTREAM_WIRE_BYTES_RECEIVED% "
-    "%DOWNSTREAM_HEADER_BYTES_RECEIVED%"
-)
+SIZES = "%REQUEST_HEADERS_BYTES% %RESPONSE_HEADERS_BYTES%"
+WIRE = "%DOWNSTREAM_WIRE_BYTES_RECEIVED% %DOWNSTREAM_HEADER_BYTES_RECEIVED%"
 TIMES = (
     "%START_TIME% %START_TIME(%Y)% %START_TIME(%s)% %START_TIME(%3f)% %DURATION% %REQUEST_DURATION% "
     "%RESPONSE_DURATION% %RESPONSE_TX_DURATION% %REQUEST_TX_DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%"
@@ -94,6 +92,7 @@ ACCESS_LOG = Setup(
             logging_to("default"),
             listener("words", routes=ROUTES, log=WORDS + "\n"),
             listener("sizes", routes=ROUTES, log=SIZES + "\n"),
+            listener("wire", routes=ROUTES, log=WIRE + "\n"),
             listener("times", routes=ROUTES, log=TIMES + "\n"),
             logging_to("json", JSON_MORE),
             logging_to("omitting", OMITTING),
@@ -150,6 +149,13 @@ async def access_log_sizes(s: Session) -> None:
     """Sizes of a request; those of headers count what Envoy counts."""
     async with s.logging(1, "sizes"):
         await s.get("/direct", "x-request-id: fixed", to="sizes")
+
+
+@scenario(ACCESS_LOG, differs={"log wire": "bytes-on-the-wire"})
+async def access_log_bytes_on_the_wire(s: Session) -> None:
+    """Bytes of the connection that a stream used."""
+    async with s.logging(1, "wire"):
+        await s.get("/direct", "x-request-id: fixed", to="wire")
 
 
 @scenario(ACCESS_LOG)

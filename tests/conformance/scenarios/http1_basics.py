@@ -167,7 +167,7 @@ async def h1_expect_continue(s: Session) -> None:
     await client.reply()
 
 
-@scenario(BASICS)
+@scenario(BASICS, later="proxy_100_continue")
 async def h1_expect_continue_proxied(s: Session) -> None:
     """With proxy_100_continue the upstream gets Expect and its 100 is handed on."""
 

@@ -135,7 +135,12 @@ async def hostile_chunks(s: Session) -> None:
     s.upstream().seen.clear()  # whether a head came before the end is a race
 
 
-@scenario(HOSTILE)
+def all_of_it(difference: str) -> dict[str, str]:
+    """A request that is refused where Envoy hands it on."""
+    return dict.fromkeys(("reply", "reply, then", "upstream app"), difference)
+
+
+@scenario(HOSTILE, differs=all_of_it("chunk-longer-than-its-size"))
 async def hostile_chunk_longer_than_its_size(s: Session) -> None:
     """Chunk data that goes on where its line end must be."""
     await s.http(post("transfer-encoding: chunked", body=b"3\r\nhello\r\n0\r\n\r\n"))
@@ -143,16 +148,21 @@ async def hostile_chunk_longer_than_its_size(s: Session) -> None:
 
 @scenario(HOSTILE)
 async def hostile_line_ends(s: Session) -> None:
-    """Bare line feeds, bare carriage returns, and empty lines before the request."""
+    """Bare line feeds, and empty lines before the request."""
     await each(
         s,
         {
             "bare LF everywhere": b"GET / HTTP/1.1\nhost: a\n\n",
             "bare LF in a header": b"GET / HTTP/1.1\r\nhost: a\nx-a: b\r\n\r\n",
-            "bare CR in a value": b"GET / HTTP/1.1\r\nhost: a\r\nx-a: b\rx-c: d\r\n\r\n",
             "empty lines first": b"\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n",
         },
     )
+
+
+@scenario(HOSTILE, differs=all_of_it("bare-cr-in-a-value"))
+async def hostile_bare_cr(s: Session) -> None:
+    """A bare carriage return in a value."""
+    await s.http(b"GET / HTTP/1.1\r\nhost: a\r\nx-a: b\rx-c: d\r\n\r\n")
 
 
 @scenario(HOSTILE)

@@ -63,6 +63,13 @@ def test_payload_is_given_as_it_comes() -> None:
     assert decoder.done
 
 
+@pytest.mark.parametrize("size", [b"3 ", b"3\t", b"3 ;a", b"03"])
+def test_size_with_blanks_behind_it_is_read(size: bytes) -> None:
+    decoder = ChunkedDecoder()
+    assert decoder.feed(size + b"\r\nabc\r\n0\r\n\r\n") == b"abc"
+    assert decoder.done
+
+
 REFUSED = [
     b"\r\n",
     b"x\r\n",
@@ -70,7 +77,6 @@ REFUSED = [
     b"+1\r\nx\r\n",
     b"0x1\r\nx\r\n",
     b" 1\r\nx\r\n",
-    b"1 \r\nx\r\n",
     b"1 1\r\nx\r\n",
     b"\xb2\r\nx\r\n",
     b"1_0\r\n0123456789abcdef\r\n",
@@ -89,6 +95,7 @@ REFUSED = [
     b"0\r\nX: a\x00\r\n\r\n",
     b"0\r\nX: a\nY: b\r\n\r\n",
     b"0\r\n folded: 1\r\n\r\n",
+    b"0\r\nX: a\r\n b\r\n\r\n",
 ]
 
 
