@@ -217,6 +217,8 @@ class Router:
         if host is None or stream.upstream_first_rx_ns:
             return
         host.rq_error += 1
+        if error.flag & Flag.UPSTREAM_CONNECTION_FAILURE:
+            stream.upstream_transport_failure = error.details.partition("|")[2]
         stats = stream.cluster.stats
         stats.charge_response(502 if error.flag & Flag.UPSTREAM_PROTOCOL_ERROR else 503, stream.internal)
         if error.flag & Flag.UPSTREAM_REMOTE_RESET:
