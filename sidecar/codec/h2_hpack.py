@@ -31,6 +31,8 @@ _HUFFMAN_BITS = bytes.fromhex(
     "1a1b1a1a1b1b1b1b1b1c1b1b1b1b1b1a"
 )
 
+#: Header lists that an encoder keeps with their blocks.
+_KEPT_LISTS = 16
 #: Never put into a table: what an attacker might probe (RFC 7541 §7.1.3), and what is different each time
 #: and would only push the rest out.
 _SENSITIVE = frozenset((b"authorization", b"proxy-authorization", b"x-request-id", b"traceparent"))
@@ -166,22 +168,37 @@ class HeaderDecoder:
 
 
 class HeaderEncoder:
-    """The other direction."""
+    """The other direction.
 
-    __slots__ = ("_encoder", "_max_table_size")
+    A list that came out as indexes alone is kept with its block until the table changes: what a server answers
+    within a second is mostly the same.
+    """
+
+    __slots__ = ("_encoder", "_kept", "_max_table_size")
 
     def __init__(self, max_table_size: int) -> None:
         self._encoder = Encoder()
         self._max_table_size = max_table_size
+        self._kept: dict[tuple[Field, ...], bytes] = {}
 
     def on_table_size(self, size: int) -> None:
         """The peer's SETTINGS_HEADER_TABLE_SIZE: how much of it we use is ours to say."""
         size = min(size, self._max_table_size)
         if size != self._encoder.header_table_size:
             self._encoder.header_table_size = size
+            self._kept.clear()
 
     def encode(self, fields: list[Field]) -> bytes:
         """A whole block."""
+        kept = self._kept
+        key = tuple(fields)
+        known = kept.get(key)
+        if known is not None:
+            return known
         sensitive = _SENSITIVE
         block: bytes = self._encoder.encode([(name, value, name in sensitive) for name, value in fields])
+        if _is_all_indexed(block) is None:
+            kept.clear()
+        elif len(kept) < _KEPT_LISTS:
+            kept[key] = block
         return block

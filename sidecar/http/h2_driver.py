@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable
-from itertools import chain
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
@@ -353,7 +352,8 @@ class H2Driver:
             self.h2_stats.streams_active.dec()
         self._ended_count += 1
         # Answered before the request was read: the rest of it is not wanted (RFC 9113 §8.1).
-        self.reset_stream(stream_id, ErrorCode.NO_ERROR)
+        if not self.codec.is_closed(stream_id):
+            self.reset_stream(stream_id, ErrorCode.NO_ERROR)
         body = responder.body
         if body is not None:
             body.discard()
@@ -429,14 +429,14 @@ class H2Driver:
                 break
             count += 1
         headers.fields = fields[count:]
-        if headers.authority is None or b"host" in headers.index():
+        index = headers.index()
+        if b"host" in index:
             # ``host`` stands for an absent :authority, and is nothing beside a present one.
             if headers.authority is None:
-                headers.authority = next((value for name, value in headers.fields if name == b"host"), None)
+                headers.authority = index[b"host"]
             headers.remove(b"host")
         manager = self.manager
-        expect = headers.get(b"expect")
-        if expect is not None and expect.lower() == b"100-continue":
+        if b"expect" in index and index[b"expect"].lower() == b"100-continue":
             headers.remove(b"expect")
             self._send_continue(stream_id)
         body = None if end_stream else H2Body(self.wire, stream_id)
@@ -444,7 +444,7 @@ class H2Driver:
         stream.stream_id = stream_id
         stream.start_ns = monotonic_ns()
         stream.start_time = time.time()
-        stream.request_header_bytes = sum(map(len, chain.from_iterable(fields)))
+        stream.request_header_bytes = sum([len(name) + len(value) for name, value in fields])
         manager.stats.downstream_rq_http2_total.value += 1
         responder = _Responder(self, stream, body)
         if not self._streams:

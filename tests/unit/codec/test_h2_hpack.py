@@ -98,3 +98,23 @@ def test_generation_stands_still_while_the_table_does() -> None:
     decoder = HeaderDecoder(1 << 20, 4096)
     decoder.decode(b"\x40\x01a\x01b")
     assert decoder.generation == 1
+
+
+def test_list_that_was_kept_is_encoded_anew_once_the_table_changed() -> None:
+    encoder = HeaderEncoder(4096)
+    decoder = HeaderDecoder(1 << 20, 4096)
+    first = [(b"x-a", b"1"), (b"x-b", b"2")]
+    for fields in (first, first, first, [(b"x-c", b"3")], first, first):
+        assert decoder.decode(encoder.encode(fields)) == fields
+    encoder.on_table_size(0)
+    for _ in range(3):
+        assert decoder.decode(encoder.encode(first)) == first
+
+
+def test_lists_that_are_kept_are_few() -> None:
+    encoder = HeaderEncoder(4096)
+    decoder = HeaderDecoder(1 << 20, 4096)
+    for number in [*range(40), *range(40)]:
+        fields = [(b":status", b"200"), (b"x-a", b"%d" % number)]
+        assert decoder.decode(encoder.encode(fields)) == fields
+    assert len(encoder._kept) <= 16
