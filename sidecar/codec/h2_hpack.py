@@ -170,8 +170,8 @@ class HeaderDecoder:
 class HeaderEncoder:
     """The other direction.
 
-    A list that came out as indexes alone is kept with its block until the table changes: what a server answers
-    within a second is mostly the same.
+    A list that came out as indexes alone is kept with its block until the table changes: what a server
+    answers within a second is mostly the same.
     """
 
     __slots__ = ("_encoder", "_kept", "_max_table_size")

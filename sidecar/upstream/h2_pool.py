@@ -344,12 +344,13 @@ class H2UpstreamConnection:
             stats.count_error(self.codec.details)
         stream = self._streams.get(stream_id)
         if stream is not None:
-            if not remote:
-                stream.fail(protocol_error())
-            elif error_code == ErrorCode.REFUSED_STREAM:
+            if remote and error_code == ErrorCode.REFUSED_STREAM:
                 stream.fail(_refused())
-            else:
+            elif remote or error_code == ErrorCode.INTERNAL_ERROR:
+                # The latter: headers beyond the limits, which Envoy takes for a reset by the peer.
                 stream.fail(remote_reset())
+            else:
+                stream.fail(protocol_error())
             self.wire.on_window(stream_id)
 
     def on_window(self, stream_id: int) -> None:

@@ -374,6 +374,18 @@ async def test_response_that_breaks_off_is_a_reset_for_the_client() -> None:
         assert lab.log.streams[0].details == "upstream_reset_after_response_started{broken}"
 
 
+async def test_response_with_too_large_headers_is_a_reset_by_the_upstream() -> None:
+    async def terminal(stream: Stream) -> ResponseMessage:
+        fields = [(b"x-%d" % number, b"y" * 1000) for number in range(70)]
+        return ResponseMessage(ResponseHeaders(200, fields))
+
+    async with pair(terminal) as (lab, client):
+        with pytest.raises(UpstreamError) as caught:
+            await in_strand(lab, lambda: exchange(client.reserve(), get()))
+        assert caught.value.flag == Flag.UPSTREAM_REMOTE_RESET
+        assert lab.value("cluster.c.http2.header_list_size_too_large") == 1
+
+
 async def test_lost_connection_reaches_every_stream() -> None:
     async def terminal(stream: Stream) -> ResponseMessage:
         assert stream.request.body is not None
