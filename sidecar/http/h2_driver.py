@@ -352,7 +352,7 @@ class H2Driver:
             self.h2_stats.streams_active.dec()
         self._ended_count += 1
         # Answered before the request was read: the rest of it is not wanted (RFC 9113 §8.1).
-        if not self.codec.is_closed(stream_id):
+        if not self._is_over and not self.codec.is_closed(stream_id):
             self.reset_stream(stream_id, ErrorCode.NO_ERROR)
             self.manager.stats.downstream_rq_rx_reset.value += 1
         body = responder.body

@@ -405,6 +405,7 @@ async def test_lost_connection_reaches_every_stream() -> None:
             await trio.lowlevel.checkpoint()
         assert lab.store.gauge("http.h.downstream_rq_active").value == 0
         assert {stream.details for stream in lab.log.streams} == {"downstream_remote_disconnect"}
+        assert lab.value("http.h.downstream_rq_rx_reset") == 3
 
 
 async def test_upstream_connection_that_closes_fails_its_streams() -> None:
@@ -437,6 +438,8 @@ async def test_answer_before_the_request_is_read_resets_the_rest() -> None:
             return data
 
         assert await in_strand(lab, work) == b"hi"
+        assert lab.value("http.h.downstream_rq_rx_reset") == 1
+        assert lab.value("http2.tx_reset") == 1
 
 
 async def test_connection_error_is_answered_with_goaway() -> None:
@@ -511,6 +514,7 @@ async def test_client_that_only_resets_is_cut_off() -> None:
         await converse(lab, CLIENT_START + flood)
         assert lab.value("http.h.downstream_rq_too_many_premature_resets") == 1
         assert lab.value("http.h.downstream_rq_total") == 250
+        assert lab.value("http.h.downstream_rq_rx_reset") == 250
         assert lab.store.gauge("http.h.downstream_rq_active").value == 0
 
 
