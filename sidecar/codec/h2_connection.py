@@ -3,7 +3,7 @@
 Bytes go in through ``receive_data`` and come out as calls of an :class:`~sidecar.codec.h2_types.H2Handler`;
 what is to be sent collects until ``take_output``.  Flow control, settings, stream states, header validity
 and flood accounting are kept here; sockets, timers, queues of bodies and what a stream means are the
-callers' (:mod:`sidecar.http.h2_driver`, :mod:`sidecar.upstream.h2_pool`).
+callers' (:mod:`sidecar.http.h2_driver`, :mod:`sidecar.upstream.h2_connection`).
 
 A connection error is raised as H2ConnectionError once GOAWAY is queued, where one is due; a stream error
 queues RST_STREAM and is told by ``on_reset``.  Which of them an error is follows Envoy: a malformed message

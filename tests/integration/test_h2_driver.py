@@ -24,7 +24,8 @@ from sidecar.net.reactor import Reactor, Transport, drive, open_reactor
 from sidecar.observability.stats import Store
 from sidecar.upstream.cluster import CircuitBreakerLimits, Http2Settings
 from sidecar.upstream.cluster_stats import ClusterStats
-from sidecar.upstream.h2_pool import H2Pool, H2UpstreamConnection, H2UpstreamStream
+from sidecar.upstream.h2_connection import H2UpstreamConnection, H2UpstreamStream
+from sidecar.upstream.h2_pool import H2Pool
 from tests.support.h2_frames import (
     CLIENT_START,
     DATA,

@@ -1,0 +1,361 @@
+"""One HTTP/2 connection to an upstream host, and the streams on it.
+
+Bytes are :mod:`sidecar.net.h2_wire`'s and frames the codec's; who may open a stream here, and when, is said
+by :mod:`sidecar.upstream.h2_pool`, which makes the connections.  RFC 9113.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
+
+from sidecar.api.message import Body, FixedBody, RequestMessage, ResponseMessage
+from sidecar.api.stream import Flag
+from sidecar.codec.h2_types import ErrorCode
+from sidecar.core.address import Address
+from sidecar.core.errors import Disconnected, RemoteProtocolError, UpstreamError
+from sidecar.core.headers import Field, HeaderMap, ResponseHeaders
+from sidecar.net.h2_wire import H2Body, H2Wire
+from sidecar.net.reactor import Signal, Strand, Transport
+from sidecar.upstream.h1_pool import next_connection_id
+from sidecar.upstream.pool import connection_termination, protocol_error, remote_reset
+
+if TYPE_CHECKING:
+    from sidecar.codec.h2_types import H2Codec
+    from sidecar.upstream.h2_pool import H2Pool
+
+__all__ = ["H2UpstreamConnection", "H2UpstreamStream"]
+
+_CONNECTION_FIELDS = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"host")
+)
+_READ_SIZE = 65536
+
+
+def _refused() -> UpstreamError:
+    """The upstream did not look at the stream: another may."""
+    return UpstreamError(
+        "remote refused stream reset",
+        flag=Flag.UPSTREAM_REMOTE_RESET,
+        details="remote refused stream reset",
+        retryable=True,
+    )
+
+
+class H2UpstreamStream:
+    """One request on one connection (:class:`sidecar.upstream.pool.UpstreamStream`)."""
+
+    __slots__ = ("_body", "_connection", "_error", "_is_over", "_response", "_signal", "_stream_id")
+
+    protocol = "HTTP/2"
+
+    def __init__(self, connection: H2UpstreamConnection) -> None:
+        self._connection = connection
+        self._stream_id = 0
+        self._signal = Signal(connection.pool.reactor)
+        self._response: ResponseHeaders | None = None
+        self._body: H2Body | None = None
+        self._error: UpstreamError | None = None
+        self._is_over = False
+
+    @property
+    def connection_id(self) -> int:
+        return self._connection.connection_id
+
+    @property
+    def local_address(self) -> str:
+        return self._connection.local_address
+
+    # -- the request --------------------------------------------------------------------------
+    def start(self, request: RequestMessage, body: bytes | None) -> Awaitable[None] | None:
+        connection = self._connection
+        codec = connection.codec
+        if not codec.can_open or connection.is_closed:
+            # It went while this request came here: nothing of it was sent.
+            raise self._error or _refused()
+        headers = request.headers
+        fields: list[Field] = list(headers.pseudo_fields())
+        if headers.method == b"CONNECT" and headers.protocol is None:
+            fields = [field for field in fields if field[0] in (b":method", b":authority")]
+        elif headers.scheme is None:
+            fields.append((b":scheme", b"http"))
+        if _CONNECTION_FIELDS.isdisjoint(headers.index()):
+            fields += headers.fields
+        else:
+            fields += [field for field in headers.fields if field[0] not in _CONNECTION_FIELDS]
+        stream_id = self._stream_id = codec.open_stream()
+        connection.started(self, stream_id)
+        end_stream = request.body is None or body == b""
+        codec.send_headers(stream_id, fields, end_stream)
+        connection.wire.flush_later()
+        if body and not end_stream:
+            if len(body) <= codec.send_window(stream_id) and not connection.wire.is_congested:
+                codec.send_data(stream_id, body, True)
+            else:
+                # The response must not wait for it: it may come first, and say why.
+                connection.pool.reactor.spawn("request body", lambda _strand: self._send_rest(body))
+        return None
+
+    async def _send_rest(self, data: bytes) -> None:
+        # Where the stream is gone, whoever waits for the response is told.
+        await self._connection.wire.send_body(self._stream_id, data, True)
+
+    async def _send(self, data: bytes, end_stream: bool) -> None:
+        if not await self._connection.wire.send_body(self._stream_id, data, end_stream):
+            raise self._error or connection_termination()
+
+    async def send_data(self, data: bytes) -> None:
+        await self._send(data, False)
+
+    async def send_end(self, trailers: HeaderMap | None) -> None:
+        if trailers is None or not trailers.fields:
+            await self._send(b"", True)
+            return
+        connection = self._connection
+        if connection.codec.is_closed(self._stream_id):
+            raise self._error or connection_termination()
+        connection.codec.send_trailers(self._stream_id, trailers.fields)
+        connection.wire.flush_later()
+
+    # -- the response -------------------------------------------------------------------------
+    async def response(self) -> ResponseMessage:
+        while self._response is None:
+            if self._error is not None:
+                raise self._error
+            await self._signal.wait()
+        source = self._body
+        body: Body | None = source
+        if source is not None:
+            whole = source.take_whole()
+            if whole is not None:
+                body = FixedBody(whole)
+        return ResponseMessage(self._response, body)
+
+    # -- the end ------------------------------------------------------------------------------
+    def release(self) -> None:
+        if self._end():
+            self._connection.pool.cluster.stats.upstream_rq_tx_reset.value += 1
+
+    def reset(self) -> None:
+        self._end()
+
+    def _end(self) -> bool:
+        """Let the connection go on without this stream; whether it had to be reset."""
+        if self._is_over:
+            return False
+        self._is_over = True
+        connection = self._connection
+        stream_id = self._stream_id
+        is_unfinished = (
+            bool(stream_id) and not connection.is_closed and not connection.codec.is_closed(stream_id)
+        )
+        if is_unfinished:
+            # Envoy knows no CANCEL: that the client left is an internal error to the upstream.
+            connection.codec.reset_stream(stream_id, ErrorCode.INTERNAL_ERROR)
+            connection.pool.h2_stats.tx_reset.value += 1
+            connection.wire.on_window(stream_id)
+            connection.wire.flush_later()
+        if self._body is not None:
+            self._body.discard()
+        connection.ended(self, stream_id)
+        return is_unfinished
+
+    # -- what the connection says -------------------------------------------------------------
+    def take_response(self, headers: ResponseHeaders, body: H2Body | None) -> None:
+        """The final head is here."""
+        self._response = headers
+        self._body = body
+        self._signal.fire()
+
+    def fail(self, error: UpstreamError) -> None:
+        """The stream is gone."""
+        if self._error is None:
+            self._error = error
+        if self._body is not None:
+            self._body.fail(error)
+        self._signal.fire()
+
+
+class H2UpstreamConnection:
+    """One connection; the codec's handler."""
+
+    __slots__ = (
+        "_reserved",
+        "_streams",
+        "codec",
+        "connection_id",
+        "idle_since",
+        "is_closed",
+        "is_draining",
+        "local_address",
+        "pool",
+        "requests",
+        "start_s",
+        "strand",
+        "transport",
+        "wire",
+    )
+
+    def __init__(self, pool: H2Pool, transport: Transport, codec_class: Any) -> None:
+        self.pool = pool
+        self.transport = transport
+        self.codec: H2Codec = codec_class(self, client=True, settings=pool.settings)
+        self.wire = H2Wire(pool.reactor, transport, self.codec, pool.cluster.stats.upstream_cx_tx_bytes_total)
+        self.connection_id = next_connection_id()
+        self.local_address = Address.from_sockaddr(transport.sock.family, transport.sock.getsockname()).text
+        self.requests = 0
+        self.start_s = pool.reactor.clock()
+        self.idle_since = 0.0
+        self.is_draining = False
+        self.is_closed = False
+        #: Streams given out that have not begun.
+        self._reserved = 0
+        self._streams: dict[int, H2UpstreamStream] = {}
+        self.strand: Strand | None = None
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more stream can be given out."""
+        if self.is_draining or self.is_closed or self.transport.hangup or not self.codec.can_open:
+            return False
+        limit = min(self.pool.settings.max_concurrent_streams, self.codec.peer_max_concurrent_streams)
+        return len(self._streams) + self._reserved < limit
+
+    @property
+    def active(self) -> int:
+        """Streams on this connection, those about to begin among them."""
+        return len(self._streams) + self._reserved
+
+    def reserve(self) -> H2UpstreamStream:
+        """A stream for somebody."""
+        self._reserved += 1
+        self.requests += 1
+        self.idle_since = 0.0
+        limit = self.pool.cluster.max_requests_per_connection
+        if limit and self.requests >= limit and not self.is_draining:
+            self.pool.cluster.stats.upstream_cx_max_requests.value += 1
+            self.is_draining = True
+        return H2UpstreamStream(self)
+
+    def started(self, stream: H2UpstreamStream, stream_id: int) -> None:
+        """The stream has its id."""
+        self._reserved -= 1
+        self._streams[stream_id] = stream
+        self.pool.h2_stats.streams_active.inc()
+
+    def ended(self, stream: H2UpstreamStream, stream_id: int) -> None:
+        """The exchange on the stream is over."""
+        if not stream_id:
+            self._reserved -= 1
+        elif self._streams.pop(stream_id, None) is not None:
+            self.pool.h2_stats.streams_active.dec()
+        if not self.active and not self.is_closed:
+            if self.is_draining or self.pool.is_draining:
+                self.close(local=True)
+                return
+            self.idle_since = self.pool.reactor.clock()
+        self.pool.serve_waiters()
+
+    # -- reading ------------------------------------------------------------------------------
+    async def read(self, strand: Strand) -> None:
+        """Feed the codec until the connection ends."""
+        self.strand = strand
+        stats = self.pool.cluster.stats
+        rx_bytes = stats.upstream_cx_rx_bytes_total
+        error: UpstreamError | None = None
+        try:
+            while True:
+                data = await self.transport.receive(_READ_SIZE)
+                if not data:
+                    break
+                rx_bytes.value += len(data)
+                self.codec.receive_data(data)
+                self.wire.flush_later()
+        except RemoteProtocolError as broken:
+            stats.upstream_cx_protocol_error.value += 1
+            self.pool.h2_stats.count_error(broken.details)
+            self.wire.flush()
+            error = protocol_error()
+        except (OSError, Disconnected):
+            error = None
+        finally:
+            self.strand = None
+            self._lose(error or connection_termination())
+            self.close(local=error is not None)
+
+    def _lose(self, error: UpstreamError) -> None:
+        for stream in list(self._streams.values()):
+            stream.fail(error)
+        self.wire.break_off()
+
+    def close(self, *, local: bool) -> None:
+        """Close the connection; ``local`` says who ended it."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        if local and not self.wire.is_broken:
+            self.codec.goaway(ErrorCode.NO_ERROR)
+            self.pool.h2_stats.goaway_sent.value += 1
+            self.wire.flush()
+        strand, self.strand = self.strand, None
+        active = bool(self._streams)
+        if not self.transport.is_closed:
+            self.transport.close()
+        if strand is not None:
+            strand.fail(Disconnected("closed"))
+        self.pool.on_closed(self, local=local, active=active)
+
+    # -- the codec's handler ------------------------------------------------------------------
+    def on_headers(self, stream_id: int, fields: list[Field], end_stream: bool) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            headers = ResponseHeaders(int(fields[0][1]), fields[1:])
+            stream.take_response(headers, None if end_stream else H2Body(self.wire, stream_id))
+
+    def on_informational(self, stream_id: int, fields: list[Field]) -> None:
+        """100 and 103 are not forwarded."""
+
+    def on_data(self, stream_id: int, data: bytes, end_stream: bool, flow_bytes: int) -> None:
+        stream = self._streams.get(stream_id)
+        body = None if stream is None else stream._body
+        if body is None:
+            self.codec.consume(stream_id, flow_bytes)
+        else:
+            body.push(data, end_stream, flow_bytes)
+
+    def on_trailers(self, stream_id: int, fields: list[Field]) -> None:
+        self.pool.h2_stats.trailers.value += 1
+        stream = self._streams.get(stream_id)
+        if stream is not None and stream._body is not None:
+            stream._body.end(HeaderMap(fields))
+
+    def on_reset(self, stream_id: int, error_code: int, remote: bool) -> None:
+        stats = self.pool.h2_stats
+        if remote:
+            stats.rx_reset.value += 1
+        else:
+            stats.tx_reset.value += 1
+            stats.count_error(self.codec.details)
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            if remote and error_code == ErrorCode.REFUSED_STREAM:
+                stream.fail(_refused())
+            elif remote or error_code == ErrorCode.INTERNAL_ERROR:
+                # The latter: headers beyond the limits, which Envoy takes for a reset by the peer.
+                stream.fail(remote_reset())
+            else:
+                stream.fail(protocol_error())
+            self.wire.on_window(stream_id)
+
+    def on_window(self, stream_id: int) -> None:
+        self.wire.on_window(stream_id)
+
+    def on_goaway(self, last_stream_id: int, error_code: int) -> None:
+        if not self.is_draining:
+            self.is_draining = True
+            self.pool.cluster.stats.upstream_cx_close_notify.value += 1
+        if not self.active:
+            self.close(local=True)
+
+    def on_settings(self) -> None:
+        self.pool.serve_waiters()
