@@ -21,7 +21,7 @@ from typing import Final
 import httptools
 
 from sidecar.codec.h1_chunks import ChunkedDecoder
-from sidecar.codec.h1_lines import LOWER_NAMES, LineTable, lower_name
+from sidecar.codec.h1_lines import LOWER_NAMES, BlockTable, LineTable, lower_name
 from sidecar.codec.h1_reasons import reason_phrase
 from sidecar.core.errors import RemoteProtocolError
 from sidecar.core.headers import Field
@@ -43,6 +43,7 @@ _HEAD_END = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
 #: A line end, bare or not, with the blanks in front of it.
 _LINE_END = re.compile(rb"[ \t]*\r?\n")
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]").fullmatch
 _LOOSE_STATUS_LINE = re.compile(
     rb"(HTTP/[0-9]\.[0-9])[ \t]+([0-9]{3})(?:[ \t]+([\t -~\x80-\xff]*))?"
@@ -65,6 +66,7 @@ _FRAMING = frozenset(
 
 
 _table = LineTable()
+_blocks = BlockTable()
 # First lines seen before → (method, target, minor version), and → (status, minor version).
 _request_lines: dict[bytes, tuple[bytes, bytes, int]] = {}
 _status_lines: dict[bytes, tuple[int, int]] = {}
@@ -221,6 +223,34 @@ class _HeadParser:
     def _plain_first_line(self, line: bytes) -> bytes:
         raise NotImplementedError
 
+    def _recall(self, block: bytes) -> bool:
+        """Take everything from a header block that was read before."""
+        content = _blocks.get(block)
+        if content is None:
+            return False
+        fields, index, self.host, self.content_length, self.keep_alive_token, self.is_chunked = content
+        self.fields = fields.copy()
+        self.index = index.copy()
+        return len(fields) <= self._max_headers
+
+    def _remember(self, block: bytes) -> None:
+        """Keep a header block that says nothing out of the ordinary."""
+        if self.close or self.connection_tokens or self.expect_continue:
+            return
+        index = self.index
+        assert index is not None
+        _blocks.keep(
+            block,
+            (
+                self.fields.copy(),
+                index.copy(),
+                self.host,
+                self.content_length,
+                self.keep_alive_token,
+                self.is_chunked,
+            ),
+        )
+
     def _read_fields(self, lines: list[bytes]) -> bool:
         """Take the fields from plain lines; False leaves the head to llhttp."""
         fields = _table.read(lines)
@@ -287,7 +317,7 @@ class _HeadParser:
         _raise_own(error)
         fresh = _as_envoy_reads(head, self._plain_first_line)
         if fresh is None or fresh.find(CRLF2) != len(fresh) - 4:
-            raise _refusal(error) from error
+            raise _refusal(error, head) from error
         self.reset()
         self.trailing_space = True
         parser = self._make()
@@ -297,7 +327,7 @@ class _HeadParser:
             return parser
         except httptools.HttpParserError as again:
             _raise_own(again)
-            raise _refusal(again) from again
+            raise _refusal(again, head) from again
         return parser
 
 
@@ -309,11 +339,15 @@ def _raise_own(error: httptools.HttpParserError) -> None:
             raise cause from None
 
 
-def _refusal(error: httptools.HttpParserError) -> RemoteProtocolError:
+def _refusal(error: httptools.HttpParserError, head: bytes) -> RemoteProtocolError:
     """What llhttp refused, as Envoy answers it: 501 for transfer codings that it does not know."""
     reason = str(error)
-    if "Transfer-Encoding" in reason and "Content-Length" not in reason:
-        return _unsupported_coding()
+    if "Transfer-Encoding" in reason:
+        if "Content-Length" not in reason:
+            return _unsupported_coding()
+        return RemoteProtocolError(reason, details="http1.content_length_and_chunked_not_allowed")
+    if "method" not in reason and _CONTROL(head):
+        return RemoteProtocolError(reason, details="http1.invalid_characters")
     return RemoteProtocolError(reason)
 
 
@@ -349,10 +383,13 @@ class RequestParser(_HeadParser):
         Raises: RemoteProtocolError.
         """
         # A head that ends with a bare LF has no empty line in front of the last: that one is llhttp's.
-        lines = head.split(b"\r\n")
-        first = lines[0]
+        first, _, block = head.partition(b"\r\n")
         known = _request_lines.get(first)
-        if known is None:
+        if known is not None:
+            if self._recall(block):
+                self.method, self.raw_target, self.minor_version = known
+                return
+        else:
             match = _REQUEST_LINE(first)
             if match is not None:
                 method, target, minor = match.groups()
@@ -361,14 +398,23 @@ class RequestParser(_HeadParser):
                     _request_lines.clear()
                 if len(first) < 256:
                     _request_lines[first] = known
-        if known is not None and not lines[-2] and self._read_fields(lines[1:-2]):
+        lines = block.split(b"\r\n")
+        if known is not None and len(lines) > 1 and not lines[-2] and self._read_fields(lines[:-2]):
             self.method, self.raw_target, self.minor_version = known
+            self._remember(block)
             return
         self.reset()
         parser = self._feed(head)
         self.method = parser.get_method()
         # llhttp knows HTTP/0.9, 1.0, 1.1 and 2.0; Envoy reads all but 1.1 as HTTP/1.0.
-        self.minor_version = 1 if parser.get_http_version() == "1.1" else 0
+        version = parser.get_http_version()
+        self.minor_version = 1 if version == "1.1" else 0
+        if version == "0.9" and len(first.split()) < 3:
+            # A line without a version is a whole request, and no header is its own.
+            target = self.raw_target
+            self.reset()
+            self.raw_target = target
+            self.close = True
 
 
 class ResponseParser(_HeadParser):
@@ -392,10 +438,13 @@ class ResponseParser(_HeadParser):
 
         Raises: RemoteProtocolError.
         """
-        lines = head.split(b"\r\n")
-        first = lines[0]
+        first, _, block = head.partition(b"\r\n")
         known = _status_lines.get(first)
-        if known is None:
+        if known is not None:
+            if self._recall(block):
+                self.status, self.minor_version = known
+                return
+        else:
             match = _STATUS_LINE(first)
             if match is not None:
                 known = (int(match[2]), int(match[1]))
@@ -403,8 +452,10 @@ class ResponseParser(_HeadParser):
                     _status_lines.clear()
                 if len(first) < 256:
                     _status_lines[first] = known
-        if known is not None and not lines[-2] and self._read_fields(lines[1:-2]):
+        lines = block.split(b"\r\n")
+        if known is not None and len(lines) > 1 and not lines[-2] and self._read_fields(lines[:-2]):
             self.status, self.minor_version = known
+            self._remember(block)
             return
         self.reset()
         parser = self._feed(head)

@@ -7,6 +7,9 @@ same grammar as llhttp's (RFC 9110 §5.5, RFC 9112 §5).  Anything it does not k
 llhttp: it never refuses a head, it only declines to read it.  tests/property holds the two together.
 
 The table is bounded, and a name whose values keep changing (a date, a cookie, an id) stops being kept.
+
+Above it stands :class:`BlockTable`: whole header blocks that came twice, with what they were read as.  A client
+that sends the same headers with each request costs one look-up for all of them.
 """
 
 from __future__ import annotations
@@ -88,3 +91,41 @@ class LineTable:
             count = 0
         values[field[0]] = count + 1
         self._lines[line] = field
+
+
+#: fields, index, host, content_length, keep_alive_token, is_chunked of a head.
+Block = tuple[list[Field], dict[bytes, bytes], bytes | None, int, bool, bool]
+
+_MAX_BLOCKS = 512
+_MAX_BLOCK_BYTES = 2048
+_MAX_SEEN = 4096
+
+
+class BlockTable:
+    """Header blocks (everything behind the first line) and what they were read as.
+
+    A block is kept when it comes a second time, so that blocks which never repeat cost a hash and no memory.
+    Who takes a block copies what it may change.
+    """
+
+    __slots__ = ("_seen", "get", "known")
+
+    def __init__(self) -> None:
+        self.known: dict[bytes, Block] = {}
+        self.get = self.known.get
+        self._seen: set[int] = set()
+
+    def keep(self, block: bytes, content: Block) -> None:
+        """Keep ``content`` if ``block`` came before; it is the table's from now on."""
+        if len(block) > _MAX_BLOCK_BYTES:
+            return
+        seen = self._seen
+        mark = hash(block)
+        if mark in seen:
+            if len(self.known) >= _MAX_BLOCKS:
+                self.known.clear()
+            self.known[block] = content
+            return
+        if len(seen) >= _MAX_SEEN:
+            seen.clear()
+        seen.add(mark)
