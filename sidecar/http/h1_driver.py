@@ -187,7 +187,9 @@ class H1Driver:
         stats.downstream_rq_http1_total.value += 1
         minor = parser.minor_version
         self._is_head = method == b"HEAD"
-        self._keep_alive = not parser.close and (minor == 1 or parser.keep_alive_token)
+        if not minor and not parser.keep_alive_token:
+            parser.close = True
+        self._keep_alive = not parser.close
         body: Body | None = None
         if parser.content_length > 0:
             self._body_done = False
@@ -203,6 +205,8 @@ class H1Driver:
             self._body_done = True
         self._request_body = body
         if method == b"CONNECT":
+            if path is not None:
+                raise RemoteProtocolError("invalid url", details="http1.invalid_url")
             self._keep_alive = False
         stream = Stream(
             self._connection, manager, RequestMessage(headers, body), "HTTP/1.1" if minor else "HTTP/1.0"
@@ -235,7 +239,9 @@ class H1Driver:
                 raise RemoteProtocolError(
                     "connection header rejected", details="http1.connection_header_rejected"
                 )
-            if token not in (b"upgrade", b"te", b"content-length", b"host"):
+            if token == b"host":
+                headers.authority = None
+            elif token not in (b"upgrade", b"te", b"content-length"):
                 headers.remove(token)
 
     def _await_body(self, stream: Stream, body: IncomingBody) -> None:
@@ -340,6 +346,7 @@ class H1Driver:
                 extra += b"transfer-encoding: chunked\r\n"
             else:
                 self._keep_alive = False
+                self._parser.close = True
                 extra = b"connection: close\r\n"
         line = (
             _status_line(status)

@@ -21,7 +21,7 @@ def check_authority(authority: bytes | None) -> None:
     if authority is None:
         return
     if not _AUTHORITY(authority):
-        raise RemoteProtocolError("invalid authority")
+        raise RemoteProtocolError("invalid authority", details="http.invalid_authority")
     if len(KNOWN_AUTHORITIES) >= _KNOWN_LIMIT:
         KNOWN_AUTHORITIES.clear()
         KNOWN_AUTHORITIES.add(None)
@@ -30,7 +30,7 @@ def check_authority(authority: bytes | None) -> None:
 
 
 def read_target(method: bytes, target: bytes, host: bytes | None) -> tuple[bytes, bytes | None, bytes | None]:
-    """Scheme, authority and path of a target that does not begin with a slash.
+    """Scheme, authority and path of a target that is CONNECT's or does not begin with a slash.
 
     ``host`` is the Host field; the absolute form and CONNECT bring an authority of their own.
     Raises: RemoteProtocolError.
@@ -46,7 +46,7 @@ def read_target(method: bytes, target: bytes, host: bytes | None) -> tuple[bytes
     scheme, separator, rest = target.partition(b"://")
     scheme = scheme.lower()
     if not separator:
-        raise RemoteProtocolError("invalid url", details="http1.invalid_url")
+        raise RemoteProtocolError("invalid url")
     if scheme not in (b"http", b"https"):
         raise RemoteProtocolError("invalid scheme", details="http1.invalid_scheme")
     authority, slash, tail = rest.partition(b"/")
