@@ -69,24 +69,32 @@ INTERESTING = _REMOVED | {
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
+#: Ids made at once.
+_BATCH = 64
+_FORWARDED_PROTO = (b"x-forwarded-proto", b"http")
+
+
 class RequestIds:
     """UUID version 4 texts from batched entropy; the 13th digit says how the trace was decided (4: not)."""
 
-    __slots__ = ("_hex", "_next")
+    __slots__ = ("_batch",)
 
     def __init__(self) -> None:
-        self._hex = ""
-        self._next = 0
+        self._batch: list[bytes] = []
 
     def make(self) -> bytes:
         """A fresh request id."""
-        at = self._next
-        if at >= len(self._hex):
-            self._hex = os.urandom(4096).hex()
-            at = 0
-        self._next = at + 32
-        raw = self._hex[at : at + 32]
-        return f"{raw[:8]}-{raw[8:12]}-4{raw[13:16]}-{_VARIANT[raw[16]]}{raw[17:20]}-{raw[20:]}".encode()
+        if not self._batch:
+            self._fill()
+        return self._batch.pop()
+
+    def _fill(self) -> None:
+        raw = os.urandom(16 * _BATCH).hex()
+        self._batch = [
+            f"{raw[at : at + 8]}-{raw[at + 8 : at + 12]}-4{raw[at + 13 : at + 16]}-"
+            f"{_VARIANT[raw[at + 16]]}{raw[at + 17 : at + 20]}-{raw[at + 20 : at + 32]}".encode()
+            for at in range(0, 32 * _BATCH, 32)
+        ]
 
 
 _ABSOLUTE_URL = re.compile(
@@ -157,7 +165,7 @@ def prepare_request_headers(manager: ConnectionManager, stream: Stream, headers:
         _prepare_thoroughly(manager, stream, headers)
         return
     stream.remote_address = connection.remote_address
-    fields.append((b"x-forwarded-proto", b"http"))
+    fields.append(_FORWARDED_PROTO)
     index[b"x-forwarded-proto"] = b"http"
     if manager.via:
         _append_via(headers, manager.via)

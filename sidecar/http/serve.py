@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["serve_http"]
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+#: As much of the preface (RFC 9113 §3.4) as Envoy waits for before it decides.
+_PREFACE = b"PRI * HTTP/2"
 
 
 async def serve_http(

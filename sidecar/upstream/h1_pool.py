@@ -138,15 +138,18 @@ class H1Connection:
             else:
                 head += body
         self._chunked_request = chunked
-        self._pool.tx_bytes.value += len(head)
+        size = len(head)
+        self._pool.tx_bytes.value += size
         try:
-            rest = self._transport.try_send(head)
+            sent = self._transport.send(head)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
         except OSError as error:
             # The peer may have answered before it closed: let the response decide.
             if error.errno not in _BROKEN:
                 raise connection_termination() from error
             return None
-        return None if rest is None else self._finish(rest)
+        return None if sent == size else self._finish(memoryview(head)[sent:])
 
     async def _finish(self, rest: memoryview) -> None:
         try:
