@@ -21,7 +21,7 @@ from typing import Final
 import httptools
 
 from sidecar.codec.h1_chunks import ChunkedDecoder
-from sidecar.codec.h1_lines import LOWER_NAMES, LineTable, lower_name
+from sidecar.codec.h1_lines import LOWER_NAMES, BlockTable, LineTable, lower_name
 from sidecar.codec.h1_reasons import reason_phrase
 from sidecar.core.errors import RemoteProtocolError
 from sidecar.core.headers import Field
@@ -66,6 +66,7 @@ _FRAMING = frozenset(
 
 
 _table = LineTable()
+_blocks = BlockTable()
 # First lines seen before → (method, target, minor version), and → (status, minor version).
 _request_lines: dict[bytes, tuple[bytes, bytes, int]] = {}
 _status_lines: dict[bytes, tuple[int, int]] = {}
@@ -222,6 +223,34 @@ class _HeadParser:
     def _plain_first_line(self, line: bytes) -> bytes:
         raise NotImplementedError
 
+    def _recall(self, block: bytes) -> bool:
+        """Take everything from a header block that was read before."""
+        content = _blocks.get(block)
+        if content is None:
+            return False
+        fields, index, self.host, self.content_length, self.keep_alive_token, self.is_chunked = content
+        self.fields = fields.copy()
+        self.index = index.copy()
+        return len(fields) <= self._max_headers
+
+    def _remember(self, block: bytes) -> None:
+        """Keep a header block that says nothing out of the ordinary."""
+        if self.close or self.connection_tokens or self.expect_continue:
+            return
+        index = self.index
+        assert index is not None
+        _blocks.keep(
+            block,
+            (
+                self.fields.copy(),
+                index.copy(),
+                self.host,
+                self.content_length,
+                self.keep_alive_token,
+                self.is_chunked,
+            ),
+        )
+
     def _read_fields(self, lines: list[bytes]) -> bool:
         """Take the fields from plain lines; False leaves the head to llhttp."""
         fields = _table.read(lines)
@@ -354,10 +383,13 @@ class RequestParser(_HeadParser):
         Raises: RemoteProtocolError.
         """
         # A head that ends with a bare LF has no empty line in front of the last: that one is llhttp's.
-        lines = head.split(b"\r\n")
-        first = lines[0]
+        first, _, block = head.partition(b"\r\n")
         known = _request_lines.get(first)
-        if known is None:
+        if known is not None:
+            if self._recall(block):
+                self.method, self.raw_target, self.minor_version = known
+                return
+        else:
             match = _REQUEST_LINE(first)
             if match is not None:
                 method, target, minor = match.groups()
@@ -366,8 +398,10 @@ class RequestParser(_HeadParser):
                     _request_lines.clear()
                 if len(first) < 256:
                     _request_lines[first] = known
-        if known is not None and not lines[-2] and self._read_fields(lines[1:-2]):
+        lines = block.split(b"\r\n")
+        if known is not None and len(lines) > 1 and not lines[-2] and self._read_fields(lines[:-2]):
             self.method, self.raw_target, self.minor_version = known
+            self._remember(block)
             return
         self.reset()
         parser = self._feed(head)
@@ -404,10 +438,13 @@ class ResponseParser(_HeadParser):
 
         Raises: RemoteProtocolError.
         """
-        lines = head.split(b"\r\n")
-        first = lines[0]
+        first, _, block = head.partition(b"\r\n")
         known = _status_lines.get(first)
-        if known is None:
+        if known is not None:
+            if self._recall(block):
+                self.status, self.minor_version = known
+                return
+        else:
             match = _STATUS_LINE(first)
             if match is not None:
                 known = (int(match[2]), int(match[1]))
@@ -415,8 +452,10 @@ class ResponseParser(_HeadParser):
                     _status_lines.clear()
                 if len(first) < 256:
                     _status_lines[first] = known
-        if known is not None and not lines[-2] and self._read_fields(lines[1:-2]):
+        lines = block.split(b"\r\n")
+        if known is not None and len(lines) > 1 and not lines[-2] and self._read_fields(lines[:-2]):
             self.status, self.minor_version = known
+            self._remember(block)
             return
         self.reset()
         parser = self._feed(head)
