@@ -107,7 +107,8 @@ _COUNTERS = (
     "downstream_rq_tx_reset", "downstream_rq_ws_on_non_ws_route", "no_cluster", "no_route",
     "passthrough_internal_redirect_bad_location", "passthrough_internal_redirect_no_route",
     "passthrough_internal_redirect_predicate", "passthrough_internal_redirect_too_many_redirects",
-    "passthrough_internal_redirect_unsafe_scheme", "rq_direct_response", "rq_overload_local_reply", "rq_redirect",
+    "passthrough_internal_redirect_unsafe_scheme", "rq_direct_response", "rq_overload_local_reply",
+    "rq_redirect",
     "rq_reset_after_downstream_response_started", "rq_total",
     "rs_too_large",
 )  # fmt: skip
@@ -244,6 +245,7 @@ class ConnectionManager:
         stats = self.stats
         stats.downstream_rq_total.value += 1
         stats.downstream_rq_active.value += 1
+        reply: Any = None  # a LocalReply, what gives one when awaited, or None
         try:
             try:
                 headers = stream.request.headers
@@ -253,14 +255,13 @@ class ConnectionManager:
                     path is None
                     or headers.authority is None
                     or b"#" in path
+                    or path[:1] != b"/"
                     or headers.protocol is not None
                     or self.normalize_path
                     or self.merge_slashes
                     or stream.protocol == "HTTP/1.0"
                 ):
                     reply = self._check_request(stream)
-                else:
-                    reply = None
                 if reply is None:
                     prepare_request_headers(self, stream, headers)
                     for hook, uses_trio in self._decode_hooks:
@@ -339,6 +340,9 @@ class ConnectionManager:
             if headers.method == b"CONNECT":
                 return None
             return LocalReply(404, details="missing_path_rejected")
+        if path[:1] != b"/":
+            self.stats.downstream_rq_non_relative_path.value += 1
+            return LocalReply(404, details="absolute_path_rejected")
         if b"#" in path:
             self.stats.downstream_rq_failed_path_normalization.value += 1
             return LocalReply(400, details="path_normalization_failed", close=True)
@@ -427,7 +431,8 @@ class ConnectionManager:
             return
         if isinstance(error, UpstreamError):
             stream.flags |= error.flag
-            stream.details = "upstream_reset_after_response_started{%s}" % error.details.replace(" ", "_")
+            reason = error.details.replace(" ", "_")
+            stream.details = f"upstream_reset_after_response_started{{{reason}}}"
             self.stats.rq_reset_after_downstream_response_started.value += 1
         elif isinstance(error, DeadlineExceeded):
             reply = reply_for(error, stream)

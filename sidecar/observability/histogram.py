@@ -120,8 +120,8 @@ class Histogram:
         self.bounds = bounds
         #: Whether a merged sample exists.
         self.used = False
-        #: Bins since the last merge, always the same dict: who records on the hot path keeps it and counts values
-        #: below 100 there without a call.
+        #: Bins since the last merge, always the same dict: who records on the hot path keeps it and
+        #: counts values below 100 there without a call.
         self.pending: dict[int, int] = {}
         self._interval_bins: dict[int, int] = {}
         self._total_bins: dict[int, int] = {}
