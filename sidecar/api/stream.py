@@ -133,8 +133,8 @@ class RouteInfo(Protocol):
 class Stream:
     """One request and its response."""
 
-    # Defaults on the class instead of slots: a plain request sets two dozen of these fifty attributes.  Measured,
-    # that costs what slots with fifty initial stores cost (0.5 µs); the defaults stand beside their meaning.
+    # Defaults on the class instead of slots: a plain request sets two dozen of these fifty attributes.
+    # Measured, that costs what slots with fifty first stores cost (0.5 µs).
 
     #: :class:`ResponseMessage`; None until a response, the upstream's or our own, exists.
     response: ResponseMessage | None = None

@@ -6,10 +6,11 @@ with one split and a table from raw lines to fields, which holds only lines that
 same grammar as llhttp's (RFC 9110 §5.5, RFC 9112 §5).  Anything it does not know for certain, it leaves to
 llhttp: it never refuses a head, it only declines to read it.  tests/property holds the two together.
 
-The table is bounded, and a name whose values keep changing (a date, a cookie, an id) stops being kept.
+The table is bounded, and a name whose values keep changing (a date, a cookie, an id) stops being
+kept.
 
-Above it stands :class:`BlockTable`: whole header blocks that came twice, with what they were read as.  A client
-that sends the same headers with each request costs one look-up for all of them.
+Above it stands :class:`BlockTable`: whole header blocks that came twice, with what they were read as.
+A client that sends the same headers with each request costs one look-up for all of them.
 """
 
 from __future__ import annotations

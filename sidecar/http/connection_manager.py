@@ -69,7 +69,7 @@ class Responder(Protocol):
 class HcmStats:
     """``http.<stat_prefix>.``, resolved once: an attribute for each name in _COUNTERS and _GAUGES."""
 
-    # For the type checker alone: a __getattr__ here would slow every access down (measured: 12 % of a request).
+    # For the type checker alone: a real __getattr__ would slow down every access (12 % of a request).
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any: ...
@@ -93,7 +93,8 @@ _COUNTERS = (
     "downstream_cx_destroy_remote_active_rq", "downstream_cx_drain_close", "downstream_cx_http1_total",
     "downstream_cx_http2_total", "downstream_cx_http3_total", "downstream_cx_idle_timeout",
     "downstream_cx_max_duration_reached", "downstream_cx_max_requests_reached",
-    "downstream_cx_overload_disable_keepalive", "downstream_cx_protocol_error", "downstream_cx_rx_bytes_total",
+    "downstream_cx_overload_disable_keepalive", "downstream_cx_protocol_error",
+    "downstream_cx_rx_bytes_total",
     "downstream_cx_ssl_total", "downstream_cx_total", "downstream_cx_tx_bytes_total",
     "downstream_cx_upgrades_total", "downstream_flow_control_paused_reading_total",
     "downstream_flow_control_resumed_reading_total", "downstream_rq_1xx", "downstream_rq_2xx",
