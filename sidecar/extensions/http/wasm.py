@@ -153,8 +153,14 @@ class WasmFilter(HttpFilter):
         return self._settle(side, message, action, _RESPONSE)
 
     def on_complete(self, stream: Stream) -> None:
-        side: StreamSide | None = stream.get_slot(self.slot)
         live = self._live
+        slots = stream.slots
+        side: StreamSide | None = None
+        if slots is not None:
+            # Stream, side and context point at each other.  With these rings cut here and below, a stream is
+            # freed when it ends; else all of it waits for the garbage collector and leaves the cache.
+            side = slots[self.slot]
+            slots[self.slot] = None
         try:
             if side is None:
                 # Envoy too first makes the context when an access log is all there is to do.
@@ -175,6 +181,8 @@ class WasmFilter(HttpFilter):
             context.on_delete()
         except WasmError as error:
             live.side.report("at the end of a stream", error)
+        if side is not None:
+            side.context = None
         live.side.run_deferred()
 
     # -- what a callback came to ----------------------------------------------------------------------

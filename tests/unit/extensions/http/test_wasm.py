@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import logging
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -106,6 +108,22 @@ async def test_hooks_are_only_those_that_the_guest_exports(run):
     assert run(response_body).filter.active_hooks() == {"decode_headers", "encode_headers", "on_complete"}
     assert run(Guest().on("log", "")).filter.active_hooks() == {"on_complete"}
     assert run(Guest()).filter.active_hooks() == frozenset()
+
+
+async def test_stream_that_is_over_is_freed_without_the_garbage_collector(run, make_stream, respond):
+    wasm = run(Guest().on("request_headers", CONTINUE).on("response_headers", CONTINUE))
+    stream = make_stream(body=FixedBody(b"x"))
+    await wasm.request(stream)
+    respond(stream, body=FixedBody(b"y"))
+    await wasm.response(stream)
+    wasm.filter.on_complete(stream)
+    request = weakref.ref(stream)
+    gc.disable()
+    try:
+        del stream
+        assert request() is None
+    finally:
+        gc.enable()
 
 
 async def test_maps_are_open_in_their_callback_and_while_logging(run, make_stream, respond):
