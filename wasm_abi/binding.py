@@ -29,7 +29,15 @@ if ctypes.sizeof(capi.wasmtime_val_raw) != 4 * _LANES or sys.byteorder != "littl
     )
 
 _ADDRESS = ctypes.c_void_p
-_CALLBACK = ctypes.CFUNCTYPE(_ADDRESS, _ADDRESS, _ADDRESS, ctypes.POINTER(ctypes.c_uint32), ctypes.c_size_t)
+_CALLBACK = ctypes.CFUNCTYPE(_ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, ctypes.c_size_t)
+#: How a parameter lies in its slot of sixteen bytes.
+_SLOT = {"i": "I12x", "I": "Q8x"}
+_SET_RESULT = Struct("<I").pack_into
+#: Slots of arguments come from the guest's stack: a guest that calls from the same depth has them at the same
+#: address, so a few views serve all calls.
+_MAX_VIEWS = 64
+#: Callbacks into guests have no more parameters than this.
+_USUAL_PARAMS = 3
 
 # Function objects of our own: wasmtime-py's carry its argument types, which cost as much as the call.
 _call = capi.dll["wasmtime_func_call_unchecked"]
@@ -68,6 +76,7 @@ class Binding(Protocol):
     def function(self, export: Any, params: int, has_result: bool) -> GuestFunction:
         """A callable for a guest export: unsigned numbers in, a number out (0 without result).
 
+        An argument that is left out is 0; up to three may be given whether the guest takes them or not.
         Raises: wasmtime.Trap, wasmtime.WasmtimeError; ``pending`` then holds what a host function raised.
         """
 
@@ -106,19 +115,25 @@ class UncheckedBinding:
 
     def _callback(self, function: HostFunction) -> Any:
         vm: Any = self._vm
-        call, fault, is_guarded = function.lanes_call(), function.fault, not function.is_always_allowed
-        # One 32-bit lane in four holds an i32; a function with i64 parameters picks its lanes itself.
-        # (An empty slice of a ctypes pointer must have step 1: with another one it yields an item.)
-        step = _LANES if function.params and not function.has_i64 else 1
-        lanes = slice(0, _LANES * len(function.params), step)
+        call, fault, is_guarded = function.call, function.fault, not function.is_always_allowed
+        unpack = Struct("<" + "".join(_SLOT[kind] for kind in function.params)).unpack_from
+        slots = ctypes.c_ubyte * (4 * _LANES * max(len(function.params), 1))
+        views: dict[int, memoryview] = {}
 
-        def callback(_env: int, _caller: int, args: Any, _count: int) -> int | None:
+        def callback(_env: int, _caller: int, address: int, _count: int) -> int | None:
             try:
+                view = views.get(address)
+                if view is None:
+                    if len(views) >= _MAX_VIEWS:
+                        views.clear()
+                    view = views[address] = memoryview(slots.from_address(address)).cast("B")
                 if is_guarded and vm.is_restricted:
                     _forbid(function)
-                args[0] = call(vm, *args[lanes])
-            except MemoryFault:
-                args[0] = fault
+                try:
+                    result = call(vm, *unpack(view))
+                except MemoryFault:
+                    result = fault
+                _SET_RESULT(view, 0, result)
             except BaseException as error:  # the sandbox: nothing may pass ctypes
                 if self.pending is None:  # else a call into the guest from here failed on account of it
                     self.pending = error
@@ -128,8 +143,9 @@ class UncheckedBinding:
         return _CALLBACK(callback)
 
     def function(self, export: Any, params: int, has_result: bool) -> GuestFunction:
-        slots = max(params, 1)
+        slots = max(params, _USUAL_PARAMS)
         arguments = (ctypes.c_uint32 * (_LANES * slots))()
+        lanes = memoryview(arguments).cast("B").cast("I")
         trap = _ADDRESS()
         raw_function = export._func
         frame = (
@@ -139,23 +155,31 @@ class UncheckedBinding:
             ctypes.c_size_t(max(params, int(has_result))),
             ctypes.byref(trap),
         )
-        pack = Struct("<" + "I12x" * params).pack_into
         call = _call
 
-        def guest(*values: int) -> int:
-            pack(arguments, 0, *values)
+        def guest(first: int = 0, second: int = 0, third: int = 0) -> int:
+            lanes[0] = first
+            lanes[_LANES] = second
+            lanes[2 * _LANES] = third
             error = call(*frame)
             if error is not None or trap:
                 _raise_failure(error, trap)
-            return arguments[0]
+            return lanes[0]
 
-        def guest_of_one(value: int) -> int:
-            arguments[0] = value
+        def guest_of_one(value: int, _second: int = 0, _third: int = 0) -> int:
+            lanes[0] = value
             error = call(*frame)
             if error is not None or trap:
                 _raise_failure(error, trap)
-            return arguments[0]
+            return lanes[0]
 
+        def guest_of_many(*values: int) -> int:
+            for slot, value in enumerate(values):
+                lanes[_LANES * slot] = value
+            return guest(*values[:_USUAL_PARAMS])
+
+        if params > _USUAL_PARAMS:
+            return guest_of_many
         return guest_of_one if params == 1 else guest
 
 
@@ -193,7 +217,8 @@ class PublicBinding:
         store = self._store
 
         def guest(*values: int) -> int:
-            result = export(store, *map(_signed, values))
+            given = [*map(_signed, values[:params])]
+            result = export(store, *given, *[0] * (params - len(given)))
             return result & 0xFFFFFFFF if has_result else 0
 
         return guest

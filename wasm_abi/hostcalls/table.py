@@ -39,10 +39,6 @@ class HostFunction:
     fault: int = Status.INVALID_MEMORY_ACCESS
     is_always_allowed: bool = False
 
-    @property
-    def has_i64(self) -> bool:
-        return "I" in self.params
-
     def wasmtime_type(self) -> Any:
         kinds = {"i": wasmtime.ValType.i32, "I": wasmtime.ValType.i64}
         return wasmtime.FuncType([kinds[kind]() for kind in self.params], [kinds["i"]()] * self.has_result)
@@ -58,21 +54,6 @@ class HostFunction:
         names = {"i": "i32", "I": "i64"}
         params = ", ".join(names[param] for param in self.params)
         return f"({params}) -> i32" if self.has_result else f"({params})"
-
-    def lanes_call(self) -> Callable[..., int]:
-        """The implementation, taking for i64 functions all 32-bit lanes of the argument slots."""
-        if not self.has_i64:
-            return self.call
-        params, call = self.params, self.call
-
-        def from_lanes(vm: Any, *lanes: int) -> int:
-            values = [
-                lanes[4 * slot] | (lanes[4 * slot + 1] << 32) if kind == "I" else lanes[4 * slot]
-                for slot, kind in enumerate(params)
-            ]
-            return call(vm, *values)
-
-        return from_lanes
 
 
 def _proxy(
