@@ -116,6 +116,7 @@ class _HeadParser:
 
     __slots__ = (
         "_count",
+        "_is_dirty",
         "_max_headers",
         "_parser",
         "close",
@@ -138,10 +139,15 @@ class _HeadParser:
         self._parser: httptools.HttpRequestParser | httptools.HttpResponseParser | None = None
         #: Most header lines of a head, those for the framing among them.
         self._max_headers = max_headers
-        self.reset()
+        self._clear()
 
     def reset(self) -> None:
-        """Forget the last head."""
+        """Forget the last head.  A recalled one is left to the next: it sets what this would clear."""
+        if self._is_dirty:
+            self._clear()
+
+    def _clear(self) -> None:
+        self._is_dirty = True
         self.fields: list[Field] = []
         #: ``dict(fields)`` where it is known already, else None.
         self.index: dict[bytes, bytes] | None = None
@@ -231,6 +237,7 @@ class _HeadParser:
         fields, index, self.host, self.content_length, self.keep_alive_token, self.is_chunked = content
         self.fields = fields.copy()
         self.index = index.copy()
+        self._is_dirty = False
         return len(fields) <= self._max_headers
 
     def _remember(self, block: bytes) -> None:
@@ -318,7 +325,7 @@ class _HeadParser:
         fresh = _as_envoy_reads(head, self._plain_first_line)
         if fresh is None or fresh.find(CRLF2) != len(fresh) - 4:
             raise _refusal(error, head) from error
-        self.reset()
+        self._clear()
         self.trailing_space = True
         parser = self._make()
         try:
@@ -389,7 +396,9 @@ class RequestParser(_HeadParser):
             if self._recall(block):
                 self.method, self.raw_target, self.minor_version = known
                 return
+            self._clear()
         else:
+            self._clear()
             match = _REQUEST_LINE(first)
             if match is not None:
                 method, target, minor = match.groups()
@@ -403,7 +412,7 @@ class RequestParser(_HeadParser):
             self.method, self.raw_target, self.minor_version = known
             self._remember(block)
             return
-        self.reset()
+        self._clear()
         parser = self._feed(head)
         self.method = parser.get_method()
         # llhttp knows HTTP/0.9, 1.0, 1.1 and 2.0; Envoy reads all but 1.1 as HTTP/1.0.
@@ -412,7 +421,7 @@ class RequestParser(_HeadParser):
         if version == "0.9" and len(first.split()) < 3:
             # A line without a version is a whole request, and no header is its own.
             target = self.raw_target
-            self.reset()
+            self._clear()
             self.raw_target = target
             self.close = True
 
@@ -444,7 +453,9 @@ class ResponseParser(_HeadParser):
             if self._recall(block):
                 self.status, self.minor_version = known
                 return
+            self._clear()
         else:
+            self._clear()
             match = _STATUS_LINE(first)
             if match is not None:
                 known = (int(match[2]), int(match[1]))
@@ -457,7 +468,7 @@ class ResponseParser(_HeadParser):
             self.status, self.minor_version = known
             self._remember(block)
             return
-        self.reset()
+        self._clear()
         parser = self._feed(head)
         self.status = parser.get_status_code()
         self.minor_version = 1 if head.startswith(b"HTTP/1.1") else 0
