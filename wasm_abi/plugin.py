@@ -156,7 +156,14 @@ class StreamContext(Context):
     plugin: Plugin
 
     def __init__(self, plugin: Plugin, host: HttpStreamHost) -> None:
-        super().__init__(plugin.vm.new_context_id(), plugin.host, plugin, host)
+        # What Context does, without the call: there is one of these for every stream.
+        self.id = plugin.vm.new_context_id()
+        self.host = plugin.host
+        self.plugin = plugin
+        self.stream = host
+        self.is_logging = False
+        self.open_maps = 0
+        self.open_buffers = 0
 
     def on_request_headers(self, count: int, end_of_stream: bool) -> HeadersAction:
         plugin = self.plugin

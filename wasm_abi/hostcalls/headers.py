@@ -45,7 +45,7 @@ def get_header_map_value(
     if map_type >= _MAP_COUNT:
         return Status.BAD_ARGUMENT
     context = vm.context
-    stream = _readable(context, map_type)
+    stream = context.stream if context.open_maps >> map_type & 1 else _readable(context, map_type)
     name = vm.read(key, key_size).lower()
     value = None if stream is None else stream.get_header_value(_MAPS[map_type], name)
     if value is None:
@@ -94,7 +94,8 @@ def add_header_map_value(
     if map_type >= _MAP_COUNT:
         return Status.BAD_ARGUMENT
     name, text = vm.read(key, key_size).lower(), vm.read(value, value_size)
-    stream = _writable(vm.context, map_type)
+    context = vm.context
+    stream = context.stream if context.open_maps >> map_type & 1 else None
     if stream is None or not stream.add_header_value(_MAPS[map_type], name, text):
         return Status.BAD_ARGUMENT
     return _OK
@@ -106,7 +107,8 @@ def replace_header_map_value(
     if map_type >= _MAP_COUNT:
         return Status.BAD_ARGUMENT
     name, text = vm.read(key, key_size).lower(), vm.read(value, value_size)
-    stream = _writable(vm.context, map_type)
+    context = vm.context
+    stream = context.stream if context.open_maps >> map_type & 1 else None
     if stream is None or not stream.replace_header_value(_MAPS[map_type], name, text):
         return Status.BAD_ARGUMENT
     return _OK

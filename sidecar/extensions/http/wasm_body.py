@@ -137,7 +137,8 @@ class GuestStage:
             return released + buffer
         changed = side.buffers[direction]
         buffer = b"" if changed is None else changed
-        self._check()
+        if side.is_closed or side.reply is not None or side.invalid:
+            self._check()
         if action is DataAction.CONTINUE:
             side.buffers[direction] = None
             side.resumed[direction] = False

@@ -29,6 +29,7 @@ __all__ = ["PluginSide", "StreamSide"]
 
 logger = logging.getLogger("sidecar.wasm")
 
+_is_bad = BAD_VALUE.search
 _LEVELS = (5, logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 
 
@@ -183,11 +184,16 @@ class StreamSide:
 
     def get_header_map(self, map_type: MapType) -> Iterable[tuple[bytes, bytes]] | None:
         headers = self._open_map(map_type)
-        return None if headers is None else list(headers)
+        return headers
 
     def get_header_value(self, map_type: MapType, name: bytes) -> bytes | None:
         headers = self.maps[map_type] if map_type < 4 else None
-        return None if headers is None else headers.get(name)
+        if headers is None:
+            return None
+        if map_type == 0 and name == b":path":  # what most guests ask for, and the way to it is long
+            path: bytes | None = headers.path  # type: ignore[attr-defined]  # a request's head
+            return path
+        return headers.get(name)
 
     def set_header_map(self, map_type: MapType, pairs: list[tuple[bytes, bytes]]) -> bool:
         headers = self._open_map(map_type)
@@ -201,8 +207,11 @@ class StreamSide:
         headers = self.maps[map_type] if map_type < 4 else None
         if headers is None:
             return False
-        if self._is_sendable(map_type, name, value):
-            self._changing(map_type)
+        if (name in self.plugin_side.good_names and not _is_bad(value)) or self._is_sendable(
+            map_type, name, value
+        ):
+            if map_type == 0:
+                self.stream.resolve_route = True
             headers.append(b":authority" if name == b"host" and map_type == 0 else name, value)
         return True
 
@@ -210,8 +219,11 @@ class StreamSide:
         headers = self.maps[map_type] if map_type < 4 else None
         if headers is None:
             return False
-        if self._is_sendable(map_type, name, value):
-            self._changing(map_type)
+        if (name in self.plugin_side.good_names and not _is_bad(value)) or self._is_sendable(
+            map_type, name, value
+        ):
+            if map_type == 0:
+                self.stream.resolve_route = True
             headers.replace(b":authority" if name == b"host" and map_type == 0 else name, value)
         return True
 
@@ -230,8 +242,6 @@ class StreamSide:
 
     def _is_sendable(self, map_type: MapType, name: bytes, value: bytes) -> bool:
         good = self.plugin_side.good_names
-        if name in good and not BAD_VALUE.search(value):
-            return True
         problem = invalid_field(name, value)
         if not problem:
             if len(good) < 1024:
