@@ -77,8 +77,8 @@ _FORWARDED_PROTO = (b"x-forwarded-proto", b"http")
 class RequestIds:
     """UUID version 4 texts; the 13th digit says how the trace was decided (4: not).
 
-    Entropy comes in batches.  The ids of one batch share their middle (28 random bits) and have 80 random bits
-    of their own, the first eight digits among them, by which Envoy samples.
+    Entropy comes in batches.  The ids of one batch share their middle (28 random bits) and have 80 random
+    bits of their own, the first eight digits among them, by which Envoy samples.
     """
 
     __slots__ = ("_digits", "_middle", "_next")
