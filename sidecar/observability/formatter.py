@@ -18,6 +18,7 @@ from typing import Any
 from sidecar.api.stream import Stream
 from sidecar.core.errors import SidecarError
 from sidecar.observability.json_values import json_text, quoted, quoted_inside
+from sidecar.observability.line_template import Ready, join_pieces
 from sidecar.observability.metadata_operators import TypedText
 from sidecar.observability.operators import Value, make_operator
 from sidecar.observability.unset_operators import NOT_RECORDED
@@ -75,7 +76,7 @@ def compile_json(
     pieces: list[_Piece] = []
     _add_json(dict(tree), known, pieces)
     pieces.append("\n")
-    return _join(pieces, "null")
+    return join_pieces(pieces, "null", json_text, show_text=quoted)
 
 
 def compile_header_value(text_format: str) -> bytes | Callable[[Stream], bytes]:
@@ -150,28 +151,7 @@ def _modern_metadata(match: re.Match[str]) -> str:
 # -- text -----------------------------------------------------------------------------------------
 def _join(pieces: list[_Piece], unset: str) -> Line:
     """Put the pieces of a text together."""
-    if len(pieces) == 1 and isinstance(pieces[0], str):
-        constant = pieces[0]
-        return lambda stream: constant
-    template = [piece if isinstance(piece, str) else "" for piece in pieces]
-    reads = [(number, piece) for number, piece in enumerate(pieces) if not isinstance(piece, str)]
-
-    def line(stream: Stream) -> str:
-        parts = template.copy()
-        for number, read in reads:
-            value = read(stream)
-            kind = value.__class__
-            if kind is str:
-                parts[number] = value
-            elif value is None:
-                parts[number] = unset
-            elif kind is int:
-                parts[number] = str(value)
-            else:
-                parts[number] = _text_of(value)
-        return "".join(parts)
-
-    return line
+    return join_pieces(pieces, unset, _text_of)
 
 
 def _text_of(value: Any) -> str:
@@ -205,7 +185,7 @@ def _inside_string(read: Value, unset: str) -> Value:
             return unset
         return quoted_inside(value if value.__class__ is str else _text_of(value))
 
-    return inside
+    return Ready(inside)
 
 
 def _string_pieces(pieces: list[_Piece], unset: str) -> list[_Piece]:
@@ -221,7 +201,7 @@ def _add_json(node: Any, extensions: frozenset[str], out: list[_Piece]) -> None:
     if isinstance(node, str):
         pieces = _parse(node, extensions)
         if len(pieces) == 1 and not isinstance(pieces[0], str):
-            out.append(_typed(pieces[0]))
+            out.append(pieces[0])
         else:
             out += _string_pieces(pieces, "-")
     elif isinstance(node, dict):

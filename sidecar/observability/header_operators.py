@@ -10,6 +10,7 @@ from urllib.parse import unquote_to_bytes
 from sidecar.api.stream import Stream
 from sidecar.core.errors import SidecarError
 from sidecar.core.headers import HeaderMap
+from sidecar.observability.line_template import Attribute, RequestField, ResponseField
 
 __all__ = [
     "grpc_number",
@@ -58,77 +59,53 @@ def _names(argument: str) -> tuple[bytes, bytes]:
     return main.lower().encode(), alternative.lower().encode()
 
 
-def _from_map(header_map: Callable[[Stream], HeaderMap | None], argument: str, limit: int | None) -> Value:
-    main, alternative = _names(argument)
-
-    if main[:1] == b":" or alternative:
-
-        def read_either(stream: Stream) -> str | None:
-            headers = header_map(stream)
-            if headers is None:
-                return None
-            value = headers.get(main)
-            if value is None and alternative:
-                value = headers.get(alternative)
-            return None if value is None else _text(value[:limit])
-
-        return read_either
-
+def _from_map(
+    header_map: Callable[[Stream], HeaderMap | None], main: bytes, other: bytes, limit: int | None
+) -> Value:
     def read(stream: Stream) -> str | None:
-        # A plain scan: the index of a response is seldom there, and costs more than it saves.
         headers = header_map(stream)
-        if headers is not None:
-            for name, value in headers.fields:
-                if name == main:
-                    return value[:limit].decode("utf-8", "surrogateescape")
-        return None
-
-    return read
-
-
-def request_header(argument: str, limit: int | None) -> Value:
-    """``REQ(X?Y):Z``."""
-    main, alternative = _names(argument)
-    if limit is not None:
-        return _limited_request_header(main, alternative, limit)
-    if main == b":method":
-        return lambda stream: None if (value := stream.request.headers.method) is None else _text(value)
-    if main == b":authority":
-        return lambda stream: None if (value := stream.request.headers.authority) is None else _text(value)
-
-    def read(stream: Stream) -> str | None:
-        headers = stream.request.headers
+        if headers is None:
+            return None
         value = headers.get(main)
-        if value is None:
-            if not alternative:
-                return None
-            value = headers.path if alternative == b":path" else headers.get(alternative)
-            if value is None:
-                return None
-        return value.decode("utf-8", "surrogateescape")
-
-    return read
-
-
-def _limited_request_header(main: bytes, alternative: bytes, limit: int) -> Value:
-    def read(stream: Stream) -> str | None:
-        headers = stream.request.headers
-        value = headers.get(main)
-        if value is None and alternative:
-            value = headers.get(alternative)
+        if value is None and other:
+            value = headers.get(other)
         return None if value is None else _text(value[:limit])
 
     return read
 
 
+#: Names that are attributes of a request's head.
+_REQUEST_ATTRIBUTES = {
+    b":method": "method",
+    b":path": "path",
+    b":authority": "authority",
+    b":scheme": "scheme",
+    b"host": "authority",
+}
+
+
+def request_header(argument: str, limit: int | None) -> Value:
+    """``REQ(X?Y):Z``."""
+    main, alternative = _names(argument)
+    attribute = _REQUEST_ATTRIBUTES.get(main)
+    if limit is None and attribute is not None and not alternative:
+        return Attribute("request.headers." + attribute)
+    if limit is not None or attribute is not None or main[:1] == b":":
+        return _from_map(lambda stream: stream.request.headers, main, alternative, limit)
+    return RequestField(main, alternative)
+
+
 def response_header(argument: str, limit: int | None) -> Value:
     """``RESP(X?Y):Z``."""
-    return _from_map(lambda stream: stream.response_headers, argument, limit)
+    main, alternative = _names(argument)
+    if limit is not None or main[:1] == b":":
+        return _from_map(lambda stream: stream.response_headers, main, alternative, limit)
+    return ResponseField(main, alternative)
 
 
 def response_trailer(argument: str, limit: int | None) -> Value:
     """``TRAILER(X?Y):Z``."""
-    return _from_map(lambda stream: stream.response_trailers, argument, limit)
+    return _from_map(lambda stream: stream.response_trailers, *_names(argument), limit)
 
 
 def request_header_without_query(argument: str, limit: int | None) -> Value:

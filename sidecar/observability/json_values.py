@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from json.encoder import encode_basestring
 from typing import Any
 
 __all__ = ["json_text", "quoted", "quoted_inside"]
@@ -19,6 +20,8 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 def quoted(text: str) -> str:
     """A JSON string."""
+    if text.isascii():
+        return encode_basestring(text)
     return f'"{quoted_inside(text)}"'
 
 

@@ -45,6 +45,7 @@ from sidecar.observability.header_operators import (
     response_trailer,
     truncated,
 )
+from sidecar.observability.line_template import Attribute
 from sidecar.observability.metadata_operators import dynamic_metadata, filter_state, metadata, metadata_of
 from sidecar.observability.time_format import (
     DEFAULT_LOCAL_PATTERN,
@@ -106,22 +107,9 @@ def _plain(function: Value) -> tuple[int, Maker]:
     return _COMMAND_ONLY, make
 
 
-def _attribute(name: str) -> tuple[int, Maker]:
-    """Text of the stream that is unset when empty."""
-
-    def read(stream: Stream) -> str | None:
-        return getattr(stream, name) or None
-
-    return _plain(read)
-
-
-def _connection(name: str) -> tuple[int, Maker]:
-    """Text of the connection that is unset when empty."""
-
-    def read(stream: Stream) -> str | None:
-        return getattr(stream.connection, name) or None
-
-    return _plain(read)
+def _attribute(path: str) -> tuple[int, Maker]:
+    """An attribute of the stream, a dotted path to it, that is unset when empty."""
+    return _plain(Attribute(path))
 
 
 # -- time -----------------------------------------------------------------------------------------
@@ -297,8 +285,8 @@ OPERATORS: dict[str, tuple[int, Maker]] = {
     "REQUEST_TX_DURATION": _plain(_between("start_ns", "upstream_last_tx_ns")),
     "RESPONSE_DURATION": _plain(_between("start_ns", "upstream_first_rx_ns")),
     "RESPONSE_TX_DURATION": _plain(_between("upstream_first_rx_ns", "downstream_last_tx_ns")),
-    "BYTES_RECEIVED": _plain(lambda stream: stream.bytes_received),
-    "BYTES_SENT": _plain(lambda stream: stream.bytes_sent),
+    "BYTES_RECEIVED": _attribute("bytes_received"),
+    "BYTES_SENT": _attribute("bytes_sent"),
     "REQUEST_HEADERS_BYTES": _plain(lambda stream: stream.request.headers.byte_size()),
     "RESPONSE_HEADERS_BYTES": _plain(
         lambda stream: 0 if stream.response is None else stream.response.headers.byte_size()
@@ -308,25 +296,25 @@ OPERATORS: dict[str, tuple[int, Maker]] = {
     ),
     "PROTOCOL": _attribute("protocol"),
     "UPSTREAM_PROTOCOL": _attribute("upstream_protocol"),
-    "RESPONSE_CODE": _plain(lambda stream: stream.response_code),
+    "RESPONSE_CODE": _attribute("response_code"),
     "RESPONSE_CODE_DETAILS": (_NO_LENGTH, _response_code_details),
     "RESPONSE_FLAGS": _plain(_flags),
     "RESPONSE_FLAGS_LONG": _plain(lambda stream: flag_text(stream.flags, long=True)),
     "GRPC_STATUS": (_NO_LENGTH, grpc_status),
     "GRPC_STATUS_NUMBER": _plain(grpc_number),
-    "UPSTREAM_REQUEST_ATTEMPT_COUNT": _plain(lambda stream: stream.attempt_count),
+    "UPSTREAM_REQUEST_ATTEMPT_COUNT": _attribute("attempt_count"),
     "LOCAL_REPLY_BODY": _plain(_local_reply_body),
     "ACCESS_LOG_TYPE": _plain(_constant("DownstreamEnd")),
     "ROUTE_NAME": _plain(_route_name),
     "UPSTREAM_CLUSTER": _plain(_cluster_name),
     "UPSTREAM_CLUSTER_RAW": _plain(_cluster_name_raw),
-    "UPSTREAM_HOST": _plain(host_address),
+    "UPSTREAM_HOST": _attribute("upstream_host.address"),
     "UPSTREAM_HOST_NAME": _plain(host_name),
     "UPSTREAM_HOST_NAME_WITHOUT_PORT": _plain(host_name_without_port),
-    "UPSTREAM_CONNECTION_ID": _plain(lambda stream: stream.upstream_connection_id),
+    "UPSTREAM_CONNECTION_ID": _attribute("upstream_connection_id"),
     "UPSTREAM_TRANSPORT_FAILURE_REASON": _plain(_transport_failure),
-    "FILTER_CHAIN_NAME": _connection("filter_chain_name"),
-    "CONNECTION_ID": _plain(lambda stream: stream.connection.connection_id),
+    "FILTER_CHAIN_NAME": _attribute("connection.filter_chain_name"),
+    "CONNECTION_ID": _attribute("connection.connection_id"),
     "STREAM_ID": _plain(_request_id),
     "UNIQUE_ID": _plain(lambda stream: str(uuid.uuid4())),
     "HOSTNAME": (_COMMAND_ONLY, lambda argument, limit: _constant(socket.gethostname())),
