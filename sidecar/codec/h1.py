@@ -384,6 +384,15 @@ class RequestParser(_HeadParser):
     def _plain_first_line(self, line: bytes) -> bytes:
         return _plain_request_line(line)
 
+    def recall(self, head: bytes) -> bool:
+        """Take a head that was read before; False for any other, and for anything but one head."""
+        first, _, block = head.partition(b"\r\n")
+        known = _request_lines.get(first)
+        if known is None or not self._recall(block):
+            return False
+        self.method, self.raw_target, self.minor_version = known
+        return True
+
     def parse(self, head: bytes) -> None:
         """Parse one request head; then method, target, version, fields and framing are valid.
 
@@ -442,20 +451,27 @@ class ResponseParser(_HeadParser):
     def _plain_first_line(self, line: bytes) -> bytes:
         return _plain_status_line(line)
 
+    def recall(self, data: bytes) -> bytes | None:
+        """Take a head that was read before from the front of ``data``: what stands behind it, else None."""
+        head, end, rest = data.partition(CRLF2)
+        if not end:
+            return None
+        first, _, block = head.partition(b"\r\n")
+        known = _status_lines.get(first)
+        if known is None or not self._recall(block):
+            return None
+        self.status, self.minor_version = known
+        return rest
+
     def parse(self, head: bytes) -> None:
         """Parse one response head; then status, version, fields and framing are valid.
 
         Raises: RemoteProtocolError.
         """
+        self._clear()
         first, _, block = head.partition(b"\r\n")
         known = _status_lines.get(first)
-        if known is not None:
-            if self._recall(block):
-                self.status, self.minor_version = known
-                return
-            self._clear()
-        else:
-            self._clear()
+        if known is None:
             match = _STATUS_LINE(first)
             if match is not None:
                 known = (int(match[2]), int(match[1]))
@@ -466,7 +482,7 @@ class ResponseParser(_HeadParser):
         lines = block.split(b"\r\n")
         if known is not None and len(lines) > 1 and not lines[-2] and self._read_fields(lines[:-2]):
             self.status, self.minor_version = known
-            self._remember(block)
+            self._remember(block[:-4])
             return
         self._clear()
         parser = self._feed(head)

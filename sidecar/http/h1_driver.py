@@ -118,6 +118,7 @@ class H1Driver:
             parser.reset()
             try:
                 # The common case: one read is exactly one head.
+                is_read = False
                 if reader.rest:
                     head = await self._rest_of_head()
                 else:
@@ -125,13 +126,16 @@ class H1Driver:
                     head = await receive(65536)
                     size = len(head)
                     rx_bytes.value += size
-                    if size < 5 or head.find(CRLF2) != size - 4 or head[0] <= 0x20 or size > limit:
+                    if size <= limit and parser.recall(head):
+                        is_read = True
+                    elif size < 5 or head.find(CRLF2) != size - 4 or head[0] <= 0x20 or size > limit:
                         reader.rest = head
                         head = await self._rest_of_head() if head else b""
                 if not head:
                     return
                 strand.idle_deadline = 0.0
-                parser.parse(head)
+                if not is_read:
+                    parser.parse(head)
                 stream = self._make_stream(head)
             except RemoteProtocolError as error:
                 if error.status:

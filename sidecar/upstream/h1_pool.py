@@ -198,6 +198,14 @@ class H1Connection:
                     if len(data) == 65536 or transport.hangup:
                         transport.ready = True
                     reader.rx_bytes += len(data)
+                    parser.reset()
+                    rest = parser.recall(data)
+                    if rest is not None:
+                        reader.rest = rest
+                        status = parser.status
+                        if status >= 200 or status == 101:
+                            break
+                        continue
                     end = data.find(CRLF2) + 4
                     if end > 3 and data[0] > 0x20 and end <= MAX_RESPONSE_HEAD_BYTES:
                         head = data[:end]

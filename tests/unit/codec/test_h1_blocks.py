@@ -71,3 +71,28 @@ def test_block_table_keeps_what_comes_twice_and_stays_bounded() -> None:
     table.keep(b"x" * 5000, content)
     table.keep(b"x" * 5000, content)
     assert table.get(b"x" * 5000) is None
+
+
+def test_response_recalled_from_the_front_of_what_was_received_gives_the_rest() -> None:
+    head = b"HTTP/1.1 200 OK\r\nX-A: 1\r\nContent-Length: 2\r\n\r\n"
+    parser = ResponseParser()
+    assert parser.recall(head + b"ok") is None
+    for _ in range(2):
+        parser.reset()
+        parser.parse(head)
+    fields = list(parser.fields)
+    parser.reset()
+    assert parser.recall(head + b"ok") == b"ok"
+    assert (parser.status, parser.fields, parser.content_length) == (200, fields, 2)
+    assert parser.recall(head[:-2]) is None
+
+
+def test_request_recalled_is_exactly_one_head() -> None:
+    parser = RequestParser()
+    for _ in range(3):
+        read(parser)
+    assert parser.recall(REQUEST)
+    assert not parser.recall(REQUEST + REQUEST)
+    assert not parser.recall(REQUEST + b"abc")
+    assert not parser.recall(REQUEST[:-1])
+    assert not parser.recall(b"")
