@@ -192,7 +192,7 @@ def _usual_line(
 ) -> Callable[[Stream], str]:
     """A text line of the usual stream, made by few and large steps; the others are left to ``any_line``.
 
-    In a whole exchange what counts is how many instructions Python interprets, not what they do (measured:
+    In a whole exchange what counts is how many instructions Python interprets, not what they do (estimated:
     7 ns each): so attributes, header fields and text come together in one call each.  It gives up where a
     value is unset that is hardly ever, and where a header stands twice.
     """
