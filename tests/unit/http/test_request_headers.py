@@ -97,6 +97,12 @@ def test_peer_is_appended_to_forwarded_for_only_at_the_edge(
     assert header(prepare(manager, *fields), XFF) == expected
 
 
+def test_peer_on_loopback_is_appended_as_it_is(manager: ConnectionManager) -> None:
+    # Envoy writes the machine's own address here: docs/envoy-differences.md.
+    manager.use_remote_address = True
+    assert header(prepare(manager, peer="127.0.0.1:4000"), XFF) == b"127.0.0.1"
+
+
 # -- what a stranger may say ---------------------------------------------------------------------------------
 def test_external_request_at_the_edge_loses_what_only_insiders_may_say(manager: ConnectionManager) -> None:
     manager.use_remote_address = True
