@@ -21,7 +21,7 @@ from typing import Final
 import httptools
 
 from sidecar.codec.h1_chunks import ChunkedDecoder
-from sidecar.codec.h1_lines import LOWER_NAMES, BlockTable, LineTable, lower_name
+from sidecar.codec.h1_lines import LOWER_NAMES, VALUE_BYTES, BlockTable, LineTable, Stem, lower_name
 from sidecar.codec.h1_reasons import reason_phrase
 from sidecar.core.errors import RemoteProtocolError
 from sidecar.core.headers import Field
@@ -71,6 +71,7 @@ _blocks = BlockTable()
 _request_lines: dict[bytes, tuple[bytes, bytes, int]] = {}
 _status_lines: dict[bytes, tuple[int, int]] = {}
 _FIRST_LINES_LIMIT = 2048
+_STEMS = 16
 _REQUEST_LINE = re.compile(rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH) (/[!\"$-~]*) HTTP/1\.([01])").fullmatch
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t -~\x80-\xff]*)?").fullmatch
 
@@ -119,6 +120,9 @@ class _HeadParser:
         "_is_dirty",
         "_max_headers",
         "_parser",
+        "_stem",
+        "_stem_value",
+        "_stems_left",
         "close",
         "complete",
         "connection_tokens",
@@ -139,15 +143,20 @@ class _HeadParser:
         self._parser: httptools.HttpRequestParser | httptools.HttpResponseParser | None = None
         #: Most header lines of a head, those for the framing among them.
         self._max_headers = max_headers
+        #: The last block that came with one new line; so often it may be another one.
+        self._stem: Stem | None = None
+        #: What its changing line said last.
+        self._stem_value = b""
+        self._stems_left = _STEMS
         self._clear()
 
     def reset(self) -> None:
-        """Forget the last head.  A recalled one is left to the next: it sets what this would clear."""
+        """Forget the last head.  An ordinary one is left to the next: it sets what this would clear."""
         if self._is_dirty:
             self._clear()
 
     def _clear(self) -> None:
-        self._is_dirty = True
+        self._is_dirty = False
         self.fields: list[Field] = []
         #: ``dict(fields)`` where it is known already, else None.
         self.index: dict[bytes, bytes] | None = None
@@ -205,6 +214,7 @@ class _HeadParser:
             if value == b"keep-alive":
                 self.keep_alive_token = True
                 return
+            self._is_dirty = True
             for token in value.lower().split(b","):
                 token = token.strip()
                 if token == b"close":
@@ -214,12 +224,14 @@ class _HeadParser:
                 elif token:
                     self.connection_tokens += (token,)
         elif name == b"proxy-connection":
+            self._is_dirty = True
             for token in value.lower().split(b","):
                 if token.strip() == b"close":
                     self.close = True
         elif name == b"upgrade":
             self.upgrade = value
         elif name == b"expect":
+            self._is_dirty = True
             self.expect_continue = value.lower() == b"100-continue"
 
     # ------------------------------------------------------------------------------------------
@@ -229,49 +241,52 @@ class _HeadParser:
     def _plain_first_line(self, line: bytes) -> bytes:
         raise NotImplementedError
 
-    def _recall(self, block: bytes) -> bool:
-        """Take everything from a header block that was read before."""
+    def _take_block(self, block: bytes) -> bool:
+        """Take the fields from a header block that is plain throughout; False leaves the head to llhttp.
+
+        An ordinary block sets the attributes that this sets and no other: those are as ``reset`` left them.
+        """
         content = _blocks.get(block)
-        if content is None:
+        if content is not None:
+            fields, index, self.host, self.content_length, self.keep_alive_token, self.is_chunked = content
+            self.fields = fields.copy()
+            self.index = index.copy()
+            return len(fields) <= self._max_headers
+        stem = self._stem
+        if stem is not None and block.startswith(stem.head) and block.endswith(stem.tail):
+            value = block[len(stem.head) : len(block) - len(stem.tail)]
+            if value and value[0] > 0x20 and value[-1] > 0x20 and not value.translate(None, VALUE_BYTES):
+                fields, index, named, length, keep_alive, is_chunked = stem.content
+                self.fields = fields = fields.copy()
+                self.index = index = index.copy()
+                self.host = named
+                self.content_length = length
+                self.keep_alive_token = keep_alive
+                self.is_chunked = is_chunked
+                name = stem.name
+                index[name] = value
+                fields[stem.at] = (name, value)
+                if value == self._stem_value:
+                    _blocks.keep(block, (fields.copy(), index.copy(), named, length, keep_alive, is_chunked))
+                self._stem_value = value
+                return len(fields) <= self._max_headers
+        lines = block.split(b"\r\n") if block else []
+        found = _table.read(lines)
+        if found is None or len(found) > self._max_headers:
             return False
-        fields, index, self.host, self.content_length, self.keep_alive_token, self.is_chunked = content
-        self.fields = fields.copy()
-        self.index = index.copy()
-        self._is_dirty = False
-        return len(fields) <= self._max_headers
-
-    def _remember(self, block: bytes) -> None:
-        """Keep a header block that says nothing out of the ordinary."""
-        if self.close or self.connection_tokens or self.expect_continue:
-            return
-        index = self.index
-        assert index is not None
-        _blocks.keep(
-            block,
-            (
-                self.fields.copy(),
-                index.copy(),
-                self.host,
-                self.content_length,
-                self.keep_alive_token,
-                self.is_chunked,
-            ),
-        )
-
-    def _read_fields(self, lines: list[bytes]) -> bool:
-        """Take the fields from plain lines; False leaves the head to llhttp."""
-        fields = _table.read(lines)
-        if fields is None or len(fields) > self._max_headers:
-            return False
-        index = dict(fields)
+        index = dict(found)
+        host: bytes | None = None
+        self.content_length = -1
+        self.keep_alive_token = False
+        self.is_chunked = False
         special = _FRAMING.intersection(index)
         if special:
-            if len(index) != len(fields):
+            if len(index) != len(found):
                 return False  # repeated fields beside framing: llhttp knows the rules
             for name in special:
                 value = index[name]
                 if name == b"host":
-                    self.host = value
+                    host = value
                 else:
                     if name == b"content-length":
                         if not value.isdigit() or len(value) > 18:
@@ -285,9 +300,27 @@ class _HeadParser:
                     if name in _KEPT_FRAMING:
                         continue
                 del index[name]
-                fields.remove((name, value))
-        self.fields = fields
+                found.remove((name, value))
+        self.host = host
+        self.fields = found
         self.index = index
+        gap = _table.gap
+        learns = gap >= 0 and self._stems_left > 0
+        if (learns or _blocks.is_wanted(block)) and not self._is_dirty:
+            content = (
+                found.copy(),
+                index.copy(),
+                host,
+                self.content_length,
+                self.keep_alive_token,
+                self.is_chunked,
+            )
+            if learns:
+                self._stems_left -= 1
+                if lines[gap].partition(b":")[0].lower() not in _FRAMING:
+                    self._stem = Stem.of(lines, gap, content)
+            else:
+                _blocks.keep(block, content)
         return True
 
     def _feed(self, head: bytes) -> httptools.HttpRequestParser | httptools.HttpResponseParser:
@@ -295,6 +328,8 @@ class _HeadParser:
 
         Raises: RemoteProtocolError (400, or 501 for a transfer coding that is not chunked).
         """
+        self._clear()
+        self._is_dirty = True
         # Values come without leading blanks; trailing ones are rare enough to be looked for once.
         self.trailing_space = b" \r\n" in head or b"\t\r\n" in head
         parser = self._parser
@@ -326,6 +361,7 @@ class _HeadParser:
         if fresh is None or fresh.find(CRLF2) != len(fresh) - 4:
             raise _refusal(error, head) from error
         self._clear()
+        self._is_dirty = True
         self.trailing_space = True
         parser = self._make()
         try:
@@ -384,50 +420,42 @@ class RequestParser(_HeadParser):
     def _plain_first_line(self, line: bytes) -> bytes:
         return _plain_request_line(line)
 
-    def recall(self, head: bytes) -> bool:
-        """Take a head that was read before; False for any other, and for anything but one head."""
+    def take(self, data: bytes) -> bytes | None:
+        """Take a plain head from the front of ``data``: what stands behind it, or None for any other.
+
+        After None, ``parse`` is to be asked.
+        """
+        head, end, rest = data.partition(CRLF2)
         first, _, block = head.partition(b"\r\n")
         known = _request_lines.get(first)
-        if known is None or not self._recall(block):
-            return False
+        if known is None:
+            match = _REQUEST_LINE(first)
+            if match is None:
+                return None
+            method, target, minor = match.groups()
+            known = (method, target, int(minor))
+            if len(_request_lines) >= _FIRST_LINES_LIMIT:
+                _request_lines.clear()
+            if len(first) < 256:
+                _request_lines[first] = known
+        if not end or not self._take_block(block):
+            return None
         self.method, self.raw_target, self.minor_version = known
-        return True
+        return rest
 
     def parse(self, head: bytes) -> None:
         """Parse one request head; then method, target, version, fields and framing are valid.
 
         Raises: RemoteProtocolError.
         """
-        # A head that ends with a bare LF has no empty line in front of the last: that one is llhttp's.
-        first, _, block = head.partition(b"\r\n")
-        known = _request_lines.get(first)
-        if known is not None:
-            if self._recall(block):
-                self.method, self.raw_target, self.minor_version = known
-                return
-            self._clear()
-        else:
-            self._clear()
-            match = _REQUEST_LINE(first)
-            if match is not None:
-                method, target, minor = match.groups()
-                known = (method, target, int(minor))
-                if len(_request_lines) >= _FIRST_LINES_LIMIT:
-                    _request_lines.clear()
-                if len(first) < 256:
-                    _request_lines[first] = known
-        lines = block.split(b"\r\n")
-        if known is not None and len(lines) > 1 and not lines[-2] and self._read_fields(lines[:-2]):
-            self.method, self.raw_target, self.minor_version = known
-            self._remember(block)
+        if self.take(head) == b"":
             return
-        self._clear()
         parser = self._feed(head)
         self.method = parser.get_method()
         # llhttp knows HTTP/0.9, 1.0, 1.1 and 2.0; Envoy reads all but 1.1 as HTTP/1.0.
         version = parser.get_http_version()
         self.minor_version = 1 if version == "1.1" else 0
-        if version == "0.9" and len(first.split()) < 3:
+        if version == "0.9" and len(head.partition(b"\r\n")[0].split()) < 3:
             # A line without a version is a whole request, and no header is its own.
             target = self.raw_target
             self._clear()
@@ -451,14 +479,24 @@ class ResponseParser(_HeadParser):
     def _plain_first_line(self, line: bytes) -> bytes:
         return _plain_status_line(line)
 
-    def recall(self, data: bytes) -> bytes | None:
-        """Take a head that was read before from the front of ``data``: what stands behind it, else None."""
+    def take(self, data: bytes) -> bytes | None:
+        """Take a plain head from the front of ``data``: what stands behind it, or None for any other.
+
+        After None, ``parse`` is to be asked.
+        """
         head, end, rest = data.partition(CRLF2)
-        if not end:
-            return None
         first, _, block = head.partition(b"\r\n")
         known = _status_lines.get(first)
-        if known is None or not self._recall(block):
+        if known is None:
+            match = _STATUS_LINE(first)
+            if match is None:
+                return None
+            known = (int(match[2]), int(match[1]))
+            if len(_status_lines) >= _FIRST_LINES_LIMIT:
+                _status_lines.clear()
+            if len(first) < 256:
+                _status_lines[first] = known
+        if not end or not self._take_block(block):
             return None
         self.status, self.minor_version = known
         return rest
@@ -468,23 +506,8 @@ class ResponseParser(_HeadParser):
 
         Raises: RemoteProtocolError.
         """
-        self._clear()
-        first, _, block = head.partition(b"\r\n")
-        known = _status_lines.get(first)
-        if known is None:
-            match = _STATUS_LINE(first)
-            if match is not None:
-                known = (int(match[2]), int(match[1]))
-                if len(_status_lines) >= _FIRST_LINES_LIMIT:
-                    _status_lines.clear()
-                if len(first) < 256:
-                    _status_lines[first] = known
-        lines = block.split(b"\r\n")
-        if known is not None and len(lines) > 1 and not lines[-2] and self._read_fields(lines[:-2]):
-            self.status, self.minor_version = known
-            self._remember(block[:-4])
+        if self.take(head) == b"":
             return
-        self._clear()
         parser = self._feed(head)
         self.status = parser.get_status_code()
         self.minor_version = 1 if head.startswith(b"HTTP/1.1") else 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import Body, LocalReply, RequestMessage, ResponseMessage
 from sidecar.api.stream import Flag, Stream
-from sidecar.codec.h1 import CRLF2, RequestParser, reason_phrase
+from sidecar.codec.h1 import RequestParser, reason_phrase
 from sidecar.core.errors import (
     DeadlineExceeded,
     Disconnected,
@@ -117,26 +117,25 @@ class H1Driver:
                 strand.idle_deadline = clock() + idle_timeout
             parser.reset()
             try:
-                # The common case: one read is exactly one head.
-                is_read = False
-                if reader.rest:
-                    head = await self._rest_of_head()
+                data = reader.rest
+                self._began = 0.0
+                if not data:
+                    data = await receive(65536)
+                    rx_bytes.value += len(data)
+                # The common case: what is here begins with a whole head, and nothing in it is out of the way.
+                rest = parser.take(data)
+                if rest is not None and (size := len(data) - len(rest)) <= limit:
+                    reader.rest = rest
                 else:
-                    self._began = 0.0
-                    head = await receive(65536)
+                    reader.rest = data
+                    head = await self._rest_of_head() if data else b""
+                    if not head:
+                        return
                     size = len(head)
-                    rx_bytes.value += size
-                    if size <= limit and parser.recall(head):
-                        is_read = True
-                    elif size < 5 or head.find(CRLF2) != size - 4 or head[0] <= 0x20 or size > limit:
-                        reader.rest = head
-                        head = await self._rest_of_head() if head else b""
-                if not head:
-                    return
-                strand.idle_deadline = 0.0
-                if not is_read:
+                    parser.reset()
                     parser.parse(head)
-                stream = self._make_stream(head)
+                strand.idle_deadline = 0.0
+                stream = self._make_stream(size)
             except RemoteProtocolError as error:
                 if error.status:
                     await self._answer_broken(error)
@@ -170,8 +169,8 @@ class H1Driver:
                 await turn()
 
     # -- requests ----------------------------------------------------------------------------------
-    def _make_stream(self, head: bytes) -> Stream:
-        """A stream from the head that was parsed.  Raises: RemoteProtocolError."""
+    def _make_stream(self, head_size: int) -> Stream:
+        """A stream from the head of ``head_size`` bytes that was parsed.  Raises: RemoteProtocolError."""
         manager = self._manager
         parser = self._parser
         target = parser.raw_target
@@ -217,7 +216,7 @@ class H1Driver:
         )
         stream.start_ns = time.monotonic_ns()
         stream.start_time = time.time()
-        stream.request_header_bytes = len(head)
+        stream.request_header_bytes = head_size
         if not minor and manager.accept_http_10 and authority is None and manager.default_host_for_http_10:
             headers.authority = manager.default_host_for_http_10
         if body.__class__ is IncomingBody:

@@ -199,7 +199,7 @@ class H1Connection:
                         transport.ready = True
                     reader.rx_bytes += len(data)
                     parser.reset()
-                    rest = parser.recall(data)
+                    rest = parser.take(data)
                     if rest is not None:
                         reader.rest = rest
                         status = parser.status

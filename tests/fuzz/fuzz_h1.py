@@ -46,7 +46,7 @@ class _SlowParser(RequestParser):
 
     __slots__ = ()
 
-    def _read_fields(self, lines: list[bytes]) -> bool:
+    def _take_block(self, block: bytes) -> bool:
         return False
 
 

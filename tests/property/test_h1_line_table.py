@@ -16,14 +16,14 @@ class _SlowRequestParser(RequestParser):
 
     __slots__ = ()
 
-    def _read_fields(self, lines: list[bytes]) -> bool:
+    def _take_block(self, block: bytes) -> bool:
         return False
 
 
 class _SlowResponseParser(ResponseParser):
     __slots__ = ()
 
-    def _read_fields(self, lines: list[bytes]) -> bool:
+    def _take_block(self, block: bytes) -> bool:
         return False
 
 
@@ -137,3 +137,36 @@ def test_response_head_from_the_table_is_what_llhttp_reads(
         parser = ResponseParser()
         assert _outcome(parser, head) == expected
         assert _outcome(parser, head) == expected
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    first=_request_lines,
+    fields=_fields,
+    at=st.integers(0, 4),
+    values=st.lists(_values, min_size=2, max_size=6),
+    name=_names,
+)
+@example(
+    first=b"POST / HTTP/1.1",
+    fields=[b"Host: a\r\n"],
+    at=1,
+    values=[b"11", b"22", b"33", b"33", b"44"],
+    name=b"Content-Length",
+)
+@example(
+    first=b"GET / HTTP/1.1",
+    fields=[b"X-A: 1\r\n", b"x-a: 2\r\n"],
+    at=1,
+    values=[b"a1", b"a2", b"a3"],
+    name=b"X-A",
+)
+def test_heads_of_one_connection_that_differ_in_a_line_are_what_llhttp_reads(
+    first: bytes, fields: list[bytes], at: int, values: list[bytes], name: bytes
+) -> None:
+    parser = RequestParser()
+    for value in values:
+        line = name + b": " + value + b"\r\n"
+        head = _head(first, b"\r\n", [*fields[:at], line, *fields[at:]], b"\r\n")
+        if _is_one_head(head):
+            assert _outcome(parser, head) == _outcome(_SlowRequestParser(), head)

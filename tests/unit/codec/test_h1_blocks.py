@@ -60,39 +60,89 @@ def test_block_of_a_connection_that_closes_is_told_each_time() -> None:
 def test_block_table_keeps_what_comes_twice_and_stays_bounded() -> None:
     table = BlockTable()
     content = ([], {}, None, -1, False, False)
-    table.keep(b"once", content)
-    assert table.get(b"once") is None
-    table.keep(b"once", content)
-    assert table.get(b"once") is content
-    for number in range(3000):
-        for _ in range(2):
-            table.keep(b"%d" % number, content)
+    assert [table.is_wanted(b"block") for _ in range(3)] == [False, True, True]
+    assert not any(table.is_wanted(b"x" * 5000) for _ in range(3))
+    for number in range(10_000):
+        table.is_wanted(b"seen %d" % number)
+        table.keep(b"%d" % number, content)
     assert len(table.known) <= 512
-    table.keep(b"x" * 5000, content)
-    table.keep(b"x" * 5000, content)
-    assert table.get(b"x" * 5000) is None
+    assert table.get(b"9999") is content
+    assert table.get(b"0") is None
 
 
-def test_response_recalled_from_the_front_of_what_was_received_gives_the_rest() -> None:
+def test_response_taken_from_the_front_of_what_was_received_gives_the_rest() -> None:
     head = b"HTTP/1.1 200 OK\r\nX-A: 1\r\nContent-Length: 2\r\n\r\n"
     parser = ResponseParser()
-    assert parser.recall(head + b"ok") is None
-    for _ in range(2):
+    for _ in range(4):
         parser.reset()
-        parser.parse(head)
-    fields = list(parser.fields)
-    parser.reset()
-    assert parser.recall(head + b"ok") == b"ok"
-    assert (parser.status, parser.fields, parser.content_length) == (200, fields, 2)
-    assert parser.recall(head[:-2]) is None
+        assert parser.take(head + b"ok") == b"ok"
+        assert (parser.status, parser.content_length) == (200, 2)
+        assert parser.fields == [(b"x-a", b"1"), (b"content-length", b"2")]
+        parser.reset()
+        assert parser.take(head[:-2]) is None
 
 
-def test_request_recalled_is_exactly_one_head() -> None:
+def test_request_taken_is_one_whole_head_at_the_front() -> None:
     parser = RequestParser()
     for _ in range(3):
         read(parser)
-    assert parser.recall(REQUEST)
-    assert not parser.recall(REQUEST + REQUEST)
-    assert not parser.recall(REQUEST + b"abc")
-    assert not parser.recall(REQUEST[:-1])
-    assert not parser.recall(b"")
+        for rest in (b"", REQUEST, b"abc"):
+            parser.reset()
+            assert parser.take(REQUEST + rest) == rest
+            assert parser.raw_target == b"/p"
+        for part in (REQUEST[:-1], REQUEST[:20], b"", b"\r\n" + REQUEST, b" " + REQUEST):
+            parser.reset()
+            assert parser.take(part) is None
+
+
+@pytest.mark.parametrize("value", [b"2", b"a  b", b"\xff", b"a" * 700])
+def test_block_with_one_line_that_changes_is_read_with_its_new_value(value: bytes) -> None:
+    parser = RequestParser()
+    for number in range(6):
+        parser.reset()
+        assert parser.take(b"GET / HTTP/1.1\r\nHost: h\r\nX-Id: %d\r\nX-B: b\r\n\r\n" % number) == b""
+    parser.reset()
+    assert parser.take(b"GET / HTTP/1.1\r\nHost: h\r\nX-Id: " + value + b"\r\nX-B: b\r\n\r\n") == b""
+    assert parser.fields == [(b"x-id", value), (b"x-b", b"b")]
+    assert parser.index == {b"x-id": value, b"x-b": b"b"}
+    assert parser.host == b"h"
+
+
+def test_block_whose_content_length_changes_is_framed_anew_each_time() -> None:
+    parser = RequestParser()
+    for length in [*range(200, 300), 7, 7, 7, 8]:
+        parser.reset()
+        head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\nX-B: b\r\n\r\n" % length
+        assert parser.take(head) == b""
+        assert parser.content_length == length
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b" 1", b"1 ", b"1\t", b"", b"a\x00b", b"a\x7f", b"1\r\nX-C: c", b"1\r\nContent-Length: 3", b"1\n"],
+)
+def test_line_that_changes_to_something_odd_reads_as_in_a_new_parser(value: bytes) -> None:
+    parser = RequestParser()
+    start, end = b"GET / HTTP/1.1\r\nHost: h\r\nX-Odd: ", b"\r\nX-B: b\r\n\r\n"
+    for number in range(6):
+        parser.reset()
+        parser.parse(start + b"%d" % number + end)
+    outcomes = []
+    for each in (parser, RequestParser()):
+        each.reset()
+        try:
+            each.parse(start + value + end)
+        except RemoteProtocolError as error:
+            outcomes.append((error.status, str(error)))
+        else:
+            outcomes.append((each.fields, each.host, each.content_length, dict(each.fields)))
+    assert outcomes[0] == outcomes[1]
+
+
+def test_line_that_changes_and_then_stays_is_kept_as_a_block() -> None:
+    parser = ResponseParser()
+    for date in (b"1", b"2", b"3", b"4", b"4", b"4", b"4", b"5", b"5", b"5"):
+        parser.reset()
+        assert parser.take(b"HTTP/1.1 200 OK\r\nX-Date: " + date + b"\r\nContent-Length: 0\r\n\r\n") == b""
+        assert parser.fields == [(b"x-date", date), (b"content-length", b"0")]
+        assert (parser.content_length, parser.close) == (0, False)
