@@ -40,7 +40,7 @@ conformance *arguments:
 bench *arguments:
     python -m tests.bench {{ arguments }}
 
-# throw mutated input at the parsers (h1, h2; --seconds N, --seed N)
+# throw mutated input at the parsers (h1, h2; --seconds N, --seed N, --inputs N)
 fuzz *arguments:
     python -m tests.fuzz {{ arguments }}
 

@@ -29,6 +29,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="just fuzz", description=__doc__)
     parser.add_argument("target", nargs="*", metavar="TARGET", help=f"{', '.join(TARGETS)}; all by default")
     parser.add_argument("--seconds", type=float, default=30.0, help="length of the run")
+    parser.add_argument(
+        "--inputs", type=int, help="end after so many inputs instead: with --seed, always the same run"
+    )
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     options = parser.parse_args(arguments)
     unknown = set(options.target) - set(TARGETS)
@@ -38,8 +41,11 @@ def main(arguments: Sequence[str]) -> int:
     counts = dict.fromkeys(names, 0)
     deadline = time.monotonic() + options.seconds
     choice = random.Random(options.seed)
-    while time.monotonic() < deadline:
-        name = names[sum(counts.values()) % len(names)]
+    while True:
+        done = sum(counts.values())
+        if (done >= options.inputs) if options.inputs else (time.monotonic() >= deadline):
+            break
+        name = names[done % len(names)]
         run, corpus = TARGETS[name]
         data = _damaged(corpus, choice)
         counts[name] += 1
