@@ -17,6 +17,21 @@ import trio
 __all__ = ["DnsPeer"]
 
 
+async def _same_port() -> tuple[trio.SocketListener, trio.socket.SocketType]:
+    """A TCP listener and a UDP socket on one port; another port where UDP's is taken."""
+    for _ in range(50):
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        udp = trio.socket.socket(type=trio.socket.SOCK_DGRAM)
+        try:
+            await udp.bind(("127.0.0.1", listener.socket.getsockname()[1]))
+        except OSError:
+            udp.close()
+            await listener.aclose()
+        else:
+            return listener, udp
+    raise OSError("no port is free for both UDP and TCP")
+
+
 class DnsPeer:
     """``records`` is ``{(name, type): addresses}``; a name without records does not exist."""
 
@@ -35,10 +50,9 @@ class DnsPeer:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[DnsPeer]:
-        with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as udp:
-            await udp.bind(("127.0.0.1", 0))
+        listener, udp = await _same_port()
+        with udp:
             self.port = udp.getsockname()[1]
-            [listener] = await trio.open_tcp_listeners(self.port, host="127.0.0.1")
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._serve_udp, udp)
                 nursery.start_soon(trio.serve_listeners, self._serve_tcp, [listener])
