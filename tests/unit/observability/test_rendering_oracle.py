@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +87,10 @@ def envoy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oracle]:
     with Oracle(directory, BOOTSTRAP) as oracle:
         for _ in range(7):
             oracle.send("main", "/")
+        # The connections end when Envoy gets round to it; from then on its numbers stand still.
+        deadline = time.monotonic() + 10
+        while "http.in.gr-ess.downstream_cx_destroy: 7\n" not in oracle.text("/stats"):
+            assert time.monotonic() < deadline
         oracle.text("/stats")
         yield oracle
 
