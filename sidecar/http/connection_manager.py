@@ -31,6 +31,7 @@ from sidecar.core.headers import Field
 from sidecar.http.local_reply import build_response, reply_for
 from sidecar.http.path_normalization import normalized_path
 from sidecar.http.request_headers import RequestIds, prepare_request_headers
+from sidecar.net.interfaces import local_address
 from sidecar.net.reactor import run_adopted
 from sidecar.router.route_table import RouteTable
 
@@ -168,6 +169,8 @@ class ConnectionManager:
         self.use_remote_address = False
         self.xff_num_trusted_hops = 0
         self.skip_xff_append = False
+        #: What x-forwarded-for says of a peer on loopback.
+        self.local_address = local_address().encode()
         self.generate_request_id = True
         self.preserve_external_request_id = False
         self.always_set_request_id_in_response = False

@@ -105,6 +105,9 @@ class RequestIds:
         return self._digits
 
 
+#: Peers of this very machine (``Network::Utility::isLoopbackAddress``).
+_LOOPBACK = frozenset({"127.0.0.1", "::1"})
+
 _ABSOLUTE_URL = re.compile(
     rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[A-Za-z0-9.-]+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]+))?(?:[/?][!-\"$-~]*#?)?"
 )
@@ -236,7 +239,7 @@ def _settle_client(manager: ConnectionManager, stream: Stream, headers: RequestH
         if hops and forwarded is not None:
             client = _trusted_from_right(forwarded, hops - 1)
         if not manager.skip_xff_append and peer is not None:
-            value = peer.encode()
+            value = manager.local_address if peer in _LOOPBACK else peer.encode()
             headers.set(b"x-forwarded-for", forwarded + b"," + value if forwarded else value)
         if hops == 0 or b"x-forwarded-proto" not in headers:
             headers.set(b"x-forwarded-proto", b"http")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from sidecar.net.interfaces import local_address
+
 _DATE = re.compile(r"^(date: )(\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT)$", re.IGNORECASE)
 _SERVICE_TIME = re.compile(r"^(x-envoy-upstream-service-time: )(\d+)$", re.IGNORECASE)
 _FORWARDED_FOR = re.compile(r"^(x-forwarded-for: (?:.*,)?)(\d+\.\d+\.\d+\.\d+)$")
@@ -37,8 +39,8 @@ class Normaliser:
         for pattern, shape in ((_DATE, "<http date>"), (_SERVICE_TIME, "<ms>")):
             if (match := pattern.match(text)) and match[2] not in self._sent_values(match[1], match[2]):
                 return match[1] + shape
-        if (match := _FORWARDED_FOR.match(text)) and match[2] not in self._sent:
-            # a loopback peer is appended as the machine's own address
+        if (match := _FORWARDED_FOR.match(text)) and match[2] == local_address():
+            # A loopback peer is appended as the machine's own address, another one on each machine.
             return f"{match[1]}<own address>"
         text = _UUID.sub(self._uuid, text)
         return _ADDRESS.sub(self._address, text)

@@ -97,10 +97,23 @@ def test_peer_is_appended_to_forwarded_for_only_at_the_edge(
     assert header(prepare(manager, *fields), XFF) == expected
 
 
-def test_peer_on_loopback_is_appended_as_it_is(manager: ConnectionManager) -> None:
-    # Envoy writes the machine's own address here: docs/envoy-differences.md.
+@pytest.mark.parametrize(
+    ("peer", "expected"),
+    [
+        ("127.0.0.1:4000", b"192.0.2.7"),
+        ("[::1]:4000", b"192.0.2.7"),
+        ("127.0.0.2:4000", b"127.0.0.2"),
+        ("[2001:db8::1]:4000", b"2001:db8::1"),
+    ],
+)
+def test_peer_on_loopback_is_appended_as_the_machine_itself(
+    manager: ConnectionManager, peer: str, expected: bytes
+) -> None:
     manager.use_remote_address = True
-    assert header(prepare(manager, peer="127.0.0.1:4000"), XFF) == b"127.0.0.1"
+    manager.local_address = b"192.0.2.7"
+    stream = prepare(manager, peer=peer)
+    assert header(stream, XFF) == expected
+    assert stream.remote_address == peer
 
 
 # -- what a stranger may say ---------------------------------------------------------------------------------
