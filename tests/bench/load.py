@@ -20,6 +20,15 @@ HEADERS = {
     "x-session": "0123456789abcdef0123456789abcdef",
 }
 _POST = 'wrk.method = "POST"\nwrk.body = string.rep("x", 1024)\n'
+#: The fields of HEADERS, and one more that no request shares with another.  %s: lines for a Lua string.
+_TRACED = """
+local head = "GET / HTTP/1.1\\r\\nHost: bench\\r\\n%s"
+local count = 0
+request = function()
+  count = count + 1
+  return head .. string.format("traceparent: 00-%%032x-%%016x-01\\r\\n\\r\\n", count, count)
+end
+"""
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
 
 
@@ -45,7 +54,7 @@ class Measure:
 
 
 def measure(process: Process, url: str, kind: str, seconds: float, core: int, directory: Path) -> Measure:
-    """Load ``url`` for about ``seconds``; ``kind`` is ``get``, ``post`` or ``h2``."""
+    """Load ``url`` for about ``seconds``; ``kind`` is ``get``, ``traced``, ``post`` or ``h2``."""
     before = process.cpu_s()
     if kind == "h2":
         requests, took, errors, p50, p99 = _h2load(url, seconds, core, directory)
@@ -75,9 +84,12 @@ def _wrk(
     command = ["wrk", "-t1", "-c16", f"-d{max(1, round(seconds))}s", "--latency"]
     for name, value in HEADERS.items():
         command += ["-H", f"{name}: {value}"]
+    script = directory / f"{kind}.lua"
     if kind == "post":
-        script = directory / "post.lua"
         script.write_text(_POST)
+        command += ["-s", str(script)]
+    elif kind == "traced":
+        script.write_text(_TRACED % "".join(f"{name}: {value}\\r\\n" for name, value in HEADERS.items()))
         command += ["-s", str(script)]
     text = _run([*command, url], core, seconds)
     total = re.search(r"(\d+) requests in ([\d.]+)(us|ms|s|m)", text)

@@ -42,6 +42,7 @@ class Case:
 
 CASES: tuple[Case, ...] = (
     Case("get", "small GET, HTTP/1.1"),
+    Case("get_traced", "the same with a traceparent that differs in each request", load="traced"),
     Case("get_log", "the same with an access log", access_log=True),
     Case("lua", "the same with a Lua header edit", filter="lua", proxies=("sidecar", "envoy")),
     Case("wasm", "the same with a Wasm header filter", filter="wasm", proxies=("sidecar", "envoy")),
