@@ -46,7 +46,8 @@ class Normaliser:
         return _ADDRESS.sub(self._address, text)
 
     def _sent_values(self, name: str, value: str) -> tuple[str, ...]:
-        return (value,) if f"{name}{value}".lower() in self._sent.lower() else ()
+        whole = re.escape(f"{name}{value}") + r"(?![0-9A-Za-z])"
+        return (value,) if re.search(whole, self._sent, re.IGNORECASE) else ()
 
     def _uuid(self, match: re.Match[str]) -> str:
         return match[0] if match[0] in self._sent else f"<uuid with digit {match[1]}>"
