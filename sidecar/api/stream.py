@@ -194,6 +194,8 @@ class Stream:
     pump: Any = None
     pump_error: BaseException | None = None
     weighted_cluster: Any = None
+    #: Whether a timeout of the upstream is a 204 (x-envoy-upstream-rq-timeout-alt-response).
+    is_timeout_204: bool = False
 
     def __init__(self, connection: ConnectionInfo, hcm: Any, request: RequestMessage, protocol: str) -> None:
         #: The downstream connection.

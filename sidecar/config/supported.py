@@ -67,11 +67,16 @@ _ROWS: dict[str, str] = {
         "generate_request_id preserve_external_request_id always_set_request_id_in_response "
         "add_user_agent common_http_protocol_options http_protocol_options "
         "http2_protocol_options stream_idle_timeout request_timeout request_headers_timeout drain_timeout "
-        "delayed_close_timeout via normalize_path merge_slashes max_request_headers_kb"
+        "delayed_close_timeout via normalize_path merge_slashes max_request_headers_kb "
+        "path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port "
+        "strip_trailing_host_dot internal_address_config scheme_header_transformation append_x_forwarded_port"
     ),
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter": (
         "name typed_config is_optional disabled"
     ),
+    f"{_HCM}.InternalAddressConfig": "*",
+    f"{_CORE}.CidrRange": "*",
+    f"{_CORE}.SchemeHeaderTransformation": "scheme_to_overwrite",
     f"{_CORE}.HttpProtocolOptions": "idle_timeout",
     f"{_CORE}.Http1ProtocolOptions": "accept_http_10",
     f"{_CORE}.Http2ProtocolOptions": (
@@ -85,14 +90,21 @@ _ROWS: dict[str, str] = {
     ),
     f"{_ROUTE}.VirtualHost": (
         "name domains routes request_headers_to_add request_headers_to_remove response_headers_to_add "
-        "response_headers_to_remove metadata typed_per_filter_config"
+        "response_headers_to_remove metadata typed_per_filter_config include_request_attempt_count "
+        "include_attempt_count_in_response"
     ),
     f"{_ROUTE}.Route": (
         "name match route redirect direct_response request_headers_to_add request_headers_to_remove "
         "response_headers_to_add response_headers_to_remove metadata typed_per_filter_config"
     ),
     f"{_ROUTE}.FilterConfig": "*",
-    f"{_ROUTE}.RouteMatch": "prefix path safe_regex path_separated_prefix case_sensitive headers",
+    f"{_ROUTE}.RouteMatch": (
+        "prefix path safe_regex path_separated_prefix case_sensitive headers query_parameters grpc "
+        "runtime_fraction"
+    ),
+    f"{_ROUTE}.RouteMatch.GrpcRouteMatchOptions": "",
+    f"{_ROUTE}.QueryParameterMatcher": "*",
+    f"{_CORE}.RuntimeFractionalPercent": "*",
     f"{_ROUTE}.HeaderMatcher": (
         "name exact_match safe_regex_match range_match present_match prefix_match suffix_match "
         "contains_match string_match invert_match treat_missing_header_as_empty"
@@ -104,7 +116,8 @@ _ROWS: dict[str, str] = {
     "envoy.type.matcher.v3.RegexMatchAndSubstitute": "pattern substitution",
     f"{_ROUTE}.RouteAction": (
         "cluster cluster_header weighted_clusters cluster_not_found_response_code timeout idle_timeout "
-        "prefix_rewrite regex_rewrite host_rewrite_literal host_rewrite_header"
+        "prefix_rewrite regex_rewrite host_rewrite_literal host_rewrite_header host_rewrite_path_regex "
+        "auto_host_rewrite append_x_forwarded_host"
     ),
     f"{_ROUTE}.WeightedCluster": "clusters",
     f"{_ROUTE}.WeightedCluster.ClusterWeight": (
@@ -213,7 +226,9 @@ _DOWNSTREAM_HTTP2 = (
 )
 #: By the field that leads to the message, where its own row does not say it.
 _ROWS_AT: dict[str, str] = {
-    f"{_HCM}.common_http_protocol_options": "idle_timeout max_headers_count",
+    f"{_HCM}.common_http_protocol_options": (
+        "idle_timeout max_headers_count max_requests_per_connection headers_with_underscores_action"
+    ),
     f"{_HCM}.http2_protocol_options": _DOWNSTREAM_HTTP2,
     f"{_CLUSTER}.common_http_protocol_options": _UPSTREAM_HTTP,
     f"{_HTTP_OPTIONS}.common_http_protocol_options": _UPSTREAM_HTTP,

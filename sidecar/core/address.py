@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Address", "is_ip", "parse_address"]
+__all__ = ["Address", "compile_addresses", "is_ip", "parse_address"]
 
 SockAddr = tuple[str, int] | tuple[str, int, int, int] | str | bytes
 
@@ -87,3 +88,24 @@ def parse_address(text: str) -> Address:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     return Address.ip(host, int(port))
+
+
+def compile_addresses(
+    ranges: Sequence[tuple[str, int]], *, unix_sockets: bool = False
+) -> Callable[[str], bool]:
+    """Whether an IP address (text without port), or a Unix socket's path, is in one of the CIDR ``ranges``.
+
+    An IPv4 address is in no IPv6 range and the other way round.  Raises: ValueError for what is no range.
+    """
+    networks = [ipaddress.ip_network(f"{prefix}/{length}", strict=False) for prefix, length in ranges]
+
+    def contains(text: str) -> bool:
+        if text.startswith(("/", "@")):
+            return unix_sockets
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            return False
+        return any(address in network for network in networks)
+
+    return contains

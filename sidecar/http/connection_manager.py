@@ -29,8 +29,8 @@ from sidecar.core.errors import (
 )
 from sidecar.core.headers import Field
 from sidecar.http.local_reply import build_response, reply_for
-from sidecar.http.path_normalization import normalized_path
 from sidecar.http.request_headers import RequestIds, prepare_request_headers
+from sidecar.http.request_options import RequestOptions
 from sidecar.net.interfaces import local_address
 from sidecar.net.reactor import run_adopted
 from sidecar.router.route_table import RouteTable
@@ -178,8 +178,19 @@ class ConnectionManager:
         self.service_cluster = b""
         self.service_node = b""
         self.via = b""
-        self.normalize_path = False
-        self.merge_slashes = False
+        #: What is done to a request before filters see it; None where nothing is.
+        self.request_options: RequestOptions | None = None
+        #: ``REJECT_REQUEST`` or ``DROP_HEADER`` (``headers_with_underscores_action``); None allows them.
+        self.underscores: str | None = None
+        #: ``http1.`` and ``http2.`` counters of headers with underscores: rejected, dropped.
+        self.underscore_counters: dict[str, tuple[Any, Any]] = {}
+        #: Whether an address is internal (``internal_address_config``); None: none is.
+        self.is_internal: Callable[[str], bool] | None = None
+        #: ``scheme_header_transformation.scheme_to_overwrite``.
+        self.scheme_to_overwrite: bytes | None = None
+        self.append_x_forwarded_port = False
+        #: Requests after which a connection ends; 0 for no limit.
+        self.max_requests_per_connection = 0
         #: Seconds; 0 for none.
         self.idle_timeout_s = 3600.0
         self.stream_idle_timeout_s = 300.0
@@ -261,8 +272,7 @@ class ConnectionManager:
                     or b"#" in path
                     or path[:1] != b"/"
                     or headers.protocol is not None
-                    or self.normalize_path
-                    or self.merge_slashes
+                    or self.request_options is not None
                     or stream.protocol == "HTTP/1.0"
                 ):
                     reply = self._check_request(stream)
@@ -350,12 +360,14 @@ class ConnectionManager:
         if b"#" in path:
             self.stats.downstream_rq_failed_path_normalization.value += 1
             return LocalReply(400, details="path_normalization_failed", close=True)
-        if self.normalize_path or self.merge_slashes:
-            normal = normalized_path(path, merge=self.merge_slashes, dots=self.normalize_path)
-            if normal is None:
-                self.stats.downstream_rq_failed_path_normalization.value += 1
-                return LocalReply(400, details="path_normalization_failed", close=True)
-            headers.path = normal
+        if self.request_options is not None:
+            reply = self.request_options.apply(headers, stream.connection.local_address)
+            if reply is not None:
+                if reply.status == 307:
+                    self.stats.downstream_rq_redirected_with_normalized_path.value += 1
+                else:
+                    self.stats.downstream_rq_failed_path_normalization.value += 1
+                return reply
         return None
 
     def _finish_headers(self, stream: Stream) -> None:
@@ -380,7 +392,10 @@ class ConnectionManager:
                 fields.append((b"server", name))
         elif transformation == "APPEND_IF_ABSENT" and b"server" not in names:
             headers.add(b"server", self.server_name)
-        if self.always_set_request_id_in_response and stream.request_id is not None:
+        if (
+            self.always_set_request_id_in_response
+            or (stream.internal and b"x-envoy-force-trace" in stream.request.headers)
+        ) and stream.request_id is not None:
             headers.set(b"x-request-id", stream.request_id)
         if self.via:
             found = headers.get(b"via")

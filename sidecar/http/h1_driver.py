@@ -25,6 +25,7 @@ from sidecar.core.headers import RequestHeaders
 from sidecar.http.h1_request_body import REQUEST_TIMEOUT, IncomingBody, watch_request
 from sidecar.http.h1_target import KNOWN_AUTHORITIES, check_authority, read_target
 from sidecar.http.local_reply import reply_for
+from sidecar.http.request_options import drop_underscores
 from sidecar.net.h1_stream import ChunkedBody, H1Reader, LengthBody
 from sidecar.net.reactor import turn
 
@@ -108,6 +109,7 @@ class H1Driver:
         parser = self._parser
         clock = manager.reactor.clock
         limit = manager.max_request_headers_bytes
+        limits = manager.max_requests_per_connection
         idle_timeout = manager.idle_timeout_s
         rx_bytes = stats.downstream_cx_rx_bytes_total
         receive = self._transport.receive
@@ -136,6 +138,8 @@ class H1Driver:
                     parser.parse(head)
                 strand.idle_deadline = 0.0
                 stream = self._make_stream(size)
+                if limits and served + 1 >= limits:
+                    self._end_after(stream)
             except RemoteProtocolError as error:
                 if error.status:
                     await self._answer_broken(error)
@@ -186,6 +190,8 @@ class H1Driver:
         headers._index = parser.index
         if parser.connection_tokens:
             self._remove_nominated(headers)
+        if manager.underscores is not None:
+            self._check_underscores(headers)
         stats = manager.stats
         stats.downstream_rq_http1_total.value += 1
         minor = parser.minor_version
@@ -235,6 +241,20 @@ class H1Driver:
             return
         self._manager.stats.downstream_rq_ws_on_non_ws_route.value += 1
         stream.request.headers.protocol = upgrade
+
+    def _check_underscores(self, headers: RequestHeaders) -> None:
+        manager = self._manager
+        rejected, dropped = manager.underscore_counters["http1"]
+        if manager.underscores == "DROP_HEADER":
+            dropped.value += drop_underscores(headers)
+        elif any(b"_" in name for name in headers.index()):
+            rejected.value += 1
+            raise RemoteProtocolError("header name with an underscore", details="http1.unexpected_underscore")
+
+    def _end_after(self, stream: Stream) -> None:
+        """The last request of this connection (``max_requests_per_connection``)."""
+        stream.drain_connection = True
+        self._manager.stats.downstream_cx_max_requests_reached.value += 1
 
     def _remove_nominated(self, headers: RequestHeaders) -> None:
         for token in self._parser.connection_tokens:

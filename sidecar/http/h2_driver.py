@@ -21,6 +21,7 @@ from sidecar.codec.h2_stats import H2Stats
 from sidecar.codec.h2_types import ErrorCode, H2ConnectionError, H2Settings
 from sidecar.core.errors import DeadlineExceeded, Disconnected
 from sidecar.core.headers import Field, HeaderMap, RequestHeaders
+from sidecar.http.request_options import drop_underscores
 from sidecar.net.h2_wire import H2Body, H2Wire
 from sidecar.net.reactor import turn
 
@@ -179,6 +180,7 @@ class H2Driver:
         "_is_draining",
         "_is_over",
         "_premature_count",
+        "_request_count",
         "_streams",
         "codec",
         "connection",
@@ -220,6 +222,7 @@ class H2Driver:
         self._is_over = False
         self._ended_count = 0
         self._premature_count = 0
+        self._request_count = 0
 
     # -- the connection -----------------------------------------------------------------------
     async def serve(self, received: bytes) -> None:
@@ -437,6 +440,8 @@ class H2Driver:
                 headers.authority = index[b"host"]
             headers.remove(b"host")
         manager = self.manager
+        if manager.underscores is not None and not self._accept_underscores(stream_id, headers):
+            return
         if b"expect" in index and index[b"expect"].lower() == b"100-continue":
             headers.remove(b"expect")
             self._send_continue(stream_id)
@@ -447,6 +452,8 @@ class H2Driver:
         stream.start_time = time.time()
         stream.request_header_bytes = sum([len(name) + len(value) for name, value in fields])
         manager.stats.downstream_rq_http2_total.value += 1
+        if manager.max_requests_per_connection:
+            self._count_request()
         responder = _Responder(self, stream, body)
         if not self._streams:
             self.strand.idle_deadline = 0.0
@@ -456,6 +463,26 @@ class H2Driver:
             self._start(responder)
         else:
             self._fresh.append(responder)
+
+    def _accept_underscores(self, stream_id: int, headers: RequestHeaders) -> bool:
+        """``headers_with_underscores_action``: drop such headers, or reset the stream (then False)."""
+        manager = self.manager
+        rejected, dropped = manager.underscore_counters["http2"]
+        if manager.underscores == "DROP_HEADER":
+            dropped.value += drop_underscores(headers)
+        elif any(b"_" in name for name in headers.index()):
+            rejected.value += 1
+            self.reset_stream(stream_id, ErrorCode.INTERNAL_ERROR)
+            self._log_refused("http2.unexpected_underscore", Flag.DOWNSTREAM_PROTOCOL_ERROR)
+            return False
+        return True
+
+    def _count_request(self) -> None:
+        """``max_requests_per_connection``: the last one lets the connection drain."""
+        self._request_count += 1
+        if self._request_count == self.manager.max_requests_per_connection:
+            self.manager.stats.downstream_cx_max_requests_reached.value += 1
+            self.start_drain()
 
     def _send_continue(self, stream_id: int) -> None:
         stats = self.manager.stats

@@ -33,6 +33,7 @@ NO_CLUSTER = LocalReply(503, details="cluster_not_found", flag=Flag.NO_CLUSTER_F
 _UPSTREAM_TIMEOUT = LocalReply(
     504, b"upstream request timeout", details="response_timeout", flag=Flag.UPSTREAM_REQUEST_TIMEOUT
 )
+_UPSTREAM_TIMEOUT_204 = LocalReply(204, details="response_timeout", flag=Flag.UPSTREAM_REQUEST_TIMEOUT)
 _STREAM_IDLE_REQUEST = LocalReply(
     408, b"stream timeout", details="stream_idle_timeout", flag=Flag.STREAM_IDLE_TIMEOUT, close=True
 )
@@ -50,7 +51,7 @@ def reply_for(error: SidecarError, stream: Stream) -> LocalReply:
         return _upstream_reply(error)
     if isinstance(error, DeadlineExceeded):
         if error.kind == "total":
-            return _UPSTREAM_TIMEOUT
+            return _UPSTREAM_TIMEOUT_204 if stream.is_timeout_204 else _UPSTREAM_TIMEOUT
         body = stream.request.body
         return _STREAM_IDLE_UPSTREAM if body is None or body.ended else _STREAM_IDLE_REQUEST
     if isinstance(error, RemoteProtocolError):
@@ -122,10 +123,12 @@ _GRPC_STATUS = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 50
 
 def _grpc_response(reply: LocalReply) -> ResponseMessage:
     status = reply.grpc_status if reply.grpc_status is not None else _GRPC_STATUS.get(reply.status, 2)
-    headers = ResponseHeaders(200, [(b"content-type", b"application/grpc"), (b"grpc-status", b"%d" % status)])
-    if reply.body:
-        headers.add(b"grpc-message", quote(reply.body, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~").encode())
+    headers = ResponseHeaders(200)
     for name, value in reply.headers:
         if name not in (b"content-type", b"content-length"):
             headers.add(name, value)
+    headers.add(b"content-type", b"application/grpc")
+    headers.add(b"grpc-status", b"%d" % status)
+    if reply.body:
+        headers.add(b"grpc-message", quote(reply.body, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~").encode())
     return ResponseMessage(headers)

@@ -2,7 +2,7 @@
 
 Envoy's ``ConnectionManagerUtility::mutateRequestHeaders``: who the client is (x-forwarded-for),
 x-forwarded-proto, which x-envoy headers are believed, the request id.  Nobody is internal unless
-``internal_address_config`` says so, and that is not supported: every request is external.
+``internal_address_config`` says so.
 
 The common request carries none of the headers that matter here and no name twice: a comparison and one set
 test tell, and nothing is looked up.
@@ -172,7 +172,7 @@ def prepare_request_headers(manager: ConnectionManager, stream: Stream, headers:
         headers.join_repeated()
         index = headers.index()
     connection = stream.connection
-    if manager.use_remote_address or not INTERESTING.isdisjoint(index):
+    if manager.use_remote_address or manager.scheme_to_overwrite or not INTERESTING.isdisjoint(index):
         _prepare_thoroughly(manager, stream, headers)
         return
     stream.remote_address = connection.remote_address
@@ -199,18 +199,26 @@ def _prepare_thoroughly(manager: ConnectionManager, stream: Stream, headers: Req
     referer = index.get(b"referer")
     if referer is not None and not is_valid_referer(referer):
         headers.remove(b"referer")
-    is_edge = manager.use_remote_address
-    client = _settle_client(manager, stream, headers)
-    removed = _EDGE_REMOVED if is_edge else _REMOVED
-    if not removed.isdisjoint(index):
-        for name in removed.intersection(index):
-            headers.remove(name)
+    headers.remove(b"x-envoy-internal")
+    client, may_be_internal = _settle_client(manager, stream, headers)
+    is_internal = manager.is_internal
+    internal = may_be_internal and is_internal is not None and client is not None and is_internal(client)
+    stream.internal = internal
+    is_edge = manager.use_remote_address and not internal
+    if internal:
+        headers.set(b"x-envoy-internal", b"true")
+        headers.remove(b"x-forwarded-client-cert")
+    else:
+        removed = _EDGE_REMOVED if is_edge else _REMOVED
+        if not removed.isdisjoint(index):
+            for name in removed.intersection(index):
+                headers.remove(name)
     if manager.add_user_agent:
         _add_user_agent(manager, headers)
     if manager.via:
         _append_via(headers, manager.via)
-    if is_edge and client is not None:
-        headers.set(b"x-envoy-external-address", client)
+    if is_edge and client is not None and not client.startswith(("/", "@")):
+        headers.set(b"x-envoy-external-address", client.encode())
     request_id = index.get(b"x-request-id")
     is_refused = is_edge and not manager.preserve_external_request_id
     if manager.generate_request_id and (request_id is None or is_refused):
@@ -228,13 +236,20 @@ def _clean_te(headers: RequestHeaders) -> None:
         headers.remove(b"te")
 
 
-def _settle_client(manager: ConnectionManager, stream: Stream, headers: RequestHeaders) -> bytes | None:
-    """Set the client's address, x-forwarded-for and x-forwarded-proto; the client's IP if it has one."""
+def _settle_client(
+    manager: ConnectionManager, stream: Stream, headers: RequestHeaders
+) -> tuple[str | None, bool]:
+    """Set the client's address, x-forwarded-for, -proto and -port.
+
+    Returns the client (its IP, or a Unix socket's path), and whether nothing stands against its being
+    internal: where one address is forwarded, or none to us who look at the peer.
+    """
     address = stream.connection.remote_address
     peer = None if address.startswith(("/", "@")) else _host_of(address)
     forwarded = headers.get(b"x-forwarded-for")
     hops = manager.xff_num_trusted_hops
     client: str | None = None
+    may_be_internal = forwarded is None
     if manager.use_remote_address:
         if hops and forwarded is not None:
             client = _trusted_from_right(forwarded, hops - 1)
@@ -243,16 +258,25 @@ def _settle_client(manager: ConnectionManager, stream: Stream, headers: RequestH
             headers.set(b"x-forwarded-for", forwarded + b"," + value if forwarded else value)
         if hops == 0 or b"x-forwarded-proto" not in headers:
             headers.set(b"x-forwarded-proto", b"http")
+        if manager.append_x_forwarded_port and (hops == 0 or b"x-forwarded-port" not in headers):
+            _, colon, port = stream.connection.local_address.rpartition(":")
+            if colon:
+                headers.set(b"x-forwarded-port", port.encode())
     else:
+        may_be_internal = False
         if forwarded is not None:
             client = _trusted_from_right(forwarded, hops)
+            may_be_internal = client is not None and not hops and b"," not in forwarded
         if b"x-forwarded-proto" not in headers:
             headers.add(b"x-forwarded-proto", b"http")
+    if manager.scheme_to_overwrite is not None:
+        headers.scheme = manager.scheme_to_overwrite
+        headers.set(b"x-forwarded-proto", manager.scheme_to_overwrite)
     if client is not None:
         stream.remote_address = _as_address(client)
-        return client.encode()
+        return client, may_be_internal
     stream.remote_address = address
-    return None if peer is None else peer.encode()
+    return address if peer is None else peer, may_be_internal
 
 
 def _append_via(headers: RequestHeaders, name: bytes) -> None:

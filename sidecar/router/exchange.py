@@ -45,6 +45,7 @@ _CONSUMED = frozenset(
     }
 )
 
+_EXPECTED_TIMEOUT = b"x-envoy-expected-rq-timeout-ms"
 _timeout_texts: dict[float, bytes] = {}
 
 
@@ -92,10 +93,12 @@ class Router:
         cluster = self.find_cluster(cluster_name)
         if cluster is None:
             stats.no_cluster.value += 1
-            if route.cluster_not_found_status == 404:
-                return LocalReply(404, details="cluster_not_found", flag=Flag.NO_CLUSTER_FOUND)
+            status = route.cluster_not_found_status
+            if status != 503:
+                return LocalReply(status, details="cluster_not_found", flag=Flag.NO_CLUSTER_FOUND)
             return NO_CLUSTER
         stream.cluster = cluster
+        stream.attempt_count = 1
         index = headers.index()
         if route.is_plain and not self.suppress_envoy_headers and _CONSUMED.isdisjoint(index):
             # The common request, without a call: nothing to rewrite, one header to add.
@@ -116,7 +119,8 @@ class Router:
         stream.upstream_host = host
         if headers.method is None or headers.path is None:
             return missing_header(":method" if headers.method is None else ":path")
-        stream.attempt_count = 1
+        if not route.is_plain and route.auto_host_rewrite and host.hostname:
+            self._set_host(route, headers, host.hostname.encode())
         start_s = stream.start_ns / 1e9
         if timeout:
             strand.deadline = start_s + timeout
@@ -228,20 +232,23 @@ class Router:
         self, route: Route, weighted: WeightedCluster | None, stream: Stream, headers: RequestHeaders
     ) -> float:
         """Finish the request headers for the upstream; the timeout in seconds, 0 for none."""
-        timeout = route.timeout_s
+        timeout = expected = route.timeout_s
         if not _CONSUMED.isdisjoint(headers.index()):
             given = headers.get(b"x-envoy-upstream-rq-timeout-ms")
             if given is not None and given.isdigit():
                 timeout = int(given) / 1000
+            expected = _per_try(headers.get(b"x-envoy-upstream-rq-per-try-timeout-ms"), timeout)
+            stream.is_timeout_204 = b"x-envoy-upstream-rq-timeout-alt-response" in headers
             for name in _CONSUMED:
-                headers.remove(name)
-        if timeout and not self.suppress_envoy_headers:
-            text = _timeout_texts.get(timeout)
+                if name != _EXPECTED_TIMEOUT:
+                    headers.remove(name)
+        if expected and not self.suppress_envoy_headers:
+            text = _timeout_texts.get(expected)
             if text is None:
-                text = b"%d" % round(timeout * 1000)
+                text = b"%d" % round(expected * 1000)
                 if len(_timeout_texts) < 1024:
-                    _timeout_texts[timeout] = text
-            headers.add(b"x-envoy-expected-rq-timeout-ms", text)
+                    _timeout_texts[expected] = text
+            headers.set(_EXPECTED_TIMEOUT, text)
         if route.is_plain:
             return timeout
         if weighted is not None and weighted.request_mutations:
@@ -253,13 +260,29 @@ class Router:
             host = weighted.host_rewrite
         elif host is None and route.host_rewrite_header is not None:
             host = headers.get(route.host_rewrite_header)
+        elif host is None and route.host_rewrite_regex is not None:
+            pattern, substitution = route.host_rewrite_regex
+            path = (headers.path or b"").partition(b"?")[0].partition(b"#")[0]
+            host = pattern.sub(substitution.encode(), path)
         if host:
-            if headers.authority and not self.suppress_envoy_headers:
-                headers.set(b"x-envoy-original-host", headers.authority)
-            headers.authority = host
+            self._set_host(route, headers, host)
         if route.prefix_rewrite is not None or route.regex_rewrite is not None:
             rewrite_path(route, headers, stream, keep_original=not self.suppress_envoy_headers)
         return timeout
+
+    def _set_host(self, route: Route, headers: RequestHeaders, host: bytes) -> None:
+        """Rewrite the host, and say what it was (``Http::Utility::updateAuthority``)."""
+        before = headers.authority
+        if before:
+            if not self.suppress_envoy_headers:
+                headers.set(b"x-envoy-original-host", before)
+            if route.append_x_forwarded_host:
+                forwarded = headers.get(b"x-forwarded-host")
+                if not forwarded:
+                    headers.set(b"x-forwarded-host", before)
+                elif forwarded.rpartition(b",")[2] != before:
+                    headers.set(b"x-forwarded-host", forwarded + b"," + before)
+        headers.authority = host
 
     # -- the request body ----------------------------------------------------------------------------
     def _start_pump(self, stream: Stream, main: Strand) -> None:
@@ -342,6 +365,14 @@ class Router:
 
 _SERVICE_TIME = b"x-envoy-upstream-service-time"
 _SERVICE_TIMES = tuple((_SERVICE_TIME, b"%d" % number) for number in range(64))
+
+
+def _per_try(given: bytes | None, timeout: float) -> float:
+    """The timeout that the upstream is to expect: that of one try where it is shorter than the whole."""
+    if given is None or not given.isdigit():
+        return timeout
+    one = int(given) / 1000
+    return one if one and (not timeout or one < timeout) else timeout
 
 
 def _ignore(error: BaseException | None) -> None:

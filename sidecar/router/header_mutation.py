@@ -20,8 +20,10 @@ __all__ = [
     "NO_MUTATIONS",
     "OVERWRITE",
     "OVERWRITE_IF_EXISTS",
+    "AttemptCount",
     "HeaderAddition",
     "HeaderMutations",
+    "Mutations",
 ]
 
 APPEND = 0
@@ -84,4 +86,15 @@ class HeaderMutations:
         return bool(self.additions or self.removals)
 
 
+@dataclass(frozen=True, slots=True)
+class AttemptCount:
+    """``include_request_attempt_count`` and ``include_attempt_count_in_response`` of a virtual host."""
+
+    def apply(self, headers: HeaderMap, stream: Stream) -> None:
+        """Say how often the request was tried."""
+        headers.set(b"x-envoy-attempt-count", b"%d" % stream.attempt_count)
+
+
 NO_MUTATIONS = HeaderMutations()
+#: One level of header mutations.
+Mutations = HeaderMutations | AttemptCount

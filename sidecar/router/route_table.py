@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sidecar.core.headers import RequestHeaders
-from sidecar.router.header_mutation import NO_MUTATIONS, HeaderMutations
+from sidecar.router.header_mutation import NO_MUTATIONS, HeaderMutations, Mutations
 
 __all__ = [
     "PATH",
@@ -78,6 +78,8 @@ class Route:
     """One route, its conditions and its action."""
 
     __slots__ = (
+        "append_x_forwarded_host",
+        "auto_host_rewrite",
         "case_sensitive",
         "cluster_header",
         "cluster_name",
@@ -85,6 +87,7 @@ class Route:
         "direct_response",
         "host_rewrite",
         "host_rewrite_header",
+        "host_rewrite_regex",
         "idle_timeout_s",
         "is_plain",
         "is_simple",
@@ -130,9 +133,14 @@ class Route:
         self.regex_rewrite: tuple[Any, str] | None = None
         self.host_rewrite: bytes | None = None
         self.host_rewrite_header: bytes | None = None
+        #: Pattern and substitution that make the host of the path.
+        self.host_rewrite_regex: tuple[Any, str] | None = None
+        #: Whether the host becomes the name of the chosen upstream host.
+        self.auto_host_rewrite = False
+        self.append_x_forwarded_host = False
         #: Levels from the route outwards, those without an effect left out.
-        self.request_mutations: tuple[HeaderMutations, ...] = ()
-        self.response_mutations: tuple[HeaderMutations, ...] = ()
+        self.request_mutations: tuple[Mutations, ...] = ()
+        self.response_mutations: tuple[Mutations, ...] = ()
         self.metadata: dict[str, dict[str, Any]] = {}
         self.per_filter_config: dict[str, Any] = {}
         self.virtual_host_name = ""
@@ -153,11 +161,13 @@ class Route:
         self.is_plain = (
             not self.weighted
             and not self.request_mutations
+            and not self.auto_host_rewrite
             and all(
                 each is None
                 for each in (
                     self.host_rewrite,
                     self.host_rewrite_header,
+                    self.host_rewrite_regex,
                     self.prefix_rewrite,
                     self.regex_rewrite,
                 )
@@ -204,8 +214,6 @@ class VirtualHost:
     """A group of routes for some domains."""
 
     __slots__ = (
-        "include_attempt_count_in_response",
-        "include_request_attempt_count",
         "name",
         "require_tls",
         "routes",
@@ -216,8 +224,6 @@ class VirtualHost:
         self.routes = tuple(routes)
         for route in self.routes:
             route.freeze()
-        self.include_request_attempt_count = False
-        self.include_attempt_count_in_response = False
         #: ``NONE``, ``EXTERNAL_ONLY`` or ``ALL``.
         self.require_tls = "NONE"
 

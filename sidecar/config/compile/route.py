@@ -14,11 +14,11 @@ from google.protobuf import json_format
 
 from sidecar.api.context import FactoryContext
 from sidecar.config.compile.errors import placed
-from sidecar.config.compile.matchers import compile_header_matcher, compile_regex
+from sidecar.config.compile.matchers import compile_predicates, compile_regex
 from sidecar.config.registry import Registry, resolve_any
 from sidecar.core.errors import ConfigError, SidecarError
 from sidecar.observability.formatter import compile_header_value
-from sidecar.router.header_mutation import HeaderAddition, HeaderMutations
+from sidecar.router.header_mutation import AttemptCount, HeaderAddition, HeaderMutations
 from sidecar.router.route_table import (
     PATH,
     PREFIX,
@@ -36,6 +36,7 @@ __all__ = ["compile_route_table", "duration_s"]
 
 _FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
 _REDIRECT_CODES = (301, 302, 303, 307, 308)
+_CLUSTER_NOT_FOUND = (503, 404, 500)
 _CONNECT = 4
 
 
@@ -108,11 +109,12 @@ class _Compiler:
                 self._mutations(each, "response", route_path), response, outer_response
             )
             route.per_filter_config = {**filters, **self._per_filter(each, route_path)}
+            if message.include_request_attempt_count:
+                route.request_mutations = (AttemptCount(), *route.request_mutations)
+            if message.include_attempt_count_in_response:
+                route.response_mutations = (AttemptCount(), *route.response_mutations)
             routes.append(route)
-        virtual_host = VirtualHost(message.name, routes)
-        virtual_host.include_request_attempt_count = message.include_request_attempt_count
-        virtual_host.include_attempt_count_in_response = message.include_attempt_count_in_response
-        return virtual_host
+        return VirtualHost(message.name, routes)
 
     def _levels(self, *levels: HeaderMutations) -> tuple[HeaderMutations, ...]:
         order = reversed(levels) if self._message.most_specific_header_mutations_wins else levels
@@ -137,10 +139,7 @@ class _Compiler:
         route.name = message.name
         route.metadata = _metadata(message.metadata)
         route.stat_prefix = message.stat_prefix
-        route.predicates = tuple(
-            compile_header_matcher(each, f"{path}.match.headers[{index}]")
-            for index, each in enumerate(match.headers)
-        )
+        route.predicates = compile_predicates(match, f"{path}.match")
         action = message.WhichOneof("action")
         if action == "direct_response":
             direct = message.direct_response
@@ -182,7 +181,7 @@ class _Compiler:
             route.cluster_name = entries[0].name if entries else ""
         else:
             raise ConfigError(path, f"cluster specifier '{kind}' is not supported")
-        route.cluster_not_found_status = 404 if action.cluster_not_found_response_code == 1 else 503
+        route.cluster_not_found_status = _CLUSTER_NOT_FOUND[action.cluster_not_found_response_code]
         if action.HasField("timeout"):
             route.timeout_s = duration_s(action.timeout)
         if action.HasField("idle_timeout"):
@@ -196,6 +195,12 @@ class _Compiler:
             route.host_rewrite = action.host_rewrite_literal.encode()
         elif rewrite == "host_rewrite_header":
             route.host_rewrite_header = action.host_rewrite_header.lower().encode()
+        elif rewrite == "host_rewrite_path_regex":
+            at = f"{path}.host_rewrite_path_regex"
+            route.host_rewrite_regex = self._regex_rewrite(action.host_rewrite_path_regex, at)
+        elif rewrite == "auto_host_rewrite":
+            route.auto_host_rewrite = action.auto_host_rewrite.value
+        route.append_x_forwarded_host = action.append_x_forwarded_host
 
     def _regex_rewrite(self, message: Any, path: str) -> tuple[Any, str]:
         pattern = compile_regex(message.pattern.regex, f"{path}.pattern.regex")

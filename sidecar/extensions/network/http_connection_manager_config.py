@@ -15,9 +15,11 @@ from sidecar.codec.h2_choice import h2_codec_class
 from sidecar.config.compile.access_log import compile_access_logs
 from sidecar.config.compile.errors import placed
 from sidecar.config.compile.route import compile_route_table, duration_s
+from sidecar.core.address import compile_addresses
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.http.router_config import RouterOptions
 from sidecar.http.connection_manager import ConnectionManager, HcmStats
+from sidecar.http.request_options import RequestOptions
 from sidecar.http.serve import serve_http
 from sidecar.router.exchange import Router
 
@@ -40,7 +42,23 @@ _HTTP2_OPTIONS = (
     "max_inbound_window_update_frames_per_data_frame_sent",
     "override_stream_error_on_invalid_http_message",
 )
+#: IMPLEMENTATION_SPECIFIC_DEFAULT is KEEP_UNCHANGED.
+_ESCAPED_SLASHES = (
+    "KEEP_UNCHANGED",
+    "KEEP_UNCHANGED",
+    "REJECT_REQUEST",
+    "UNESCAPE_AND_REDIRECT",
+    "UNESCAPE_AND_FORWARD",
+)
+_UNDERSCORES = (None, "REJECT_REQUEST", "DROP_HEADER")
 _SERVER_HEADER = ("OVERWRITE", "APPEND_IF_ABSENT", "PASS_THROUGH")
+
+
+def _strip_port(message: Any) -> str:
+    if message.WhichOneof("strip_port_mode") == "strip_any_host_port" and message.strip_any_host_port:
+        return "ANY"
+    return "MATCHING" if message.strip_matching_host_port else "NONE"
+
 
 Serve = Callable[[Any, "Transport", "Strand"], Awaitable[None]]
 
@@ -104,8 +122,7 @@ class HcmCompiler:
         manager.service_cluster = node.cluster.encode()
         manager.service_node = node.id.encode()
         manager.via = message.via.encode()
-        manager.normalize_path = message.normalize_path.value
-        manager.merge_slashes = message.merge_slashes
+        self._request_options(manager, message)
         if message.HasField("stream_idle_timeout"):
             manager.stream_idle_timeout_s = duration_s(message.stream_idle_timeout)
         manager.request_timeout_s = duration_s(message.request_timeout)
@@ -117,6 +134,7 @@ class HcmCompiler:
         common = message.common_http_protocol_options
         if common.HasField("idle_timeout"):
             manager.idle_timeout_s = duration_s(common.idle_timeout)
+        manager.max_requests_per_connection = common.max_requests_per_connection.value
         if common.HasField("max_headers_count"):
             manager.max_headers_count = common.max_headers_count.value
         if message.HasField("max_request_headers_kb"):
@@ -127,6 +145,34 @@ class HcmCompiler:
         manager.http2_settings = {
             name: getattr(http2, name).value for name in _HTTP2_OPTIONS if http2.HasField(name)
         }
+
+    def _request_options(self, manager: ConnectionManager, message: Any) -> None:
+        options = RequestOptions(
+            normalize_path=message.normalize_path.value,
+            merge_slashes=message.merge_slashes,
+            escaped_slashes=_ESCAPED_SLASHES[message.path_with_escaped_slashes_action],
+            strip_port=_strip_port(message),
+            strip_trailing_dot=message.strip_trailing_host_dot,
+        )
+        manager.request_options = options or None
+        action = _UNDERSCORES[message.common_http_protocol_options.headers_with_underscores_action]
+        manager.underscores = action
+        root = self._context.root_stats
+        for protocol in ("http1", "http2") if action is not None else ():
+            scope = root.scope(protocol)
+            manager.underscore_counters[protocol] = (
+                scope.counter("requests_rejected_with_underscores_in_headers"),
+                scope.counter("dropped_headers_with_underscores"),
+            )
+        if message.HasField("internal_address_config"):
+            config = message.internal_address_config
+            manager.is_internal = compile_addresses(
+                [(each.address_prefix, each.prefix_len.value) for each in config.cidr_ranges],
+                unix_sockets=config.unix_sockets,
+            )
+        if message.scheme_header_transformation.WhichOneof("transformation") == "scheme_to_overwrite":
+            manager.scheme_to_overwrite = message.scheme_header_transformation.scheme_to_overwrite.encode()
+        manager.append_x_forwarded_port = message.append_x_forwarded_port
 
     def _filters(
         self,

@@ -228,7 +228,7 @@ async def failure_route_timeout_within_the_body(s: Session) -> None:
         await s.get("/timeout")
 
 
-@scenario(INNER, later="internal_address_config")
+@scenario(INNER)
 async def failure_timeout_by_header(s: Session) -> None:
     """x-envoy-upstream-rq-timeout-ms of an internal request, and the 204 instead of the 504."""
     s.upstream().script = silent
@@ -287,7 +287,7 @@ async def failure_downstream_idle(s: Session) -> None:
     await client.closed()
 
 
-@scenario(FAILURES, later="max_requests_per_connection")
+@scenario(FAILURES)
 async def failure_downstream_max_requests(s: Session) -> None:
     """max_requests_per_connection downstream: the last answer says close."""
     client = await s.connect("twice")
@@ -297,7 +297,7 @@ async def failure_downstream_max_requests(s: Session) -> None:
     await client.closed()
 
 
-@scenario(FAILURES, later="max_requests_per_connection")
+@scenario(FAILURES)
 async def failure_upstream_max_requests(s: Session) -> None:
     """max_requests_per_connection upstream: a connection each."""
     await s.get("/once")

@@ -116,7 +116,7 @@ async def headers_request_id_at_the_edge(s: Session) -> None:
     await own_request_ids(s, "edge")
 
 
-@scenario(INNER, later="internal_address_config")
+@scenario(INNER)
 async def headers_request_id_of_an_internal_request(s: Session) -> None:
     """With use_remote_address the id of an internal request is kept."""
     await own_request_ids(s, "internaledge")
@@ -168,7 +168,7 @@ async def headers_forwarded_proto(s: Session) -> None:
         )
 
 
-@scenario(HEADERS, later="scheme_header_transformation")
+@scenario(HEADERS)
 async def headers_scheme_overwritten(s: Session) -> None:
     """scheme_to_overwrite."""
     await s.get("/", to="scheme")
@@ -193,7 +193,7 @@ async def headers_of_envoy_at_the_edge(s: Session) -> None:
     await envoy_headers(s, "edge")
 
 
-@scenario(INNER, later="internal_address_config")
+@scenario(INNER)
 async def headers_of_envoy_from_an_internal_peer(s: Session) -> None:
     """The x-envoy headers of internal requests."""
     await envoy_headers(s, "internal")
@@ -206,7 +206,7 @@ async def headers_expected_timeout(s: Session) -> None:
     await s.get("/", "x-envoy-upstream-rq-timeout-ms: 5000")
 
 
-@scenario(INNER, later="internal_address_config")
+@scenario(INNER)
 async def headers_expected_timeout_of_an_internal_request(s: Session) -> None:
     """x-envoy-expected-rq-timeout-ms follows x-envoy-upstream-rq-timeout-ms and the per-try one."""
     whole, single = "x-envoy-upstream-rq-timeout-ms: ", "x-envoy-upstream-rq-per-try-timeout-ms: "
@@ -284,7 +284,7 @@ async def headers_proper_case(s: Session) -> None:
     await s.get(to="cased")
 
 
-@scenario(INNER, later="strip_any_host_port")
+@scenario(INNER)
 async def headers_host_port_stripped(s: Session) -> None:
     """strip_any_host_port."""
     for host in ("example.com:8080", "example.com", "[::1]:80", "example.com:x"):

@@ -263,7 +263,7 @@ async def hostile_pseudo_headers(s: Session) -> None:
     await each(s, {"path": get(":path: /other"), "status": get(":status: 200")})
 
 
-@scenario(STRICT, later="headers_with_underscores_action")
+@scenario(STRICT)
 async def hostile_underscores(s: Session) -> None:
     """headers_with_underscores_action: rejected, dropped."""
     await s.http(get("x_a: 1", "x-b: 2"), "strict", label="rejected")
@@ -287,7 +287,7 @@ async def hostile_paths_normalised(s: Session) -> None:
         await s.get(path, to="normal", label=path)
 
 
-@scenario(STRICT, later="path_with_escaped_slashes_action")
+@scenario(STRICT)
 async def hostile_escaped_slashes(s: Session) -> None:
     """REJECT_REQUEST for escaped slashes."""
     for path in ("/a%2fb", "/a%5Cb", "/a%2Fb", "/plain"):

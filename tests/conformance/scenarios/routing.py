@@ -243,14 +243,14 @@ async def routing_virtual_hosts_ignoring_ports(s: Session) -> None:
     await choose_hosts(s, "anyport")
 
 
-@scenario(LATER_ROUTING, later="query_parameters")
+@scenario(LATER_ROUTING)
 async def routing_query_parameters(s: Session) -> None:
     """Query parameter matchers."""
     for path in ("/query?a=b", "/query?a=c", "/query?b=a", "/query?x=y&a=b", "/query?a", "/query"):
         await s.get(path, to="queries", label=path)
 
 
-@scenario(MORE_ROUTING, later="include_request_attempt_count")
+@scenario(MORE_ROUTING)
 async def routing_attempt_counts(s: Session) -> None:
     """The attempt count in requests and responses."""
     await s.get("/", to="attempts")
@@ -358,13 +358,13 @@ async def routing_host_rewrite_by_header(s: Session) -> None:
     await s.get("/host-header")
 
 
-@scenario(LATER_ROUTING, later="append_x_forwarded_host")
+@scenario(LATER_ROUTING)
 async def routing_host_rewrite_appended(s: Session) -> None:
     """append_x_forwarded_host."""
     await s.get("/host-append", "x-forwarded-host: before")
 
 
-@scenario(LATER_ROUTING, later="host_rewrite_path_regex")
+@scenario(LATER_ROUTING)
 async def routing_host_rewrite_by_path(s: Session) -> None:
     """host_rewrite_path_regex."""
     await s.get("/host-regex?q")
