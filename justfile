@@ -40,6 +40,10 @@ conformance *arguments:
 bench *arguments:
     python -m tests.bench {{ arguments }}
 
+# measure what a request costs by the number of routes, beside Envoy
+bench-routes *arguments:
+    python -m tests.bench.routes {{ arguments }}
+
 # throw mutated input at the parsers (h1, h2; --seconds N, --seed N, --inputs N)
 fuzz *arguments:
     python -m tests.fuzz {{ arguments }}

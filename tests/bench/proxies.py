@@ -37,6 +37,7 @@ class Case:
     access_log: bool = False
     filter: str = ""
     http2: bool = False
+    routes: int = 1
     proxies: tuple[str, ...] = ("sidecar", "envoy", "nginx", "haproxy", "aiohttp")
 
 
@@ -94,7 +95,7 @@ def _write_envoy(case: Case, port: int, upstream: int, directory: Path, who: str
                 {
                     "name": "all",
                     "domains": ["*"],
-                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}],
+                    "routes": _routes(case.routes),
                 }
             ]
         },
@@ -134,6 +135,13 @@ def _write_envoy(case: Case, port: int, upstream: int, directory: Path, who: str
     path = directory / f"{who}-{case.name}.json"
     path.write_text(json.dumps(config))
     return path
+
+
+def _routes(count: int) -> list[dict[str, Any]]:
+    route = {"cluster": "upstream"}
+    if count == 1:
+        return [{"match": {"prefix": "/"}, "route": route}]
+    return [{"match": {"prefix": f"/path-{number}/"}, "route": route} for number in range(count)]
 
 
 def _filters(name: str) -> list[dict[str, Any]]:

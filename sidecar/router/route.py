@@ -1,0 +1,208 @@
+"""One route: its conditions and what it does (envoy.config.route.v3.Route), compiled.
+
+Which of many is tried is :mod:`sidecar.router.route_table`'s.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sidecar.core.headers import RequestHeaders
+from sidecar.router.header_mutation import NO_MUTATIONS, HeaderMutations, Mutations
+
+__all__ = [
+    "CONNECT",
+    "PATH",
+    "PREFIX",
+    "REGEX",
+    "SEPARATED_PREFIX",
+    "DirectResponse",
+    "Predicate",
+    "Redirect",
+    "Route",
+    "WeightedCluster",
+]
+
+PREFIX = 0
+PATH = 1
+REGEX = 2
+SEPARATED_PREFIX = 3
+CONNECT = 4
+
+#: A further condition of a route: headers, query parameters …
+Predicate = Callable[[RequestHeaders], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class DirectResponse:
+    """``direct_response``: an answer without an upstream."""
+
+    status: int
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """``redirect`` (envoy.config.route.v3.RedirectAction)."""
+
+    status: int = 301
+    scheme: bytes | None = None
+    https: bool = False
+    host: bytes | None = None
+    port: int = 0
+    path: bytes | None = None
+    prefix: bytes | None = None
+    regex: tuple[Any, str] | None = None
+    strip_query: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedCluster:
+    """One entry of ``weighted_clusters``."""
+
+    name: str
+    weight: int
+    request_mutations: HeaderMutations = NO_MUTATIONS
+    response_mutations: HeaderMutations = NO_MUTATIONS
+    host_rewrite: bytes | None = None
+    per_filter_config: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+class Route:
+    """One route, its conditions and its action."""
+
+    __slots__ = (
+        "append_x_forwarded_host",
+        "auto_host_rewrite",
+        "case_sensitive",
+        "cluster_header",
+        "cluster_name",
+        "cluster_not_found_status",
+        "direct_response",
+        "host_rewrite",
+        "host_rewrite_header",
+        "host_rewrite_regex",
+        "idle_timeout_s",
+        "is_plain",
+        "is_simple",
+        "kind",
+        "metadata",
+        "name",
+        "path_value",
+        "per_filter_config",
+        "predicates",
+        "prefix_rewrite",
+        "redirect",
+        "regex_rewrite",
+        "request_mutations",
+        "response_mutations",
+        "stat_prefix",
+        "timeout_field",
+        "timeout_s",
+        "virtual_host_metadata",
+        "virtual_host_name",
+        "weighted",
+        "weighted_total",
+    )
+
+    def __init__(self, kind: int = PREFIX, path_value: Any = b"/") -> None:
+        self.name = ""
+        self.kind = kind
+        #: Bytes for prefix and path, a compiled RE2 for a regex (matched whole).
+        self.path_value = path_value
+        self.case_sensitive = True
+        self.predicates: tuple[Predicate, ...] = ()
+        self.cluster_name = ""
+        self.cluster_header: bytes | None = None
+        self.weighted: tuple[WeightedCluster, ...] = ()
+        self.weighted_total = 0
+        self.cluster_not_found_status = 503
+        self.direct_response: DirectResponse | None = None
+        self.redirect: Redirect | None = None
+        #: Seconds; 0 for none.
+        self.timeout_s = 15.0
+        #: Seconds; None takes the connection manager's.
+        self.idle_timeout_s: float | None = None
+        self.prefix_rewrite: bytes | None = None
+        self.regex_rewrite: tuple[Any, str] | None = None
+        self.host_rewrite: bytes | None = None
+        self.host_rewrite_header: bytes | None = None
+        #: Pattern and substitution that make the host of the path.
+        self.host_rewrite_regex: tuple[Any, str] | None = None
+        #: Whether the host becomes the name of the chosen upstream host.
+        self.auto_host_rewrite = False
+        self.append_x_forwarded_host = False
+        #: Levels from the route outwards, those without an effect left out.
+        self.request_mutations: tuple[Mutations, ...] = ()
+        self.response_mutations: tuple[Mutations, ...] = ()
+        self.metadata: dict[str, dict[str, Any]] = {}
+        self.per_filter_config: dict[str, Any] = {}
+        self.virtual_host_name = ""
+        self.virtual_host_metadata: dict[str, dict[str, Any]] = {}
+        self.stat_prefix = ""
+        #: Whether it goes to one named cluster, and whether it leaves the request as it is (:meth:`freeze`).
+        self.is_simple = False
+        self.is_plain = False
+        #: The x-envoy-expected-rq-timeout-ms that the timeout makes, None for no timeout.
+        self.timeout_field: tuple[bytes, bytes] | None = None
+
+    def freeze(self) -> None:
+        """Work out what the router can skip; called when everything else is set."""
+        if self.timeout_s:
+            self.timeout_field = (b"x-envoy-expected-rq-timeout-ms", b"%d" % round(self.timeout_s * 1000))
+        is_answered = self.direct_response is not None or self.redirect is not None
+        self.is_simple = not is_answered and not self.weighted and self.cluster_header is None
+        self.is_plain = (
+            not self.weighted
+            and not self.request_mutations
+            and not self.auto_host_rewrite
+            and all(
+                each is None
+                for each in (
+                    self.host_rewrite,
+                    self.host_rewrite_header,
+                    self.host_rewrite_regex,
+                    self.prefix_rewrite,
+                    self.regex_rewrite,
+                )
+            )
+        )
+
+    def matches(self, headers: RequestHeaders, path: bytes) -> bool:
+        """Whether this route takes a request; ``path`` is without its query."""
+        kind = self.kind
+        value = self.path_value
+        if kind == PREFIX:
+            if not (path if self.case_sensitive else path.lower()).startswith(value):
+                return False
+        elif kind == PATH:
+            if (path if self.case_sensitive else path.lower()) != value:
+                return False
+        elif kind == REGEX:
+            if value.fullmatch(path) is None:
+                return False
+        elif kind == SEPARATED_PREFIX:
+            text = path if self.case_sensitive else path.lower()
+            if not text.startswith(value) or (len(text) > len(value) and text[len(value)] != 0x2F):
+                return False
+        elif headers.method != b"CONNECT":
+            return False
+        return not self.predicates or all(predicate(headers) for predicate in self.predicates)
+
+    def pick_cluster(self, headers: RequestHeaders) -> tuple[str, WeightedCluster | None]:
+        """The cluster for this request, and its weighted entry where there is one."""
+        if self.weighted:
+            draw = random.randrange(self.weighted_total)  # noqa: S311 - load, not secrets
+            for entry in self.weighted:
+                if draw < entry.weight:
+                    return entry.name, entry
+                draw -= entry.weight
+            return self.weighted[-1].name, self.weighted[-1]
+        if self.cluster_header is not None:
+            value = headers.get(self.cluster_header)
+            return ("" if value is None else value.decode("latin-1")), None
+        return self.cluster_name, None
