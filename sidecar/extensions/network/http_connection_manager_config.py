@@ -14,7 +14,8 @@ from sidecar.api.network import ServerParts
 from sidecar.codec.h2_choice import h2_codec_class
 from sidecar.config.compile.access_log import compile_access_logs
 from sidecar.config.compile.errors import placed
-from sidecar.config.compile.route import compile_route_table, duration_s
+from sidecar.config.compile.route import compile_route_table
+from sidecar.config.compile.route_action import duration_s
 from sidecar.core.address import compile_addresses
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.http.router_config import RouterOptions

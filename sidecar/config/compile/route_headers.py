@@ -1,0 +1,39 @@
+"""``request_headers_to_add`` and its three siblings compiled to :class:`HeaderMutations`.
+
+One level at a time (envoy.config.route.v3.RouteConfiguration, VirtualHost, Route, ClusterWeight); which
+level applies when is :mod:`sidecar.config.compile.route`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sidecar.core.errors import ConfigError, SidecarError
+from sidecar.observability.formatter import compile_header_value
+from sidecar.router.header_mutation import HeaderAddition, HeaderMutations
+
+__all__ = ["compile_header_mutations"]
+
+
+def compile_header_mutations(message: Any, side: str, path: str) -> HeaderMutations:
+    """What ``message`` (a level) does to the headers of ``side``: ``request`` or ``response``.
+
+    Raises: ConfigError.
+    """
+    additions = []
+    for index, option in enumerate(getattr(message, f"{side}_headers_to_add")):
+        at = f"{path}.{side}_headers_to_add[{index}]"
+        name = option.header.key.lower().encode()
+        action = option.append_action
+        if option.HasField("append"):
+            action = 0 if option.append.value else 2
+        text = option.header.value or option.header.raw_value.decode("latin-1")
+        value: bytes | Callable[[Any], bytes]
+        try:
+            value = compile_header_value(text)
+        except SidecarError as error:
+            raise ConfigError(f"{at}.header.value", str(error)) from error
+        additions.append(HeaderAddition(name, value, action, option.keep_empty_value))
+    removals = tuple(name.lower().encode() for name in getattr(message, f"{side}_headers_to_remove"))
+    return HeaderMutations(tuple(additions), removals)

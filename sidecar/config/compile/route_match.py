@@ -1,0 +1,34 @@
+"""``envoy.config.route.v3.RouteMatch`` compiled to a route's conditions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sidecar.config.compile.matchers import compile_predicates, compile_regex
+from sidecar.core.errors import ConfigError
+from sidecar.router.route import CONNECT, PATH, PREFIX, REGEX, SEPARATED_PREFIX, Route
+
+__all__ = ["compile_route_match"]
+
+
+def compile_route_match(match: Any, path: str) -> Route:
+    """A route with the conditions of ``match`` and no action yet; ``path`` is the match's own.
+
+    Raises: ConfigError.
+    """
+    kind = match.WhichOneof("path_specifier")
+    case_sensitive = match.case_sensitive.value if match.HasField("case_sensitive") else True
+    value: Any
+    if kind in ("prefix", "path", "path_separated_prefix"):
+        value = getattr(match, kind).encode()
+        value = value if case_sensitive else value.lower()
+        route = Route({"prefix": PREFIX, "path": PATH}.get(kind, SEPARATED_PREFIX), value)
+    elif kind == "safe_regex":
+        route = Route(REGEX, compile_regex(match.safe_regex.regex, f"{path}.safe_regex.regex"))
+    elif kind == "connect_matcher":
+        route = Route(CONNECT, b"")
+    else:
+        raise ConfigError(path, f"path matcher '{kind}' is not supported")
+    route.case_sensitive = case_sensitive
+    route.predicates = compile_predicates(match, path)
+    return route
