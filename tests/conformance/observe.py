@@ -14,6 +14,7 @@ from sidecar.net.interfaces import local_address
 _DATE = re.compile(r"^(date: )(\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT)$", re.IGNORECASE)
 _SERVICE_TIME = re.compile(r"^(x-envoy-upstream-service-time: )(\d+)$", re.IGNORECASE)
 _FORWARDED_FOR = re.compile(r"^(x-forwarded-for: (?:.*,)?)(\d+\.\d+\.\d+\.\d+)$")
+_FORWARDED_PORT = re.compile(r"^(x-forwarded-port: )(\d{1,5})$")
 _UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-([0-9a-f])[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b")
 _ADDRESS = re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):(\d{4,5})\b")
 
@@ -42,6 +43,8 @@ class Normaliser:
         if (match := _FORWARDED_FOR.match(text)) and match[2] == local_address():
             # A loopback peer is appended as the machine's own address, another one on each machine.
             return f"{match[1]}<own address>"
+        if (match := _FORWARDED_PORT.match(text)) and int(match[2]) in self._ports:
+            return f"{match[1]}<{self._ports[int(match[2])]}>"
         text = _UUID.sub(self._uuid, text)
         return _ADDRESS.sub(self._address, text)
 

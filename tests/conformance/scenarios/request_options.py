@@ -49,6 +49,11 @@ SETUP = Setup(
             listener("dot", "strip_trailing_host_dot: true", routes=TO_APP),
             listener("samport", "strip_matching_host_port: true", routes=TO_APP),
             listener("xfport", "{use_remote_address: true, append_x_forwarded_port: true}", routes=TO_APP),
+            listener(
+                "xfhop",
+                "{use_remote_address: true, xff_num_trusted_hops: 1, append_x_forwarded_port: true}",
+                routes=TO_APP,
+            ),
             listener("once", "common_http_protocol_options: {max_requests_per_connection: 1}", routes=TO_APP),
             listener(
                 "strict",
@@ -141,3 +146,18 @@ async def options_underscores_over_http2(s: Session) -> None:
     for to in ("lenient", "strict"):
         client = await s.connect_h2(to)
         await client.request(fields, label=to)
+
+
+@scenario(SETUP)
+async def options_host_of_the_chosen_host(s: Session) -> None:
+    """auto_host_rewrite: the name that the cluster has for the host."""
+    await s.get("/auto", to="actions")
+    await s.get("/auto", "x-forwarded-host: b", to="actions", label="appended")
+
+
+@scenario(SETUP)
+async def options_forwarded_port(s: Session) -> None:
+    """append_x_forwarded_port: the listener's own; a trusted hop's is kept."""
+    for to in ("xfport", "xfhop"):
+        await s.get("/", to=to, label=f"{to} none")
+        await s.get("/", "x-forwarded-port: 7", to=to, label=f"{to} sent")
