@@ -78,7 +78,9 @@ _ROWS: dict[str, str] = {
     f"{_CORE}.CidrRange": "*",
     f"{_CORE}.SchemeHeaderTransformation": "scheme_to_overwrite",
     f"{_CORE}.HttpProtocolOptions": "idle_timeout",
-    f"{_CORE}.Http1ProtocolOptions": "accept_http_10",
+    f"{_CORE}.Http1ProtocolOptions": "accept_http_10 header_key_format",
+    f"{_CORE}.Http1ProtocolOptions.HeaderKeyFormat": "proper_case_words",
+    f"{_CORE}.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords": "",
     f"{_CORE}.Http2ProtocolOptions": (
         "hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size"
     ),
@@ -232,7 +234,7 @@ _ROWS_AT: dict[str, str] = {
     f"{_HCM}.http2_protocol_options": _DOWNSTREAM_HTTP2,
     f"{_CLUSTER}.common_http_protocol_options": _UPSTREAM_HTTP,
     f"{_HTTP_OPTIONS}.common_http_protocol_options": _UPSTREAM_HTTP,
-    f"{_HTTP_OPTIONS}.ExplicitHttpConfig.http_protocol_options": "",
+    f"{_HTTP_OPTIONS}.ExplicitHttpConfig.http_protocol_options": "header_key_format",
 }
 
 

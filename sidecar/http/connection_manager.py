@@ -201,6 +201,8 @@ class ConnectionManager:
         self.max_request_headers_bytes = 60 * 1024
         self.max_headers_count = 100
         self.accept_http_10 = False
+        #: ``header_key_format.proper_case_words`` of HTTP/1 responses.
+        self.proper_case_words = False
         self.default_host_for_http_10 = b""
         #: Keyword arguments for the HTTP/2 codec's settings.
         self.http2_settings: dict[str, int] = {}

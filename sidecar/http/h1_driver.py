@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.api.message import Body, LocalReply, RequestMessage, ResponseMessage
 from sidecar.api.stream import Flag, Stream
 from sidecar.codec.h1 import RequestParser, reason_phrase
+from sidecar.codec.h1_case import proper_case
 from sidecar.core.errors import (
     DeadlineExceeded,
     Disconnected,
@@ -386,6 +387,8 @@ class H1Driver:
         if head.count(b"\n") != len(fields) + 2 + (extra.count(b"\n") if extra else 0):
             stream.response_started = False
             raise LocalProtocolError("a header of the response contains a line feed")
+        if self._manager.proper_case_words:
+            head = proper_case(head)
         if body is None:
             return self._send(head)
         whole = body.whole

@@ -82,6 +82,8 @@ class ClusterConfig:
     weighted_priority_health: bool = False
     per_connection_buffer_limit: int = 1024 * 1024
     max_requests_per_connection: int = 0
+    #: ``header_key_format.proper_case_words`` of HTTP/1 requests.
+    proper_case_words: bool = False
     #: Seconds; 0 never.
     idle_timeout_s: float = 3600.0
     max_connection_duration_s: float = 0.0

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.api.message import Body, FixedBody, RequestMessage, ResponseMessage
 from sidecar.api.stream import Flag
 from sidecar.codec.h1 import CRLF2, ResponseParser
+from sidecar.codec.h1_case import proper_case
 from sidecar.core.address import Address
 from sidecar.core.errors import DeadlineExceeded, LocalProtocolError, RemoteProtocolError, UpstreamError
 from sidecar.core.headers import HeaderMap, ResponseHeaders
@@ -132,6 +133,8 @@ class H1Connection:
             if fields:
                 raise LocalProtocolError("a header of the request contains a line feed")
             head = head.replace(b"\r\n\r\n", b"\r\n", 1)
+        if self._pool.proper_case_words:
+            head = proper_case(head)
         if body is not None:
             if chunked:
                 head += b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
@@ -375,6 +378,7 @@ class H1Pool:
         "host",
         "is_draining",
         "max_requests",
+        "proper_case_words",
         "reactor",
         "rx_bytes",
         "tx_bytes",
@@ -389,6 +393,7 @@ class H1Pool:
         self._pending: deque[_Waiter] = deque()
         self._connecting = 0
         self.max_requests = cluster.max_requests_per_connection
+        self.proper_case_words = cluster.config.proper_case_words
         self.is_draining = False
         self.rx_bytes = cluster.stats.upstream_cx_rx_bytes_total
         self.tx_bytes = cluster.stats.upstream_cx_tx_bytes_total

@@ -97,6 +97,10 @@ def compile_cluster_config(
         weighted_priority_health=assignment.policy.weighted_priority_health,
         per_connection_buffer_limit=_wrapped(message, "per_connection_buffer_limit_bytes", 1024 * 1024),
         max_requests_per_connection=max_requests,
+        proper_case_words=options is not None
+        and options.explicit_http_config.http_protocol_options.header_key_format.HasField(
+            "proper_case_words"
+        ),
         idle_timeout_s=_seconds(common, "idle_timeout", 3600.0),
         max_connection_duration_s=_seconds(common, "max_connection_duration", 0.0),
         http2=http2,

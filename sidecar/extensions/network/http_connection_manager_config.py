@@ -140,6 +140,8 @@ class HcmCompiler:
             manager.max_headers_count = common.max_headers_count.value
         if message.HasField("max_request_headers_kb"):
             manager.max_request_headers_bytes = message.max_request_headers_kb.value * 1024
+        header_format = message.http_protocol_options.header_key_format
+        manager.proper_case_words = header_format.HasField("proper_case_words")
         manager.accept_http_10 = message.http_protocol_options.accept_http_10
         manager.default_host_for_http_10 = message.http_protocol_options.default_host_for_http_10.encode()
         http2 = message.http2_protocol_options

@@ -277,7 +277,7 @@ async def headers_response_side(s: Session) -> None:
     await s.get()
 
 
-@scenario(HEADERS, later="header_key_format")
+@scenario(HEADERS)
 async def headers_proper_case(s: Session) -> None:
     """header_key_format proper_case_words downstream."""
     s.upstream().script = answers(ok(b"ok", "x-some_thing-ELSE: a", "etag: b"))

@@ -24,6 +24,7 @@ MATCHES = """
 - {match: {prefix: /}, direct_response: {status: 404, body: {inline_string: rest}}}
 """
 ACTIONS = """
+- {match: {prefix: /cased}, route: {cluster: cased}}
 - {match: {prefix: /auto}, route: {cluster: named, auto_host_rewrite: true, append_x_forwarded_host: true}}
 - match: {prefix: /regex}
   route:
@@ -33,6 +34,12 @@ ACTIONS = """
 - match: {prefix: /none}
   route: {cluster_header: x-c, cluster_not_found_response_code: INTERNAL_SERVER_ERROR}
 - {match: {prefix: /}, route: {cluster: app}}
+"""
+CASED = """
+typed_extension_protocol_options:
+  envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+    "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+    explicit_http_config: {http_protocol_options: {header_key_format: {proper_case_words: {}}}}
 """
 SETUP = Setup(
     "request-options",
@@ -66,7 +73,11 @@ SETUP = Setup(
                 routes=TO_APP,
             ),
         ],
-        [cluster("app", "app"), cluster("named", "app", extra="type: STRICT_DNS")],
+        [
+            cluster("app", "app"),
+            cluster("named", "app", extra="type: STRICT_DNS"),
+            cluster("cased", "app", extra=CASED),
+        ],
     ),
     {"app": "h1"},
 )
@@ -161,3 +172,17 @@ async def options_forwarded_port(s: Session) -> None:
     for to in ("xfport", "xfhop"):
         await s.get("/", to=to, label=f"{to} none")
         await s.get("/", "x-forwarded-port: 7", to=to, label=f"{to} sent")
+
+
+@scenario(SETUP)
+async def options_proper_case_upstream(s: Session) -> None:
+    """header_key_format proper_case_words towards the upstream; bodies are left alone."""
+    await s.get("/cased", "x-lower_and-UPPER: a-b: c", "1st-x: 1", to="actions")
+    await s.http(
+        b"POST /cased HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nx: y\r\nz:w", "actions", label="length"
+    )
+    await s.http(
+        b"POST /cased HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n4\r\na: b\r\n0\r\n\r\n",
+        "actions",
+        label="chunked",
+    )
