@@ -12,13 +12,14 @@ from typing import Any
 
 from sidecar.api.context import FactoryContext
 from sidecar.api.stream import Stream
-from sidecar.core.errors import ConfigError
-from sidecar.extensions.access_loggers.filter_config import compile_log_filter
-from sidecar.extensions.access_loggers.format_config import (
-    compile_log_format,
+from sidecar.config.compile.log_filter import compile_log_filter
+from sidecar.config.compile.substitution_format import (
     compile_plain_format,
+    compile_substitution_format,
+    compile_text_format,
     struct_to_dict,
 )
+from sidecar.core.errors import ConfigError
 from sidecar.extensions.access_loggers.line_logger import LineLogger
 from sidecar.extensions.access_loggers.log_file import DEFAULT_MIN_FLUSH_BYTES, FilesystemStats, LogFile
 from sidecar.observability.formatter import DEFAULT_FORMAT, compile_json, compile_text
@@ -71,11 +72,10 @@ class FileFactory(_LineFactory):
     def _line(self, message: Any, context: FactoryContext) -> Line:
         kind = message.WhichOneof("access_log_format")
         if kind == "log_format":
-            return compile_log_format(message.log_format, context, "log_format")
+            return compile_substitution_format(message.log_format, context, "log_format")
         if kind == "format":
             # An empty one is the default, as in Envoy.
-            text = message.format or DEFAULT_FORMAT
-            return compile_plain_format(lambda: compile_text(text), text, context, "format")
+            return compile_text_format(message.format or DEFAULT_FORMAT, context, "format")
         if kind in ("json_format", "typed_json_format"):
             return compile_plain_format(
                 lambda: compile_json(struct_to_dict(getattr(message, kind))),
@@ -95,7 +95,7 @@ class _StreamFactory(_LineFactory):
     def compile(self, message: Any, context: FactoryContext) -> LineLogger:
         """A logger that writes to the standard stream.  Raises: ConfigError."""
         if message.WhichOneof("access_log_format") == "log_format":
-            line = compile_log_format(message.log_format, context, "log_format")
+            line = compile_substitution_format(message.log_format, context, "log_format")
         else:
             line = compile_text(DEFAULT_FORMAT)
         return self._logger(self.path, line, context)

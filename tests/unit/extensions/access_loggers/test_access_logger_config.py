@@ -14,11 +14,11 @@ from google.protobuf import json_format
 from sidecar.api.context import FactoryContext, NodeInfo
 from sidecar.api.message import RequestMessage, ResponseMessage
 from sidecar.api.stream import Flag, Stream
+from sidecar.config.compile.log_filter import compile_log_filter
 from sidecar.config.data_source import read_data_source
 from sidecar.core.errors import ConfigError
 from sidecar.core.headers import Field, RequestHeaders, ResponseHeaders
 from sidecar.extensions.access_loggers.file_config import FileFactory, StdoutFactory
-from sidecar.extensions.access_loggers.filter_config import compile_log_filter
 from sidecar.observability.stats import Store
 
 WARNINGS: list[tuple[str, str]] = []

@@ -1,6 +1,7 @@
 """Compiles ``envoy.config.accesslog.v3.AccessLogFilter`` to a predicate over streams.
 
-Runtime keys have no layers yet: their default values hold.
+Access logs and the mappers of local replies have one.  Runtime keys have no layers yet: their default
+values hold.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Compiles ``envoy.config.core.v3.SubstitutionFormatString`` to a function from the stream to text.
+"""Formats compiled to functions from the stream to text (``envoy.config.core.v3.SubstitutionFormatString``).
 
-Access loggers use it; bodies of local replies are the same message.
+Whatever has a format in its configuration asks here: access logs, bodies of local replies, header values and
+rewrites of routes.  What an operator means is :mod:`sidecar.observability`'s.  Encode what comes out with
+:func:`sidecar.observability.formatter.encoded`.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from sidecar.api.stream import Stream
 from sidecar.core.errors import ConfigError, SidecarError
 from sidecar.observability.formatter import compile_json, compile_text, unrecorded_operators
 
-__all__ = ["compile_log_format", "compile_plain_format", "struct_to_dict"]
+__all__ = ["compile_plain_format", "compile_substitution_format", "compile_text_format", "struct_to_dict"]
 
 Line = Callable[[Stream], str]
 
@@ -26,8 +28,11 @@ _FORMATTERS = {
 }
 
 
-def compile_log_format(message: Any, context: FactoryContext, path: str) -> Line:
-    """The function that makes a line.  Raises: ConfigError under ``path``."""
+def compile_substitution_format(message: Any, context: FactoryContext, path: str) -> Line:
+    """The function that makes the text of ``message``; JSON ends with a line feed, as Envoy's does.
+
+    ``path`` counts from the context's.  Raises: ConfigError under it.
+    """
     extensions = _extensions(message, path)
     omit_empty = message.omit_empty_values
     kind = message.WhichOneof("format")
@@ -48,6 +53,14 @@ def compile_log_format(message: Any, context: FactoryContext, path: str) -> Line
     return compile_plain_format(
         lambda: compile_text(text, omit_empty=omit_empty, extensions=extensions), text, context, where
     )
+
+
+def compile_text_format(text: str, context: FactoryContext, path: str, *, omit_empty: bool = False) -> Line:
+    """The function that makes ``text``: unset is ``-``, or nothing with ``omit_empty``.
+
+    Raises: ConfigError at ``path``.
+    """
+    return compile_plain_format(lambda: compile_text(text, omit_empty=omit_empty), text, context, path)
 
 
 def compile_plain_format(
