@@ -84,6 +84,7 @@ class H2Settings:
     max_concurrent_streams: int = 1024
     initial_stream_window_size: int = 16 * 1024 * 1024
     initial_connection_window_size: int = 24 * 1024 * 1024
+    #: Announce SETTINGS_ENABLE_CONNECT_PROTOCOL, and take ``:protocol`` in requests (RFC 8441).
     allow_connect: bool = False
     max_outbound_frames: int = 10_000
     max_outbound_control_frames: int = 1_000

@@ -82,7 +82,10 @@ _ROWS: dict[str, str] = {
     f"{_CORE}.Http1ProtocolOptions.HeaderKeyFormat": "proper_case_words",
     f"{_CORE}.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords": "",
     f"{_CORE}.Http2ProtocolOptions": (
-        "hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size"
+        "hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size "
+        "allow_connect max_outbound_frames max_outbound_control_frames "
+        "max_consecutive_inbound_frames_with_empty_payload max_inbound_priority_frames_per_stream "
+        "max_inbound_window_update_frames_per_data_frame_sent override_stream_error_on_invalid_http_message"
     ),
     # Routes
     f"{_ROUTE}.RouteConfiguration": (
@@ -220,18 +223,11 @@ _ROWS: dict[str, str] = {
 
 
 _UPSTREAM_HTTP = "idle_timeout max_requests_per_connection"
-_DOWNSTREAM_HTTP2 = (
-    "hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size "
-    "max_outbound_frames max_outbound_control_frames max_consecutive_inbound_frames_with_empty_payload "
-    "max_inbound_priority_frames_per_stream max_inbound_window_update_frames_per_data_frame_sent "
-    "override_stream_error_on_invalid_http_message"
-)
 #: By the field that leads to the message, where its own row does not say it.
 _ROWS_AT: dict[str, str] = {
     f"{_HCM}.common_http_protocol_options": (
         "idle_timeout max_headers_count max_requests_per_connection headers_with_underscores_action"
     ),
-    f"{_HCM}.http2_protocol_options": _DOWNSTREAM_HTTP2,
     f"{_CLUSTER}.common_http_protocol_options": _UPSTREAM_HTTP,
     f"{_HTTP_OPTIONS}.common_http_protocol_options": _UPSTREAM_HTTP,
     f"{_HTTP_OPTIONS}.ExplicitHttpConfig.http_protocol_options": "header_key_format",

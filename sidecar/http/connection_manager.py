@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sidecar.api.filters import AccessLogger, HttpFilter
 from sidecar.api.message import LocalReply, ResponseMessage
 from sidecar.api.stream import Flag, Stream
+from sidecar.codec.h2_types import H2Settings
 from sidecar.core.errors import (
     DeadlineExceeded,
     Disconnected,
@@ -204,8 +205,8 @@ class ConnectionManager:
         #: ``header_key_format.proper_case_words`` of HTTP/1 responses.
         self.proper_case_words = False
         self.default_host_for_http_10 = b""
-        #: Keyword arguments for the HTTP/2 codec's settings.
-        self.http2_settings: dict[str, int] = {}
+        #: ``http2_protocol_options``, and the limits of headers above.
+        self.http2_settings = H2Settings()
         self.request_ids = RequestIds()
         #: Set while the listener drains: connections end after their current stream.
         self.is_draining: Callable[[], bool] = _never

@@ -18,7 +18,7 @@ from sidecar.api.message import Body, FixedBody, RequestMessage, ResponseMessage
 from sidecar.api.stream import Flag, Stream
 from sidecar.codec.h2_connection import H2Connection
 from sidecar.codec.h2_stats import H2Stats
-from sidecar.codec.h2_types import ErrorCode, H2ConnectionError, H2Settings
+from sidecar.codec.h2_types import ErrorCode, H2ConnectionError
 from sidecar.core.errors import DeadlineExceeded, Disconnected
 from sidecar.core.headers import Field, HeaderMap, RequestHeaders
 from sidecar.http.request_options import drop_underscores
@@ -204,13 +204,7 @@ class H2Driver:
         self.connection = connection
         self.transport = transport
         self.strand = strand
-        options: dict[str, Any] = {
-            "max_headers_bytes": manager.max_request_headers_bytes,
-            "max_headers_count": manager.max_headers_count,
-            **manager.http2_settings,
-        }
-        settings = H2Settings(**options)
-        self.codec: H2Codec = codec_class(self, client=False, settings=settings)
+        self.codec: H2Codec = codec_class(self, client=False, settings=manager.http2_settings)
         stats = manager.stats
         self.wire = H2Wire(manager.reactor, transport, self.codec, stats.downstream_cx_tx_bytes_total)
         self.h2_stats = H2Stats(stats.scope.store.scope("http2"))

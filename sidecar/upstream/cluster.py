@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from random import randrange
 from typing import TYPE_CHECKING, Any
 
+from sidecar.codec.h2_types import H2Settings
 from sidecar.observability.stats import Store
 from sidecar.upstream.cluster_stats import ClusterStats
 from sidecar.upstream.host import Host
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.upstream.discovery import Endpoint
 
-__all__ = ["CircuitBreakerLimits", "Cluster", "ClusterConfig", "DnsSettings", "Http2Settings"]
+__all__ = ["CircuitBreakerLimits", "Cluster", "ClusterConfig", "DnsSettings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +36,6 @@ class CircuitBreakerLimits:
     max_retries: int = 3
     max_connection_pools: int = 2**32 - 1
     track_remaining: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Http2Settings:
-    """``envoy.config.core.v3.Http2ProtocolOptions`` towards the upstream."""
-
-    max_concurrent_streams: int = 1024
-    initial_stream_window_size: int = 16 * 1024 * 1024
-    initial_connection_window_size: int = 24 * 1024 * 1024
-    hpack_table_size: int = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +81,7 @@ class ClusterConfig:
     http2: bool = False
     #: The upstream speaks what the downstream spoke (``use_downstream_protocol_config``).
     use_downstream_protocol: bool = False
-    http2_settings: Http2Settings = Http2Settings()
+    http2_settings: H2Settings = field(default_factory=H2Settings)
     default_limits: CircuitBreakerLimits = CircuitBreakerLimits()
     high_limits: CircuitBreakerLimits = CircuitBreakerLimits()
     dns: DnsSettings = DnsSettings()

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from sidecar.api.stream import Flag
 from sidecar.codec.h2_connection import H2Connection
 from sidecar.codec.h2_stats import H2Stats
-from sidecar.codec.h2_types import H2Settings
 from sidecar.core.errors import UpstreamError
 from sidecar.net.reactor import Reactor, Signal, Strand
 from sidecar.upstream.h1_pool import open_transport
@@ -61,13 +60,7 @@ class H2Pool:
         self.cluster = cluster
         self.host = host
         self._codec_class = codec_class
-        configured = cluster.config.http2_settings
-        self.settings = H2Settings(
-            hpack_table_size=configured.hpack_table_size,
-            max_concurrent_streams=configured.max_concurrent_streams,
-            initial_stream_window_size=configured.initial_stream_window_size,
-            initial_connection_window_size=configured.initial_connection_window_size,
-        )
+        self.settings = cluster.config.http2_settings
         self.h2_stats = H2Stats(cluster.stats.scope.scope("http2"))
         self._connections: list[H2UpstreamConnection] = []
         self._pending: deque[_Waiter] = deque()

@@ -22,7 +22,7 @@ from sidecar.http.connection_manager import ConnectionManager, HcmStats
 from sidecar.http.h2_driver import serve_h2
 from sidecar.net.reactor import Reactor, Transport, drive, open_reactor
 from sidecar.observability.stats import Store
-from sidecar.upstream.cluster import CircuitBreakerLimits, Http2Settings
+from sidecar.upstream.cluster import CircuitBreakerLimits
 from sidecar.upstream.cluster_stats import ClusterStats
 from sidecar.upstream.h2_connection import H2UpstreamConnection, H2UpstreamStream
 from sidecar.upstream.h2_pool import H2Pool
@@ -76,10 +76,9 @@ class Lab:
         self.manager.delayed_close_timeout_s = 0.0
         self.log = Log()
         self.manager.access_logs = (self.log,)  # type: ignore[assignment]
-        self.manager.http2_settings = {
-            "initial_stream_window_size": SMALL,
-            "initial_connection_window_size": SMALL,
-        }
+        self.manager.http2_settings = H2Settings(
+            initial_stream_window_size=SMALL, initial_connection_window_size=SMALL
+        )
         self.cluster = make_cluster(self.store, **changes)
         self.host = make_host(None)
         self.pool = H2Pool(reactor, self.cluster, self.host)
@@ -115,7 +114,7 @@ def make_cluster(store: Store, **changes: Any) -> Any:
         "idle_timeout_s": 0.0,
         "max_requests_per_connection": 0,
         "limits": CircuitBreakerLimits(),
-        "http2": Http2Settings(initial_stream_window_size=SMALL, initial_connection_window_size=SMALL),
+        "http2": H2Settings(initial_stream_window_size=SMALL, initial_connection_window_size=SMALL),
     }
     values.update(changes)
     config = SimpleNamespace(http2_settings=values.pop("http2"), default_limits=values.pop("limits"))
@@ -626,7 +625,7 @@ async def test_pool_ends_a_connection_after_its_requests() -> None:
 
 
 async def test_pool_keeps_to_the_streams_it_was_allowed() -> None:
-    settings = Http2Settings(max_concurrent_streams=1)
+    settings = H2Settings(max_concurrent_streams=1)
     async with listening(hello, http2=settings) as lab:
 
         async def work() -> tuple[int, int]:

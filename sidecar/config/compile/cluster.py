@@ -13,11 +13,13 @@ from typing import Any
 from google.protobuf import json_format
 
 from sidecar.api.context import FactoryContext
+from sidecar.codec.h2_types import H2Settings
 from sidecar.config.compile.cluster_dns import ResolverSettings, compile_dns, compile_resolver
+from sidecar.config.compile.http2_options import compile_http2_options
 from sidecar.config.messages import type_name, unpack
 from sidecar.core.address import Address, is_ip
 from sidecar.core.errors import ConfigError
-from sidecar.upstream.cluster import CircuitBreakerLimits, Cluster, ClusterConfig, DnsSettings, Http2Settings
+from sidecar.upstream.cluster import CircuitBreakerLimits, Cluster, ClusterConfig, DnsSettings
 from sidecar.upstream.discovery import Endpoint
 from sidecar.upstream.host import Locality
 from sidecar.upstream.load_balancer_policies import ROUND_ROBIN, LbPolicy
@@ -105,7 +107,7 @@ def compile_cluster_config(
         max_connection_duration_s=_seconds(common, "max_connection_duration", 0.0),
         http2=http2,
         use_downstream_protocol=options is not None and options.HasField("use_downstream_protocol_config"),
-        http2_settings=_compile_http2(http2_options) if http2 else Http2Settings(),
+        http2_settings=compile_http2_options(http2_options) if http2 else H2Settings(),
         default_limits=_compile_limits(message, 0),
         high_limits=_compile_limits(message, 1),
         dns=dns,
@@ -248,20 +250,6 @@ def _compile_limits(message: Any, priority: int) -> CircuitBreakerLimits:
                 track_remaining=threshold.track_remaining,
             )
     return CircuitBreakerLimits()
-
-
-def _compile_http2(options: Any) -> Http2Settings:
-    standard = Http2Settings()
-    return Http2Settings(
-        max_concurrent_streams=_wrapped(options, "max_concurrent_streams", standard.max_concurrent_streams),
-        initial_stream_window_size=_wrapped(
-            options, "initial_stream_window_size", standard.initial_stream_window_size
-        ),
-        initial_connection_window_size=_wrapped(
-            options, "initial_connection_window_size", standard.initial_connection_window_size
-        ),
-        hpack_table_size=_wrapped(options, "hpack_table_size", standard.hpack_table_size),
-    )
 
 
 def _http_options(message: Any) -> Any:

@@ -14,6 +14,7 @@ from sidecar.api.network import ServerParts
 from sidecar.codec.h2_choice import h2_codec_class
 from sidecar.config.compile.access_log import compile_access_logs
 from sidecar.config.compile.errors import placed
+from sidecar.config.compile.http2_options import compile_http2_options
 from sidecar.config.compile.route import compile_route_table
 from sidecar.config.compile.route_action import duration_s
 from sidecar.core.address import compile_addresses
@@ -31,18 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["HcmCompiler", "HttpConnectionManagerFactory"]
 
 _CODECS = ("AUTO", "HTTP1", "HTTP2", "HTTP3")
-_HTTP2_OPTIONS = (
-    "hpack_table_size",
-    "max_concurrent_streams",
-    "initial_stream_window_size",
-    "initial_connection_window_size",
-    "max_outbound_frames",
-    "max_outbound_control_frames",
-    "max_consecutive_inbound_frames_with_empty_payload",
-    "max_inbound_priority_frames_per_stream",
-    "max_inbound_window_update_frames_per_data_frame_sent",
-    "override_stream_error_on_invalid_http_message",
-)
 #: IMPLEMENTATION_SPECIFIC_DEFAULT is KEEP_UNCHANGED.
 _ESCAPED_SLASHES = (
     "KEEP_UNCHANGED",
@@ -144,10 +133,11 @@ class HcmCompiler:
         manager.proper_case_words = header_format.HasField("proper_case_words")
         manager.accept_http_10 = message.http_protocol_options.accept_http_10
         manager.default_host_for_http_10 = message.http_protocol_options.default_host_for_http_10.encode()
-        http2 = message.http2_protocol_options
-        manager.http2_settings = {
-            name: getattr(http2, name).value for name in _HTTP2_OPTIONS if http2.HasField(name)
-        }
+        manager.http2_settings = compile_http2_options(
+            message.http2_protocol_options,
+            max_headers_bytes=manager.max_request_headers_bytes,
+            max_headers_count=manager.max_headers_count,
+        )
 
     def _request_options(self, manager: ConnectionManager, message: Any) -> None:
         options = RequestOptions(
