@@ -19,7 +19,7 @@ fmt:
 lint:
     ruff check
     mypy
-    mypy scripts/wasm_record.py scripts/import_contracts.py
+    mypy scripts/wasm_record.py scripts/import_contracts.py scripts/api_additions.py
     lint-imports --no-cache
     python scripts/wasm_record.py check
     python -m sidecar.config.supported_page --check

@@ -17,6 +17,8 @@ from typing import Any
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
 
+from sidecar.config import api_additions
+
 __all__ = ["message_class", "type_name", "unpack"]
 
 #: Only API packages are ever imported by a name that stands in a configuration.
@@ -36,6 +38,7 @@ def message_class(full_name: str) -> type[Message] | None:
     match = _NAME.match(full_name)
     if match is None or _RETIRED.search(match.group(1)):
         return None
+    api_additions.install()
     found = _find(full_name)
     if found is None:
         for module in _modules(match.group(1), match.group(2)):

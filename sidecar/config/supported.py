@@ -159,7 +159,10 @@ _ROWS: dict[str, str] = {
     f"{_LB}.least_request.v3.LeastRequest": "choice_count active_request_bias",
     "envoy.config.cluster.v3.CircuitBreakers": "thresholds",
     "envoy.config.cluster.v3.CircuitBreakers.Thresholds": "priority max_connections max_pending_requests",
-    _DNS_CLUSTER: "*",
+    _DNS_CLUSTER: (
+        "dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_jitter typed_dns_resolver_config "
+        "dns_lookup_family all_addresses_in_single_endpoint"
+    ),
     f"{_DNS_CLUSTER}.RefreshRate": "*",
     f"{_CORE}.DnsResolutionConfig": "*",
     f"{_CORE}.DnsResolverOptions": "*",
@@ -208,7 +211,7 @@ _ROWS: dict[str, str] = {
     "envoy.extensions.filters.http.lua.v3.Lua": (
         "inline_code default_source_code source_codes stat_prefix clear_route_cache"
     ),
-    "envoy.extensions.filters.http.lua.v3.LuaPerRoute": "*",
+    "envoy.extensions.filters.http.lua.v3.LuaPerRoute": "disabled name source_code filter_context",
     "envoy.extensions.filters.http.wasm.v3.Wasm": "config",
     "envoy.extensions.wasm.v3.PluginConfig": (
         "name root_id vm_config configuration fail_open failure_policy reload_config "

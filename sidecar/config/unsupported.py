@@ -154,6 +154,7 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(_HCM, WARN, "access log options", "access_log_options access_log_flush_interval"),
     *_rows(_HCM, WARN, "access log options", "flush_access_log_on_new_request"),
     *_rows(_HCM, WARN, "UDP and HTTP/3", "http3_protocol_options"),
+    *_rows(_HCM, STOP, "x-forwarded-proto by port", "forward_proto_config"),
     *_rows(_HCM, WARN, "HTTP/2 errors", "stream_error_on_invalid_http_message"),
     *_rows(_HCM, WARN, "request id extensions", "request_id_extension"),
     *_rows(_HCM, STOP, "header mutation extensions", "early_header_mutation_extensions"),
@@ -183,6 +184,11 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "route matching", "ignore_path_parameters_in_path_matching"),
     *_rows(f"{_ROUTE}.RouteConfiguration", WARN, "request mirroring", "request_mirror_policies"),
     *_rows(f"{_ROUTE}.RouteConfiguration", WARN, "internal headers", "internal_only_headers"),
+    *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "route specifiers", "route_specifiers"),
+    *_rows(f"{_ROUTE}.VirtualHost", STOP, "route specifiers", "route_specifiers"),
+    *_rows(f"{_ROUTE}.Route", STOP, "route specifiers", "route_specifiers"),
+    *_rows(f"{_ROUTE}.RouteMatch", STOP, "route matching", "cookies"),
+    *_rows(f"{_ROUTE}.RedirectAction", STOP, "route rewrites", "path_rewrite"),
     *_rows(f"{_ROUTE}.VirtualHost", STOP, "TLS", "require_tls"),
     *_rows(f"{_ROUTE}.VirtualHost", STOP, "generic matching", "matcher"),
     *_rows(f"{_ROUTE}.VirtualHost", WARN, "retries", "retry_policy retry_policy_typed_config"),
@@ -347,6 +353,9 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_CORE}.AsyncDataSource", STOP, "remote data sources", "remote"),
     *_rows(
         "envoy.extensions.wasm.v3.PluginConfig", STOP, "Wasm sandbox options", "capability_restriction_config"
+    ),
+    *_rows(
+        "envoy.extensions.wasm.v3.VmConfig", STOP, "Wasm sandbox options", "capability_restriction_config"
     ),
     *_rows(f"{_CORE}.BackoffStrategy", WARN, "Wasm sandbox options", "max_interval"),
     *_rows("envoy.extensions.wasm.v3.VmConfig", WARN, "precompiled Wasm code", "allow_precompiled"),

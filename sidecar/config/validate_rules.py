@@ -43,6 +43,7 @@ KNOWN_RULES = frozenset(
         ),
         *("bool.const", "enum.defined_only", "enum.not_in"),
         *("message.required", "message.skip", "any.required", "duration.required"),
+        *(f"{kind}.ignore_empty" for kind in sorted(_NUMBERS)),
         *(f"repeated.{rule}" for rule in ("min_items", "max_items", "unique", "items")),
         *(f"map.{rule}" for rule in ("min_pairs", "max_pairs", "keys", "values")),
     )
@@ -174,7 +175,8 @@ def _value_checks(field: FieldDescriptor, kind: str | None, rules: Any) -> list[
         return []
     rule = getattr(rules, kind)
     if kind in _NUMBERS:
-        return _number_checks(rule, lambda value: value, str)
+        numbers = _number_checks(rule, lambda value: value, str)
+        return [_unless_empty(one) for one in numbers] if rule.ignore_empty else numbers
     if kind == "duration":
         return _number_checks(rule, _nanoseconds, _seconds_text)
     if kind == "string":
