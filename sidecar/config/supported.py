@@ -69,12 +69,15 @@ _ROWS: dict[str, str] = {
         "http2_protocol_options stream_idle_timeout request_timeout request_headers_timeout drain_timeout "
         "delayed_close_timeout via normalize_path merge_slashes max_request_headers_kb "
         "path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port "
-        "strip_trailing_host_dot internal_address_config scheme_header_transformation append_x_forwarded_port"
+        "strip_trailing_host_dot internal_address_config scheme_header_transformation "
+        "append_x_forwarded_port local_reply_config"
     ),
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter": (
         "name typed_config is_optional disabled"
     ),
     f"{_HCM}.InternalAddressConfig": "*",
+    f"{_HCM.rpartition('.')[0]}.LocalReplyConfig": "*",
+    f"{_HCM.rpartition('.')[0]}.ResponseMapper": "*",
     f"{_CORE}.CidrRange": "*",
     f"{_CORE}.SchemeHeaderTransformation": "scheme_to_overwrite",
     f"{_CORE}.HttpProtocolOptions": "idle_timeout",

@@ -150,7 +150,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(_HCM, STOP, "upgrades and CONNECT", "upgrade_configs"),
     *_rows(_HCM, STOP, "internal addresses", "original_ip_detection_extensions"),
     *_rows(_HCM, WARN, "100-continue", "proxy_100_continue"),
-    *_rows(_HCM, WARN, "local replies", "local_reply_config"),
     *_rows(_HCM, WARN, "access log options", "access_log_options access_log_flush_interval"),
     *_rows(_HCM, WARN, "access log options", "flush_access_log_on_new_request"),
     *_rows(_HCM, WARN, "UDP and HTTP/3", "http3_protocol_options"),

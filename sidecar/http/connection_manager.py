@@ -37,6 +37,7 @@ from sidecar.net.reactor import run_adopted
 from sidecar.router.route_table import RouteTable
 
 if TYPE_CHECKING:
+    from sidecar.http.local_reply_config import LocalReplyConfig
     from sidecar.net.reactor import Reactor, Strand
     from sidecar.router.exchange import Router
 
@@ -179,6 +180,8 @@ class ConnectionManager:
         self.service_cluster = b""
         self.service_node = b""
         self.via = b""
+        #: What becomes of local replies; None leaves them as they are.
+        self.local_reply_config: LocalReplyConfig | None = None
         #: What is done to a request before filters see it; None where nothing is.
         self.request_options: RequestOptions | None = None
         #: ``REJECT_REQUEST`` or ``DROP_HEADER`` (``headers_with_underscores_action``); None allows them.
@@ -347,7 +350,9 @@ class ConnectionManager:
         """Requests that are answered before any filter sees them (``ActiveStream::decodeHeaders``)."""
         headers = stream.request.headers
         if stream.protocol == "HTTP/1.0" and not self.accept_http_10:
-            return LocalReply(426, b"Upgrade Required", details="low_version", close=True)
+            stream.protocol = "HTTP/1.1"  # what Envoy says of a request that it did not take
+            flag = Flag.DOWNSTREAM_PROTOCOL_ERROR
+            return LocalReply(426, b"Upgrade Required", details="low_version", flag=flag, close=True)
         path = headers.path
         if headers.protocol is not None and stream.protocol != "HTTP/2":
             return LocalReply(403, details="upgrade_failed", close=True)
@@ -420,9 +425,9 @@ class ConnectionManager:
 
     def set_local_reply(self, stream: Stream, reply: LocalReply) -> None:
         """Let ``reply`` be the response of ``stream``."""
-        stream.response = build_response(reply, stream)
         stream.flags |= reply.flag
         stream.details = reply.details
+        stream.response = build_response(reply, stream, self.local_reply_config)
         if reply.close:
             stream.drain_connection = True
 

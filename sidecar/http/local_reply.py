@@ -6,6 +6,7 @@ Texts, codes, flags and details are Envoy's (``source/common/router/router.cc``,
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from sidecar.api.message import FixedBody, LocalReply, ResponseMessage
@@ -21,6 +22,9 @@ from sidecar.core.errors import (
     UpstreamError,
 )
 from sidecar.core.headers import ResponseHeaders
+
+if TYPE_CHECKING:
+    from sidecar.http.local_reply_config import LocalReplyConfig
 
 __all__ = ["NO_CLUSTER", "NO_HEALTHY_UPSTREAM", "NO_ROUTE", "build_response", "reply_for"]
 
@@ -84,30 +88,41 @@ def _upstream_reply(error: UpstreamError) -> LocalReply:
     )
 
 
-def build_response(reply: LocalReply, stream: Stream) -> ResponseMessage:
+def build_response(
+    reply: LocalReply, stream: Stream, config: LocalReplyConfig | None = None
+) -> ResponseMessage:
     """The response message of a local reply; a gRPC request gets a gRPC answer (Envoy ``sendLocalReply``).
 
-    The reply's own headers come first; without a body there is no type and no length.
+    The reply's own headers come first; without a body there is no type and no length.  ``config`` may change
+    all of it, and is what the stream's flags and details have to be set for.
     """
     request = stream.request.headers
     if stream.resolve_route and stream.remote_address:
         # A filter answered before the router: Envoy, which looks up the route first, shows it all the same.
         stream.find_route()
-    content_type = request.get(b"content-type")
-    if content_type is not None and is_grpc(content_type):
-        return _grpc_response(reply)
     headers = ResponseHeaders(reply.status)
     for name, value in reply.headers:
         headers.append(name, value)
-    if reply.body:
-        headers.set(b"content-length", b"%d" % len(reply.body))
-        if b"content-type" not in headers:
-            headers.add(b"content-type", b"text/plain")
-    elif reply.headers:
+    body = reply.body
+    body_type: bytes | None = None
+    if config is not None:
+        given_type = headers.get(b"content-type")
+        body, body_type = config.rewrite(stream, headers, body)
+        if body == reply.body or headers.get(b"content-type") != given_type:
+            body_type = None  # the type that stands there is the body's own
+    content_type = request.get(b"content-type")
+    if content_type is not None and is_grpc(content_type):
+        if body_type == b"application/json":
+            body = body.removesuffix(b"\n")  # which ends a JSON format
+        return _grpc_response(headers, body, reply.grpc_status, is_head=request.method == b"HEAD")
+    if body:
+        headers.set(b"content-length", b"%d" % len(body))
+        if body_type is not None or b"content-type" not in headers:
+            headers.set(b"content-type", body_type or b"text/plain")
+    elif headers.fields:
         headers.remove(b"content-length")
         headers.remove(b"content-type")
-    body = FixedBody(reply.body) if reply.body and request.method != b"HEAD" else None
-    return ResponseMessage(headers, body)
+    return ResponseMessage(headers, FixedBody(body) if body and request.method != b"HEAD" else None)
 
 
 _GRPC = b"application/grpc"
@@ -121,14 +136,16 @@ def is_grpc(content_type: bytes) -> bool:
 _GRPC_STATUS = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 
 
-def _grpc_response(reply: LocalReply) -> ResponseMessage:
-    status = reply.grpc_status if reply.grpc_status is not None else _GRPC_STATUS.get(reply.status, 2)
-    headers = ResponseHeaders(200)
-    for name, value in reply.headers:
-        if name not in (b"content-type", b"content-length"):
-            headers.add(name, value)
-    headers.add(b"content-type", b"application/grpc")
-    headers.add(b"grpc-status", b"%d" % status)
-    if reply.body:
-        headers.add(b"grpc-message", quote(reply.body, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~").encode())
+def _grpc_response(
+    headers: ResponseHeaders, body: bytes, grpc_status: int | None, *, is_head: bool
+) -> ResponseMessage:
+    if grpc_status is None:
+        grpc_status = _GRPC_STATUS.get(headers.status, 2)
+    headers.status = 200
+    headers.remove(b"content-length")
+    headers.set(b"content-type", b"application/grpc")
+    if not headers.get(b"grpc-status"):
+        headers.set(b"grpc-status", b"%d" % grpc_status)
+    if body and not is_head:
+        headers.set(b"grpc-message", quote(body, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~").encode())
     return ResponseMessage(headers)

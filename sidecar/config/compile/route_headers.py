@@ -13,7 +13,7 @@ from sidecar.core.errors import ConfigError, SidecarError
 from sidecar.observability.formatter import compile_header_value
 from sidecar.router.header_mutation import HeaderAddition, HeaderMutations
 
-__all__ = ["compile_header_mutations"]
+__all__ = ["compile_additions", "compile_header_mutations"]
 
 
 def compile_header_mutations(message: Any, side: str, path: str) -> HeaderMutations:
@@ -21,9 +21,15 @@ def compile_header_mutations(message: Any, side: str, path: str) -> HeaderMutati
 
     Raises: ConfigError.
     """
+    additions = compile_additions(getattr(message, f"{side}_headers_to_add"), f"{path}.{side}_headers_to_add")
+    removals = tuple(name.lower().encode() for name in getattr(message, f"{side}_headers_to_remove"))
+    return HeaderMutations(additions, removals)
+
+
+def compile_additions(options: Any, path: str) -> tuple[HeaderAddition, ...]:
+    """The list of ``envoy.config.core.v3.HeaderValueOption`` at ``path``.  Raises: ConfigError."""
     additions = []
-    for index, option in enumerate(getattr(message, f"{side}_headers_to_add")):
-        at = f"{path}.{side}_headers_to_add[{index}]"
+    for index, option in enumerate(options):
         name = option.header.key.lower().encode()
         action = option.append_action
         if option.HasField("append"):
@@ -33,7 +39,6 @@ def compile_header_mutations(message: Any, side: str, path: str) -> HeaderMutati
         try:
             value = compile_header_value(text)
         except SidecarError as error:
-            raise ConfigError(f"{at}.header.value", str(error)) from error
+            raise ConfigError(f"{path}[{index}].header.value", str(error)) from error
         additions.append(HeaderAddition(name, value, action, option.keep_empty_value))
-    removals = tuple(name.lower().encode() for name in getattr(message, f"{side}_headers_to_remove"))
-    return HeaderMutations(tuple(additions), removals)
+    return tuple(additions)

@@ -100,7 +100,9 @@ def make_reply(flat: list[bytes], body: bytes | None) -> LocalReply:
             fields.append((name, value))
     if not 200 <= status < 600:
         raise LuaError(":status must be between 200-599")
-    return LocalReply(status, b"" if body is None else body, "lua_response", headers=fields)
+    if body:
+        fields.append((b"content-length", b"%d" % len(body)))
+    return LocalReply(status, body or b"", "lua_response", headers=fields)
 
 
 def trailer_callbacks(trailers: Callable[[], HeaderMap]) -> dict[bytes, Callable[..., Any]]:

@@ -15,6 +15,7 @@ from sidecar.codec.h2_choice import h2_codec_class
 from sidecar.config.compile.access_log import compile_access_logs
 from sidecar.config.compile.errors import placed
 from sidecar.config.compile.http2_options import compile_http2_options
+from sidecar.config.compile.local_reply import compile_local_reply
 from sidecar.config.compile.route import compile_route_table
 from sidecar.config.compile.route_action import duration_s
 from sidecar.core.address import compile_addresses
@@ -89,6 +90,9 @@ class HcmCompiler:
         self._settings(manager, message)
         names = self._filters(manager, router, message, context, registry)
         manager.access_logs = tuple(compile_access_logs(message, context, registry))
+        if message.HasField("local_reply_config"):
+            at = context.at("local_reply_config")
+            manager.local_reply_config = compile_local_reply(message.local_reply_config, at)
         if message.HasField("route_config"):
             manager.route_table = compile_route_table(
                 message.route_config, context.at("route_config"), registry, names

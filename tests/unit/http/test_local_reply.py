@@ -17,6 +17,8 @@ from sidecar.core.errors import (
 )
 from sidecar.core.headers import RequestHeaders
 from sidecar.http.local_reply import build_response, is_grpc, reply_for
+from sidecar.http.local_reply_config import BodyFormat, LocalReplyConfig, ResponseMapper
+from sidecar.router.header_mutation import NO_MUTATIONS, HeaderAddition, HeaderMutations
 from sidecar.upstream.pool import (
     connect_failure,
     connect_timeout,
@@ -242,3 +244,41 @@ def test_reply_of_a_filter_ahead_of_the_router_looks_the_route_up() -> None:
     build_response(LocalReply(403), stream)
     build_response(LocalReply(403), stream)
     assert found == [stream]
+
+
+# -- local_reply_config ----------------------------------------------------------------------------
+def config_of(body_format: BodyFormat | None = None, **mapper: object) -> LocalReplyConfig:
+    given = {"status": None, "body": None, "body_format": None, "additions": NO_MUTATIONS, **mapper}
+    return LocalReplyConfig((ResponseMapper(lambda stream: True, **given),), body_format)  # type: ignore[arg-type]
+
+
+def test_mapper_changes_status_body_and_headers_before_the_format_sees_them():
+    additions = HeaderMutations((HeaderAddition(b"x-was", lambda stream: b"%d" % stream.response_code),))
+    shown = BodyFormat(
+        lambda stream: f"{stream.response_code} {stream.local_reply_body.decode()} {stream.flags}", b"text/x"
+    )
+    config = config_of(shown, status=410, body=b"gone", additions=additions)
+    stream = stream_of()
+    response = build_response(LocalReply(404, b"no"), stream, config)
+    assert response.headers.status == 410
+    assert response.headers.fields == [
+        (b"x-was", b"404"),
+        (b"content-length", b"10"),
+        (b"content-type", b"text/x"),
+    ]
+    assert stream.local_reply_body == b""
+
+
+def test_content_type_of_a_reply_stays_with_the_body_it_belongs_to():
+    reply = LocalReply(403, b"no", headers=[(b"content-type", b"text/own")])
+    kept = build_response(reply, stream_of(), config_of())
+    assert kept.headers.get(b"content-type") == b"text/own"
+    replaced = build_response(reply, stream_of(), config_of(body=b"other"))
+    assert replaced.headers.get(b"content-type") == b"text/plain"
+
+
+def test_grpc_message_is_a_json_format_without_its_line_feed():
+    config = config_of(BodyFormat(lambda stream: '{"a":1}\n', b"application/json"))
+    response = build_response(LocalReply(503, b"down"), stream_of(b"application/grpc"), config)
+    assert response.headers.get(b"grpc-message") == b'{"a":1}'
+    assert response.headers.get(b"grpc-status") == b"14"
