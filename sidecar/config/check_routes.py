@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 import re2
@@ -83,6 +84,7 @@ def _check_domains(context: Context, path: Path, routes: Any) -> None:
 
 
 def _check_action(context: Context, path: Path, action: Any, *, check_clusters: bool) -> None:
+    _check_rewrites(context, path, action)
     kind = action.WhichOneof("cluster_specifier")
     if kind == "cluster" and action.cluster and check_clusters:
         _check_cluster(context, (*path, "cluster"), action.cluster, "")
@@ -91,6 +93,19 @@ def _check_action(context: Context, path: Path, action: Any, *, check_clusters: 
             context, (*path, "weighted_clusters"), action.weighted_clusters, check_clusters=check_clusters
         )
     _check_mirrors(context, path, action, check_clusters=check_clusters)
+
+
+def _check_rewrites(context: Context, path: Path, action: Any) -> None:
+    if action.HasField("regex_rewrite"):
+        check_regex(context, (*path, "regex_rewrite", "pattern"), action.regex_rewrite.pattern)
+    found = [name for name in ("prefix_rewrite", "path_rewrite") if getattr(action, name)]
+    found += [name for name in ("regex_rewrite", "path_rewrite_policy") if action.HasField(name)]
+    if len(found) > 1:
+        context.report.error(
+            (*path, found[-1]),
+            "Specify only one of prefix_rewrite, regex_rewrite or path_rewrite_policy",
+            f"{found[0]} is set, too",
+        )
 
 
 def _check_weights(context: Context, path: Path, weighted: Any, *, check_clusters: bool) -> None:
@@ -141,14 +156,20 @@ def check_direct_response(context: Context, path: Path, response: Any, limit: in
     if not response.HasField("body"):
         return
     body, here = response.body, (*path, "body")
+    limit = limit or sys.maxsize  # as Envoy reads it
     kind = body.WhichOneof("specifier")
     size = 0
     if kind == "inline_string":
         size = len(body.inline_string.encode())
     elif kind == "inline_bytes":
         size = len(body.inline_bytes)
-    elif kind == "filename" and os.path.isfile(body.filename):
+    elif kind == "environment_variable":
+        size = len(os.environb.get(body.environment_variable.encode(), b""))
+    elif kind == "filename" and os.path.exists(body.filename):
         size = os.path.getsize(body.filename)
+        if size > limit:
+            context.report.error(here, f"file {body.filename} size is {size} bytes; maximum is {limit}")
+            return
     if size > limit:
         context.report.error(here, f"response body size is {size} bytes; maximum is {limit}")
 

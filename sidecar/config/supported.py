@@ -124,7 +124,8 @@ _ROWS: dict[str, str] = {
     "envoy.type.matcher.v3.RegexMatchAndSubstitute": "pattern substitution",
     f"{_ROUTE}.RouteAction": (
         "cluster cluster_header weighted_clusters cluster_not_found_response_code timeout idle_timeout "
-        "prefix_rewrite regex_rewrite host_rewrite_literal host_rewrite_header host_rewrite_path_regex "
+        "prefix_rewrite regex_rewrite path_rewrite host_rewrite host_rewrite_literal host_rewrite_header "
+        "host_rewrite_path_regex "
         "auto_host_rewrite append_x_forwarded_host"
     ),
     f"{_ROUTE}.WeightedCluster": "clusters",
@@ -136,7 +137,7 @@ _ROWS: dict[str, str] = {
         "https_redirect scheme_redirect host_redirect port_redirect path_redirect prefix_rewrite "
         "regex_rewrite response_code strip_query"
     ),
-    f"{_ROUTE}.DirectResponseAction": "status body",
+    f"{_ROUTE}.DirectResponseAction": "status body body_format",
     f"{_CORE}.HeaderValueOption": "header append append_action keep_empty_value",
     f"{_CORE}.HeaderValue": "key value raw_value",
     # Clusters

@@ -214,7 +214,7 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_ROUTE}.RouteAction", STOP, "rate limits", "rate_limits include_vh_rate_limits"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "CORS", "cors"),
     *_rows(f"{_ROUTE}.RouteAction", STOP, "upgrades and CONNECT", "upgrade_configs"),
-    *_rows(f"{_ROUTE}.RouteAction", STOP, "route rewrites", "path_rewrite_policy path_rewrite"),
+    *_rows(f"{_ROUTE}.RouteAction", STOP, "route rewrites", "path_rewrite_policy"),
     *_rows(f"{_ROUTE}.RouteAction", STOP, "cluster choice", "cluster_specifier_plugin"),
     *_rows(f"{_ROUTE}.RouteAction", STOP, "cluster choice", "inline_cluster_specifier_plugin"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "priorities", "priority"),

@@ -24,7 +24,7 @@ from sidecar.core.errors import (
 )
 from sidecar.core.headers import RequestHeaders
 from sidecar.http.h1_request_body import REQUEST_TIMEOUT, IncomingBody, watch_request
-from sidecar.http.h1_target import KNOWN_AUTHORITIES, check_authority, read_target
+from sidecar.http.h1_target import ASSUMED_SCHEME, KNOWN_AUTHORITIES, check_authority, read_target
 from sidecar.http.local_reply import reply_for
 from sidecar.http.request_options import drop_underscores
 from sidecar.net.h1_stream import ChunkedBody, H1Reader, LengthBody
@@ -182,7 +182,7 @@ class H1Driver:
         authority = parser.host
         method = parser.method
         path: bytes | None = target
-        scheme = b"http"
+        scheme = ASSUMED_SCHEME
         if target[:1] != b"/":
             scheme, authority, path = read_target(method, target, authority)
         if authority not in KNOWN_AUTHORITIES:

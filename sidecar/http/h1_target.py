@@ -6,11 +6,14 @@ import re
 
 from sidecar.core.errors import RemoteProtocolError
 
-__all__ = ["KNOWN_AUTHORITIES", "check_authority", "read_target"]
+__all__ = ["ASSUMED_SCHEME", "KNOWN_AUTHORITIES", "check_authority", "read_target"]
 
 #: Authorities that were checked before, and "none"; bounded, since they come from the peer.
 KNOWN_AUTHORITIES: set[bytes | None] = {None}
 _KNOWN_LIMIT = 4096
+
+#: The scheme of a request that does not say one: this very object, so that x-forwarded-proto may replace it.
+ASSUMED_SCHEME = bytes(bytearray(b"http"))
 
 _AUTHORITY = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+,;=:@\[\]%]*").fullmatch
 _HOST_AND_PORT = re.compile(rb"[^/]+:[0-9]+").fullmatch
@@ -38,11 +41,11 @@ def read_target(method: bytes, target: bytes, host: bytes | None) -> tuple[bytes
     if method == b"CONNECT":
         if not _HOST_AND_PORT(target):
             raise RemoteProtocolError("invalid url", details="http1.invalid_url")
-        return b"http", target, None
+        return ASSUMED_SCHEME, target, None
     if target == b"*":
         if method != b"OPTIONS":
             raise RemoteProtocolError("invalid url", details="http1.invalid_url")
-        return b"http", host, target
+        return ASSUMED_SCHEME, host, target
     scheme, separator, rest = target.partition(b"://")
     scheme = scheme.lower()
     if not separator:

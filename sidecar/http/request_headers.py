@@ -16,6 +16,7 @@ import re
 from typing import TYPE_CHECKING
 
 from sidecar.core.headers import RequestHeaders
+from sidecar.http.h1_target import ASSUMED_SCHEME
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
@@ -269,6 +270,10 @@ def _settle_client(
             may_be_internal = client is not None and not hops and b"," not in forwarded
         if b"x-forwarded-proto" not in headers:
             headers.add(b"x-forwarded-proto", b"http")
+    if headers.scheme is ASSUMED_SCHEME:
+        proto = (headers.get(b"x-forwarded-proto") or b"").lower()
+        if proto in (b"http", b"https"):
+            headers.scheme = proto
     if manager.scheme_to_overwrite is not None:
         headers.scheme = manager.scheme_to_overwrite
         headers.set(b"x-forwarded-proto", manager.scheme_to_overwrite)

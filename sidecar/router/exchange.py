@@ -17,7 +17,8 @@ from sidecar.core.errors import Disconnected, UpstreamError
 from sidecar.core.headers import RequestHeaders
 from sidecar.http.local_reply import NO_CLUSTER, NO_HEALTHY_UPSTREAM, NO_ROUTE
 from sidecar.net.reactor import turn
-from sidecar.router.actions import answer, missing_header, rewrite_path
+from sidecar.router.actions import answer, missing_header
+from sidecar.router.rewrites import rewrite_host, rewrite_path
 
 if TYPE_CHECKING:
     from sidecar.http.connection_manager import ConnectionManager, Responder
@@ -86,7 +87,7 @@ class Router:
         if route.is_simple:
             cluster_name = route.cluster_name
         elif route.direct_response is not None or route.redirect is not None:
-            return answer(manager, stream, route, headers)
+            return answer(manager, stream, route, headers, keep_original=not self.suppress_envoy_headers)
         else:
             cluster_name, weighted = route.pick_cluster(headers)
             stream.weighted_cluster = weighted
@@ -253,36 +254,22 @@ class Router:
             return timeout
         if weighted is not None and weighted.request_mutations:
             weighted.request_mutations.apply(headers, stream)
+        if weighted is not None and weighted.host_rewrite is not None:
+            headers.authority = weighted.host_rewrite
         for mutations in route.request_mutations:
             mutations.apply(headers, stream)
-        host = route.host_rewrite
-        if weighted is not None and weighted.host_rewrite is not None:
-            host = weighted.host_rewrite
-        elif host is None and route.host_rewrite_header is not None:
-            host = headers.get(route.host_rewrite_header)
-        elif host is None and route.host_rewrite_regex is not None:
-            pattern, substitution = route.host_rewrite_regex
-            path = (headers.path or b"").partition(b"?")[0].partition(b"#")[0]
-            host = pattern.sub(substitution.encode(), path)
-        if host:
-            self._set_host(route, headers, host)
-        if route.prefix_rewrite is not None or route.regex_rewrite is not None:
-            rewrite_path(route, headers, stream, keep_original=not self.suppress_envoy_headers)
+        if route.host_rewriter is not None:
+            host = route.host_rewriter(headers, stream)
+            if host:
+                self._set_host(route, headers, host)
+        if route.path_rewriter is not None:
+            rewrite_path(route.path_rewriter, headers, stream, keep_original=not self.suppress_envoy_headers)
         return timeout
 
     def _set_host(self, route: Route, headers: RequestHeaders, host: bytes) -> None:
-        """Rewrite the host, and say what it was (``Http::Utility::updateAuthority``)."""
-        before = headers.authority
-        if before:
-            if not self.suppress_envoy_headers:
-                headers.set(b"x-envoy-original-host", before)
-            if route.append_x_forwarded_host:
-                forwarded = headers.get(b"x-forwarded-host")
-                if not forwarded:
-                    headers.set(b"x-forwarded-host", before)
-                elif forwarded.rpartition(b",")[2] != before:
-                    headers.set(b"x-forwarded-host", forwarded + b"," + before)
-        headers.authority = host
+        rewrite_host(
+            headers, host, keep_original=not self.suppress_envoy_headers, append=route.append_x_forwarded_host
+        )
 
     # -- the request body ----------------------------------------------------------------------------
     def _start_pump(self, stream: Stream, main: Strand) -> None:

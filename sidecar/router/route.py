@@ -8,13 +8,18 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sidecar.core.headers import RequestHeaders
 from sidecar.router.header_mutation import NO_MUTATIONS, HeaderMutations, Mutations
+from sidecar.router.rewrites import HostRewriter, PathRewriter
+
+if TYPE_CHECKING:
+    from sidecar.api.stream import Stream
 
 __all__ = [
     "CONNECT",
+    "NOWHERE",
     "PATH",
     "PREFIX",
     "REGEX",
@@ -42,6 +47,10 @@ class DirectResponse:
 
     status: int
     body: bytes = b""
+    #: ``body_format``: makes the body of the stream and ``body``; None leaves it.
+    body_format: Callable[[Stream, bytes], bytes] | None = None
+    #: Empty for ``text/plain``.
+    content_type: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +58,18 @@ class Redirect:
     """``redirect`` (envoy.config.route.v3.RedirectAction)."""
 
     status: int = 301
-    scheme: bytes | None = None
-    https: bool = False
-    host: bytes | None = None
+    #: Empty for what the request has; the same for the rest.
+    scheme: bytes = b""
+    host: bytes = b""
     port: int = 0
-    path: bytes | None = None
-    prefix: bytes | None = None
-    regex: tuple[Any, str] | None = None
+    path: bytes = b""
+    #: ``prefix_rewrite``, ``regex_rewrite``: done to the request itself.
+    path_rewriter: PathRewriter | None = None
     strip_query: bool = False
+
+
+#: A redirect to where the request went already.
+NOWHERE = Redirect()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +96,18 @@ class Route:
         "cluster_name",
         "cluster_not_found_status",
         "direct_response",
-        "host_rewrite",
-        "host_rewrite_header",
-        "host_rewrite_regex",
+        "host_rewriter",
         "idle_timeout_s",
         "is_plain",
         "is_simple",
         "kind",
         "metadata",
         "name",
+        "path_rewriter",
         "path_value",
         "per_filter_config",
         "predicates",
-        "prefix_rewrite",
         "redirect",
-        "regex_rewrite",
         "request_mutations",
         "response_mutations",
         "stat_prefix",
@@ -127,12 +137,8 @@ class Route:
         self.timeout_s = 15.0
         #: Seconds; None takes the connection manager's.
         self.idle_timeout_s: float | None = None
-        self.prefix_rewrite: bytes | None = None
-        self.regex_rewrite: tuple[Any, str] | None = None
-        self.host_rewrite: bytes | None = None
-        self.host_rewrite_header: bytes | None = None
-        #: Pattern and substitution that make the host of the path.
-        self.host_rewrite_regex: tuple[Any, str] | None = None
+        self.path_rewriter: PathRewriter | None = None
+        self.host_rewriter: HostRewriter | None = None
         #: Whether the host becomes the name of the chosen upstream host.
         self.auto_host_rewrite = False
         self.append_x_forwarded_host = False
@@ -160,16 +166,8 @@ class Route:
             not self.weighted
             and not self.request_mutations
             and not self.auto_host_rewrite
-            and all(
-                each is None
-                for each in (
-                    self.host_rewrite,
-                    self.host_rewrite_header,
-                    self.host_rewrite_regex,
-                    self.prefix_rewrite,
-                    self.regex_rewrite,
-                )
-            )
+            and self.host_rewriter is None
+            and self.path_rewriter is None
         )
 
     def matches(self, headers: RequestHeaders, path: bytes) -> bool:

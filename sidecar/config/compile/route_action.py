@@ -1,22 +1,24 @@
-"""What a route does, compiled: RouteAction, RedirectAction, DirectResponseAction (envoy.config.route.v3)."""
+"""What a route does, compiled (``envoy.config.route.v3.RouteAction``).
+
+Redirects and direct responses are :mod:`sidecar.config.compile.answers`'.
+"""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from google.protobuf import json_format
 
 from sidecar.api.context import FactoryContext
-from sidecar.config.compile.matchers import compile_regex
+from sidecar.config.compile.answers import compile_direct_response, compile_redirect
 from sidecar.config.compile.route_filters import PerFilterConfigs
 from sidecar.config.compile.route_headers import compile_header_mutations
+from sidecar.config.compile.route_rewrites import compile_host_rewriter, compile_path_rewriter
 from sidecar.core.errors import ConfigError
-from sidecar.router.route import DirectResponse, Redirect, Route, WeightedCluster
+from sidecar.router.route import Route, WeightedCluster
 
 __all__ = ["RouteActions", "compile_metadata", "duration_s"]
 
-_REDIRECT_CODES = (301, 302, 303, 307, 308)
 _CLUSTER_NOT_FOUND = (503, 404, 500)
 
 
@@ -44,13 +46,11 @@ class RouteActions:
         """Give ``route`` what the Route ``message`` says to do.  Raises: ConfigError."""
         action = message.WhichOneof("action")
         if action == "direct_response":
-            direct = message.direct_response
-            body = b""
-            if direct.HasField("body"):
-                body = self._context.read_data_source(direct.body, f"{path}.direct_response.body")
-            route.direct_response = DirectResponse(direct.status, body)
+            route.direct_response = compile_direct_response(
+                message.direct_response, self._context, f"{path}.direct_response"
+            )
         elif action == "redirect":
-            route.redirect = self._redirect(message.redirect, f"{path}.redirect")
+            route.redirect = compile_redirect(route, message.redirect, self._context, f"{path}.redirect")
         elif action == "route":
             self._route_action(route, message.route, f"{path}.route")
         else:
@@ -87,40 +87,7 @@ class RouteActions:
             route.timeout_s = duration_s(action.timeout)
         if action.HasField("idle_timeout"):
             route.idle_timeout_s = duration_s(action.idle_timeout)
-        if action.prefix_rewrite:
-            route.prefix_rewrite = action.prefix_rewrite.encode()
-        if action.HasField("regex_rewrite"):
-            route.regex_rewrite = self._regex_rewrite(action.regex_rewrite, f"{path}.regex_rewrite")
-        rewrite = action.WhichOneof("host_rewrite_specifier")
-        if rewrite == "host_rewrite_literal":
-            route.host_rewrite = action.host_rewrite_literal.encode()
-        elif rewrite == "host_rewrite_header":
-            route.host_rewrite_header = action.host_rewrite_header.lower().encode()
-        elif rewrite == "host_rewrite_path_regex":
-            at = f"{path}.host_rewrite_path_regex"
-            route.host_rewrite_regex = self._regex_rewrite(action.host_rewrite_path_regex, at)
-        elif rewrite == "auto_host_rewrite":
-            route.auto_host_rewrite = action.auto_host_rewrite.value
+        route.path_rewriter = compile_path_rewriter(route, action, self._context, path)
+        route.host_rewriter = compile_host_rewriter(action, self._context, path)
+        route.auto_host_rewrite = action.auto_host_rewrite.value
         route.append_x_forwarded_host = action.append_x_forwarded_host
-
-    def _regex_rewrite(self, message: Any, path: str) -> tuple[Any, str]:
-        pattern = compile_regex(message.pattern.regex, f"{path}.pattern.regex")
-        # RE2 writes a group as \1; its Python binding as \g<1>.
-        return pattern, re.sub(r"\\(\d)", r"\\g<\1>", message.substitution)
-
-    def _redirect(self, message: Any, path: str) -> Redirect:
-        rewrite = message.WhichOneof("path_rewrite_specifier")
-        scheme = message.WhichOneof("scheme_rewrite_specifier")
-        return Redirect(
-            status=_REDIRECT_CODES[message.response_code],
-            scheme=message.scheme_redirect.encode() if scheme == "scheme_redirect" else None,
-            https=scheme == "https_redirect" and message.https_redirect,
-            host=message.host_redirect.encode() or None,
-            port=message.port_redirect,
-            path=message.path_redirect.encode() if rewrite == "path_redirect" else None,
-            prefix=message.prefix_rewrite.encode() if rewrite == "prefix_rewrite" else None,
-            regex=self._regex_rewrite(message.regex_rewrite, f"{path}.regex_rewrite")
-            if rewrite == "regex_rewrite"
-            else None,
-            strip_query=message.strip_query,
-        )

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import re2
 
 from sidecar.api.message import RequestMessage
 from sidecar.api.stream import Stream
 from sidecar.core.headers import HeaderMap, RequestHeaders
 from sidecar.net.reactor import Reactor
 from sidecar.observability.stats import Store
-from sidecar.router.actions import redirect_location, rewrite_path
+from sidecar.router.actions import redirect_location
 from sidecar.router.header_mutation import (
     ADD_IF_ABSENT,
     APPEND,
@@ -21,7 +20,8 @@ from sidecar.router.header_mutation import (
     HeaderAddition,
     HeaderMutations,
 )
-from sidecar.router.route_table import PATH, PREFIX, REGEX, DirectResponse, Redirect, Route
+from sidecar.router.rewrites import by_header, by_prefix, literal
+from sidecar.router.route_table import PREFIX, DirectResponse, Redirect, Route
 from tests.support.h1_lab import ClientConnection, make_manager
 
 
@@ -68,58 +68,43 @@ def test_removals_come_before_additions_and_values_may_be_made_for_the_stream() 
     assert not HeaderMutations()
 
 
-# -- rewrites -------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("kind", "value", "prefix", "regex", "path", "expected"),
-    [
-        (PREFIX, b"/api/", b"/", None, b"/api/x?q", b"/x?q"),
-        (PREFIX, b"/", b"/v1/", None, b"/x", b"/v1/x"),
-        (PATH, b"/old", b"/new", None, b"/old?a=b", b"/new?a=b"),
-        (REGEX, re2.compile("/a/.*"), b"/b", None, b"/a/c", b"/b"),
-        (PREFIX, b"/", None, ("^/([^/]+)/(.*)$", r"/\g<2>/\g<1>"), b"/x/y?z=/x/y", b"/y/x?z=/x/y"),
-        (PREFIX, b"/", None, ("o", "0"), b"/foo/o?o", b"/f00/0?o"),
-    ],
-)
-def test_rewritten_path_keeps_its_query_and_the_old_one_in_a_header(
-    kind: int, value: Any, prefix: bytes | None, regex: tuple[str, str] | None, path: bytes, expected: bytes
-) -> None:
-    route = Route(kind, value)
-    route.prefix_rewrite = prefix
-    route.regex_rewrite = None if regex is None else (re2.compile(regex[0]), regex[1])
-    headers = RequestHeaders(b"GET", path, b"a", b"http")
-    stream = stream_of(headers)
-    rewrite_path(route, headers, stream)
-    assert headers.path == expected
-    assert headers.get(b"x-envoy-original-path") == path
-    assert stream.original_path == path
-
-
 # -- redirects ------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("redirect", "authority", "expected"),
     [
-        (Redirect(https=True), b"a", b"https://a/p/x?q=1"),
-        (Redirect(https=True), b"a:80", b"https://a/p/x?q=1"),
-        (Redirect(https=True), b"a:8080", b"https://a:8080/p/x?q=1"),
-        (Redirect(https=True, port=8443), b"a:8080", b"https://a:8443/p/x?q=1"),
+        (Redirect(scheme=b"https"), b"a", b"https://a/p/x?q=1"),
+        (Redirect(scheme=b"https"), b"a:80", b"https://a/p/x?q=1"),
+        (Redirect(scheme=b"http"), b"a:80", b"http://a:80/p/x?q=1"),
+        (Redirect(scheme=b"https"), b"a:8080", b"https://a:8080/p/x?q=1"),
+        (Redirect(scheme=b"https", port=8443), b"a:8080", b"https://a:8443/p/x?q=1"),
         (Redirect(scheme=b"ftp"), b"a", b"ftp://a/p/x?q=1"),
         (Redirect(host=b"b"), b"a:8080", b"http://b/p/x?q=1"),
         (Redirect(host=b"b", port=81), b"a", b"http://b:81/p/x?q=1"),
         (Redirect(port=81), b"[::1]", b"http://[::1]:81/p/x?q=1"),
         (Redirect(port=81), b"[::1]:80", b"http://[::1]:81/p/x?q=1"),
+        (Redirect(port=81), b"a:x", b"http://a:81/p/x?q=1"),
         (Redirect(path=b"/new"), b"a", b"http://a/new?q=1"),
+        (Redirect(path=b"new"), b"a", b"http://a/new?q=1"),
         (Redirect(path=b"/new?own"), b"a", b"http://a/new?own"),
+        (Redirect(path=b"/new?own", strip_query=True), b"a", b"http://a/new?own"),
         (Redirect(path=b"/new", strip_query=True), b"a", b"http://a/new"),
-        (Redirect(prefix=b"/r"), b"a", b"http://a/r/x?q=1"),
-        (Redirect(regex=(re2.compile("/p/(.*)"), r"/\g<1>/p")), b"a", b"http://a/x/p?q=1"),
         (Redirect(strip_query=True), b"a", b"http://a/p/x"),
     ],
 )
 def test_redirect_location_is_built_from_what_it_changes(
     redirect: Redirect, authority: bytes, expected: bytes
 ) -> None:
-    headers = RequestHeaders(b"GET", b"/p/x?q=1", authority, b"http")
-    assert redirect_location(Route(PREFIX, b"/p"), redirect, headers) == expected
+    headers = RequestHeaders(b"GET", b"/p/x?q=1", authority, b"http", [(b"x-forwarded-proto", b"http")])
+    assert redirect_location(redirect, headers) == expected
+
+
+def test_redirect_that_rewrites_the_path_rewrites_the_request() -> None:
+    route = Route(PREFIX, b"/old")
+    route.redirect = Redirect(path_rewriter=by_prefix(4, b"/new"))
+    lab = Lab(route)
+    reply = lab.begin()
+    assert reply.headers == [(b"location", b"http://a/new?q")]
+    assert (lab.headers.path, lab.headers.get(b"x-envoy-original-path")) == (b"/new?q", b"/old?q")
 
 
 def test_overwritten_headers_move_to_the_end_ahead_of_added_ones() -> None:
@@ -204,8 +189,8 @@ def test_response_headers_of_a_direct_response_come_from_its_route() -> None:
 @pytest.mark.parametrize("suppressed", [False, True])
 def test_rewritten_host_and_path_are_noted_unless_envoy_headers_are_suppressed(suppressed: bool) -> None:
     route = Route(PREFIX, b"/old")
-    route.host_rewrite = b"new"
-    route.prefix_rewrite = b"/fresh"
+    route.host_rewriter = literal(b"new")
+    route.path_rewriter = by_prefix(4, b"/fresh")
     lab = Lab(route)
     lab.manager.router.suppress_envoy_headers = suppressed
     fields = lab.prepare()
@@ -214,9 +199,16 @@ def test_rewritten_host_and_path_are_noted_unless_envoy_headers_are_suppressed(s
     assert fields == ([] if suppressed else [(b"x-envoy-expected-rq-timeout-ms", b"15000"), *noted])
 
 
+def test_body_format_makes_the_body_and_its_type_wins_over_added_headers() -> None:
+    route = direct(200, HeaderMutations((HeaderAddition(b"content-type", b"text/added", OVERWRITE),)))
+    route.direct_response = DirectResponse(200, b"in", lambda _stream, body: body + b"side", b"text/own")
+    reply = Lab(route).begin()
+    assert (reply.body, reply.headers) == (b"inside", [(b"content-type", b"text/own")])
+
+
 def test_host_from_a_header_that_is_missing_changes_nothing() -> None:
     route = Route(PREFIX, b"/old")
-    route.host_rewrite_header = b"x-host"
+    route.host_rewriter = by_header(b"x-host")
     lab = Lab(route)
     assert lab.prepare() == [(b"x-envoy-expected-rq-timeout-ms", b"15000")]
     assert lab.headers.authority == b"a"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -79,7 +80,11 @@ def test_route_action_reads_timeouts_and_rewrites() -> None:
         " prefix_rewrite: /b, host_rewrite_literal: h, cluster_not_found_response_code: NOT_FOUND}}"
     )
     assert (route.cluster_header, route.timeout_s, route.idle_timeout_s) == (b"x-to", 1.5, 2.0)
-    assert (route.prefix_rewrite, route.host_rewrite, route.cluster_not_found_status) == (b"/b", b"h", 404)
+    assert route.path_rewriter is not None
+    assert route.host_rewriter is not None
+    assert route.path_rewriter(b"/a/c?q", None) == b"/b/c?q"
+    assert route.host_rewriter(None, None) == b"h"
+    assert route.cluster_not_found_status == 404
     assert not route.is_plain
 
 
@@ -100,7 +105,11 @@ def test_direct_response_and_redirect_are_compiled() -> None:
         "{match: {prefix: /}, redirect: {https_redirect: true, port_redirect: 8443, response_code: FOUND,"
         " prefix_rewrite: /x, strip_query: true}}"
     )
-    assert route.redirect == Redirect(status=302, https=True, port=8443, prefix=b"/x", strip_query=True)
+    redirect = route.redirect
+    assert redirect is not None
+    assert redirect.path_rewriter is not None
+    assert redirect.path_rewriter(b"/", None) == b"/x"
+    assert replace(redirect, path_rewriter=None) == Redirect(302, b"https", port=8443, strip_query=True)
 
 
 @pytest.mark.parametrize(("wins", "order"), [("false", [b"r", b"v", b"t"]), ("true", [b"t", b"v", b"r"])])
@@ -132,3 +141,22 @@ def test_regular_expression_of_a_route_that_is_wrong_is_refused_with_its_place()
     with pytest.raises(ConfigError) as caught:
         only('{match: {safe_regex: {regex: "("}}, route: {cluster: c}}')
     assert caught.value.path == "route_config.virtual_hosts[0].routes[0].match.safe_regex.regex"
+
+
+@pytest.mark.parametrize(
+    ("action", "field"),
+    [
+        ('route: {cluster: c, path_rewrite: "%NOPE%"}', "route.path_rewrite"),
+        ('route: {cluster: c, host_rewrite: "%NOPE%"}', "route.host_rewrite"),
+        (
+            'direct_response: {status: 200, body_format: {text_format_source: {inline_string: "%NOPE%"}}}',
+            "direct_response.body_format.text_format_source",
+        ),
+    ],
+)
+def test_unknown_operator_in_a_format_of_a_route_is_placed(action: str, field: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        compiled(
+            f"virtual_hosts: [{{name: v, domains: ['*'], routes: [{{match: {{prefix: /}}, {action}}}]}}]"
+        )
+    assert error.value.path.endswith(f"virtual_hosts[0].routes[0].{field}")
