@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CASES", "PROXIES", "Case", "start_command", "upstream_command"]
+__all__ = ["CASES", "PROXIES", "Case", "start_command", "upstream_command", "write_envoy"]
 
 ROOT = Path(__file__).resolve().parents[2]
 _WASM = ROOT / "sidecar" / "demo_assets" / "header_guard.wasm"
@@ -37,6 +37,8 @@ class Case:
     access_log: bool = False
     filter: str = ""
     http2: bool = False
+    #: HTTP/2 towards the upstream.
+    http2_up: bool = False
     routes: int = 1
     proxies: tuple[str, ...] = ("sidecar", "envoy", "nginx", "haproxy", "aiohttp")
 
@@ -75,17 +77,18 @@ def start_command(proxy: str, case: Case, port: int, upstream: int, directory: P
 
 
 def _sidecar(case: Case, port: int, upstream: int, directory: Path) -> list[str]:
-    path = _write_envoy(case, port, upstream, directory, "sidecar")
+    path = write_envoy(case, port, upstream, directory, "sidecar")
     return [sys.executable, "-m", "sidecar", "-c", str(path), "--concurrency", "1", "-l", "warning"]
 
 
 def _envoy(case: Case, port: int, upstream: int, directory: Path) -> list[str]:
-    path = _write_envoy(case, port, upstream, directory, "envoy")
+    path = write_envoy(case, port, upstream, directory, "envoy")
     command = [shutil.which("envoy") or str(Path(sys.executable).with_name("envoy"))]
     return [*command, "-c", str(path), "--concurrency", "1", "--use-dynamic-base-id", "-l", "warning"]
 
 
-def _write_envoy(case: Case, port: int, upstream: int, directory: Path, who: str) -> Path:
+def write_envoy(case: Case, port: int, upstream: int, directory: Path, who: str) -> Path:
+    """Write the file that sidecar and Envoy get for ``case``; where it is."""
     manager: dict[str, Any] = {
         "@type": f"{_EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "ingress",
@@ -110,6 +113,22 @@ def _write_envoy(case: Case, port: int, upstream: int, directory: Path, who: str
             "path": str(directory / f"{who}-{case.name}.access"),
         }
         manager["access_log"] = [{"name": "file", "typed_config": log}]
+    cluster: dict[str, Any] = {
+        "name": "upstream",
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {
+            "cluster_name": "upstream",
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(upstream)}}]}],
+        },
+    }
+    if case.http2_up:
+        cluster["typed_extension_protocol_options"] = {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": f"{_EXTENSIONS}.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }
+        }
     config = {
         "static_resources": {
             "listeners": [
@@ -119,17 +138,7 @@ def _write_envoy(case: Case, port: int, upstream: int, directory: Path, who: str
                     "filter_chains": [{"filters": [{"name": "hcm", "typed_config": manager}]}],
                 }
             ],
-            "clusters": [
-                {
-                    "name": "upstream",
-                    "type": "STATIC",
-                    "connect_timeout": "1s",
-                    "load_assignment": {
-                        "cluster_name": "upstream",
-                        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(upstream)}}]}],
-                    },
-                }
-            ],
+            "clusters": [cluster],
         }
     }
     path = directory / f"{who}-{case.name}.json"

@@ -1,0 +1,379 @@
+"""What the Python of one exchange costs: ``python -m tests.bench.micro [CASE ...]``.
+
+The whole proxy as a configuration makes it, with both sockets and the epoll faked: no kernel, no load
+generator, one process, so that two versions can be told apart on a machine that is not quiet.  Each number
+is the best of many short rounds, in microseconds per request; over HTTP/2 ten requests come in one read.
+``--profile`` shows where the time goes instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import gc
+import itertools
+import json
+import pstats
+import socket
+import struct
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import trio
+from jh2._hazmat import Encoder
+
+from sidecar.config.load import load_bootstrap
+from sidecar.core.options import Options
+from sidecar.extensions.catalog import make_registry
+from sidecar.net.reactor import Reactor, Transport
+from sidecar.server.main import Server
+from sidecar.upstream import h1_pool, h2_pool
+from tests.bench.load import HEADERS
+from tests.bench.proxies import Case, write_envoy
+
+__all__ = ["MICRO_CASES", "Lab", "main"]
+
+_BATCH = 10
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_SETTINGS = b"\0\0\0\x04\0\0\0\0\0"
+_SETTINGS_ACK = b"\0\0\0\x04\x01\0\0\0\0"
+#: The connection's window, opened as wide as it goes.
+_WINDOW = b"\0\0\x04\x08\0\0\0\0\0" + (2**31 - 1 - 65535).to_bytes(4, "big")
+_DATE = b"Sun, 29 Nov 2026 04:00:00 GMT"
+_H1_RESPONSE = (
+    b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: %b\r\nContent-Type: application/octet-stream\r\n"
+    b"Content-Length: 2\r\nConnection: keep-alive\r\n\r\nok" % _DATE
+)
+_FIELDS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+_fds = itertools.count(1000)
+_head = struct.Struct(">HBBBI").pack
+_unpack = struct.Struct(">HBBBI").unpack_from
+
+
+@dataclass(frozen=True, slots=True)
+class Micro:
+    """One case: which protocol on which side, and what is asked."""
+
+    name: str
+    http2_down: bool = False
+    http2_up: bool = False
+    body: bytes = b""
+    #: A traceparent that differs in each request.
+    traced: bool = False
+    #: A path that differs in each request.
+    paths: bool = False
+    #: ``application/grpc``: trailers behind the response.
+    grpc: bool = False
+    access_log: bool = False
+    filter: str = ""
+    batch: int = 1
+
+
+MICRO_CASES: tuple[Micro, ...] = (
+    Micro("h1-h1"),
+    Micro("h1-h1-traced", traced=True),
+    Micro("h1-h1-log", access_log=True),
+    Micro("h1-h1-post", body=b"x" * 1024),
+    Micro("h1-h1-lua", filter="lua"),
+    Micro("h2-h1", http2_down=True, batch=_BATCH),
+    Micro("h2-h1-one", http2_down=True),
+    Micro("h2-h1-traced", http2_down=True, traced=True, batch=_BATCH),
+    Micro("h2-h1-paths", http2_down=True, paths=True, batch=_BATCH),
+    Micro("h2-h1-post", http2_down=True, body=b"x" * 1024, batch=_BATCH),
+    Micro("h1-h2", http2_up=True),
+    Micro("h2-h2", http2_down=True, http2_up=True, batch=_BATCH),
+    Micro("h2-h2-grpc", http2_down=True, http2_up=True, body=b"x" * 128, grpc=True, batch=_BATCH),
+)
+
+
+class _Socket:
+    """A socket whose peer is a function."""
+
+    family = socket.AF_INET
+
+    def __init__(self, on_send: Callable[[_Socket], None]) -> None:
+        self.inbox: list[bytes] = []
+        self.outbox: list[bytes] = []
+        self._on_send = on_send
+        self._fd = next(_fds)
+        self.transport: Any = None
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def recv(self, size: int) -> bytes:
+        if not self.inbox:
+            raise BlockingIOError
+        data = self.inbox.pop()
+        if len(data) > size:
+            self.inbox.append(data[size:])
+            data = data[:size]
+        return data
+
+    def send(self, data: bytes) -> int:
+        self.outbox.append(data)
+        self._on_send(self)
+        return len(data)
+
+    def getsockname(self) -> tuple[str, int]:
+        return ("127.0.0.1", 10000)
+
+    def close(self) -> None:
+        return
+
+
+class _Reactor(Reactor):
+    """A reactor whose epoll is never asked: the case says what is ready."""
+
+    def register(self, transport: Transport) -> None:
+        return
+
+    def unregister(self, transport: Transport) -> None:
+        return
+
+
+class _Connection:
+    connection_id = 1
+    remote_address = direct_remote_address = "127.0.0.1:5555"
+    local_address = "127.0.0.1:80"
+    listener_name = "bench"
+    filter_chain_name = requested_server_name = ""
+    traffic_direction = "UNSPECIFIED"
+    start_ns = 0
+
+
+def _frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
+    return _head(len(payload) >> 8, len(payload) & 255, kind, flags, stream_id) + payload
+
+
+class Lab:
+    """The proxy of one case, and its two peers."""
+
+    def __init__(self, case: Micro, directory: Path) -> None:
+        self.case = case
+        shape = Case(
+            case.name,
+            case.name,
+            http2=case.http2_down,
+            http2_up=case.http2_up,
+            access_log=case.access_log,
+            filter=case.filter,
+        )
+        path = write_envoy(shape, 0, 1, directory, "micro")
+        self._server = Server(Options(), load_bootstrap(str(path), registry=make_registry()))
+        reactor = self.reactor = self._server.reactor
+        reactor.__class__ = _Reactor
+        reactor._in_pass = True
+        trio.run(self._resolve)
+        #: Upstream sockets that were sent a request and did not answer yet.
+        self._asked: list[_Socket] = []
+        self._encoder = Encoder()
+        self._response_encoder = Encoder()
+        self._next_id = 1
+        self._count = 0
+        self._tail = self._make_tail()
+        #: Bytes that the client got.
+        self.received = 0
+        self.down = _Socket(self._on_response)
+        self.down.transport = Transport(self.down, reactor)  # type: ignore[arg-type]
+        serve: Any = self._server.assembly.listeners[0].serve
+        connection = _Connection()
+        self.strand = reactor.spawn("client", lambda strand: serve(connection, self.down.transport, strand))
+        if case.http2_down:
+            self._read(self.down, _PREFACE + _SETTINGS + _SETTINGS_ACK + _WINDOW)
+
+    async def _resolve(self) -> None:
+        clusters = self._server.assembly.clusters
+        async with trio.open_nursery() as nursery:
+            await nursery.start(clusters.run)
+            await clusters.initial_resolution()
+            nursery.cancel_scope.cancel()
+
+    def close(self) -> None:
+        """Release what the server holds."""
+        self._server.close()
+
+    # -- the peers --------------------------------------------------------------------------------
+    def _make_tail(self) -> list[tuple[bytes, bytes]]:
+        case = self.case
+        fields = list(_FIELDS)
+        if case.grpc:
+            fields += [(b"content-type", b"application/grpc"), (b"te", b"trailers")]
+        elif case.body:
+            fields.append((b"content-length", b"%d" % len(case.body)))
+        return fields
+
+    def connect(self) -> Transport:
+        """An upstream connection."""
+        up = _Socket(self._on_request)
+        up.transport = Transport(up, self.reactor)  # type: ignore[arg-type]
+        return up.transport  # type: ignore[no-any-return]
+
+    def _on_request(self, up: _Socket) -> None:
+        if up not in self._asked:
+            self._asked.append(up)
+
+    def _on_response(self, down: _Socket) -> None:
+        self.received += len(down.outbox.pop())
+
+    def _requests(self) -> bytes:
+        case = self.case
+        tail = self._tail
+        self._count += 1
+        if not case.http2_down:
+            path = b"/%d" % self._count if case.paths else b"/"
+            lines = b"".join(b"%b: %b\r\n" % field for field in tail)
+            if case.traced:
+                lines += b"traceparent: 00-%032x-%016x-01\r\n" % (self._count, self._count)
+            method = b"POST" if case.body else b"GET"
+            return b"%b %b HTTP/1.1\r\nHost: bench\r\n%b\r\n%b" % (method, path, lines, case.body)
+        out = []
+        for _ in range(case.batch):
+            self._count += 1
+            path = b"/%d" % self._count if case.paths else b"/"
+            fields = [
+                (b":method", b"POST" if case.body else b"GET", False),
+                (b":path", path, case.paths),
+                (b":scheme", b"http", False),
+                (b":authority", b"bench", False),
+                *((name, value, False) for name, value in tail),
+            ]
+            if case.traced:
+                fields.append((b"traceparent", b"00-%032x-%016x-01" % (self._count, self._count), False))
+            out.append(_frame(1, 4 if case.body else 5, self._next_id, self._encoder.encode(fields)))
+            if case.body:
+                out.append(_frame(0, 1, self._next_id, case.body))
+            self._next_id += 2
+        return b"".join(out)
+
+    def _answers(self, up: _Socket) -> bytes:
+        asked = b"".join(up.outbox)
+        up.outbox.clear()
+        if not self.case.http2_up:
+            return _H1_RESPONSE
+        head = [
+            (b":status", b"200", False),
+            (b"server", b"nginx/1.22.1", False),
+            (b"date", _DATE, False),
+            (b"content-type", b"application/octet-stream", False),
+        ]
+        if not self.case.grpc:
+            head.append((b"content-length", b"2", False))
+        out = []
+        if asked.startswith(_PREFACE):
+            asked = asked[len(_PREFACE) :]
+            out += [_SETTINGS, _SETTINGS_ACK, _WINDOW]
+            self._response_encoder = Encoder()
+        encode = self._response_encoder.encode
+        at = 0
+        while at < len(asked):
+            high, low, kind, _, stream_id = _unpack(asked, at)
+            at += 9 + (high << 8 | low)
+            if kind != 1:
+                continue
+            out.append(_frame(1, 4, stream_id, encode(head)))
+            if self.case.grpc:
+                out.append(_frame(0, 0, stream_id, b"x" * 64))
+                trailers = [(b"grpc-status", b"0", False), (b"grpc-message", b"", False)]
+                out.append(_frame(1, 5, stream_id, encode(trailers)))
+            else:
+                out.append(_frame(0, 1, stream_id, b"ok"))
+        return b"".join(out)
+
+    # -- one pass of the reactor ------------------------------------------------------------------
+    def _read(self, sock: _Socket, data: bytes) -> None:
+        sock.inbox.append(data)
+        transport = sock.transport
+        strand = transport.reader
+        transport.reader = None
+        strand.parked = None
+        strand.step()
+        self.reactor._run_ready()
+
+    def round(self, call: Callable[..., Any] | None = None) -> float:
+        """One batch of requests and their answers; the seconds that the proxy took."""
+        requests = self._requests()
+        clock = time.perf_counter
+        read = self._read if call is None else lambda *arguments: call(self._read, *arguments)
+        began = clock()
+        read(self.down, requests)
+        took = clock() - began
+        while self._asked:
+            asked, self._asked = self._asked, []
+            pairs = [(up, answers) for up in asked if (answers := self._answers(up))]
+            began = clock()
+            for up, answers in pairs:
+                read(up, answers)
+            took += clock() - began
+        return took
+
+
+def measure(case: Micro, seconds: float, *, profile: bool = False) -> float:
+    """Microseconds per request: the best of many rounds."""
+    with tempfile.TemporaryDirectory(prefix="sidecar-micro-") as name:
+        lab = Lab(case, Path(name))
+
+        async def connected(*_arguments: Any) -> Transport:
+            return lab.connect()
+
+        for module in (h1_pool, h2_pool):
+            module.open_transport = connected  # type: ignore[attr-defined,assignment]
+        for _ in range(300):
+            lab.round()
+        before = lab.received
+        lab.round()
+        if lab.received == before or lab.strand.done:
+            raise RuntimeError(f"{case.name}: the client got no answer")
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        try:
+            if profile:
+                _profile(lab)
+            best = float("inf")
+            until = time.perf_counter() + seconds
+            while time.perf_counter() < until:
+                took = [lab.round() for _ in range(max(1, 60 // case.batch))]
+                best = min(best, sum(took) / len(took))
+                gc.collect(0)
+        finally:
+            gc.enable()
+            gc.unfreeze()
+        lab.close()
+        return best * 1e6 / case.batch
+
+
+def _profile(lab: Lab) -> None:
+    profiler = cProfile.Profile()
+    for _ in range(3000 // lab.case.batch):
+        lab.round(profiler.runcall)
+    pstats.Stats(profiler).sort_stats("tottime").print_stats(45)
+
+
+def main(arguments: list[str]) -> int:
+    """Print a line for each case."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.micro", description=__doc__)
+    parser.add_argument("case", nargs="*", metavar="CASE", help=", ".join(case.name for case in MICRO_CASES))
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of one case")
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(arguments)
+    found = {}
+    for case in MICRO_CASES:
+        if options.case and case.name not in options.case:
+            continue
+        found[case.name] = round(measure(case, options.seconds, profile=options.profile), 2)
+        if not options.json:
+            print(f"{case.name:16s} {found[case.name]:7.2f} us", flush=True)
+    if options.json:
+        print(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
