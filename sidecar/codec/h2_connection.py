@@ -24,6 +24,7 @@ from sidecar.codec.h2_sender import (
     END_HEADERS,
     END_STREAM,
     GOAWAY,
+    HEADERS,
     MAX_FRAME_SIZE,
     PADDED,
     PRIORITY_FLAG,
@@ -37,6 +38,7 @@ from sidecar.codec.h2_types import (
     H2ConnectionError,
     H2Handler,
     H2Settings,
+    KnownFields,
 )
 from sidecar.codec.header_validity import (
     MESSAGING,
@@ -59,9 +61,11 @@ _unpack_u32 = Struct(">I").unpack_from
 #: A header list beyond the configured limit costs the stream; beyond this many times it, the connection.
 _HARD_HEADERS_FACTOR = 16
 _HARD_HEADERS_LEAST = 1 << 20
-#: Header blocks that left the table as it was are kept with what they mean while it stands still.
-_KEPT_BLOCKS = 8
+#: Header blocks that left the table as it was, and came twice, are kept with what they mean while it stands
+#: still.
+_KEPT_BLOCKS = 16
 _KEPT_BLOCK_LENGTH = 256
+_SEEN_BLOCKS = 64
 
 
 def hard_headers_bytes(settings: H2Settings) -> int:
@@ -80,6 +84,7 @@ class H2Connection(H2Control):
         "_header_block",
         "_kept",
         "_kept_generation",
+        "_seen",
     )
 
     def __init__(self, handler: H2Handler, *, client: bool, settings: H2Settings) -> None:
@@ -91,8 +96,10 @@ class H2Connection(H2Control):
         self._expect_preface = not client
         #: (stream id, END_STREAM, pieces, size) while CONTINUATION is expected.
         self._header_block: tuple[int, int, list[bytes], int] | None = None
-        self._kept: dict[bytes, tuple[list[Field], tuple[int, int]]] = {}
+        self._kept: dict[bytes, tuple[KnownFields, tuple[int, int]]] = {}
         self._kept_generation = 0
+        #: Hashes of blocks that may come again.
+        self._seen: set[int] = set()
         # In the order of the frame types (RFC 9113 §6).
         self._frame_handlers: tuple[Callable[[int, int, bytes], None], ...] = (
             self._on_data,
@@ -141,6 +148,7 @@ class H2Connection(H2Control):
         at = 0
         length = len(buffer)
         handlers = self._frame_handlers
+        kept = self._kept
         while length - at >= 9:
             high, low, kind, flags, stream_id = _unpack_head(buffer, at)
             size = high << 8 | low
@@ -157,6 +165,13 @@ class H2Connection(H2Control):
                 )
             payload = buffer[at + 9 : end]
             at = end
+            if (
+                kind == HEADERS
+                and payload in kept
+                and flags & ~END_STREAM == END_HEADERS
+                and self._recall(stream_id, flags, payload)
+            ):
+                continue
             # Frames of unknown types are let pass (RFC 9113 §5.5).
             if kind < 10:
                 handlers[kind](flags, stream_id & MAX_WINDOW, payload)
@@ -212,15 +227,46 @@ class H2Connection(H2Control):
         else:
             self._header_block = (stream_id, end_stream, pieces, size)
 
+    def _recall(self, stream_id: int, flags: int, block: bytes) -> bool:
+        """Open a stream with a request that came before; False where anything about it wants a closer look."""
+        streams = self._streams
+        if (
+            self._client
+            or not stream_id & 1
+            or not self._last_peer_id < stream_id <= self._goaway_limit
+            or len(streams) >= self._settings.max_concurrent_streams
+            or self._decoder.generation != self._kept_generation
+        ):
+            return False
+        fields, checked = self._kept[block]
+        length = checked[0]
+        end_stream = flags & END_STREAM
+        if end_stream and length > 0:
+            return False
+        budget = self._budget
+        budget.empty_frames = 0
+        budget.streams += 1
+        self._last_peer_id = stream_id
+        stream = streams[stream_id] = H2Stream(
+            stream_id, self._peer_initial_window, self._stream_receive_window
+        )
+        stream.started = True
+        if end_stream:
+            stream.remote_closed = True
+        else:
+            stream.content_left = length
+        self._handler.on_headers(stream_id, fields, end_stream == END_STREAM)
+        return True
+
     def _on_block(self, stream_id: int, end_stream: int, block: bytes) -> None:
         """A whole header block: head, interim response or trailers."""
         decoder = self._decoder
         generation = decoder.generation
         checked: tuple[int, int] | None = None
         kept = self._kept.get(block) if generation == self._kept_generation else None
+        fields: list[Field]
         if kept is not None:
-            fields = kept[0].copy()
-            checked = kept[1]
+            fields, checked = kept
         else:
             try:
                 fields = decoder.decode(block)
@@ -243,7 +289,7 @@ class H2Connection(H2Control):
                 return
         try:
             if stream.started:
-                self._on_trailers(stream, fields, end_stream)
+                self._on_trailers(stream, fields.copy(), end_stream)
                 return
             if checked is None:
                 if self._client:
@@ -256,7 +302,7 @@ class H2Connection(H2Control):
                         fields = join_cookies(fields)
                     checked = (length, 0)
                 if decoder.generation == generation and len(block) <= _KEPT_BLOCK_LENGTH:
-                    self._keep(block, fields.copy(), checked, generation)
+                    fields = self._keep(block, fields, checked, generation)
             if self._client:
                 self._on_response(stream, fields, end_stream, checked)
             else:
@@ -264,12 +310,27 @@ class H2Connection(H2Control):
         except MalformedMessage as error:
             self._malformed(stream_id, error)
 
-    def _keep(self, block: bytes, fields: list[Field], checked: tuple[int, int], generation: int) -> None:
+    def _keep(
+        self, block: bytes, fields: list[Field], checked: tuple[int, int], generation: int
+    ) -> list[Field]:
+        """Keep the block when it comes a second time; ``fields``, known from then on."""
         kept = self._kept
-        if generation != self._kept_generation or len(kept) >= _KEPT_BLOCKS:
+        seen = self._seen
+        if generation != self._kept_generation:
             kept.clear()
+            seen.clear()
             self._kept_generation = generation
-        kept[block] = (fields, checked)
+        mark = hash(block)
+        if mark not in seen:
+            if len(seen) >= _SEEN_BLOCKS:
+                seen.clear()
+            seen.add(mark)
+            return fields
+        if len(kept) >= _KEPT_BLOCKS:
+            kept.clear()
+        known = KnownFields(fields)
+        kept[block] = (known, checked)
+        return known
 
     def _open_by_peer(self, stream_id: int) -> H2Stream | None:
         """The stream that a HEADERS frame opens; None where the frame is to be passed over."""

@@ -137,6 +137,7 @@ class HeaderDecoder:
         """From now on the peer keeps to our table size, and says so first where it had to shrink."""
         if table_size < DEFAULT_TABLE_SIZE:
             self._required_size = table_size
+            self.generation += 1  # no block that is known says so
         self._decoder.max_allowed_table_size = table_size
 
     def decode(self, block: bytes) -> list[Field]:

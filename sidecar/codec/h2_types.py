@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from sidecar.core.errors import RemoteProtocolError
 from sidecar.core.headers import Field
@@ -24,6 +24,7 @@ __all__ = [
     "H2ConnectionError",
     "H2Handler",
     "H2Settings",
+    "KnownFields",
 ]
 
 CONNECTION_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -99,6 +100,17 @@ class H2Settings:
     max_headers_count: int = 100
 
 
+class KnownFields(list[Field]):
+    """The fields of a header block that is kept and may come again.  Nobody changes them."""
+
+    __slots__ = ("made",)
+
+    def __init__(self, fields: list[Field]) -> None:
+        super().__init__(fields)
+        #: What the handler made of them the last time, for the handler.
+        self.made: Any = None
+
+
 class H2Handler(Protocol):
     """What a codec tells its owner, synchronously, from inside ``receive_data``.
 
@@ -108,7 +120,7 @@ class H2Handler(Protocol):
     def on_headers(self, stream_id: int, fields: list[Field], end_stream: bool) -> None:
         """A request (server) or a final response (client); pseudo headers come first.
 
-        The list is the owner's.
+        The list is the owner's, unless it is :class:`KnownFields`.
         """
 
     def on_informational(self, stream_id: int, fields: list[Field]) -> None:

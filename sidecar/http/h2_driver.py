@@ -10,7 +10,7 @@ request that the codec refuses is logged and counted as Envoy does it, though no
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from sidecar.api.message import Body, FixedBody, RequestMessage, ResponseMessage
 from sidecar.api.stream import Flag, Stream
 from sidecar.codec.h2_connection import H2Connection
 from sidecar.codec.h2_stats import H2Stats
-from sidecar.codec.h2_types import ErrorCode, H2ConnectionError
+from sidecar.codec.h2_types import ErrorCode, H2ConnectionError, KnownFields
 from sidecar.core.errors import DeadlineExceeded, Disconnected
 from sidecar.core.headers import Field, HeaderMap, RequestHeaders
 from sidecar.http.request_options import drop_underscores
@@ -78,14 +78,17 @@ class _Responder:
         #: The client reset the stream, or its connection ended.
         self.is_gone = False
 
-    async def run(self, strand: Strand) -> None:
+    def run(self, strand: Strand) -> Coroutine[Any, Any, None]:
+        """The life of the stream, for its strand."""
         self.strand = strand
-        driver = self.driver
-        stream = self.stream
-        try:
-            await driver.manager.run_stream(stream, self, strand)
-        finally:
-            driver.end_stream(self)
+        return self.driver.manager.run_stream(self.stream, self, strand)
+
+    def on_done(self, error: BaseException | None) -> None:
+        """The strand is over."""
+        self.driver.end_stream(self)
+        if error is not None:
+            assert self.strand is not None
+            self.driver.manager.reactor.report(self.strand, error)
 
     # -- what the connection manager asks -----------------------------------------------------
     def is_client_gone(self) -> bool:
@@ -169,6 +172,34 @@ class _Responder:
 
     def reset(self, stream: Stream) -> None:
         self.driver.reset_stream(self.stream_id, ErrorCode.INTERNAL_ERROR)
+
+
+def _read_head(fields: list[Field]) -> tuple[RequestHeaders, int]:
+    """The head of a request, and its bytes."""
+    headers = RequestHeaders()
+    count = 0
+    for name, value in fields:
+        if name == b":path":
+            headers.path = value
+        elif name == b":method":
+            headers.method = value
+        elif name == b":authority":
+            headers.authority = value
+        elif name == b":scheme":
+            headers.scheme = value
+        elif name == b":protocol":
+            headers.protocol = value
+        else:
+            break
+        count += 1
+    headers.fields = fields[count:]
+    index = headers.index()
+    if b"host" in index:
+        # ``host`` stands for an absent :authority, and is nothing beside a present one.
+        if headers.authority is None:
+            headers.authority = index[b"host"]
+        headers.remove(b"host")
+    return headers, sum([len(name) + len(value) for name, value in fields])
 
 
 class H2Driver:
@@ -339,7 +370,7 @@ class H2Driver:
                 responder.strand.fail(Disconnected("the stream was reset"))
 
     def _start(self, responder: _Responder) -> None:
-        self.manager.reactor.spawn("HTTP/2 stream", responder.run)
+        self.manager.reactor.spawn("HTTP/2 stream", responder.run, on_done=responder.on_done)
 
     def end_stream(self, responder: _Responder) -> None:
         """The strand of a stream is over."""
@@ -410,48 +441,44 @@ class H2Driver:
 
     # -- the codec's handler ------------------------------------------------------------------
     def on_headers(self, stream_id: int, fields: list[Field], end_stream: bool) -> None:
-        headers = RequestHeaders()
-        count = 0
-        for name, value in fields:
-            if name == b":path":
-                headers.path = value
-            elif name == b":method":
-                headers.method = value
-            elif name == b":authority":
-                headers.authority = value
-            elif name == b":scheme":
-                headers.scheme = value
-            elif name == b":protocol":
-                headers.protocol = value
-            else:
-                break
-            count += 1
-        headers.fields = fields[count:]
-        index = headers.index()
-        if b"host" in index:
-            # ``host`` stands for an absent :authority, and is nothing beside a present one.
-            if headers.authority is None:
-                headers.authority = index[b"host"]
-            headers.remove(b"host")
         manager = self.manager
-        if manager.underscores is not None and not self._accept_underscores(stream_id, headers):
-            return
-        if b"expect" in index and index[b"expect"].lower() == b"100-continue":
-            headers.remove(b"expect")
-            self._send_continue(stream_id)
+        known = fields.made if fields.__class__ is KnownFields else None  # type: ignore[attr-defined]
+        if known is not None:
+            method, path, authority, scheme, rest, index, size = known
+            headers = RequestHeaders(method, path, authority, scheme, rest.copy())
+            headers._index = index.copy()
+        else:
+            headers, size = _read_head(fields)
+            index = headers.index()
+            if manager.underscores is not None and not self._accept_underscores(stream_id, headers):
+                return
+            if b"expect" in index and index[b"expect"].lower() == b"100-continue":
+                headers.remove(b"expect")
+                self._send_continue(stream_id)
+            elif fields.__class__ is KnownFields and manager.underscores is None and not headers.protocol:
+                fields.made = (  # type: ignore[attr-defined]
+                    headers.method,
+                    headers.path,
+                    headers.authority,
+                    headers.scheme,
+                    headers.fields.copy(),
+                    index.copy(),
+                    size,
+                )
         body = None if end_stream else H2Body(self.wire, stream_id)
         stream = Stream(self.connection, manager, RequestMessage(headers, body), "HTTP/2")
         stream.stream_id = stream_id
         stream.start_ns = monotonic_ns()
         stream.start_time = time.time()
-        stream.request_header_bytes = sum([len(name) + len(value) for name, value in fields])
+        stream.request_header_bytes = size
         manager.stats.downstream_rq_http2_total.value += 1
         if manager.max_requests_per_connection:
             self._count_request()
         responder = _Responder(self, stream, body)
-        if not self._streams:
+        streams = self._streams
+        if not streams:
             self.strand.idle_deadline = 0.0
-        self._streams[stream_id] = responder
+        streams[stream_id] = responder
         self.h2_stats.streams_active.inc()
         if body is None:
             self._start(responder)

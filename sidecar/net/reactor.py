@@ -401,7 +401,17 @@ class Strand:
             self.finish(error)
             return
         self.running = False
-        self.handle(trap)
+        if (
+            trap.__class__ is Transport
+            and self.pending is None
+            and self._cancel is None
+            and not self.reactor.is_disturbed()
+        ):
+            # The common wait, without a call.
+            trap.reader = self
+            self.parked = trap
+        else:
+            self.handle(trap)
 
     def throw(self, error: BaseException) -> None:
         """Raise ``error`` in a strand without an owner."""

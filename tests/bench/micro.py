@@ -322,7 +322,7 @@ def measure(case: Micro, seconds: float, *, profile: bool = False) -> float:
             return lab.connect()
 
         for module in (h1_pool, h2_pool):
-            module.open_transport = connected  # type: ignore[attr-defined,assignment]
+            module.open_transport = connected  # type: ignore[attr-defined]
         for _ in range(300):
             lab.round()
         before = lab.received
