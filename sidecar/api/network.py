@@ -6,7 +6,7 @@ its listener hand every connection to ``serve``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -41,6 +41,6 @@ class NetworkFilterRecipe(Protocol):
         """
         ...
 
-    def server(self, built: Any) -> Callable[[Any, Any, Any], Awaitable[None]]:
+    def server(self, built: Any) -> Callable[[Any, Any, Any], Coroutine[Any, Any, None]]:
         """``serve(connection, transport, strand)``, which serves one connection to its end."""
         ...

@@ -228,7 +228,7 @@ class H2Connection(H2Control):
             self._header_block = (stream_id, end_stream, pieces, size)
 
     def _recall(self, stream_id: int, flags: int, block: bytes) -> bool:
-        """Open a stream with a request that came before; False where anything about it wants a closer look."""
+        """Open a stream with a request that came before; False where something wants a closer look."""
         streams = self._streams
         if (
             self._client

@@ -10,6 +10,7 @@ through.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from jh2._hazmat import Decoder, Encoder, HPACKError, OversizedHeaderListError
 
@@ -189,10 +190,10 @@ class HeaderEncoder:
             self._encoder.header_table_size = size
             self._kept.clear()
 
-    def encode(self, fields: list[Field]) -> bytes:
+    def encode(self, fields: Sequence[Field]) -> bytes:
         """A whole block."""
         kept = self._kept
-        key = tuple(fields)
+        key = tuple(fields)  # itself, where it is one
         known = kept.get(key)
         if known is not None:
             return known

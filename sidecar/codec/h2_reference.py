@@ -8,6 +8,7 @@ one frame at a time, so that the frames before a broken one count.  Slower by fa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import h2.config
@@ -142,6 +143,11 @@ class H2ReferenceConnection:
         return max(0, int(window))
 
     # -- sending ------------------------------------------------------------------------------
+    @property
+    def has_output(self) -> bool:
+        """Whether ``take_output`` may give something: only the package knows."""
+        return True
+
     def take_output(self) -> bytes:
         """Everything to be sent now."""
         self._budget.output_taken()
@@ -162,7 +168,19 @@ class H2ReferenceConnection:
             raise LocalProtocolError(f"stream {stream_id} cannot send any more")
         return state
 
-    def send_headers(self, stream_id: int, fields: list[Field], end_stream: bool) -> None:
+    def send_whole(self, stream_id: int, fields: tuple[Field, ...], data: bytes) -> bool:
+        """A head and all of its body, where it fits into the windows now; else False.
+
+        Raises: LocalProtocolError.
+        """
+        self._sending(stream_id)
+        if not data or len(data) > self.send_window(stream_id):
+            return False
+        self.send_headers(stream_id, fields, False)
+        self.send_data(stream_id, data, True)
+        return True
+
+    def send_headers(self, stream_id: int, fields: Sequence[Field], end_stream: bool) -> None:
         """A request (client), a 1xx or final response (server).  Raises: LocalProtocolError."""
         state = self._sending(stream_id)
         if self._client:

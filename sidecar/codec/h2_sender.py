@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from struct import Struct
 
 from sidecar.codec.h2_flood import FrameBudget
@@ -175,6 +176,11 @@ class H2Sender:
         return window if window > 0 else 0
 
     # -- sending ------------------------------------------------------------------------------
+    @property
+    def has_output(self) -> bool:
+        """Whether ``take_output`` would give something."""
+        return bool(self._out)
+
     def take_output(self) -> bytes:
         """Everything to be sent now.
 
@@ -209,22 +215,58 @@ class H2Sender:
             raise LocalProtocolError(f"stream {stream_id} cannot send any more")
         return stream
 
-    def send_headers(self, stream_id: int, fields: list[Field], end_stream: bool) -> None:
+    def send_headers(self, stream_id: int, fields: Sequence[Field], end_stream: bool) -> None:
         """A request (client), a 1xx or final response (server).  Raises: LocalProtocolError."""
         stream = self._sending(stream_id)
         if self._client:
             stream.is_head = (b":method", b"HEAD") in fields[:5]
         self._send_block(stream, fields, end_stream)
 
+    def send_whole(self, stream_id: int, fields: tuple[Field, ...], data: bytes) -> bool:
+        """A head and all of its body, where that fits into one frame and the windows now; else False.
+
+        Raises: LocalProtocolError.
+        """
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.local_closed:
+            raise LocalProtocolError(f"stream {stream_id} cannot send any more")
+        size = len(data)
+        limit = self._peer_max_frame
+        if size > limit or size > stream.send_window or size > self._send_window or not size:
+            return False
+        if self._client:
+            stream.is_head = (b":method", b"HEAD") in fields[:5]
+        block = self._encoder.encode(fields)
+        length = len(block)
+        if length > limit:
+            self._send_encoded(stream, block, 0)
+        else:
+            self._out += (_pack_head(length >> 8, length & 255, HEADERS, END_HEADERS, stream_id), block)
+        self._out += (_pack_head(size >> 8, size & 255, DATA, END_STREAM, stream_id), data)
+        self._send_window -= size
+        self._budget.data_frames_sent += 1
+        stream.send_window -= size
+        stream.local_closed = True
+        if stream.remote_closed:
+            del self._streams[stream_id]
+            if stream.unconsumed:
+                self._owed[stream_id] = stream.unconsumed
+        return True
+
     def send_trailers(self, stream_id: int, fields: list[Field]) -> None:
         """Trailers; ends our half.  Raises: LocalProtocolError."""
         self._send_block(self._sending(stream_id), fields, True)
 
-    def _send_block(self, stream: H2Stream, fields: list[Field], end_stream: bool) -> None:
-        block = self._encoder.encode(fields)
+    def _send_block(self, stream: H2Stream, fields: Sequence[Field], end_stream: bool) -> None:
+        self._send_encoded(stream, self._encoder.encode(fields), END_STREAM if end_stream else 0)
+        if end_stream:
+            stream.local_closed = True
+            if stream.remote_closed:
+                self._finish(stream)
+
+    def _send_encoded(self, stream: H2Stream, block: bytes, flags: int) -> None:
         size = len(block)
         limit = self._peer_max_frame
-        flags = END_STREAM if end_stream else 0
         if size <= limit:
             self._out += (_pack_head(size >> 8, size & 255, HEADERS, flags | END_HEADERS, stream.id), block)
         else:
@@ -232,10 +274,6 @@ class H2Sender:
             for at in range(limit, size, limit):
                 last = END_HEADERS if at + limit >= size else 0
                 self._frame(CONTINUATION, last, stream.id, block[at : at + limit])
-        if end_stream:
-            stream.local_closed = True
-            if stream.remote_closed:
-                self._finish(stream)
 
     def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
         """DATA, no more of it than ``send_window`` allows.  Raises: LocalProtocolError."""

@@ -10,7 +10,8 @@ request that the codec refuses is logged and counted as Envoy does it, though no
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Coroutine
+import types
+from collections.abc import Awaitable, Coroutine, Generator
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
@@ -106,11 +107,14 @@ class _Responder:
         if self.is_gone or codec.is_closed(stream_id):
             raise Disconnected("the stream was reset")
         body = response.body
-        if not _CONNECTION_FIELDS.isdisjoint(headers.index()):
+        index = headers._index
+        if index is None:
+            index = headers.index()
+        if not _CONNECTION_FIELDS.isdisjoint(index):
             for name in _CONNECTION_FIELDS:
                 headers.remove(name)
         status = headers.status
-        fields = [_STATUS_FIELDS.get(status) or (b":status", b"%d" % status), *headers.fields]
+        fields = (_STATUS_FIELDS.get(status) or (b":status", b"%d" % status), *headers.fields)
         stream.response_started = True
         if stream.drain_connection and (stream.details not in _HTTP_1_CLOSES or driver.manager.is_draining()):
             driver.start_drain()
@@ -127,10 +131,9 @@ class _Responder:
         if not whole:
             codec.send_headers(stream_id, fields, True)
             return None
-        codec.send_headers(stream_id, fields, False)
-        if len(whole) <= codec.send_window(stream_id) and not wire.is_congested:
-            codec.send_data(stream_id, whole, True)
+        if not wire.is_congested and codec.send_whole(stream_id, fields, whole):
             return None
+        codec.send_headers(stream_id, fields, False)
         return self._send_rest(whole)
 
     async def _send_rest(self, data: bytes) -> None:
@@ -250,8 +253,10 @@ class H2Driver:
         self._request_count = 0
 
     # -- the connection -----------------------------------------------------------------------
-    async def serve(self, received: bytes) -> None:
+    @types.coroutine
+    def serve(self, received: bytes) -> Generator[Any, Any, None]:
         """Read until the connection ends."""
+        # A generator that waits by itself, as in H1Connection.response.
         manager = self.manager
         stats = manager.stats
         transport = self.transport
@@ -268,9 +273,19 @@ class H2Driver:
                     finally:
                         if self._fresh:
                             self._start_fresh()
-                    self.wire.flush_later()
+                    if codec.has_output:
+                        self.wire.flush_later()
                 try:
-                    data = await transport.receive(_READ_SIZE)
+                    if transport.ready:
+                        transport.ready = False
+                    else:
+                        yield transport
+                    data = transport.recv(_READ_SIZE)
+                    if len(data) == _READ_SIZE or transport.hangup:
+                        transport.ready = True
+                except (BlockingIOError, InterruptedError):
+                    data = b""
+                    continue
                 except DeadlineExceeded as error:
                     data = b""
                     if error.kind == "idle":
@@ -291,12 +306,12 @@ class H2Driver:
             self._is_over = bool(self._streams)
             self._lose_streams("downstream_remote_disconnect", 0)
             if self._is_draining and not self._streams and not transport.hangup:
-                await self._linger()
+                yield from self._linger().__await__()
             return
         finally:
             strand.deadline = strand.idle_deadline = 0.0
             self._lose_streams("downstream_local_disconnect", 0)
-        await self._linger()
+        yield from self._linger().__await__()
 
     def _fail(self, error: H2ConnectionError) -> None:
         """The client broke a rule that ends the connection."""
@@ -377,7 +392,7 @@ class H2Driver:
         stream_id = responder.stream_id
         streams = self._streams
         if streams.pop(stream_id, None) is not None:
-            self.h2_stats.streams_active.dec()
+            self.h2_stats.streams_active.value -= 1
         self._ended_count += 1
         # Answered before the request was read: the rest of it is not wanted (RFC 9113 §8.1).
         if not self._is_over and not self.codec.is_closed(stream_id):
@@ -442,7 +457,7 @@ class H2Driver:
     # -- the codec's handler ------------------------------------------------------------------
     def on_headers(self, stream_id: int, fields: list[Field], end_stream: bool) -> None:
         manager = self.manager
-        known = fields.made if fields.__class__ is KnownFields else None  # type: ignore[attr-defined]
+        known = fields.made if fields.__class__ is KnownFields else None
         if known is not None:
             method, path, authority, scheme, rest, index, size = known
             headers = RequestHeaders(method, path, authority, scheme, rest.copy())
@@ -456,7 +471,7 @@ class H2Driver:
                 headers.remove(b"expect")
                 self._send_continue(stream_id)
             elif fields.__class__ is KnownFields and manager.underscores is None and not headers.protocol:
-                fields.made = (  # type: ignore[attr-defined]
+                fields.made = (
                     headers.method,
                     headers.path,
                     headers.authority,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.codec.h2_connection import H2Connection
 from sidecar.core.errors import DeadlineExceeded
 from sidecar.http.h1_driver import H1Driver
-from sidecar.http.h2_driver import serve_h2
+from sidecar.http.h2_driver import H2Driver
 
 if TYPE_CHECKING:
     from sidecar.http.connection_manager import ConnectionManager
@@ -67,7 +67,8 @@ async def serve_http(
             stats.downstream_cx_http2_total.value += 1
             active = stats.downstream_cx_http2_active
             active.inc()
-            await serve_h2(manager, connection, transport, strand, received, codec_class=h2_codec_class)
+            driver = H2Driver(manager, connection, transport, strand, codec_class=h2_codec_class)
+            await driver.serve(received)
         else:
             stats.downstream_cx_http1_total.value += 1
             stats.downstream_cx_rx_bytes_total.value += len(received)

@@ -71,19 +71,23 @@ class H2Wire:
         data = self.codec.take_output()
         if not data:
             return
-        self.tx_bytes.value += len(data)
+        size = len(data)
+        self.tx_bytes.value += size
         try:
-            rest = self.transport.try_send(data)
+            sent = self.transport.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
         except OSError:
             self.break_off()
             return
-        if rest is None:
+        if sent == size:
             if self._queued:
                 self._queued = 0
                 if self._writers:
                     self.on_window(0)
             return
         self.is_congested = True
+        rest = memoryview(data)[sent:]
         self.reactor.spawn("HTTP/2 output", lambda _strand: self._push(rest))
 
     async def _push(self, rest: memoryview) -> None:

@@ -396,6 +396,13 @@ class Strand:
         self.running = True
         try:
             trap = self._send(None)
+        except StopIteration as stop:
+            self.running = False
+            if self.owner is None:
+                self.end(None)
+            else:
+                self.finish(stop)
+            return
         except BaseException as error:
             self.running = False
             self.finish(error)
@@ -662,7 +669,8 @@ class Reactor:
         strand.is_lazy = True
         strand.nursery = nursery or self.nursery
         strand.on_done = on_done
-        strand.start(body(strand))
+        coroutine = strand.coroutine = body(strand)
+        strand._send = coroutine.send
         self.strands.add(strand)
         if now:
             strand.step()

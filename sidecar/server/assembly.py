@@ -7,7 +7,7 @@ becomes a problem with file, line and column.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any
 
@@ -37,7 +37,7 @@ _DIRECTIONS = ("UNSPECIFIED", "INBOUND", "OUTBOUND")
 _DEFAULT_BUFFER_LIMIT = 1024 * 1024
 _DEFAULT_BACKLOG = 1024
 
-Serve = Callable[[Any, Transport, Strand], Awaitable[None]]
+Serve = Callable[[Any, Transport, Strand], Coroutine[Any, Any, None]]
 
 
 class Assembly:

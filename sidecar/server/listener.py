@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +111,7 @@ class Listener:
         self,
         name: str,
         addresses: list[Address],
-        serve: Callable[[Connection, Transport, Strand], Awaitable[None]],
+        serve: Callable[[Connection, Transport, Strand], Coroutine[Any, Any, None]],
         reactor: Reactor,
         store: Store,
         *,
@@ -239,8 +239,8 @@ class Listener:
             self._gone(None)
             return
 
-        async def body(strand: Strand) -> None:
-            await self.serve(connection, transport, strand)
+        def body(strand: Strand) -> Coroutine[Any, Any, None]:
+            return self.serve(connection, transport, strand)
 
         try:
             await drive(self.reactor, f"connection {connection.connection_id}", body)

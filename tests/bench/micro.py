@@ -185,7 +185,7 @@ class Lab:
         connection = _Connection()
         self.strand = reactor.spawn("client", lambda strand: serve(connection, self.down.transport, strand))
         if case.http2_down:
-            self._read(self.down, _PREFACE + _SETTINGS + _SETTINGS_ACK + _WINDOW)
+            self._pass([(self.down, _PREFACE + _SETTINGS + _SETTINGS_ACK + _WINDOW)])
 
     async def _resolve(self) -> None:
         clusters = self._server.assembly.clusters
@@ -293,22 +293,25 @@ class Lab:
         transport.reader = None
         strand.parked = None
         strand.step()
+
+    def _pass(self, pairs: list[tuple[_Socket, bytes]]) -> None:
+        for sock, data in pairs:
+            self._read(sock, data)
         self.reactor._run_ready()
 
     def round(self, call: Callable[..., Any] | None = None) -> float:
         """One batch of requests and their answers; the seconds that the proxy took."""
-        requests = self._requests()
+        pairs = [(self.down, self._requests())]
         clock = time.perf_counter
-        read = self._read if call is None else lambda *arguments: call(self._read, *arguments)
+        run = self._pass if call is None else lambda pairs: call(self._pass, pairs)
         began = clock()
-        read(self.down, requests)
+        run(pairs)
         took = clock() - began
         while self._asked:
             asked, self._asked = self._asked, []
             pairs = [(up, answers) for up in asked if (answers := self._answers(up))]
             began = clock()
-            for up, answers in pairs:
-                read(up, answers)
+            run(pairs)
             took += clock() - began
         return took
 

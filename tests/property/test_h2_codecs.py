@@ -102,6 +102,39 @@ def test_codecs_agree_on_what_is_accepted(data: bytes) -> None:
         assert ours[:shorter] == theirs[:shorter] or not (own_failed and other_failed)
 
 
+# Blocks that come again, between blocks that move the table under them.
+repeated = st.sampled_from(
+    [
+        block(*REQUEST),
+        block(*POST, (b"content-length", b"1")),
+        b"\x82\x84\x86\x41\x04host",  # :authority joins the table
+        b"\x82\x84\x86\xbe",  # its newest entry
+        b"\x82\x84\x86\xbf",  # the one before
+        b"\x82\x84\x86\x01\x04host\x40\x03x-a\x011",
+        b"\x20\x3f\xe1\x1f\x82\x84\x86\x01\x04host",  # empties the table
+    ]
+)
+steps = st.lists(
+    st.tuples(repeated, st.sampled_from([4, 5, 5]), st.sampled_from([2, 2, 2, 2, 0])), max_size=16
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(steps)
+def test_codecs_agree_on_blocks_that_come_again(asked: list[tuple[bytes, int, int]]) -> None:
+    data = CLIENT_START
+    stream_id = 1
+    for what, flag, step in asked:
+        data += frame(1, flag, stream_id, what)
+        stream_id += step
+    own, own_failed, _ = listen(H2Connection, [data])
+    other, other_failed, _ = listen(H2ReferenceConnection, [data])
+    refused = [call for call in own if call[0] == "reset"]
+    assert own_failed == other_failed or refused
+    if not own_failed:
+        assert own == other
+
+
 snippets = [b"\x82", b"\xbe", b"\x40\x01a\x01b", b"\x20", b"\x3f\xe1\x1f", b"\x00\x81\xff\x00"]
 octets = st.one_of(st.binary(max_size=40), st.lists(st.sampled_from(snippets)).map(b"".join))
 

@@ -5,7 +5,7 @@ The result is a function that serves one connection.  The message was validated 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.context import FactoryContext
@@ -51,7 +51,7 @@ def _strip_port(message: Any) -> str:
     return "MATCHING" if message.strip_matching_host_port else "NONE"
 
 
-Serve = Callable[[Any, "Transport", "Strand"], Awaitable[None]]
+Serve = Callable[[Any, "Transport", "Strand"], Coroutine[Any, Any, None]]
 
 
 class HttpConnectionManagerFactory:
@@ -210,7 +210,8 @@ class HcmCompiler:
 
         codec = h2_codec_class(self._http2_codec)
 
-        async def serve(connection: Any, transport: Transport, strand: Strand) -> None:
-            await serve_http(manager, connection, transport, strand, h2_codec_class=codec)
+        # The coroutine itself: one around it would cost every wait of every request.
+        def serve(connection: Any, transport: Transport, strand: Strand) -> Coroutine[Any, Any, None]:
+            return serve_http(manager, connection, transport, strand, h2_codec_class=codec)
 
         return serve

@@ -691,3 +691,36 @@ def test_preface_that_is_http_1_is_refused_at_its_first_byte(make: Make) -> None
 def test_first_frame_other_than_settings_is_refused(make: Make) -> None:
     codec, _ = make(start=False)
     assert feed(codec, CONNECTION_PREFACE + frame(PING, 0, 0, b"12345678")) is not None
+
+
+# -- whole messages ---------------------------------------------------------------------------------------
+def test_whole_message_ends_the_stream(server: tuple[Any, Recorder]) -> None:
+    codec, _ = server
+    codec.receive_data(request(1))
+    assert codec.send_whole(1, RESPONSE, b"ok")
+    kinds = [(kind, flags, stream_id) for kind, flags, stream_id, _ in parse(codec.take_output())]
+    assert kinds == [(HEADERS, END_HEADERS, 1), (DATA, END_STREAM, 1)]
+    assert codec.is_closed(1)
+    with pytest.raises(LocalProtocolError):
+        codec.send_whole(1, RESPONSE, b"ok")
+
+
+@pytest.mark.parametrize("size", [0, 101])
+def test_whole_message_that_is_empty_or_too_large_for_the_window_is_left_to_the_caller(
+    make: Make, size: int
+) -> None:
+    codec, _ = make(start=False)
+    codec.receive_data(CONNECTION_PREFACE + settings((4, 100)))
+    codec.receive_data(request(1))
+    codec.take_output()
+    assert not codec.send_whole(1, RESPONSE, b"x" * size)
+    assert not codec.take_output()
+    assert codec.send_window(1) == 100
+    assert codec.send_whole(1, RESPONSE, b"x" * 100)
+
+
+def test_whole_message_takes_from_the_connections_window(server: tuple[Any, Recorder]) -> None:
+    codec, _ = server
+    codec.receive_data(request(1) + request(3))
+    assert codec.send_whole(1, RESPONSE, b"x" * 1000)
+    assert codec.send_window(3) == 65535 - 1000
