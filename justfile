@@ -36,6 +36,10 @@ test-one name *arguments:
 conformance *arguments:
     python -m pytest -n 2 --dist loadgroup tests/conformance {{ arguments }}
 
+# put h2spec to this proxy with either codec of HTTP/2, and to Envoy to compare (needs Go)
+h2spec:
+    python -m tests.h2spec
+
 # measure this proxy beside Envoy, nginx, haproxy and an aiohttp proxy (--quick: one short round)
 bench *arguments:
     python -m tests.bench {{ arguments }}

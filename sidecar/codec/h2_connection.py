@@ -337,6 +337,9 @@ class H2Connection(H2Control):
         if not self._is_idle(stream_id):
             if stream_id in self._reset_ids:
                 return None
+            if stream_id in self._peer_reset_ids:
+                self._refuse_closed(stream_id)
+                return None
             raise invalid_frame(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
         if self._client or not stream_id & 1:
             raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "HEADERS on a stream that the peer cannot open")
@@ -417,6 +420,8 @@ class H2Connection(H2Control):
             if self._is_idle(stream_id):
                 raise connection_error(ErrorCode.PROTOCOL_ERROR, "DATA on an idle stream")
             self._return_window(flow_bytes)
+            if stream_id not in self._reset_ids:
+                self._refuse_closed(stream_id)
             return
         if stream.remote_closed:
             raise connection_error(ErrorCode.STREAM_CLOSED, "DATA behind END_STREAM")

@@ -69,9 +69,17 @@ class H2Control(H2Sender):
         self.resets_sent += 1
         self._handler.on_reset(stream_id, int(code), False)
 
-    def _on_priority(self, _flags: int, _stream_id: int, payload: bytes) -> None:
+    def _refuse_closed(self, stream_id: int) -> None:
+        """A frame on a stream that the peer had ended or reset itself (RFC 9113 §5.1)."""
+        self._budget.count_answer()
+        self._frame(RST_STREAM, 0, stream_id, _pack_u32(ErrorCode.STREAM_CLOSED))
+
+    def _on_priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
         if len(payload) != 5:
             raise connection_error(ErrorCode.FRAME_SIZE_ERROR, "PRIORITY is not 5 bytes")
+        if not stream_id or _unpack_u32(payload)[0] & MAX_WINDOW == stream_id:
+            # Priorities mean nothing any more, but these never had a meaning (RFC 9113 §6.3).
+            raise connection_error(ErrorCode.PROTOCOL_ERROR, "PRIORITY on stream 0 or on itself")
         self._budget.count_priority()
 
     def _on_rst_stream(self, _flags: int, stream_id: int, payload: bytes) -> None:
@@ -83,8 +91,7 @@ class H2Control(H2Sender):
         if stream is None:
             return
         self.resets_received += 1
-        # What the peer still sends on it is an error of the stream alone (RFC 9113 §5.1): passed over.
-        self._remember_reset(stream_id)
+        self._remember_peer_reset(stream_id)
         if stream.unconsumed:
             self._return_window(stream.unconsumed)
         self.details = "http2.remote_reset"
@@ -184,7 +191,9 @@ class H2Control(H2Sender):
         if not stream_id:
             self._send_window += increment
             if self._send_window > MAX_WINDOW:
-                raise invalid_frame(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window grew too large")
+                raise connection_error(
+                    ErrorCode.FLOW_CONTROL_ERROR, "the connection's window grew too large"
+                )
             self._handler.on_window(0)
             return
         stream = self._streams.get(stream_id)
@@ -194,5 +203,6 @@ class H2Control(H2Sender):
             return
         stream.send_window += increment
         if stream.send_window > MAX_WINDOW:
-            raise invalid_frame(ErrorCode.FLOW_CONTROL_ERROR, "the stream's window grew too large", stream_id)
+            self._stream_error(stream_id, ErrorCode.FLOW_CONTROL_ERROR, "http2.unknown.nghttp2.error")
+            return
         self._handler.on_window(stream_id)

@@ -51,9 +51,11 @@ _MAX_FRAME_SIZE = 16384
 class _State:
     """What the wrapper itself remembers of an open stream."""
 
-    __slots__ = ("is_head", "local_closed", "remote_closed", "started", "unconsumed")
+    __slots__ = ("content_left", "is_head", "local_closed", "remote_closed", "started", "unconsumed")
 
     def __init__(self) -> None:
+        #: Body bytes still to come by content-length; the package looks at the end of DATA alone.
+        self.content_left = 0
         self.local_closed = False
         self.remote_closed = False
         self.started = False
@@ -375,7 +377,9 @@ class H2ReferenceConnection:
                 budget.empty_frames = 0
             else:
                 budget.count_empty()
-        elif kind == _PRIORITY:
+        elif kind == _PRIORITY and len(payload) == 5:
+            if not stream_id or int.from_bytes(payload[:4], "big") & MAX_WINDOW == stream_id:
+                raise connection_error(ErrorCode.PROTOCOL_ERROR, "PRIORITY on stream 0 or on itself")
             budget.count_priority()
         elif kind == _WINDOW_UPDATE:
             budget.count_window_update()
@@ -450,6 +454,7 @@ class H2ReferenceConnection:
         except MalformedMessage as error:
             self._malformed(stream_id, error)
             return
+        state.content_left = length
         if end_stream:
             self._close(stream_id, state, local=False)
         self._handler.on_headers(stream_id, join_cookies(fields) if cookies > 1 else fields, end_stream)
@@ -474,6 +479,8 @@ class H2ReferenceConnection:
             self._handler.on_informational(stream_id, fields)
             return
         state.started = True
+        if not state.is_head and status != 204 and status != 304:
+            state.content_left = length
         if end_stream:
             self._close(stream_id, state, local=False)
         self._handler.on_headers(stream_id, fields, end_stream)
@@ -492,6 +499,9 @@ class H2ReferenceConnection:
         except MalformedMessage as error:
             self._malformed(stream_id, error)
             return
+        if state.content_left > 0:
+            self._stream_error(stream_id, ErrorCode.PROTOCOL_ERROR, "http2.remote_reset")
+            return
         self._close(stream_id, state, local=False)
         self._handler.on_trailers(stream_id, fields)
 
@@ -503,6 +513,7 @@ class H2ReferenceConnection:
             self._h2.acknowledge_received_data(flow_bytes, stream_id)
             return
         state.unconsumed += flow_bytes
+        state.content_left -= len(event.data)
         end_stream = event.stream_ended is not None
         if end_stream:
             self._close(stream_id, state, local=False)
@@ -514,9 +525,13 @@ class H2ReferenceConnection:
     def _on_reset(self, stream_id: int, error_code: int, *, remote: bool) -> None:
         if stream_id not in self._streams:
             return
-        if not remote:
-            raise invalid_frame(ErrorCode(error_code), "the stream's window grew too large", stream_id)
         self._recoup(stream_id, self._streams.pop(stream_id))
+        if not remote:
+            # The stream's window grew too large; the package has reset it.
+            self.resets_sent += 1
+            self.details = "http2.unknown.nghttp2.error"
+            self._handler.on_reset(stream_id, error_code, False)
+            return
         self.resets_received += 1
         self.details = "http2.remote_reset"
         self._handler.on_reset(stream_id, error_code, True)

@@ -52,8 +52,10 @@ PRIORITY_FLAG = 0x20
 
 #: What we accept, and what RFC 9113 §6.5.2 starts with.
 MAX_FRAME_SIZE = 16384
-#: Ids of streams that were reset: frames that were under way for them are let pass.
+#: Ids of streams that were reset are kept, at least so many and at most so many of them.  Of our own
+#: resets max_concurrent_streams are enough: a peer that has not heard of a reset counts the stream as open.
 _REMEMBERED_RESETS = 512
+_MOST_REMEMBERED_RESETS = 1 << 16
 
 _pack_head = Struct(">HBBBI").pack
 _pack_u32 = Struct(">I").pack
@@ -77,8 +79,10 @@ class H2Sender:
         "_owed",
         "_peer_initial_window",
         "_peer_max_frame",
+        "_peer_reset_ids",
         "_receive_window",
         "_reset_ids",
+        "_reset_ids_limit",
         "_send_window",
         "_settings",
         "_stream_batch",
@@ -103,7 +107,13 @@ class H2Sender:
         self._streams: dict[int, H2Stream] = {}
         #: Bytes of ended streams that are not consumed yet: the connection's window still owes them.
         self._owed: dict[int, int] = {}
+        #: Streams that we reset: frames that were under way for them are let pass.
         self._reset_ids: dict[int, None] = {}
+        self._reset_ids_limit = min(
+            max(settings.max_concurrent_streams, _REMEMBERED_RESETS), _MOST_REMEMBERED_RESETS
+        )
+        #: Streams that the peer reset: what it still sends on them is an error (RFC 9113 §5.1).
+        self._peer_reset_ids: dict[int, None] = {}
         self._next_id = 1
         self._last_peer_id = 0
         self._send_window = DEFAULT_WINDOW
@@ -367,6 +377,12 @@ class H2Sender:
 
     def _remember_reset(self, stream_id: int) -> None:
         resets = self._reset_ids
+        resets[stream_id] = None
+        if len(resets) > self._reset_ids_limit:
+            del resets[next(iter(resets))]
+
+    def _remember_peer_reset(self, stream_id: int) -> None:
+        resets = self._peer_reset_ids
         resets[stream_id] = None
         if len(resets) > _REMEMBERED_RESETS:
             del resets[next(iter(resets))]

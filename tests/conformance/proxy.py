@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -58,8 +59,9 @@ def _command(kind: str, config: Path, admin: Path) -> list[str]:
 class Proxy:
     """One running proxy with the listening sockets of its upstreams, which outlive single scenarios."""
 
-    def __init__(self, kind: str, setup: Setup, directory: Path) -> None:
+    def __init__(self, kind: str, setup: Setup, directory: Path, arguments: Sequence[str] = ()) -> None:
         self.kind = kind
+        self.arguments = arguments  # of the command line, beside those that every proxy gets
         self.setup = setup
         self.directory = directory
         self.listening = {name: _bound(listen=kind != "dead") for name, kind in setup.upstreams.items()}
@@ -77,7 +79,7 @@ class Proxy:
         admin = self.directory / "admin"
         with (self.directory / "output.txt").open("wb") as output:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - it outlives this run of trio
-                _command(self.kind, config, admin),
+                [*_command(self.kind, config, admin), *self.arguments],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -417,7 +417,6 @@ def test_unreadable_frame_ends_the_connection_with_goaway(
         pytest.param(frame(RST, 0, 1, u32(0)), 1, id="reset of an idle stream"),
         pytest.param(frame(WINDOW_UPDATE, 0, 1, u32(1)), 1, id="window of an idle stream"),
         pytest.param(frame(WINDOW_UPDATE, 0, 0, u32(0)), 1, id="window of nothing"),
-        pytest.param(frame(WINDOW_UPDATE, 0, 0, u32(2**31 - 1)), 3, id="window overflow"),
         pytest.param(frame(SETTINGS, 0, 1), 1, id="settings on a stream"),
         pytest.param(settings((2, 2)), 1, id="enable push 2"),
         pytest.param(settings((4, 2**31)), 3, id="initial window too large"),
@@ -431,7 +430,6 @@ def test_unreadable_frame_ends_the_connection_with_goaway(
         pytest.param(request() + request(), 5, id="headers behind the end"),
         pytest.param(request(flags=END_HEADERS) + headers(1, (b"x", b"y"), flags=4), 1, id="trailers go on"),
         pytest.param(request(flags=END_HEADERS) + headers(1, (b":path", b"/")), 1, id="pseudo trailer"),
-        pytest.param(request(flags=4) + frame(WINDOW_UPDATE, 0, 1, u32(2**31 - 1)), 3, id="stream window"),
     ],
 )
 def test_frame_that_breaks_a_rule_ends_the_connection_in_silence(
@@ -465,11 +463,89 @@ def test_bad_preface_is_answered_with_nothing(make: Make) -> None:
     assert codec.take_output() == b""
 
 
-def test_priority_means_nothing(server: tuple[Any, Recorder]) -> None:
+def test_priority_of_any_stream_means_nothing(server: tuple[Any, Recorder]) -> None:
     codec, recorder = server
-    data = frame(PRIORITY, 0, 1, u32(1) + b"\0") + frame(PRIORITY, 0, 0, u32(1) + b"\0") + request()
+    data = frame(PRIORITY, 0, 1, u32(3) + b"\0") + frame(PRIORITY, 0, 4, u32(0x80000000) + b"\0") + request()
     assert feed(codec, data) is None
     assert len(recorder.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        pytest.param(frame(PRIORITY, 0, 1, u32(0x80000001) + b"\0"), 1, id="priority on itself"),
+        pytest.param(frame(PRIORITY, 0, 0, u32(1) + b"\0"), 1, id="priority on stream 0"),
+        pytest.param(frame(WINDOW_UPDATE, 0, 0, u32(2**31 - 1)), 3, id="window overflow"),
+    ],
+)
+def test_frame_that_only_the_rfc_refuses_ends_the_connection_with_goaway(
+    server: tuple[Any, Recorder], data: bytes, code: int
+) -> None:
+    codec, _ = server
+    error = feed(codec, data)
+    assert error is not None
+    assert error.h2_code == code
+    last = parse(codec.take_output())[-1]
+    assert (last[0], last[3][4:8]) == (GOAWAY, u32(code))
+
+
+def test_overflow_of_a_streams_window_resets_the_stream_alone(server: tuple[Any, Recorder]) -> None:
+    codec, recorder = server
+    data = request(flags=END_HEADERS) + frame(WINDOW_UPDATE, 0, 1, u32(2**31 - 1))
+    assert feed(codec, data) is None
+    assert recorder.messages()[-1] == ("reset", 1, 3, False)
+    assert [entry[2:] for entry in parse(codec.take_output()) if entry[0] == RST] == [(1, u32(3))]
+    assert codec.is_closed(1)
+    assert feed(codec, request(3)) is None
+    assert recorder.messages()[-1][:2] == ("headers", 3)
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        pytest.param(frame(DATA, END_STREAM, 1, b"late"), id="data"),
+        pytest.param(request(1), id="headers"),
+    ],
+)
+def test_frame_behind_the_peers_reset_is_answered_with_stream_closed(
+    server: tuple[Any, Recorder], late: bytes
+) -> None:
+    codec, recorder = server
+    assert feed(codec, request(flags=END_HEADERS) + frame(RST, 0, 1, u32(8))) is None
+    codec.take_output()
+    said = len(recorder.calls)
+    assert feed(codec, late) is None
+    assert [entry[2:] for entry in parse(codec.take_output()) if entry[0] == RST] == [(1, u32(5))]
+    assert len(recorder.calls) == said
+
+
+def test_data_behind_both_ends_is_answered_with_stream_closed(server: tuple[Any, Recorder]) -> None:
+    codec, _ = server
+    feed(codec, request())
+    codec.send_headers(1, [(b":status", b"200")], True)
+    codec.take_output()
+    assert feed(codec, frame(DATA, END_STREAM, 1, b"late")) is None
+    assert [entry[2:] for entry in parse(codec.take_output()) if entry[0] == RST] == [(1, u32(5))]
+    assert codec.is_closed(1)
+
+
+def test_trailers_before_the_declared_length_reset_the_stream(server: tuple[Any, Recorder]) -> None:
+    codec, recorder = server
+    feed(codec, request(1, (b"content-length", b"3"), flags=END_HEADERS) + frame(DATA, 0, 1, b"12"))
+    assert feed(codec, headers(1, (b"x-trailer", b"1"))) is None
+    assert recorder.messages()[-1] == ("reset", 1, 1, False)
+
+
+def test_frames_behind_our_own_reset_are_let_pass(server: tuple[Any, Recorder]) -> None:
+    codec, recorder = server
+    feed(codec, request(flags=END_HEADERS))
+    codec.reset_stream(1, ErrorCode.NO_ERROR)
+    codec.take_output()
+    said = len(recorder.calls)
+    assert feed(codec, frame(DATA, 0, 1, b"late") + headers(1, (b"x-trailer", b"1"))) is None
+    # The package repeats itself.
+    assert codec.take_output() == b"" or isinstance(codec, H2ReferenceConnection)
+    assert len(recorder.calls) == said
 
 
 def test_malformed_request_names_its_stream(server: tuple[Any, Recorder]) -> None:
