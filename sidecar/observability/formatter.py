@@ -87,7 +87,7 @@ def compile_header_value(text_format: str) -> bytes | Callable[[Stream], bytes]:
     """
     text_format = _LEGACY_STATE.sub(r"%FILTER_STATE(\1:PLAIN)%", text_format)
     text_format = _LEGACY_METADATA.sub(_modern_metadata, text_format)
-    pieces = _parse(text_format, frozenset())
+    pieces = _parse(text_format, frozenset(), is_log=False)
     if all(isinstance(piece, str) for piece in pieces):
         return encoded("".join(str(piece) for piece in pieces))
     line = _join(pieces, "")
@@ -106,8 +106,11 @@ def encoded(line: str) -> bytes:
 
 
 # -- parsing --------------------------------------------------------------------------------------
-def _parse(text_format: str, extensions: frozenset[str]) -> list[_Piece]:
-    """Literal text and operators, in order, literals joined."""
+def _parse(text_format: str, extensions: frozenset[str], *, is_log: bool = True) -> list[_Piece]:
+    """Literal text and operators, in order, literals joined.
+
+    ``is_log`` is False where the text is no line of an access log, which has no type then.
+    """
     pieces: list[_Piece] = []
     literal: list[str] = []
     at = 0
@@ -127,6 +130,10 @@ def _parse(text_format: str, extensions: frozenset[str]) -> list[_Piece]:
                 f"Incorrect configuration: {text_format}. Couldn't find valid command at position {percent}"
             )
         name, argument, limit = match.groups()
+        if name == "ACCESS_LOG_TYPE" and not is_log:
+            literal.append("NotSet")
+            at = match.end()
+            continue
         read = make_operator(name, argument or "", None if limit is None else int(limit), extensions)
         if text := "".join(literal):
             pieces.append(text)
@@ -143,8 +150,8 @@ def _modern_metadata(match: re.Match[str]) -> str:
         words = json.loads(match.group(2))
     except ValueError as error:
         raise SidecarError(f"Invalid header configuration. Not a JSON list: {match.group(2)}") from error
-    if not all(isinstance(word, str) for word in words):
-        raise SidecarError(f"Invalid header configuration. Expected strings: {match.group(2)}")
+    if not words or not all(isinstance(word, str) for word in words):
+        return match.group(0)
     return f"%{match.group(1)}({':'.join(words)})%"
 
 

@@ -55,13 +55,27 @@ from sidecar.observability.time_format import (
 )
 from sidecar.observability.unset_operators import NOT_RECORDED, UNSET_ON_PLAINTEXT
 
-__all__ = ["EXTENSION_OPERATORS", "OPERATORS", "Value", "make_operator"]
+__all__ = ["EXTENSION_OPERATORS", "OPERATORS", "UnknownOperator", "Value", "make_operator", "operator_names"]
+
+
+class UnknownOperator(SidecarError):
+    """No operator of Envoy's is called ``name``."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Not supported field in StreamInfo: {name}")
+        self.name = name
+
 
 Value = Callable[[Stream], Any]
 #: From the argument and the length limit to the operator.
 Maker = Callable[[str, int | None], Value]
 
 _COMMAND_ONLY, _NO_LENGTH, _ANY, _REQUIRED, _REQUIRED_NO_LENGTH = range(5)
+
+
+def operator_names() -> frozenset[str]:
+    """The names that a format may hold."""
+    return frozenset(OPERATORS) | UNSET_ON_PLAINTEXT | NOT_RECORDED
 
 
 def make_operator(name: str, argument: str, limit: int | None, extensions: frozenset[str]) -> Value:
@@ -79,7 +93,7 @@ def make_operator(name: str, argument: str, limit: int | None, extensions: froze
             return _unset
         if name in ("CEL", "TYPED_CEL"):
             raise SidecarError(f"{name}: CEL expressions are not supported")
-        raise SidecarError(f"Not supported field in StreamInfo: {name}")
+        raise UnknownOperator(name)
     syntax, maker = entry
     _check_syntax(name, syntax, argument, limit)
     return maker(argument, limit)

@@ -46,6 +46,9 @@ _CONSUMED = frozenset(
     }
 )
 
+#: Those of them that say when to try again.
+_RETRY = frozenset(name for name in _CONSUMED if b"-retr" in name)
+
 _EXPECTED_TIMEOUT = b"x-envoy-expected-rq-timeout-ms"
 _timeout_texts: dict[float, bytes] = {}
 
@@ -258,6 +261,9 @@ class Router:
             headers.authority = weighted.host_rewrite
         for mutations in route.request_mutations:
             mutations.apply(headers, stream)
+        if not _RETRY.isdisjoint(headers.index()):  # a mutation's: Envoy reads these after them
+            for name in _RETRY:
+                headers.remove(name)
         if route.host_rewriter is not None:
             host = route.host_rewriter(headers, stream)
             if host:

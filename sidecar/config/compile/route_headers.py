@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from sidecar.config.compile.substitution_format import explain_format_error
 from sidecar.core.errors import ConfigError, SidecarError
 from sidecar.observability.formatter import compile_header_value
-from sidecar.router.header_mutation import HeaderAddition, HeaderMutations
+from sidecar.router.header_mutation import APPEND, OVERWRITE, HeaderAddition, HeaderMutations
 
 __all__ = ["compile_additions", "compile_header_mutations"]
 
@@ -30,15 +31,20 @@ def compile_additions(options: Any, path: str) -> tuple[HeaderAddition, ...]:
     """The list of ``envoy.config.core.v3.HeaderValueOption`` at ``path``.  Raises: ConfigError."""
     additions = []
     for index, option in enumerate(options):
-        name = option.header.key.lower().encode()
+        key = option.header.key
+        if key.startswith(":") or key.lower() == "host":
+            raise ConfigError(f"{path}[{index}].header.key", ":-prefixed or host headers may not be modified")
+        name = key.lower().encode()
         action = option.append_action
         if option.HasField("append"):
-            action = 0 if option.append.value else 2
-        text = option.header.value or option.header.raw_value.decode("latin-1")
+            if action != APPEND:
+                reason = "Both append and append_action are set and it's not allowed"
+                raise ConfigError(f"{path}[{index}].append", reason)
+            action = APPEND if option.append.value else OVERWRITE
         value: bytes | Callable[[Any], bytes]
         try:
-            value = compile_header_value(text)
+            value = compile_header_value(option.header.value)  # raw_value means nothing here, as in Envoy
         except SidecarError as error:
-            raise ConfigError(f"{path}[{index}].header.value", str(error)) from error
+            raise ConfigError(f"{path}[{index}].header.value", explain_format_error(error)) from error
         additions.append(HeaderAddition(name, value, action, option.keep_empty_value))
     return tuple(additions)

@@ -14,10 +14,18 @@ from google.protobuf import json_format
 
 from sidecar.api.context import FactoryContext
 from sidecar.api.stream import Stream
+from sidecar.config.nearest import nearest
 from sidecar.core.errors import ConfigError, SidecarError
 from sidecar.observability.formatter import compile_json, compile_text, unrecorded_operators
+from sidecar.observability.operators import UnknownOperator, operator_names
 
-__all__ = ["compile_plain_format", "compile_substitution_format", "compile_text_format", "struct_to_dict"]
+__all__ = [
+    "compile_plain_format",
+    "compile_substitution_format",
+    "compile_text_format",
+    "explain_format_error",
+    "struct_to_dict",
+]
 
 Line = Callable[[Stream], str]
 
@@ -72,10 +80,16 @@ def compile_plain_format(
     except ConfigError:
         raise
     except SidecarError as error:
-        raise ConfigError(path, str(error)) from error
+        raise ConfigError(path, explain_format_error(error)) from error
     for name in unrecorded_operators(text):
         context.warn(f"{context.path}.{path}", f"%{name}% is not recorded yet: it stays unset")
     return line
+
+
+def explain_format_error(error: SidecarError) -> str:
+    """What is wrong with a format; for a misspelt operator with the name that was meant."""
+    meant = nearest(error.name, operator_names()) if isinstance(error, UnknownOperator) else None
+    return f"{error} (did you mean %{meant.upper()}%?)" if meant else str(error)
 
 
 def struct_to_dict(message: Any) -> dict[str, Any]:
