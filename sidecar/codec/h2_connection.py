@@ -49,6 +49,7 @@ from sidecar.codec.header_validity import (
     check_trailers,
     exceeds_limits,
     join_cookies,
+    refuse_obs_text,
 )
 from sidecar.core.headers import Field
 
@@ -89,7 +90,7 @@ class H2Connection(H2Control):
 
     def __init__(self, handler: H2Handler, *, client: bool, settings: H2Settings) -> None:
         limit = hard_headers_bytes(settings)
-        decoder = HeaderDecoder(limit, settings.hpack_table_size)
+        decoder = HeaderDecoder(limit, settings.hpack_table_size, settings.max_header_field_bytes)
         super().__init__(handler, decoder, client=client, settings=settings)
         self._hard_headers_bytes = limit
         self._buffer = b""
@@ -123,6 +124,9 @@ class H2Connection(H2Control):
             raise self._failed
         buffer = self._buffer + data if self._buffer else data
         try:
+            if self._out:
+                # What was queued is still here: the peer does not read.
+                self._budget.check_queue(len(self._out) // 2)
             if self._expect_preface:
                 if not CONNECTION_PREFACE.startswith(buffer[:24]):
                     self._out.clear()
@@ -202,7 +206,7 @@ class H2Connection(H2Control):
         if payload or flags & END_STREAM:
             self._budget.empty_frames = 0
         else:
-            self._budget.count_empty()
+            self._budget.count_empty(stream_id)
         if flags & END_HEADERS:
             self._on_block(stream_id, flags & END_STREAM, payload)
         else:
@@ -216,7 +220,7 @@ class H2Connection(H2Control):
         if payload:
             self._budget.empty_frames = 0
         else:
-            self._budget.count_empty()
+            self._budget.count_empty(stream_id)
         pieces.append(payload)
         size += len(payload)
         if size > self._hard_headers_bytes:
@@ -245,7 +249,6 @@ class H2Connection(H2Control):
             return False
         budget = self._budget
         budget.empty_frames = 0
-        budget.streams += 1
         self._last_peer_id = stream_id
         stream = streams[stream_id] = H2Stream(
             stream_id, self._peer_initial_window, self._stream_receive_window
@@ -271,6 +274,8 @@ class H2Connection(H2Control):
             try:
                 fields = decoder.decode(block)
             except CompressionError as error:
+                if not self._client and self._is_idle(stream_id):
+                    self._last_peer_id = stream_id
                 raise connection_error(
                     ErrorCode.COMPRESSION_ERROR, f"header block: {error}", stream_id
                 ) from error
@@ -288,6 +293,8 @@ class H2Connection(H2Control):
                 self._stream_error(stream_id, ErrorCode.INTERNAL_ERROR, excess)
                 return
         try:
+            if checked is None and self._settings.disallow_obs_text:
+                refuse_obs_text(fields)
             if stream.started:
                 self._on_trailers(stream, fields.copy(), end_stream)
                 return
@@ -347,7 +354,6 @@ class H2Connection(H2Control):
         if stream_id > self._goaway_limit:
             self._remember_reset(stream_id)
             return None
-        self._budget.streams += 1
         if len(self._streams) >= self._settings.max_concurrent_streams:
             if self._settings_acknowledged:
                 raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "more streams than max_concurrent_streams")
@@ -411,7 +417,7 @@ class H2Connection(H2Control):
         if payload or end_stream:
             self._budget.empty_frames = 0
         else:
-            self._budget.count_empty()
+            self._budget.count_empty(stream_id)
         self._receive_window -= flow_bytes
         if self._receive_window < 0:
             raise connection_error(ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the connection's window")

@@ -80,7 +80,7 @@ class H2Control(H2Sender):
         if not stream_id or _unpack_u32(payload)[0] & MAX_WINDOW == stream_id:
             # Priorities mean nothing any more, but these never had a meaning (RFC 9113 §6.3).
             raise connection_error(ErrorCode.PROTOCOL_ERROR, "PRIORITY on stream 0 or on itself")
-        self._budget.count_priority()
+        self._budget.count_priority(len(self._streams))
 
     def _on_rst_stream(self, _flags: int, stream_id: int, payload: bytes) -> None:
         if len(payload) != 4:
@@ -187,13 +187,11 @@ class H2Control(H2Sender):
         increment = _unpack_u32(payload)[0] & MAX_WINDOW
         if not increment:
             raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing", stream_id)
-        self._budget.count_window_update()
+        self._budget.count_window_update(len(self._streams))
         if not stream_id:
             self._send_window += increment
             if self._send_window > MAX_WINDOW:
-                raise connection_error(
-                    ErrorCode.FLOW_CONTROL_ERROR, "the connection's window grew too large"
-                )
+                raise connection_error(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window grew too large")
             self._handler.on_window(0)
             return
         stream = self._streams.get(stream_id)

@@ -62,7 +62,7 @@ def _read_integer(block: bytes, at: int, prefix: int) -> tuple[int, int]:
 _Coded = tuple[int, int, int, int]
 
 
-def scan(block: bytes) -> tuple[list[_Coded], int, bool]:
+def scan(block: bytes, max_string: int = 1 << 30) -> tuple[list[_Coded], int, bool]:
     """Walk the representations: Huffman strings, first table size update (-1 where none), changes the table.
 
     Raises: CompressionError, for what is cut short, out of place, or points nowhere by itself.
@@ -109,6 +109,8 @@ def scan(block: bytes) -> tuple[list[_Coded], int, bool]:
             size = octet & 0x7F
             if size == 0x7F:
                 size, at = _read_integer(block, at, 0x7F)
+            if size > max_string:
+                raise CompressionError("a name or value is too long")
             end = at + size
             if end > length:
                 raise CompressionError("truncated string")
@@ -125,10 +127,11 @@ class HeaderDecoder:
     ``generation`` changes whenever the table did: while it stands still, a block means what it meant before.
     """
 
-    __slots__ = ("_decoder", "_required_size", "generation")
+    __slots__ = ("_decoder", "_max_string", "_required_size", "generation")
 
-    def __init__(self, max_list_bytes: int, table_size: int) -> None:
+    def __init__(self, max_list_bytes: int, table_size: int, max_string: int = 64 * 1024) -> None:
         self._decoder = Decoder(max_list_bytes)
+        self._max_string = max_string
         # Until the peer has acknowledged our settings it may use the default size.
         self._decoder.max_allowed_table_size = max(table_size, DEFAULT_TABLE_SIZE)
         self._required_size = -1
@@ -148,7 +151,7 @@ class HeaderDecoder:
         """
         coded: list[_Coded] = []
         if self._required_size >= 0 or _is_all_indexed(block) is None:
-            coded, update, changes_table = scan(block)
+            coded, update, changes_table = scan(block, self._max_string)
             if changes_table:
                 self.generation += 1
             if self._required_size >= 0:
@@ -176,10 +179,11 @@ class HeaderEncoder:
     answers within a second is mostly the same.
     """
 
-    __slots__ = ("_encoder", "_kept", "_max_table_size")
+    __slots__ = ("_encoder", "_huffman", "_kept", "_max_table_size")
 
-    def __init__(self, max_table_size: int) -> None:
+    def __init__(self, max_table_size: int, *, huffman: bool = True) -> None:
         self._encoder = Encoder()
+        self._huffman = huffman
         self._max_table_size = max_table_size
         self._kept: dict[tuple[Field, ...], bytes] = {}
 
@@ -198,7 +202,9 @@ class HeaderEncoder:
         if known is not None:
             return known
         sensitive = _SENSITIVE
-        block: bytes = self._encoder.encode([(name, value, name in sensitive) for name, value in fields])
+        block: bytes = self._encoder.encode(
+            [(name, value, name in sensitive) for name, value in fields], self._huffman
+        )
         if _is_all_indexed(block) is None:
             kept.clear()
         elif len(kept) < _KEPT_LISTS:

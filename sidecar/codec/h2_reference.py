@@ -8,6 +8,7 @@ one frame at a time, so that the frames before a broken one count.  Slower by fa
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,6 +39,7 @@ from sidecar.codec.header_validity import (
     check_trailers,
     exceeds_limits,
     join_cookies,
+    refuse_obs_text,
 )
 from sidecar.core.errors import LocalProtocolError
 from sidecar.core.headers import Field
@@ -100,6 +102,7 @@ class H2ReferenceConnection:
         )
         codes = h2.settings.SettingCodes
         initial = {
+            **dict(settings.custom_settings),
             codes.HEADER_TABLE_SIZE: settings.hpack_table_size,
             codes.MAX_CONCURRENT_STREAMS: settings.max_concurrent_streams,
             codes.INITIAL_WINDOW_SIZE: settings.initial_stream_window_size,
@@ -110,6 +113,8 @@ class H2ReferenceConnection:
         initial[codes.ENABLE_CONNECT_PROTOCOL] = int(settings.allow_connect)
         connection.local_settings = h2.settings.Settings(client=client, initial_values=initial)
         connection.decoder.max_header_list_size = hard_headers_bytes(settings)
+        if not settings.enable_huffman_encoding:
+            connection.encoder.encode = functools.partial(connection.encoder.encode, huffman=False)
         connection.initiate_connection()
         if settings.initial_connection_window_size > DEFAULT_WINDOW:
             connection.increment_flow_control_window(settings.initial_connection_window_size - DEFAULT_WINDOW)
@@ -161,7 +166,6 @@ class H2ReferenceConnection:
             raise LocalProtocolError("no stream can be opened on this connection")
         stream_id = self._last_opened = int(self._h2.get_next_available_stream_id())
         self._streams[stream_id] = _State()
-        self._budget.streams += 1
         return stream_id
 
     def _sending(self, stream_id: int) -> _State:
@@ -376,13 +380,13 @@ class H2ReferenceConnection:
             if len(payload) - padding - priority > 0 or (kind != _CONTINUATION and flags & 1):
                 budget.empty_frames = 0
             else:
-                budget.count_empty()
+                budget.count_empty(stream_id)
         elif kind == _PRIORITY and len(payload) == 5:
             if not stream_id or int.from_bytes(payload[:4], "big") & MAX_WINDOW == stream_id:
                 raise connection_error(ErrorCode.PROTOCOL_ERROR, "PRIORITY on stream 0 or on itself")
-            budget.count_priority()
+            budget.count_priority(len(self._streams))
         elif kind == _WINDOW_UPDATE:
-            budget.count_window_update()
+            budget.count_window_update(len(self._streams))
         elif kind in (_SETTINGS, _PING) and not flags & 1:
             budget.count_answer()
         if kind == _RST and len(payload) == 4 and self._is_idle(stream_id):
@@ -393,8 +397,6 @@ class H2ReferenceConnection:
             raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE, and push is off")
         if kind in (_HEADERS, _CONTINUATION):
             self._in_headers = not flags & 4
-        if kind == _HEADERS and stream_id not in self._streams:
-            self._check_new_stream(stream_id)
 
     def _is_idle(self, stream_id: int) -> bool:
         if not stream_id & 1:
@@ -402,11 +404,6 @@ class H2ReferenceConnection:
         if self._client:
             return stream_id > self._last_opened
         return stream_id > int(self._h2.highest_inbound_stream_id)
-
-    def _check_new_stream(self, stream_id: int) -> None:
-        if self._client or stream_id <= self._h2.highest_inbound_stream_id:
-            return
-        self._budget.streams += 1
 
     def _feed(self, data: bytes) -> None:
         for event in self._h2.receive_data(data):
@@ -448,6 +445,8 @@ class H2ReferenceConnection:
             self._stream_error(stream_id, ErrorCode.INTERNAL_ERROR, excess)
             return
         try:
+            if settings.disallow_obs_text:
+                refuse_obs_text(fields)
             length, cookies = check_request(fields, allow_connect_protocol=settings.allow_connect)
             if end_stream:
                 check_no_body(length)
@@ -469,6 +468,8 @@ class H2ReferenceConnection:
             self._stream_error(stream_id, ErrorCode.INTERNAL_ERROR, excess)
             return
         try:
+            if settings.disallow_obs_text:
+                refuse_obs_text(fields)
             status, length = check_response(fields)
             if end_stream and not state.is_head:
                 check_no_body(length, status)
@@ -495,6 +496,8 @@ class H2ReferenceConnection:
             self._stream_error(stream_id, ErrorCode.INTERNAL_ERROR, excess)
             return
         try:
+            if settings.disallow_obs_text:
+                refuse_obs_text(fields)
             check_trailers(fields)
         except MalformedMessage as error:
             self._malformed(stream_id, error)
@@ -525,6 +528,8 @@ class H2ReferenceConnection:
     def _on_reset(self, stream_id: int, error_code: int, *, remote: bool) -> None:
         if stream_id not in self._streams:
             return
+        if not remote and error_code != ErrorCode.FLOW_CONTROL_ERROR:
+            raise invalid_frame(ErrorCode(error_code), "a frame behind END_STREAM", stream_id)
         self._recoup(stream_id, self._streams.pop(stream_id))
         if not remote:
             # The stream's window grew too large; the package has reset it.

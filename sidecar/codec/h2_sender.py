@@ -101,7 +101,7 @@ class H2Sender:
         self._client = client
         self._settings = settings
         self._budget = FrameBudget(settings)
-        self._encoder = HeaderEncoder(settings.hpack_table_size)
+        self._encoder = HeaderEncoder(settings.hpack_table_size, huffman=settings.enable_huffman_encoding)
         self._out: list[bytes] = []
         self._failed: H2ConnectionError | None = None
         self._streams: dict[int, H2Stream] = {}
@@ -142,11 +142,13 @@ class H2Sender:
 
     def _send_preface(self) -> None:
         settings = self._settings
+        custom = settings.custom_settings
         if self._client:
             self._out.append(CONNECTION_PREFACE)
+            custom = ((2, 0), *[each for each in custom if each[0] != 2])
         values = (
+            *custom,
             (1, settings.hpack_table_size),
-            *(((2, 0),) if self._client else ()),
             (8, int(settings.allow_connect)),
             (3, settings.max_concurrent_streams),
             (4, settings.initial_stream_window_size),
@@ -216,7 +218,6 @@ class H2Sender:
         stream_id = self._next_id
         self._next_id = stream_id + 2
         self._streams[stream_id] = H2Stream(stream_id, self._peer_initial_window, self._stream_receive_window)
-        self._budget.streams += 1
         return stream_id
 
     def _sending(self, stream_id: int) -> H2Stream:
@@ -316,6 +317,7 @@ class H2Sender:
         if stream is not None and self._failed is None:
             self._forget_reset(stream)
             self._frame(RST_STREAM, 0, stream_id, _pack_u32(error_code))
+            self._budget.control_frames += 1
             self.resets_sent += 1
 
     def goaway(self, error_code: int, *, notice: bool = False) -> None:

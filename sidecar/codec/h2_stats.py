@@ -21,6 +21,7 @@ _FLOODS = {
     "http2.violation.of.messaging.rule": "rx_messaging_error",
 }
 _COUNTERS = (
+    "cookies_total_bytes_too_large",
     "dropped_headers_with_underscores",
     "goaway_sent",
     "header_list_size_too_large",
@@ -31,6 +32,10 @@ _COUNTERS = (
     "inbound_window_update_frames_flood",
     "keepalive_timeout",
     "metadata_empty_frames",
+    "nghttp2_downstream_connections",
+    "nghttp2_upstream_connections",
+    "oghttp2_downstream_connections",
+    "oghttp2_upstream_connections",
     "outbound_control_flood",
     "outbound_flood",
     "requests_rejected_with_underscores_in_headers",
@@ -48,6 +53,7 @@ class H2Stats:
 
     __slots__ = (
         "_by_details",
+        "_connections",
         "goaway_sent",
         "rx_reset",
         "stream_refused_errors",
@@ -63,11 +69,20 @@ class H2Stats:
         self.stream_refused_errors = counters["stream_refused_errors"]
         self.trailers = counters["trailers"]
         self.goaway_sent = counters["goaway_sent"]
+        self._connections = {
+            (side, library): counters[f"{library}_{side}_connections"]
+            for side in ("downstream", "upstream")
+            for library in ("nghttp2", "oghttp2")
+        }
         self._by_details = {details: counters[name] for details, name in _FLOODS.items()}
         for gauge in ("deferred_stream_close", "outbound_control_frames_active", "outbound_frames_active"):
             scope.gauge(gauge)
         scope.gauge("pending_send_bytes")
         self.streams_active = scope.gauge("streams_active")
+
+    def count_connection(self, side: str, *, use_oghttp2_codec: bool) -> None:
+        """A connection of the library that Envoy would use; neither is ours."""
+        self._connections[side, "oghttp2" if use_oghttp2_codec else "nghttp2"].value += 1
 
     def count_error(self, details: str) -> None:
         """Count an error of stream or connection by its response code details."""

@@ -69,6 +69,7 @@ class H2ConnectionError(RemoteProtocolError):
         stream_id: int = 0,
         is_silent: bool = False,
         is_flood: bool = False,
+        others: str = "codec_error:The_user_callback_function_failed",
     ) -> None:
         super().__init__(reason, status=0, details=details, h2_code=int(code))
         #: The stream at fault, 0 for none: ``details`` are its own.
@@ -76,6 +77,8 @@ class H2ConnectionError(RemoteProtocolError):
         self.is_silent = is_silent
         #: The peer asked for too much (``http2.*_flood``): Envoy counts no protocol error.
         self.is_flood = is_flood
+        #: Envoy's response code details of the streams that go down with the connection.
+        self.others = others
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +96,20 @@ class H2Settings:
     max_consecutive_inbound_frames_with_empty_payload: int = 1
     max_inbound_priority_frames_per_stream: int = 100
     max_inbound_window_update_frames_per_data_frame_sent: int = 10
+    #: Client resets: so many at once, and so many more each second.
+    stream_reset_burst: int = 1000
+    stream_reset_rate: int = 33
     #: Reset only the stream, where a message is malformed, instead of closing the connection.
     override_stream_error_on_invalid_http_message: bool = False
+    #: ``custom_settings_parameters``: announced before the named ones, with which a peer may overrule them.
+    custom_settings: tuple[tuple[int, int], ...] = ()
+    #: Which library Envoy would use: nothing but its name in the stats here.
+    use_oghttp2_codec: bool = False
+    enable_huffman_encoding: bool = True
+    #: Octets of one name or value as it is coded (``max_header_field_size_kb``).
+    max_header_field_bytes: int = 64 * 1024
+    #: Refuse octets beyond ASCII in values.
+    disallow_obs_text: bool = False
     #: ``HttpConnectionManager.max_request_headers_kb`` (or the response's) in bytes.
     max_headers_bytes: int = 60 * 1024
     #: ``HttpProtocolOptions.max_headers_count``; pseudo headers count.

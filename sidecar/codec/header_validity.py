@@ -20,6 +20,7 @@ __all__ = [
     "check_trailers",
     "exceeds_limits",
     "join_cookies",
+    "refuse_obs_text",
 ]
 
 INVALID_FIELD = "http2.invalid.header.field"
@@ -87,6 +88,12 @@ def _check_fields(fields: list[Field], start: int, *, trailers: bool = False) ->
     if _find_bad_value(b"".join([value for _, value in fields])) is not None:
         raise MalformedMessage("invalid byte in a field value")
     return length, has_host, cookies
+
+
+def refuse_obs_text(fields: list[Field]) -> None:
+    """``Http2ProtocolOptions.disallow_obs_text``.  Raises: MalformedMessage."""
+    if not b"".join([value for _, value in fields]).isascii():
+        raise MalformedMessage("octets beyond ASCII in a field value")
 
 
 def check_request(fields: list[Field], *, allow_connect_protocol: bool = False) -> tuple[int, int]:

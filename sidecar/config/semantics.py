@@ -24,6 +24,7 @@ from sidecar.config.check_extensions import (
     check_protocol_options,
     check_route_filters,
 )
+from sidecar.config.check_http2 import check_http2_options
 from sidecar.config.check_listeners import (
     check_admin,
     check_bootstrap_listeners,
@@ -65,6 +66,7 @@ _CHECKS: dict[str, tuple[_Check, ...]] = {
     "envoy.config.cluster.v3.Cluster": (check_cluster, check_node_for_discovery, check_protocol_options),
     "envoy.config.listener.v3.Listener": (check_listener,),
     _HCM: (check_http_filters,),
+    "envoy.config.core.v3.Http2ProtocolOptions": (check_http2_options,),
     f"{_HCM.rpartition('.')[0]}.Rds": (check_node_for_discovery,),
     f"{_ROUTE}.RouteConfiguration": (check_route_configuration, check_header_mutations),
     f"{_ROUTE}.VirtualHost": (check_header_mutations, check_route_filters),

@@ -88,8 +88,12 @@ _ROWS: dict[str, str] = {
         "hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size "
         "allow_connect max_outbound_frames max_outbound_control_frames "
         "max_consecutive_inbound_frames_with_empty_payload max_inbound_priority_frames_per_stream "
-        "max_inbound_window_update_frames_per_data_frame_sent override_stream_error_on_invalid_http_message"
+        "max_inbound_window_update_frames_per_data_frame_sent stream_error_on_invalid_http_messaging "
+        "override_stream_error_on_invalid_http_message custom_settings_parameters use_oghttp2_codec "
+        "enable_huffman_encoding max_header_field_size_kb disallow_obs_text stream_reset_burst "
+        "stream_reset_rate"
     ),
+    f"{_CORE}.Http2ProtocolOptions.SettingsParameter": "*",
     # Routes
     f"{_ROUTE}.RouteConfiguration": (
         "name virtual_hosts request_headers_to_add request_headers_to_remove response_headers_to_add "

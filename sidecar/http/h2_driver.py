@@ -22,6 +22,7 @@ from sidecar.codec.h2_stats import H2Stats
 from sidecar.codec.h2_types import ErrorCode, H2ConnectionError, KnownFields
 from sidecar.core.errors import DeadlineExceeded, Disconnected
 from sidecar.core.headers import Field, HeaderMap, RequestHeaders
+from sidecar.http.h2_resets import PREMATURE_RESET_AGE_NS, REMOTE_RESETS, ResetGuard
 from sidecar.http.request_options import drop_underscores
 from sidecar.net.h2_wire import H2Body, H2Wire
 from sidecar.net.reactor import turn
@@ -43,10 +44,6 @@ _READ_SIZE = 65536
 _HTTP_1_CLOSES = frozenset(("missing_host_header", "path_normalization_failed", "stream_idle_timeout"))
 #: Details of the streams that a connection error takes along.
 _CODEC_ERROR = "codec_error:The_user_callback_function_failed"
-#: A client that resets half of its streams, and no fewer than half of this many, before they are answered or
-#: this old is cut off (CVE-2023-44487; ``overload.premature_reset_*`` of Envoy's runtime).
-_PREMATURE_RESET_STREAMS = 500
-_PREMATURE_RESET_AGE_NS = 2_000_000_000
 #: Bytes of a closing connection that are read away before it is cut.
 _LINGER_LIMIT = 1 << 20
 
@@ -213,8 +210,8 @@ class H2Driver:
         "_fresh",
         "_is_draining",
         "_is_over",
-        "_premature_count",
         "_request_count",
+        "_resets",
         "_streams",
         "codec",
         "connection",
@@ -242,6 +239,9 @@ class H2Driver:
         stats = manager.stats
         self.wire = H2Wire(manager.reactor, transport, self.codec, stats.downstream_cx_tx_bytes_total)
         self.h2_stats = H2Stats(stats.scope.store.scope("http2"))
+        self.h2_stats.count_connection(
+            "downstream", use_oghttp2_codec=manager.http2_settings.use_oghttp2_codec
+        )
         self._streams: dict[int, _Responder] = {}
         #: Requests whose body may be complete once the bytes at hand are read.
         self._fresh: list[_Responder] = []
@@ -249,7 +249,7 @@ class H2Driver:
         #: The codec has failed: nothing is sent any more.
         self._is_over = False
         self._ended_count = 0
-        self._premature_count = 0
+        self._resets: ResetGuard | None = None
         self._request_count = 0
 
     # -- the connection -----------------------------------------------------------------------
@@ -328,7 +328,7 @@ class H2Driver:
                 self._log_refused(details, Flag.DOWNSTREAM_PROTOCOL_ERROR)
             else:
                 self._lose(culprit, details, Flag.DOWNSTREAM_PROTOCOL_ERROR)
-        self._lose_streams(details if error.is_flood else _CODEC_ERROR, Flag.DOWNSTREAM_PROTOCOL_ERROR)
+        self._lose_streams(error.others, Flag.DOWNSTREAM_PROTOCOL_ERROR)
 
     async def _linger(self) -> None:
         """Send what is left and let the client read it and close first (``delayed_close_timeout``)."""
@@ -428,13 +428,6 @@ class H2Driver:
         stats.downstream_rq_active.value += 1
         stats.downstream_rq_rx_reset.value += 1
         manager._complete(stream)
-
-    def _count_premature_reset(self) -> None:
-        """A stream was reset before it was answered.  Raises: H2ConnectionError."""
-        self._premature_count += 1
-        if self._premature_count * 2 >= max(self._ended_count, _PREMATURE_RESET_STREAMS):
-            self.manager.stats.downstream_rq_too_many_premature_resets.value += 1
-            raise H2ConnectionError("too many resets", ErrorCode.ENHANCE_YOUR_CALM, is_silent=True)
 
     def _lose_streams(self, details: str, flag: int) -> None:
         """The connection is over: every stream gets Disconnected."""
@@ -556,15 +549,21 @@ class H2Driver:
         # Headers beyond the limits are Envoy's own reset, which it takes for one of the client's.
         is_reset = remote or error_code == ErrorCode.INTERNAL_ERROR
         flag = Flag.DOWNSTREAM_REMOTE_RESET if is_reset else Flag.DOWNSTREAM_PROTOCOL_ERROR
+        if remote:
+            details, flag = REMOTE_RESETS.get(error_code, (details, flag))
         responder = self._streams.get(stream_id)
         if responder is not None:
             stream = responder.stream
             is_young = not stream.response_started and not responder.is_gone
-            is_young = is_young and monotonic_ns() - stream.start_ns < _PREMATURE_RESET_AGE_NS
+            is_young = is_young and monotonic_ns() - stream.start_ns < PREMATURE_RESET_AGE_NS
             self._lose(responder, details, flag)
             self.wire.on_window(stream_id)
-            if remote and is_young:
-                self._count_premature_reset()
+            if remote:
+                if self._resets is None:
+                    self._resets = ResetGuard(self.manager)
+                self._resets.count(self._ended_count, is_premature=is_young)
+            elif is_reset:
+                stats.trailers.value += 1  # its trailers were beyond the limits
         elif error_code == ErrorCode.REFUSED_STREAM:
             stats.stream_refused_errors.value += 1
         elif not remote:

@@ -201,6 +201,7 @@ class H2UpstreamConnection:
         self.transport = transport
         self.codec: H2Codec = codec_class(self, client=True, settings=pool.settings)
         self.wire = H2Wire(pool.reactor, transport, self.codec, pool.cluster.stats.upstream_cx_tx_bytes_total)
+        pool.h2_stats.count_connection("upstream", use_oghttp2_codec=pool.settings.use_oghttp2_codec)
         self.connection_id = next_connection_id()
         self.local_address = Address.from_sockaddr(transport.sock.family, transport.sock.getsockname()).text
         self.requests = 0

@@ -19,14 +19,36 @@ _WRAPPED = (
     "max_consecutive_inbound_frames_with_empty_payload",
     "max_inbound_priority_frames_per_stream",
     "max_inbound_window_update_frames_per_data_frame_sent",
-    "override_stream_error_on_invalid_http_message",
+    "stream_reset_burst",
+    "stream_reset_rate",
+    "enable_huffman_encoding",
+    "use_oghttp2_codec",
 )
 
 
-def compile_http2_options(options: Any, **limits: int) -> H2Settings:
-    """What the codecs need; ``limits`` are those of headers, which stand elsewhere in the API."""
+def compile_http2_options(options: Any, *, stream_error: bool | None = None, **limits: int) -> H2Settings:
+    """What the codecs need.
+
+    ``stream_error`` is ``stream_error_on_invalid_http_message`` of the connection manager, None where it is
+    not set; ``limits`` are those of headers, which stand elsewhere in the API.
+    """
     values: dict[str, Any] = dict(limits)
     for name in _WRAPPED:
         if options.HasField(name):
             values[name] = getattr(options, name).value
-    return H2Settings(allow_connect=options.allow_connect, **values)
+    if options.HasField("override_stream_error_on_invalid_http_message"):
+        stream_error = options.override_stream_error_on_invalid_http_message.value
+    elif stream_error is None:
+        stream_error = options.stream_error_on_invalid_http_messaging
+    if options.HasField("max_header_field_size_kb"):
+        values["max_header_field_bytes"] = options.max_header_field_size_kb.value * 1024
+    # Each once, in the order of the file; those that differ were refused.
+    custom = {each.identifier.value: each.value.value for each in options.custom_settings_parameters}
+    return H2Settings(
+        allow_connect=options.allow_connect,
+        override_stream_error_on_invalid_http_message=stream_error,
+        custom_settings=tuple(custom.items()),
+        # nghttp2, which is Envoy's default, takes no notice of it.
+        disallow_obs_text=options.disallow_obs_text.value and options.use_oghttp2_codec.value,
+        **values,
+    )

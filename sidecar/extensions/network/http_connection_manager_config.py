@@ -139,6 +139,11 @@ class HcmCompiler:
         manager.default_host_for_http_10 = message.http_protocol_options.default_host_for_http_10.encode()
         manager.http2_settings = compile_http2_options(
             message.http2_protocol_options,
+            stream_error=(
+                message.stream_error_on_invalid_http_message.value
+                if message.HasField("stream_error_on_invalid_http_message")
+                else None
+            ),
             max_headers_bytes=manager.max_request_headers_bytes,
             max_headers_count=manager.max_headers_count,
         )

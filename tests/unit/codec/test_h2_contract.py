@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,23 @@ def make(request: pytest.FixtureRequest) -> Make:
     def build(*, client: bool = False, start: bool = True, **changes: Any) -> tuple[Any, Recorder]:
         recorder = Recorder()
         codec = request.param(recorder, client=client, settings=H2Settings(**changes))
+        if start:
+            codec.take_output()
+            codec.receive_data(SERVER_START if client else CLIENT_START)
+            codec.take_output()
+            recorder.calls.clear()
+        return codec, recorder
+
+    return build
+
+
+@pytest.fixture
+def make_own() -> Make:
+    """For what the h2 package has not."""
+
+    def build(*, client: bool = False, start: bool = True, **changes: Any) -> tuple[Any, Recorder]:
+        recorder = Recorder()
+        codec = H2Connection(recorder, client=client, settings=H2Settings(**changes))
         if start:
             codec.take_output()
             codec.receive_data(SERVER_START if client else CLIENT_START)
@@ -744,7 +762,7 @@ def test_streams_beyond_the_limit_end_the_connection_after_it(make: Make) -> Non
         pytest.param(frame(PING, 0, 0, b"12345678"), 1000, 1001, id="ping"),
         pytest.param(settings(), 999, 1000 + 1, id="settings"),
         pytest.param(frame(PRIORITY, 0, 3, u32(0) + b"\0"), 200, 201, id="priority"),
-        pytest.param(frame(WINDOW_UPDATE, 0, 0, u32(1)), 3, 4, id="window update"),
+        pytest.param(frame(WINDOW_UPDATE, 0, 0, u32(1)), 7, 8, id="window update"),
         pytest.param(frame(DATA, 0, 1), 1, 2, id="empty data"),
     ],
 )
@@ -757,6 +775,110 @@ def test_flood_ends_the_connection(make: Make, data: bytes, harmless: int, fatal
     error = feed(codec, data * fatal)
     assert error is not None
     assert error.h2_code == ErrorCode.ENHANCE_YOUR_CALM
+
+
+@pytest.mark.parametrize(
+    ("flood", "stat", "others"),
+    [
+        pytest.param(
+            frame(DATA, 0, 1) * 2,
+            "http2.inbound_empty_frames_flood",
+            "codec_error:Too_many_consecutive_frames_with_an_empty_payload",
+            id="empty data",
+        ),
+        pytest.param(
+            frame(PRIORITY, 0, 3, u32(0) + b"\0") * 201,
+            "http2.inbound_priority_frames_flood",
+            "codec_error:Too_many_PRIORITY_frames",
+            id="priority",
+        ),
+        pytest.param(
+            frame(PING, 0, 0, b"12345678") * 1001,
+            "http2.outbound_control_frames_flood",
+            "codec_error:Too_many_control_frames_in_the_outbound_queue.",
+            id="ping",
+        ),
+    ],
+)
+def test_flood_is_named_as_envoy_names_it(
+    server: tuple[Any, Recorder], flood: bytes, stat: str, others: str
+) -> None:
+    codec, _ = server
+    codec.receive_data(request(flags=END_HEADERS))
+    error = feed(codec, flood)
+    assert error is not None
+    assert (error.is_flood, error.details, error.others) == (True, stat, others)
+
+
+def test_frames_of_a_peer_that_does_not_read_are_a_flood(make_own: Make) -> None:
+    codec, _ = make_own(max_outbound_frames=10)
+    codec.receive_data(request(1) + request(3) + request(5))
+    for stream_id in (1, 3, 5):
+        codec.send_headers(stream_id, list(RESPONSE), False)
+        for _ in range(4):
+            codec.send_data(stream_id, b"x", False)
+    error = feed(codec, request(7))
+    assert error is not None
+    assert error.others == "codec_error:Too_many_frames_in_the_outbound_queue."
+
+
+def test_resets_of_our_own_count_as_control_frames(make_own: Make) -> None:
+    codec, _ = make_own(max_outbound_control_frames=2)
+    codec.receive_data(b"".join(request(number, flags=END_HEADERS) for number in (1, 3, 5)))
+    for stream_id in (1, 3, 5):
+        codec.reset_stream(stream_id, ErrorCode.NO_ERROR)
+    error = feed(codec, request(7))
+    assert error is not None
+    assert error.details == "http2.outbound_control_frames_flood"
+
+
+def test_custom_settings_stand_before_the_named_ones(make_own: Make) -> None:
+    for client, push in ((False, []), (True, [(2, 0)])):
+        codec, _ = make_own(client=client, start=False, custom_settings=((3, 7), (2, 0), (4660, 5)))
+        payload = parse(codec.take_output())[0][3]
+        pairs = list(struct.iter_unpack(">HI", payload))
+        own = [(3, 7), (4660, 5)] if client else [(3, 7), (2, 0), (4660, 5)]
+        assert pairs == [*push, *own, (1, 4096), (8, 0), (3, 1024), (4, 16 << 20)]
+
+
+def test_custom_settings_are_announced(make: Make) -> None:
+    # hyperframe writes the low octet of an identifier alone.
+    codec, _ = make(start=False, custom_settings=((99, 5),))
+    pairs = dict(struct.iter_unpack(">HI", parse(codec.take_output())[0][3]))
+    assert (pairs[99], pairs[3]) == (5, 1024)
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_huffman_coding_can_be_switched_off(make: Make, is_on: bool) -> None:
+    codec, _ = make(enable_huffman_encoding=is_on)
+    codec.receive_data(request())
+    codec.send_headers(1, [(b":status", b"200"), (b"x-a", b"some-plain-text")], True)
+    assert (b"some-plain-text" in codec.take_output()) is not is_on
+
+
+def test_octets_beyond_ascii_are_refused_where_it_is_asked(make: Make) -> None:
+    data = request(1, (b"x-a", b"\xff"))
+    assert feed(make()[0], data) is None
+    error = feed(make(disallow_obs_text=True)[0], data)
+    assert error is not None
+    assert error.details == "http2.invalid.header.field"
+
+
+@pytest.mark.parametrize(("size", "is_taken"), [(65536, True), (65537, False)])
+def test_field_that_is_too_long_ends_the_connection(make_own: Make, size: int, is_taken: bool) -> None:
+    codec, recorder = make_own(max_headers_bytes=1 << 20)
+    whole = block(*REQUEST, (b"x-big", b"a" * size))
+    pieces = [whole[at : at + 16000] for at in range(0, len(whole), 16000)]
+    data = frame(HEADERS, END_STREAM, 1, pieces[0])
+    for number, piece in enumerate(pieces[1:], 2):
+        data += frame(CONTINUATION, END_HEADERS if number == len(pieces) else 0, 1, piece)
+    error = feed(codec, data)
+    if is_taken:
+        assert error is None
+        assert len(recorder.messages()) == 1
+    else:
+        assert error is not None
+        assert error.h2_code == ErrorCode.COMPRESSION_ERROR
 
 
 def test_preface_that_is_http_1_is_refused_at_its_first_byte(make: Make) -> None:

@@ -119,12 +119,11 @@ def test_known_block_after_goaway_is_passed_over() -> None:
     assert len(heads(recorder)) == 2
 
 
-def test_known_block_counts_as_a_stream_for_the_flood_budget() -> None:
+def test_known_block_counts_as_an_open_stream() -> None:
     server, _ = make_server()
-    before = server._budget.streams
     for number in (1, 3, 5):
         ask(server, number)
-    assert server._budget.streams == before + 3
+    assert server.open_stream_count == 3
 
 
 def test_block_is_read_anew_once_the_table_changed() -> None:

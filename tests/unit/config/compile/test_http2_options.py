@@ -25,6 +25,31 @@ def test_allow_connect_announces_extended_connect() -> None:
     assert compiled(allow_connect=True).allow_connect is True
 
 
+def test_stream_error_is_taken_from_the_nearest_place() -> None:
+    name = "override_stream_error_on_invalid_http_message"
+
+    def lenient(stream_error: bool | None = None, **fields: object) -> bool:
+        message = json_format.ParseDict(fields, Http2ProtocolOptions())
+        return getattr(compile_http2_options(message, stream_error=stream_error), name) is True
+
+    assert not lenient()
+    assert lenient(stream_error_on_invalid_http_messaging=True)
+    assert lenient(True)
+    assert not lenient(False, stream_error_on_invalid_http_messaging=True)
+    assert not lenient(True, **{name: False})
+
+
+def test_custom_settings_are_kept_once_in_their_order() -> None:
+    pairs = [(9, 1), (3, 2), (9, 1)]
+    custom = [{"identifier": identifier, "value": value} for identifier, value in pairs]
+    assert compiled(custom_settings_parameters=custom).custom_settings == ((9, 1), (3, 2))
+
+
+def test_disallow_obs_text_is_oghttp2s_alone() -> None:
+    assert not compiled(disallow_obs_text=True).disallow_obs_text
+    assert compiled(disallow_obs_text=True, use_oghttp2_codec=True).disallow_obs_text
+
+
 def test_limits_of_headers_are_taken_along() -> None:
     settings = compile_http2_options(Http2ProtocolOptions(), max_headers_bytes=1024, max_headers_count=7)
     assert (settings.max_headers_bytes, settings.max_headers_count) == (1024, 7)
