@@ -128,10 +128,12 @@ _ROWS: dict[str, str] = {
     "envoy.type.matcher.v3.RegexMatchAndSubstitute": "pattern substitution",
     f"{_ROUTE}.RouteAction": (
         "cluster cluster_header weighted_clusters cluster_not_found_response_code timeout idle_timeout "
+        "max_stream_duration max_grpc_timeout grpc_timeout_offset "
         "prefix_rewrite regex_rewrite path_rewrite host_rewrite host_rewrite_literal host_rewrite_header "
         "host_rewrite_path_regex "
         "auto_host_rewrite append_x_forwarded_host"
     ),
+    f"{_ROUTE}.RouteAction.MaxStreamDuration": "*",
     f"{_ROUTE}.WeightedCluster": "clusters",
     f"{_ROUTE}.WeightedCluster.ClusterWeight": (
         "name weight request_headers_to_add request_headers_to_remove response_headers_to_add "
@@ -233,11 +235,12 @@ _ROWS: dict[str, str] = {
 }
 
 
-_UPSTREAM_HTTP = "idle_timeout max_requests_per_connection"
+_UPSTREAM_HTTP = "idle_timeout max_requests_per_connection max_stream_duration"
 #: By the field that leads to the message, where its own row does not say it.
 _ROWS_AT: dict[str, str] = {
     f"{_HCM}.common_http_protocol_options": (
-        "idle_timeout max_headers_count max_requests_per_connection headers_with_underscores_action"
+        "idle_timeout max_headers_count max_requests_per_connection max_stream_duration "
+        "headers_with_underscores_action"
     ),
     f"{_CLUSTER}.common_http_protocol_options": _UPSTREAM_HTTP,
     f"{_HTTP_OPTIONS}.common_http_protocol_options": _UPSTREAM_HTTP,

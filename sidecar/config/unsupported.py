@@ -218,9 +218,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_ROUTE}.RouteAction", STOP, "cluster choice", "cluster_specifier_plugin"),
     *_rows(f"{_ROUTE}.RouteAction", STOP, "cluster choice", "inline_cluster_specifier_plugin"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "priorities", "priority"),
-    *_rows(
-        f"{_ROUTE}.RouteAction", WARN, "timeouts", "max_stream_duration max_grpc_timeout grpc_timeout_offset"
-    ),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "timeouts", "early_data_policy flush_timeout"),
     *_rows(
         f"{_ROUTE}.RouteAction",

@@ -29,11 +29,13 @@ from sidecar.core.errors import (
     UpstreamError,
 )
 from sidecar.core.headers import Field
-from sidecar.http.local_reply import build_response, reply_for
+from sidecar.http.local_reply import build_response, is_grpc, reply_for
 from sidecar.http.request_headers import RequestIds, prepare_request_headers
 from sidecar.http.request_options import RequestOptions
+from sidecar.http.stream_duration import StreamDurations
 from sidecar.net.interfaces import local_address
 from sidecar.net.reactor import run_adopted
+from sidecar.net.timer import end_stream_timers
 from sidecar.router.route_table import RouteTable
 
 if TYPE_CHECKING:
@@ -200,6 +202,8 @@ class ConnectionManager:
         self.stream_idle_timeout_s = 300.0
         self.request_timeout_s = 0.0
         self.request_headers_timeout_s = 0.0
+        #: ``max_stream_duration`` of itself and of its routes; None where there is none.
+        self.durations: StreamDurations | None = None
         self.drain_timeout_s = 5.0
         self.delayed_close_timeout_s = 1.0
         self.max_request_headers_bytes = 60 * 1024
@@ -284,6 +288,8 @@ class ConnectionManager:
                     reply = self._check_request(stream)
                 if reply is None:
                     prepare_request_headers(self, stream, headers)
+                    if self.durations is not None:
+                        self.durations.begin(stream, strand)
                     for hook, uses_trio in self._decode_hooks:
                         reply = hook(stream)
                         if reply is not None:
@@ -328,6 +334,8 @@ class ConnectionManager:
             if stream.upstream is not None:
                 self.router.finish(stream)
             strand.deadline = 0.0
+            if strand.timers is not None:
+                end_stream_timers(strand)
             self._complete(stream)
 
     async def run_broken(self, stream: Stream, responder: Responder, reply: LocalReply) -> None:
@@ -460,15 +468,24 @@ class ConnectionManager:
             stream.flags |= error.flag
             reason = error.details.replace(" ", "_")
             stream.details = f"upstream_reset_after_response_started{{{reason}}}"
-            self.stats.rq_reset_after_downstream_response_started.value += 1
+            if is_grpc(stream.request.headers.get(b"content-type") or b""):
+                # Of gRPC alone: whether another response was good is known from its head.
+                self.stats.rq_reset_after_downstream_response_started.value += 1
         elif isinstance(error, DeadlineExceeded):
             reply = reply_for(error, stream)
             stream.flags |= reply.flag
             stream.details = reply.details
+        elif isinstance(error, StreamAborted):
+            stream.flags |= error.reply.flag
+            stream.details = error.reply.details
         elif isinstance(error, RemoteProtocolError):
             stream.flags |= Flag.DOWNSTREAM_PROTOCOL_ERROR
             stream.details = error.details
         self.stats.downstream_rq_tx_reset.value += 1
+        self.stats.downstream_rq_rx_reset.value += 1  # Envoy counts every reset here too
+        body = stream.request.body
+        if body is not None and not body.ended:
+            self.stats.downstream_rq_response_before_rq_complete.value += 1
         responder.reset(stream)
 
     def _count_timeout(self, stream: Stream, error: SidecarError) -> None:
@@ -482,7 +499,7 @@ class ConnectionManager:
     def _on_disconnect(self, stream: Stream, responder: Responder) -> None:
         if not stream.flags & (Flag.DOWNSTREAM_REMOTE_RESET | Flag.DOWNSTREAM_PROTOCOL_ERROR):
             stream.flags |= Flag.DOWNSTREAM_CONNECTION_TERMINATION
-        if not stream.details:
+        if stream.stream_id == 0 or not stream.details:  # the HTTP/2 driver has set its own
             stream.details = "downstream_remote_disconnect"
         if not stream.response_started:
             stream.response_code = 0

@@ -12,7 +12,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import Body, LocalReply, RequestMessage, ResponseMessage
-from sidecar.api.stream import Flag, Stream
+from sidecar.api.stream import Stream
 from sidecar.codec.h1 import RequestParser, reason_phrase
 from sidecar.codec.h1_case import proper_case
 from sidecar.core.errors import (
@@ -23,7 +23,8 @@ from sidecar.core.errors import (
     StreamAborted,
 )
 from sidecar.core.headers import RequestHeaders
-from sidecar.http.h1_request_body import REQUEST_TIMEOUT, IncomingBody, watch_request
+from sidecar.http.h1_head_deadline import IDLE_TIMEOUT, head_limit
+from sidecar.http.h1_request_body import IncomingBody, watch_request
 from sidecar.http.h1_target import ASSUMED_SCHEME, KNOWN_AUTHORITIES, check_authority, read_target
 from sidecar.http.local_reply import reply_for
 from sidecar.http.request_options import drop_underscores
@@ -43,11 +44,6 @@ _BODILESS = frozenset({100, 101, 102, 103, 204, 304})
 #: Headers that a client must not name in Connection (they would vanish on the way).
 _NEVER_NOMINATED = frozenset({b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
 
-_HEADERS_TIMEOUT = LocalReply(408, b"request header timeout", details="request_header_timeout", close=True)
-_IDLE_TIMEOUT = LocalReply(
-    408, b"stream timeout", details="stream_idle_timeout", flag=Flag.STREAM_IDLE_TIMEOUT, close=True
-)
-
 
 def _status_line(status: int) -> bytes:
     line = _STATUS_LINES.get(status)
@@ -65,6 +61,7 @@ class H1Driver:
         "_began",
         "_body_done",
         "_connection",
+        "_is_cut",
         "_is_head",
         "_keep_alive",
         "_manager",
@@ -94,6 +91,8 @@ class H1Driver:
         self._parser = RequestParser(manager.max_headers_count)
         self._tx_bytes = manager.stats.downstream_cx_tx_bytes_total
         self._keep_alive = True
+        #: A response was cut off: nothing more can be said.
+        self._is_cut = False
         self._is_head = False
         self._body_done = True
         self._request_body: Body | None = None
@@ -162,12 +161,15 @@ class H1Driver:
                 self._request_timer.fire()
                 self._request_timer = None
             if not self._keep_alive or stream.drain_connection:
-                if not self._transport.hangup:
+                if not self._body_done:
+                    self._count_unread()
+                if not self._is_cut and not self._transport.hangup:
                     if self._body_done and parser.close and not stream.drain_connection:
                         return
                     await self._close_delayed()
                 return
             if not self._body_done:
+                self._count_unread()
                 return  # the rest of the request cannot be told from a new one
             served += 1
             if reader.rest and not served & 7:
@@ -289,6 +291,7 @@ class H1Driver:
         if body is not stream.request.body or not body.whole:
             return False
         if stream.upstream_host is None:
+            self._body_done = False
             return True
         stream.bytes_received = len(body.whole)
         return False
@@ -299,13 +302,18 @@ class H1Driver:
             self._request_timer.fire()
             self._request_timer = None
 
+    def _count_unread(self) -> None:
+        """The response was over before the request: Envoy resets such a stream."""
+        stats = self._manager.stats
+        stats.downstream_rq_response_before_rq_complete.value += 1
+        stats.downstream_rq_rx_reset.value += 1
+
     # -- heads that come in pieces -----------------------------------------------------------------
     async def _rest_of_head(self) -> bytes:
         """The next head, of which the beginning is in the reader; ``b""`` when the client left.
 
         Raises: RemoteProtocolError, OSError; DeadlineExceeded while there is no request yet;
-        StreamAborted when the request took too long (``request_headers_timeout``, ``request_timeout``,
-        ``stream_idle_timeout``).
+        StreamAborted when the request took too long (:mod:`sidecar.http.h1_head_deadline`).
         """
         manager = self._manager
         reader = self._reader
@@ -319,22 +327,19 @@ class H1Driver:
             reader.rest = rest
             now = self._began = manager.reactor.clock()
             idle = manager.stream_idle_timeout_s
-            of_headers, of_request = manager.request_headers_timeout_s, manager.request_timeout_s
+            limit = head_limit(manager)
             strand.idle_deadline = now + idle if idle else 0.0
-            if of_headers or of_request:
-                strand.deadline = now + min(of_headers or of_request, of_request or of_headers)
+            if limit is not None:
+                strand.deadline = now + limit[0]
             try:
                 return await reader.head(manager.max_request_headers_bytes)
             except DeadlineExceeded as late:
-                stats = manager.stats
-                if late.kind == "idle":
-                    stats.downstream_rq_idle_timeout.value += 1
-                    raise StreamAborted(_IDLE_TIMEOUT) from late
-                if of_headers and (of_headers <= of_request or not of_request):
-                    stats.downstream_rq_header_timeout.value += 1
-                    raise StreamAborted(_HEADERS_TIMEOUT) from late
-                stats.downstream_rq_timeout.value += 1
-                raise StreamAborted(REQUEST_TIMEOUT) from late
+                if late.kind == "idle" or limit is None:
+                    manager.stats.downstream_rq_idle_timeout.value += 1
+                    raise StreamAborted(IDLE_TIMEOUT) from late
+                _, reply, counter = limit
+                counter.value += 1
+                raise StreamAborted(reply) from late
         finally:
             strand.deadline = 0.0
             self._take_rx_bytes()
@@ -441,6 +446,7 @@ class H1Driver:
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError as error:
+            self._transport.hangup = True
             raise Disconnected(str(error)) from error
         return None if sent == size else self._finish_send(memoryview(data)[sent:])
 
@@ -448,6 +454,7 @@ class H1Driver:
         try:
             await self._transport.finish_send(rest)
         except OSError as error:
+            self._transport.hangup = True
             raise Disconnected(str(error)) from error
 
     def _send_now(self, data: bytes) -> None:
@@ -469,7 +476,7 @@ class H1Driver:
         stream.drain_connection = False
         self._parser.close = True
         self._body_done = True
-        self._transport.hangup = True
+        self._is_cut = True
 
     # -- ends --------------------------------------------------------------------------------------
     async def _answer_broken(self, error: RemoteProtocolError) -> None:
@@ -481,10 +488,12 @@ class H1Driver:
             stats.downstream_rq_too_large.value += 1
         stream = self._stream_without_request()
         await manager.run_broken(stream, self, reply_for(error, stream))
+        self._count_unread()
 
     async def _answer_unread(self, reply: LocalReply) -> None:
         """The same for a head that did not come in time."""
         await self._manager.run_broken(self._stream_without_request(), self, reply)
+        self._count_unread()
 
     def _stream_without_request(self) -> Stream:
         manager = self._manager

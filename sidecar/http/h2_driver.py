@@ -397,7 +397,9 @@ class H2Driver:
         # Answered before the request was read: the rest of it is not wanted (RFC 9113 §8.1).
         if not self._is_over and not self.codec.is_closed(stream_id):
             self.reset_stream(stream_id, ErrorCode.NO_ERROR)
-            self.manager.stats.downstream_rq_rx_reset.value += 1
+            stats = self.manager.stats
+            stats.downstream_rq_response_before_rq_complete.value += 1
+            stats.downstream_rq_rx_reset.value += 1
         body = responder.body
         if body is not None:
             body.discard()
@@ -440,8 +442,7 @@ class H2Driver:
         responder.is_gone = True
         stream = responder.stream
         stream.flags |= flag
-        if not stream.response_started or not stream.details:
-            stream.details = details
+        stream.details = details
         if responder.body is not None:
             responder.body.fail(Disconnected(details))
         if responder.strand is not None:

@@ -37,9 +37,12 @@ import trio
 from trio.lowlevel import Abort, checkpoint, current_task, reschedule, wait_readable, wait_task_rescheduled
 
 from sidecar.core.errors import DeadlineExceeded, Disconnected
+from sidecar.net.timer import run_timers
 
 if TYPE_CHECKING:
     import socket
+
+    from sidecar.net.timer import Timer
 
 __all__ = ["Reactor", "Signal", "Strand", "Transport", "adopted", "drive", "open_reactor", "turn"]
 
@@ -316,6 +319,7 @@ class Strand:
         "reactor",
         "running",
         "scopes",
+        "timers",
     )
 
     def __init__(self, reactor: Reactor, name: str) -> None:
@@ -335,6 +339,8 @@ class Strand:
         self.deadline = 0.0
         #: The same for DeadlineExceeded("idle").
         self.idle_deadline = 0.0
+        #: Further deadlines (:mod:`sidecar.net.timer`); most strands have none.
+        self.timers: list[Timer] | None = None
         self.is_lazy = False
         self.nursery: trio.Nursery | None = None
         self.on_done: Callable[[BaseException | None], None] | None = None
@@ -795,12 +801,15 @@ class Reactor:
                 for strand in self.strands
                 if (strand.deadline and now > strand.deadline)
                 or (strand.idle_deadline and now > strand.idle_deadline)
+                or strand.timers
             ]
             for strand in late:
+                if strand.timers:
+                    run_timers(strand, now)
                 if strand.deadline and now > strand.deadline:
                     strand.deadline = 0.0
                     strand.fail(DeadlineExceeded("total"))
-                else:
+                elif strand.idle_deadline and now > strand.idle_deadline:
                     strand.idle_deadline = 0.0
                     strand.fail(DeadlineExceeded("idle"))
 

@@ -15,10 +15,12 @@ from sidecar.api.message import LocalReply, ResponseMessage
 from sidecar.api.stream import Flag, Stream
 from sidecar.core.errors import Disconnected, UpstreamError
 from sidecar.core.headers import RequestHeaders
-from sidecar.http.local_reply import NO_CLUSTER, NO_HEALTHY_UPSTREAM, NO_ROUTE
+from sidecar.http.local_reply import NO_CLUSTER, NO_HEALTHY_UPSTREAM, NO_ROUTE, is_grpc
+from sidecar.http.stream_duration import limit_upstream
 from sidecar.net.reactor import turn
 from sidecar.router.actions import answer, missing_header
 from sidecar.router.rewrites import rewrite_host, rewrite_path
+from sidecar.router.timeouts import set_grpc_timeout, unsigned
 
 if TYPE_CHECKING:
     from sidecar.http.connection_manager import ConnectionManager, Responder
@@ -92,6 +94,8 @@ class Router:
         elif route.direct_response is not None or route.redirect is not None:
             return answer(manager, stream, route, headers, keep_original=not self.suppress_envoy_headers)
         else:
+            if stream.duration_route is not route and manager.durations is not None:
+                manager.durations.begin(stream, strand)  # a filter may have had another route looked up
             cluster_name, weighted = route.pick_cluster(headers)
             stream.weighted_cluster = weighted
         cluster = self.find_cluster(cluster_name)
@@ -107,12 +111,15 @@ class Router:
         if route.is_plain and not self.suppress_envoy_headers and _CONSUMED.isdisjoint(index):
             # The common request, without a call: nothing to rewrite, one header to add.
             timeout = route.timeout_s
+            limit = cluster.max_stream_duration_s
             field = route.timeout_field
             if field is not None:
                 headers.fields.append(field)
                 index[field[0]] = field[1]
         else:
+            stream.upstream_limit_s = cluster.max_stream_duration_s
             timeout = self._prepare(route, weighted, stream, headers)
+            limit = stream.upstream_limit_s
         picker = cluster.picker
         host = None if picker is None else picker.pick()
         if host is None:
@@ -137,11 +144,18 @@ class Router:
         if upstream is None:
             if responder.is_client_gone():
                 raise Disconnected("the client left")
-            return self._wait(pool, stream, responder, strand)
+            return self._wait(pool, stream, responder, strand, limit)
+        if limit:
+            limit_upstream(stream, strand, limit)
         return self._start(upstream, stream, responder, strand)
 
-    async def _wait(self, pool: Any, stream: Stream, responder: Responder, strand: Strand) -> None:
-        waiting = self._start(await pool.wait(), stream, responder, strand)
+    async def _wait(
+        self, pool: Any, stream: Stream, responder: Responder, strand: Strand, limit: float
+    ) -> None:
+        upstream = await pool.wait()
+        if limit:
+            limit_upstream(stream, strand, limit)
+        waiting = self._start(upstream, stream, responder, strand)
         if waiting is not None:
             await waiting
 
@@ -229,19 +243,26 @@ class Router:
             stream.upstream_transport_failure = error.details.partition("|")[2]
         stats = stream.cluster.stats
         stats.charge_response(502 if error.flag & Flag.UPSTREAM_PROTOCOL_ERROR else 503, stream.internal)
-        if error.flag & Flag.UPSTREAM_REMOTE_RESET:
-            stats.upstream_rq_rx_reset.value += 1
 
     def _prepare(
         self, route: Route, weighted: WeightedCluster | None, stream: Stream, headers: RequestHeaders
     ) -> float:
         """Finish the request headers for the upstream; the timeout in seconds, 0 for none."""
         timeout = expected = route.timeout_s
+        grpc_timeouts = route.grpc_timeouts
+        if grpc_timeouts is not None:
+            if is_grpc(headers.get(b"content-type") or b""):
+                timeout = expected = grpc_timeouts.timeout_s(headers)
+            else:
+                grpc_timeouts = None
         if not _CONSUMED.isdisjoint(headers.index()):
-            given = headers.get(b"x-envoy-upstream-rq-timeout-ms")
-            if given is not None and given.isdigit():
-                timeout = int(given) / 1000
-            expected = _per_try(headers.get(b"x-envoy-upstream-rq-per-try-timeout-ms"), timeout)
+            given = unsigned(headers.get(b"x-envoy-upstream-rq-timeout-ms"))
+            if given is not None:
+                timeout = given / 1000
+            expected = _per_try(unsigned(headers.get(b"x-envoy-upstream-rq-per-try-timeout-ms")), timeout)
+            given = unsigned(headers.get(b"x-envoy-upstream-stream-duration-ms"))
+            if given is not None:
+                stream.upstream_limit_s = given / 1000
             stream.is_timeout_204 = b"x-envoy-upstream-rq-timeout-alt-response" in headers
             for name in _CONSUMED:
                 if name != _EXPECTED_TIMEOUT:
@@ -253,6 +274,8 @@ class Router:
                 if len(_timeout_texts) < 1024:
                     _timeout_texts[expected] = text
             headers.set(_EXPECTED_TIMEOUT, text)
+        if grpc_timeouts is not None and expected:
+            set_grpc_timeout(headers, expected)
         if route.is_plain:
             return timeout
         if weighted is not None and weighted.request_mutations:
@@ -331,7 +354,8 @@ class Router:
         if host is not None:
             host.rq_timeout += 1
             host.rq_error += 1
-        cluster.stats.charge_response(504, stream.internal)
+        if not stream.upstream_first_rx_ns:
+            cluster.stats.charge_response(504, stream.internal)
 
     def finish(self, stream: Stream) -> None:
         """Give the upstream stream back, or abandon what is not finished.  ``stream.upstream`` is set."""
@@ -346,8 +370,6 @@ class Router:
             stream.pump = None
             pump.on_done = _ignore
             pump.fail(Disconnected("the exchange is over"))
-            stream.hcm.stats.downstream_rq_response_before_rq_complete.value += 1
-            stats.upstream_rq_tx_reset.value += 1
             upstream.reset()
             return
         if stream.upstream_first_rx_ns:
@@ -360,11 +382,11 @@ _SERVICE_TIME = b"x-envoy-upstream-service-time"
 _SERVICE_TIMES = tuple((_SERVICE_TIME, b"%d" % number) for number in range(64))
 
 
-def _per_try(given: bytes | None, timeout: float) -> float:
+def _per_try(given: int | None, timeout: float) -> float:
     """The timeout that the upstream is to expect: that of one try where it is shorter than the whole."""
-    if given is None or not given.isdigit():
+    if given is None:
         return timeout
-    one = int(given) / 1000
+    one = given / 1000
     return one if one and (not timeout or one < timeout) else timeout
 
 

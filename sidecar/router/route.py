@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.core.headers import RequestHeaders
 from sidecar.router.header_mutation import NO_MUTATIONS, HeaderMutations, Mutations
 from sidecar.router.rewrites import HostRewriter, PathRewriter
+from sidecar.router.timeouts import GrpcTimeouts, StreamDuration
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
@@ -96,6 +97,8 @@ class Route:
         "cluster_name",
         "cluster_not_found_status",
         "direct_response",
+        "durations",
+        "grpc_timeouts",
         "host_rewriter",
         "idle_timeout_s",
         "is_plain",
@@ -137,6 +140,10 @@ class Route:
         self.timeout_s = 15.0
         #: Seconds; None takes the connection manager's.
         self.idle_timeout_s: float | None = None
+        #: ``max_stream_duration``, which puts ``timeout`` out of use; None where it is unset.
+        self.durations: StreamDuration | None = None
+        #: ``max_grpc_timeout``, for gRPC requests in the place of ``timeout``.
+        self.grpc_timeouts: GrpcTimeouts | None = None
         self.path_rewriter: PathRewriter | None = None
         self.host_rewriter: HostRewriter | None = None
         #: Whether the host becomes the name of the chosen upstream host.
@@ -156,14 +163,20 @@ class Route:
         #: The x-envoy-expected-rq-timeout-ms that the timeout makes, None for no timeout.
         self.timeout_field: tuple[bytes, bytes] | None = None
 
+    @property
+    def is_forwarding(self) -> bool:
+        """Whether it leads to an upstream."""
+        return self.direct_response is None and self.redirect is None
+
     def freeze(self) -> None:
         """Work out what the router can skip; called when everything else is set."""
         if self.timeout_s:
             self.timeout_field = (b"x-envoy-expected-rq-timeout-ms", b"%d" % round(self.timeout_s * 1000))
-        is_answered = self.direct_response is not None or self.redirect is not None
-        self.is_simple = not is_answered and not self.weighted and self.cluster_header is None
+        is_simple = self.is_forwarding and not self.weighted and self.cluster_header is None
+        self.is_simple = is_simple and self.durations is None
         self.is_plain = (
             not self.weighted
+            and self.grpc_timeouts is None
             and not self.request_mutations
             and not self.auto_host_rewrite
             and self.host_rewriter is None

@@ -71,6 +71,7 @@ class RouteTable:
         "_prefixes",
         "_suffix_lengths",
         "_suffixes",
+        "has_durations",
         "ignore_port",
         "message",
         "name",
@@ -79,6 +80,8 @@ class RouteTable:
     def __init__(self, name: str = "") -> None:
         self.name = name
         self.ignore_port = False
+        #: Whether a route has a ``max_stream_duration``.
+        self.has_durations = False
         self._exact: dict[bytes, VirtualHost] = {}
         self._suffixes: dict[bytes, VirtualHost] = {}
         self._prefixes: dict[bytes, VirtualHost] = {}

@@ -78,6 +78,7 @@ class ClusterConfig:
     #: Seconds; 0 never.
     idle_timeout_s: float = 3600.0
     max_connection_duration_s: float = 0.0
+    max_stream_duration_s: float = 0.0
     http2: bool = False
     #: The upstream speaks what the downstream spoke (``use_downstream_protocol_config``).
     use_downstream_protocol: bool = False
@@ -105,6 +106,7 @@ class Cluster:
         "idle_timeout_s",
         "max_connection_duration_s",
         "max_requests_per_connection",
+        "max_stream_duration_s",
         "metadata",
         "name",
         "on_hosts_removed",
@@ -125,6 +127,7 @@ class Cluster:
         self.connect_timeout_s = config.connect_timeout_s
         self.idle_timeout_s = config.idle_timeout_s
         self.max_connection_duration_s = config.max_connection_duration_s
+        self.max_stream_duration_s = config.max_stream_duration_s
         self.max_requests_per_connection = config.max_requests_per_connection
         self.per_connection_buffer_limit = config.per_connection_buffer_limit
         self.http2 = config.http2

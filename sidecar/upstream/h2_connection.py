@@ -136,8 +136,7 @@ class H2UpstreamStream:
         if self._end():
             self._connection.pool.cluster.stats.upstream_rq_tx_reset.value += 1
 
-    def reset(self) -> None:
-        self._end()
+    reset = release
 
     def _end(self) -> bool:
         """Let the connection go on without this stream; whether it had to be reset."""
@@ -285,6 +284,8 @@ class H2UpstreamConnection:
             self.close(local=error is not None)
 
     def _lose(self, error: UpstreamError) -> None:
+        if error.flag & Flag.UPSTREAM_CONNECTION_TERMINATION:
+            self.pool.cluster.stats.upstream_rq_pending_failure_eject.value += len(self._streams)
         for stream in list(self._streams.values()):
             stream.fail(error)
         self.wire.break_off()
@@ -339,6 +340,8 @@ class H2UpstreamConnection:
             stats.count_error(self.codec.details)
         stream = self._streams.get(stream_id)
         if stream is not None:
+            if remote:
+                self.pool.cluster.stats.upstream_rq_rx_reset.value += 1
             if remote and error_code == ErrorCode.REFUSED_STREAM:
                 stream.fail(_refused())
             elif remote or error_code == ErrorCode.INTERNAL_ERROR:

@@ -38,6 +38,10 @@ class Call:
             await read_body(self._wire, self.request, to_close=False)
         return self.request.body
 
+    async def part(self, size: int) -> None:
+        """Read that much of the request's body."""
+        await self._wire.exactly(size)
+
     async def send(self, data: bytes) -> None:
         self._sent += data
         await self._wire.send(data)

@@ -105,6 +105,7 @@ def compile_cluster_config(
         ),
         idle_timeout_s=_seconds(common, "idle_timeout", 3600.0),
         max_connection_duration_s=_seconds(common, "max_connection_duration", 0.0),
+        max_stream_duration_s=_seconds(common, "max_stream_duration", 0.0),
         http2=http2,
         use_downstream_protocol=options is not None and options.HasField("use_downstream_protocol_config"),
         http2_settings=compile_http2_options(http2_options) if http2 else H2Settings(),

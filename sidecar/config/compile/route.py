@@ -41,10 +41,11 @@ class _Compiler:
         self._context = context
         self._filters = PerFilterConfigs(context, registry, filter_names)
         self._actions = RouteActions(context, self._filters)
+        self._table = RouteTable(message.name)
 
     def table(self) -> RouteTable:
         message = self._message
-        table = RouteTable(message.name)
+        table = self._table
         table.message = message
         table.ignore_port = message.ignore_port_in_host_matching
         outer_request = compile_header_mutations(message, "request", self._context.path)
@@ -91,6 +92,8 @@ class _Compiler:
                 route.request_mutations = (AttemptCount(), *route.request_mutations)
             if message.include_attempt_count_in_response:
                 route.response_mutations = (AttemptCount(), *route.response_mutations)
+            if route.durations is not None:
+                self._table.has_durations = True
             routes.append(route)
         return VirtualHost(message.name, routes)
 

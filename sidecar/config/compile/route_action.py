@@ -14,17 +14,13 @@ from sidecar.config.compile.answers import compile_direct_response, compile_redi
 from sidecar.config.compile.route_filters import PerFilterConfigs
 from sidecar.config.compile.route_headers import compile_header_mutations
 from sidecar.config.compile.route_rewrites import compile_host_rewriter, compile_path_rewriter
+from sidecar.config.compile.route_timeouts import compile_timeouts, duration_s
 from sidecar.core.errors import ConfigError
 from sidecar.router.route import Route, WeightedCluster
 
 __all__ = ["RouteActions", "compile_metadata", "duration_s"]
 
 _CLUSTER_NOT_FOUND = (503, 404, 500)
-
-
-def duration_s(message: Any) -> float:
-    """Seconds of a google.protobuf.Duration."""
-    return float(message.seconds + message.nanos / 1e9)
 
 
 def compile_metadata(message: Any) -> dict[str, dict[str, Any]]:
@@ -83,10 +79,7 @@ class RouteActions:
         else:
             raise ConfigError(path, f"cluster specifier '{kind}' is not supported")
         route.cluster_not_found_status = _CLUSTER_NOT_FOUND[action.cluster_not_found_response_code]
-        if action.HasField("timeout"):
-            route.timeout_s = duration_s(action.timeout)
-        if action.HasField("idle_timeout"):
-            route.idle_timeout_s = duration_s(action.idle_timeout)
+        compile_timeouts(route, action)
         route.path_rewriter = compile_path_rewriter(route, action, self._context, path)
         route.host_rewriter = compile_host_rewriter(action, self._context, path)
         route.auto_host_rewrite = action.auto_host_rewrite.value

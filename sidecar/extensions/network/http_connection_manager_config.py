@@ -24,6 +24,7 @@ from sidecar.extensions.http.router_config import RouterOptions
 from sidecar.http.connection_manager import ConnectionManager, HcmStats
 from sidecar.http.request_options import RequestOptions
 from sidecar.http.serve import serve_http
+from sidecar.http.stream_duration import StreamDurations
 from sidecar.router.exchange import Router
 
 if TYPE_CHECKING:
@@ -97,6 +98,9 @@ class HcmCompiler:
             manager.route_table = compile_route_table(
                 message.route_config, context.at("route_config"), registry, names
             )
+        longest = duration_s(message.common_http_protocol_options.max_stream_duration)
+        if longest or manager.route_table.has_durations:
+            manager.durations = StreamDurations(longest, stats)
         return manager
 
     def _settings(self, manager: ConnectionManager, message: Any) -> None:

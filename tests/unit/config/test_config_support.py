@@ -125,11 +125,11 @@ def test_field_of_a_message_that_works_in_one_place_warns_in_the_other(tmp_path:
     works = load_text(tmp_path, BASE.replace(at, options.replace("OPTION", "max_headers_count: 9") + at, 1))
     assert isinstance(works, Loaded)
     assert works.warnings == []
-    upstream = "max_stream_duration: 9s"
+    upstream = "max_response_headers_kb: 9"
     warned = load_text(tmp_path, BASE.replace(at, options.replace("OPTION", upstream) + at, 1))
     assert isinstance(warned, Loaded)
     (warning,) = warned.warnings
-    assert warning.path.endswith("common_http_protocol_options.max_stream_duration")
+    assert warning.path.endswith("common_http_protocol_options.max_response_headers_kb")
 
 
 ROUTE_FILTERS = """
