@@ -193,11 +193,12 @@ class Stream:
     upstream: Any = None
     pump: Any = None
     pump_error: BaseException | None = None
-    weighted_cluster: Any = None
     #: The running ``max_stream_duration``, and the cluster's or client's limit of the upstream's stream.
     duration_timer: Any = None
     duration_route: Any = None
     upstream_limit_s: float = 0.0
+    #: What fractions and weights of this stream are drawn from; None before the first.
+    random_bits: int | None = None
     #: Whether a timeout of the upstream is a 204 (x-envoy-upstream-rq-timeout-alt-response).
     is_timeout_204: bool = False
 

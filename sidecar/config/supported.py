@@ -24,6 +24,7 @@ _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _CLUSTER = "envoy.config.cluster.v3.Cluster"
 _ENDPOINT = "envoy.config.endpoint.v3"
 _LOG = "envoy.config.accesslog.v3"
+_MATCHER = "envoy.type.matcher.v3"
 _FORMATTER = "envoy.extensions.formatter"
 _LB = "envoy.extensions.load_balancing_policies"
 _DNS_CLUSTER = "envoy.extensions.clusters.dns.v3.DnsCluster"
@@ -98,7 +99,8 @@ _ROWS: dict[str, str] = {
     f"{_ROUTE}.RouteConfiguration": (
         "name virtual_hosts request_headers_to_add request_headers_to_remove response_headers_to_add "
         "response_headers_to_remove validate_clusters most_specific_header_mutations_wins "
-        "max_direct_response_body_size_bytes ignore_port_in_host_matching typed_per_filter_config"
+        "max_direct_response_body_size_bytes ignore_port_in_host_matching typed_per_filter_config "
+        "vhost_header ignore_path_parameters_in_path_matching"
     ),
     f"{_ROUTE}.VirtualHost": (
         "name domains routes request_headers_to_add request_headers_to_remove response_headers_to_add "
@@ -112,8 +114,23 @@ _ROWS: dict[str, str] = {
     f"{_ROUTE}.FilterConfig": "*",
     f"{_ROUTE}.RouteMatch": (
         "prefix path safe_regex path_separated_prefix case_sensitive headers query_parameters grpc "
-        "runtime_fraction"
+        "runtime_fraction cookies tls_context dynamic_metadata filter_state path_match_policy"
     ),
+    f"{_ROUTE}.RouteMatch.TlsContextMatchOptions": "*",
+    f"{_ROUTE}.CookieMatcher": "*",
+    f"{_MATCHER}.MetadataMatcher": "*",
+    f"{_MATCHER}.MetadataMatcher.PathSegment": "*",
+    f"{_MATCHER}.ValueMatcher": "*",
+    f"{_MATCHER}.ValueMatcher.NullMatch": "",
+    f"{_MATCHER}.DoubleMatcher": "*",
+    "envoy.type.v3.DoubleRange": "*",
+    f"{_MATCHER}.ListMatcher": "*",
+    f"{_MATCHER}.OrMatcher": "*",
+    f"{_MATCHER}.FilterStateMatcher": "*",
+    f"{_MATCHER}.AddressMatcher": "*",
+    "xds.core.v3.CidrRange": "*",
+    "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "*",
+    "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": "*",
     f"{_ROUTE}.RouteMatch.GrpcRouteMatchOptions": "",
     f"{_ROUTE}.QueryParameterMatcher": "*",
     f"{_CORE}.RuntimeFractionalPercent": "*",
@@ -122,7 +139,7 @@ _ROWS: dict[str, str] = {
         "contains_match string_match invert_match treat_missing_header_as_empty"
     ),
     "envoy.type.v3.Int64Range": "*",
-    "envoy.type.matcher.v3.StringMatcher": "exact prefix suffix safe_regex contains ignore_case",
+    f"{_MATCHER}.StringMatcher": "exact prefix suffix safe_regex contains ignore_case",
     "envoy.type.matcher.v3.RegexMatcher": "regex google_re2",
     "envoy.type.matcher.v3.RegexMatcher.GoogleRE2": "",
     "envoy.type.matcher.v3.RegexMatchAndSubstitute": "pattern substitution",
@@ -131,13 +148,13 @@ _ROWS: dict[str, str] = {
         "max_stream_duration max_grpc_timeout grpc_timeout_offset "
         "prefix_rewrite regex_rewrite path_rewrite host_rewrite host_rewrite_literal host_rewrite_header "
         "host_rewrite_path_regex "
-        "auto_host_rewrite append_x_forwarded_host"
+        "auto_host_rewrite append_x_forwarded_host path_rewrite_policy"
     ),
     f"{_ROUTE}.RouteAction.MaxStreamDuration": "*",
     f"{_ROUTE}.WeightedCluster": "clusters",
     f"{_ROUTE}.WeightedCluster.ClusterWeight": (
         "name weight request_headers_to_add request_headers_to_remove response_headers_to_add "
-        "response_headers_to_remove host_rewrite_literal"
+        "response_headers_to_remove host_rewrite_literal typed_per_filter_config"
     ),
     f"{_ROUTE}.RedirectAction": (
         "https_redirect scheme_redirect host_redirect port_redirect path_redirect prefix_rewrite "
@@ -265,5 +282,7 @@ CORE_TYPES = frozenset(
         f"{_LB}.round_robin.v3.RoundRobin",
         f"{_LB}.random.v3.Random",
         f"{_LB}.least_request.v3.LeastRequest",
+        "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig",
+        "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig",
     )
 )

@@ -247,6 +247,9 @@ class ConnectionManager:
                 encode.insert(0, (each.encode_headers, each.uses_trio))
             if "on_complete" in active:
                 complete.append(each.on_complete)
+        if decode:
+            # The route is what the request asks for before any filter edits it.
+            decode.insert(0, (self.resolve_route, False))
         self._decode_hooks = tuple(decode)
         self._encode_hooks = tuple(encode)
         self._complete_hooks = tuple(complete)
@@ -259,7 +262,11 @@ class ConnectionManager:
     def resolve_route(self, stream: Stream) -> None:
         """Look the route of ``stream`` up."""
         stream.resolve_route = False
-        stream.route = self.route_table.find(stream.request.headers)
+        headers = stream.request.headers
+        route = self.route_table.find(headers, stream)
+        if route is not None and route.choose is not None:
+            route = route.choose(headers, stream)
+        stream.route = route
 
     # -- the life of a stream ------------------------------------------------------------------------
     async def run_stream(self, stream: Stream, responder: Responder, strand: Strand) -> None:

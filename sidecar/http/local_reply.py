@@ -129,8 +129,8 @@ _GRPC = b"application/grpc"
 
 
 def is_grpc(content_type: bytes) -> bool:
-    """Whether a content type is gRPC's (gRPC over HTTP/2: ``application/grpc`` and its subtypes)."""
-    return content_type == _GRPC or content_type.startswith((_GRPC + b"+", _GRPC + b";"))
+    """Whether a content type is gRPC's (``Grpc::Common::hasGrpcContentType``: parameters are none of it)."""
+    return content_type == _GRPC or content_type.startswith(_GRPC + b"+")
 
 
 _GRPC_STATUS = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}

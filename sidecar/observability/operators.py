@@ -209,18 +209,22 @@ def _addresses(name: str, read: Value) -> dict[str, tuple[int, Maker]]:
 # -- route and upstream -----------------------------------------------------------------------------
 def _cluster_name(stream: Stream) -> str | None:
     cluster = stream.cluster
-    return _route_cluster(stream) if cluster is None else cluster.config.alt_stat_name or cluster.name
+    cluster = _route_cluster(stream) if cluster is None else cluster
+    return None if cluster is None else cluster.config.alt_stat_name or cluster.name
 
 
 def _cluster_name_raw(stream: Stream) -> str | None:
     cluster = stream.cluster
-    return _route_cluster(stream) if cluster is None else cluster.name
+    cluster = _route_cluster(stream) if cluster is None else cluster
+    return None if cluster is None else cluster.name
 
 
-def _route_cluster(stream: Stream) -> str | None:
+def _route_cluster(stream: Stream) -> Any:
     """Where the request would have gone, had no filter answered it."""
     route = stream.route
-    return None if route is None or not stream.remote_address else route.cluster_name or None
+    if route is None or not stream.remote_address or not route.cluster_name:
+        return None
+    return stream.hcm.router.find_cluster(route.cluster_name)
 
 
 def _route_name(stream: Stream) -> str | None:

@@ -25,7 +25,7 @@ from sidecar.router.timeouts import set_grpc_timeout, unsigned
 if TYPE_CHECKING:
     from sidecar.http.connection_manager import ConnectionManager, Responder
     from sidecar.net.reactor import Reactor, Strand
-    from sidecar.router.route_table import Route, WeightedCluster
+    from sidecar.router.route_table import Route
     from sidecar.upstream.pool import UpstreamStream
 
 __all__ = ["Router"]
@@ -83,22 +83,19 @@ class Router:
         headers = stream.request.headers
         if stream.resolve_route:
             stream.resolve_route = False
-            stream.route = manager.route_table.find(headers)
+            stream.route = manager.route_table.find(headers, stream)
         route: Route | None = stream.route
         if route is None:
             stats.no_route.value += 1
             return NO_ROUTE
-        weighted = None
-        if route.is_simple:
-            cluster_name = route.cluster_name
-        elif route.direct_response is not None or route.redirect is not None:
-            return answer(manager, stream, route, headers, keep_original=not self.suppress_envoy_headers)
-        else:
+        if not route.is_simple:
+            if not route.is_forwarding:
+                return answer(manager, stream, route, headers, keep_original=not self.suppress_envoy_headers)
+            if route.choose is not None:
+                route = stream.route = route.choose(headers, stream)
             if stream.duration_route is not route and manager.durations is not None:
                 manager.durations.begin(stream, strand)  # a filter may have had another route looked up
-            cluster_name, weighted = route.pick_cluster(headers)
-            stream.weighted_cluster = weighted
-        cluster = self.find_cluster(cluster_name)
+        cluster = self.find_cluster(route.cluster_name)
         if cluster is None:
             stats.no_cluster.value += 1
             status = route.cluster_not_found_status
@@ -118,7 +115,7 @@ class Router:
                 index[field[0]] = field[1]
         else:
             stream.upstream_limit_s = cluster.max_stream_duration_s
-            timeout = self._prepare(route, weighted, stream, headers)
+            timeout = self._prepare(route, stream, headers)
             limit = stream.upstream_limit_s
         picker = cluster.picker
         host = None if picker is None else picker.pick()
@@ -224,12 +221,8 @@ class Router:
             else:
                 headers.fields.append(field)
                 index[_SERVICE_TIME] = field[1]
-        weighted = stream.weighted_cluster
-        if weighted is not None and weighted.response_mutations:
-            stream.response_code = status  # for %RESPONSE_CODE%
-            weighted.response_mutations.apply(headers, stream)
         if stream.route.response_mutations:
-            stream.response_code = status
+            stream.response_code = status  # for %RESPONSE_CODE%
             for mutations in stream.route.response_mutations:
                 mutations.apply(headers, stream)
 
@@ -244,9 +237,7 @@ class Router:
         stats = stream.cluster.stats
         stats.charge_response(502 if error.flag & Flag.UPSTREAM_PROTOCOL_ERROR else 503, stream.internal)
 
-    def _prepare(
-        self, route: Route, weighted: WeightedCluster | None, stream: Stream, headers: RequestHeaders
-    ) -> float:
+    def _prepare(self, route: Route, stream: Stream, headers: RequestHeaders) -> float:
         """Finish the request headers for the upstream; the timeout in seconds, 0 for none."""
         timeout = expected = route.timeout_s
         grpc_timeouts = route.grpc_timeouts
@@ -278,10 +269,6 @@ class Router:
             set_grpc_timeout(headers, expected)
         if route.is_plain:
             return timeout
-        if weighted is not None and weighted.request_mutations:
-            weighted.request_mutations.apply(headers, stream)
-        if weighted is not None and weighted.host_rewrite is not None:
-            headers.authority = weighted.host_rewrite
         for mutations in route.request_mutations:
             mutations.apply(headers, stream)
         if not _RETRY.isdisjoint(headers.index()):  # a mutation's: Envoy reads these after them

@@ -5,13 +5,13 @@ Which of many is tried is :mod:`sidecar.router.route_table`'s.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sidecar.core.headers import RequestHeaders
-from sidecar.router.header_mutation import NO_MUTATIONS, HeaderMutations, Mutations
+from sidecar.router.cluster_choice import HeaderChoice, WeightedChoice, WeightedCluster
+from sidecar.router.header_mutation import Mutations
 from sidecar.router.rewrites import HostRewriter, PathRewriter
 from sidecar.router.timeouts import GrpcTimeouts, StreamDuration
 
@@ -38,8 +38,8 @@ REGEX = 2
 SEPARATED_PREFIX = 3
 CONNECT = 4
 
-#: A further condition of a route: headers, query parameters …
-Predicate = Callable[[RequestHeaders], bool]
+#: A further condition of a route: headers, query parameters …  There may be no stream.
+Predicate = Callable[[RequestHeaders, Any], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +73,6 @@ class Redirect:
 NOWHERE = Redirect()
 
 
-@dataclass(frozen=True, slots=True)
-class WeightedCluster:
-    """One entry of ``weighted_clusters``."""
-
-    name: str
-    weight: int
-    request_mutations: HeaderMutations = NO_MUTATIONS
-    response_mutations: HeaderMutations = NO_MUTATIONS
-    host_rewrite: bytes | None = None
-    per_filter_config: dict[str, Any] = field(default_factory=dict)
-    metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-
 class Route:
     """One route, its conditions and its action."""
 
@@ -93,6 +80,7 @@ class Route:
         "append_x_forwarded_host",
         "auto_host_rewrite",
         "case_sensitive",
+        "choose",
         "cluster_header",
         "cluster_name",
         "cluster_not_found_status",
@@ -119,7 +107,6 @@ class Route:
         "virtual_host_metadata",
         "virtual_host_name",
         "weighted",
-        "weighted_total",
     )
 
     def __init__(self, kind: int = PREFIX, path_value: Any = b"/") -> None:
@@ -132,7 +119,8 @@ class Route:
         self.cluster_name = ""
         self.cluster_header: bytes | None = None
         self.weighted: tuple[WeightedCluster, ...] = ()
-        self.weighted_total = 0
+        #: Chooses among clusters, or by a header; None where one is named.
+        self.choose: Callable[[RequestHeaders, Any], Route] | None = None
         self.cluster_not_found_status = 503
         self.direct_response: DirectResponse | None = None
         self.redirect: Redirect | None = None
@@ -174,6 +162,10 @@ class Route:
             self.timeout_field = (b"x-envoy-expected-rq-timeout-ms", b"%d" % round(self.timeout_s * 1000))
         is_simple = self.is_forwarding and not self.weighted and self.cluster_header is None
         self.is_simple = is_simple and self.durations is None
+        if self.weighted:
+            self.choose = WeightedChoice(self)
+        elif self.cluster_header is not None:
+            self.choose = HeaderChoice(self, self.cluster_header)
         self.is_plain = (
             not self.weighted
             and self.grpc_timeouts is None
@@ -183,7 +175,7 @@ class Route:
             and self.path_rewriter is None
         )
 
-    def matches(self, headers: RequestHeaders, path: bytes) -> bool:
+    def matches(self, headers: RequestHeaders, path: bytes, stream: Any = None) -> bool:
         """Whether this route takes a request; ``path`` is without its query."""
         kind = self.kind
         value = self.path_value
@@ -202,18 +194,4 @@ class Route:
                 return False
         elif headers.method != b"CONNECT":
             return False
-        return not self.predicates or all(predicate(headers) for predicate in self.predicates)
-
-    def pick_cluster(self, headers: RequestHeaders) -> tuple[str, WeightedCluster | None]:
-        """The cluster for this request, and its weighted entry where there is one."""
-        if self.weighted:
-            draw = random.randrange(self.weighted_total)  # noqa: S311 - load, not secrets
-            for entry in self.weighted:
-                if draw < entry.weight:
-                    return entry.name, entry
-                draw -= entry.weight
-            return self.weighted[-1].name, self.weighted[-1]
-        if self.cluster_header is not None:
-            value = headers.get(self.cluster_header)
-            return ("" if value is None else value.decode("latin-1")), None
-        return self.cluster_name, None
+        return not self.predicates or all(predicate(headers, stream) for predicate in self.predicates)

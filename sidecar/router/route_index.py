@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sidecar.core.headers import RequestHeaders
 from sidecar.router import route as table
@@ -88,7 +88,7 @@ class RouteIndex:
         for sensitive, entries in prefixes.items():
             (self._paths if sensitive else self._folded).add_prefixes(entries)
 
-    def find(self, headers: RequestHeaders, path: bytes) -> Route | None:
+    def find(self, headers: RequestHeaders, path: bytes, stream: Any = None) -> Route | None:
         """The first route that takes the request; ``path`` is without its query."""
         found = self._others.copy()
         self._paths.collect(path, found)
@@ -99,7 +99,7 @@ class RouteIndex:
         is_connect = headers.method == b"CONNECT"
         for number in found:
             route = routes[number]
-            if (not is_connect or route.kind == table.CONNECT) and route.matches(headers, path):
+            if (not is_connect or route.kind == table.CONNECT) and route.matches(headers, path, stream):
                 return route
         return None
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sidecar.core.headers import RequestHeaders
+from sidecar.router.finders import Finder, InOrder, WithoutParameters
 from sidecar.router.route import (
     CONNECT,
     PATH,
@@ -43,19 +44,21 @@ class VirtualHost:
     """A group of routes for some domains."""
 
     __slots__ = (
-        "index",
+        "finder",
         "name",
         "require_tls",
         "routes",
     )
 
-    def __init__(self, name: str, routes: Sequence[Route]) -> None:
+    def __init__(self, name: str, routes: Sequence[Route], *, ignore_path_parameters: bool = False) -> None:
         self.name = name
         self.routes = tuple(routes)
         for route in self.routes:
             route.freeze()
-        #: Where there are too many routes to try each.
-        self.index = RouteIndex(self.routes) if len(self.routes) >= INDEXED_FROM else None
+        #: None where the routes are few and plain: then the table tries each.
+        self.finder: Finder | None = RouteIndex(self.routes) if len(self.routes) >= INDEXED_FROM else None
+        if ignore_path_parameters:
+            self.finder = WithoutParameters(self.finder or InOrder(self.routes))
         #: ``NONE``, ``EXTERNAL_ONLY`` or ``ALL``.
         self.require_tls = "NONE"
 
@@ -75,6 +78,7 @@ class RouteTable:
         "ignore_port",
         "message",
         "name",
+        "vhost_header",
     )
 
     def __init__(self, name: str = "") -> None:
@@ -82,6 +86,8 @@ class RouteTable:
         self.ignore_port = False
         #: Whether a route has a ``max_stream_duration``.
         self.has_durations = False
+        #: Where the host stands that a virtual host is found by; None for the authority.
+        self.vhost_header: bytes | None = None
         self._exact: dict[bytes, VirtualHost] = {}
         self._suffixes: dict[bytes, VirtualHost] = {}
         self._prefixes: dict[bytes, VirtualHost] = {}
@@ -137,11 +143,14 @@ class RouteTable:
                     return found
         return self._default
 
-    def find(self, headers: RequestHeaders) -> Route | None:
-        """The first route that takes this request, or None."""
+    def find(self, headers: RequestHeaders, stream: Any = None) -> Route | None:
+        """The first route that takes this request, or None; conditions on the stream hold without one."""
         virtual_host = self._only
         if virtual_host is None:
-            virtual_host = self.find_virtual_host(headers.authority)
+            host = headers.authority if self.vhost_header is None else headers.get(self.vhost_header)
+            if host is None and self.vhost_header is not None:
+                return None
+            virtual_host = self.find_virtual_host(host)
             if virtual_host is None:
                 return None
         path = headers.path
@@ -149,13 +158,15 @@ class RouteTable:
             path = b""
         elif b"?" in path:
             path = path[: path.index(b"?")]
-        if virtual_host.index is not None:
-            return virtual_host.index.find(headers, path)
+        if virtual_host.finder is not None:
+            return virtual_host.finder.find(headers, path, stream)
         for route in virtual_host.routes:
             if route.kind == PREFIX and route.case_sensitive and not route.predicates:
                 if path.startswith(route.path_value) and headers.method != b"CONNECT":
                     return route
-            elif (headers.method != b"CONNECT" or route.kind == CONNECT) and route.matches(headers, path):
+            elif (headers.method != b"CONNECT" or route.kind == CONNECT) and route.matches(
+                headers, path, stream
+            ):
                 return route
         return None
 

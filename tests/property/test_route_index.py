@@ -33,7 +33,7 @@ def _routes(draw: st.DrawFn) -> Route:
     route.case_sensitive = sensitive
     if draw(st.integers(0, 3)) == 0:
         wanted = draw(st.sampled_from([b"x", b"y"]))
-        route.predicates = (lambda headers, wanted=wanted: headers.get(b"k") == wanted,)
+        route.predicates = (lambda headers, _, wanted=wanted: headers.get(b"k") == wanted,)
     return route
 
 

@@ -6,7 +6,6 @@ expressions are RE2 and match whole values, as Envoy's do.
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Callable
 from typing import Any
@@ -14,9 +13,9 @@ from typing import Any
 import re2
 
 from sidecar.core.errors import ConfigError
-from sidecar.core.headers import HeaderMap, RequestHeaders
+from sidecar.core.headers import HeaderMap
 
-__all__ = ["compile_header_matcher", "compile_predicates", "compile_regex", "compile_string_matcher"]
+__all__ = ["compile_header_matcher", "compile_regex", "compile_string_matcher"]
 
 Matcher = Callable[[bytes], bool]
 
@@ -87,72 +86,6 @@ def compile_header_matcher(message: Any, path: str) -> Callable[[HeaderMap], boo
         return invert
 
     return matches
-
-
-def compile_predicates(match: Any, path: str) -> tuple[Callable[[RequestHeaders], bool], ...]:
-    """The conditions of a RouteMatch besides its path, in Envoy's order.  Raises: ConfigError."""
-    predicates: list[Callable[[RequestHeaders], bool]] = []
-    if match.HasField("runtime_fraction"):
-        # The key means something to layered_runtime alone, which has an entry of its own.
-        value = match.runtime_fraction.default_value
-        numerator, denominator = value.numerator, _DENOMINATORS[value.denominator]
-        predicates.append(lambda _: random.randrange(denominator) < numerator)  # noqa: S311 - load, not secrets
-    predicates += [
-        compile_header_matcher(each, f"{path}.headers[{index}]") for index, each in enumerate(match.headers)
-    ]
-    tests = [
-        _query_test(each, f"{path}.query_parameters[{index}]")
-        for index, each in enumerate(match.query_parameters)
-    ]
-    if tests:
-        predicates.append(lambda headers: _has_parameters(headers, tests))
-    if match.HasField("grpc"):
-        predicates.append(_is_grpc)
-    return tuple(predicates)
-
-
-_DENOMINATORS = (100, 10_000, 1_000_000)
-
-
-def _query_test(message: Any, path: str) -> tuple[bytes, Matcher | None]:
-    """The name of a query parameter, and what its first value must be; None: anything."""
-    name = message.name.encode()
-    kind = message.WhichOneof("query_parameter_match_specifier")
-    if kind == "string_match":
-        return name, compile_string_matcher(message.string_match, f"{path}.string_match")
-    if kind == "present_match" and not message.present_match:
-        return name, _never
-    return name, None
-
-
-def _never(_: bytes) -> bool:
-    return False
-
-
-def _has_parameters(headers: RequestHeaders, tests: list[tuple[bytes, Matcher | None]]) -> bool:
-    """Parameters are compared as they stand in the URL; of a repeated one the first counts."""
-    found: dict[bytes, bytes] = {}
-    query = (headers.path or b"").partition(b"?")[2].partition(b"#")[0]
-    for part in query.split(b"&"):
-        name, _, value = part.partition(b"=")
-        found.setdefault(name, value)
-    for name, test in tests:
-        value_found = found.get(name)
-        if value_found is None:
-            if test is not _never:
-                return False
-        elif test is not None and not test(value_found):
-            return False
-    return True
-
-
-def _is_grpc(headers: RequestHeaders) -> bool:
-    """Whether this is a gRPC request (``Grpc::Common::hasGrpcContentType``)."""
-    value = headers.get(b"content-type")
-    return value is not None and value.startswith(_GRPC) and (len(value) == len(_GRPC) or value[16] == 0x2B)
-
-
-_GRPC = b"application/grpc"
 
 
 def _value_test(message: Any, kind: str, path: str) -> Matcher:

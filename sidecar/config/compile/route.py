@@ -48,6 +48,7 @@ class _Compiler:
         table = self._table
         table.message = message
         table.ignore_port = message.ignore_port_in_host_matching
+        table.vhost_header = message.vhost_header.lower().encode() or None
         outer_request = compile_header_mutations(message, "request", self._context.path)
         outer_response = compile_header_mutations(message, "response", self._context.path)
         outer_filters = self._filters.compile(message, self._context.path)
@@ -95,7 +96,11 @@ class _Compiler:
             if route.durations is not None:
                 self._table.has_durations = True
             routes.append(route)
-        return VirtualHost(message.name, routes)
+        return VirtualHost(
+            message.name,
+            routes,
+            ignore_path_parameters=self._message.ignore_path_parameters_in_path_matching,
+        )
 
     def _levels(self, *levels: HeaderMutations) -> tuple[HeaderMutations, ...]:
         order = reversed(levels) if self._message.most_specific_header_mutations_wins else levels

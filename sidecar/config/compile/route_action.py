@@ -74,8 +74,6 @@ class RouteActions:
                     )
                 )
             route.weighted = tuple(entries)
-            route.weighted_total = sum(entry.weight for entry in entries)
-            route.cluster_name = entries[0].name if entries else ""
         else:
             raise ConfigError(path, f"cluster specifier '{kind}' is not supported")
         route.cluster_not_found_status = _CLUSTER_NOT_FOUND[action.cluster_not_found_response_code]

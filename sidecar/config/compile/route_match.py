@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sidecar.config.compile.matchers import compile_predicates, compile_regex
+from sidecar.config.compile.matchers import compile_regex
+from sidecar.config.compile.route_predicates import compile_predicates
+from sidecar.config.compile.uri_templates import compile_template
 from sidecar.core.errors import ConfigError
 from sidecar.router.route import CONNECT, PATH, PREFIX, REGEX, SEPARATED_PREFIX, Route
 
@@ -25,6 +27,8 @@ def compile_route_match(match: Any, path: str) -> Route:
         route = Route({"prefix": PREFIX, "path": PATH}.get(kind, SEPARATED_PREFIX), value)
     elif kind == "safe_regex":
         route = Route(REGEX, compile_regex(match.safe_regex.regex, f"{path}.safe_regex.regex"))
+    elif kind == "path_match_policy":
+        route = Route(REGEX, compile_template(match.path_match_policy, f"{path}.path_match_policy"))
     elif kind == "connect_matcher":
         route = Route(CONNECT, b"")
     else:

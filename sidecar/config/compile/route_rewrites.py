@@ -9,6 +9,7 @@ from sidecar.api.context import FactoryContext
 from sidecar.config.compile.errors import placed
 from sidecar.config.compile.matchers import compile_regex
 from sidecar.config.compile.substitution_format import compile_text_format
+from sidecar.config.compile.uri_templates import compile_template_rewriter
 from sidecar.core.errors import ConfigError
 from sidecar.core.substitution import make_replacer
 from sidecar.router.rewrites import (
@@ -46,6 +47,10 @@ def compile_path_rewriter(
         return by_prefix(matched, message.prefix_rewrite.encode())
     if message.HasField("regex_rewrite"):
         return by_regex(compile_substitution(message.regex_rewrite, f"{path}.regex_rewrite"))
+    if message.DESCRIPTOR.name == "RouteAction" and message.HasField("path_rewrite_policy"):
+        return compile_template_rewriter(
+            message.path_rewrite_policy, route.path_value, f"{path}.path_rewrite_policy"
+        )
     text = getattr(message, "path_rewrite", "")
     if text:
         return by_format(_format(text, context, f"{path}.path_rewrite", omit_empty=True))

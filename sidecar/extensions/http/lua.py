@@ -104,6 +104,8 @@ class LuaFilter(HttpFilter):
 
     def decode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
         script, context = self._default, None
+        if stream.resolve_route:
+            stream.find_route()  # an earlier filter's edits count, and routeName() shows what is found now
         if self._per_route.seen:
             script, context = self._of_route(stream)
         if script is None or script.start_request is None:
@@ -111,8 +113,6 @@ class LuaFilter(HttpFilter):
         message = stream.request
         self._enter(script, stream, message, message.headers, context, True)
         script.clears_route = self._clear_route_cache
-        if not self._clear_route_cache and stream.resolve_route:
-            stream.find_route()  # what the script changes is not to choose another one
         outcome = script.start_request(message.body is None)
         if outcome is None and not script.invalid:
             return None

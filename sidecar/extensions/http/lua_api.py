@@ -182,7 +182,7 @@ def from_lua(value: Any, type_of: Callable[[Any], str | None], depth: int = 0) -
 
 
 def _route_name(stream: Stream) -> str:
-    route = stream.route if stream.route is not None else stream.find_route()
+    route = stream.route
     return "" if route is None else route.name
 
 

@@ -154,7 +154,7 @@ class Lab:
         return self.manager.router.begin(self.manager, self.stream, None, None)  # type: ignore[arg-type]
 
     def prepare(self) -> list[tuple[bytes, bytes]]:
-        self.manager.router._prepare(self.stream.route, None, self.stream, self.headers)
+        self.manager.router._prepare(self.stream.route, self.stream, self.headers)
         return self.headers.fields
 
 

@@ -155,7 +155,10 @@ def test_connect_is_matched_by_connect_routes_alone() -> None:
 
 def test_first_route_whose_conditions_hold_is_taken() -> None:
     special = route("special")
-    special.predicates = (lambda headers: headers.get(b"x") == b"1", lambda headers: headers.method == b"GET")
+    special.predicates = (
+        lambda headers, _: headers.get(b"x") == b"1",
+        lambda headers, _: headers.method == b"GET",
+    )
     table = RouteTable()
     table.add(b"*", VirtualHost("all", [special, route("exact", PATH, b"/e"), route("rest")]))
     headers = request()
@@ -170,18 +173,37 @@ def test_first_route_whose_conditions_hold_is_taken() -> None:
 def test_cluster_is_named_or_taken_from_a_header() -> None:
     made = route("r")
     made.cluster_name = "named"
-    assert made.pick_cluster(request()) == ("named", None)
+    made.freeze()
+    assert made.choose is None
     made.cluster_header = b"x-to"
+    made.freeze()
+    assert made.choose is not None
+    assert not made.is_simple
     headers = request()
-    assert made.pick_cluster(headers) == ("", None)
+    assert made.choose(headers, None).cluster_name == ""
     headers.add(b"x-to", b"there")
-    assert made.pick_cluster(headers) == ("there", None)
+    chosen = made.choose(headers, None)
+    assert (chosen.name, chosen.cluster_name, chosen.is_simple) == ("r", "there", True)
+    assert made.choose(headers, None) is chosen
+
+
+def test_names_taken_from_a_header_are_kept_up_to_a_limit() -> None:
+    made = route("r")
+    made.cluster_header = b"x-to"
+    made.freeze()
+    assert made.choose is not None
+    for number in range(1100):
+        headers = request()
+        headers.add(b"x-to", b"%d" % number)
+        assert made.choose(headers, None).cluster_name == str(number)
+    assert made.choose(headers, None) is not made.choose(headers, None)
 
 
 def test_weighted_clusters_are_drawn_by_their_weight() -> None:
     made = route("r")
     made.weighted = (WeightedCluster("a", 1), WeightedCluster("none", 0), WeightedCluster("b", 3))
-    made.weighted_total = 4
-    drawn = Counter(made.pick_cluster(request())[0] for _ in range(4000))
+    made.freeze()
+    assert made.choose is not None
+    drawn = Counter(made.choose(request(), None).cluster_name for _ in range(4000))
     assert set(drawn) == {"a", "b"}
     assert 800 < drawn["a"] < 1200

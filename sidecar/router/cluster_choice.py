@@ -1,0 +1,109 @@
+"""Which cluster a route names, where it does not name one: ``weighted_clusters`` and ``cluster_header``.
+
+The choice is made when the route is resolved, as in Envoy, so filters see what was chosen; a new one is
+made only when the route is looked up again.  What is chosen is a route of its own, made once: the route's
+copy with the cluster, the header mutations and the filter configuration of the entry.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sidecar.core.headers import RequestHeaders
+from sidecar.router.header_mutation import NO_MUTATIONS, HeaderMutations, Mutations, SetAuthority
+
+if TYPE_CHECKING:
+    from sidecar.api.stream import Stream
+    from sidecar.router.route import Route
+
+__all__ = ["HeaderChoice", "WeightedChoice", "WeightedCluster", "random_value"]
+
+#: Names taken from headers for which a route is kept.
+_KEPT = 1024
+
+
+def random_value(stream: Stream | None) -> int:
+    """64 bits that are drawn once for a stream, for all its fractions and weights."""
+    if stream is None:
+        return random.getrandbits(64)
+    if stream.random_bits is None:
+        stream.random_bits = random.getrandbits(64)
+    return stream.random_bits
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedCluster:
+    """One entry of ``weighted_clusters``."""
+
+    name: str
+    weight: int
+    request_mutations: HeaderMutations = NO_MUTATIONS
+    response_mutations: HeaderMutations = NO_MUTATIONS
+    host_rewrite: bytes | None = None
+    per_filter_config: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+class WeightedChoice:
+    """Chooses an entry by its weight."""
+
+    __slots__ = ("_entries", "_total")
+
+    def __init__(self, route: Route) -> None:
+        self._entries = tuple((entry.weight, _of_entry(route, entry)) for entry in route.weighted)
+        self._total = sum(entry.weight for entry in route.weighted)
+
+    def __call__(self, headers: RequestHeaders, stream: Stream | None) -> Route:
+        draw = random_value(stream) % self._total
+        for weight, route in self._entries:
+            if draw < weight:
+                return route
+            draw -= weight
+        raise AssertionError("the total is the sum of the weights")
+
+
+class HeaderChoice:
+    """Takes the cluster's name from a request header; of a missing one it is empty, as of no cluster."""
+
+    __slots__ = ("_name", "_route", "_routes")
+
+    def __init__(self, route: Route, name: bytes) -> None:
+        self._route = route
+        self._name = name
+        self._routes: dict[bytes, Route] = {}
+
+    def __call__(self, headers: RequestHeaders, stream: Stream | None) -> Route:
+        value = headers.get(self._name) or b""
+        found = self._routes.get(value)
+        if found is None:
+            found = _copy(self._route)
+            found.cluster_name = value.decode("latin-1")
+            found.freeze()
+            if len(self._routes) < _KEPT:
+                self._routes[value] = found
+        return found
+
+
+def _of_entry(route: Route, entry: WeightedCluster) -> Route:
+    made = _copy(route)
+    made.cluster_name = entry.name
+    first: list[Mutations] = [entry.request_mutations] if entry.request_mutations else []
+    rewrite: list[Mutations] = [] if entry.host_rewrite is None else [SetAuthority(entry.host_rewrite)]
+    # Before all others, also with most_specific_header_mutations_wins (WeightedClusterEntry in Envoy).
+    made.request_mutations = (*first, *rewrite, *route.request_mutations)
+    if entry.response_mutations:
+        made.response_mutations = (entry.response_mutations, *route.response_mutations)
+    made.per_filter_config = {**route.per_filter_config, **entry.per_filter_config}
+    made.freeze()
+    return made
+
+
+def _copy(route: Route) -> Route:
+    made = copy.copy(route)
+    made.weighted = ()
+    made.cluster_header = None
+    made.choose = None
+    return made
