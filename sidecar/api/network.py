@@ -26,6 +26,8 @@ class ServerParts:
     #: ``per_connection_buffer_limit_bytes`` of the listener.
     buffer_limit_bytes: int
     is_draining: Callable[[], bool]
+    #: ``llhttp`` or ``h11``: who speaks HTTP/1 (``--http1-codec``).
+    http1_codec: str = "llhttp"
     #: ``native`` or ``h2``: who speaks HTTP/2 (``--http2-codec``).
     http2_codec: str = "native"
 

@@ -145,6 +145,8 @@ class Stream:
     stream_id: int = 0
     #: The trusted client address, after x-forwarded-for.  Text with port, as ConnectionInfo's.
     remote_address: str = ""
+    #: Who sends the response, where the connection manager proxies 1xx.
+    responder: Any = None
     #: Whether the request is internal in the sense of x-envoy-internal.
     internal: bool = False
     request_id: bytes | None = None

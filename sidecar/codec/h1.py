@@ -49,6 +49,17 @@ _LOOSE_STATUS_LINE = re.compile(
     rb"(HTTP/[0-9]\.[0-9])[ \t]+([0-9]{3})(?:[ \t]+([\t -~\x80-\xff]*))?"
 ).fullmatch
 
+_LENGTH_LINE = re.compile(rb"\n[Cc][Oo][Nn][Tt][Ee][Nn][Tt]-[Ll][Ee][Nn][Gg][Tt][Hh]:[^\n]*\n(?![ \t])")
+_CHUNKED_LINE = re.compile(rb"(?i)\ntransfer-encoding:[ \t]*chunked[ \t]*\r?\n(?![ \t])").search
+#: The method of a request line, behind the empty lines in front of it.
+_METHOD = re.compile(rb"[\r\n]*([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]").match
+#: The methods that Envoy's parser knows; all but the last are llhttp's, too.
+_METHODS = frozenset(
+    b"ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY "
+    b"OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE "
+    b"UNBIND UNLINK UNLOCK UNSUBSCRIBE MSEARCH".split()
+)
+
 _FRAMING = frozenset(
     {
         b"host",
@@ -116,6 +127,7 @@ class _HeadParser:
     """What both directions share: fields, and those that frame the message."""
 
     __slots__ = (
+        "_allow_chunked_length",
         "_count",
         "_is_dirty",
         "_max_headers",
@@ -139,7 +151,8 @@ class _HeadParser:
         "upgrade",
     )
 
-    def __init__(self, max_headers: int = 100) -> None:
+    def __init__(self, max_headers: int = 100, *, allow_chunked_length: bool = False) -> None:
+        self._allow_chunked_length = allow_chunked_length
         self._parser: httptools.HttpRequestParser | httptools.HttpResponseParser | None = None
         #: Most header lines of a head, those for the framing among them.
         self._max_headers = max_headers
@@ -330,6 +343,8 @@ class _HeadParser:
         """
         self._clear()
         self._is_dirty = True
+        if self._allow_chunked_length:
+            head = _without_length(head)
         # Values come without leading blanks; trailing ones are rare enough to be looked for once.
         self.trailing_space = b" \r\n" in head or b"\t\r\n" in head
         parser = self._parser
@@ -374,6 +389,12 @@ class _HeadParser:
         return parser
 
 
+def _without_length(head: bytes) -> bytes:
+    """``head`` without its Content-Length, where there is chunked beside it (``allow_chunked_length``)."""
+    lengths = _LENGTH_LINE.findall(head)
+    return head.replace(lengths[0], b"\n", 1) if len(lengths) == 1 and _CHUNKED_LINE(head) else head
+
+
 def _raise_own(error: httptools.HttpParserError) -> None:
     """Raise what a callback of ours raised inside the parser."""
     if isinstance(error, httptools.HttpParserCallbackError):
@@ -407,10 +428,17 @@ _KEPT_FRAMING = frozenset({b"content-length", b"te", b"expect"})
 class RequestParser(_HeadParser):
     """Parses request heads.  One object serves a connection; ``reset`` before each head."""
 
-    __slots__ = ("method", "minor_version")
+    __slots__ = ("_allow_custom_methods", "method", "minor_version")
 
-    def __init__(self, max_headers: int = 100) -> None:
-        super().__init__(max_headers)
+    def __init__(
+        self,
+        max_headers: int = 100,
+        *,
+        allow_custom_methods: bool = False,
+        allow_chunked_length: bool = False,
+    ) -> None:
+        super().__init__(max_headers, allow_chunked_length=allow_chunked_length)
+        self._allow_custom_methods = allow_custom_methods
         self.method = b""
         self.minor_version = 1
 
@@ -450,8 +478,15 @@ class RequestParser(_HeadParser):
         """
         if self.take(head) == b"":
             return
+        found = _METHOD(head)
+        method = None if found is None else found[1]
+        if found is not None and (method not in _METHODS or method == b"MSEARCH"):
+            if method != b"MSEARCH" and not self._allow_custom_methods:
+                raise RemoteProtocolError("invalid method")
+            # One that llhttp does not know reads like any other.
+            head = b"%bPUT%b" % (head[: found.start(1)], head[found.end(1) :])
         parser = self._feed(head)
-        self.method = parser.get_method()
+        self.method = parser.get_method() if method is None else method
         # llhttp knows HTTP/0.9, 1.0, 1.1 and 2.0; Envoy reads all but 1.1 as HTTP/1.0.
         version = parser.get_http_version()
         self.minor_version = 1 if version == "1.1" else 0
@@ -468,8 +503,8 @@ class ResponseParser(_HeadParser):
 
     __slots__ = ("minor_version", "reason", "status")
 
-    def __init__(self, max_headers: int = 100) -> None:
-        super().__init__(max_headers)
+    def __init__(self, max_headers: int = 100, *, allow_chunked_length: bool = False) -> None:
+        super().__init__(max_headers, allow_chunked_length=allow_chunked_length)
         self.status = 0
         self.minor_version = 1
 

@@ -17,26 +17,44 @@ __all__ = ["ChunkedDecoder"]
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
+#: The end of a trailer section, bare line feeds or not.
+_END = re.compile(rb"\n\r?\n").search
 
 
 class ChunkedDecoder:
     """Takes a chunked body apart (RFC 9112 §7.1).  Extensions are skipped, trailers kept.
 
     ``feed`` gives the payload found in the data; then ``done`` tells whether the body is over,
-    ``rest`` what follows it and ``trailers`` its trailer section (None without one).
+    ``rest`` what follows it and ``trailers`` its trailer section (None without one).  Once ``error`` is set,
+    raising it is all that is left.
     """
 
-    __slots__ = ("_buffer", "_in_trailers", "_left", "_need_crlf", "done", "rest", "trailers")
+    __slots__ = (
+        "_buffer",
+        "_in_trailers",
+        "_left",
+        "_max_trailers",
+        "_max_trailers_bytes",
+        "_need_crlf",
+        "done",
+        "error",
+        "rest",
+        "trailers",
+    )
 
     _MAX_LINE: Final = 4096
-    _MAX_TRAILERS: Final = 61440
 
-    def __init__(self) -> None:
+    def __init__(self, max_trailers_bytes: int = 61440, max_trailers: int = 0) -> None:
+        #: Bytes and lines of the trailer section; 0 lines for no limit (nobody keeps them).
+        self._max_trailers_bytes = max_trailers_bytes
+        self._max_trailers = max_trailers
         self._buffer = b""
         self._left = 0
         self._need_crlf = False
         self._in_trailers = False
         self.done = False
+        #: Why the trailers cannot be read, where payload in front of them had to be given first.
+        self.error: RemoteProtocolError | None = None
         self.rest = b""
         self.trailers: HeaderMap | None = None
 
@@ -68,7 +86,14 @@ class ChunkedDecoder:
                 self._need_crlf = False
                 continue
             if self._in_trailers:
-                end = self._trailers_end(data, position)
+                try:
+                    end = self._trailers_end(data, position)
+                except RemoteProtocolError as error:
+                    if not out:
+                        raise
+                    # What came before it is still handed on, as Envoy does.
+                    self.error = error
+                    return b"".join(out)
                 if end < 0:
                     break
                 position = end
@@ -103,17 +128,25 @@ class ChunkedDecoder:
         """Read the trailer section at ``position``: the offset behind it, or -1 when it is incomplete."""
         if data.startswith(b"\r\n", position):
             return position + 2
-        end = data.find(b"\r\n\r\n", position)
-        if (len(data) if end < 0 else end) - position > self._MAX_TRAILERS:
+        if data.startswith(b"\n", position):
+            return position + 1
+        match = _END(data, position)
+        if (len(data) if match is None else match.start()) - position > self._max_trailers_bytes:
             raise RemoteProtocolError("trailers too large", status=431, details="http1.headers_too_large")
-        if end < 0:
+        if match is None:
             return -1
+        self.trailers = self._read_trailers(data[position : match.start()])
+        return match.end()
+
+    def _read_trailers(self, section: bytes) -> HeaderMap:
+        """The fields of a trailer section without its last line end; lines may end in a bare LF."""
         trailers = HeaderMap()
-        for line in data[position:end].split(b"\r\n"):
-            name, colon, value = line.partition(b":")
+        for line in section.split(b"\n"):
+            name, colon, value = (line[:-1] if line[-1:] == b"\r" else line).partition(b":")
             value = value.strip(b" \t")
             if not colon or not _TOKEN(name) or _BAD_VALUE(value):
                 raise RemoteProtocolError("invalid trailer field")
             trailers.add(lower_name(name), value)
-        self.trailers = trailers
-        return end + 4
+        if self._max_trailers and len(trailers.fields) > self._max_trailers:
+            raise RemoteProtocolError("too many trailers", status=431, details="http1.too_many_headers")
+        return trailers

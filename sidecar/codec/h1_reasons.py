@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["reason_phrase"]
 
 _REASONS: dict[int, bytes] = {
-    100: b"Continue", 101: b"Switching Protocols", 102: b"Processing", 103: b"Early Hints",
+    100: b"Continue", 101: b"Switching Protocols", 102: b"Unknown", 103: b"Unknown",
     200: b"OK", 201: b"Created", 202: b"Accepted", 203: b"Non-Authoritative Information",
     204: b"No Content", 205: b"Reset Content", 206: b"Partial Content", 207: b"Multi-Status",
     208: b"Already Reported", 226: b"IM Used",

@@ -35,6 +35,10 @@ CATEGORIES = {
     ("envoy.config.route.v3.RetryPolicy", "retry_host_predicate"): "envoy.retry_host_predicates",
     ("envoy.config.route.v3.RouteMatch", "path_match_policy"): "envoy.path.match",
     ("envoy.config.route.v3.RouteAction", "path_rewrite_policy"): "envoy.path.rewrite",
+    (
+        "envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat",
+        "stateful_formatter",
+    ): "envoy.http.stateful_header_formatters",
 }
 
 

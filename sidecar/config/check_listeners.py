@@ -104,8 +104,14 @@ def check_admin(context: Context, path: Path, admin: Any) -> None:
 
 
 def check_http_filters(context: Context, path: Path, manager: Any) -> None:
-    """The order of a connection manager's ``http_filters``."""
+    """The order of a connection manager's ``http_filters``, and what is for clusters alone."""
     _check_order(context, (*path, "http_filters"), manager.http_filters, "http")
+    if manager.common_http_protocol_options.HasField("max_response_headers_kb"):
+        context.report.error(
+            (*path, "common_http_protocol_options", "max_response_headers_kb"),
+            "max_response_headers_kb cannot be set on http_connection_manager",
+            "set it in the clusters' common_http_protocol_options",
+        )
 
 
 def _check_address(context: Context, path: Path, address: Any) -> None:

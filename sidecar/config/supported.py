@@ -30,6 +30,8 @@ _LB = "envoy.extensions.load_balancing_policies"
 _DNS_CLUSTER = "envoy.extensions.clusters.dns.v3.DnsCluster"
 _CARES = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 
+_PRESERVE_CASE = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
+
 _ROWS: dict[str, str] = {
     # Bootstrap
     "envoy.config.bootstrap.v3.Bootstrap": (
@@ -71,7 +73,7 @@ _ROWS: dict[str, str] = {
         "delayed_close_timeout via normalize_path merge_slashes max_request_headers_kb "
         "path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port "
         "strip_trailing_host_dot internal_address_config scheme_header_transformation "
-        "append_x_forwarded_port local_reply_config"
+        "append_x_forwarded_port local_reply_config proxy_100_continue stream_error_on_invalid_http_message"
     ),
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter": (
         "name typed_config is_optional disabled"
@@ -82,9 +84,10 @@ _ROWS: dict[str, str] = {
     f"{_CORE}.CidrRange": "*",
     f"{_CORE}.SchemeHeaderTransformation": "scheme_to_overwrite",
     f"{_CORE}.HttpProtocolOptions": "idle_timeout",
-    f"{_CORE}.Http1ProtocolOptions": "accept_http_10 header_key_format",
-    f"{_CORE}.Http1ProtocolOptions.HeaderKeyFormat": "proper_case_words",
+    f"{_CORE}.Http1ProtocolOptions": "*",
+    f"{_CORE}.Http1ProtocolOptions.HeaderKeyFormat": "proper_case_words stateful_formatter",
     f"{_CORE}.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords": "",
+    _PRESERVE_CASE: "*",
     f"{_CORE}.Http2ProtocolOptions": (
         "hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size "
         "allow_connect max_outbound_frames max_outbound_control_frames "
@@ -167,8 +170,9 @@ _ROWS: dict[str, str] = {
     _CLUSTER: (
         "name alt_stat_name type cluster_type connect_timeout lb_policy load_balancing_policy "
         "least_request_lb_config common_lb_config load_assignment circuit_breakers "
-        "typed_extension_protocol_options common_http_protocol_options http2_protocol_options "
-        "max_requests_per_connection dns_refresh_rate dns_failure_refresh_rate dns_jitter respect_dns_ttl "
+        "typed_extension_protocol_options common_http_protocol_options http_protocol_options "
+        "http2_protocol_options max_requests_per_connection dns_refresh_rate dns_failure_refresh_rate "
+        "dns_jitter respect_dns_ttl "
         "dns_lookup_family dns_resolvers use_tcp_for_dns_lookups dns_resolution_config "
         "typed_dns_resolver_config wait_for_warm_on_init metadata"
     ),
@@ -252,7 +256,9 @@ _ROWS: dict[str, str] = {
 }
 
 
-_UPSTREAM_HTTP = "idle_timeout max_requests_per_connection max_stream_duration"
+_UPSTREAM_HTTP = (
+    "idle_timeout max_requests_per_connection max_stream_duration max_headers_count max_response_headers_kb"
+)
 #: By the field that leads to the message, where its own row does not say it.
 _ROWS_AT: dict[str, str] = {
     f"{_HCM}.common_http_protocol_options": (
@@ -261,7 +267,6 @@ _ROWS_AT: dict[str, str] = {
     ),
     f"{_CLUSTER}.common_http_protocol_options": _UPSTREAM_HTTP,
     f"{_HTTP_OPTIONS}.common_http_protocol_options": _UPSTREAM_HTTP,
-    f"{_HTTP_OPTIONS}.ExplicitHttpConfig.http_protocol_options": "header_key_format",
 }
 
 
@@ -275,6 +280,7 @@ SUPPORTED_AT = _split(_ROWS_AT)
 CORE_TYPES = frozenset(
     (
         _HTTP_OPTIONS,
+        _PRESERVE_CASE,
         _DNS_CLUSTER,
         _CARES,
         f"{_FORMATTER}.req_without_query.v3.ReqWithoutQuery",

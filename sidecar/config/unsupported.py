@@ -149,12 +149,10 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(_HCM, STOP, "path normalization", "path_normalization_options"),
     *_rows(_HCM, STOP, "upgrades and CONNECT", "upgrade_configs"),
     *_rows(_HCM, STOP, "internal addresses", "original_ip_detection_extensions"),
-    *_rows(_HCM, WARN, "100-continue", "proxy_100_continue"),
     *_rows(_HCM, WARN, "access log options", "access_log_options access_log_flush_interval"),
     *_rows(_HCM, WARN, "access log options", "flush_access_log_on_new_request"),
     *_rows(_HCM, WARN, "UDP and HTTP/3", "http3_protocol_options"),
     *_rows(_HCM, STOP, "x-forwarded-proto by port", "forward_proto_config"),
-    *_rows(_HCM, WARN, "HTTP/2 errors", "stream_error_on_invalid_http_message"),
     *_rows(_HCM, WARN, "request id extensions", "request_id_extension"),
     *_rows(_HCM, STOP, "header mutation extensions", "early_header_mutation_extensions"),
     Entry(_HCM, "codec_type", STOP, "UDP and HTTP/3", "HTTP3", when=lambda message: message.codec_type == 3),
@@ -163,11 +161,10 @@ ENTRIES: tuple[Entry, ...] = (
         f"{_CORE}.HttpProtocolOptions",
         WARN,
         "HTTP connection limits",
-        "max_connection_duration max_headers_count",
+        "max_connection_duration",
     ),
     *_rows(f"{_CORE}.HttpProtocolOptions", WARN, "HTTP connection limits", "max_requests_per_connection"),
     *_rows(f"{_CORE}.HttpProtocolOptions", WARN, "HTTP connection limits", "max_stream_duration"),
-    *_rows(f"{_CORE}.HttpProtocolOptions", WARN, "HTTP connection limits", "max_response_headers_kb"),
     # Routes
     *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "xDS", "vhds"),
     Entry(
@@ -282,7 +279,6 @@ ENTRIES: tuple[Entry, ...] = (
         _CLUSTER, WARN, "connection pools", "upstream_connection_options preconnect_policy protocol_selection"
     ),
     *_rows(_CLUSTER, WARN, "connection pools", "connection_pool_per_downstream_connection cleanup_interval"),
-    *_rows(_CLUSTER, WARN, "connection pools", "http_protocol_options"),
     *_rows(_CLUSTER, WARN, "connection pools", "upstream_http_protocol_options"),
     *_rows(_CLUSTER, WARN, "socket options", "upstream_bind_config"),
     *_rows(_CLUSTER, STOP, "upstream filters", "filters"),

@@ -13,9 +13,16 @@ value, joined by a comma.  Which names these are differs between requests and re
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-__all__ = ["Field", "HeaderMap", "RequestHeaders", "ResponseHeaders"]
+__all__ = [
+    "Field",
+    "HeaderMap",
+    "KeyedRequestHeaders",
+    "KeyedResponseHeaders",
+    "RequestHeaders",
+    "ResponseHeaders",
+]
 
 Field = tuple[bytes, bytes]
 
@@ -57,6 +64,11 @@ class HeaderMap:
 
     #: Names of which the map holds one entry once :meth:`join_repeated` and :meth:`append` keep it so.
     single: ClassVar[frozenset[bytes]] = frozenset()
+    if TYPE_CHECKING:
+        #: How HTTP/1 wrote the names (``preserve_case``): a ``sidecar.codec.h1_case.KeyCase``, mostly None.
+        key_case: Any
+    else:
+        key_case = None
 
     def __init__(self, fields: list[Field] | None = None) -> None:
         self.fields: list[Field] = [] if fields is None else fields
@@ -319,3 +331,15 @@ class ResponseHeaders(HeaderMap):
                 self.status = int(value)
         else:
             super()._set_pseudo(name, value)
+
+
+class KeyedRequestHeaders(RequestHeaders):
+    """The same with the case of its names, a slot that ordinary messages do not pay for."""
+
+    __slots__ = ("key_case",)
+
+
+class KeyedResponseHeaders(ResponseHeaders):
+    """The same with the case of its names."""
+
+    __slots__ = ("key_case",)

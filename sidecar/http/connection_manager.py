@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sidecar.api.filters import AccessLogger, HttpFilter
 from sidecar.api.message import LocalReply, ResponseMessage
 from sidecar.api.stream import Flag, Stream
+from sidecar.codec.h1_choice import LLHTTP
+from sidecar.codec.h1_types import H1Settings
 from sidecar.codec.h2_types import H2Settings
 from sidecar.core.errors import (
     DeadlineExceeded,
@@ -39,6 +41,8 @@ from sidecar.net.timer import end_stream_timers
 from sidecar.router.route_table import RouteTable
 
 if TYPE_CHECKING:
+    from sidecar.codec.h1 import RequestParser
+    from sidecar.codec.h1_chunks import ChunkedDecoder
     from sidecar.http.local_reply_config import LocalReplyConfig
     from sidecar.net.reactor import Reactor, Strand
     from sidecar.router.exchange import Router
@@ -60,6 +64,10 @@ class Responder(Protocol):
 
     async def send_continue(self) -> None:
         """Send ``100 Continue``."""
+        ...
+
+    def send_interim(self, response: ResponseMessage) -> Awaitable[None] | None:
+        """Send an upstream's 1xx; None when it went out at once.  Raises: Disconnected."""
         ...
 
     def is_client_gone(self) -> bool:
@@ -126,6 +134,9 @@ _GAUGES = (
 )  # fmt: skip
 
 
+#: Refusals of what a request says, after which HTTP/1 can go on
+#: (``override_stream_error_on_invalid_http_message``).
+_STREAM_ERRORS = frozenset(("missing_host_header", "path_normalization_failed", "query_missing_content_type"))
 #: What a stream may end with in the ordinary course of things, a lost client aside.
 _EXPECTED = (StreamAborted, UpstreamError, DeadlineExceeded, RemoteProtocolError)
 
@@ -208,10 +219,10 @@ class ConnectionManager:
         self.delayed_close_timeout_s = 1.0
         self.max_request_headers_bytes = 60 * 1024
         self.max_headers_count = 100
-        self.accept_http_10 = False
-        #: ``header_key_format.proper_case_words`` of HTTP/1 responses.
-        self.proper_case_words = False
-        self.default_host_for_http_10 = b""
+        self.http1 = H1Settings()
+        self.h1_codec = LLHTTP
+        #: Hand 1xx of upstreams on, and leave ``Expect: 100-continue`` to them.
+        self.proxy_100_continue = False
         #: ``http2_protocol_options``, and the limits of headers above.
         self.http2_settings = H2Settings()
         self.request_ids = RequestIds()
@@ -289,8 +300,8 @@ class ConnectionManager:
                     or b"#" in path
                     or path[:1] != b"/"
                     or headers.protocol is not None
+                    or headers.method == b"QUERY"
                     or self.request_options is not None
-                    or stream.protocol == "HTTP/1.0"
                 ):
                     reply = self._check_request(stream)
                 if reply is None:
@@ -311,7 +322,7 @@ class ConnectionManager:
                         if reply is not None and reply.__class__ is not LocalReply:
                             reply = await reply
                         if reply is None:
-                            router.take_response(stream, await stream.upstream.response(), strand)
+                            router.take_response(stream, await stream.upstream.response(stream), strand)
                     else:
                         stream.response = await self.terminal(stream)
                 if reply is not None:
@@ -364,10 +375,6 @@ class ConnectionManager:
     def _check_request(self, stream: Stream) -> LocalReply | None:
         """Requests that are answered before any filter sees them (``ActiveStream::decodeHeaders``)."""
         headers = stream.request.headers
-        if stream.protocol == "HTTP/1.0" and not self.accept_http_10:
-            stream.protocol = "HTTP/1.1"  # what Envoy says of a request that it did not take
-            flag = Flag.DOWNSTREAM_PROTOCOL_ERROR
-            return LocalReply(426, b"Upgrade Required", details="low_version", flag=flag, close=True)
         path = headers.path
         if headers.protocol is not None and stream.protocol != "HTTP/2":
             return LocalReply(403, details="upgrade_failed", close=True)
@@ -383,6 +390,8 @@ class ConnectionManager:
         if b"#" in path:
             self.stats.downstream_rq_failed_path_normalization.value += 1
             return LocalReply(400, details="path_normalization_failed", close=True)
+        if headers.method == b"QUERY" and not headers.get(b"content-type"):
+            return LocalReply(400, details="query_missing_content_type", close=True)
         if self.request_options is not None:
             reply = self.request_options.apply(headers, stream.connection.local_address)
             if reply is not None:
@@ -443,7 +452,9 @@ class ConnectionManager:
         stream.flags |= reply.flag
         stream.details = reply.details
         stream.response = build_response(reply, stream, self.local_reply_config)
-        if reply.close:
+        if reply.close and not (
+            reply.details in _STREAM_ERRORS and self.http1.override_stream_error_on_invalid_http_message
+        ):
             stream.drain_connection = True
 
     def _reply_early(self, stream: Stream, error: SidecarError) -> LocalReply:
@@ -512,6 +523,26 @@ class ConnectionManager:
             stream.response_code = 0
         self.stats.downstream_rq_rx_reset.value += 1
         responder.reset(stream)
+
+    def make_request_parser(self) -> RequestParser:
+        """A parser for one HTTP/1 connection."""
+        http1 = self.http1
+        return self.h1_codec.request_parser(
+            self.max_headers_count,
+            allow_custom_methods=http1.allow_custom_methods,
+            allow_chunked_length=http1.allow_chunked_length,
+        )
+
+    def make_chunked_decoder(self) -> ChunkedDecoder:
+        """A decoder for one chunked request body.  Trailers that are kept are counted."""
+        return self.h1_codec.chunked_decoder(
+            self.max_request_headers_bytes, self.max_headers_count if self.http1.enable_trailers else 0
+        )
+
+    def count_interim(self) -> None:
+        """A 1xx was sent: Envoy counts it as a response."""
+        self.stats.downstream_rq_1xx.value += 1
+        self.stats.downstream_rq_completed.value += 1
 
     def _complete(self, stream: Stream) -> None:
         stats = self.stats

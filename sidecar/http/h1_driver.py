@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import Body, LocalReply, RequestMessage, ResponseMessage
 from sidecar.api.stream import Stream
-from sidecar.codec.h1 import RequestParser, reason_phrase
+from sidecar.codec.h1 import reason_phrase
 from sidecar.codec.h1_case import proper_case
+from sidecar.codec.h1_encode import LAST_CHUNK, encode_interim, encode_trailers
 from sidecar.core.errors import (
     DeadlineExceeded,
     Disconnected,
@@ -22,7 +23,7 @@ from sidecar.core.errors import (
     RemoteProtocolError,
     StreamAborted,
 )
-from sidecar.core.headers import RequestHeaders
+from sidecar.core.headers import KeyedRequestHeaders, RequestHeaders
 from sidecar.http.h1_head_deadline import IDLE_TIMEOUT, head_limit
 from sidecar.http.h1_request_body import IncomingBody, watch_request
 from sidecar.http.h1_target import ASSUMED_SCHEME, KNOWN_AUTHORITIES, check_authority, read_target
@@ -88,7 +89,7 @@ class H1Driver:
         self._strand = strand
         self._reader = H1Reader(transport)
         self._reader.rest = received
-        self._parser = RequestParser(manager.max_headers_count)
+        self._parser = manager.make_request_parser()
         self._tx_bytes = manager.stats.downstream_cx_tx_bytes_total
         self._keep_alive = True
         #: A response was cut off: nothing more can be said.
@@ -110,6 +111,7 @@ class H1Driver:
         clock = manager.reactor.clock
         limit = manager.max_request_headers_bytes
         limits = manager.max_requests_per_connection
+        preserve_case = manager.http1.preserve_case
         idle_timeout = manager.idle_timeout_s
         rx_bytes = stats.downstream_cx_rx_bytes_total
         receive = self._transport.receive
@@ -130,14 +132,16 @@ class H1Driver:
                     reader.rest = rest
                 else:
                     reader.rest = data
-                    head = await self._rest_of_head() if data else b""
-                    if not head:
+                    data = await self._rest_of_head() if data else b""
+                    if not data:
                         return
-                    size = len(head)
+                    size = len(data)
                     parser.reset()
-                    parser.parse(head)
+                    parser.parse(data)
                 strand.idle_deadline = 0.0
                 stream = self._make_stream(size)
+                if preserve_case is not None:
+                    stream.request.headers.key_case = preserve_case.read(data[:size])
                 if limits and served + 1 >= limits:
                     self._end_after(stream)
             except RemoteProtocolError as error:
@@ -185,11 +189,15 @@ class H1Driver:
         method = parser.method
         path: bytes | None = target
         scheme = ASSUMED_SCHEME
+        http1 = manager.http1
         if target[:1] != b"/":
-            scheme, authority, path = read_target(method, target, authority)
+            scheme, authority, path = read_target(
+                method, target, authority, is_absolute_allowed=http1.allow_absolute_url
+            )
         if authority not in KNOWN_AUTHORITIES:
             check_authority(authority)
-        headers = RequestHeaders(method, path, authority, scheme, parser.fields)
+        kind = RequestHeaders if http1.preserve_case is None else KeyedRequestHeaders
+        headers = kind(method, path, authority, scheme, parser.fields)
         headers._index = parser.index
         if parser.connection_tokens:
             self._remove_nominated(headers)
@@ -199,8 +207,11 @@ class H1Driver:
         stats.downstream_rq_http1_total.value += 1
         minor = parser.minor_version
         self._is_head = method == b"HEAD"
-        if not minor and not parser.keep_alive_token:
-            parser.close = True
+        if not minor:
+            if not http1.accept_http_10:
+                raise RemoteProtocolError("HTTP/1.0", status=426, details="low_version")
+            if not parser.keep_alive_token:
+                parser.close = True
         self._keep_alive = not parser.close
         body: Body | None = None
         if parser.content_length > 0:
@@ -210,7 +221,12 @@ class H1Driver:
                 body = IncomingBody(body, stats)
         elif parser.is_chunked:
             self._body_done = False
-            body = ChunkedBody(self._reader, self._on_body_end, keep_trailers=False)
+            body = ChunkedBody(
+                self._reader,
+                self._on_body_end,
+                keep_trailers=http1.enable_trailers,
+                make_decoder=manager.make_chunked_decoder,
+            )
             if body.whole is None:
                 body = IncomingBody(body, stats)
         else:
@@ -226,19 +242,25 @@ class H1Driver:
         stream.start_ns = time.monotonic_ns()
         stream.start_time = time.time()
         stream.request_header_bytes = head_size
-        if not minor and manager.accept_http_10 and authority is None and manager.default_host_for_http_10:
-            headers.authority = manager.default_host_for_http_10
+        if not minor and http1.accept_http_10 and authority is None and http1.default_host_for_http_10:
+            headers.authority = http1.default_host_for_http_10
         if body.__class__ is IncomingBody:
             self._await_body(stream, body)
-        if parser.expect_continue and (minor or manager.accept_http_10):
+        if manager.proxy_100_continue:
+            stream.responder = self
+        elif parser.expect_continue and (minor or http1.accept_http_10):
             # Envoy answers for the upstream and takes the header away.
             self._send_now(b"HTTP/1.%d 100 Continue\r\n\r\n" % minor)
+            manager.count_interim()
         if parser.upgrade is not None and b"upgrade" in parser.connection_tokens:
             self._check_upgrade(stream, parser.upgrade)
         return stream
 
     def _check_upgrade(self, stream: Stream, upgrade: bytes) -> None:
         """Upgrades are a later release: all but the ignored h2c are refused as Envoy refuses unknown ones."""
+        for is_ignored in self._manager.http1.ignore_http_11_upgrade:
+            if is_ignored(upgrade):
+                return
         if upgrade.lower() == b"h2c":
             stream.request.headers.remove(b"http2-settings")
             return
@@ -287,6 +309,8 @@ class H1Driver:
         A body that came with its head counts as read once something was waited for, such as an upstream.
         """
         if not self._body_done:
+            return True
+        if body.trailers is not None and stream.upstream_host is None:
             return True
         if body is not stream.request.body or not body.whole:
             return False
@@ -382,7 +406,8 @@ class H1Driver:
             if response.reason is None
             else b"HTTP/1.1 %d %b\r\n" % (status, response.reason)
         )
-        if not minor and self._manager.accept_http_10:
+        http1 = self._manager.http1
+        if not minor and http1.accept_http_10:
             line = b"HTTP/1.0" + line[8:]
             if not extra.startswith(b"connection: close"):
                 extra = b"connection: keep-alive\r\n" + extra
@@ -392,7 +417,9 @@ class H1Driver:
         if head.count(b"\n") != len(fields) + 2 + (extra.count(b"\n") if extra else 0):
             stream.response_started = False
             raise LocalProtocolError("a header of the response contains a line feed")
-        if self._manager.proper_case_words:
+        if headers.key_case is not None:
+            head = headers.key_case.write(head)
+        elif http1.proper_case_words:
             head = proper_case(head)
         if body is None:
             return self._send(head)
@@ -433,7 +460,8 @@ class H1Driver:
                 await turn()
         stream.upstream_last_rx_ns = time.monotonic_ns()
         if chunked:
-            waiting = self._send(b"0\r\n\r\n")
+            trailers = body.trailers if self._manager.http1.enable_trailers else None
+            waiting = self._send(LAST_CHUNK if trailers is None else encode_trailers(trailers.fields))
             if waiting is not None:
                 await waiting
 
@@ -468,6 +496,12 @@ class H1Driver:
     async def send_continue(self) -> None:
         self._send_now(b"HTTP/1.1 100 Continue\r\n\r\n")
 
+    def send_interim(self, response: ResponseMessage) -> Awaitable[None] | None:
+        self._manager.count_interim()
+        http1 = self._manager.http1
+        is_old = not self._parser.minor_version and http1.accept_http_10
+        return self._send(encode_interim(response, proper=http1.proper_case_words, is_old=is_old))
+
     def is_client_gone(self) -> bool:
         return self._transport.hangup
 
@@ -484,8 +518,6 @@ class H1Driver:
         manager = self._manager
         stats = manager.stats
         stats.downstream_cx_protocol_error.value += 1
-        if error.status == 431:
-            stats.downstream_rq_too_large.value += 1
         stream = self._stream_without_request()
         await manager.run_broken(stream, self, reply_for(error, stream))
         self._count_unread()

@@ -32,16 +32,22 @@ def check_authority(authority: bytes | None) -> None:
         KNOWN_AUTHORITIES.add(authority)
 
 
-def read_target(method: bytes, target: bytes, host: bytes | None) -> tuple[bytes, bytes | None, bytes | None]:
+def read_target(
+    method: bytes, target: bytes, host: bytes | None, *, is_absolute_allowed: bool = True
+) -> tuple[bytes, bytes | None, bytes | None]:
     """Scheme, authority and path of a target that is CONNECT's or does not begin with a slash.
 
     ``host`` is the Host field; the absolute form and CONNECT bring an authority of their own.
+    ``is_absolute_allowed`` is ``allow_absolute_url``.
     Raises: RemoteProtocolError.
     """
     if method == b"CONNECT":
         if not _HOST_AND_PORT(target):
             raise RemoteProtocolError("invalid url", details="http1.invalid_url")
         return ASSUMED_SCHEME, target, None
+    if not is_absolute_allowed:
+        # Then the whole target is the path, which no route of the connection manager takes.
+        return ASSUMED_SCHEME, host, target
     if target == b"*":
         if method != b"OPTIONS":
             raise RemoteProtocolError("invalid url", details="http1.invalid_url")

@@ -95,6 +95,14 @@ class _Responder:
     async def send_continue(self) -> None:
         """The driver sent it before the stream began."""
 
+    def send_interim(self, response: ResponseMessage) -> None:
+        driver = self.driver
+        headers = response.headers
+        fields = [field for field in headers.fields if field[0] not in _CONNECTION_FIELDS]
+        driver.codec.send_headers(self.stream_id, [(b":status", b"%d" % headers.status), *fields], False)
+        driver.wire.flush_later()
+        driver.manager.count_interim()
+
     def send_response(self, stream: Stream, response: ResponseMessage) -> Awaitable[None] | None:
         driver = self.driver
         codec = driver.codec
@@ -461,9 +469,10 @@ class H2Driver:
             index = headers.index()
             if manager.underscores is not None and not self._accept_underscores(stream_id, headers):
                 return
-            if b"expect" in index and index[b"expect"].lower() == b"100-continue":
-                headers.remove(b"expect")
-                self._send_continue(stream_id)
+            if b"expect" in index:
+                if index[b"expect"].lower() == b"100-continue" and not manager.proxy_100_continue:
+                    headers.remove(b"expect")
+                    self._send_continue(stream_id)
             elif fields.__class__ is KnownFields and manager.underscores is None and not headers.protocol:
                 fields.made = (
                     headers.method,
@@ -484,6 +493,8 @@ class H2Driver:
         if manager.max_requests_per_connection:
             self._count_request()
         responder = _Responder(self, stream, body)
+        if manager.proxy_100_continue:
+            stream.responder = responder
         streams = self._streams
         if not streams:
             self.strand.idle_deadline = 0.0
@@ -515,10 +526,8 @@ class H2Driver:
             self.start_drain()
 
     def _send_continue(self, stream_id: int) -> None:
-        stats = self.manager.stats
         self.codec.send_headers(stream_id, [_STATUS_FIELDS[100]], False)
-        stats.downstream_rq_1xx.value += 1
-        stats.downstream_rq_completed.value += 1
+        self.manager.count_interim()
 
     def on_informational(self, stream_id: int, fields: list[Field]) -> None:
         raise AssertionError("a server gets no 1xx")

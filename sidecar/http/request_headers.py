@@ -196,7 +196,12 @@ def _prepare_thoroughly(manager: ConnectionManager, stream: Stream, headers: Req
     if b"te" in index:
         _clean_te(headers)
     expect = index.get(b"expect")
-    if expect is not None and expect.lower() == b"100-continue" and stream.protocol != "HTTP/2":
+    if (
+        expect is not None
+        and not manager.proxy_100_continue
+        and expect.lower() == b"100-continue"
+        and stream.protocol != "HTTP/2"
+    ):
         headers.remove(b"expect")
     referer = index.get(b"referer")
     if referer is not None and not is_valid_referer(referer):

@@ -135,17 +135,27 @@ class LengthBody(Body):
 
 
 class ChunkedBody(Body):
-    """A chunked body; its trailers are dropped unless ``keep_trailers`` (Envoy's ``enable_trailers``)."""
+    """A chunked body; its trailers are dropped unless ``keep_trailers`` (Envoy's ``enable_trailers``).
+
+    ``make_decoder`` gives a fresh :class:`sidecar.codec.h1_chunks.ChunkedDecoder`, or one of its kind.
+    """
 
     __slots__ = ("_decoder", "_early", "_keep_trailers", "_on_end", "_reader", "_size")
 
-    def __init__(self, reader: H1Reader, on_end: Callable[[], None], *, keep_trailers: bool = True) -> None:
+    def __init__(
+        self,
+        reader: H1Reader,
+        on_end: Callable[[], None],
+        *,
+        keep_trailers: bool = True,
+        make_decoder: Callable[[], ChunkedDecoder] = ChunkedDecoder,
+    ) -> None:
         self.whole = None
         self.ended = False
         self.trailers = None
         self._reader = reader
         self._on_end = on_end
-        self._decoder = ChunkedDecoder()
+        self._decoder = make_decoder()
         self._early = b""
         self._keep_trailers = keep_trailers
         self._size = _SMALL
@@ -156,7 +166,7 @@ class ChunkedBody(Body):
                 data = self._feed(rest)
             except RemoteProtocolError:
                 # Whoever pulls is told.
-                self._decoder = ChunkedDecoder()
+                self._decoder = make_decoder()
                 return
             if self.ended and self.trailers is None:
                 self.whole = data
@@ -186,6 +196,8 @@ class ChunkedBody(Body):
             return data
         reader = self._reader
         while not self.ended:
+            if self._decoder.error is not None:
+                raise self._decoder.error
             data = reader.rest
             if not data:
                 size = self._size

@@ -194,6 +194,14 @@ class Router:
         if responder.is_client_gone():
             raise Disconnected("the client left")
 
+    def take_interim(self, stream: Stream, response: ResponseMessage) -> Awaitable[None] | None:
+        """A 1xx of the upstream is here: count it, and hand it on where the connection manager does."""
+        stream.cluster.stats.charge_response(response.headers.status, stream.internal)
+        if not stream.hcm.proxy_100_continue:
+            return None
+        waiting: Awaitable[None] | None = stream.responder.send_interim(response)
+        return waiting
+
     def take_response(self, stream: Stream, response: ResponseMessage, strand: Strand) -> None:
         """The response head is here: count it, and set what the router adds."""
         now = stream.upstream_first_rx_ns = monotonic_ns()

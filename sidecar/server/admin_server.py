@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.admin.api import AdminApi
 from sidecar.admin.state import ListenerStatus
 from sidecar.api.message import FixedBody, LocalReply, ResponseMessage
+from sidecar.codec.h1_choice import h1_codec
 from sidecar.codec.h2_choice import h2_codec_class
 from sidecar.core.address import Address
 from sidecar.core.headers import ResponseHeaders
@@ -57,6 +58,7 @@ class AdminServer:
         router = Router(reactor, server.assembly.clusters.get, server.assembly.pools.get)
         manager = ConnectionManager(reactor, HcmStats(server.store.scope("http.admin")), router)
         manager.stat_prefix = "admin"
+        manager.h1_codec = h1_codec(server.options.http1_codec)
         manager.access_logs = self.access_logs
         manager.terminal = self._answer
         self._manager = manager

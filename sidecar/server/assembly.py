@@ -62,10 +62,13 @@ class Assembly:
         self._is_draining = is_draining
         self._closers: list[Callable[[], None]] = []
         self._timers = timers
+        self._http1_codec = options.http1_codec
         self._http2_codec = options.http2_codec
         self.node = compile_node(loaded.bootstrap.node)
         self.clusters = ClusterManager(store)
-        self.pools = PoolTable(reactor, self.clusters, http2_codec=options.http2_codec)
+        self.pools = PoolTable(
+            reactor, self.clusters, http1_codec=options.http1_codec, http2_codec=options.http2_codec
+        )
         self.listeners: list[Listener] = []
         self.listener_paths: dict[str, str] = {}
         self.managers: list[ConnectionManager] = []
@@ -175,6 +178,7 @@ class Assembly:
             if message.HasField("per_connection_buffer_limit_bytes")
             else _DEFAULT_BUFFER_LIMIT,
             is_draining=self._is_draining,
+            http1_codec=self._http1_codec,
             http2_codec=self._http2_codec,
         )
 

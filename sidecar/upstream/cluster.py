@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from random import randrange
 from typing import TYPE_CHECKING, Any
 
+from sidecar.codec.h1_types import UPSTREAM_HTTP1, H1Settings
 from sidecar.codec.h2_types import H2Settings
 from sidecar.observability.stats import Store
 from sidecar.upstream.cluster_stats import ClusterStats
@@ -73,8 +74,7 @@ class ClusterConfig:
     weighted_priority_health: bool = False
     per_connection_buffer_limit: int = 1024 * 1024
     max_requests_per_connection: int = 0
-    #: ``header_key_format.proper_case_words`` of HTTP/1 requests.
-    proper_case_words: bool = False
+    http1: H1Settings = UPSTREAM_HTTP1
     #: Seconds; 0 never.
     idle_timeout_s: float = 3600.0
     max_connection_duration_s: float = 0.0

@@ -19,25 +19,30 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import Body, FixedBody, RequestMessage, ResponseMessage
 from sidecar.api.stream import Flag
-from sidecar.codec.h1 import CRLF2, ResponseParser
+from sidecar.codec.h1 import CRLF2
 from sidecar.codec.h1_case import proper_case
+from sidecar.codec.h1_choice import LLHTTP, H1Codec
+from sidecar.codec.h1_chunks import ChunkedDecoder
+from sidecar.codec.h1_encode import LAST_CHUNK, encode_trailers
 from sidecar.core.address import Address
 from sidecar.core.errors import DeadlineExceeded, LocalProtocolError, RemoteProtocolError, UpstreamError
-from sidecar.core.headers import HeaderMap, ResponseHeaders
+from sidecar.core.headers import HeaderMap, KeyedResponseHeaders, ResponseHeaders
 from sidecar.net.h1_stream import ChunkedBody, H1Reader, LengthBody, UntilCloseBody
 from sidecar.net.reactor import Reactor, Signal, Strand, Transport
 from sidecar.upstream.pool import connect_failure, connect_timeout, connection_termination, protocol_error
 
 if TYPE_CHECKING:
+    from sidecar.api.stream import Stream
     from sidecar.upstream.cluster import Cluster
     from sidecar.upstream.host import Host
 
 __all__ = ["H1Connection", "H1Pool", "next_connection_id", "open_transport"]
 
-#: The limit of Envoy's upstream codec.
-MAX_RESPONSE_HEAD_BYTES = 80 * 1024
 #: Final responses that end with their head, whatever it says.
 _BODILESS = frozenset({101, 204, 304})
+
+#: The interim responses that Envoy knows; what else is one, and any behind the first, is dropped.
+_INTERIM = frozenset({100, 102, 103, 104})
 
 next_connection_id = itertools.count(1).__next__
 
@@ -72,6 +77,7 @@ class H1Connection:
     __slots__ = (
         "_chunked_request",
         "_is_head",
+        "_max_head_bytes",
         "_must_close",
         "_parser",
         "_pool",
@@ -92,7 +98,11 @@ class H1Connection:
         self._pool = pool
         self._transport = transport
         self._reader = H1Reader(transport)
-        self._parser = ResponseParser()
+        http1 = pool.http1
+        self._max_head_bytes = http1.max_headers_bytes
+        self._parser = pool.codec.response_parser(
+            http1.max_headers_count, allow_chunked_length=http1.allow_chunked_length
+        )
         self._must_close = False
         self._request_done = True
         self._response_done = True
@@ -122,9 +132,13 @@ class H1Connection:
             if headers.get(b"content-length") is None:
                 chunked = True
                 extra = b"transfer-encoding: chunked\r\n"
+        http1 = self._pool.http1
+        target = headers.path or b"/"
+        if http1.send_fully_qualified_url:
+            target = b"%b://%b%b" % (headers.scheme or b"http", headers.authority or b"", target)
         head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n%b\r\n" % (
             method,
-            headers.path or b"/",
+            target,
             headers.authority or b"",
             b"\r\n".join(map(b": ".join, fields)),
             extra,
@@ -133,7 +147,9 @@ class H1Connection:
             if fields:
                 raise LocalProtocolError("a header of the request contains a line feed")
             head = head.replace(b"\r\n\r\n", b"\r\n", 1)
-        if self._pool.proper_case_words:
+        if headers.key_case is not None:
+            head = headers.key_case.write(head)
+        elif http1.proper_case_words:
             head = proper_case(head)
         if body is not None:
             if chunked:
@@ -175,20 +191,26 @@ class H1Connection:
         if self._chunked_request:
             # Trailers are dropped towards HTTP/1 unless enable_trailers asks for them, as Envoy does.
             self._chunked_request = False
-            await self.send_data(b"0\r\n\r\n")
+            if trailers is None or not self._pool.http1.enable_trailers:
+                await self.send_data(LAST_CHUNK)
+            else:
+                await self.send_data(encode_trailers(trailers.fields))
         self._request_done = True
 
     @types.coroutine
-    def response(self) -> Generator[Any, Any, ResponseMessage]:
+    def response(self, stream: Stream | None = None) -> Generator[Any, Any, ResponseMessage]:
         # A generator that waits by itself: each coroutine between the reactor and the wait costs 0.4 µs.
         reader = self._reader
         parser = self._parser
         transport = self._transport
+        limit = self._max_head_bytes
+        had_interim = False
         try:
             while True:
+                head = b""
                 # The common case: one read is the head and all of a small body.
                 if reader.rest:
-                    head = yield from reader.head(MAX_RESPONSE_HEAD_BYTES).__await__()
+                    head = yield from reader.head(limit).__await__()
                 else:
                     if transport.ready:
                         transport.ready = False
@@ -203,21 +225,20 @@ class H1Connection:
                     reader.rx_bytes += len(data)
                     parser.reset()
                     rest = parser.take(data)
-                    if rest is not None:
+                    if rest is not None and len(data) - len(rest) <= limit:
                         reader.rest = rest
                         status = parser.status
                         if status >= 200 or status == 101:
                             break
-                        continue
-                    end = data.find(CRLF2) + 4
-                    if end > 3 and data[0] > 0x20 and end <= MAX_RESPONSE_HEAD_BYTES:
-                        head = data[:end]
-                        reader.rest = data[end:]
-                    elif data:
-                        reader.rest = data
-                        head = yield from reader.head(MAX_RESPONSE_HEAD_BYTES).__await__()
+                        head = data[: len(data) - len(rest)]
                     else:
-                        head = b""
+                        end = data.find(CRLF2) + 4
+                        if end > 3 and data[0] > 0x20 and end <= limit:
+                            head = data[:end]
+                            reader.rest = data[end:]
+                        elif data:
+                            reader.rest = data
+                            head = yield from reader.head(limit).__await__()
                 if not head:
                     raise connection_termination()
                 parser.reset()
@@ -225,6 +246,11 @@ class H1Connection:
                 status = parser.status
                 if status >= 200 or status == 101:
                     break
+                if not had_interim and stream is not None and status in _INTERIM:
+                    had_interim = True
+                    waiting = stream.hcm.router.take_interim(stream, self._message(head, None))
+                    if waiting is not None:
+                        yield from waiting.__await__()
         except RemoteProtocolError as error:
             raise self.break_off() from error
         except OSError as error:
@@ -232,8 +258,6 @@ class H1Connection:
             raise (self.break_off() if reader.rest else connection_termination()) from error
         if parser.close or (parser.minor_version == 0 and not parser.keep_alive_token):
             self._must_close = True
-        headers = ResponseHeaders(status, parser.fields)
-        headers._index = parser.index
         length = parser.content_length
         body: Body | None = None
         if length > 0 and not self._is_head and status not in _BODILESS:
@@ -253,14 +277,37 @@ class H1Connection:
                 self._must_close = True  # what follows is not HTTP/1 any more
             self._response_done = True
         elif parser.is_chunked:
-            body = ChunkedBody(reader, self._end_response, keep_trailers=False)
+            pool = self._pool
+            body = ChunkedBody(
+                reader,
+                self._end_response,
+                keep_trailers=pool.http1.enable_trailers,
+                make_decoder=pool.make_chunked_decoder,
+            )
             if body.whole is None:
                 body = _UpstreamBody(body, self)
         else:
             self._must_close = True
             body = _UpstreamBody(UntilCloseBody(reader, self._end_response), self)
         self._take_rx_bytes()
+        if self._pool.http1.preserve_case is not None:
+            return self._message(head or data[: len(data) - len(rest)], body)  # type: ignore[arg-type]
+        headers = ResponseHeaders(status, parser.fields)
+        headers._index = parser.index
         return ResponseMessage(headers, body)
+
+    def _message(self, head: bytes, body: Body | None) -> ResponseMessage:
+        """The message of the head that was parsed, with the case of its names where that is kept."""
+        parser = self._parser
+        preserve_case = self._pool.http1.preserve_case
+        if preserve_case is None:
+            message = ResponseMessage(ResponseHeaders(parser.status, parser.fields), body)
+        else:
+            message = ResponseMessage(KeyedResponseHeaders(parser.status, parser.fields), body)
+            message.headers.key_case = preserve_case.read(head)
+            message.reason = preserve_case.reason(head)
+        message.headers._index = parser.index
+        return message
 
     def break_off(self) -> UpstreamError:
         """The error of a response that cannot be read, counted."""
@@ -375,28 +422,37 @@ class H1Pool:
         "_idle",
         "_pending",
         "cluster",
+        "codec",
         "host",
+        "http1",
         "is_draining",
         "max_requests",
-        "proper_case_words",
         "reactor",
         "rx_bytes",
         "tx_bytes",
     )
 
-    def __init__(self, reactor: Reactor, cluster: Cluster, host: Host) -> None:
+    def __init__(self, reactor: Reactor, cluster: Cluster, host: Host, *, codec: H1Codec = LLHTTP) -> None:
         self.reactor = reactor
         self.cluster = cluster
         self.host = host
+        self.codec = codec
+        self.http1 = cluster.config.http1
         self._idle: list[H1Connection] = []
         self._all: set[H1Connection] = set()
         self._pending: deque[_Waiter] = deque()
         self._connecting = 0
         self.max_requests = cluster.max_requests_per_connection
-        self.proper_case_words = cluster.config.proper_case_words
         self.is_draining = False
         self.rx_bytes = cluster.stats.upstream_cx_rx_bytes_total
         self.tx_bytes = cluster.stats.upstream_cx_tx_bytes_total
+
+    def make_chunked_decoder(self) -> ChunkedDecoder:
+        """A decoder for one chunked response body.  Trailers that are kept are counted."""
+        http1 = self.http1
+        return self.codec.chunked_decoder(
+            http1.max_headers_bytes, http1.max_headers_count if http1.enable_trailers else 0
+        )
 
     def acquire(self) -> H1Connection | None:
         """An idle connection, or None: then ``wait``."""

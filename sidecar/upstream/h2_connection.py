@@ -21,6 +21,7 @@ from sidecar.upstream.h1_pool import next_connection_id
 from sidecar.upstream.pool import connection_termination, protocol_error, remote_reset
 
 if TYPE_CHECKING:
+    from sidecar.api.stream import Stream
     from sidecar.codec.h2_types import H2Codec
     from sidecar.upstream.h2_pool import H2Pool
 
@@ -45,7 +46,16 @@ def _refused() -> UpstreamError:
 class H2UpstreamStream:
     """One request on one connection (:class:`sidecar.upstream.pool.UpstreamStream`)."""
 
-    __slots__ = ("_body", "_connection", "_error", "_is_over", "_response", "_signal", "_stream_id")
+    __slots__ = (
+        "_body",
+        "_connection",
+        "_error",
+        "_interim",
+        "_is_over",
+        "_response",
+        "_signal",
+        "_stream_id",
+    )
 
     protocol = "HTTP/2"
 
@@ -54,6 +64,8 @@ class H2UpstreamStream:
         self._stream_id = 0
         self._signal = Signal(connection.pool.reactor)
         self._response: ResponseHeaders | None = None
+        #: A 1xx that nobody has taken yet.
+        self._interim: ResponseMessage | None = None
         self._body: H2Body | None = None
         self._error: UpstreamError | None = None
         self._is_over = False
@@ -118,8 +130,16 @@ class H2UpstreamStream:
         connection.wire.flush_later()
 
     # -- the response -------------------------------------------------------------------------
-    async def response(self) -> ResponseMessage:
-        while self._response is None:
+    async def response(self, stream: Stream | None = None) -> ResponseMessage:
+        while True:
+            if self._interim is not None:
+                interim, self._interim = self._interim, None
+                if stream is not None:
+                    waiting = stream.hcm.router.take_interim(stream, interim)
+                    if waiting is not None:
+                        await waiting
+            if self._response is not None:
+                break
             if self._error is not None:
                 raise self._error
             await self._signal.wait()
@@ -164,6 +184,11 @@ class H2UpstreamStream:
         """The final head is here."""
         self._response = headers
         self._body = body
+        self._signal.fire()
+
+    def take_interim(self, fields: list[Field]) -> None:
+        """A 1xx is here."""
+        self._interim = ResponseMessage(ResponseHeaders(int(fields[0][1]), fields[1:]))
         self._signal.fire()
 
     def fail(self, error: UpstreamError) -> None:
@@ -315,7 +340,9 @@ class H2UpstreamConnection:
             stream.take_response(headers, None if end_stream else H2Body(self.wire, stream_id))
 
     def on_informational(self, stream_id: int, fields: list[Field]) -> None:
-        """100 and 103 are not forwarded."""
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            stream.take_interim(fields)
 
     def on_data(self, stream_id: int, data: bytes, end_stream: bool, flow_bytes: int) -> None:
         stream = self._streams.get(stream_id)

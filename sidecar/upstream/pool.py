@@ -14,6 +14,7 @@ from sidecar.core.errors import UpstreamError
 
 if TYPE_CHECKING:
     from sidecar.api.message import RequestMessage, ResponseMessage
+    from sidecar.api.stream import Stream
     from sidecar.core.headers import HeaderMap
 
 __all__ = [
@@ -50,8 +51,11 @@ class UpstreamStream(Protocol):
         """End the request.  Raises: UpstreamError."""
         ...
 
-    async def response(self) -> ResponseMessage:
-        """The final response head, its body to be pulled.  Raises: UpstreamError."""
+    async def response(self, stream: Stream | None = None) -> ResponseMessage:
+        """The final response head, its body to be pulled; ``Router.take_interim`` gets 1xx before it.
+
+        Raises: UpstreamError.
+        """
         ...
 
     def release(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from sidecar.codec.h1_choice import h1_codec
 from sidecar.codec.h2_choice import h2_codec_class
 from sidecar.upstream.h1_pool import H1Pool
 from sidecar.upstream.h2_pool import H2Pool
@@ -21,9 +22,17 @@ __all__ = ["PoolTable"]
 class PoolTable:
     """Makes pools, and ends those of hosts that left."""
 
-    def __init__(self, reactor: Reactor, clusters: ClusterManager, *, http2_codec: str = "native") -> None:
+    def __init__(
+        self,
+        reactor: Reactor,
+        clusters: ClusterManager,
+        *,
+        http1_codec: str = "llhttp",
+        http2_codec: str = "native",
+    ) -> None:
         self._reactor = reactor
         self._clusters = clusters
+        self._h1_codec = h1_codec(http1_codec)
         self._h2_codec_class = h2_codec_class(http2_codec)
 
     def get(self, cluster: Cluster, host: Host) -> Any:
@@ -33,7 +42,7 @@ class PoolTable:
             if cluster.http2:
                 pool = H2Pool(self._reactor, cluster, host, codec_class=self._h2_codec_class)
             else:
-                pool = H1Pool(self._reactor, cluster, host)
+                pool = H1Pool(self._reactor, cluster, host, codec=self._h1_codec)
             host.pool = pool
             cluster.on_hosts_removed = self._on_hosts_removed
         return pool

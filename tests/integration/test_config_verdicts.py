@@ -554,7 +554,49 @@ MORE = [
     Case("two client certificates", conf(cluster="transport_socket: {name: t, typed_config: " + any_of("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", "common_tls_context: {tls_certificates: [{}, {}]}") + "}")),
 ]  # fmt: skip
 
-CASES = MORE + SCALARS + STRUCTURE + FILES + EXTENSIONS + LISTENERS + ROUTES + CLUSTERS
+_FORMATTER = "header_key_format: {stateful_formatter: {%s}}"
+_PRESERVE = "name: envoy.http.stateful_header_formatters.preserve_case, typed_config: "
+_PRESERVE_CASE = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
+_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+def upstream_http1(options: str, common: str = "") -> str:
+    fields = f"explicit_http_config: {{http_protocol_options: {{{options}}}}}, common_http_protocol_options: {{{common}}}"
+    return conf(cluster=f"typed_extension_protocol_options: {{{_OPTIONS}: {any_of(_OPTIONS, fields)}}}")
+
+
+HTTP1 = [
+    *(
+        Case(f"http1 {options}", conf(hcm=f"http_protocol_options: {{{options}}}"))
+        for options in (
+            "header_key_format: {}",
+            _FORMATTER % "name: envoy.http.stateful_header_formatters.preserve_case",
+            _FORMATTER % (_PRESERVE + any_of(_PRESERVE_CASE)),
+            _FORMATTER % (_PRESERVE + any_of(_PRESERVE_CASE, "formatter_type_on_envoy_headers: 7")),
+            _FORMATTER % (_PRESERVE + any_of("envoy.extensions.filters.http.lua.v3.Lua")),
+            _FORMATTER % f"name: mine, typed_config: {any_of(_PRESERVE_CASE)}",
+            "ignore_http_11_upgrade: [{}]",
+            "ignore_http_11_upgrade: [{safe_regex: {regex: '('}}]",
+            "use_balsa_parser: false",
+            "default_host_for_http_10: 'a b'",
+        )
+    ),
+    *(
+        Case(f"http1 {fields}", conf(hcm=fields))
+        for fields in (
+            "common_http_protocol_options: {max_headers_count: 0}",
+            "common_http_protocol_options: {max_response_headers_kb: 10}",
+            "max_request_headers_kb: 0",
+            "max_request_headers_kb: 8192",
+            "max_request_headers_kb: 8193",
+        )
+    ),
+    *(Case(f"http1 upstream {common}", upstream_http1("", common)) for common in ("max_headers_count: 0", "max_response_headers_kb: 8192", "max_response_headers_kb: 8193")),
+    Case("http1 upstream regex", upstream_http1("ignore_http_11_upgrade: [{safe_regex: {regex: '('}}]")),
+    Case("http1 of the cluster itself", conf(cluster="http_protocol_options: {enable_trailers: true}")),
+]  # fmt: skip
+
+CASES = HTTP1 + MORE + SCALARS + STRUCTURE + FILES + EXTENSIONS + LISTENERS + ROUTES + CLUSTERS
 
 
 def test_cases_have_names_of_their_own() -> None:

@@ -81,6 +81,8 @@ def _decode(pieces: list[bytes]) -> tuple[object, ...]:
                 rest.append(piece)
             else:
                 payload += decoder.feed(piece)
+                if decoder.error is not None:
+                    raise decoder.error
     except RemoteProtocolError as error:
         return ("refused", error.status)
     if not decoder.done:

@@ -13,8 +13,10 @@ from typing import Any
 from google.protobuf import json_format
 
 from sidecar.api.context import FactoryContext
+from sidecar.codec.h1_types import UPSTREAM_HTTP1
 from sidecar.codec.h2_types import H2Settings
 from sidecar.config.compile.cluster_dns import ResolverSettings, compile_dns, compile_resolver
+from sidecar.config.compile.http1_options import compile_http1_options
 from sidecar.config.compile.http2_options import compile_http2_options
 from sidecar.config.messages import type_name, unpack
 from sidecar.core.address import Address, is_ip
@@ -77,10 +79,21 @@ def compile_cluster_config(
         common = message.common_http_protocol_options
         http2 = message.HasField("http2_protocol_options")
         http2_options = message.http2_protocol_options
+        http1_options = message.http_protocol_options
+        http1_path = "http_protocol_options"
     else:
         common = options.common_http_protocol_options
         http2 = options.explicit_http_config.WhichOneof("protocol_config") == "http2_protocol_options"
         http2_options = options.explicit_http_config.http2_protocol_options
+        http1_options = options.explicit_http_config.http_protocol_options
+        http1_path = (
+            f"typed_extension_protocol_options[{_HTTP_OPTIONS}].explicit_http_config.http_protocol_options"
+        )
+    limits = {}
+    if common.HasField("max_headers_count"):
+        limits["max_headers_count"] = common.max_headers_count.value
+    if common.HasField("max_response_headers_kb"):
+        limits["max_headers_bytes"] = common.max_response_headers_kb.value * 1024
     max_requests = 0
     if common.HasField("max_requests_per_connection"):
         max_requests = common.max_requests_per_connection.value
@@ -99,16 +112,17 @@ def compile_cluster_config(
         weighted_priority_health=assignment.policy.weighted_priority_health,
         per_connection_buffer_limit=_wrapped(message, "per_connection_buffer_limit_bytes", 1024 * 1024),
         max_requests_per_connection=max_requests,
-        proper_case_words=options is not None
-        and options.explicit_http_config.http_protocol_options.header_key_format.HasField(
-            "proper_case_words"
+        http1=compile_http1_options(
+            http1_options,
+            f"{context.path}.{http1_path}" if context.path else http1_path,
+            **{"max_headers_bytes": UPSTREAM_HTTP1.max_headers_bytes, **limits},
         ),
         idle_timeout_s=_seconds(common, "idle_timeout", 3600.0),
         max_connection_duration_s=_seconds(common, "max_connection_duration", 0.0),
         max_stream_duration_s=_seconds(common, "max_stream_duration", 0.0),
         http2=http2,
         use_downstream_protocol=options is not None and options.HasField("use_downstream_protocol_config"),
-        http2_settings=compile_http2_options(http2_options) if http2 else H2Settings(),
+        http2_settings=compile_http2_options(http2_options, **limits) if http2 else H2Settings(),
         default_limits=_compile_limits(message, 0),
         high_limits=_compile_limits(message, 1),
         dns=dns,

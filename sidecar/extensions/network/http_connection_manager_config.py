@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from sidecar.api.context import FactoryContext
 from sidecar.api.filters import HttpFilter
 from sidecar.api.network import ServerParts
+from sidecar.codec.h1_choice import h1_codec
 from sidecar.codec.h2_choice import h2_codec_class
 from sidecar.config.compile.access_log import compile_access_logs
 from sidecar.config.compile.errors import placed
+from sidecar.config.compile.http1_options import compile_http1_options
 from sidecar.config.compile.http2_options import compile_http2_options
 from sidecar.config.compile.local_reply import compile_local_reply
 from sidecar.config.compile.route import compile_route_table
@@ -88,6 +90,7 @@ class HcmCompiler:
         manager.buffer_limit_bytes = parts.buffer_limit_bytes
         manager.is_draining = parts.is_draining
         self._http2_codec = parts.http2_codec
+        manager.h1_codec = h1_codec(parts.http1_codec)
         self._settings(manager, message)
         names = self._filters(manager, router, message, context, registry)
         manager.access_logs = tuple(compile_access_logs(message, context, registry))
@@ -137,10 +140,15 @@ class HcmCompiler:
             manager.max_headers_count = common.max_headers_count.value
         if message.HasField("max_request_headers_kb"):
             manager.max_request_headers_bytes = message.max_request_headers_kb.value * 1024
-        header_format = message.http_protocol_options.header_key_format
-        manager.proper_case_words = header_format.HasField("proper_case_words")
-        manager.accept_http_10 = message.http_protocol_options.accept_http_10
-        manager.default_host_for_http_10 = message.http_protocol_options.default_host_for_http_10.encode()
+        is_stream_error = message.stream_error_on_invalid_http_message.value
+        manager.proxy_100_continue = message.proxy_100_continue
+        manager.http1 = compile_http1_options(
+            message.http_protocol_options,
+            self._context.at("http_protocol_options").path,
+            is_stream_error=is_stream_error,
+            max_headers_bytes=manager.max_request_headers_bytes,
+            max_headers_count=manager.max_headers_count,
+        )
         manager.http2_settings = compile_http2_options(
             message.http2_protocol_options,
             stream_error=(

@@ -167,7 +167,7 @@ async def h1_expect_continue(s: Session) -> None:
     await client.reply()
 
 
-@scenario(BASICS, later="proxy_100_continue")
+@scenario(BASICS)
 async def h1_expect_continue_proxied(s: Session) -> None:
     """With proxy_100_continue the upstream gets Expect and its 100 is handed on."""
 
@@ -206,7 +206,7 @@ async def h1_trailers_dropped(s: Session) -> None:
     )
 
 
-@scenario(BASICS, later="enable_trailers")
+@scenario(BASICS)
 async def h1_trailers_passed(s: Session) -> None:
     """With enable_trailers on both sides they pass."""
     s.upstream().script = answers(

@@ -147,7 +147,7 @@ async def h2_trailers_to_h1(s: Session) -> None:
     await trailers_between(s, "main")
 
 
-@scenario(HTTP2, later="enable_trailers")
+@scenario(HTTP2)
 async def h2_trailers_to_h1_passed(s: Session) -> None:
     """With enable_trailers they pass downstream."""
     await trailers_between(s, "trailers")

@@ -93,7 +93,6 @@ REFUSED = [
     b"0\r\nX A: 1\r\n\r\n",
     b"0\r\n: 1\r\n\r\n",
     b"0\r\nX: a\x00\r\n\r\n",
-    b"0\r\nX: a\nY: b\r\n\r\n",
     b"0\r\n folded: 1\r\n\r\n",
     b"0\r\nX: a\r\n b\r\n\r\n",
 ]
@@ -130,3 +129,27 @@ def test_large_chunk_is_not_buffered() -> None:
     assert sum(len(decoder.feed(piece)) for _ in range(16)) == 1 << 20
     assert decoder.feed(b"\r\n0\r\n\r\n") == b""
     assert decoder.done
+
+
+def test_trailers_may_end_in_bare_line_feeds_as_envoy_takes_them() -> None:
+    decoder = ChunkedDecoder()
+    assert decoder.feed(b"1\r\na\r\n0\r\nX: a\nY: b\n\r\nrest") == b"a"
+    assert decoder.trailers is not None
+    assert decoder.trailers.fields == [(b"x", b"a"), (b"y", b"b")]
+    assert decoder.rest == b"rest"
+
+
+def test_payload_in_front_of_broken_trailers_is_given_first() -> None:
+    decoder = ChunkedDecoder()
+    assert decoder.feed(b"1\r\na\r\n0\r\nnocolon\r\n\r\n") == b"a"
+    assert decoder.error is not None
+    assert decoder.error.status == 400
+
+
+def test_trailers_over_a_limit_are_refused() -> None:
+    section = b"0\r\n" + b"a: b\r\n" * 4 + b"\r\n"
+    assert ChunkedDecoder(max_trailers=4).feed(section) == b""
+    for decoder in (ChunkedDecoder(max_trailers=3), ChunkedDecoder(max_trailers_bytes=16)):
+        with pytest.raises(RemoteProtocolError) as caught:
+            decoder.feed(section)
+        assert caught.value.status == 431

@@ -121,15 +121,18 @@ def test_value_of_a_supported_field_that_is_not_implemented_warns(tmp_path: Path
 
 def test_field_of_a_message_that_works_in_one_place_warns_in_the_other(tmp_path: Path) -> None:
     at = "          http_filters:\n"
-    options = "          common_http_protocol_options: {idle_timeout: 1s, OPTION}\n"
-    works = load_text(tmp_path, BASE.replace(at, options.replace("OPTION", "max_headers_count: 9") + at, 1))
+    options = "common_http_protocol_options: {headers_with_underscores_action: DROP_HEADER}\n"
+    works = load_text(tmp_path, BASE.replace(at, " " * 10 + options + at, 1))
     assert isinstance(works, Loaded)
     assert works.warnings == []
-    upstream = "max_response_headers_kb: 9"
-    warned = load_text(tmp_path, BASE.replace(at, options.replace("OPTION", upstream) + at, 1))
+    cluster = "    type: STATIC\n"
+    assert cluster in BASE
+    warned = load_text(tmp_path, BASE.replace(cluster, cluster + " " * 4 + options, 1))
     assert isinstance(warned, Loaded)
-    (warning,) = warned.warnings
-    assert warning.path.endswith("common_http_protocol_options.max_response_headers_kb")
+    assert [warning.path.rpartition(".")[2] for warning in warned.warnings] == [
+        "common_http_protocol_options",
+        "headers_with_underscores_action",
+    ]
 
 
 ROUTE_FILTERS = """

@@ -10,6 +10,7 @@ import trio
 
 from sidecar.api.message import LocalReply
 from sidecar.api.stream import Flag, Stream
+from sidecar.codec.h1_types import H1Settings
 from sidecar.upstream.cluster import CircuitBreakerLimits
 from tests.support.h1_lab import GET, OK, H1Lab, open_h1_lab, skewed_clock
 from tests.support.strands import Driven, settle
@@ -155,7 +156,7 @@ async def test_second_request_whose_first_segment_is_three_bytes_is_served() -> 
 )
 async def test_connection_is_kept_as_the_client_asks(request_head: bytes, keeps: bool) -> None:
     async with open_h1_lab() as lab:
-        lab.manager.accept_http_10 = True
+        lab.manager.http1 = H1Settings(accept_http_10=True)
         client, driven, server = await ask(lab, request_head)
         server.recv(1000)
         server.send(OK)

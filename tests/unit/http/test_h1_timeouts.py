@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from sidecar.api.stream import Flag, Stream
+from sidecar.codec.h1_types import H1Settings
 from tests.support.h1_lab import OK, H1Lab, open_h1_lab, skewed_clock
 from tests.support.strands import settle
 
@@ -107,8 +108,7 @@ async def test_route_timeout_runs_from_the_end_of_the_request(autojump_clock: ob
 
 async def test_http_1_0_is_answered_in_kind_where_it_is_accepted() -> None:
     async with open_h1_lab() as lab:
-        lab.manager.accept_http_10 = True
-        lab.manager.default_host_for_http_10 = b"default"
+        lab.manager.http1 = H1Settings(accept_http_10=True, default_host_for_http_10=b"default")
         client, driven = lab.connect()
         client.send(b"GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n")
         await settle()

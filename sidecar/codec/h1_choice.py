@@ -1,0 +1,27 @@
+"""Which HTTP/1 codec speaks: llhttp with tables in front of it, or another (``--http1-codec``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sidecar.codec.h1 import RequestParser, ResponseParser
+from sidecar.codec.h1_chunks import ChunkedDecoder
+
+__all__ = ["LLHTTP", "H1Codec", "h1_codec"]
+
+
+@dataclass(frozen=True, slots=True)
+class H1Codec:
+    """The three parts of a codec; whatever its name, they have the interface of :mod:`sidecar.codec.h1`."""
+
+    request_parser: type[RequestParser]
+    response_parser: type[ResponseParser]
+    chunked_decoder: type[ChunkedDecoder]
+
+
+LLHTTP = H1Codec(RequestParser, ResponseParser, ChunkedDecoder)
+
+
+def h1_codec(name: str) -> H1Codec:
+    """The codec called ``name``; there is one so far, and whoever asks for another was warned."""
+    return LLHTTP
