@@ -37,6 +37,8 @@ class HttpFilter:
     #: The filter's name in the configuration (``http_filters[].name``), the key of per-route configuration.
     config_name: str = ""
     uses_trio: bool = True
+    #: Whether it is off where no route turns it on (``http_filters[].disabled``).
+    is_disabled: bool = False
 
     def decode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
         """See the request head; a LocalReply ends the request here.

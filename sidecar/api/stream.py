@@ -183,6 +183,8 @@ class Stream:
     filter_state: dict[str, Any] | None = None
     #: Per-filter state, a list by the filter's slot number; None until a filter keeps something.
     slots: list[Any] | None = None
+    #: The hooks of the filters that are on for this stream, where that varies.
+    filter_hooks: Any = None
     #: Ask for this connection to end after this stream.
     drain_connection: bool = False
     request_last_rx_ns: int = 0

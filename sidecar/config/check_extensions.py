@@ -14,6 +14,33 @@ __all__ = ["CATEGORIES", "check_entry", "check_protocol_options", "check_route_f
 
 _ANY = "google.protobuf.Any"
 _FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
+_FILTERS = "envoy.extensions.filters.http"
+#: Filters that take no configuration for a route (each was asked of Envoy 1.40).
+_NOT_FOR_ROUTES = frozenset(
+    f"{_FILTERS}.{message}"
+    for message in (
+        "a2a.v3.A2a",
+        "alternate_protocols_cache.v3.FilterConfig",
+        "body_size_limit.v3.BodySizeLimit",
+        "cache.v3.CacheConfig",
+        "cache_v2.v3.CacheV2Config",
+        "connect_grpc_bridge.v3.FilterConfig",
+        "gcp_authn.v3.GcpAuthnFilterConfig",
+        "grpc_http1_bridge.v3.Config",
+        "grpc_stats.v3.FilterConfig",
+        "grpc_web.v3.GrpcWeb",
+        "ip_tagging.v3.IPTagging",
+        "mcp_router.v3.McpRouter",
+        "original_src.v3.OriginalSrc",
+        "proto_api_scrubber.v3.ProtoApiScrubberConfig",
+        "proto_message_extraction.v3.ProtoMessageExtractionConfig",
+        "rate_limit_quota.v3.RateLimitQuotaFilterConfig",
+        "rate_limit_quota.v3.RateLimitQuotaOverride",
+        "router.v3.Router",
+        "thrift_to_metadata.v3.ThriftToMetadata",
+        "wasm.v3.Wasm",
+    )
+)
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 #: Which extensions a field takes.
 CATEGORIES = {
@@ -93,14 +120,29 @@ def check_protocol_options(context: Context, path: Path, cluster: Any) -> None:
 
 
 def check_route_filters(context: Context, path: Path, message: Any) -> None:
-    """``typed_per_filter_config`` of a route, virtual host or cluster weight: the message fits a filter."""
+    """``typed_per_filter_config`` of any level: each entry fits a filter that takes one for a route."""
     for key, packed in message.typed_per_filter_config.items():
-        name = resolve_any(packed)[0]
-        if name in known_extensions.types("envoy.filters.http") or name == _FILTER_CONFIG:
+        here = (*path, "typed_per_filter_config", key)
+        name, inner = resolve_any(packed)
+        config: Any = inner
+        if name != _FILTER_CONFIG or config is None:
+            _check_route_filter(context, here, key, name, is_optional=False)
+        elif config.disabled:
             continue
-        if context.registry.by_type(name) is None:
-            context.report.error(
-                (*path, "typed_per_filter_config", key),
-                f"Didn't find a registered implementation for '{key}' with type URL: '{name}'",
-                hints.unknown_type(name),
-            )
+        elif not config.HasField("config"):
+            reason = f"Empty route/virtual host per filter configuration for {key} filter"
+            context.report.error(here, reason, "add config, or disabled: true")
+        elif config.config.type_url:
+            name = resolve_any(config.config)[0]
+            _check_route_filter(context, (*here, "config"), key, name, is_optional=config.is_optional)
+
+
+def _check_route_filter(context: Context, path: Path, key: str, name: str, *, is_optional: bool) -> None:
+    if name in known_extensions.types("envoy.filters.http"):
+        if name in _NOT_FOR_ROUTES and not is_optional:
+            reason = f"The filter {key} doesn't support virtual host or route specific configurations"
+            context.report.error(path, reason)
+    elif context.registry.by_type(name) is None:
+        report = context.report.warning if is_optional else context.report.error
+        reason = f"Didn't find a registered implementation for '{key}' with type URL: '{name}'"
+        report(path, reason, hints.unknown_type(name))

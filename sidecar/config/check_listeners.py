@@ -112,6 +112,12 @@ def check_http_filters(context: Context, path: Path, manager: Any) -> None:
             "max_response_headers_kb cannot be set on http_connection_manager",
             "set it in the clusters' common_http_protocol_options",
         )
+    last = manager.http_filters[-1] if manager.http_filters else None
+    if last is not None and last.disabled:
+        context.report.error(
+            (*path, "http_filters", len(manager.http_filters) - 1, "disabled"),
+            f"Error: the last (terminal) filter ({last.name}) in the chain cannot be disabled by default.",
+        )
 
 
 def _check_address(context: Context, path: Path, address: Any) -> None:

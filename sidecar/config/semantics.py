@@ -68,7 +68,7 @@ _CHECKS: dict[str, tuple[_Check, ...]] = {
     _HCM: (check_http_filters,),
     "envoy.config.core.v3.Http2ProtocolOptions": (check_http2_options,),
     f"{_HCM.rpartition('.')[0]}.Rds": (check_node_for_discovery,),
-    f"{_ROUTE}.RouteConfiguration": (check_route_configuration, check_header_mutations),
+    f"{_ROUTE}.RouteConfiguration": (check_route_configuration, check_header_mutations, check_route_filters),
     f"{_ROUTE}.VirtualHost": (check_header_mutations, check_route_filters),
     f"{_ROUTE}.Route": (check_header_mutations, check_route_filters),
     f"{_ROUTE}.WeightedCluster.ClusterWeight": (check_header_mutations, check_route_filters),

@@ -139,7 +139,7 @@ def _check_route_config(context: Context, path: Path, packed: Any) -> None:
         for field, value in config.ListFields():
             if field.name != "config":
                 _check_field(context, path, config, field, value, SUPPORTED[_FILTER_CONFIG])
-        if config.HasField("config"):
+        if config.config.type_url and not config.disabled:
             _check_route_config(context, (*path, "config"), config.config)
     elif context.registry.by_route_type(name) is not None:
         if inner is not None:

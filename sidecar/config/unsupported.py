@@ -167,14 +167,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_CORE}.HttpProtocolOptions", WARN, "HTTP connection limits", "max_stream_duration"),
     # Routes
     *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "xDS", "vhds"),
-    Entry(
-        f"{_ROUTE}.FilterConfig",
-        "disabled",
-        STOP,
-        "per-route filter configuration",
-        "true",
-        when=lambda message: bool(message.disabled),
-    ),
     *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "cluster choice", "cluster_specifier_plugins"),
     *_rows(f"{_ROUTE}.RouteConfiguration", WARN, "request mirroring", "request_mirror_policies"),
     *_rows(f"{_ROUTE}.RouteConfiguration", WARN, "internal headers", "internal_only_headers"),

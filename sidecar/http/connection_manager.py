@@ -35,6 +35,7 @@ from sidecar.http.local_reply import build_response, is_grpc, reply_for
 from sidecar.http.request_headers import RequestIds, prepare_request_headers
 from sidecar.http.request_options import RequestOptions
 from sidecar.http.stream_duration import StreamDurations
+from sidecar.http.varying_chain import VaryingChain, hooks_of
 from sidecar.net.interfaces import local_address
 from sidecar.net.reactor import run_adopted
 from sidecar.net.timer import end_stream_timers
@@ -246,24 +247,25 @@ class ConnectionManager:
         """Compile the chain: tuples of the hooks that are overridden."""
         self.filters = filters
         self.slot_count = len(filters)
-        decode: list[tuple[Callable[[Stream], Any], bool]] = []
-        encode: list[tuple[Callable[[Stream], Any], bool]] = []
-        complete: list[Callable[[Stream], None]] = []
         for number, each in enumerate(filters):
             each.slot = number
-            active = _active_hooks(each)
-            if "decode_headers" in active:
-                decode.append((each.decode_headers, each.uses_trio))
-            if "encode_headers" in active:
-                encode.insert(0, (each.encode_headers, each.uses_trio))
-            if "on_complete" in active:
-                complete.append(each.on_complete)
-        if decode:
+        self._set_hooks()
+
+    def set_route_table(self, table: RouteTable) -> None:
+        """Route by ``table``, which may turn filters on and off."""
+        self.route_table = table
+        self._set_hooks()
+
+    def _set_hooks(self) -> None:
+        if self.route_table.switches_filters or any(map(_is_disabled, self.filters)):
+            hooks = VaryingChain(self.filters, self.resolve_route, self.set_local_reply).hooks()
+            self._decode_hooks = hooks.decode
+        else:
+            hooks = hooks_of(self.filters)
             # The route is what the request asks for before any filter edits it.
-            decode.insert(0, (self.resolve_route, False))
-        self._decode_hooks = tuple(decode)
-        self._encode_hooks = tuple(encode)
-        self._complete_hooks = tuple(complete)
+            self._decode_hooks = ((self.resolve_route, False), *hooks.decode) if hooks.decode else ()
+        self._encode_hooks = hooks.encode
+        self._complete_hooks = hooks.complete
 
     def set_listener_stats(self, scope: Any) -> None:
         """``listener.<address>.http.<stat_prefix>.`` counts responses too."""
@@ -569,17 +571,9 @@ class ConnectionManager:
                 log.log(stream)
 
 
+def _is_disabled(each: HttpFilter) -> bool:
+    return getattr(each, "is_disabled", False)
+
+
 def _never() -> bool:
     return False
-
-
-def _active_hooks(each: HttpFilter) -> frozenset[str]:
-    own = getattr(each, "active_hooks", None)
-    if own is not None:
-        return frozenset(own())
-    kind = type(each)
-    return frozenset(
-        name
-        for name in ("decode_headers", "encode_headers", "on_complete")
-        if getattr(kind, name) is not getattr(HttpFilter, name)
-    )

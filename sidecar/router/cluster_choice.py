@@ -44,6 +44,7 @@ class WeightedCluster:
     response_mutations: HeaderMutations = NO_MUTATIONS
     host_rewrite: bytes | None = None
     per_filter_config: dict[str, Any] = field(default_factory=dict)
+    filter_switches: dict[str, bool] = field(default_factory=dict)
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -97,6 +98,7 @@ def _of_entry(route: Route, entry: WeightedCluster) -> Route:
     if entry.response_mutations:
         made.response_mutations = (entry.response_mutations, *route.response_mutations)
     made.per_filter_config = {**route.per_filter_config, **entry.per_filter_config}
+    made.filter_switches = {**route.filter_switches, **entry.filter_switches}
     made.freeze()
     return made
 

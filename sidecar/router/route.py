@@ -86,6 +86,7 @@ class Route:
         "cluster_not_found_status",
         "direct_response",
         "durations",
+        "filter_switches",
         "grpc_timeouts",
         "host_rewriter",
         "idle_timeout_s",
@@ -142,6 +143,8 @@ class Route:
         self.response_mutations: tuple[Mutations, ...] = ()
         self.metadata: dict[str, dict[str, Any]] = {}
         self.per_filter_config: dict[str, Any] = {}
+        #: Filters that the route says something of: whether they are off.
+        self.filter_switches: dict[str, bool] = {}
         self.virtual_host_name = ""
         self.virtual_host_metadata: dict[str, dict[str, Any]] = {}
         self.stat_prefix = ""

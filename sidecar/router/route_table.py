@@ -78,6 +78,7 @@ class RouteTable:
         "ignore_port",
         "message",
         "name",
+        "switches_filters",
         "vhost_header",
     )
 
@@ -86,6 +87,8 @@ class RouteTable:
         self.ignore_port = False
         #: Whether a route has a ``max_stream_duration``.
         self.has_durations = False
+        #: Whether some level turns a filter off.
+        self.switches_filters = False
         #: Where the host stands that a virtual host is found by; None for the authority.
         self.vhost_header: bytes | None = None
         self._exact: dict[bytes, VirtualHost] = {}
@@ -148,8 +151,8 @@ class RouteTable:
         virtual_host = self._only
         if virtual_host is None:
             host = headers.authority if self.vhost_header is None else headers.get(self.vhost_header)
-            if host is None and self.vhost_header is not None:
-                return None
+            if host is None:
+                return None  # a request that is answered early
             virtual_host = self.find_virtual_host(host)
             if virtual_host is None:
                 return None

@@ -1,86 +1,76 @@
-# ruff: noqa: E501  (a case is a line of a table)
-"""Routes that Envoy accepts are accepted and those that it refuses are refused, each tried on Envoy."""
+"""Route configurations: what Envoy accepts is accepted and what Envoy refuses is refused."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from config_oracle import HCM, ROUTER, envoy_verdict, our_verdict
+from config_oracle import LUA, ROUTER, envoy_verdict, our_verdict
+from test_config_verdicts import Case, any_of, conf, swap
 
 pytestmark = pytest.mark.oracle
 
-_BASE = """\
-static_resources:
-  listeners:
-  - name: l
-    address: {socket_address: {address: 127.0.0.1, port_value: 0}}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": type.googleapis.com/HCM
-          stat_prefix: s
-          route_config:
-            CONFIG
-            virtual_hosts:
-            - name: all
-              domains: ["*"]
-              HOST
-              routes:
-              - {match: {prefix: /}, ROUTE}
-          http_filters:
-          - name: envoy.filters.http.router
-            typed_config: {"@type": type.googleapis.com/ROUTER}
-  clusters:
-  - name: app
-    type: STATIC
-    load_assignment: {cluster_name: app, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 1}}}}]}]}
-"""
-_PLAIN = "route: {cluster: app}"
+_ROUTE = "route: {cluster: backend}"
 
 
-def text(route: str = _PLAIN, host: str = "", config: str = "") -> str:
-    parts = {"HCM": HCM, "ROUTER": ROUTER, "CONFIG": config, "HOST": host, "ROUTE": route}
-    base = _BASE
-    for name, part in parts.items():
-        base = base.replace(name, part)
-    return base
+def for_filter(config: str, key: str = "lua") -> str:
+    """The plain route with an entry in typed_per_filter_config."""
+    return swap(_ROUTE, f"{_ROUTE}\n                typed_per_filter_config: {{{key}: {config}}}")
 
 
-def to_app(fields: str) -> str:
-    return text(f"route: {{cluster: app, {fields}}}")
+def filter_config(fields: str) -> str:
+    return any_of("envoy.config.route.v3.FilterConfig", fields)
 
 
-def direct(fields: str, limit: int | None = None) -> str:
-    config = "" if limit is None else f"max_direct_response_body_size_bytes: {limit}"
-    return text(f"direct_response: {{status: 200, {fields}}}", config=config)
+_OF_ROUTE = any_of(LUA + "PerRoute", "disabled: true")
+_UNKNOWN = any_of("xds.type.v3.TypedStruct", "type_url: type.googleapis.com/nope, value: {}")
+ROUTE_FILTERS = [
+    Case("FilterConfig disabled", for_filter(filter_config("disabled: true"))),
+    Case("FilterConfig empty", for_filter(filter_config(""))),
+    Case("FilterConfig optional and empty", for_filter(filter_config("is_optional: true"))),
+    Case("FilterConfig with an empty config", for_filter(filter_config("config: {}"))),
+    Case("FilterConfig with a config", for_filter(filter_config(f"config: {_OF_ROUTE}"))),
+    Case(
+        "FilterConfig disabled, of what nobody has",
+        for_filter(filter_config(f"disabled: true, config: {_UNKNOWN}")),
+    ),
+    Case(
+        "FilterConfig optional, of what nobody has",
+        for_filter(filter_config(f"is_optional: true, config: {_UNKNOWN}")),
+    ),
+    Case("FilterConfig of what nobody has", for_filter(filter_config(f"config: {_UNKNOWN}"))),
+    Case(
+        "FilterConfig in FilterConfig",
+        for_filter(filter_config(f"config: {filter_config('disabled: true')}")),
+    ),
+    Case("route config of a filter that takes none", for_filter(any_of(ROUTER))),
+    Case(
+        "optional route config of a filter that takes none",
+        for_filter(filter_config(f"is_optional: true, config: {any_of(ROUTER)}")),
+    ),
+    Case("route config of nothing", for_filter("{}")),
+    Case(
+        "router disabled by default",
+        conf().replace(
+            "router\n            typed_config", "router\n            disabled: true\n            typed_config"
+        ),
+    ),
+    Case(
+        "router disabled for a route",
+        for_filter(filter_config("disabled: true"), "envoy.filters.http.router"),
+    ),
+    Case(
+        "route configuration with a filter that takes none",
+        conf(routes=f"typed_per_filter_config: {{x: {any_of(ROUTER)}}}"),
+    ),
+]
+
+CASES = ROUTE_FILTERS
 
 
-_REGEX = "{pattern: {regex: a}, substitution: b}"
-CASES = {
-    "prefix and regex": to_app(f"prefix_rewrite: /a, regex_rewrite: {_REGEX}"),
-    "prefix and format": to_app('prefix_rewrite: /a, path_rewrite: "/x"'),
-    "regex and format": to_app(f'regex_rewrite: {_REGEX}, path_rewrite: "/x"'),
-    "regex alone": to_app(f"regex_rewrite: {_REGEX}"),
-    "group that is not there": to_app('regex_rewrite: {pattern: {regex: a}, substitution: "\\\\9"}'),
-    "bad regex": to_app('regex_rewrite: {pattern: {regex: "(a"}, substitution: b}'),
-    "port beyond the last": text("redirect: {port_redirect: 70000}"),
-    "path and prefix of a redirect": text("redirect: {path_redirect: /a, prefix_rewrite: /b}"),
-    "directory": direct("body: {filename: /tmp}"),
-    "long body": direct(f"body: {{inline_string: {'x' * 4097}}}"),
-    "longest body": direct(f"body: {{inline_string: {'x' * 4096}}}"),
-    "long body in the environment": direct("body: {environment_variable: SIDECAR_TEST_LONG}"),
-    "own limit": direct("body: {inline_string: abcd}", limit=3),
-    "no limit": direct("body: {inline_string: abcd}", limit=0),
-    "format without a body": direct('body_format: {text_format: ""}'),
-}
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_route_gets_the_verdict_of_envoy(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SIDECAR_TEST_LONG", "x" * 5000)
-    path = tmp_path / "c.yaml"
-    path.write_text(CASES[name])
-    oracle, ours = envoy_verdict(path), our_verdict(path)
-    assert ours.accepted == oracle.accepted, f"{oracle.text}\n---\n{ours.text}"
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_route_configuration_gets_envoys_verdict(case: Case, tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(str(case.text))
+    theirs, ours = envoy_verdict(file), our_verdict(file)
+    assert ours.accepted is theirs.accepted, f"Envoy: {theirs.text}\nours: {ours.text}"

@@ -6,12 +6,14 @@ in which they apply, so that the router runs one tuple.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from sidecar.api.context import FactoryContext
 from sidecar.config.compile.route_action import RouteActions, compile_metadata
-from sidecar.config.compile.route_filters import PerFilterConfigs
+from sidecar.config.compile.route_filters import LevelFilters, PerFilterConfigs
 from sidecar.config.compile.route_headers import compile_header_mutations
 from sidecar.config.compile.route_match import compile_route_match
 from sidecar.config.registry import Registry
@@ -33,6 +35,15 @@ def compile_route_table(
     return _Compiler(message, context, registry, filter_names).table()
 
 
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """What a route configuration, virtual host or route says of headers and filters."""
+
+    request: HeaderMutations
+    response: HeaderMutations
+    filters: LevelFilters
+
+
 class _Compiler:
     def __init__(
         self, message: Any, context: FactoryContext, registry: Registry, filter_names: Mapping[str, str]
@@ -49,12 +60,10 @@ class _Compiler:
         table.message = message
         table.ignore_port = message.ignore_port_in_host_matching
         table.vhost_header = message.vhost_header.lower().encode() or None
-        outer_request = compile_header_mutations(message, "request", self._context.path)
-        outer_response = compile_header_mutations(message, "response", self._context.path)
-        outer_filters = self._filters.compile(message, self._context.path)
+        outer = self._level(message, self._context.path)
         for index, each in enumerate(message.virtual_hosts):
             path = f"{self._context.path}.virtual_hosts[{index}]"
-            virtual_host = self._virtual_host(each, path, outer_request, outer_response, outer_filters)
+            virtual_host = self._virtual_host(each, path, outer)
             for number, domain in enumerate(each.domains):
                 if not table.add(domain.encode(), virtual_host):
                     reason = (
@@ -62,54 +71,52 @@ class _Compiler:
                         f"Duplicate entry of domain {domain} in route {message.name}"
                     )
                     raise ConfigError(f"{path}.domains[{number}]", reason)
+        table.switches_filters = self._filters.switches_off
         return table
 
-    def _virtual_host(
-        self,
-        message: Any,
-        path: str,
-        outer_request: HeaderMutations,
-        outer_response: HeaderMutations,
-        outer_filters: dict[str, Any],
-    ) -> VirtualHost:
-        request = compile_header_mutations(message, "request", path)
-        response = compile_header_mutations(message, "response", path)
-        filters = {**outer_filters, **self._filters.compile(message, path)}
+    def _virtual_host(self, message: Any, path: str, outer: _Level) -> VirtualHost:
         metadata = compile_metadata(message.metadata)
-        routes = []
-        for index, each in enumerate(message.routes):
-            route_path = f"{path}.routes[{index}]"
-            route = self._route(each, route_path)
+        own = self._level(message, path)
+
+        def compile_route(each: Any, route_path: str) -> Route:
+            route = self._route(each, route_path, own, outer)
             route.virtual_host_name = message.name
             route.virtual_host_metadata = metadata
-            route.request_mutations = self._levels(
-                compile_header_mutations(each, "request", route_path), request, outer_request
-            )
-            route.response_mutations = self._levels(
-                compile_header_mutations(each, "response", route_path), response, outer_response
-            )
-            route.per_filter_config = {**filters, **self._filters.compile(each, route_path)}
             if message.include_request_attempt_count:
                 route.request_mutations = (AttemptCount(), *route.request_mutations)
             if message.include_attempt_count_in_response:
                 route.response_mutations = (AttemptCount(), *route.response_mutations)
             if route.durations is not None:
                 self._table.has_durations = True
-            routes.append(route)
+            return route
+
         return VirtualHost(
             message.name,
-            routes,
+            [compile_route(each, f"{path}.routes[{index}]") for index, each in enumerate(message.routes)],
             ignore_path_parameters=self._message.ignore_path_parameters_in_path_matching,
         )
 
-    def _levels(self, *levels: HeaderMutations) -> tuple[HeaderMutations, ...]:
-        order = reversed(levels) if self._message.most_specific_header_mutations_wins else levels
-        return tuple(level for level in order if level)
+    def _level(self, message: Any, path: str) -> _Level:
+        return _Level(
+            compile_header_mutations(message, "request", path),
+            compile_header_mutations(message, "response", path),
+            self._filters.compile(message, path),
+        )
 
-    def _route(self, message: Any, path: str) -> Route:
+    def _route(self, message: Any, path: str, *outer: _Level) -> Route:
+        """A route inside the levels ``outer``, the inner one first."""
         route = compile_route_match(message.match, f"{path}.match")
         route.name = message.name
         route.metadata = compile_metadata(message.metadata)
         route.stat_prefix = message.stat_prefix
         self._actions.compile(route, message, path)
+        levels = (self._level(message, path), *outer)
+        route.request_mutations = self._ordered(level.request for level in levels)
+        route.response_mutations = self._ordered(level.response for level in levels)
+        filters = reduce(lambda inner, outer: inner.over(outer), (level.filters for level in levels))
+        route.per_filter_config, route.filter_switches = filters.configs, filters.switches
         return route
+
+    def _ordered(self, levels: Iterable[HeaderMutations]) -> tuple[HeaderMutations, ...]:
+        order = tuple(level for level in levels if level)
+        return order[::-1] if self._message.most_specific_header_mutations_wins else order

@@ -62,6 +62,7 @@ class RouteActions:
             entries = []
             for index, each in enumerate(action.weighted_clusters.clusters):
                 at = f"{path}.weighted_clusters.clusters[{index}]"
+                filters = self._filters.compile(each, at)
                 entries.append(
                     WeightedCluster(
                         each.name,
@@ -69,7 +70,8 @@ class RouteActions:
                         compile_header_mutations(each, "request", at),
                         compile_header_mutations(each, "response", at),
                         each.host_rewrite_literal.encode() or None,
-                        self._filters.compile(each, at),
+                        filters.configs,
+                        filters.switches,
                         compile_metadata(each.metadata_match),
                     )
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from sidecar.api.context import FactoryContext
@@ -10,9 +11,22 @@ from sidecar.config.compile.errors import placed
 from sidecar.config.registry import Registry, resolve_any
 from sidecar.core.errors import ConfigError
 
-__all__ = ["PerFilterConfigs"]
+__all__ = ["LevelFilters", "PerFilterConfigs"]
 
 _FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
+
+
+@dataclass(slots=True)
+class LevelFilters:
+    """What a level, with those outside of it, says of filters, by the filters' names."""
+
+    configs: dict[str, Any] = field(default_factory=dict)
+    #: Whether the filter is off; a filter that is off by default is on where it is named at all.
+    switches: dict[str, bool] = field(default_factory=dict)
+
+    def over(self, outer: LevelFilters) -> LevelFilters:
+        """This level inside ``outer``: what it says itself counts."""
+        return LevelFilters({**outer.configs, **self.configs}, {**outer.switches, **self.switches})
 
 
 class PerFilterConfigs:
@@ -22,25 +36,33 @@ class PerFilterConfigs:
         self._context = context
         self._registry = registry
         self._filter_names = filter_names
+        #: Whether some level turned a filter off.
+        self.switches_off = False
 
-    def compile(self, message: Any, path: str) -> dict[str, Any]:
-        """The compiled configuration of each filter that ``message`` names.  Raises: ConfigError."""
-        found: dict[str, Any] = {}
+    def compile(self, message: Any, path: str) -> LevelFilters:
+        """What ``message`` says of each filter that it names.  Raises: ConfigError."""
+        found = LevelFilters()
         for name, packed in message.typed_per_filter_config.items():
             at = f'{path}.typed_per_filter_config["{name}"]'
             inner: Any
             type_name, inner = resolve_any(packed)
+            disabled = False
             if type_name == _FILTER_CONFIG and inner is not None:
+                disabled = inner.disabled
                 type_name, inner = resolve_any(inner.config)
+            if name not in self._filter_names:
+                self._context.warn(at, f"no filter named '{name}' stands in http_filters: no effect")
+            found.switches[name] = disabled
+            if disabled:
+                self.switches_off = True
+                continue
             factory = self._registry.by_route_type(type_name)
             if factory is None or inner is None:
                 continue  # told by the loader
-            if name not in self._filter_names:
-                self._context.warn(at, f"no enabled filter named '{name}' stands in http_filters: no effect")
             context = self._context.at("")
             context.path = at
             try:
-                found[name] = factory.compile_route(inner, context)
+                found.configs[name] = factory.compile_route(inner, context)
             except ConfigError as error:
                 raise placed(error, at) from error
         return found

@@ -98,8 +98,8 @@ class HcmCompiler:
             at = context.at("local_reply_config")
             manager.local_reply_config = compile_local_reply(message.local_reply_config, at)
         if message.HasField("route_config"):
-            manager.route_table = compile_route_table(
-                message.route_config, context.at("route_config"), registry, names
+            manager.set_route_table(
+                compile_route_table(message.route_config, context.at("route_config"), registry, names)
             )
         longest = duration_s(message.common_http_protocol_options.max_stream_duration)
         if longest or manager.route_table.has_durations:
@@ -199,8 +199,6 @@ class HcmCompiler:
         filters: list[HttpFilter] = []
         names: dict[str, str] = {}
         for index, each in enumerate(message.http_filters):
-            if each.disabled:
-                continue
             path = f"http_filters[{index}].typed_config"
             found = registry.find(each.typed_config)
             if found is None:
@@ -218,6 +216,7 @@ class HcmCompiler:
             if not isinstance(compiled, HttpFilter):
                 raise ConfigError(at.path, f"'{each.name}' is no HTTP filter")
             compiled.config_name = each.name
+            compiled.is_disabled = each.disabled
             filters.append(compiled)
         manager.set_filters(tuple(filters))
         return names

@@ -147,7 +147,6 @@ ROUTE_FILTERS = """
     [
         ("envoy.extensions.filters.http.cors.v3.CorsPolicy", "warning"),
         ("envoy.extensions.filters.http.rbac.v3.RBACPerRoute", "refusal"),
-        ("envoy.config.route.v3.FilterConfig\n                    disabled: true", "refusal"),
     ],
 )
 def test_configuration_for_a_route_that_is_not_implemented_is_told(

@@ -68,11 +68,11 @@ def domains() -> RouteTable:
         (b"host", "*"),
         (b"a.com:80", "*"),
         (b"", "*"),
-        (None, "*"),
+        (None, None),
     ],
 )
 def test_domain_is_searched_exact_then_suffix_then_prefix_then_star(
-    domains: RouteTable, authority: bytes | None, expected: str
+    domains: RouteTable, authority: bytes | None, expected: str | None
 ) -> None:
     assert found(domains, request(authority=authority)) == expected
 
