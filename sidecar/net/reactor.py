@@ -55,6 +55,9 @@ _REGISTER = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLE
 
 #: Rounds of strands made ready by other strands that one pass runs before it looks at sockets again.
 _ROUNDS_PER_PASS = 8
+#: A pass with so many events is followed by others at once, for about so many seconds.
+_BUSY_EVENTS = 2
+_STAY_S = 0.002
 #: Seconds between two looks at deadlines.
 SWEEP_INTERVAL_S = 0.05
 
@@ -453,8 +456,10 @@ class Strand:
         """A lazily owned strand is over."""
         self.done = True
         self.reactor.strands.discard(self)
-        if self.on_done is not None:
-            self.on_done(error)
+        on_done = self.on_done
+        if on_done is not None:
+            self.on_done = None  # whom it belongs to may hold the strand: no cycle is left behind
+            on_done(error)
         elif error is not None:
             self.reactor.report(self, error)
 
@@ -696,12 +701,10 @@ class Reactor:
     # -- the loop -----------------------------------------------------------------------------------
     async def run(self) -> None:
         """Steps strands until cancelled."""
-        poll = self._epoll.poll
         epoll_fd = self._epoll.fileno()
-        get = self._transports.get
-        me = self._task = current_task()
-        base = self._base = getattr(me, "_cancel_status", None)
-        plain = Transport
+        self._task = current_task()
+        self._base = getattr(self._task, "_cancel_status", None)
+        clock = time.monotonic
         try:
             while True:
                 if self._ready or self._flush:
@@ -709,63 +712,78 @@ class Reactor:
                 else:
                     await wait_readable(epoll_fd)
                 self._in_pass = True
-                for fd, events in poll(0, 256):
-                    transport = get(fd)
-                    if transport is None:
-                        if fd == self._wakeup:
-                            self._drain_wakeup()
-                        continue
-                    if events & _IN:
-                        strand = transport.reader
-                        if events & _HANGUP:
-                            transport.hangup = True
-                        if strand is not None:
-                            transport.reader = None
-                            strand.parked = None
-                            if strand.depth:
-                                assert strand.owner is not None
-                                reschedule(strand.owner)
-                            else:  # strand.step(), inlined
-                                strand.running = True
-                                try:
-                                    trap = strand._send(None)
-                                except BaseException as error:
-                                    strand.running = False
-                                    strand.finish(error)
-                                else:
-                                    strand.running = False
-                                    if (
-                                        trap.__class__ is plain
-                                        and strand._cancel is None
-                                        and strand.pending is None
-                                        and me._cancel_status is base
-                                    ):
-                                        trap.reader = strand
-                                        strand.parked = trap
-                                    else:
-                                        strand.handle(trap)
-                        else:
-                            transport.ready = True
-                            idle = transport.on_idle_event
-                            if idle is not None:
-                                idle()
-                            elif transport.hangup:
-                                watcher = transport.watcher
-                                if watcher is not None:
-                                    watcher.fail(Disconnected("the peer closed the connection"))
-                    if events & _OUT:
-                        strand = transport.writer
-                        if strand is not None:
-                            transport.writer = None
-                            strand.resume()
-                self._run_ready()
+                # Under load the peers answer while a pass runs: look again before going back to trio, whose
+                # way here costs as much as half a request.  Its tasks wait no longer than that.
+                if self._pass() >= _BUSY_EVENTS:
+                    until = clock() + _STAY_S
+                    while self._pass() and clock() < until:
+                        pass
                 self._in_pass = False
-                if self._dead:
-                    for transport in self._dead:
-                        transport.sock.close()
-                    self._dead.clear()
         finally:
             self._in_pass = False
+
+    def _pass(self) -> int:
+        """Step whoever waits for what happened since the last pass; how much that was."""
+        get = self._transports.get
+        me = self._task
+        base = self._base
+        plain = Transport
+        found = self._epoll.poll(0, 256)
+        for fd, events in found:
+            transport = get(fd)
+            if transport is None:
+                if fd == self._wakeup:
+                    self._drain_wakeup()
+                continue
+            if events & _IN:
+                strand = transport.reader
+                if events & _HANGUP:
+                    transport.hangup = True
+                if strand is not None:
+                    transport.reader = None
+                    strand.parked = None
+                    if strand.depth:
+                        assert strand.owner is not None
+                        reschedule(strand.owner)
+                    else:  # strand.step(), inlined
+                        strand.running = True
+                        try:
+                            trap = strand._send(None)
+                        except BaseException as error:
+                            strand.running = False
+                            strand.finish(error)
+                        else:
+                            strand.running = False
+                            if (
+                                trap.__class__ is plain
+                                and strand._cancel is None
+                                and strand.pending is None
+                                and me._cancel_status is base
+                            ):
+                                trap.reader = strand
+                                strand.parked = trap
+                            else:
+                                strand.handle(trap)
+                else:
+                    transport.ready = True
+                    idle = transport.on_idle_event
+                    if idle is not None:
+                        idle()
+                    elif transport.hangup:
+                        watcher = transport.watcher
+                        if watcher is not None:
+                            watcher.fail(Disconnected("the peer closed the connection"))
+            if events & _OUT:
+                strand = transport.writer
+                if strand is not None:
+                    transport.writer = None
+                    strand.resume()
+        self._run_ready()
+        if self._dead:
+            for transport in self._dead:
+                transport.sock.close()
+            self._dead.clear()
+        return len(found)
 
     def _run_ready(self) -> None:
         rounds = 0

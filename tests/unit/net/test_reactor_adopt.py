@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextvars
+import socket
 
 import pytest
 import trio
 
 from sidecar.core.errors import Disconnected
-from sidecar.net.reactor import Strand, adopted, run_adopted, turn
+from sidecar.net.reactor import Strand, Transport, adopted, run_adopted, turn
 from tests.support.strands import in_reactor, open_lab, settle
 
 
@@ -344,3 +345,31 @@ async def test_misuse_that_the_strand_swallows_does_not_stop_it() -> None:
         peer.send(b"y")
         await settle()
         assert driven.result == b"y"
+
+
+async def test_strands_that_keep_each_other_busy_leave_turns_for_trio() -> None:
+    rounds = 0
+
+    async with open_lab() as lab:
+
+        async def echo(transport: Transport) -> None:
+            nonlocal rounds
+            while True:
+                data = await transport.receive()
+                rounds += 1
+                await transport.send_all(data)
+
+        # Two pairs, so that each pass finds the next one's work at once.
+        for _ in range(2):
+            ends = [Transport(lab.keep(sock), lab.reactor) for sock in socket.socketpair()]
+            for end in ends:
+                end.sock.setblocking(False)
+                lab.reactor.spawn("echo", lambda _strand, end=end: echo(end))  # type: ignore[misc]
+            await ends[0].send_all(b"x")
+        turns = 0
+        while rounds < 1000:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+            assert turns < 10_000
+        # Each turn of this task came while they were busy.
+        assert turns > 1

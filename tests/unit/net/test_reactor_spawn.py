@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
+from typing import Any
 
 import pytest
 import trio
@@ -338,3 +341,25 @@ async def test_strands_that_still_wait_when_the_reactor_closes_are_unwound() -> 
     assert log == ["unwound"]
     assert [type(error) for error in ends] == [Disconnected]
     assert not reactor.strands
+
+
+async def test_strand_that_is_over_leaves_no_cycle_behind() -> None:
+    class Owner:
+        strand: Any = None
+
+        async def run(self, strand: Strand) -> None:
+            self.strand = strand
+
+        def on_done(self, error: BaseException | None) -> None:
+            return
+
+    async with open_lab() as lab:
+        gc.disable()
+        try:
+            owner = Owner()
+            gone = weakref.ref(owner)
+            lab.reactor.spawn("test", owner.run, on_done=owner.on_done)
+            del owner
+            assert gone() is None
+        finally:
+            gc.enable()
