@@ -55,7 +55,8 @@ from sidecar.core.headers import Field
 
 __all__ = ["H2Connection", "hard_headers_bytes"]
 
-_unpack_head = Struct(">HBBBI").unpack_from
+#: Length and type in one number, flags, stream (RFC 9113 §4.1).
+_unpack_head = Struct(">IBI").unpack_from
 _pack_u32 = Struct(">I").pack
 _unpack_u32 = Struct(">I").unpack_from
 
@@ -83,8 +84,7 @@ class H2Connection(H2Control):
         "_frame_handlers",
         "_hard_headers_bytes",
         "_header_block",
-        "_kept",
-        "_kept_generation",
+        "_recalled",
         "_seen",
     )
 
@@ -97,8 +97,8 @@ class H2Connection(H2Control):
         self._expect_preface = not client
         #: (stream id, END_STREAM, pieces, size) while CONTINUATION is expected.
         self._header_block: tuple[int, int, list[bytes], int] | None = None
-        self._kept: dict[bytes, tuple[KnownFields, tuple[int, int]]] = {}
-        self._kept_generation = 0
+        #: Blocks that open a stream of a server without a closer look: ``decoder.known``.
+        self._recalled: dict[bytes, tuple[KnownFields, tuple[int, int]]] = {} if client else decoder.known
         #: Hashes of blocks that may come again.
         self._seen: set[int] = set()
         # In the order of the frame types (RFC 9113 §6).
@@ -152,15 +152,25 @@ class H2Connection(H2Control):
         at = 0
         length = len(buffer)
         handlers = self._frame_handlers
-        kept = self._kept
+        known = self._recalled
         while length - at >= 9:
-            high, low, kind, flags, stream_id = _unpack_head(buffer, at)
-            size = high << 8 | low
+            kind, flags, stream_id = _unpack_head(buffer, at)
+            size = kind >> 8
+            kind &= 255
             if size > MAX_FRAME_SIZE:
                 raise connection_error(ErrorCode.FRAME_SIZE_ERROR, "frame too large")
             end = at + 9 + size
             if end > length:
                 break
+            if (
+                kind == HEADERS
+                and (flags == 5 or flags == 4)  # END_HEADERS, with END_STREAM or without
+                and (block := buffer[at + 9 : end]) in known
+                and self._header_block is None
+                and self._recall(stream_id, flags, *known[block])
+            ):
+                at = end
+                continue
             if not self._settings_seen and (kind != SETTINGS or flags & ACK):
                 raise connection_error(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")
             if self._header_block is not None and kind != CONTINUATION:
@@ -169,13 +179,6 @@ class H2Connection(H2Control):
                 )
             payload = buffer[at + 9 : end]
             at = end
-            if (
-                kind == HEADERS
-                and payload in kept
-                and flags & ~END_STREAM == END_HEADERS
-                and self._recall(stream_id, flags, payload)
-            ):
-                continue
             # Frames of unknown types are let pass (RFC 9113 §5.5).
             if kind < 10:
                 handlers[kind](flags, stream_id & MAX_WINDOW, payload)
@@ -231,18 +234,15 @@ class H2Connection(H2Control):
         else:
             self._header_block = (stream_id, end_stream, pieces, size)
 
-    def _recall(self, stream_id: int, flags: int, block: bytes) -> bool:
+    def _recall(self, stream_id: int, flags: int, fields: KnownFields, checked: tuple[int, int]) -> bool:
         """Open a stream with a request that came before; False where something wants a closer look."""
         streams = self._streams
         if (
-            self._client
-            or not stream_id & 1
+            not stream_id & 1
             or not self._last_peer_id < stream_id <= self._goaway_limit
             or len(streams) >= self._settings.max_concurrent_streams
-            or self._decoder.generation != self._kept_generation
         ):
             return False
-        fields, checked = self._kept[block]
         length = checked[0]
         end_stream = flags & END_STREAM
         if end_stream and length > 0:
@@ -266,7 +266,7 @@ class H2Connection(H2Control):
         decoder = self._decoder
         generation = decoder.generation
         checked: tuple[int, int] | None = None
-        kept = self._kept.get(block) if generation == self._kept_generation else None
+        kept = decoder.known.get(block)
         fields: list[Field]
         if kept is not None:
             fields, checked = kept
@@ -309,7 +309,7 @@ class H2Connection(H2Control):
                         fields = join_cookies(fields)
                     checked = (length, 0)
                 if decoder.generation == generation and len(block) <= _KEPT_BLOCK_LENGTH:
-                    fields = self._keep(block, fields, checked, generation)
+                    fields = self._keep(block, fields, checked)
             if self._client:
                 self._on_response(stream, fields, end_stream, checked)
             else:
@@ -317,16 +317,10 @@ class H2Connection(H2Control):
         except MalformedMessage as error:
             self._malformed(stream_id, error)
 
-    def _keep(
-        self, block: bytes, fields: list[Field], checked: tuple[int, int], generation: int
-    ) -> list[Field]:
+    def _keep(self, block: bytes, fields: list[Field], checked: tuple[int, int]) -> list[Field]:
         """Keep the block when it comes a second time; ``fields``, known from then on."""
-        kept = self._kept
+        kept = self._decoder.known
         seen = self._seen
-        if generation != self._kept_generation:
-            kept.clear()
-            seen.clear()
-            self._kept_generation = generation
         mark = hash(block)
         if mark not in seen:
             if len(seen) >= _SEEN_BLOCKS:

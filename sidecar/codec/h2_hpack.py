@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from jh2._hazmat import Decoder, Encoder, HPACKError, OversizedHeaderListError
 
@@ -125,9 +126,10 @@ class HeaderDecoder:
     """One direction's decoder.
 
     ``generation`` changes whenever the table did: while it stands still, a block means what it meant before.
+    ``known`` is what an owner keeps of blocks meanwhile: it is emptied with every change.
     """
 
-    __slots__ = ("_decoder", "_max_string", "_required_size", "generation")
+    __slots__ = ("_decoder", "_max_string", "_required_size", "generation", "known")
 
     def __init__(self, max_list_bytes: int, table_size: int, max_string: int = 64 * 1024) -> None:
         self._decoder = Decoder(max_list_bytes)
@@ -136,12 +138,14 @@ class HeaderDecoder:
         self._decoder.max_allowed_table_size = max(table_size, DEFAULT_TABLE_SIZE)
         self._required_size = -1
         self.generation = 0
+        self.known: dict[bytes, Any] = {}
 
     def on_settings_acknowledged(self, table_size: int) -> None:
         """From now on the peer keeps to our table size, and says so first where it had to shrink."""
         if table_size < DEFAULT_TABLE_SIZE:
             self._required_size = table_size
-            self.generation += 1  # no block that is known says so
+            self.generation += 1
+            self.known.clear()  # no block that is known says so
         self._decoder.max_allowed_table_size = table_size
 
     def decode(self, block: bytes) -> list[Field]:
@@ -154,6 +158,7 @@ class HeaderDecoder:
             coded, update, changes_table = scan(block, self._max_string)
             if changes_table:
                 self.generation += 1
+                self.known.clear()
             if self._required_size >= 0:
                 if not 0 <= update <= self._required_size:
                     raise CompressionError("the table was not shrunk")

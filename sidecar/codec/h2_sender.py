@@ -57,7 +57,8 @@ MAX_FRAME_SIZE = 16384
 _REMEMBERED_RESETS = 512
 _MOST_REMEMBERED_RESETS = 1 << 16
 
-_pack_head = Struct(">HBBBI").pack
+#: Length and type in one number, flags, stream (RFC 9113 §4.1).
+_pack_head = Struct(">IBI").pack
 _pack_u32 = Struct(">I").pack
 _pack_setting = Struct(">HI").pack
 
@@ -208,8 +209,7 @@ class H2Sender:
         return data
 
     def _frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        size = len(payload)
-        self._out += (_pack_head(size >> 8, size & 255, kind, flags, stream_id), payload)
+        self._out += (_pack_head(len(payload) << 8 | kind, flags, stream_id), payload)
 
     def open_stream(self) -> int:
         """A new stream's id (client).  Raises: LocalProtocolError when ``can_open`` is False."""
@@ -243,7 +243,9 @@ class H2Sender:
             raise LocalProtocolError(f"stream {stream_id} cannot send any more")
         size = len(data)
         limit = self._peer_max_frame
-        if size > limit or size > stream.send_window or size > self._send_window or not size:
+        window = stream.send_window - size
+        whole_window = self._send_window - size
+        if window < 0 or whole_window < 0 or size > limit or not size:
             return False
         if self._client:
             stream.is_head = (b":method", b"HEAD") in fields[:5]
@@ -251,12 +253,17 @@ class H2Sender:
         length = len(block)
         if length > limit:
             self._send_encoded(stream, block, 0)
+            self._frame(DATA, END_STREAM, stream_id, data)
         else:
-            self._out += (_pack_head(length >> 8, length & 255, HEADERS, END_HEADERS, stream_id), block)
-        self._out += (_pack_head(size >> 8, size & 255, DATA, END_STREAM, stream_id), data)
-        self._send_window -= size
+            self._out += (
+                _pack_head(length << 8 | HEADERS, END_HEADERS, stream_id),
+                block,
+                _pack_head(size << 8 | DATA, END_STREAM, stream_id),
+                data,
+            )
+        self._send_window = whole_window
         self._budget.data_frames_sent += 1
-        stream.send_window -= size
+        stream.send_window = window
         stream.local_closed = True
         if stream.remote_closed:
             del self._streams[stream_id]
@@ -279,7 +286,7 @@ class H2Sender:
         size = len(block)
         limit = self._peer_max_frame
         if size <= limit:
-            self._out += (_pack_head(size >> 8, size & 255, HEADERS, flags | END_HEADERS, stream.id), block)
+            self._out += (_pack_head(size << 8 | HEADERS, flags | END_HEADERS, stream.id), block)
         else:
             self._frame(HEADERS, flags, stream.id, block[:limit])
             for at in range(limit, size, limit):
@@ -301,7 +308,7 @@ class H2Sender:
         flags = END_STREAM if end_stream else 0
         if size <= limit:
             self._budget.data_frames_sent += 1
-            self._out += (_pack_head(size >> 8, size & 255, DATA, flags, stream_id), data)
+            self._out += (_pack_head(size << 8 | DATA, flags, stream_id), data)
         else:
             self._budget.data_frames_sent += (size + limit - 1) // limit
             for at in range(0, size, limit):

@@ -22,35 +22,24 @@ class StreamError(Exception):
 class H2Stream:
     """State, windows and the declared length of one stream."""
 
-    __slots__ = (
-        "content_left",
-        "id",
-        "is_head",
-        "local_closed",
-        "receive_window",
-        "remote_closed",
-        "send_window",
-        "started",
-        "unconsumed",
-        "unreturned",
-    )
+    # Defaults on the class instead of slots: most streams change few of these.
+    remote_closed = False
+    local_closed = False
+    #: Server: the request's head was given out.  Client: a final response was.
+    started = False
+    #: Body bytes still to come by content-length; -1 where nothing was declared.
+    content_left = -1
+    #: Client: the request was HEAD, so the response's content-length says nothing of DATA.
+    is_head = False
+    #: Received, not yet given to ``consume``.
+    unconsumed = 0
+    #: Consumed, not yet given back in a WINDOW_UPDATE.
+    unreturned = 0
 
     def __init__(self, stream_id: int, send_window: int, receive_window: int) -> None:
         self.id = stream_id
         self.send_window = send_window
         self.receive_window = receive_window
-        self.remote_closed = False
-        self.local_closed = False
-        #: Server: the request's head was given out.  Client: a final response was.
-        self.started = False
-        #: Body bytes still to come by content-length; -1 where nothing was declared.
-        self.content_left = -1
-        #: Client: the request was HEAD, so the response's content-length says nothing of DATA.
-        self.is_head = False
-        #: Received, not yet given to ``consume``.
-        self.unconsumed = 0
-        #: Consumed, not yet given back in a WINDOW_UPDATE.
-        self.unreturned = 0
 
     def count_content(self, size: int, end_stream: bool) -> None:
         """Compare DATA with content-length (RFC 9113 §8.1.1).

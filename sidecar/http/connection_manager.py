@@ -420,7 +420,12 @@ class ConnectionManager:
         transformation = self.server_header_transformation
         if transformation == "OVERWRITE":
             if b"server" in names:
-                headers.set(b"server", self.server_name)
+                before = names[b"server"]
+                if len(names) != len(fields):
+                    headers.set(b"server", self.server_name)
+                elif before != self.server_name:  # the same, without the call
+                    fields[fields.index((b"server", before))] = (b"server", self.server_name)
+                    names[b"server"] = self.server_name
             else:
                 names[b"server"] = name = self.server_name
                 fields.append((b"server", name))
@@ -559,7 +564,12 @@ class ConnectionManager:
                     self._listener_completed.value += 1
                     self._listener_classes[bucket].value += 1
         end = stream.downstream_last_tx_ns or monotonic_ns()
-        stats.downstream_rq_time.record((end - stream.start_ns) // 1_000_000)
+        took = (end - stream.start_ns) // 1_000_000
+        if took < 100:
+            pending = stats.downstream_rq_time.pending
+            pending[took] = pending.get(took, 0) + 1
+        else:
+            stats.downstream_rq_time.record(took)
         for hook in self._complete_hooks:
             hook(stream)
         if self.access_logs:

@@ -496,12 +496,14 @@ class H2Driver:
         if manager.proxy_100_continue:
             stream.responder = responder
         streams = self._streams
+        active = self.h2_stats.streams_active
         if not streams:
             self.strand.idle_deadline = 0.0
+            active.inc(0)  # in use from now on
         streams[stream_id] = responder
-        self.h2_stats.streams_active.inc()
+        active.value += 1
         if body is None:
-            self._start(responder)
+            manager.reactor.spawn("HTTP/2 stream", responder.run, on_done=responder.on_done)
         else:
             self._fresh.append(responder)
 

@@ -169,7 +169,9 @@ def _as_address(ip: str) -> str:
 def prepare_request_headers(manager: ConnectionManager, stream: Stream, headers: RequestHeaders) -> None:
     """Change ``headers`` as Envoy's connection manager does, and set the stream's client address."""
     fields = headers.fields
-    index = headers.index()
+    index = headers._index
+    if index is None:
+        index = headers.index()
     if len(index) != len(fields):
         headers.join_repeated()
         index = headers.index()

@@ -29,7 +29,7 @@ import os
 import select
 import time
 import types
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import outcome
@@ -286,14 +286,14 @@ class adopted:
         strand.depth += 1
         scope = self._scope = trio.CancelScope()
         scope.__enter__()
-        strand.scopes.append(scope)
+        strand.scopes = (*strand.scopes, scope)
         return scope
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: types.TracebackType | None
     ) -> bool:
         strand = self._strand
-        strand.scopes.pop()
+        strand.scopes = strand.scopes[:-1]
         strand.depth -= 1
         swallowed = bool(self._scope.__exit__(kind, error, tb))
         if not strand.scopes and (error is None or swallowed):
@@ -304,49 +304,30 @@ class adopted:
 class Strand:
     """One coroutine, stepped by the reactor or driven by its owner."""
 
-    __slots__ = (
-        "_cancel",
-        "_send",
-        "coroutine",
-        "deadline",
-        "depth",
-        "done",
-        "idle_deadline",
-        "is_lazy",
-        "name",
-        "nursery",
-        "on_done",
-        "owner",
-        "parked",
-        "pending",
-        "reactor",
-        "running",
-        "scopes",
-        "timers",
-    )
+    # Defaults on the class instead of slots: a stream's strand changes few of these.
+    owner: trio.lowlevel.Task | None = None
+    parked: Any = None
+    depth = 0
+    done = False
+    running = False
+    _cancel: Any = None
+    scopes: Sequence[trio.CancelScope] = ()
+    pending: BaseException | None = None
+    #: time.monotonic() after which DeadlineExceeded("total") is raised; 0.0 for none.
+    deadline = 0.0
+    #: The same for DeadlineExceeded("idle").
+    idle_deadline = 0.0
+    #: Further deadlines (:mod:`sidecar.net.timer`); most strands have none.
+    timers: list[Timer] | None = None
+    is_lazy = False
+    nursery: trio.Nursery | None = None
+    on_done: Callable[[BaseException | None], None] | None = None
 
     def __init__(self, reactor: Reactor, name: str) -> None:
         self.reactor = reactor
         self.name = name
         self.coroutine: Coroutine[Any, Any, Any]
         self._send: Callable[[Any], Any]
-        self.owner: trio.lowlevel.Task | None = None
-        self.parked: Any = None
-        self.depth = 0
-        self.done = False
-        self.running = False
-        self._cancel: Any = None
-        self.scopes: list[trio.CancelScope] = []
-        self.pending: BaseException | None = None
-        #: time.monotonic() after which DeadlineExceeded("total") is raised; 0.0 for none.
-        self.deadline = 0.0
-        #: The same for DeadlineExceeded("idle").
-        self.idle_deadline = 0.0
-        #: Further deadlines (:mod:`sidecar.net.timer`); most strands have none.
-        self.timers: list[Timer] | None = None
-        self.is_lazy = False
-        self.nursery: trio.Nursery | None = None
-        self.on_done: Callable[[BaseException | None], None] | None = None
 
     def start(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self.coroutine = coroutine

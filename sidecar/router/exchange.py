@@ -104,7 +104,9 @@ class Router:
             return NO_CLUSTER
         stream.cluster = cluster
         stream.attempt_count = 1
-        index = headers.index()
+        index = headers._index
+        if index is None:
+            index = headers.index()
         if route.is_plain and not self.suppress_envoy_headers and _CONSUMED.isdisjoint(index):
             # The common request, without a call: nothing to rewrite, one header to add.
             timeout = route.timeout_s
@@ -210,7 +212,9 @@ class Router:
         stream.response = response
         stream.details = "via_upstream"
         headers = response.headers
-        index = headers.index()
+        index = headers._index
+        if index is None:
+            index = headers.index()
         if len(index) != len(headers.fields):
             headers.join_repeated()
             index = headers.index()

@@ -222,8 +222,9 @@ class H1Connection:
                         continue
                     if len(data) == 65536 or transport.hangup:
                         transport.ready = True
-                    reader.rx_bytes += len(data)
-                    parser.reset()
+                    self._pool.rx_bytes.value += len(data)
+                    if parser._is_dirty:
+                        parser.reset()
                     rest = parser.take(data)
                     if rest is not None and len(data) - len(rest) <= limit:
                         reader.rest = rest
@@ -289,7 +290,8 @@ class H1Connection:
         else:
             self._must_close = True
             body = _UpstreamBody(UntilCloseBody(reader, self._end_response), self)
-        self._take_rx_bytes()
+        if reader.rx_bytes:
+            self._take_rx_bytes()
         if self._pool.http1.preserve_case is not None:
             return self._message(head or data[: len(data) - len(rest)], body)  # type: ignore[arg-type]
         headers = ResponseHeaders(status, parser.fields)

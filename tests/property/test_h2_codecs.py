@@ -114,19 +114,15 @@ repeated = st.sampled_from(
         b"\x20\x3f\xe1\x1f\x82\x84\x86\x01\x04host",  # empties the table
     ]
 )
-steps = st.lists(
-    st.tuples(repeated, st.sampled_from([4, 5, 5]), st.sampled_from([2, 2, 2, 2, 0])), max_size=16
-)
+steps = st.lists(st.tuples(repeated, st.sampled_from([4, 5, 5])), max_size=16)
 
 
 @settings(max_examples=600, deadline=None)
 @given(steps)
-def test_codecs_agree_on_blocks_that_come_again(asked: list[tuple[bytes, int, int]]) -> None:
+def test_codecs_agree_on_blocks_that_come_again(asked: list[tuple[bytes, int]]) -> None:
     data = CLIENT_START
-    stream_id = 1
-    for what, flag, step in asked:
-        data += frame(1, flag, stream_id, what)
-        stream_id += step
+    for number, (what, flag) in enumerate(asked):
+        data += frame(1, flag, 2 * number + 1, what)
     own, own_failed, _ = listen(H2Connection, [data])
     other, other_failed, _ = listen(H2ReferenceConnection, [data])
     refused = [call for call in own + other if call[0] == "reset"]

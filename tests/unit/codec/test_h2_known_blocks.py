@@ -157,5 +157,5 @@ def test_blocks_that_are_kept_are_few() -> None:
     for number in range(400):
         ask(server, 2 * number + 1, block(*REQUEST, (b"x-a", b"%d" % (number // 2))))
         answer(server, 2 * number + 1)
-    assert 0 < len(server._kept) <= 16
+    assert 0 < len(server._decoder.known) <= 16
     assert len(server._seen) <= 64
