@@ -40,6 +40,8 @@ __all__ = ["H1Driver"]
 
 #: Status lines of final responses, by status.
 _STATUS_LINES: dict[int, bytes] = {}
+#: So much leaves with what others have to say at the end of the reactor's pass.
+_SOON_BYTES = 16 * 1024
 #: Responses that end with their head and say nothing of a length.
 _BODILESS = frozenset({100, 101, 102, 103, 204, 304})
 #: Headers that a client must not name in Connection (they would vanish on the way).
@@ -164,6 +166,8 @@ class H1Driver:
             if self._request_timer is not None:
                 self._request_timer.fire()
                 self._request_timer = None
+            if self._transport.queued and (stream.drain_connection or not self._body_done):
+                await self._send_queued()
             if not self._keep_alive or stream.drain_connection:
                 if not self._body_done:
                     self._count_unread()
@@ -469,14 +473,23 @@ class H1Driver:
         """Send ``data``; an awaitable sends what did not fit.  Raises: Disconnected."""
         size = len(data)
         self._tx_bytes.value += size
+        transport = self._transport
+        if size <= _SOON_BYTES and self._keep_alive and not transport.queued:
+            transport.send_soon(data)
+            return None
         try:
-            sent = self._transport.send(data)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
+            rest = transport.try_send(data)
         except OSError as error:
             self._transport.hangup = True
             raise Disconnected(str(error)) from error
-        return None if sent == size else self._finish_send(memoryview(data)[sent:])
+        return None if rest is None else self._finish_send(rest)
+
+    async def _send_queued(self) -> None:
+        """Send what was put off: the connection is about to end."""
+        try:
+            await self._transport.send_all(b"")
+        except OSError:
+            return  # there is nobody to read it
 
     async def _finish_send(self, rest: memoryview) -> None:
         try:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["H1Connection", "H1Pool", "next_connection_id", "open_transport"]
 
+#: Whole requests up to this size leave with others at the end of the reactor's pass.
+_SOON_BYTES = 16 * 1024
 #: Final responses that end with their head, whatever it says.
 _BODILESS = frozenset({101, 204, 304})
 
@@ -159,6 +161,9 @@ class H1Connection:
         self._chunked_request = chunked
         size = len(head)
         self._pool.tx_bytes.value += size
+        if size <= _SOON_BYTES and self._request_done:
+            self._transport.send_soon(head)
+            return None
         try:
             sent = self._transport.send(head)
         except (BlockingIOError, InterruptedError):
@@ -329,7 +334,13 @@ class H1Connection:
         reader = self._reader
         if reader.rx_bytes:
             self._take_rx_bytes()
-        if self._response_done and self._request_done and not self._must_close and not reader.rest:
+        if (
+            self._response_done
+            and self._request_done
+            and not self._must_close
+            and not reader.rest
+            and not self._transport.queued
+        ):
             self._pool.put_idle(self)
         else:
             self.close(local=not self._transport.hangup, active=not self._response_done)
