@@ -127,12 +127,7 @@ FLAGS: tuple[Flag, ...] = (
         later="tags of one's own are not available yet",
     ),
     Flag("format", "how problems of the configuration are printed", choices=("text", "json")),
-    Flag(
-        "http1-codec",
-        "llhttp (default) or h11",
-        choices=("llhttp", "h11"),
-        later="h11 comes with a later release, llhttp serves",
-    ),
+    Flag("http1-codec", "llhttp (default) or h11", choices=("llhttp", "h11")),
     Flag("http2-codec", "native (default) or h2", choices=("native", "h2")),
     Flag("version", "print the version and exit", "switch"),
     Flag("hot-restart-version", "print the version of the hot restart protocol and exit", "switch"),

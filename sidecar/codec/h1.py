@@ -31,9 +31,15 @@ __all__ = [
     "ChunkedDecoder",
     "RequestParser",
     "ResponseParser",
+    "as_envoy_reads",
     "encode_fields",
     "find_head_end",
+    "has_control_character",
+    "plain_request_line",
+    "plain_status_line",
     "reason_phrase",
+    "unsupported_coding",
+    "without_length",
 ]
 
 CRLF2: Final = b"\r\n\r\n"
@@ -43,12 +49,13 @@ _HEAD_END = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
 #: A line end, bare or not, with the blanks in front of it.
 _LINE_END = re.compile(rb"[ \t]*\r?\n")
-_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
+has_control_character = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]").fullmatch
 _LOOSE_STATUS_LINE = re.compile(
     rb"(HTTP/[0-9]\.[0-9])[ \t]+([0-9]{3})(?:[ \t]+([\t -~\x80-\xff]*))?"
 ).fullmatch
 
+_FIELD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r?").fullmatch
 _LENGTH_LINE = re.compile(rb"\n[Cc][Oo][Nn][Tt][Ee][Nn][Tt]-[Ll][Ee][Nn][Gg][Tt][Hh]:[^\n]*\n(?![ \t])")
 _CHUNKED_LINE = re.compile(rb"(?i)\ntransfer-encoding:[ \t]*chunked[ \t]*\r?\n(?![ \t])").search
 #: The method of a request line, behind the empty lines in front of it.
@@ -89,14 +96,11 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t -~\x80-\xff]*
 
 def find_head_end(data: bytes) -> int:
     """Where the first head in ``data`` ends (the offset behind its empty line), or -1."""
-    end = data.find(CRLF2)
-    if end >= 0:
-        return end + 4  # a bare-LF head in front of it is found out by the parser
     match = _HEAD_END.search(data)
     return -1 if match is None else match.end()
 
 
-def _plain_request_line(line: bytes) -> bytes:
+def plain_request_line(line: bytes) -> bytes:
     """A request line as Envoy reads it: parts between any blanks; a version that is not 1.1 counts as 1.0."""
     if line[:1] in b" \t":
         return line
@@ -106,7 +110,7 @@ def _plain_request_line(line: bytes) -> bytes:
     return b" ".join(words)
 
 
-def _plain_status_line(line: bytes) -> bytes:
+def plain_status_line(line: bytes) -> bytes:
     """The same for a status line."""
     match = _LOOSE_STATUS_LINE(line)
     if match is None:
@@ -115,12 +119,11 @@ def _plain_status_line(line: bytes) -> bytes:
     return b"%b %b %b" % (version, match[2], match[3] or b"")
 
 
-def _as_envoy_reads(head: bytes, plain_first_line: Callable[[bytes], bytes]) -> bytes | None:
-    """``head`` with a plain first line, folds joined and plain line ends; None if it is all that."""
+def as_envoy_reads(head: bytes, plain_first_line: Callable[[bytes], bytes]) -> bytes:
+    """``head`` with a plain first line, folds joined and plain line ends."""
     first, _, rest = head.lstrip(b"\r\n").partition(b"\n")
     first = plain_first_line(first[:-1] if first[-1:] == b"\r" else first)
-    fresh = first + b"\r\n" + _LINE_END.sub(b"\r\n", _FOLD.sub(b"", rest))
-    return None if fresh == head else fresh
+    return first + b"\r\n" + _LINE_END.sub(b"\r\n", _FOLD.sub(b"", rest))
 
 
 class _HeadParser:
@@ -129,6 +132,7 @@ class _HeadParser:
     __slots__ = (
         "_allow_chunked_length",
         "_count",
+        "_has_unknown_coding",
         "_is_dirty",
         "_max_headers",
         "_parser",
@@ -182,6 +186,7 @@ class _HeadParser:
         self.keep_alive_token = False
         self.upgrade: bytes | None = None
         self.expect_continue = False
+        self._has_unknown_coding = False
         self.connection_tokens: tuple[bytes, ...] = ()
         self.head_done = False
         self.complete = False
@@ -220,9 +225,10 @@ class _HeadParser:
             # llhttp has checked digits, range and repetition.
             self.content_length = int(value)
         elif name == b"transfer-encoding":
-            if value.lower() != b"chunked":
-                raise _unsupported_coding()
-            self.is_chunked = True
+            if value.lower() == b"chunked" and not self.is_chunked:
+                self.is_chunked = True
+            else:
+                self._is_dirty = self._has_unknown_coding = True
         elif name == b"connection":
             if value == b"keep-alive":
                 self.keep_alive_token = True
@@ -344,36 +350,49 @@ class _HeadParser:
         self._clear()
         self._is_dirty = True
         if self._allow_chunked_length:
-            head = _without_length(head)
+            head = without_length(head)
         # Values come without leading blanks; trailing ones are rare enough to be looked for once.
         self.trailing_space = b" \r\n" in head or b"\t\r\n" in head
         parser = self._parser
         if parser is None:
             parser = self._make()
+        refused: httptools.HttpParserError | None = None
         try:
             parser.feed_data(head)
         except httptools.HttpParserUpgrade:
             self._parser = None
         except httptools.HttpParserError as error:
             self._parser = None
-            parser = self._feed_again(head, error)
+            refused = error
         else:
             # With a body ahead it expects that body, and behind "close" nothing: take a fresh one then.
             is_reusable = self.complete and not self.close and parser.should_keep_alive()
             self._parser = parser if is_reusable else None
+        if refused is not None:
+            # Not inside the handler: a second error would get the first for its context, and lose its cause.
+            parser = self._feed_again(head, refused)
         if not self.head_done:
             raise RemoteProtocolError("incomplete head")
+        self.check_end()
+        return parser
+
+    def check_end(self) -> None:
+        """What only the whole head tells: an unknown transfer coding, too many lines.
+
+        Raises: RemoteProtocolError.
+        """
+        if self._has_unknown_coding:
+            raise unsupported_coding()
         if self._count > self._max_headers:
             raise RemoteProtocolError("too many headers", status=431, details="http1.too_many_headers")
-        return parser
 
     def _feed_again(
         self, head: bytes, error: httptools.HttpParserError
     ) -> httptools.HttpRequestParser | httptools.HttpResponseParser:
         """What llhttp refused: raise, or parse it as Envoy reads it."""
         _raise_own(error)
-        fresh = _as_envoy_reads(head, self._plain_first_line)
-        if fresh is None or fresh.find(CRLF2) != len(fresh) - 4:
+        fresh = as_envoy_reads(head, self._plain_first_line)
+        if fresh == head or fresh.find(CRLF2) != len(fresh) - 4:
             raise _refusal(error, head) from error
         self._clear()
         self._is_dirty = True
@@ -389,7 +408,7 @@ class _HeadParser:
         return parser
 
 
-def _without_length(head: bytes) -> bytes:
+def without_length(head: bytes) -> bytes:
     """``head`` without its Content-Length, where there is chunked beside it (``allow_chunked_length``)."""
     lengths = _LENGTH_LINE.findall(head)
     return head.replace(lengths[0], b"\n", 1) if len(lengths) == 1 and _CHUNKED_LINE(head) else head
@@ -407,15 +426,23 @@ def _refusal(error: httptools.HttpParserError, head: bytes) -> RemoteProtocolErr
     """What llhttp refused, as Envoy answers it: 501 for transfer codings that it does not know."""
     reason = str(error)
     if "Transfer-Encoding" in reason:
-        if "Content-Length" not in reason:
-            return _unsupported_coding()
+        if "Content-Length" not in reason and not _LENGTH_LINE.search(head) and _has_fields(head):
+            return unsupported_coding()
         return RemoteProtocolError(reason, details="http1.content_length_and_chunked_not_allowed")
-    if "method" not in reason and _CONTROL(head):
+    if "method" not in reason and has_control_character(head):
         return RemoteProtocolError(reason, details="http1.invalid_characters")
     return RemoteProtocolError(reason)
 
 
-def _unsupported_coding() -> RemoteProtocolError:
+def _has_fields(head: bytes) -> bool:
+    """Whether every line but the first is a field: one that is none is worse than an unknown coding."""
+    head = head.lstrip(b"\r\n")
+    end = _HEAD_END.search(head)
+    lines = _FOLD.sub(b"", head if end is None else head[: end.start()]).split(b"\n")[1:]
+    return all(map(_FIELD, lines))
+
+
+def unsupported_coding() -> RemoteProtocolError:
     return RemoteProtocolError(
         "unsupported transfer encoding", status=501, details="http1.invalid_transfer_encoding"
     )
@@ -446,7 +473,7 @@ class RequestParser(_HeadParser):
         return httptools.HttpRequestParser(self)
 
     def _plain_first_line(self, line: bytes) -> bytes:
-        return _plain_request_line(line)
+        return plain_request_line(line)
 
     def take(self, data: bytes) -> bytes | None:
         """Take a plain head from the front of ``data``: what stands behind it, or None for any other.
@@ -471,6 +498,16 @@ class RequestParser(_HeadParser):
         self.method, self.raw_target, self.minor_version = known
         return rest
 
+    def check_method(self, head: bytes) -> bytes | None:
+        """The method, None where the line does not begin with a token.  Raises: RemoteProtocolError."""
+        found = _METHOD(head)
+        if found is None:
+            return None
+        method = found[1]
+        if method not in _METHODS and not self._allow_custom_methods:
+            raise RemoteProtocolError("invalid method")
+        return method
+
     def parse(self, head: bytes) -> None:
         """Parse one request head; then method, target, version, fields and framing are valid.
 
@@ -478,24 +515,39 @@ class RequestParser(_HeadParser):
         """
         if self.take(head) == b"":
             return
-        found = _METHOD(head)
-        method = None if found is None else found[1]
-        if found is not None and (method not in _METHODS or method == b"MSEARCH"):
-            if method != b"MSEARCH" and not self._allow_custom_methods:
-                raise RemoteProtocolError("invalid method")
+        method = self.check_method(head)
+        if method is not None and (method not in _METHODS or method == b"MSEARCH"):
             # One that llhttp does not know reads like any other.
-            head = b"%bPUT%b" % (head[: found.start(1)], head[found.end(1) :])
+            at = head.index(method)
+            head = b"%bPUT%b" % (head[:at], head[at + len(method) :])
         parser = self._feed(head)
         self.method = parser.get_method() if method is None else method
         # llhttp knows HTTP/0.9, 1.0, 1.1 and 2.0; Envoy reads all but 1.1 as HTTP/1.0.
         version = parser.get_http_version()
         self.minor_version = 1 if version == "1.1" else 0
-        if version == "0.9" and len(head.partition(b"\r\n")[0].split()) < 3:
+        words = head.lstrip(b"\r\n").partition(b"\n")[0].split()
+        if len(words) > 2:
+            if words[2][:5] != b"HTTP/":
+                raise RemoteProtocolError("not HTTP")  # llhttp knows RTSP and ICE
+        elif version == "0.9":
             # A line without a version is a whole request, and no header is its own.
             target = self.raw_target
             self._clear()
+            self._is_dirty = True
             self.raw_target = target
             self.close = True
+        if self.method == b"CONNECT":
+            self.check_connect()
+
+    def check_connect(self) -> None:
+        """A CONNECT has no body (RFC 9110 §9.3.6).  Raises: RemoteProtocolError."""
+        if self.is_chunked:
+            raise unsupported_coding()
+        if self.content_length > 0:
+            raise RemoteProtocolError("CONNECT with a body", details="http1.body_disallowed")
+        if self.content_length == 0:
+            self.fields = [field for field in self.fields if field[0] != b"content-length"]
+            self.content_length = -1
 
 
 class ResponseParser(_HeadParser):
@@ -512,7 +564,7 @@ class ResponseParser(_HeadParser):
         return httptools.HttpResponseParser(self)
 
     def _plain_first_line(self, line: bytes) -> bytes:
-        return _plain_status_line(line)
+        return plain_status_line(line)
 
     def take(self, data: bytes) -> bytes | None:
         """Take a plain head from the front of ``data``: what stands behind it, or None for any other.

@@ -118,11 +118,14 @@ class ChunkedDecoder:
             raise RemoteProtocolError("chunk header ends with a bare LF")
         text, _, extension = line[:-2].partition(b";")
         text = text.rstrip(b" \t")
-        if not text or len(text) > 16 or text.strip(b"0123456789abcdefABCDEF"):
+        if not text or len(text) > 20 or text.strip(b"0123456789abcdefABCDEF"):
             raise RemoteProtocolError("invalid chunk size")
-        if _BAD_VALUE(extension):
-            raise RemoteProtocolError("invalid character in a chunk extension")
-        return int(text, 16)
+        if b"\r" in extension:
+            raise RemoteProtocolError("bare CR in a chunk extension")
+        size = int(text, 16)
+        if size >> 64:
+            raise RemoteProtocolError("chunk size out of range")
+        return size
 
     def _trailers_end(self, data: bytes, position: int) -> int:
         """Read the trailer section at ``position``: the offset behind it, or -1 when it is incomplete."""

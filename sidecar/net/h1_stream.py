@@ -49,7 +49,7 @@ class H1Reader:
             if not data:
                 return b""
             self.rx_bytes += len(data)
-            if data.find(CRLF2) == len(data) - 4 > 0 and len(data) <= limit_bytes and data[0] > 0x20:
+            if data[0] > 0x20 and len(data) <= limit_bytes and find_head_end(data) == len(data):
                 return data
         while True:
             if data:

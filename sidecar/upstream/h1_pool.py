@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import Body, FixedBody, RequestMessage, ResponseMessage
 from sidecar.api.stream import Flag
-from sidecar.codec.h1 import CRLF2
+from sidecar.codec.h1 import find_head_end
 from sidecar.codec.h1_case import proper_case
 from sidecar.codec.h1_choice import LLHTTP, H1Codec
 from sidecar.codec.h1_chunks import ChunkedDecoder
@@ -238,8 +238,8 @@ class H1Connection:
                             break
                         head = data[: len(data) - len(rest)]
                     else:
-                        end = data.find(CRLF2) + 4
-                        if end > 3 and data[0] > 0x20 and end <= limit:
+                        end = find_head_end(data)
+                        if 0 < end <= limit and data[0] > 0x20:
                             head = data[:end]
                             reader.rest = data[end:]
                         elif data:

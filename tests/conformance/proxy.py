@@ -25,6 +25,8 @@ STOP_TIMEOUT_S = 5.0
 POLL_S = 0.01
 ROOT = Path(__file__).parents[2]
 ENVOY, SIDECAR = "envoy", "sidecar"
+#: sidecar with the other HTTP/1 codec.
+SIDECAR_H11 = "sidecar-h11"
 
 
 class ProxyFailed(Exception):
@@ -53,6 +55,8 @@ def _command(kind: str, config: Path, admin: Path) -> list[str]:
     shared += ["--file-flush-interval-msec", "10"]
     if kind == ENVOY:
         return [envoy_binary() or "envoy", *shared]
+    if kind == SIDECAR_H11:
+        shared += ["--http1-codec", "h11"]
     return [sys.executable, "-m", "sidecar", *shared]
 
 

@@ -17,14 +17,14 @@ import trio
 from .catalog import named
 from .compare import compare
 from .lab import Lab
-from .proxy import ENVOY, SIDECAR, Proxy, ProxyFailed
+from .proxy import ENVOY, SIDECAR, SIDECAR_H11, Proxy, ProxyFailed
 from .scenario import Scenario
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
-    parser.add_argument("--proxy", choices=[ENVOY, SIDECAR, "both"], default="both")
+    parser.add_argument("--proxy", choices=[ENVOY, SIDECAR, SIDECAR_H11, "both"], default="both")
     parser.add_argument("--config", action="store_true")
     options = parser.parse_args()
     scenarios = named(options.name)

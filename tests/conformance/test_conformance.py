@@ -12,7 +12,7 @@ from .catalog import all_scenarios
 from .compare import compare
 from .conftest import COMPARED
 from .lab import Lab, Observation
-from .proxy import ENVOY, SIDECAR, ProxyFailed, envoy_version
+from .proxy import ENVOY, SIDECAR, SIDECAR_H11, ProxyFailed, envoy_version
 from .scenario import Scenario
 
 pytestmark = pytest.mark.oracle
@@ -42,6 +42,25 @@ def test_scenario_on_sidecar_is_observed_as_on_envoy(
         pytest.fail(str(ours), pytrace=False)
     verdict = compare(oracle, ours, scenario.differs)
     record_property(COMPARED, verdict.compared)
+    if verdict.problems:
+        pytest.fail("\n".join([scenario.about, *verdict.problems]), pytrace=False)
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param(item, id=item.name, marks=pytest.mark.xdist_group(f"h11 {item.setup.name}"))
+        for item in all_scenarios()
+        if item.setup.name.startswith("http1") and not item.later
+    ],
+)
+def test_scenario_on_the_h11_codec_is_observed_as_on_record(scenario: Scenario, lab: Lab) -> None:
+    record = records.load(scenario)
+    assert record is not None
+    ours = trio.run(lab.observe, scenario, (SIDECAR_H11,))[SIDECAR_H11]
+    if isinstance(ours, ProxyFailed):
+        pytest.fail(str(ours), pytrace=False)
+    verdict = compare(record["observation"], ours, scenario.differs)
     if verdict.problems:
         pytest.fail("\n".join([scenario.about, *verdict.problems]), pytrace=False)
 

@@ -1,22 +1,21 @@
-"""Fuzz target: HTTP/1 request bytes, read whole, in pieces, without the line table, and by h11.
+"""Fuzz target: HTTP/1 bytes, read whole, in pieces, without the line table, and by the other codec.
 
 ``python tests/fuzz/fuzz_h1.py`` runs it under atheris where that is installed; the test suite runs it over
 a corpus and mutations of it (``test_fuzz_h1.py``).  Three things must hold: the same bytes are the same
-messages however they are cut; the table of lines reads what llhttp reads; and where h11 takes a first
-request too, it is the same request with the same body (where two parsers disagree lies smuggling).
+messages however they are cut; the table of lines reads what llhttp reads; and the codec over h11 finds the
+same messages, or the same reason to refuse them (where two parsers disagree lies smuggling).
 """
 
 from __future__ import annotations
 
 import random
-import re
 import sys
 
-import h11
-
-from sidecar.codec.h1 import RequestParser
+from sidecar.codec.h1 import RequestParser, ResponseParser, find_head_end
+from sidecar.codec.h1_choice import LLHTTP
+from sidecar.codec.h1_reference import H11
 from sidecar.core.errors import RemoteProtocolError
-from tests.support.h1_wire import cut, read_requests
+from tests.support.h1_wire import cut, framing, read_requests
 
 __all__ = ["CORPUS", "test_one_input"]
 
@@ -38,8 +37,6 @@ CORPUS = [
     b"\r\nGET http://h/p HTTP/1.1\r\nHost: a\r\n\tb\r\n\r\n",
 ]
 
-_BARE_LF = re.compile(rb"(?<!\r)\n").search
-
 
 class _SlowParser(RequestParser):
     """Leaves every head to llhttp."""
@@ -53,15 +50,19 @@ class _SlowParser(RequestParser):
 def test_one_input(data: bytes) -> None:
     """See the module.  Raises AssertionError when something does not hold."""
     whole = read_requests([data])
-    if _BARE_LF(data) is None:
-        # A head that ends with bare line feeds in front of another one in the same read is refused.
-        choice = random.Random(len(data))
-        assert read_requests(cut(data, [choice.randrange(len(data) + 1) for _ in range(4)])) == whole, data
-    end = data.find(b"\r\n\r\n") + 4
-    if end > 3:
+    choice = random.Random(len(data))
+    pieces = cut(data, [choice.randrange(len(data) + 1) for _ in range(4)])
+    assert read_requests(pieces) == whole, data
+    end = find_head_end(data)
+    if end > 0:
         assert _head(RequestParser(), data[:end]) == _head(_SlowParser(), data[:end]), data
-    if len(whole) > 2:
-        _compare_with_h11(data, whole[0], whole[1])
+    assert read_requests([data], H11) == whole, data
+    assert read_requests(pieces, H11) == whole, data
+    if end > 0:
+        response = b"HTTP/1.1 200 OK\r" + data[data.find(b"\n") : end]
+        assert _response(LLHTTP.response_parser(), response) == _response(H11.response_parser(), response), (
+            data
+        )
 
 
 def _head(parser: RequestParser, head: bytes) -> tuple[object, ...]:
@@ -73,21 +74,12 @@ def _head(parser: RequestParser, head: bytes) -> tuple[object, ...]:
     return (parser.method, parser.raw_target, parser.minor_version, parser.fields, *framing)
 
 
-def _compare_with_h11(data: bytes, head: tuple[object, ...], message: tuple[object, ...]) -> None:
-    other = h11.Connection(h11.SERVER)
-    body = b""
+def _response(parser: ResponseParser, head: bytes) -> tuple[object, ...]:
     try:
-        # h11 knows no empty line in front of a request.
-        other.receive_data(data.lstrip(b"\r\n"))
-        request = other.next_event()
-        if not isinstance(request, h11.Request):
-            return
-        while isinstance(event := other.next_event(), h11.Data):
-            body += event.data
-    except h11.RemoteProtocolError:
-        return
-    if isinstance(event, h11.EndOfMessage):
-        assert (request.method, request.target, body) == (head[0], head[1], message[0]), data
+        parser.parse(head)
+    except RemoteProtocolError:
+        return ("refused",)
+    return (parser.status, parser.minor_version, *framing(parser), parser.fields)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sidecar.codec.h1 import ChunkedDecoder
+from sidecar.codec.h1_choice import LLHTTP, H1Codec
+from sidecar.codec.h1_reference import H11
 from sidecar.core.errors import RemoteProtocolError
 from tests.support.h1_wire import cut, read_requests
 
@@ -52,27 +54,78 @@ _broken = st.sampled_from(
 _cuts = st.lists(st.integers(min_value=0, max_value=100_000), max_size=12)
 
 
+_codecs = pytest.mark.parametrize("codec", [LLHTTP, H11], ids=["llhttp", "h11"])
+
+
+@_codecs
 @settings(deadline=None, max_examples=300)
 @given(messages=st.lists(_valid, max_size=4), tail=_broken, cuts=_cuts)
 def test_requests_read_the_same_wherever_they_are_cut(
-    messages: list[bytes], tail: bytes, cuts: list[int]
+    codec: H1Codec, messages: list[bytes], tail: bytes, cuts: list[int]
 ) -> None:
     data = b"".join(messages) + tail
-    expected = read_requests([data])
-    assert read_requests(cut(data, cuts)) == expected
+    expected = read_requests([data], codec)
+    assert read_requests(cut(data, cuts), codec) == expected
     # Two entries a request, and one for the end of the connection.
     assert len(expected) >= 2 * len(messages) + 1
 
 
+@_codecs
 @settings(deadline=None, max_examples=30)
 @given(messages=st.lists(_valid, min_size=1, max_size=3))
-def test_requests_read_the_same_byte_by_byte(messages: list[bytes]) -> None:
+def test_requests_read_the_same_byte_by_byte(codec: H1Codec, messages: list[bytes]) -> None:
     data = b"".join(messages)
-    assert read_requests(cut(data, range(len(data)))) == read_requests([data])
+    assert read_requests(cut(data, range(len(data))), codec) == read_requests([data], codec)
 
 
-def _decode(pieces: list[bytes]) -> tuple[object, ...]:
-    decoder = ChunkedDecoder()
+_lines = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [
+                b"Host: a",
+                b"Content-Length: 3",
+                b"Content-Length: 03",
+                b"Transfer-Encoding: chunked",
+                b"Transfer-Encoding: x",
+                b"Transfer-Encoding:",
+                b"Connection: close, x",
+                b"Upgrade: y",
+                b"Expect: 100-continue",
+                b" folded",
+                b"X: y ",
+                b"X : y",
+                b": y",
+                b"X",
+            ]
+        ),
+        st.builds(lambda name, value: name + b": " + value, st.binary(max_size=4), st.binary(max_size=6)),
+    ),
+    max_size=6,
+)
+_firsts = st.sampled_from(
+    [
+        b"GET / HTTP/1.1",
+        b"POST /a?b HTTP/1.1",
+        b"POST http://h:1/p HTTP/1.0",
+        b"CONNECT a:80 HTTP/1.1",
+        b"OPTIONS * HTTP/1.1",
+        b"BREW / HTTP/1.1",
+        b"GET  /\tHTTP/1.2",
+        b"GET /",
+    ]
+)
+
+
+@settings(deadline=None, max_examples=600)
+@given(first=_firsts, lines=_lines, end=st.sampled_from([b"\r\n", b"\n"]), custom=st.booleans())
+def test_codecs_read_the_same_heads(first: bytes, lines: list[bytes], end: bytes, custom: bool) -> None:
+    data = end.join([first, *lines, b"", b"3\r\nabc\r\n0\r\n\r\n"])
+    options = {"allow_custom_methods": custom, "allow_chunked_length": custom}
+    assert read_requests([data], LLHTTP, **options) == read_requests([data], H11, **options)
+
+
+def _decode(pieces: list[bytes], codec: H1Codec = LLHTTP) -> tuple[object, ...]:
+    decoder = codec.chunked_decoder()
     payload = b""
     rest: list[bytes] = []
     try:
@@ -122,4 +175,7 @@ _pieces = st.lists(
 @given(data=_pieces, cuts=_cuts)
 @example(data=b"1\r\nx\r\n0\r\n\r\n", cuts=[1, 2, 3])
 def test_chunked_bytes_decode_the_same_wherever_they_are_cut(data: bytes, cuts: list[int]) -> None:
-    assert _decode(cut(data, cuts)) == _decode([data])
+    expected = _decode([data])
+    assert _decode(cut(data, cuts)) == expected
+    assert _decode([data], H11) == expected
+    assert _decode(cut(data, cuts), H11) == expected

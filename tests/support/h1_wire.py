@@ -7,11 +7,11 @@ from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 from sidecar.api.message import Body, FixedBody
-from sidecar.codec.h1 import RequestParser
+from sidecar.codec.h1_choice import LLHTTP, H1Codec
 from sidecar.core.errors import RemoteProtocolError
 from sidecar.net.h1_stream import ChunkedBody, H1Reader, LengthBody
 
-__all__ = ["PlayedTransport", "cut", "finish", "read_requests"]
+__all__ = ["PlayedTransport", "cut", "finish", "framing", "read_requests"]
 
 T = TypeVar("T")
 
@@ -50,26 +50,32 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
     return [data[start:end] for start, end in itertools.pairwise(marks)]
 
 
-def read_requests(pieces: Iterable[bytes]) -> list[tuple[Any, ...]]:
+def read_requests(pieces: Iterable[bytes], codec: H1Codec = LLHTTP, **options: bool) -> list[tuple[Any, ...]]:
     """What a server reads: a tuple for each request, and at last how the connection ended."""
-    return finish(_read_requests(H1Reader(PlayedTransport(pieces))))  # type: ignore[arg-type]
+    reader = H1Reader(PlayedTransport(pieces))  # type: ignore[arg-type]
+    return finish(_read_requests(reader, codec, options))
 
 
-async def _read_requests(reader: H1Reader) -> list[tuple[Any, ...]]:
+def framing(parser: Any) -> tuple[Any, ...]:
+    """What a head says of the connection and of the body behind it."""
+    names = "host content_length is_chunked close keep_alive_token upgrade expect_continue connection_tokens"
+    return tuple(getattr(parser, name) for name in names.split())
+
+
+async def _read_requests(reader: H1Reader, codec: H1Codec, options: dict[str, bool]) -> list[tuple[Any, ...]]:
     seen: list[tuple[Any, ...]] = []
-    parser = RequestParser()
+    parser = codec.request_parser(**options)
     try:
         while head := await reader.head(HEAD_LIMIT):
             parser.reset()
             parser.parse(head)
-            seen.append(
-                (parser.method, parser.raw_target, parser.minor_version, parser.host, tuple(parser.fields))
-            )
+            line = (parser.method, parser.raw_target, parser.minor_version)
+            seen.append((*line, *framing(parser), tuple(parser.fields)))
             body: Body = FixedBody(b"")
             if parser.content_length > 0:
                 body = LengthBody(reader, parser.content_length, _nothing)
             elif parser.is_chunked:
-                body = ChunkedBody(reader, _nothing)
+                body = ChunkedBody(reader, _nothing, make_decoder=codec.chunked_decoder)
             payload = b""
             while data := await body.receive():
                 payload += data

@@ -1,13 +1,27 @@
-"""HTTP/1 heads: what is read, what is refused, and what is read as Envoy reads it."""
+"""The contract of HTTP/1 codecs, heads: what is read, what is refused, what is read as Envoy reads it.
+
+Both codecs of ``--http1-codec`` run through it; test_h1_chunks.py is the same for bodies.
+"""
 
 from __future__ import annotations
 
 import pytest
 
 from sidecar.codec.h1 import RequestParser, ResponseParser, encode_fields, find_head_end, reason_phrase
+from sidecar.codec.h1_choice import h1_codec
 from sidecar.core.errors import RemoteProtocolError
 
+
+@pytest.fixture(autouse=True, params=["llhttp", "h11"])
+def codec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test runs with the parsers of either codec."""
+    chosen = h1_codec(request.param)
+    monkeypatch.setitem(globals(), "RequestParser", chosen.request_parser)
+    monkeypatch.setitem(globals(), "ResponseParser", chosen.response_parser)
+
+
 START = b"GET / HTTP/1.1\r\nHost: a\r\n"
+CHUNKED = b"Transfer-Encoding: chunked"
 
 
 def request(head: bytes) -> RequestParser:
@@ -459,3 +473,78 @@ def test_parser_reads_a_head_behind_one_that_says_close() -> None:
         parser.reset()
         parser.parse(b"HTTP/1.1 100 Continue\r\nConnection: close\r\nUpgrade: u\r\n\r\n")
         assert (parser.status, parser.close) == (100, True)
+
+
+# -- options and Envoy's own rules ----------------------------------------------------------------------
+@pytest.mark.parametrize("method", [b"BREW", b"get", b"M-SEARCH", b"PRI", b"DESCRIBE"])
+def test_method_that_envoy_does_not_know_is_refused_unless_custom_methods_are_allowed(method: bytes) -> None:
+    head = method + b" / HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert refusal(head) == (400, "http1.codec_error")
+    parser = RequestParser(allow_custom_methods=True)
+    parser.parse(head)
+    assert parser.method == method
+
+
+@pytest.mark.parametrize("method", [b"MSEARCH", b"QUERY", b"UNLINK"])
+def test_method_that_envoy_knows_is_taken(method: bytes) -> None:
+    assert request(method + b" / HTTP/1.1\r\nHost: a\r\n\r\n").method == method
+
+
+@pytest.mark.parametrize("lines", [(b"Content-Length: 9", CHUNKED), (CHUNKED, b"content-length: x")])
+def test_length_beside_chunked_is_taken_out_where_that_is_allowed(lines: tuple[bytes, ...]) -> None:
+    head = START + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
+    assert refusal(head)[0] == 400
+    for parser in (RequestParser(allow_chunked_length=True), ResponseParser(allow_chunked_length=True)):
+        is_request = isinstance(parser, RequestParser)
+        parser.parse(head if is_request else b"HTTP/1.1 200 OK" + head[head.index(b"\r\n") :])
+        assert (parser.is_chunked, parser.content_length) == (True, -1)
+        assert b"content-length" not in dict(parser.fields)
+
+
+def test_two_lengths_beside_chunked_stay_refused() -> None:
+    head = START + b"Content-Length: 1\r\nContent-Length: 2\r\n" + CHUNKED + b"\r\n\r\n"
+    with pytest.raises(RemoteProtocolError):
+        RequestParser(allow_chunked_length=True).parse(head)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"Content-Length: 5", (400, "http1.body_disallowed")),
+        (b"Transfer-Encoding: chunked", (501, "http1.invalid_transfer_encoding")),
+    ],
+)
+def test_connect_with_a_body_is_refused(line: bytes, expected: tuple[int, str]) -> None:
+    assert refusal(b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n" + line + b"\r\n\r\n") == expected
+
+
+def test_connect_with_length_0_loses_it() -> None:
+    parser = request(b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+    assert (parser.content_length, parser.fields) == (-1, [])
+
+
+@pytest.mark.parametrize("version", [b"RTSP/1.0", b"ICE/1.0"])
+def test_protocol_that_is_not_http_is_refused(version: bytes) -> None:
+    assert refusal(b"GET / " + version + b"\r\nHost: a\r\n\r\n")[0] == 400
+
+
+def test_unknown_coding_beside_a_length_is_about_the_length() -> None:
+    length, coding = b"Content-Length: 1\r\n", b"Transfer-Encoding: x\r\n"
+    for lines in (length + coding, coding + length):
+        assert refusal(START + lines + b"\r\n")[0] == 400
+
+
+def test_two_codings_are_unknown() -> None:
+    head = START + CHUNKED + b"\r\n" + CHUNKED + b"\r\n\r\n"
+    assert refusal(head) == (501, "http1.invalid_transfer_encoding")
+    with pytest.raises(RemoteProtocolError):
+        response(b"HTTP/1.1 200 OK" + head[head.index(b"\r\n") :])
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"GET / HTTP/1.1\nHost: a\n\n", b"GET / HTTP/1.1\r\nHost: a\r\n\n", b"GET / HTTP/1.1\nHost: a\n\r\n"],
+)
+def test_head_with_bare_line_feeds_ends_before_the_next(head: bytes) -> None:
+    assert find_head_end(head + START + b"\r\n") == len(head)
+    assert request(head).host == b"a"
