@@ -52,6 +52,10 @@ bench-routes *arguments:
 fuzz *arguments:
     python -m tests.fuzz {{ arguments }}
 
+# send the smuggling corpus through sidecar (both codecs), Envoy, nginx and haproxy; writes docs/smuggling.md
+smuggling *arguments:
+    python -m tests.smuggling {{ arguments }}
+
 # build the filters in Rust for both targets (--install, --ship: see scripts/build_wasm.sh)
 wasm *arguments:
     scripts/build_wasm.sh {{ arguments }}

@@ -13,6 +13,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-python3}
 what=${1:-run}
 test_packages=(curl nghttp2-client wrk)
+# Beside Envoy, in `just bench` and `just smuggling`; what is missing is left out there.
+compared=(nginx haproxy)
 
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
@@ -56,6 +58,9 @@ if [ "$what" = dev ] && can_apt; then
   command -v curl >/dev/null || missing+=(curl)
   command -v h2load >/dev/null || missing+=(nghttp2-client)
   command -v wrk >/dev/null || missing+=(wrk)
+  for program in "${compared[@]}"; do
+    command -v "$program" >/dev/null || missing+=("$program")
+  done
   [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}"
 elif [ "$what" = dev ]; then
   for program in curl h2load wrk; do

@@ -293,7 +293,7 @@ class H1Driver:
                 )
             if token == b"host":
                 headers.authority = None
-            elif token not in (b"upgrade", b"te", b"content-length"):
+            elif token not in (b"upgrade", b"te"):
                 headers.remove(token)
 
     def _await_body(self, stream: Stream, body: IncomingBody) -> None:

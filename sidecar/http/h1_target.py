@@ -16,6 +16,10 @@ _KNOWN_LIMIT = 4096
 ASSUMED_SCHEME = bytes(bytearray(b"http"))
 
 _AUTHORITY = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+,;=:@\[\]%]*").fullmatch
+#: Authority without the user in front of it, its port, and the path or query.
+_URL = re.compile(
+    rb"(?:[^@/?#]*@)?((?:\[[^\]/?#@]*\]|[^:@/?#\[\]]+)(?::([0-9]{1,5}))?)([/?#].*)?", re.DOTALL
+).fullmatch
 _HOST_AND_PORT = re.compile(rb"[^/]+:[0-9]+").fullmatch
 
 
@@ -48,7 +52,7 @@ def read_target(
     if not is_absolute_allowed:
         # Then the whole target is the path, which no route of the connection manager takes.
         return ASSUMED_SCHEME, host, target
-    if target == b"*":
+    if target[:1] == b"*":
         if method != b"OPTIONS":
             raise RemoteProtocolError("invalid url", details="http1.invalid_url")
         return ASSUMED_SCHEME, host, target
@@ -58,12 +62,7 @@ def read_target(
         raise RemoteProtocolError("invalid url")
     if scheme not in (b"http", b"https"):
         raise RemoteProtocolError("invalid scheme", details="http1.invalid_scheme")
-    authority, slash, tail = rest.partition(b"/")
-    path = slash + tail or b"/"
-    if not slash and b"?" in authority:
-        authority, _, query = authority.partition(b"?")
-        path = b"/?" + query
-    authority = authority.rpartition(b"@")[2]
-    if not authority:
+    match = _URL(rest)
+    if match is None or int(match[2] or b"0") > 65535:
         raise RemoteProtocolError("invalid url", details="http1.invalid_url")
-    return scheme, authority, path
+    return scheme, match[1], match[3] or b"/"

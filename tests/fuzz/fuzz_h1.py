@@ -15,6 +15,7 @@ from sidecar.codec.h1 import RequestParser, ResponseParser, find_head_end
 from sidecar.codec.h1_choice import LLHTTP
 from sidecar.codec.h1_reference import H11
 from sidecar.core.errors import RemoteProtocolError
+from tests.smuggling.corpus import VECTORS
 from tests.support.h1_wire import cut, framing, read_requests
 
 __all__ = ["CORPUS", "test_one_input"]
@@ -36,6 +37,9 @@ CORPUS = [
     b"GET / HTTP/1.1\nHost: a\nContent-Length: 3\n\nabc",
     b"\r\nGET http://h/p HTTP/1.1\r\nHost: a\r\n\tb\r\n\r\n",
 ]
+
+
+CORPUS += [vector.data for vector in VECTORS if len(vector.data) < 1000]
 
 
 class _SlowParser(RequestParser):
