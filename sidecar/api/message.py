@@ -37,6 +37,8 @@ class LocalReply:
     grpc_status: int | None = None
     #: Close the downstream HTTP/1 connection after it.
     close: bool = False
+    #: The router's own: the response headers of the route are added.
+    has_route_headers: bool = False
 
 
 class Body:

@@ -154,14 +154,14 @@ _ROWS: dict[str, str] = {
         "auto_host_rewrite append_x_forwarded_host path_rewrite_policy"
     ),
     f"{_ROUTE}.RouteAction.MaxStreamDuration": "*",
-    f"{_ROUTE}.WeightedCluster": "clusters",
+    f"{_ROUTE}.WeightedCluster": "clusters header_name runtime_key_prefix total_weight",
     f"{_ROUTE}.WeightedCluster.ClusterWeight": (
-        "name weight request_headers_to_add request_headers_to_remove response_headers_to_add "
+        "name cluster_header weight request_headers_to_add request_headers_to_remove response_headers_to_add "
         "response_headers_to_remove host_rewrite_literal typed_per_filter_config"
     ),
     f"{_ROUTE}.RedirectAction": (
         "https_redirect scheme_redirect host_redirect port_redirect path_redirect prefix_rewrite "
-        "regex_rewrite response_code strip_query"
+        "regex_rewrite path_rewrite response_code strip_query"
     ),
     f"{_ROUTE}.DirectResponseAction": "status body body_format",
     f"{_CORE}.HeaderValueOption": "header append append_action keep_empty_value",

@@ -173,7 +173,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "route specifiers", "route_specifiers"),
     *_rows(f"{_ROUTE}.VirtualHost", STOP, "route specifiers", "route_specifiers"),
     *_rows(f"{_ROUTE}.Route", STOP, "route specifiers", "route_specifiers"),
-    *_rows(f"{_ROUTE}.RedirectAction", STOP, "route rewrites", "path_rewrite"),
     *_rows(f"{_ROUTE}.VirtualHost", STOP, "TLS", "require_tls"),
     *_rows(f"{_ROUTE}.VirtualHost", STOP, "generic matching", "matcher"),
     *_rows(f"{_ROUTE}.VirtualHost", WARN, "retries", "retry_policy retry_policy_typed_config"),
@@ -203,9 +202,7 @@ ENTRIES: tuple[Entry, ...] = (
         "internal_redirect_policy internal_redirect_action",
     ),
     *_rows(f"{_ROUTE}.RouteAction", STOP, "internal redirects", "max_internal_redirects"),
-    *_rows(f"{_ROUTE}.WeightedCluster", WARN, "cluster choice", "total_weight runtime_key_prefix"),
-    *_rows(f"{_ROUTE}.WeightedCluster", WARN, "cluster choice", "header_name use_hash_policy"),
-    *_rows(f"{_ROUTE}.WeightedCluster.ClusterWeight", STOP, "cluster choice", "cluster_header"),
+    *_rows(f"{_ROUTE}.WeightedCluster", WARN, "cluster choice", "use_hash_policy"),
     *_rows(f"{_ROUTE}.WeightedCluster.ClusterWeight", WARN, "subset load balancing", "metadata_match"),
     *_rows("envoy.type.matcher.v3.StringMatcher", STOP, "matchers", "custom"),
     # Clusters

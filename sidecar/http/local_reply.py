@@ -6,6 +6,7 @@ Texts, codes, flags and details are Envoy's (``source/common/router/router.cc``,
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ from sidecar.core.errors import (
     UpstreamError,
 )
 from sidecar.core.headers import ResponseHeaders
+from sidecar.router.response_headers import finish_response_headers
 
 if TYPE_CHECKING:
     from sidecar.http.local_reply_config import LocalReplyConfig
@@ -30,14 +32,22 @@ __all__ = ["NO_CLUSTER", "NO_HEALTHY_UPSTREAM", "NO_ROUTE", "build_response", "r
 
 NO_ROUTE = LocalReply(404, details="route_not_found", flag=Flag.NO_ROUTE_FOUND)
 NO_HEALTHY_UPSTREAM = LocalReply(
-    503, b"no healthy upstream", details="no_healthy_upstream", flag=Flag.NO_HEALTHY_UPSTREAM
+    503,
+    b"no healthy upstream",
+    details="no_healthy_upstream",
+    flag=Flag.NO_HEALTHY_UPSTREAM,
+    has_route_headers=True,
 )
-NO_CLUSTER = LocalReply(503, details="cluster_not_found", flag=Flag.NO_CLUSTER_FOUND)
+NO_CLUSTER = LocalReply(503, details="cluster_not_found", flag=Flag.NO_CLUSTER_FOUND, has_route_headers=True)
 
 _UPSTREAM_TIMEOUT = LocalReply(
-    504, b"upstream request timeout", details="response_timeout", flag=Flag.UPSTREAM_REQUEST_TIMEOUT
+    504,
+    b"upstream request timeout",
+    details="response_timeout",
+    flag=Flag.UPSTREAM_REQUEST_TIMEOUT,
+    has_route_headers=True,
 )
-_UPSTREAM_TIMEOUT_204 = LocalReply(204, details="response_timeout", flag=Flag.UPSTREAM_REQUEST_TIMEOUT)
+_UPSTREAM_TIMEOUT_204 = replace(_UPSTREAM_TIMEOUT, status=204, body=b"")
 _STREAM_IDLE_REQUEST = LocalReply(
     408, b"stream timeout", details="stream_idle_timeout", flag=Flag.STREAM_IDLE_TIMEOUT, close=True
 )
@@ -77,6 +87,7 @@ def _upstream_reply(error: UpstreamError) -> LocalReply:
             details="upstream_reset_before_response_started{overflow}",
             flag=error.flag,
             headers=[(b"x-envoy-overloaded", b"true")],
+            has_route_headers=True,
         )
     status = 502 if error.flag & Flag.UPSTREAM_PROTOCOL_ERROR else 503
     details = error.details.replace(" ", "_")
@@ -85,6 +96,7 @@ def _upstream_reply(error: UpstreamError) -> LocalReply:
         b"upstream connect error or disconnect/reset before headers. reset reason: " + reason.encode(),
         details=f"upstream_reset_before_response_started{{{details}}}",
         flag=error.flag,
+        has_route_headers=True,
     )
 
 
@@ -103,6 +115,9 @@ def build_response(
     headers = ResponseHeaders(reply.status)
     for name, value in reply.headers:
         headers.append(name, value)
+    if reply.has_route_headers and stream.route is not None:
+        stream.response = ResponseMessage(headers)  # for %RESP()%
+        finish_response_headers(stream, headers)
     body = reply.body
     body_type: bytes | None = None
     if config is not None:

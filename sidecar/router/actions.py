@@ -23,7 +23,9 @@ def missing_header(name: str) -> LocalReply:
     """The answer to a request that a filter made unusable."""
     text = f"missing required header: {name}"
     details = f"filter_removed_required_request_headers{{{text.replace(' ', '_')}}}"
-    return LocalReply(503, text.encode(), details=details, flag=Flag.DOWNSTREAM_PROTOCOL_ERROR)
+    return LocalReply(
+        503, text.encode(), details=details, flag=Flag.DOWNSTREAM_PROTOCOL_ERROR, has_route_headers=True
+    )
 
 
 def answer(
@@ -44,7 +46,7 @@ def answer(
         # A format is filled in before there is any response.
         body = direct.body if direct.body_format is None else direct.body_format(stream, direct.body)
     if status == 201 or 300 <= status < 400:  # RFC 9110 §10.2.2
-        own.add(b"location", redirect_location(redirect or NOWHERE, headers))
+        own.add(b"location", redirect_location(redirect or NOWHERE, headers, stream))
     if route.response_mutations:
         stream.details = "direct_response"
         own.status = status
@@ -56,14 +58,14 @@ def answer(
     return LocalReply(status, body, details="direct_response", headers=own.fields)
 
 
-def redirect_location(redirect: Redirect, headers: RequestHeaders) -> bytes:
+def redirect_location(redirect: Redirect, headers: RequestHeaders, stream: Stream) -> bytes:
     """The ``location`` of a redirect whose own rewriting of the path is done (``Http::Utility::newUri``)."""
     scheme = redirect.scheme or headers.scheme or b"http"
     host = redirect.host or _host_without_port(headers, scheme, redirect.port)
     port = b":%d" % redirect.port if redirect.port else b""
     path = headers.path or b""
-    if redirect.path:
-        own = redirect.path
+    own = redirect.path if isinstance(redirect.path, bytes) else redirect.path(stream)
+    if own:
         if b"?" in own:
             # Its own query stays, even with strip_query.
             return b"".join((scheme, b"://", host, port, b"" if own[:1] == b"/" else b"/", own))

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import copy
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sidecar.core.headers import RequestHeaders
 from sidecar.router.header_mutation import NO_MUTATIONS, HeaderMutations, Mutations, SetAuthority
+from sidecar.router.timeouts import unsigned
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
@@ -46,22 +48,26 @@ class WeightedCluster:
     per_filter_config: dict[str, Any] = field(default_factory=dict)
     filter_switches: dict[str, bool] = field(default_factory=dict)
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: The header that names the cluster, where ``name`` does not.
+    cluster_header: bytes | None = None
 
 
 class WeightedChoice:
     """Chooses an entry by its weight."""
 
-    __slots__ = ("_entries", "_total")
+    __slots__ = ("_entries", "_header", "_total")
 
     def __init__(self, route: Route) -> None:
-        self._entries = tuple((entry.weight, _of_entry(route, entry)) for entry in route.weighted)
+        self._entries = tuple((entry.weight, *_of_entry(route, entry)) for entry in route.weighted)
         self._total = sum(entry.weight for entry in route.weighted)
+        self._header = route.weighted_header
 
     def __call__(self, headers: RequestHeaders, stream: Stream | None) -> Route:
-        draw = random_value(stream) % self._total
-        for weight, route in self._entries:
+        value = None if self._header is None else _number(headers.get_all(self._header))
+        draw = (random_value(stream) if value is None else value) % self._total
+        for weight, route, choose in self._entries:
             if draw < weight:
-                return route
+                return route if choose is None else choose(headers, stream)
             draw -= weight
         raise AssertionError("the total is the sum of the weights")
 
@@ -88,7 +94,13 @@ class HeaderChoice:
         return found
 
 
-def _of_entry(route: Route, entry: WeightedCluster) -> Route:
+def _number(values: Sequence[bytes]) -> int | None:
+    """The number that a header gives; None where it is missing, repeated or no uint64."""
+    return unsigned(values[0]) if len(values) == 1 else None
+
+
+def _of_entry(route: Route, entry: WeightedCluster) -> tuple[Route, HeaderChoice | None]:
+    """The route of an entry, and what names its cluster where the entry does not."""
     made = _copy(route)
     made.cluster_name = entry.name
     first: list[Mutations] = [entry.request_mutations] if entry.request_mutations else []
@@ -100,7 +112,7 @@ def _of_entry(route: Route, entry: WeightedCluster) -> Route:
     made.per_filter_config = {**route.per_filter_config, **entry.per_filter_config}
     made.filter_switches = {**route.filter_switches, **entry.filter_switches}
     made.freeze()
-    return made
+    return made, None if entry.cluster_header is None else HeaderChoice(made, entry.cluster_header)
 
 
 def _copy(route: Route) -> Route:

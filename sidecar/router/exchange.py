@@ -8,6 +8,7 @@ is pumped by a strand of its own while the response is awaited (envoy ``source/c
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from sidecar.http.local_reply import NO_CLUSTER, NO_HEALTHY_UPSTREAM, NO_ROUTE, 
 from sidecar.http.stream_duration import limit_upstream
 from sidecar.net.reactor import turn
 from sidecar.router.actions import answer, missing_header
+from sidecar.router.response_headers import finish_response_headers
 from sidecar.router.rewrites import rewrite_host, rewrite_path
 from sidecar.router.timeouts import set_grpc_timeout, unsigned
 
@@ -100,7 +102,7 @@ class Router:
             stats.no_cluster.value += 1
             status = route.cluster_not_found_status
             if status != 503:
-                return LocalReply(status, details="cluster_not_found", flag=Flag.NO_CLUSTER_FOUND)
+                return replace(NO_CLUSTER, status=status)
             return NO_CLUSTER
         stream.cluster = cluster
         stream.attempt_count = 1
@@ -235,8 +237,7 @@ class Router:
                 index[_SERVICE_TIME] = field[1]
         if stream.route.response_mutations:
             stream.response_code = status  # for %RESPONSE_CODE%
-            for mutations in stream.route.response_mutations:
-                mutations.apply(headers, stream)
+            finish_response_headers(stream, headers)
 
     def take_error(self, stream: Stream, error: UpstreamError) -> None:
         """The try failed before a response: count it."""

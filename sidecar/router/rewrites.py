@@ -63,11 +63,11 @@ def by_regex(replace: Replacer) -> PathRewriter:
     return rewrite
 
 
-def by_format(line: Format) -> PathRewriter:
+def by_format(make: Callable[[Stream], bytes]) -> PathRewriter:
     """``path_rewrite``."""
 
     def rewrite(path: bytes, stream: Stream) -> bytes:
-        fresh = encoded(line(stream))
+        fresh = make(stream)
         return fresh and fresh + path[len(without_query(path)) :]
 
     return rewrite

@@ -63,7 +63,8 @@ class Redirect:
     scheme: bytes = b""
     host: bytes = b""
     port: int = 0
-    path: bytes = b""
+    #: Its own, or what ``path_rewrite`` makes for a stream.
+    path: bytes | Callable[[Stream], bytes] = b""
     #: ``prefix_rewrite``, ``regex_rewrite``: done to the request itself.
     path_rewriter: PathRewriter | None = None
     strip_query: bool = False
@@ -108,6 +109,7 @@ class Route:
         "virtual_host_metadata",
         "virtual_host_name",
         "weighted",
+        "weighted_header",
     )
 
     def __init__(self, kind: int = PREFIX, path_value: Any = b"/") -> None:
@@ -120,6 +122,8 @@ class Route:
         self.cluster_name = ""
         self.cluster_header: bytes | None = None
         self.weighted: tuple[WeightedCluster, ...] = ()
+        #: The header whose value chooses among them, in place of a random one.
+        self.weighted_header: bytes | None = None
         #: Chooses among clusters, or by a header; None where one is named.
         self.choose: Callable[[RequestHeaders, Any], Route] | None = None
         self.cluster_not_found_status = 503

@@ -21,7 +21,6 @@ from sidecar.router.route import (
     DirectResponse,
     Redirect,
     Route,
-    WeightedCluster,
 )
 from sidecar.router.route_index import INDEXED_FROM, RouteIndex
 
@@ -36,7 +35,6 @@ __all__ = [
     "Route",
     "RouteTable",
     "VirtualHost",
-    "WeightedCluster",
 ]
 
 

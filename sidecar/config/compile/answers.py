@@ -11,7 +11,7 @@ from typing import Any
 from sidecar.api.context import FactoryContext
 from sidecar.api.stream import Stream
 from sidecar.config.compile.errors import placed
-from sidecar.config.compile.route_rewrites import compile_path_rewriter
+from sidecar.config.compile.route_rewrites import compile_path_format, compile_path_rewriter
 from sidecar.config.compile.substitution_format import compile_substitution_format
 from sidecar.core.errors import ConfigError
 from sidecar.observability.formatter import encoded
@@ -63,7 +63,7 @@ def compile_redirect(route: Route, message: Any, context: FactoryContext, path: 
         scheme=b"https" if message.https_redirect else scheme,
         host=message.host_redirect.encode(),
         port=message.port_redirect,
-        path=message.path_redirect.encode(),
+        path=compile_path_format(message, context, path) or message.path_redirect.encode(),
         path_rewriter=compile_path_rewriter(route, message, context, path),
         strip_query=message.strip_query,
     )

@@ -13,10 +13,16 @@ from sidecar.api.context import FactoryContext
 from sidecar.config.compile.answers import compile_direct_response, compile_redirect
 from sidecar.config.compile.route_filters import PerFilterConfigs
 from sidecar.config.compile.route_headers import compile_header_mutations
-from sidecar.config.compile.route_rewrites import compile_host_rewriter, compile_path_rewriter
+from sidecar.config.compile.route_rewrites import (
+    compile_host_rewriter,
+    compile_path_format,
+    compile_path_rewriter,
+)
 from sidecar.config.compile.route_timeouts import compile_timeouts, duration_s
 from sidecar.core.errors import ConfigError
-from sidecar.router.route import Route, WeightedCluster
+from sidecar.router.cluster_choice import WeightedCluster
+from sidecar.router.rewrites import by_format
+from sidecar.router.route import Route
 
 __all__ = ["RouteActions", "compile_metadata", "duration_s"]
 
@@ -59,28 +65,37 @@ class RouteActions:
         elif kind == "cluster_header":
             route.cluster_header = action.cluster_header.lower().encode()
         elif kind == "weighted_clusters":
-            entries = []
-            for index, each in enumerate(action.weighted_clusters.clusters):
-                at = f"{path}.weighted_clusters.clusters[{index}]"
-                filters = self._filters.compile(each, at)
-                entries.append(
-                    WeightedCluster(
-                        each.name,
-                        each.weight.value,
-                        compile_header_mutations(each, "request", at),
-                        compile_header_mutations(each, "response", at),
-                        each.host_rewrite_literal.encode() or None,
-                        filters.configs,
-                        filters.switches,
-                        compile_metadata(each.metadata_match),
-                    )
-                )
-            route.weighted = tuple(entries)
+            self._weighted(route, action.weighted_clusters, f"{path}.weighted_clusters")
         else:
             raise ConfigError(path, f"cluster specifier '{kind}' is not supported")
         route.cluster_not_found_status = _CLUSTER_NOT_FOUND[action.cluster_not_found_response_code]
         compile_timeouts(route, action)
-        route.path_rewriter = compile_path_rewriter(route, action, self._context, path)
+        made = compile_path_format(action, self._context, path)
+        if made is not None:
+            route.path_rewriter = by_format(made)
+        else:
+            route.path_rewriter = compile_path_rewriter(route, action, self._context, path)
         route.host_rewriter = compile_host_rewriter(action, self._context, path)
         route.auto_host_rewrite = action.auto_host_rewrite.value
         route.append_x_forwarded_host = action.append_x_forwarded_host
+
+    def _weighted(self, route: Route, message: Any, path: str) -> None:
+        entries = []
+        for index, each in enumerate(message.clusters):
+            at = f"{path}.clusters[{index}]"
+            filters = self._filters.compile(each, at)
+            entries.append(
+                WeightedCluster(
+                    each.name,
+                    each.weight.value,
+                    compile_header_mutations(each, "request", at),
+                    compile_header_mutations(each, "response", at),
+                    each.host_rewrite_literal.encode() or None,
+                    filters.configs,
+                    filters.switches,
+                    compile_metadata(each.metadata_match),
+                    each.cluster_header.lower().encode() or None,
+                )
+            )
+        route.weighted = tuple(entries)
+        route.weighted_header = message.header_name.lower().encode() or None

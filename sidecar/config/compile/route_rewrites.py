@@ -6,16 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 from sidecar.api.context import FactoryContext
+from sidecar.api.stream import Stream
 from sidecar.config.compile.errors import placed
 from sidecar.config.compile.matchers import compile_regex
 from sidecar.config.compile.substitution_format import compile_text_format
 from sidecar.config.compile.uri_templates import compile_template_rewriter
 from sidecar.core.errors import ConfigError
 from sidecar.core.substitution import make_replacer
+from sidecar.observability.formatter import encoded
 from sidecar.router.rewrites import (
     HostRewriter,
     PathRewriter,
-    by_format,
     by_header,
     by_host_format,
     by_path,
@@ -25,7 +26,7 @@ from sidecar.router.rewrites import (
 )
 from sidecar.router.route import REGEX, Route
 
-__all__ = ["compile_host_rewriter", "compile_path_rewriter", "compile_substitution"]
+__all__ = ["compile_host_rewriter", "compile_path_format", "compile_path_rewriter", "compile_substitution"]
 
 
 def compile_substitution(message: Any, path: str) -> Callable[[bytes], bytes]:
@@ -51,10 +52,15 @@ def compile_path_rewriter(
         return compile_template_rewriter(
             message.path_rewrite_policy, route.path_value, f"{path}.path_rewrite_policy"
         )
-    text = getattr(message, "path_rewrite", "")
-    if text:
-        return by_format(_format(text, context, f"{path}.path_rewrite", omit_empty=True))
     return None
+
+
+def compile_path_format(message: Any, context: FactoryContext, path: str) -> Callable[[Stream], bytes] | None:
+    """``path_rewrite`` of a RouteAction or RedirectAction: makes the path.  Raises: ConfigError."""
+    if not message.path_rewrite:
+        return None
+    line = _format(message.path_rewrite, context, f"{path}.path_rewrite", omit_empty=True)
+    return lambda stream: encoded(line(stream))
 
 
 def compile_host_rewriter(action: Any, context: FactoryContext, path: str) -> HostRewriter | None:

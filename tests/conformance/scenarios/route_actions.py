@@ -57,6 +57,10 @@ REDIRECTS = """
   redirect: {regex_rewrite: {pattern: {regex: "^.*$"}, substitution: ""}}
 - match: {prefix: /regex/d}
   redirect: {regex_rewrite: {pattern: {regex: "/"}, substitution: "-"}, host_redirect: b}
+- {match: {prefix: /format/a}, redirect: {path_rewrite: "/new/%REQ(x-host)%"}}
+- {match: {prefix: /format/b}, redirect: {path_rewrite: "%REQ(x-none)%"}}
+- {match: {prefix: /format/c}, redirect: {path_rewrite: "rel?own=%REQ(:PATH)%", host_redirect: b}}
+- {match: {prefix: /format/d}, redirect: {path_rewrite: "/new%REQ(:PATH)%", strip_query: true}}
 - {match: {path: /code-301}, redirect: {path_redirect: /n, response_code: MOVED_PERMANENTLY}}
 - {match: {path: /code-302}, redirect: {path_redirect: /n, response_code: FOUND}}
 - {match: {path: /code-303}, redirect: {path_redirect: /n, response_code: SEE_OTHER}}
@@ -269,6 +273,15 @@ async def redirect_rewrites_the_path(s: Session) -> None:
     async with s.logging(len(paths), "redirects"):
         for path in paths:
             await s.get(path, to="redirects", label=path)
+
+
+@scenario(ROUTE_ACTIONS)
+async def redirect_by_format(s: Session) -> None:
+    """path_rewrite of a redirect."""
+    async with s.logging(5, "redirects"):
+        for name in "abcd":
+            await s.get(f"/format/{name}?q", "x-host: a", to="redirects", label=name)
+        await s.get("/format/a?q", to="redirects", label="unset")
 
 
 @scenario(ROUTE_ACTIONS)

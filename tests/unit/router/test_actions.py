@@ -95,7 +95,7 @@ def test_redirect_location_is_built_from_what_it_changes(
     redirect: Redirect, authority: bytes, expected: bytes
 ) -> None:
     headers = RequestHeaders(b"GET", b"/p/x?q=1", authority, b"http", [(b"x-forwarded-proto", b"http")])
-    assert redirect_location(redirect, headers) == expected
+    assert redirect_location(redirect, headers, stream_of(headers)) == expected
 
 
 def test_redirect_that_rewrites_the_path_rewrites_the_request() -> None:

@@ -28,7 +28,7 @@ def regex(pattern: str, substitution: bytes) -> PathRewriter:
         (by_prefix(None, b"/b"), b"/a/c?q", b"/b?q"),
         (regex("^/([^/]+)/(.*)$", rb"/\2/\1"), b"/x/y?z=/x/y", b"/y/x?z=/x/y"),
         (regex("o", b"0"), b"/foo/o?o", b"/f00/0?o"),
-        (by_format(lambda _: "/new"), b"/old?q", b"/new?q"),
+        (by_format(lambda _: b"/new"), b"/old?q", b"/new?q"),
     ],
 )
 def test_rewritten_path_keeps_its_query_and_the_old_one_in_a_header(
@@ -42,7 +42,7 @@ def test_rewritten_path_keeps_its_query_and_the_old_one_in_a_header(
     assert stream.original_path == path
 
 
-@pytest.mark.parametrize("rewriter", [regex("^.*$", b""), by_format(lambda _: "")])
+@pytest.mark.parametrize("rewriter", [regex("^.*$", b""), by_format(lambda _: b"")])
 def test_path_that_would_be_empty_stays_and_is_not_noted(rewriter: PathRewriter) -> None:
     headers = RequestHeaders(b"GET", b"/old?q", b"a", b"http")
     stream: Any = _Stream()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 import re2
 
 from sidecar.core.headers import RequestHeaders
+from sidecar.router.cluster_choice import WeightedCluster
 from sidecar.router.route_table import (
     CONNECT,
     PATH,
@@ -17,7 +16,6 @@ from sidecar.router.route_table import (
     Route,
     RouteTable,
     VirtualHost,
-    WeightedCluster,
 )
 
 
@@ -207,3 +205,44 @@ def test_weighted_clusters_are_drawn_by_their_weight() -> None:
     drawn = Counter(made.choose(request(), None).cluster_name for _ in range(4000))
     assert set(drawn) == {"a", "b"}
     assert 800 < drawn["a"] < 1200
+
+
+def weighted_by_value() -> Route:
+    made = route("r")
+    made.weighted = (WeightedCluster("a", 2), WeightedCluster("none", 0), WeightedCluster("b", 4))
+    made.weighted_header = b"x-value"
+    made.freeze()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [(b"0", "a"), (b"1", "a"), (b"2", "b"), (b"5", "b"), (b" +7 ", "a"), (b"18446744073709551615", "b")],
+)
+def test_value_of_a_header_falls_to_an_entry_by_weight(value: bytes, name: str) -> None:
+    headers = request()
+    headers.add(b"x-value", value)
+    made = weighted_by_value()
+    assert made.choose is not None
+    assert made.choose(headers, None).cluster_name == name
+
+
+@pytest.mark.parametrize("values", [(), (b"0", b"0"), (b"-1",), (b"x",), (b"18446744073709551616",), (b"",)])
+def test_value_that_is_no_single_number_is_drawn(values: tuple[bytes, ...]) -> None:
+    headers = request()
+    for value in values:
+        headers.add(b"x-value", value)
+    made = weighted_by_value()
+    assert made.choose is not None
+    assert {made.choose(headers, None).cluster_name for _ in range(200)} == {"a", "b"}
+
+
+def test_entry_may_take_its_name_from_a_header() -> None:
+    made = route("r")
+    made.weighted = (WeightedCluster("", 1, cluster_header=b"x-cluster"),)
+    made.freeze()
+    headers = request()
+    assert made.choose is not None
+    assert made.choose(headers, None).cluster_name == ""
+    headers.add(b"x-cluster", b"c")
+    assert made.choose(headers, None).cluster_name == "c"
