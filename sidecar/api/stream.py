@@ -203,6 +203,11 @@ class Stream:
     upstream_limit_s: float = 0.0
     #: What fractions and weights of this stream are drawn from; None before the first.
     random_bits: int | None = None
+    #: The redirects that were followed inside, and the body kept for another one; None for neither.
+    redirects: Any = None
+    replay: Any = None
+    #: Values of ``set-cookie`` that keep the client to its host; None for none.
+    routing_cookies: list[bytes] | None = None
     #: Whether a timeout of the upstream is a 204 (x-envoy-upstream-rq-timeout-alt-response).
     is_timeout_204: bool = False
 

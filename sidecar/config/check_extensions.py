@@ -59,6 +59,7 @@ CATEGORIES = {
     (f"{_HCM}.Tracing", "provider"): "envoy.tracers",
     (_HCM, "http_filters"): "envoy.filters.http",
     (_HCM, "access_log"): "envoy.access_loggers",
+    ("envoy.config.route.v3.InternalRedirectPolicy", "predicates"): "envoy.internal_redirect_predicates",
     ("envoy.config.route.v3.RetryPolicy", "retry_host_predicate"): "envoy.retry_host_predicates",
     ("envoy.config.route.v3.RouteMatch", "path_match_policy"): "envoy.path.match",
     ("envoy.config.route.v3.RouteAction", "path_rewrite_policy"): "envoy.path.rewrite",

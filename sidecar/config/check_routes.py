@@ -11,7 +11,14 @@ import re2
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
 
-__all__ = ["check_direct_response", "check_header_mutations", "check_regex", "check_route_configuration"]
+__all__ = [
+    "check_direct_response",
+    "check_hash_cookie",
+    "check_header_mutations",
+    "check_internal_redirect",
+    "check_regex",
+    "check_route_configuration",
+]
 
 _MAX_BODY = 4096
 _MAX_WEIGHT = 2**32 - 1
@@ -172,6 +179,22 @@ def check_direct_response(context: Context, path: Path, response: Any, limit: in
             return
     if size > limit:
         context.report.error(here, f"response body size is {size} bytes; maximum is {limit}")
+
+
+def check_hash_cookie(context: Context, path: Path, cookie: Any) -> None:
+    """``RouteAction.HashPolicy.Cookie``: how long it lives."""
+    if cookie.ttl.seconds < 0 or cookie.ttl.nanos < 0:
+        context.report.error((*path, "ttl"), "Invalid duration: Expected positive duration")
+
+
+def check_internal_redirect(context: Context, path: Path, policy: Any) -> None:
+    """``InternalRedirectPolicy``: which headers it copies."""
+    for number, name in enumerate(policy.response_headers_to_copy):
+        if _is_protected(name):
+            context.report.error(
+                (*path, "response_headers_to_copy", number),
+                ":-prefixed headers or Hosts may not be specified here.",
+            )
 
 
 def check_header_mutations(context: Context, path: Path, message: Any) -> None:

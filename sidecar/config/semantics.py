@@ -31,6 +31,7 @@ from sidecar.config.check_listeners import (
     check_http_filters,
     check_listener,
 )
+from sidecar.config.check_load_balancing import check_load_balancing, is_without_rules
 from sidecar.config.check_references import (
     check_data_source,
     check_downstream_tls,
@@ -38,7 +39,13 @@ from sidecar.config.check_references import (
     check_statsd,
     check_upstream_tls,
 )
-from sidecar.config.check_routes import check_header_mutations, check_regex, check_route_configuration
+from sidecar.config.check_routes import (
+    check_hash_cookie,
+    check_header_mutations,
+    check_internal_redirect,
+    check_regex,
+    check_route_configuration,
+)
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
 from sidecar.config.hints import required_hint, rule_hint
@@ -63,7 +70,12 @@ def _check_unopened(context: Context, path: Path, packed: Any) -> None:
 
 #: What a message is checked for beside its rules.
 _CHECKS: dict[str, tuple[_Check, ...]] = {
-    "envoy.config.cluster.v3.Cluster": (check_cluster, check_node_for_discovery, check_protocol_options),
+    "envoy.config.cluster.v3.Cluster": (
+        check_cluster,
+        check_load_balancing,
+        check_node_for_discovery,
+        check_protocol_options,
+    ),
     "envoy.config.listener.v3.Listener": (check_listener,),
     _HCM: (check_http_filters,),
     "envoy.config.core.v3.Http2ProtocolOptions": (check_http2_options,),
@@ -72,6 +84,8 @@ _CHECKS: dict[str, tuple[_Check, ...]] = {
     f"{_ROUTE}.VirtualHost": (check_header_mutations, check_route_filters),
     f"{_ROUTE}.Route": (check_header_mutations, check_route_filters),
     f"{_ROUTE}.WeightedCluster.ClusterWeight": (check_header_mutations, check_route_filters),
+    f"{_ROUTE}.RouteAction.HashPolicy.Cookie": (check_hash_cookie,),
+    f"{_ROUTE}.InternalRedirectPolicy": (check_internal_redirect,),
     "envoy.type.matcher.v3.RegexMatcher": (check_regex,),
     "envoy.config.core.v3.DataSource": (check_data_source,),
     "envoy.config.core.v3.HealthCheck.Payload": (check_payload,),
@@ -92,7 +106,8 @@ def check_bootstrap(context: Context) -> None:
     check_bootstrap_listeners(context)
     for path, message in walk(context.bootstrap):
         descriptor = message.DESCRIPTOR
-        _check_rules(context, path, message)
+        if not is_without_rules(path, descriptor.full_name):
+            _check_rules(context, path, message)
         for field in _notable(descriptor):
             _check_notable(context, path, message, field)
         for check in _CHECKS.get(descriptor.full_name, ()):

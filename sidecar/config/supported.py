@@ -27,6 +27,7 @@ _LOG = "envoy.config.accesslog.v3"
 _MATCHER = "envoy.type.matcher.v3"
 _FORMATTER = "envoy.extensions.formatter"
 _LB = "envoy.extensions.load_balancing_policies"
+_REDIRECT = "envoy.extensions.internal_redirect"
 _DNS_CLUSTER = "envoy.extensions.clusters.dns.v3.DnsCluster"
 _CARES = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 
@@ -108,11 +109,12 @@ _ROWS: dict[str, str] = {
     f"{_ROUTE}.VirtualHost": (
         "name domains routes request_headers_to_add request_headers_to_remove response_headers_to_add "
         "response_headers_to_remove metadata typed_per_filter_config include_request_attempt_count "
-        "include_attempt_count_in_response"
+        "include_attempt_count_in_response per_request_buffer_limit_bytes request_body_buffer_limit"
     ),
     f"{_ROUTE}.Route": (
         "name match route redirect direct_response request_headers_to_add request_headers_to_remove "
-        "response_headers_to_add response_headers_to_remove metadata typed_per_filter_config"
+        "response_headers_to_add response_headers_to_remove metadata typed_per_filter_config "
+        "per_request_buffer_limit_bytes request_body_buffer_limit"
     ),
     f"{_ROUTE}.FilterConfig": "*",
     f"{_ROUTE}.RouteMatch": (
@@ -150,11 +152,22 @@ _ROWS: dict[str, str] = {
         "cluster cluster_header weighted_clusters cluster_not_found_response_code timeout idle_timeout "
         "max_stream_duration max_grpc_timeout grpc_timeout_offset "
         "prefix_rewrite regex_rewrite path_rewrite host_rewrite host_rewrite_literal host_rewrite_header "
-        "host_rewrite_path_regex "
-        "auto_host_rewrite append_x_forwarded_host path_rewrite_policy"
+        "host_rewrite_path_regex auto_host_rewrite append_x_forwarded_host hash_policy "
+        "internal_redirect_policy internal_redirect_action max_internal_redirects path_rewrite_policy"
     ),
     f"{_ROUTE}.RouteAction.MaxStreamDuration": "*",
-    f"{_ROUTE}.WeightedCluster": "clusters header_name runtime_key_prefix total_weight",
+    f"{_ROUTE}.InternalRedirectPolicy": "*",
+    f"{_REDIRECT}.previous_routes.v3.PreviousRoutesConfig": "",
+    f"{_REDIRECT}.allow_listed_routes.v3.AllowListedRoutesConfig": "*",
+    f"{_REDIRECT}.safe_cross_scheme.v3.SafeCrossSchemeConfig": "",
+    f"{_ROUTE}.RouteAction.HashPolicy": "*",
+    f"{_ROUTE}.RouteAction.HashPolicy.Header": "*",
+    f"{_ROUTE}.RouteAction.HashPolicy.Cookie": "*",
+    f"{_ROUTE}.RouteAction.HashPolicy.CookieAttribute": "*",
+    f"{_ROUTE}.RouteAction.HashPolicy.ConnectionProperties": "*",
+    f"{_ROUTE}.RouteAction.HashPolicy.QueryParameter": "*",
+    f"{_ROUTE}.RouteAction.HashPolicy.FilterState": "*",
+    f"{_ROUTE}.WeightedCluster": "clusters header_name runtime_key_prefix total_weight use_hash_policy",
     f"{_ROUTE}.WeightedCluster.ClusterWeight": (
         "name cluster_header weight request_headers_to_add request_headers_to_remove response_headers_to_add "
         "response_headers_to_remove host_rewrite_literal typed_per_filter_config"
@@ -169,7 +182,8 @@ _ROWS: dict[str, str] = {
     # Clusters
     _CLUSTER: (
         "name alt_stat_name type cluster_type connect_timeout lb_policy load_balancing_policy "
-        "least_request_lb_config common_lb_config load_assignment circuit_breakers "
+        "least_request_lb_config ring_hash_lb_config maglev_lb_config common_lb_config "
+        "load_assignment circuit_breakers "
         "typed_extension_protocol_options common_http_protocol_options http_protocol_options "
         "http2_protocol_options max_requests_per_connection dns_refresh_rate dns_failure_refresh_rate "
         "dns_jitter respect_dns_ttl "
@@ -179,7 +193,10 @@ _ROWS: dict[str, str] = {
     f"{_CLUSTER}.CustomClusterType": "name typed_config",
     f"{_CLUSTER}.RefreshRate": "*",
     f"{_CLUSTER}.LeastRequestLbConfig": "choice_count active_request_bias",
-    f"{_CLUSTER}.CommonLbConfig": "healthy_panic_threshold",
+    f"{_CLUSTER}.CommonLbConfig": "healthy_panic_threshold consistent_hashing_lb_config",
+    f"{_CLUSTER}.CommonLbConfig.ConsistentHashingLbConfig": "*",
+    f"{_CLUSTER}.RingHashLbConfig": "*",
+    f"{_CLUSTER}.MaglevLbConfig": "*",
     "envoy.type.v3.Percent": "*",
     f"{_CORE}.RuntimeDouble": "*",
     "envoy.config.cluster.v3.LoadBalancingPolicy": "*",
@@ -188,6 +205,12 @@ _ROWS: dict[str, str] = {
     f"{_LB}.round_robin.v3.RoundRobin": "",
     f"{_LB}.random.v3.Random": "",
     f"{_LB}.least_request.v3.LeastRequest": "choice_count active_request_bias",
+    f"{_LB}.ring_hash.v3.RingHash": (
+        "hash_function minimum_ring_size maximum_ring_size use_hostname_for_hashing hash_balance_factor "
+        "consistent_hashing_lb_config"
+    ),
+    f"{_LB}.maglev.v3.Maglev": "table_size consistent_hashing_lb_config",
+    f"{_LB}.common.v3.ConsistentHashingLbConfig": "*",
     "envoy.config.cluster.v3.CircuitBreakers": "thresholds",
     "envoy.config.cluster.v3.CircuitBreakers.Thresholds": "priority max_connections max_pending_requests",
     _DNS_CLUSTER: (
@@ -290,5 +313,10 @@ CORE_TYPES = frozenset(
         f"{_LB}.least_request.v3.LeastRequest",
         "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig",
         "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig",
+        f"{_LB}.ring_hash.v3.RingHash",
+        f"{_LB}.maglev.v3.Maglev",
+        f"{_REDIRECT}.previous_routes.v3.PreviousRoutesConfig",
+        f"{_REDIRECT}.allow_listed_routes.v3.AllowListedRoutesConfig",
+        f"{_REDIRECT}.safe_cross_scheme.v3.SafeCrossSchemeConfig",
     )
 )

@@ -39,6 +39,7 @@ from sidecar.http.varying_chain import VaryingChain, hooks_of
 from sidecar.net.interfaces import local_address
 from sidecar.net.reactor import run_adopted
 from sidecar.net.timer import end_stream_timers
+from sidecar.router.internal_redirects import InternalRedirect, renew
 from sidecar.router.route_table import RouteTable
 
 if TYPE_CHECKING:
@@ -343,6 +344,8 @@ class ConnectionManager:
             if waiting is not None:
                 await waiting
             stream.downstream_last_tx_ns = monotonic_ns()
+        except InternalRedirect as redirect:
+            reply = redirect
         except Disconnected:
             self._on_disconnect(stream, responder)
         except _EXPECTED as error:
@@ -357,6 +360,9 @@ class ConnectionManager:
             if strand.timers is not None:
                 end_stream_timers(strand)
             self._complete(stream)
+        if reply.__class__ is InternalRedirect:
+            renew(stream)
+            await self.run_stream(stream, responder, strand)
 
     async def run_broken(self, stream: Stream, responder: Responder, reply: LocalReply) -> None:
         """Answer a request that the codec could not read: encoder filters, access log and stats see it."""
@@ -555,7 +561,7 @@ class ConnectionManager:
         stats = self.stats
         stats.downstream_rq_active.value -= 1
         code = stream.response_code
-        if code:
+        if stream.response_started:
             stats.downstream_rq_completed.value += 1
             bucket = code // 100
             if 0 < bucket < 6:

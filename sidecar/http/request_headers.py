@@ -194,6 +194,8 @@ def prepare_request_headers(manager: ConnectionManager, stream: Stream, headers:
 
 def _prepare_thoroughly(manager: ConnectionManager, stream: Stream, headers: RequestHeaders) -> None:
     """The long way, in Envoy's order, since new headers go to the end."""
+    if stream.redirects is not None:
+        return  # a redirect was followed: this was done for the request before it
     index = headers.index()
     if b"te" in index:
         _clean_te(headers)

@@ -55,15 +55,20 @@ class WeightedCluster:
 class WeightedChoice:
     """Chooses an entry by its weight."""
 
-    __slots__ = ("_entries", "_header", "_total")
+    __slots__ = ("_entries", "_hash", "_header", "_total")
 
     def __init__(self, route: Route) -> None:
         self._entries = tuple((entry.weight, *_of_entry(route, entry)) for entry in route.weighted)
         self._total = sum(entry.weight for entry in route.weighted)
         self._header = route.weighted_header
+        self._hash = route.weighted_by
 
     def __call__(self, headers: RequestHeaders, stream: Stream | None) -> Route:
-        value = None if self._header is None else _number(headers.get_all(self._header))
+        value = None
+        if self._header is not None:
+            value = _number(headers.get_all(self._header))
+        elif self._hash is not None and stream is not None:
+            value = self._hash(headers, stream, False)
         draw = (random_value(stream) if value is None else value) % self._total
         for weight, route, choose in self._entries:
             if draw < weight:

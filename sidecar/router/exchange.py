@@ -12,7 +12,7 @@ from dataclasses import replace
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
-from sidecar.api.message import LocalReply, ResponseMessage
+from sidecar.api.message import Body, LocalReply, ResponseMessage
 from sidecar.api.stream import Flag, Stream
 from sidecar.core.errors import Disconnected, UpstreamError
 from sidecar.core.headers import RequestHeaders
@@ -20,6 +20,8 @@ from sidecar.http.local_reply import NO_CLUSTER, NO_HEALTHY_UPSTREAM, NO_ROUTE, 
 from sidecar.http.stream_duration import limit_upstream
 from sidecar.net.reactor import turn
 from sidecar.router.actions import answer, missing_header
+from sidecar.router.internal_redirects import InternalRedirect, InternalRedirectPolicy, follow
+from sidecar.router.replay import ReplayBuffer
 from sidecar.router.response_headers import finish_response_headers
 from sidecar.router.rewrites import rewrite_host, rewrite_path
 from sidecar.router.timeouts import set_grpc_timeout, unsigned
@@ -180,7 +182,7 @@ class Router:
             waiting = upstream.start(request, None)
         elif body.whole is not None:
             whole = body.whole
-            stream.bytes_received = len(whole)
+            stream.bytes_received += len(whole)
             waiting = upstream.start(request, whole)
         else:
             return self._start_with_body(upstream, stream, responder, strand)
@@ -221,6 +223,10 @@ class Router:
             headers.join_repeated()
             index = headers.index()
         status = headers.status
+        route = stream.route
+        is_plain = route.is_response_plain
+        if not is_plain and route.internal_redirect is not None:
+            self._follow_redirect(stream, response, route.internal_redirect)
         host: Any = stream.upstream_host
         if status >= 500:
             host.rq_error += 1
@@ -235,9 +241,41 @@ class Router:
             else:
                 headers.fields.append(field)
                 index[_SERVICE_TIME] = field[1]
-        if stream.route.response_mutations:
+        if not is_plain or stream.routing_cookies is not None:
             stream.response_code = status  # for %RESPONSE_CODE%
+            for cookie in stream.routing_cookies or ():
+                headers.add(b"set-cookie", cookie)
             finish_response_headers(stream, headers)
+
+    def _follow_redirect(
+        self, stream: Stream, response: ResponseMessage, policy: InternalRedirectPolicy
+    ) -> None:
+        """Leave the upstream for where it sends the request, if it does.  Raises: InternalRedirect."""
+        if response.headers.status not in policy.response_codes:
+            return
+        route = stream.route
+        try:
+            follow(stream.hcm, stream, policy, response)
+        except InternalRedirect:
+            stream.details = "internal_redirect"
+            stream.response_code = response.headers.status
+            upstream = self._part(stream)
+            if response.body is None:
+                # Not at once: the request that follows finds the connection taken, as in Envoy.
+                self.reactor.call_at_flush(upstream.release)
+            else:
+                upstream.reset()
+            raise
+        stream.route = route
+
+    def _part(self, stream: Stream) -> UpstreamStream:
+        """Take the upstream stream away from ``stream``."""
+        upstream: UpstreamStream = stream.upstream
+        stream.upstream = None
+        stream.cluster.stats.upstream_rq_active.value -= 1
+        host: Any = stream.upstream_host
+        host.rq_active -= 1
+        return upstream
 
     def take_error(self, stream: Stream, error: UpstreamError) -> None:
         """The try failed before a response: count it."""
@@ -291,9 +329,20 @@ class Router:
             host = route.host_rewriter(headers, stream)
             if host:
                 self._set_host(route, headers, host)
+        if route.internal_redirect is not None and stream.request.body is not None:
+            stream.replay = self._keep_body(route, stream, stream.request.body)
         if route.path_rewriter is not None:
             rewrite_path(route.path_rewriter, headers, stream, keep_original=not self.suppress_envoy_headers)
         return timeout
+
+    def _keep_body(self, route: Route, stream: Stream, body: Body) -> ReplayBuffer:
+        limit = route.request_body_buffer_limit
+        if limit is None:
+            limit = min(stream.hcm.buffer_limit_bytes, route.per_request_buffer_limit_bytes)
+        replay = ReplayBuffer(limit, stream.cluster.stats.retry_or_shadow_abandoned)
+        if body.whole is not None:
+            replay.keep(body.whole)
+        return replay
 
     def _set_host(self, route: Route, headers: RequestHeaders, host: bytes) -> None:
         rewrite_host(
@@ -332,8 +381,11 @@ class Router:
         count = 0
         clock = self.reactor.clock
         idle = main.idle_deadline - stream.start_ns / 1e9 if main.idle_deadline else 0.0
+        replay = stream.replay
         while data := await body.receive():
             stream.bytes_received += len(data)
+            if replay is not None:
+                replay.keep(data)
             await upstream.send_data(data)
             if idle and main.idle_deadline:
                 main.idle_deadline = clock() + idle
@@ -359,12 +411,8 @@ class Router:
 
     def finish(self, stream: Stream) -> None:
         """Give the upstream stream back, or abandon what is not finished.  ``stream.upstream`` is set."""
-        upstream = stream.upstream
-        stream.upstream = None
         stats = stream.cluster.stats
-        stats.upstream_rq_active.value -= 1
-        host: Any = stream.upstream_host
-        host.rq_active -= 1
+        upstream = self._part(stream)
         pump = stream.pump
         if pump is not None:
             stream.pump = None

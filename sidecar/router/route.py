@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.core.headers import RequestHeaders
 from sidecar.router.cluster_choice import HeaderChoice, WeightedChoice, WeightedCluster
+from sidecar.router.hash_policy import HashPolicy
 from sidecar.router.header_mutation import Mutations
+from sidecar.router.internal_redirects import InternalRedirectPolicy
 from sidecar.router.rewrites import HostRewriter, PathRewriter
 from sidecar.router.timeouts import GrpcTimeouts, StreamDuration
 
@@ -89,9 +91,12 @@ class Route:
         "durations",
         "filter_switches",
         "grpc_timeouts",
+        "hash_policy",
         "host_rewriter",
         "idle_timeout_s",
+        "internal_redirect",
         "is_plain",
+        "is_response_plain",
         "is_simple",
         "kind",
         "metadata",
@@ -99,8 +104,10 @@ class Route:
         "path_rewriter",
         "path_value",
         "per_filter_config",
+        "per_request_buffer_limit_bytes",
         "predicates",
         "redirect",
+        "request_body_buffer_limit",
         "request_mutations",
         "response_mutations",
         "stat_prefix",
@@ -109,6 +116,7 @@ class Route:
         "virtual_host_metadata",
         "virtual_host_name",
         "weighted",
+        "weighted_by",
         "weighted_header",
     )
 
@@ -124,6 +132,8 @@ class Route:
         self.weighted: tuple[WeightedCluster, ...] = ()
         #: The header whose value chooses among them, in place of a random one.
         self.weighted_header: bytes | None = None
+        #: The same for a hash of the request (``use_hash_policy``).
+        self.weighted_by: HashPolicy | None = None
         #: Chooses among clusters, or by a header; None where one is named.
         self.choose: Callable[[RequestHeaders, Any], Route] | None = None
         self.cluster_not_found_status = 503
@@ -139,8 +149,16 @@ class Route:
         self.grpc_timeouts: GrpcTimeouts | None = None
         self.path_rewriter: PathRewriter | None = None
         self.host_rewriter: HostRewriter | None = None
+        #: Which redirects of an upstream are followed inside.
+        self.internal_redirect: InternalRedirectPolicy | None = None
+        #: How many bytes of a request are kept for another try: the first alone where it is set, else the
+        #: second, and no more than the connection manager's limit.
+        self.request_body_buffer_limit: int | None = None
+        self.per_request_buffer_limit_bytes = 2**32 - 1
         #: Whether the host becomes the name of the chosen upstream host.
         self.auto_host_rewrite = False
+        #: What a cluster that balances by a hash is given.
+        self.hash_policy: HashPolicy | None = None
         self.append_x_forwarded_host = False
         #: Levels from the route outwards, those without an effect left out.
         self.request_mutations: tuple[Mutations, ...] = ()
@@ -155,6 +173,8 @@ class Route:
         #: Whether it goes to one named cluster, and whether it leaves the request as it is (:meth:`freeze`).
         self.is_simple = False
         self.is_plain = False
+        #: Whether it leaves the response as it is.
+        self.is_response_plain = False
         #: The x-envoy-expected-rq-timeout-ms that the timeout makes, None for no timeout.
         self.timeout_field: tuple[bytes, bytes] | None = None
 
@@ -173,6 +193,7 @@ class Route:
             self.choose = WeightedChoice(self)
         elif self.cluster_header is not None:
             self.choose = HeaderChoice(self, self.cluster_header)
+        self.is_response_plain = not self.response_mutations and self.internal_redirect is None
         self.is_plain = (
             not self.weighted
             and self.grpc_timeouts is None
@@ -180,6 +201,7 @@ class Route:
             and not self.auto_host_rewrite
             and self.host_rewriter is None
             and self.path_rewriter is None
+            and self.internal_redirect is None
         )
 
     def matches(self, headers: RequestHeaders, path: bytes, stream: Any = None) -> bool:

@@ -17,6 +17,7 @@ from sidecar.observability.stats import Store
 from sidecar.upstream.cluster_stats import ClusterStats
 from sidecar.upstream.host import Host
 from sidecar.upstream.load_balancer import HostSet, LoadBalancer
+from sidecar.upstream.load_balancer_hash import HashLoadBalancer
 from sidecar.upstream.load_balancer_pickers import Picker
 from sidecar.upstream.load_balancer_policies import ROUND_ROBIN, LbPolicy, picker_maker
 
@@ -143,18 +144,24 @@ class Cluster:
         self.picker: Picker | None = None
         #: What the connection pools keep for the whole cluster.
         self.pool: Any = None
-        self._load_balancer = LoadBalancer(
-            picker_maker(config.lb_policy, draw),
-            draw=draw,
-            panic_count=self.stats.lb_healthy_panic,
-            panic_threshold=config.panic_threshold,
-            overprovisioning_factor=config.overprovisioning_factor,
-            weighted_priority_health=config.weighted_priority_health,
-        )
+        self._load_balancer = self._make_load_balancer(draw)
+
+    def _make_load_balancer(self, draw: Callable[[int], int]) -> LoadBalancer | HashLoadBalancer:
+        config = self.config
+        priorities: dict[str, Any] = {
+            "panic_threshold": config.panic_threshold,
+            "overprovisioning_factor": config.overprovisioning_factor,
+            "weighted_priority_health": config.weighted_priority_health,
+        }
+        policy = config.lb_policy
+        if policy.is_hashing:
+            return HashLoadBalancer(policy, draw=draw, stats=self.stats, **priorities)
+        panic_count = self.stats.lb_healthy_panic
+        return LoadBalancer(picker_maker(policy, draw), draw=draw, panic_count=panic_count, **priorities)
 
     def choose_host(self, stream: Stream | None = None) -> Host | None:
         """The host for the next request; None when none can be had (503 with UH)."""
-        host = self._load_balancer.choose()
+        host = self._load_balancer.choose(stream)
         if host is None:
             self.stats.upstream_cx_none_healthy.value += 1
         return host

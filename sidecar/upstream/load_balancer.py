@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sidecar.observability.stats import Counter
 from sidecar.upstream.host import Health, Host
@@ -167,8 +168,8 @@ class LoadBalancer:
             self.only = pickers[loads.healthy.index(100), "healthy"]
         return sets
 
-    def choose(self) -> Host | None:
-        """The host for the next request; None when there is none."""
+    def choose(self, stream: Any = None) -> Host | None:
+        """The host for the next request, whatever ``stream`` is; None when there is none."""
         only = self.only
         if only is not None:
             return only.pick()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sidecar.upstream.host import Host
 from sidecar.upstream.load_balancer import MakePicker
@@ -31,6 +32,23 @@ class LbPolicy:
     #: ``least_request_lb_config``.
     choice_count: int = 2
     active_request_bias: float = 1.0
+    #: ``ring_hash_lb_config``.
+    minimum_ring_size: int = 1024
+    maximum_ring_size: int = 8 * 1024 * 1024
+    murmur: bool = False
+    #: ``maglev_lb_config``.
+    table_size: int = 65537
+    #: ``consistent_hashing_lb_config``; percent, 0 for no bound.
+    use_hostname_for_hashing: bool = False
+    hash_balance_factor: int = 0
+    #: The extension's own ``hash_policy``, which takes the place of the route's:
+    #: ``hash(headers, stream, may_set_cookie)``.
+    hash_policy: Callable[[Any, Any, bool], int | None] | None = None
+
+    @property
+    def is_hashing(self) -> bool:
+        """Whether hosts are chosen by a hash of the request."""
+        return self.name in ("RING_HASH", "MAGLEV")
 
 
 ROUND_ROBIN = LbPolicy()

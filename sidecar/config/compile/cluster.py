@@ -18,13 +18,13 @@ from sidecar.codec.h2_types import H2Settings
 from sidecar.config.compile.cluster_dns import ResolverSettings, compile_dns, compile_resolver
 from sidecar.config.compile.http1_options import compile_http1_options
 from sidecar.config.compile.http2_options import compile_http2_options
+from sidecar.config.compile.load_balancing import compile_lb_policy
 from sidecar.config.messages import type_name, unpack
 from sidecar.core.address import Address, is_ip
 from sidecar.core.errors import ConfigError
 from sidecar.upstream.cluster import CircuitBreakerLimits, Cluster, ClusterConfig, DnsSettings
 from sidecar.upstream.discovery import Endpoint
 from sidecar.upstream.host import Locality
-from sidecar.upstream.load_balancer_policies import ROUND_ROBIN, LbPolicy
 
 __all__ = ["ResolverSettings", "compile_cluster", "compile_cluster_config", "compile_resolver"]
 
@@ -35,11 +35,6 @@ _CUSTOM_TYPES = {
     "envoy.cluster.static": "STATIC",
     "envoy.cluster.strict_dns": "STRICT_DNS",
     "envoy.cluster.logical_dns": "LOGICAL_DNS",
-}
-_LB_EXTENSIONS = {
-    "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin": "ROUND_ROBIN",
-    "envoy.extensions.load_balancing_policies.random.v3.Random": "RANDOM",
-    "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest": "LEAST_REQUEST",
 }
 
 
@@ -106,7 +101,7 @@ def compile_cluster_config(
         alt_stat_name=message.alt_stat_name,
         endpoints=tuple(_compile_endpoints(message, kind, context)),
         connect_timeout_s=_seconds(message, "connect_timeout", 5.0),
-        lb_policy=_compile_lb_policy(message),
+        lb_policy=compile_lb_policy(message, context),
         panic_threshold=_percent(message.common_lb_config, "healthy_panic_threshold", 50.0),
         overprovisioning_factor=_wrapped(assignment.policy, "overprovisioning_factor", 140),
         weighted_priority_health=assignment.policy.weighted_priority_health,
@@ -228,29 +223,6 @@ def compile_address(message: Any, context: FactoryContext, path: str) -> Address
             context, f"{path}.socket_address.address", f"malformed IP address: {socket_address.address}"
         )
     return Address.ip(socket_address.address, socket_address.port_value)
-
-
-def _compile_lb_policy(message: Any) -> LbPolicy:
-    if message.HasField("load_balancing_policy"):
-        for policy in message.load_balancing_policy.policies:
-            packed = policy.typed_extension_config.typed_config
-            name = _LB_EXTENSIONS.get(type_name(packed.type_url))
-            if name is not None:
-                return _make_policy(name, unpack(packed))
-        return ROUND_ROBIN
-    name = message.DESCRIPTOR.fields_by_name["lb_policy"].enum_type.values_by_number[message.lb_policy].name
-    if name not in ("ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"):
-        return ROUND_ROBIN
-    return _make_policy(name, message.least_request_lb_config)
-
-
-def _make_policy(name: str, settings: Any) -> LbPolicy:
-    if name != "LEAST_REQUEST" or settings is None:
-        return LbPolicy(name)
-    bias = 1.0
-    if settings.HasField("active_request_bias"):
-        bias = settings.active_request_bias.default_value
-    return LbPolicy(name, choice_count=_wrapped(settings, "choice_count", 2), active_request_bias=bias)
 
 
 def _compile_limits(message: Any, priority: int) -> CircuitBreakerLimits:

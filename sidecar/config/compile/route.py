@@ -44,6 +44,15 @@ class _Level:
     filters: LevelFilters
 
 
+def _compile_buffer_limits(made: Route, route: Any, virtual_host: Any) -> None:
+    """How much of a request is kept for another try, by the route or by its virtual host."""
+    for message in (virtual_host, route):
+        if message.HasField("per_request_buffer_limit_bytes"):
+            made.per_request_buffer_limit_bytes = message.per_request_buffer_limit_bytes.value
+        if message.HasField("request_body_buffer_limit"):
+            made.request_body_buffer_limit = message.request_body_buffer_limit.value
+
+
 class _Compiler:
     def __init__(
         self, message: Any, context: FactoryContext, registry: Registry, filter_names: Mapping[str, str]
@@ -82,6 +91,7 @@ class _Compiler:
             route = self._route(each, route_path, own, outer)
             route.virtual_host_name = message.name
             route.virtual_host_metadata = metadata
+            _compile_buffer_limits(route, each, message)
             if message.include_request_attempt_count:
                 route.request_mutations = (AttemptCount(), *route.request_mutations)
             if message.include_attempt_count_in_response:

@@ -11,6 +11,8 @@ from google.protobuf import json_format
 
 from sidecar.api.context import FactoryContext
 from sidecar.config.compile.answers import compile_direct_response, compile_redirect
+from sidecar.config.compile.hash_policy import compile_hash_policies
+from sidecar.config.compile.internal_redirect import compile_internal_redirect
 from sidecar.config.compile.route_filters import PerFilterConfigs
 from sidecar.config.compile.route_headers import compile_header_mutations
 from sidecar.config.compile.route_rewrites import (
@@ -59,6 +61,8 @@ class RouteActions:
             raise ConfigError(path, f"route action '{action}' is not supported")
 
     def _route_action(self, route: Route, action: Any, path: str) -> None:
+        route.internal_redirect = compile_internal_redirect(action, path)
+        route.hash_policy = compile_hash_policies(action.hash_policy, f"{path}.hash_policy")
         kind = action.WhichOneof("cluster_specifier")
         if kind == "cluster":
             route.cluster_name = action.cluster
@@ -99,3 +103,5 @@ class RouteActions:
             )
         route.weighted = tuple(entries)
         route.weighted_header = message.header_name.lower().encode() or None
+        if message.use_hash_policy.value:
+            route.weighted_by = route.hash_policy

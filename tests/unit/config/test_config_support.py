@@ -109,14 +109,13 @@ def test_tls_on_a_listener_validates_and_is_refused_to_serve(tmp_path: Path) -> 
     assert [p.path for p in loaded.warnings] == [refusal.path]
 
 
-def test_value_of_a_supported_field_that_is_not_implemented_warns(tmp_path: Path) -> None:
-    loaded = load_text(
-        tmp_path, BASE.replace("    type: STATIC\n", "    type: STATIC\n    lb_policy: MAGLEV\n", 1)
-    )
+def test_value_of_a_supported_field_that_is_not_implemented_is_told(tmp_path: Path) -> None:
+    at = "          http_filters:\n"
+    loaded = load_text(tmp_path, BASE.replace(at, "          codec_type: HTTP3\n" + at, 1))
     assert isinstance(loaded, Loaded)
-    (warning,) = loaded.warnings
-    assert warning.path == "static_resources.clusters[0].lb_policy"
-    assert "load balancing" in warning.reason
+    (refusal,) = loaded.refusals
+    assert refusal.path.endswith("typed_config.codec_type")
+    assert "this value is known to Envoy's API" in refusal.reason
 
 
 def test_field_of_a_message_that_works_in_one_place_warns_in_the_other(tmp_path: Path) -> None:

@@ -136,7 +136,14 @@ def test_compile_cluster_reads_circuit_breakers_by_priority() -> None:
             "{lb_policy: LEAST_REQUEST, least_request_lb_config: {choice_count: 5}}",
             LbPolicy("LEAST_REQUEST", choice_count=5),
         ),
-        ("lb_policy: MAGLEV", LbPolicy("ROUND_ROBIN")),
+        ("lb_policy: CLUSTER_PROVIDED", LbPolicy("ROUND_ROBIN")),
+        ("{lb_policy: MAGLEV, maglev_lb_config: {table_size: 7}}", LbPolicy("MAGLEV", table_size=7)),
+        (
+            "{lb_policy: RING_HASH,"
+            " ring_hash_lb_config: {minimum_ring_size: 5, hash_function: MURMUR_HASH_2},"
+            " common_lb_config: {consistent_hashing_lb_config: {hash_balance_factor: 120}}}",
+            LbPolicy("RING_HASH", minimum_ring_size=5, murmur=True, hash_balance_factor=120),
+        ),
         (
             "load_balancing_policy: {policies: [{typed_extension_config: {name: r, typed_config: {'@type':"
             " type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random}}}]}",

@@ -1,0 +1,80 @@
+"""Mistakes in how a cluster chooses hosts that no rule expresses (reasons in Envoy's words, seen on 1.40)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sidecar.config.context import Context
+from sidecar.config.errors import Path
+from sidecar.config.messages import type_name, unpack
+from sidecar.upstream.hash_tables import is_prime
+
+__all__ = ["check_load_balancing", "is_without_rules"]
+
+_LB = "envoy.extensions.load_balancing_policies"
+_RING_HASH, _MAGLEV = 2, 5
+#: The types that keep no names of their hosts; the last two of the enum are EDS and ORIGINAL_DST.
+_NAMELESS = {0: "envoy.cluster.static", 2: "envoy.cluster.logical_dns"}
+
+
+def is_without_rules(path: Path, name: str) -> bool:
+    """Whether Envoy skips the API's rules for a message of this name there.
+
+    It builds load balancing extensions, and predicates of redirects, without looking at the rules of their
+    configuration; that a hash policy without a specifier takes it down is no reason to accept one.
+    """
+    if name.startswith("envoy.extensions.internal_redirect."):
+        return True
+    return "load_balancing_policy" in path and "typed_config" in path and not name.endswith(".HashPolicy")
+
+
+def check_load_balancing(context: Context, path: Path, cluster: Any) -> None:
+    """The policy of one ``envoy.config.cluster.v3.Cluster``, whichever way it is given."""
+    if cluster.common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing:
+        kind = None
+        if cluster.WhichOneof("cluster_discovery_type") != "cluster_type":
+            kind = _NAMELESS.get(cluster.type)
+        elif cluster.cluster_type.name in _NAMELESS.values():
+            kind = cluster.cluster_type.name
+        if kind is not None:
+            context.report.error(
+                (*path, "common_lb_config", "consistent_hashing_lb_config", "use_hostname_for_hashing"),
+                f"Cannot use hostname for consistent hashing loadbalancing for cluster of type: '{kind}'",
+            )
+    if not cluster.HasField("load_balancing_policy"):
+        if cluster.lb_policy == _RING_HASH:
+            _check_ring(context, (*path, "ring_hash_lb_config"), cluster.ring_hash_lb_config)
+        elif cluster.lb_policy == _MAGLEV:
+            _check_table(context, (*path, "maglev_lb_config"), cluster.maglev_lb_config)
+        return
+    for number, policy in enumerate(cluster.load_balancing_policy.policies):
+        packed = policy.typed_extension_config.typed_config
+        here = (
+            *(*path, "load_balancing_policy", "policies", number),
+            *("typed_extension_config", "typed_config"),
+        )
+        name = type_name(packed.type_url)
+        if name == f"{_LB}.ring_hash.v3.RingHash":
+            _check_ring(context, here, unpack(packed))
+        elif name == f"{_LB}.maglev.v3.Maglev":
+            _check_table(context, here, unpack(packed))
+
+
+def _check_ring(context: Context, path: Path, settings: Any) -> None:
+    if settings is None or not settings.HasField("minimum_ring_size"):
+        return
+    minimum = settings.minimum_ring_size.value
+    maximum = settings.maximum_ring_size.value if settings.HasField("maximum_ring_size") else 8 * 1024 * 1024
+    here = (*path, "minimum_ring_size")
+    if minimum > maximum and not context.report.has_failed(here):
+        reason = f"ring hash: minimum_ring_size ({minimum}) > maximum_ring_size ({maximum})"
+        context.report.error(here, reason)
+
+
+def _check_table(context: Context, path: Path, settings: Any) -> None:
+    if settings is None or not settings.HasField("table_size"):
+        return
+    here = (*path, "table_size")
+    # Envoy takes 1 for a prime.
+    if not is_prime(settings.table_size.value) and not context.report.has_failed(here):
+        context.report.error(here, "The table size of maglev must be prime number", "65537 is the default")

@@ -1,0 +1,101 @@
+"""How a cluster chooses hosts, compiled: ``lb_policy`` with its settings, or ``load_balancing_policy``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sidecar.api.context import FactoryContext
+from sidecar.config.compile.hash_policy import compile_hash_policies
+from sidecar.config.messages import type_name, unpack
+from sidecar.upstream.load_balancer_policies import ROUND_ROBIN, LbPolicy
+
+__all__ = ["compile_lb_policy"]
+
+_EXTENSIONS = {
+    "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin": "ROUND_ROBIN",
+    "envoy.extensions.load_balancing_policies.random.v3.Random": "RANDOM",
+    "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest": "LEAST_REQUEST",
+    "envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash": "RING_HASH",
+    "envoy.extensions.load_balancing_policies.maglev.v3.Maglev": "MAGLEV",
+}
+_NAMES = frozenset(_EXTENSIONS.values())
+
+
+def compile_lb_policy(message: Any, context: FactoryContext) -> LbPolicy:
+    """The policy of a Cluster; one that is still to come is ROUND_ROBIN (the loader told).
+
+    Raises: ConfigError.
+    """
+    if message.HasField("load_balancing_policy"):
+        for number, policy in enumerate(message.load_balancing_policy.policies):
+            packed = policy.typed_extension_config.typed_config
+            name = _EXTENSIONS.get(type_name(packed.type_url))
+            if name is not None:
+                path = f"load_balancing_policy.policies[{number}].typed_extension_config.typed_config"
+                return _of_extension(name, unpack(packed), _under(context, path))
+        return ROUND_ROBIN
+    name = message.DESCRIPTOR.fields_by_name["lb_policy"].enum_type.values_by_number[message.lb_policy].name
+    common = message.common_lb_config.consistent_hashing_lb_config
+    if name == "LEAST_REQUEST":
+        return _least_request(message.least_request_lb_config)
+    if name == "RING_HASH":
+        return _ring_hash(message.ring_hash_lb_config, common, _under(context, "ring_hash_lb_config"))
+    if name == "MAGLEV":
+        return _maglev(message.maglev_lb_config, common, _under(context, "maglev_lb_config"))
+    return LbPolicy(name) if name in _NAMES else ROUND_ROBIN
+
+
+def _of_extension(name: str, settings: Any, path: str) -> LbPolicy:
+    if name == "LEAST_REQUEST" and settings is not None:
+        return _least_request(settings)
+    if name == "MAGLEV":
+        return _maglev(settings, settings.consistent_hashing_lb_config, path)
+    if name == "RING_HASH":
+        # The fields of the message itself are the deprecated place.
+        is_new = settings.HasField("consistent_hashing_lb_config")
+        return _ring_hash(settings, settings.consistent_hashing_lb_config if is_new else settings, path)
+    return LbPolicy(name)
+
+
+def _least_request(settings: Any) -> LbPolicy:
+    bias = 1.0
+    if settings.HasField("active_request_bias"):
+        bias = settings.active_request_bias.default_value
+    return LbPolicy(
+        "LEAST_REQUEST", choice_count=_wrapped(settings, "choice_count", 2), active_request_bias=bias
+    )
+
+
+def _ring_hash(settings: Any, common: Any, path: str) -> LbPolicy:
+    standard = LbPolicy()
+    function = settings.DESCRIPTOR.fields_by_name["hash_function"].enum_type.values_by_name
+    return LbPolicy(
+        "RING_HASH",
+        minimum_ring_size=_wrapped(settings, "minimum_ring_size", standard.minimum_ring_size),
+        maximum_ring_size=_wrapped(settings, "maximum_ring_size", standard.maximum_ring_size),
+        murmur=settings.hash_function == function["MURMUR_HASH_2"].number,
+        **_hashing(common, path),
+    )
+
+
+def _maglev(settings: Any, common: Any, path: str) -> LbPolicy:
+    size = _wrapped(settings, "table_size", LbPolicy().table_size)
+    return LbPolicy("MAGLEV", table_size=size, **_hashing(common, path))
+
+
+def _hashing(common: Any, path: str) -> dict[str, Any]:
+    policies = getattr(common, "hash_policy", ())
+    return {
+        "use_hostname_for_hashing": common.use_hostname_for_hashing,
+        "hash_balance_factor": _wrapped(common, "hash_balance_factor", 0),
+        "hash_policy": compile_hash_policies(policies, f"{path}.consistent_hashing_lb_config.hash_policy"),
+    }
+
+
+def _under(context: FactoryContext, path: str) -> str:
+    return f"{context.path}.{path}" if context.path else path
+
+
+def _wrapped(message: Any, field: str, otherwise: int) -> int:
+    value: int = getattr(message, field).value if message.HasField(field) else otherwise
+    return value
