@@ -430,8 +430,7 @@ class H2Connection(H2Control):
             raise connection_error(ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the stream's window")
         stream.unconsumed += flow_bytes
         if not stream.started:
-            self._malformed(stream_id, MalformedMessage("DATA before a final response", MESSAGING))
-            return
+            raise connection_error(ErrorCode.PROTOCOL_ERROR, "DATA before a final response", stream_id)
         try:
             stream.count_content(len(payload), end_stream)
         except StreamError as error:

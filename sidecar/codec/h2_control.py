@@ -12,6 +12,7 @@ from sidecar.codec.h2_hpack import HeaderDecoder
 from sidecar.codec.h2_sender import ACK, MAX_FRAME_SIZE, PING, RST_STREAM, SETTINGS, H2Sender
 from sidecar.codec.h2_types import (
     DEFAULT_WINDOW,
+    GOAWAY_DETAILS,
     MAX_WINDOW,
     ErrorCode,
     H2ConnectionError,
@@ -174,6 +175,7 @@ class H2Control(H2Sender):
         last = _unpack_u32(payload)[0] & MAX_WINDOW
         self.goaway_received = True
         if self._client:
+            self.details = GOAWAY_DETAILS
             # What the peer will not look at can be sent again elsewhere (RFC 9113 §6.8).
             for unseen in [number for number in self._streams if number > last]:
                 stream = self._streams.pop(unseen)

@@ -25,6 +25,7 @@ from sidecar.codec.h2_flood import FrameBudget
 from sidecar.codec.h2_types import (
     CONNECTION_PREFACE,
     DEFAULT_WINDOW,
+    GOAWAY_DETAILS,
     MAX_WINDOW,
     ErrorCode,
     H2ConnectionError,
@@ -564,6 +565,7 @@ class H2ReferenceConnection:
         self.goaway_received = True
         last = int.from_bytes(payload[:4], "big") & MAX_WINDOW
         if self._client:
+            self.details = GOAWAY_DETAILS
             for unseen in [number for number in self._streams if number > last]:
                 del self._streams[unseen]
                 self._handler.on_reset(unseen, int(ErrorCode.REFUSED_STREAM), True)

@@ -19,6 +19,7 @@ from sidecar.core.headers import Field
 __all__ = [
     "CONNECTION_PREFACE",
     "DEFAULT_WINDOW",
+    "GOAWAY_DETAILS",
     "MAX_WINDOW",
     "ErrorCode",
     "H2Codec",
@@ -32,6 +33,8 @@ CONNECTION_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 #: RFC 9113 §6.9.2: what every window is before anybody says otherwise.
 DEFAULT_WINDOW = 65535
 MAX_WINDOW = 2**31 - 1
+#: ``details`` of a codec while it tells of streams that a GOAWAY took along.
+GOAWAY_DETAILS = "http2.goaway"
 
 
 class ErrorCode(IntEnum):

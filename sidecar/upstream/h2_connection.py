@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import Body, FixedBody, RequestMessage, ResponseMessage
 from sidecar.api.stream import Flag
-from sidecar.codec.h2_types import ErrorCode
+from sidecar.codec.h2_types import GOAWAY_DETAILS, ErrorCode
 from sidecar.core.address import Address
 from sidecar.core.errors import Disconnected, RemoteProtocolError, UpstreamError
 from sidecar.core.headers import Field, HeaderMap, ResponseHeaders
@@ -23,6 +23,7 @@ from sidecar.upstream.pool import connection_termination, protocol_error, remote
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.codec.h2_types import H2Codec
+    from sidecar.observability.stats import Counter
     from sidecar.upstream.h2_pool import H2Pool
 
 __all__ = ["H2UpstreamConnection", "H2UpstreamStream"]
@@ -31,6 +32,12 @@ _CONNECTION_FIELDS = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"host")
 )
 _READ_SIZE = 65536
+
+
+def _connect_error() -> UpstreamError:
+    """RST_STREAM with CONNECT_ERROR."""
+    reason = "remote error with CONNECT request"
+    return UpstreamError(reason, flag=Flag.UPSTREAM_REMOTE_RESET, details=reason)
 
 
 def _refused() -> UpstreamError:
@@ -191,10 +198,12 @@ class H2UpstreamStream:
         self._interim = ResponseMessage(ResponseHeaders(int(fields[0][1]), fields[1:]))
         self._signal.fire()
 
-    def fail(self, error: UpstreamError) -> None:
-        """The stream is gone."""
+    def fail(self, error: UpstreamError, counter: Counter | None = None) -> None:
+        """The stream is gone; ``counter`` counts it."""
         if self._error is None:
             self._error = error
+            if counter is not None:
+                counter.value += 1
         if self._body is not None:
             self._body.fail(error)
         self._signal.fire()
@@ -301,6 +310,8 @@ class H2UpstreamConnection:
             self.pool.h2_stats.count_error(broken.details)
             self.wire.flush()
             error = protocol_error()
+            for stream in list(self._streams.values()):
+                stream.fail(error, stats.upstream_rq_tx_reset)
         except (OSError, Disconnected):
             error = None
         finally:
@@ -321,8 +332,7 @@ class H2UpstreamConnection:
             return
         self.is_closed = True
         if local and not self.wire.is_broken:
-            self.codec.goaway(ErrorCode.NO_ERROR)
-            self.pool.h2_stats.goaway_sent.value += 1
+            # Without a GOAWAY, as in Envoy: a server has nothing to learn from it.
             self.wire.flush()
         strand, self.strand = self.strand, None
         active = bool(self._streams)
@@ -361,21 +371,25 @@ class H2UpstreamConnection:
     def on_reset(self, stream_id: int, error_code: int, remote: bool) -> None:
         stats = self.pool.h2_stats
         if remote:
-            stats.rx_reset.value += 1
+            if self.codec.details != GOAWAY_DETAILS:
+                stats.rx_reset.value += 1
         else:
             stats.tx_reset.value += 1
             stats.count_error(self.codec.details)
         stream = self._streams.get(stream_id)
         if stream is not None:
-            if remote:
-                self.pool.cluster.stats.upstream_rq_rx_reset.value += 1
+            counters = self.pool.cluster.stats
             if remote and error_code == ErrorCode.REFUSED_STREAM:
                 stream.fail(_refused())
-            elif remote or error_code == ErrorCode.INTERNAL_ERROR:
-                # The latter: headers beyond the limits, which Envoy takes for a reset by the peer.
-                stream.fail(remote_reset())
+            elif remote and error_code == ErrorCode.CONNECT_ERROR:
+                stream.fail(_connect_error())
+            elif error_code != ErrorCode.PROTOCOL_ERROR and (
+                remote or error_code == ErrorCode.INTERNAL_ERROR
+            ):
+                # Headers beyond the limits are our INTERNAL_ERROR, which Envoy takes for a reset by the peer.
+                stream.fail(remote_reset(), counters.upstream_rq_rx_reset)
             else:
-                stream.fail(protocol_error())
+                stream.fail(protocol_error(), counters.upstream_rq_tx_reset)
             self.wire.on_window(stream_id)
 
     def on_window(self, stream_id: int) -> None:

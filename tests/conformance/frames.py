@@ -18,6 +18,7 @@ from tests.support.h2_frames import (
     HEADERS,
     PING,
     RST,
+    SERVER_START,
     SETTINGS,
     WINDOW_UPDATE,
     frame,
@@ -27,6 +28,7 @@ from .wire import Ended, Wire
 
 if TYPE_CHECKING:
     from .lab import Session
+    from .upstream import Call
 
 CLOSE_TIMEOUT_S = 5.0
 Frame = tuple[int, int, int, bytes]
@@ -117,3 +119,56 @@ def _join_data(lines: list[str]) -> None:
     if rest and first == second:
         size = int(rest.split(" ")[0]) + int(last.split(" ")[0])
         lines[-2:] = [f"{first}: DATA {size}{last.lstrip('0123456789')}"]
+
+
+class FrameServer:
+    """The server's end of an HTTP/2 connection, frame by frame.
+
+    It runs in the script of an `h1` upstream, which has read the first line of the preface as a request.
+    """
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self.decoder = Decoder()
+
+    @classmethod
+    async def accept(cls, call: Call, start: bytes = SERVER_START) -> FrameServer:
+        """Take the rest of the preface and send SETTINGS."""
+        await call.wire.exactly(6)
+        call.is_over = True
+        await call.wire.send(start)
+        return cls(call.wire)
+
+    async def send(self, *frames: bytes) -> None:
+        await self.wire.send(b"".join(frames))
+
+    async def request(self) -> tuple[int, dict[str, str]]:
+        """The next HEADERS: the stream and its fields.  Raises: Ended."""
+        while True:
+            kind, flags, stream, payload = await read_frame(self.wire)
+            if kind == SETTINGS and not flags & ACK:
+                await self.send(frame(SETTINGS, ACK, 0))
+            elif kind == HEADERS:
+                return stream, dict(self.decoder.decode(payload))
+
+    async def rest(self) -> list[str]:
+        """What else comes, to the end of the connection."""
+        lines: list[str] = []
+        while True:
+            try:
+                each = await read_frame(self.wire)
+            except Ended:
+                return [*lines, "closed"]
+            if each[0] not in (SETTINGS, WINDOW_UPDATE, PING):
+                lines.append(shown(each, self.decoder))
+                if each[0] == DATA:
+                    _join_data(lines)
+
+    async def until(self, kind: int) -> str:
+        """The next frame of this type.  Raises: Ended."""
+        while True:
+            each = await read_frame(self.wire)
+            if each[0] == kind:
+                return shown(each, self.decoder)
+            if each[0] == HEADERS:
+                self.decoder.decode(each[3])

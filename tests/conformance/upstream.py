@@ -31,6 +31,11 @@ class Call:
     def path(self) -> str:
         return self.request.start_line.split(" ")[1]
 
+    @property
+    def wire(self) -> Wire:
+        """The connection, for scripts that speak something else than HTTP/1 on it."""
+        return self._wire
+
     async def body(self) -> bytes:
         """Read the whole request body."""
         if not self._body_read:
