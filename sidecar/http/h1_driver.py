@@ -48,6 +48,24 @@ _BODILESS = frozenset({100, 101, 102, 103, 204, 304})
 _NEVER_NOMINATED = frozenset({b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
 
 
+#: Refusals that come when the version is known: an HTTP/1.0 client is answered in its own.
+_OF_WHOLE_HEADS = frozenset(
+    (
+        "http1.content_length_and_chunked_not_allowed",
+        "http1.invalid_transfer_encoding",
+        "http1.invalid_url",
+        "http1.invalid_scheme",
+        "http1.connection_header_rejected",
+        "http1.body_disallowed",
+        "http.invalid_authority",
+    )
+)
+
+
+def _is_http_11(head: bytes) -> bool:
+    return head.lstrip(b"\r\n").partition(b"\n")[0].rstrip(b"\r \t").endswith(b" HTTP/1.1")
+
+
 def _status_line(status: int) -> bytes:
     line = _STATUS_LINES.get(status)
     if line is None:
@@ -148,7 +166,7 @@ class H1Driver:
                     self._end_after(stream)
             except RemoteProtocolError as error:
                 if error.status:
-                    await self._answer_broken(error)
+                    await self._answer_broken(error, data)
                     await self._close_delayed()
                 return
             except StreamAborted as abort:
@@ -214,8 +232,8 @@ class H1Driver:
         if not minor:
             if not http1.accept_http_10:
                 raise RemoteProtocolError("HTTP/1.0", status=426, details="low_version")
-            if not parser.keep_alive_token:
-                parser.close = True
+            # keep-alive goes before close here, and an answer without a length closes all the same.
+            parser.close = not parser.keep_alive_token
         self._keep_alive = not parser.close
         body: Body | None = None
         if parser.content_length > 0:
@@ -387,24 +405,23 @@ class H1Driver:
         if self._request_body is not None and self._was_unread(stream, self._request_body):
             stream.drain_connection = True
         extra = b""
+        minor = self._parser.minor_version
+        if not minor and headers.get(b"content-length") is None:
+            # Envoy ends an HTTP/1.0 connection behind any answer that came without a length.
+            self._keep_alive = False
+            self._parser.close = True
         if stream.drain_connection or not self._keep_alive:
             extra = b"connection: close\r\n"
         chunked = False
-        minor = self._parser.minor_version
         if body is None:
             if headers.get(b"content-length") is None and status not in _BODILESS:
                 if not self._is_head:
                     extra += b"content-length: 0\r\n"
                 elif minor:
                     extra += b"transfer-encoding: chunked\r\n"
-        elif headers.get(b"content-length") is None:
-            if minor:
-                chunked = True
-                extra += b"transfer-encoding: chunked\r\n"
-            else:
-                self._keep_alive = False
-                self._parser.close = True
-                extra = b"connection: close\r\n"
+        elif minor and headers.get(b"content-length") is None:
+            chunked = True
+            extra += b"transfer-encoding: chunked\r\n"
         line = (
             _status_line(status)
             if response.reason is None
@@ -526,12 +543,14 @@ class H1Driver:
         self._is_cut = True
 
     # -- ends --------------------------------------------------------------------------------------
-    async def _answer_broken(self, error: RemoteProtocolError) -> None:
+    async def _answer_broken(self, error: RemoteProtocolError, head: bytes) -> None:
         """Answer a request that could not be read; the encoder filters and the access log see it."""
         manager = self._manager
         stats = manager.stats
         stats.downstream_cx_protocol_error.value += 1
         stream = self._stream_without_request()
+        if error.details in _OF_WHOLE_HEADS and not _is_http_11(head):
+            self._parser.minor_version = 0
         await manager.run_broken(stream, self, reply_for(error, stream))
         self._count_unread()
 
