@@ -60,6 +60,9 @@ CATEGORIES = {
     (_HCM, "http_filters"): "envoy.filters.http",
     (_HCM, "access_log"): "envoy.access_loggers",
     ("envoy.config.route.v3.InternalRedirectPolicy", "predicates"): "envoy.internal_redirect_predicates",
+    (_HCM, "early_header_mutation_extensions"): "envoy.http.early_header_mutation",
+    (_HCM, "request_id_extension"): "envoy.request_id",
+    (_HCM, "original_ip_detection_extensions"): "envoy.http.original_ip_detection",
     ("envoy.config.route.v3.RetryPolicy", "retry_host_predicate"): "envoy.retry_host_predicates",
     ("envoy.config.route.v3.RouteMatch", "path_match_policy"): "envoy.path.match",
     ("envoy.config.route.v3.RouteAction", "path_rewrite_policy"): "envoy.path.rewrite",
@@ -76,17 +79,18 @@ def check_entry(context: Context, path: Path, entry: Any, category: str) -> None
     if packed is None or packed.DESCRIPTOR.full_name != _ANY:
         return
     descriptor = entry.DESCRIPTOR
+    name = getattr(entry, "name", "")
     if not packed.type_url:
-        if context.report.has_failed((*path, "typed_config")):
-            return
+        if context.report.has_failed((*path, "typed_config")) or category == "envoy.request_id":
+            return  # a request_id_extension may be empty
         oneof = descriptor.fields_by_name["typed_config"].containing_oneof
         if oneof is not None and entry.WhichOneof(oneof.name) not in (None, "typed_config"):
             return
         report = context.report.warning if getattr(entry, "is_optional", False) else context.report.error
-        lines = hints.unknown_extension(entry.name, category) if entry.name else None
-        report(path, f"Didn't find a registered implementation for '{entry.name}' with type URL: ''", lines)
+        lines = hints.unknown_extension(name, category) if name else None
+        report(path, f"Didn't find a registered implementation for '{name}' with type URL: ''", lines)
         return
-    name = type_name(packed.type_url)
+    type_text = type_name(packed.type_url)
     resolved = resolve_any(packed)[0]
     factory = context.registry.by_type(resolved)
     if factory is not None and (not category or factory.category == category):
@@ -97,13 +101,11 @@ def check_entry(context: Context, path: Path, entry: Any, category: str) -> None
     if not known and resolved in known_extensions.types():
         return
     report = context.report.warning if getattr(entry, "is_optional", False) else context.report.error
-    fitting = known_extensions.config_type(entry.name, category)
-    hint = (
-        f"{entry.name} stands for type.googleapis.com/{fitting}" if fitting and fitting != resolved else None
-    )
+    fitting = known_extensions.config_type(name, category)
+    hint = f"{name} stands for type.googleapis.com/{fitting}" if fitting and fitting != resolved else None
     report(
         (*path, "typed_config"),
-        f"Didn't find a registered implementation for '{entry.name}' with type URL: '{resolved or name}'",
+        f"Didn't find a registered implementation for '{name}' with type URL: '{resolved or type_text}'",
         hint,
     )
 

@@ -32,6 +32,7 @@ from sidecar.config.check_listeners import (
     check_listener,
 )
 from sidecar.config.check_load_balancing import check_load_balancing, is_without_rules
+from sidecar.config.check_manager import check_manager
 from sidecar.config.check_references import (
     check_data_source,
     check_downstream_tls,
@@ -77,8 +78,8 @@ _CHECKS: dict[str, tuple[_Check, ...]] = {
         check_protocol_options,
     ),
     "envoy.config.listener.v3.Listener": (check_listener,),
-    _HCM: (check_http_filters,),
     "envoy.config.core.v3.Http2ProtocolOptions": (check_http2_options,),
+    _HCM: (check_http_filters, check_manager),
     f"{_HCM.rpartition('.')[0]}.Rds": (check_node_for_discovery,),
     f"{_ROUTE}.RouteConfiguration": (check_route_configuration, check_header_mutations, check_route_filters),
     f"{_ROUTE}.VirtualHost": (check_header_mutations, check_route_filters),

@@ -23,6 +23,7 @@ _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnecti
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _CLUSTER = "envoy.config.cluster.v3.Cluster"
 _ENDPOINT = "envoy.config.endpoint.v3"
+_IP_DETECTION = "envoy.extensions.http.original_ip_detection"
 _LOG = "envoy.config.accesslog.v3"
 _MATCHER = "envoy.type.matcher.v3"
 _FORMATTER = "envoy.extensions.formatter"
@@ -74,16 +75,29 @@ _ROWS: dict[str, str] = {
         "delayed_close_timeout via normalize_path merge_slashes max_request_headers_kb "
         "path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port "
         "strip_trailing_host_dot internal_address_config scheme_header_transformation "
-        "append_x_forwarded_port local_reply_config proxy_100_continue stream_error_on_invalid_http_message"
+        "append_x_forwarded_port local_reply_config proxy_100_continue stream_error_on_invalid_http_message "
+        "original_ip_detection_extensions "
+        "early_header_mutation_extensions request_id_extension forward_client_cert_details "
+        "set_current_client_cert_details path_normalization_options proxy_status_config "
+        "append_local_overload add_proxy_protocol_connection_state"
     ),
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter": (
         "name typed_config is_optional disabled"
     ),
     f"{_HCM}.InternalAddressConfig": "*",
+    f"{_HCM}.SetCurrentClientCertDetails": "*",
+    f"{_HCM}.PathNormalizationOptions": "*",
+    "envoy.type.http.v3.PathTransformation": "*",
+    "envoy.type.http.v3.PathTransformation.Operation": "*",
+    "envoy.type.http.v3.PathTransformation.Operation.NormalizePathRFC3986": "",
+    "envoy.type.http.v3.PathTransformation.Operation.MergeSlashes": "",
+    f"{_HCM}.ProxyStatusConfig": "*",
+    f"{_HCM.rpartition('.')[0]}.RequestIDExtension": "*",
+    "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig": "*",
     f"{_HCM.rpartition('.')[0]}.LocalReplyConfig": "*",
     f"{_HCM.rpartition('.')[0]}.ResponseMapper": "*",
     f"{_CORE}.CidrRange": "*",
-    f"{_CORE}.SchemeHeaderTransformation": "scheme_to_overwrite",
+    f"{_CORE}.SchemeHeaderTransformation": "*",
     f"{_CORE}.HttpProtocolOptions": "idle_timeout",
     f"{_CORE}.Http1ProtocolOptions": "*",
     f"{_CORE}.Http1ProtocolOptions.HeaderKeyFormat": "proper_case_words stateful_formatter",
@@ -99,17 +113,24 @@ _ROWS: dict[str, str] = {
         "stream_reset_rate"
     ),
     f"{_CORE}.Http2ProtocolOptions.SettingsParameter": "*",
+    f"{_IP_DETECTION}.xff.v3.XffConfig": "*",
+    "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation": "*",
+    "envoy.config.common.mutation_rules.v3.HeaderMutation": "*",
+    "envoy.config.common.mutation_rules.v3.HeaderMutation.RemoveOnMatch": "*",
+    f"{_IP_DETECTION}.xff.v3.XffTrustedCidrs": "*",
+    f"{_IP_DETECTION}.custom_header.v3.CustomHeaderConfig": "*",
+    "envoy.type.v3.HttpStatus": "*",
     # Routes
     f"{_ROUTE}.RouteConfiguration": (
         "name virtual_hosts request_headers_to_add request_headers_to_remove response_headers_to_add "
         "response_headers_to_remove validate_clusters most_specific_header_mutations_wins "
-        "max_direct_response_body_size_bytes ignore_port_in_host_matching typed_per_filter_config "
-        "vhost_header ignore_path_parameters_in_path_matching"
+        "max_direct_response_body_size_bytes internal_only_headers ignore_port_in_host_matching "
+        "typed_per_filter_config vhost_header ignore_path_parameters_in_path_matching"
     ),
     f"{_ROUTE}.VirtualHost": (
         "name domains routes request_headers_to_add request_headers_to_remove response_headers_to_add "
         "response_headers_to_remove metadata typed_per_filter_config include_request_attempt_count "
-        "include_attempt_count_in_response per_request_buffer_limit_bytes request_body_buffer_limit"
+        "include_attempt_count_in_response per_request_buffer_limit_bytes request_body_buffer_limit require_tls"
     ),
     f"{_ROUTE}.Route": (
         "name match route redirect direct_response request_headers_to_add request_headers_to_remove "
@@ -233,13 +254,14 @@ _ROWS: dict[str, str] = {
     f"{_LOG}.AccessLog": "name typed_config filter",
     f"{_LOG}.AccessLogFilter": (
         "status_code_filter duration_filter not_health_check_filter runtime_filter and_filter or_filter "
-        "header_filter response_flag_filter grpc_status_filter log_type_filter"
+        "header_filter response_flag_filter grpc_status_filter log_type_filter traceable_filter"
     ),
     f"{_LOG}.StatusCodeFilter": "*",
     f"{_LOG}.DurationFilter": "*",
     f"{_LOG}.ComparisonFilter": "*",
     f"{_CORE}.RuntimeUInt32": "*",
     f"{_LOG}.NotHealthCheckFilter": "",
+    f"{_LOG}.TraceableFilter": "",
     f"{_LOG}.RuntimeFilter": "*",
     "envoy.type.v3.FractionalPercent": "*",
     f"{_LOG}.AndFilter": "*",

@@ -95,9 +95,10 @@ def compile_addresses(
 ) -> Callable[[str], bool]:
     """Whether an IP address (text without port), or a Unix socket's path, is in one of the CIDR ``ranges``.
 
-    An IPv4 address is in no IPv6 range and the other way round.  Raises: ValueError for what is no range.
+    An IPv4 address is in no IPv6 range and the other way round; too long a prefix is the whole address.
+    Raises: ValueError with Envoy's words for what is no range.
     """
-    networks = [ipaddress.ip_network(f"{prefix}/{length}", strict=False) for prefix, length in ranges]
+    networks = [_network(prefix, length) for prefix, length in ranges]
 
     def contains(text: str) -> bool:
         if text.startswith(("/", "@")):
@@ -109,3 +110,12 @@ def compile_addresses(
         return any(address in network for network in networks)
 
     return contains
+
+
+def _network(prefix: str, length: int) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        address = ipaddress.ip_address(prefix)
+    except ValueError:
+        reason = f"invalid ip/mask combo '{prefix}/{length}' (format is <ip>/<# mask bits>)"
+        raise ValueError(reason) from None
+    return ipaddress.ip_network((address, min(length, address.max_prefixlen)), strict=False)

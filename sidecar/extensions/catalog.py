@@ -5,7 +5,13 @@ from __future__ import annotations
 from sidecar.config.registry import Registry
 from sidecar.extensions.access_loggers.file_config import FileFactory, StderrFactory, StdoutFactory
 from sidecar.extensions.access_loggers.log_file import DEFAULT_MIN_FLUSH_BYTES
+from sidecar.extensions.http.early_header_mutation_config import EarlyHeaderMutationFactory
 from sidecar.extensions.http.lua_config import LuaFactory
+from sidecar.extensions.http.original_ip_detection_config import (
+    CustomHeaderDetectionFactory,
+    XffDetectionFactory,
+)
+from sidecar.extensions.http.request_id_config import UuidRequestIdFactory
 from sidecar.extensions.http.router_config import RouterFactory
 from sidecar.extensions.http.wasm_config import WasmFactory
 from sidecar.extensions.network.http_connection_manager_config import HttpConnectionManagerFactory
@@ -22,6 +28,10 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
         [
             HttpConnectionManagerFactory(),
             RouterFactory(),
+            XffDetectionFactory(),
+            UuidRequestIdFactory(),
+            EarlyHeaderMutationFactory(),
+            CustomHeaderDetectionFactory(),
             LuaFactory(),
             WasmFactory(),
             FileFactory(min_flush_bytes=min_flush_bytes),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from email.utils import formatdate
 from time import monotonic_ns, time
 from typing import TYPE_CHECKING, Any, Protocol
@@ -45,9 +46,12 @@ from sidecar.router.route_table import RouteTable
 if TYPE_CHECKING:
     from sidecar.codec.h1 import RequestParser
     from sidecar.codec.h1_chunks import ChunkedDecoder
+    from sidecar.http.client_address import IpDetection
     from sidecar.http.local_reply_config import LocalReplyConfig
+    from sidecar.http.proxy_status import ProxyStatus
     from sidecar.net.reactor import Reactor, Strand
     from sidecar.router.exchange import Router
+    from sidecar.router.ordered_mutations import OrderedMutations
 
 __all__ = ["ConnectionManager", "HcmStats", "Responder"]
 
@@ -186,6 +190,16 @@ class ConnectionManager:
         self.use_remote_address = False
         self.xff_num_trusted_hops = 0
         self.skip_xff_append = False
+        #: ``early_header_mutation_extensions``.
+        self.early_mutations: tuple[OrderedMutations, ...] = ()
+        #: ``original_ip_detection_extensions``.
+        self.ip_detections: tuple[IpDetection, ...] = ()
+        #: ``forward_client_cert_details: ALWAYS_FORWARD_ONLY``; other modes differ with client certificates.
+        self.keeps_client_cert = False
+        #: ``proxy_status_config``: adds the header where something went wrong.
+        self.proxy_status: ProxyStatus | None = None
+        #: Whether an option makes every request one that is looked at closely.
+        self.is_thorough = False
         #: What x-forwarded-for says of a peer on loopback.
         self.local_address = local_address().encode()
         self.generate_request_id = True
@@ -308,7 +322,8 @@ class ConnectionManager:
                 ):
                     reply = self._check_request(stream)
                 if reply is None:
-                    prepare_request_headers(self, stream, headers)
+                    reply = prepare_request_headers(self, stream, headers)
+                if reply is None:
                     if self.durations is not None:
                         self.durations.begin(stream, strand)
                     for hook, uses_trio in self._decode_hooks:
@@ -365,10 +380,13 @@ class ConnectionManager:
             await self.run_stream(stream, responder, strand)
 
     async def run_broken(self, stream: Stream, responder: Responder, reply: LocalReply) -> None:
-        """Answer a request that the codec could not read: encoder filters, access log and stats see it."""
+        """Answer a request that the codec could not read: encoder filters, access log and stats see it.
+
+        Its flag is known once it is sent, as in Envoy: neither Proxy-Status nor a body's format sees it.
+        """
         self.stats.downstream_rq_total.value += 1
         self.stats.downstream_rq_active.value += 1
-        self.set_local_reply(stream, reply)
+        self.set_local_reply(stream, replace(reply, flag=0))
         try:
             for hook, uses_trio in self._encode_hooks:
                 result = hook(stream)
@@ -378,6 +396,7 @@ class ConnectionManager:
         except SidecarError:
             responder.reset(stream)
         finally:
+            stream.flags |= reply.flag
             self._complete(stream)
 
     def _check_request(self, stream: Stream) -> LocalReply | None:
@@ -440,11 +459,13 @@ class ConnectionManager:
         if (
             self.always_set_request_id_in_response
             or (stream.internal and b"x-envoy-force-trace" in stream.request.headers)
-        ) and stream.request_id is not None:
-            headers.set(b"x-request-id", stream.request_id)
+        ) and (request_id := stream.request.headers.get(b"x-request-id")) is not None:
+            headers.set(b"x-request-id", request_id)
         if self.via:
             found = headers.get(b"via")
-            headers.set(b"via", self.via if found is None else found + b", " + self.via)
+            headers.set(b"via", found + b", " + self.via if found else self.via)
+        if self.proxy_status is not None:
+            self.proxy_status.apply(headers, stream)
         if self.is_draining():
             if not stream.drain_connection:
                 self.stats.downstream_cx_drain_close.value += 1

@@ -15,8 +15,9 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from sidecar.api.message import LocalReply
 from sidecar.core.headers import RequestHeaders
-from sidecar.http.h1_target import ASSUMED_SCHEME
+from sidecar.http.client_address import settle_client
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
@@ -43,8 +44,6 @@ _REMOVED = frozenset(
         b"x-envoy-ip-tags",
         b"x-envoy-original-url",
         b"x-envoy-hedge-on-per-try-timeout",
-        # forward_client_cert_details: SANITIZE, and any other without a client certificate
-        b"x-forwarded-client-cert",
     }
 )
 #: Removed besides where this proxy is the edge (``use_remote_address``).
@@ -62,6 +61,7 @@ INTERESTING = _REMOVED | {
     b"x-request-id",
     b"x-envoy-downstream-service-cluster",
     b"x-envoy-downstream-service-node",
+    b"x-forwarded-client-cert",
     b"te",
     b"expect",
     b"referer",
@@ -107,9 +107,6 @@ class RequestIds:
         return self._digits
 
 
-#: Peers of this very machine (``Network::Utility::isLoopbackAddress``).
-_LOOPBACK = frozenset({"127.0.0.1", "::1"})
-
 _ABSOLUTE_URL = re.compile(
     rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[A-Za-z0-9.-]+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]+))?(?:[/?][!-\"$-~]*#?)?"
 )
@@ -133,41 +130,13 @@ def is_valid_referer(value: bytes) -> bool:
     return True
 
 
-def _host_of(address: str) -> str:
-    """The IP of an address text; the path of a Unix socket as it is."""
-    if address.startswith("["):
-        return address[1 : address.index("]")]
-    host, colon, _ = address.rpartition(":")
-    return host if colon else address
+def prepare_request_headers(
+    manager: ConnectionManager, stream: Stream, headers: RequestHeaders
+) -> LocalReply | None:
+    """Change ``headers`` as Envoy's connection manager does, and set the stream's client address.
 
-
-def _trusted_from_right(value: bytes, skip: int) -> str | None:
-    """The address ``skip`` places from the right of an x-forwarded-for; None where there is no address."""
-    entries = value.rsplit(b",", skip + 1)
-    if len(entries) <= skip:
-        return None
-    candidate = _strip_port(entries[-1 - skip].strip().decode("latin-1"))
-    try:
-        ipaddress.ip_address(candidate)
-    except ValueError:
-        return None
-    return candidate
-
-
-def _strip_port(text: str) -> str:
-    if text.startswith("["):
-        return text[1:].partition("]")[0]
-    if text.count(":") == 1:
-        return text.partition(":")[0]
-    return text
-
-
-def _as_address(ip: str) -> str:
-    return f"[{ip}]:0" if ":" in ip else f"{ip}:0"
-
-
-def prepare_request_headers(manager: ConnectionManager, stream: Stream, headers: RequestHeaders) -> None:
-    """Change ``headers`` as Envoy's connection manager does, and set the stream's client address."""
+    An answer where an extension refuses the request for the address that it comes from.
+    """
     fields = headers.fields
     index = headers._index
     if index is None:
@@ -176,9 +145,8 @@ def prepare_request_headers(manager: ConnectionManager, stream: Stream, headers:
         headers.join_repeated()
         index = headers.index()
     connection = stream.connection
-    if manager.use_remote_address or manager.scheme_to_overwrite or not INTERESTING.isdisjoint(index):
-        _prepare_thoroughly(manager, stream, headers)
-        return
+    if manager.use_remote_address or manager.is_thorough or not INTERESTING.isdisjoint(index):
+        return _prepare_thoroughly(manager, stream, headers)
     stream.remote_address = connection.remote_address
     fields.append(_FORWARDED_PROTO)
     index[b"x-forwarded-proto"] = b"http"
@@ -190,12 +158,17 @@ def prepare_request_headers(manager: ConnectionManager, stream: Stream, headers:
         request_id = stream.request_id = manager.request_ids.make()
         fields.append((b"x-request-id", request_id))
         index[b"x-request-id"] = request_id
+    return None
 
 
-def _prepare_thoroughly(manager: ConnectionManager, stream: Stream, headers: RequestHeaders) -> None:
+def _prepare_thoroughly(
+    manager: ConnectionManager, stream: Stream, headers: RequestHeaders
+) -> LocalReply | None:
     """The long way, in Envoy's order, since new headers go to the end."""
     if stream.redirects is not None:
-        return  # a redirect was followed: this was done for the request before it
+        return None  # a redirect was followed: this was done for the request before it
+    for mutations in manager.early_mutations:
+        mutations.apply(headers, stream)
     index = headers.index()
     if b"te" in index:
         _clean_te(headers)
@@ -211,19 +184,25 @@ def _prepare_thoroughly(manager: ConnectionManager, stream: Stream, headers: Req
     if referer is not None and not is_valid_referer(referer):
         headers.remove(b"referer")
     headers.remove(b"x-envoy-internal")
-    client, may_be_internal = _settle_client(manager, stream, headers)
+    settled = settle_client(manager, stream, headers)
+    if isinstance(settled, LocalReply):
+        return settled
+    client, may_be_internal = settled
     is_internal = manager.is_internal
     internal = may_be_internal and is_internal is not None and client is not None and is_internal(client)
     stream.internal = internal
     is_edge = manager.use_remote_address and not internal
     if internal:
         headers.set(b"x-envoy-internal", b"true")
-        headers.remove(b"x-forwarded-client-cert")
     else:
         removed = _EDGE_REMOVED if is_edge else _REMOVED
         if not removed.isdisjoint(index):
             for name in removed.intersection(index):
                 headers.remove(name)
+        for name in manager.route_table.internal_only_headers:
+            headers.remove(name)
+    if not manager.keeps_client_cert:
+        headers.remove(b"x-forwarded-client-cert")
     if manager.add_user_agent:
         _add_user_agent(manager, headers)
     if manager.via:
@@ -232,10 +211,11 @@ def _prepare_thoroughly(manager: ConnectionManager, stream: Stream, headers: Req
         headers.set(b"x-envoy-external-address", client.encode())
     request_id = index.get(b"x-request-id")
     is_refused = is_edge and not manager.preserve_external_request_id
-    if manager.generate_request_id and (request_id is None or is_refused):
+    if manager.generate_request_id and (not request_id or is_refused):
         request_id = manager.request_ids.make()
         headers.set(b"x-request-id", request_id)
     stream.request_id = request_id
+    return None
 
 
 def _clean_te(headers: RequestHeaders) -> None:
@@ -245,53 +225,6 @@ def _clean_te(headers: RequestHeaders) -> None:
         headers.set(b"te", b"trailers")
     else:
         headers.remove(b"te")
-
-
-def _settle_client(
-    manager: ConnectionManager, stream: Stream, headers: RequestHeaders
-) -> tuple[str | None, bool]:
-    """Set the client's address, x-forwarded-for, -proto and -port.
-
-    Returns the client (its IP, or a Unix socket's path), and whether nothing stands against its being
-    internal: where one address is forwarded, or none to us who look at the peer.
-    """
-    address = stream.connection.remote_address
-    peer = None if address.startswith(("/", "@")) else _host_of(address)
-    forwarded = headers.get(b"x-forwarded-for")
-    hops = manager.xff_num_trusted_hops
-    client: str | None = None
-    may_be_internal = forwarded is None
-    if manager.use_remote_address:
-        if hops and forwarded is not None:
-            client = _trusted_from_right(forwarded, hops - 1)
-        if not manager.skip_xff_append and peer is not None:
-            value = manager.local_address if peer in _LOOPBACK else peer.encode()
-            headers.set(b"x-forwarded-for", forwarded + b"," + value if forwarded else value)
-        if hops == 0 or b"x-forwarded-proto" not in headers:
-            headers.set(b"x-forwarded-proto", b"http")
-        if manager.append_x_forwarded_port and (hops == 0 or b"x-forwarded-port" not in headers):
-            _, colon, port = stream.connection.local_address.rpartition(":")
-            if colon:
-                headers.set(b"x-forwarded-port", port.encode())
-    else:
-        may_be_internal = False
-        if forwarded is not None:
-            client = _trusted_from_right(forwarded, hops)
-            may_be_internal = client is not None and not hops and b"," not in forwarded
-        if b"x-forwarded-proto" not in headers:
-            headers.add(b"x-forwarded-proto", b"http")
-    if headers.scheme is ASSUMED_SCHEME:
-        proto = (headers.get(b"x-forwarded-proto") or b"").lower()
-        if proto in (b"http", b"https"):
-            headers.scheme = proto
-    if manager.scheme_to_overwrite is not None:
-        headers.scheme = manager.scheme_to_overwrite
-        headers.set(b"x-forwarded-proto", manager.scheme_to_overwrite)
-    if client is not None:
-        stream.remote_address = _as_address(client)
-        return client, may_be_internal
-    stream.remote_address = address
-    return address if peer is None else peer, may_be_internal
 
 
 def _append_via(headers: RequestHeaders, name: bytes) -> None:

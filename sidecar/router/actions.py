@@ -61,7 +61,10 @@ def answer(
 def redirect_location(redirect: Redirect, headers: RequestHeaders, stream: Stream) -> bytes:
     """The ``location`` of a redirect whose own rewriting of the path is done (``Http::Utility::newUri``)."""
     scheme = redirect.scheme or headers.scheme or b"http"
-    host = redirect.host or _host_without_port(headers, scheme, redirect.port)
+    if redirect.keeps_port:
+        host = headers.authority or b""
+    else:
+        host = redirect.host or _host_without_port(headers, scheme, redirect.port)
     port = b":%d" % redirect.port if redirect.port else b""
     path = headers.path or b""
     own = redirect.path if isinstance(redirect.path, bytes) else redirect.path(stream)

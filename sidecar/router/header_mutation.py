@@ -25,6 +25,7 @@ __all__ = [
     "HeaderMutations",
     "Mutations",
     "SetAuthority",
+    "UpstreamScheme",
 ]
 
 APPEND = 0
@@ -107,6 +108,15 @@ class SetAuthority:
         headers.set(b":authority", self.host)
 
 
+@dataclass(frozen=True, slots=True)
+class UpstreamScheme:
+    """``scheme_header_transformation.match_upstream`` of a connection manager."""
+
+    def apply(self, headers: HeaderMap, stream: Stream) -> None:
+        """Let the scheme be that of the connections to the cluster, which are without TLS so far."""
+        headers.set(b":scheme", b"http")
+
+
 NO_MUTATIONS = HeaderMutations()
 #: One level of header mutations.
-Mutations = HeaderMutations | AttemptCount | SetAuthority
+Mutations = HeaderMutations | AttemptCount | SetAuthority | UpstreamScheme

@@ -70,6 +70,8 @@ class Redirect:
     #: ``prefix_rewrite``, ``regex_rewrite``: done to the request itself.
     path_rewriter: PathRewriter | None = None
     strip_query: bool = False
+    #: Whether the port stays whatever the scheme.
+    keeps_port: bool = False
 
 
 #: A redirect to where the request went already.

@@ -23,6 +23,7 @@ from sidecar.router.route import (
     Route,
 )
 from sidecar.router.route_index import INDEXED_FROM, RouteIndex
+from sidecar.router.tls_redirect import TlsRequired
 
 __all__ = [
     "CONNECT",
@@ -44,11 +45,17 @@ class VirtualHost:
     __slots__ = (
         "finder",
         "name",
-        "require_tls",
         "routes",
     )
 
-    def __init__(self, name: str, routes: Sequence[Route], *, ignore_path_parameters: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        routes: Sequence[Route],
+        *,
+        ignore_path_parameters: bool = False,
+        require_tls: str = "NONE",
+    ) -> None:
         self.name = name
         self.routes = tuple(routes)
         for route in self.routes:
@@ -57,8 +64,9 @@ class VirtualHost:
         self.finder: Finder | None = RouteIndex(self.routes) if len(self.routes) >= INDEXED_FROM else None
         if ignore_path_parameters:
             self.finder = WithoutParameters(self.finder or InOrder(self.routes))
-        #: ``NONE``, ``EXTERNAL_ONLY`` or ``ALL``.
-        self.require_tls = "NONE"
+        if require_tls != "NONE":
+            inner = self.finder or InOrder(self.routes)
+            self.finder = TlsRequired(inner, external_only=require_tls == "EXTERNAL_ONLY")
 
 
 class RouteTable:
@@ -74,6 +82,7 @@ class RouteTable:
         "_suffixes",
         "has_durations",
         "ignore_port",
+        "internal_only_headers",
         "message",
         "name",
         "switches_filters",
@@ -89,6 +98,8 @@ class RouteTable:
         self.switches_filters = False
         #: Where the host stands that a virtual host is found by; None for the authority.
         self.vhost_header: bytes | None = None
+        #: Removed from requests that are not internal.
+        self.internal_only_headers: tuple[bytes, ...] = ()
         self._exact: dict[bytes, VirtualHost] = {}
         self._suffixes: dict[bytes, VirtualHost] = {}
         self._prefixes: dict[bytes, VirtualHost] = {}

@@ -6,8 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from config_oracle import envoy_verdict
-from test_config_verdicts import conf
+from config_oracle import LUA, ROUTER, envoy_verdict
+from test_config_verdicts import any_of, conf
 
 from sidecar.cli.main import main
 
@@ -97,11 +97,183 @@ LOCAL = {
         hcm='local_reply_config: {body_format: {text_format: a, content_type: "a\\nb"}}'
     ),
 }
-CASES = {
-    f"{group} {name}": text
-    for group, table in (("header", HEADERS), ("local", LOCAL))
-    for name, text in table.items()
+XFF = "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig"
+CUSTOM = "envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig"
+
+
+def detection(kind: str, config: str, more: str = "") -> str:
+    entry = f"{{name: a, typed_config: {any_of(kind, config)}}}"
+    return conf(hcm=f"original_ip_detection_extensions: [{entry}]\n{more}")
+
+
+DETECTIONS = {
+    "xff": detection(XFF, ""),
+    "hops": detection(XFF, "xff_num_trusted_hops: 3"),
+    "networks": detection(XFF, "xff_trusted_cidrs: {cidrs: [{address_prefix: 10.0.0.0, prefix_len: 8}]}"),
+    "both": detection(
+        XFF,
+        "xff_num_trusted_hops: 1, xff_trusted_cidrs: {cidrs: [{address_prefix: 10.0.0.0, prefix_len: 8}]}",
+    ),
+    "no networks": detection(XFF, "xff_trusted_cidrs: {}"),
+    "network that is none": detection(
+        XFF, "xff_trusted_cidrs: {cidrs: [{address_prefix: a, prefix_len: 8}]}"
+    ),
+    "long prefix": detection(XFF, "xff_trusted_cidrs: {cidrs: [{address_prefix: 10.0.0.0, prefix_len: 33}]}"),
+    "longer prefix": detection(
+        XFF, "xff_trusted_cidrs: {cidrs: [{address_prefix: 10.0.0.0, prefix_len: 129}]}"
+    ),
+    "use_remote_address": detection(XFF, "", "use_remote_address: true"),
+    "use_remote_address false": detection(XFF, "", "use_remote_address: false"),
+    "trusted hops": detection(XFF, "", "xff_num_trusted_hops: 1"),
+    "no trusted hops": detection(XFF, "", "xff_num_trusted_hops: 0"),
+    "skip_xff_append": detection(XFF, "", "skip_xff_append: true"),
+    "custom": detection(CUSTOM, "header_name: a"),
+    "custom without name": detection(CUSTOM, "header_name: ''"),
+    "custom with a wrong name": detection(CUSTOM, "header_name: 'a b'"),
+    "custom with status 700": detection(CUSTOM, "header_name: a, reject_with_status: {code: 700}"),
+    "custom with status OK": detection(CUSTOM, "header_name: a, reject_with_status: {code: OK}"),
+    "custom with no status": detection(CUSTOM, "header_name: a, reject_with_status: {}"),
+    "another kind": detection(LUA, ""),
+    "no configuration": conf(
+        hcm="original_ip_detection_extensions: [{name: envoy.http.original_ip_detection.xff}]"
+    ),
+    "internal network that is none": conf(
+        hcm="internal_address_config: {cidr_ranges: [{address_prefix: a, prefix_len: 8}]}"
+    ),
 }
+EARLY = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
+
+
+def early(mutation: str) -> str:
+    entry = f"{{name: a, typed_config: {any_of(EARLY, f'mutations: [{mutation}]')}}}"
+    return conf(hcm=f"early_header_mutation_extensions: [{entry}]")
+
+
+EARLY_MUTATIONS = {
+    "none": early(""),
+    "empty": early("{}"),
+    "append": early("{append: {header: {key: a, value: b}}}"),
+    "append :path": early("{append: {header: {key: ':path', value: b}}}"),
+    "append host": early("{append: {header: {key: host, value: b}}}"),
+    "append without header": early("{append: {}}"),
+    "append with an unknown operator": early("{append: {header: {key: a, value: '%A%'}}}"),
+    "append twice over": early(
+        "{append: {header: {key: a, value: b}, append: true, append_action: ADD_IF_ABSENT}}"
+    ),
+    "remove": early("{remove: a}"),
+    "remove nothing": early("{remove: ''}"),
+    "remove :path": early("{remove: ':path'}"),
+    "remove Host": early("{remove: Host}"),
+    "remove with a space": early("{remove: 'a b'}"),
+    "remove_on_match": early("{remove_on_match: {key_matcher: {prefix: a}}}"),
+    "remove_on_match of nothing": early("{remove_on_match: {}}"),
+    "remove_on_match without pattern": early("{remove_on_match: {key_matcher: {}}}"),
+    "remove_on_match with an empty prefix": early("{remove_on_match: {key_matcher: {prefix: ''}}}"),
+    "remove_on_match with a bad regex": early("{remove_on_match: {key_matcher: {safe_regex: {regex: '('}}}}"),
+    "another kind": conf(hcm=f"early_header_mutation_extensions: [{{name: a, typed_config: {any_of(LUA)}}}]"),
+}
+UUID = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
+OPTIONS = {
+    "request id": conf(
+        hcm=f"request_id_extension: {{typed_config: {any_of(UUID, 'pack_trace_reason: false')}}}"
+    ),
+    "request id of another kind": conf(hcm=f"request_id_extension: {{typed_config: {any_of(LUA)}}}"),
+    "request id of no kind": conf(hcm="request_id_extension: {}"),
+    "client certificates": conf(
+        hcm="forward_client_cert_details: APPEND_FORWARD\nset_current_client_cert_details: {subject: true, dns: true}"
+    ),
+    "client certificates unknown": conf(hcm="forward_client_cert_details: SOMETIMES"),
+    "path normalization": conf(
+        hcm="path_normalization_options: {forwarding_transformation: {operations: [{merge_slashes: {}}]}}"
+    ),
+    "path normalization of nothing": conf(
+        hcm="path_normalization_options: {forwarding_transformation: {operations: [{}]}}"
+    ),
+    "path normalization twice": conf(
+        hcm="path_normalization_options: {forwarding_transformation: {operations: [{merge_slashes: {}}, {merge_slashes: {}}]}}"
+    ),
+    "proxy status": conf(hcm="proxy_status_config: {}"),
+    "proxy status of a node": conf(hcm="proxy_status_config: {use_node_id: true}"),
+    "proxy status of two names": conf(hcm="proxy_status_config: {use_node_id: true, literal_proxy_name: a}"),
+    "proxy status with a line end": conf(hcm='proxy_status_config: {literal_proxy_name: "a\\nb"}'),
+    "scheme": conf(hcm="scheme_header_transformation: {match_upstream: true}"),
+    "scheme twice": conf(
+        hcm="scheme_header_transformation: {match_upstream: true, scheme_to_overwrite: https}"
+    ),
+    "scheme of another kind": conf(hcm="scheme_header_transformation: {scheme_to_overwrite: ftp}"),
+    "scheme in capitals": conf(hcm="scheme_header_transformation: {scheme_to_overwrite: HTTPS}"),
+    "server name with a line end": conf(hcm='server_name: "a\\nb"'),
+    "via with a line end": conf(hcm='via: "a\\nb"'),
+    "internal only headers": conf(routes="internal_only_headers: [a, X-B]"),
+    "internal only header with a space": conf(routes="internal_only_headers: ['a b']"),
+    "internal only header without name": conf(routes="internal_only_headers: ['']"),
+    "internal only header host": conf(routes="internal_only_headers: [host, ':path']"),
+    "require_tls": conf().replace('domains: ["*"]', 'domains: ["*"]\n              require_tls: ALL'),
+    "require_tls unknown": conf().replace(
+        'domains: ["*"]', 'domains: ["*"]\n              require_tls: SOME'
+    ),
+    "overload": conf(hcm="append_local_overload: true\nadd_proxy_protocol_connection_state: false"),
+    "header validation": conf(
+        hcm="typed_header_validation_config: {name: a, typed_config: {'@type': type.googleapis.com/envoy.extensions.http.header_validators.envoy_default.v3.HeaderValidatorConfig}}"
+    ),
+    "mapped addresses": conf(hcm="represent_ipv4_remote_address_as_ipv4_mapped_ipv6: true"),
+    "strip twice": conf(hcm="strip_matching_host_port: true\nstrip_any_host_port: true"),
+    "hops beyond": conf(hcm="xff_num_trusted_hops: 4294967295"),
+    "log options twice": conf(
+        hcm="access_log_flush_interval: 1s\naccess_log_options: {access_log_flush_interval: 1s}"
+    ),
+    "log options and the old flush": conf(
+        hcm="flush_access_log_on_new_request: true\naccess_log_options: {}"
+    ),
+    "log flush interval too short": conf(hcm="access_log_options: {access_log_flush_interval: 0.0001s}"),
+}
+BUFFER = "envoy.extensions.filters.http.buffer.v3.Buffer"
+
+
+def filters(text: str, *, hcm: str = "") -> str:
+    return conf(hcm=hcm, filters=text)
+
+
+ROUTER_ENTRY = f'          - name: envoy.filters.http.router\n            typed_config:\n              "@type": type.googleapis.com/{ROUTER}\n'
+FILTERS = {
+    "optional": filters(f"- {{name: a, typed_config: {any_of(LUA)}, is_optional: true}}"),
+    "optional and unknown": filters(
+        "- {name: a, typed_config: {'@type': type.googleapis.com/no.such.Filter}, is_optional: true}"
+    ),
+    "unknown": filters("- {name: a, typed_config: {'@type': type.googleapis.com/no.such.Filter}}"),
+    "optional without configuration": filters("- {name: a, is_optional: true}"),
+    "optional with a wrong script": filters(
+        f"- {{name: a, typed_config: {any_of(LUA, 'inline_code: zzz zzz')}, is_optional: true}}"
+    ),
+    "disabled": filters(f"- {{name: a, typed_config: {any_of(LUA)}, disabled: true}}"),
+    "disabled with a wrong script": filters(
+        f"- {{name: a, typed_config: {any_of(LUA, 'inline_code: zzz zzz')}, disabled: true}}"
+    ),
+    "disabled and unknown": filters(
+        "- {name: a, typed_config: {'@type': type.googleapis.com/no.such.Filter}, disabled: true}"
+    ),
+    "disabled router": conf().replace(ROUTER_ENTRY, ROUTER_ENTRY + "            disabled: true\n"),
+    "optional router": conf().replace(ROUTER_ENTRY, ROUTER_ENTRY + "            is_optional: true\n"),
+    "no filters": conf().replace("          http_filters:\n", "").replace(ROUTER_ENTRY, ""),
+    "names twice": filters(
+        f"- {{name: a, typed_config: {any_of(LUA)}}}\n- {{name: a, typed_config: {any_of(LUA)}}}"
+    ),
+    "no name": filters(f"- {{typed_config: {any_of(LUA)}}}"),
+    "two routers": filters(f"- {{name: b, typed_config: {any_of(ROUTER)}}}"),
+    "network filter": filters(
+        f"- {{name: b, typed_config: {any_of('envoy.extensions.filters.network.echo.v3.Echo')}}}"
+    ),
+    "FilterConfig": filters(f"- {{name: b, typed_config: {any_of('envoy.config.route.v3.FilterConfig')}}}"),
+}
+TABLES = (
+    ("filter", FILTERS),
+    ("option", OPTIONS),
+    ("early", EARLY_MUTATIONS),
+    ("header", HEADERS),
+    ("local", LOCAL),
+    ("detection", DETECTIONS),
+)
+CASES = {f"{group} {name}": text for group, table in TABLES for name, text in table.items()}
 
 
 @pytest.mark.parametrize("text", CASES.values(), ids=CASES.keys())

@@ -85,6 +85,10 @@ def _request_number(request_id: bytes | None) -> int | None:
         return None
 
 
+def _traceable(message: Any, context: FactoryContext, path: str) -> Predicate:
+    return lambda stream: False  # nothing is, without tracing
+
+
 def _all_of(message: Any, context: FactoryContext, path: str) -> Predicate:
     parts = _parts(message, context, path)
     return lambda stream: all(part(stream) for part in parts)
@@ -131,6 +135,7 @@ _COMPILERS: dict[str, Callable[[Any, FactoryContext, str], Predicate]] = {
     "status_code_filter": _status_code,
     "duration_filter": _duration,
     "not_health_check_filter": _not_health_check,
+    "traceable_filter": _traceable,
     "runtime_filter": _runtime,
     "and_filter": _all_of,
     "or_filter": _any_of,

@@ -18,7 +18,7 @@ from sidecar.config.compile.route_headers import compile_header_mutations
 from sidecar.config.compile.route_match import compile_route_match
 from sidecar.config.registry import Registry
 from sidecar.core.errors import ConfigError
-from sidecar.router.header_mutation import AttemptCount, HeaderMutations
+from sidecar.router.header_mutation import AttemptCount, HeaderMutations, Mutations
 from sidecar.router.route import Route
 from sidecar.router.route_table import RouteTable, VirtualHost
 
@@ -26,13 +26,21 @@ __all__ = ["compile_route_table"]
 
 
 def compile_route_table(
-    message: Any, context: FactoryContext, registry: Registry, filter_names: Mapping[str, str]
+    message: Any,
+    context: FactoryContext,
+    registry: Registry,
+    filter_names: Mapping[str, str],
+    last_mutations: tuple[Mutations, ...] = (),
 ) -> RouteTable:
     """The table.  ``filter_names`` maps configured filter names to their extension's config type.
 
+    ``last_mutations`` are done to every request that is forwarded, after those of the levels.
     Raises: ConfigError with a path from the bootstrap's root.
     """
-    return _Compiler(message, context, registry, filter_names).table()
+    return _Compiler(message, context, registry, filter_names, last_mutations).table()
+
+
+_REQUIRE_TLS = ("NONE", "EXTERNAL_ONLY", "ALL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +63,15 @@ def _compile_buffer_limits(made: Route, route: Any, virtual_host: Any) -> None:
 
 class _Compiler:
     def __init__(
-        self, message: Any, context: FactoryContext, registry: Registry, filter_names: Mapping[str, str]
+        self,
+        message: Any,
+        context: FactoryContext,
+        registry: Registry,
+        filter_names: Mapping[str, str],
+        last_mutations: tuple[Mutations, ...],
     ) -> None:
         self._message = message
+        self._last_mutations = last_mutations
         self._context = context
         self._filters = PerFilterConfigs(context, registry, filter_names)
         self._actions = RouteActions(context, self._filters)
@@ -69,6 +83,7 @@ class _Compiler:
         table.message = message
         table.ignore_port = message.ignore_port_in_host_matching
         table.vhost_header = message.vhost_header.lower().encode() or None
+        table.internal_only_headers = tuple(name.lower().encode() for name in message.internal_only_headers)
         outer = self._level(message, self._context.path)
         for index, each in enumerate(message.virtual_hosts):
             path = f"{self._context.path}.virtual_hosts[{index}]"
@@ -92,6 +107,7 @@ class _Compiler:
             route.virtual_host_name = message.name
             route.virtual_host_metadata = metadata
             _compile_buffer_limits(route, each, message)
+            route.request_mutations += self._last_mutations
             if message.include_request_attempt_count:
                 route.request_mutations = (AttemptCount(), *route.request_mutations)
             if message.include_attempt_count_in_response:
@@ -104,6 +120,7 @@ class _Compiler:
             message.name,
             [compile_route(each, f"{path}.routes[{index}]") for index, each in enumerate(message.routes)],
             ignore_path_parameters=self._message.ignore_path_parameters_in_path_matching,
+            require_tls=_REQUIRE_TLS[message.require_tls],
         )
 
     def _level(self, message: Any, path: str) -> _Level:

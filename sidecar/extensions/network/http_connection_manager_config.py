@@ -15,6 +15,7 @@ from sidecar.codec.h1_choice import h1_codec
 from sidecar.codec.h2_choice import h2_codec_class
 from sidecar.config.compile.access_log import compile_access_logs
 from sidecar.config.compile.errors import placed
+from sidecar.config.compile.extension import compile_extensions
 from sidecar.config.compile.http1_options import compile_http1_options
 from sidecar.config.compile.http2_options import compile_http2_options
 from sidecar.config.compile.local_reply import compile_local_reply
@@ -24,10 +25,12 @@ from sidecar.core.address import compile_addresses
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.http.router_config import RouterOptions
 from sidecar.http.connection_manager import ConnectionManager, HcmStats
+from sidecar.http.proxy_status import ProxyStatus
 from sidecar.http.request_options import RequestOptions
 from sidecar.http.serve import serve_http
 from sidecar.http.stream_duration import StreamDurations
 from sidecar.router.exchange import Router
+from sidecar.router.header_mutation import UpstreamScheme
 
 if TYPE_CHECKING:
     from sidecar.config.registry import Registry
@@ -44,6 +47,8 @@ _ESCAPED_SLASHES = (
     "UNESCAPE_AND_REDIRECT",
     "UNESCAPE_AND_FORWARD",
 )
+#: The number of ``ForwardClientCertDetails.ALWAYS_FORWARD_ONLY``.
+_ALWAYS_FORWARD_ONLY = 4
 _UNDERSCORES = (None, "REJECT_REQUEST", "DROP_HEADER")
 _SERVER_HEADER = ("OVERWRITE", "APPEND_IF_ABSENT", "PASS_THROUGH")
 
@@ -92,15 +97,24 @@ class HcmCompiler:
         self._http2_codec = parts.http2_codec
         manager.h1_codec = h1_codec(parts.http1_codec)
         self._settings(manager, message)
+        self._extensions(manager, message, context, registry)
         names = self._filters(manager, router, message, context, registry)
         manager.access_logs = tuple(compile_access_logs(message, context, registry))
         if message.HasField("local_reply_config"):
             at = context.at("local_reply_config")
             manager.local_reply_config = compile_local_reply(message.local_reply_config, at)
         if message.HasField("route_config"):
+            match_upstream = message.scheme_header_transformation.match_upstream
             manager.set_route_table(
-                compile_route_table(message.route_config, context.at("route_config"), registry, names)
+                compile_route_table(
+                    message.route_config,
+                    context.at("route_config"),
+                    registry,
+                    names,
+                    (UpstreamScheme(),) if match_upstream else (),
+                )
             )
+        manager.is_thorough |= bool(manager.route_table.internal_only_headers)
         longest = duration_s(message.common_http_protocol_options.max_stream_duration)
         if longest or manager.route_table.has_durations:
             manager.durations = StreamDurations(longest, stats)
@@ -180,13 +194,54 @@ class HcmCompiler:
             )
         if message.HasField("internal_address_config"):
             config = message.internal_address_config
-            manager.is_internal = compile_addresses(
-                [(each.address_prefix, each.prefix_len.value) for each in config.cidr_ranges],
-                unix_sockets=config.unix_sockets,
-            )
+            try:
+                manager.is_internal = compile_addresses(
+                    [(each.address_prefix, each.prefix_len.value) for each in config.cidr_ranges],
+                    unix_sockets=config.unix_sockets,
+                )
+            except ValueError as error:
+                path = f"{self._context.path}.internal_address_config.cidr_ranges"
+                raise ConfigError(path, str(error)) from error
+        manager.keeps_client_cert = message.forward_client_cert_details == _ALWAYS_FORWARD_ONLY
+        if message.HasField("path_normalization_options"):
+            path = f"{self._context.path}.path_normalization_options"
+            self._context.warn(path, "has no effect, as in Envoy: normalize_path and merge_slashes have")
+        if message.HasField("proxy_status_config"):
+            manager.proxy_status = self._proxy_status(message.proxy_status_config, manager.server_name)
         if message.scheme_header_transformation.WhichOneof("transformation") == "scheme_to_overwrite":
             manager.scheme_to_overwrite = message.scheme_header_transformation.scheme_to_overwrite.encode()
         manager.append_x_forwarded_port = message.append_x_forwarded_port
+
+    def _proxy_status(self, config: Any, server_name: bytes) -> ProxyStatus:
+        kind = config.WhichOneof("proxy_name")
+        if kind == "literal_proxy_name":
+            name = config.literal_proxy_name.encode()
+        else:
+            name = self._context.node.id.encode() if kind == "use_node_id" else server_name
+        return ProxyStatus(
+            name, config.remove_details, config.remove_response_flags, config.set_recommended_response_code
+        )
+
+    def _extensions(
+        self, manager: ConnectionManager, message: Any, context: FactoryContext, registry: Registry
+    ) -> None:
+        """What looks at a request, or changes it, before the filters."""
+        if message.original_ip_detection_extensions:
+            for field in ("use_remote_address", "xff_num_trusted_hops"):
+                value = getattr(message, field)
+                if value if isinstance(value, int) else value.value:
+                    reason = f"Original IP detection extensions and {field} may not be mixed"
+                    raise ConfigError(f"{context.path}.original_ip_detection_extensions", reason)
+        manager.ip_detections = compile_extensions(
+            message, "original_ip_detection_extensions", context, registry
+        )
+        manager.early_mutations = compile_extensions(
+            message, "early_header_mutation_extensions", context, registry
+        )
+        compile_extensions(message, "request_id_extension", context, registry)
+        manager.is_thorough = bool(
+            manager.ip_detections or manager.early_mutations or manager.scheme_to_overwrite
+        )
 
     def _filters(
         self,
@@ -204,12 +259,12 @@ class HcmCompiler:
             if found is None:
                 continue  # one of Envoy's that is still to come: the loader told it
             factory, inner = found
-            names[each.name] = factory.config_type
             at = context.at(path)
             try:
                 compiled = factory.compile(inner, at)
             except ConfigError as error:
                 raise placed(error, at.path) from error
+            names[each.name] = factory.config_type
             if isinstance(compiled, RouterOptions):
                 router.suppress_envoy_headers = compiled.suppress_envoy_headers
                 break

@@ -101,6 +101,10 @@ JSON = """
 local_reply_config:
   body_format: {json_format: {status: "%RESPONSE_CODE%", message: "%LOCAL_REPLY_BODY%"}}
 """
+FLAGS = """
+local_reply_config:
+  body_format: {text_format_source: {inline_string: "%RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%"}}
+"""
 LOG = (
     "%PROTOCOL% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% body=%LOCAL_REPLY_BODY% "
     "%BYTES_SENT%\n"
@@ -112,6 +116,7 @@ SETUP = Setup(
             listener("mapped", MAPPERS, routes=ROUTES, filters=LUA, log=LOG),
             listener("both", MAPPERS + TEXT, routes=ROUTES, filters=LUA, log=LOG),
             listener("stripped", STRIPPED, routes=ROUTES),
+            listener("flags", FLAGS, routes=ROUTES, log=LOG),
             listener("json", JSON, routes=ROUTES, filters=LUA, log=LOG),
         ],
         [cluster("app", "app"), cluster("dead", "dead")],
@@ -183,7 +188,7 @@ async def local_reply_head_and_grpc(s: Session) -> None:
 @scenario(SETUP)
 async def local_reply_broken_requests(s: Session) -> None:
     """Requests that no filter ever saw."""
-    for to in ("mapped", "both", "json"):
+    for to in ("mapped", "both", "json", "flags"):
         for label, text in (
             ("no host", "GET / HTTP/1.1\r\n\r\n"),
             ("garbage", "what is this\r\n\r\n"),
@@ -191,7 +196,8 @@ async def local_reply_broken_requests(s: Session) -> None:
             ("fragment", "GET /a#b HTTP/1.1\r\nhost: a\r\n\r\n"),
             ("json", "GET / HTTP/1.1\r\nx-case: json\r\n\r\n"),
         ):
-            await s.http(text, to, label=f"{to} {label}")
+            if (to, label) != ("flags", "old"):
+                await s.http(text, to, label=f"{to} {label}")
     async with s.logging(2, "both"):
         await s.http("what is this\r\n\r\n", "both", label="logged")
         await s.http("GET / HTTP/1.0\r\nhost: a\r\n\r\n", "both", label="logged old")
