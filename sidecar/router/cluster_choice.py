@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sidecar.core.headers import RequestHeaders
+from sidecar.router.filter_configs import merge_filter_configs
 from sidecar.router.header_mutation import NO_MUTATIONS, HeaderMutations, Mutations, SetAuthority
 from sidecar.router.timeouts import unsigned
 
@@ -114,7 +115,7 @@ def _of_entry(route: Route, entry: WeightedCluster) -> tuple[Route, HeaderChoice
     made.request_mutations = (*first, *rewrite, *route.request_mutations)
     if entry.response_mutations:
         made.response_mutations = (entry.response_mutations, *route.response_mutations)
-    made.per_filter_config = {**route.per_filter_config, **entry.per_filter_config}
+    made.per_filter_config = merge_filter_configs(route.per_filter_config, entry.per_filter_config)
     made.filter_switches = {**route.filter_switches, **entry.filter_switches}
     made.freeze()
     return made, None if entry.cluster_header is None else HeaderChoice(made, entry.cluster_header)

@@ -265,7 +265,39 @@ FILTERS = {
     ),
     "FilterConfig": filters(f"- {{name: b, typed_config: {any_of('envoy.config.route.v3.FilterConfig')}}}"),
 }
+MUTATION = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
+
+
+def mutating(mutations: str) -> str:
+    return filters(f"- {{name: m, typed_config: {any_of(MUTATION, f'mutations: {{{mutations}}}')}}}")
+
+
+MUTATIONS = {
+    "none": mutating(""),
+    "unset": filters(f"- {{name: m, typed_config: {any_of(MUTATION)}}}"),
+    "append": mutating("request_mutations: [{append: {header: {key: a, value: b}}}]"),
+    "append :path": mutating("request_mutations: [{append: {header: {key: ':path', value: b}}}]"),
+    "append host in a response": mutating("response_mutations: [{append: {header: {key: host, value: b}}}]"),
+    "remove :status": mutating("response_mutations: [{remove: ':status'}]"),
+    "unknown operator": mutating("response_mutations: [{append: {header: {key: a, value: '%A%'}}}]"),
+    "trailers": mutating(
+        "request_trailers_mutations: [{remove: a}], response_trailers_mutations: [{append: {header: {key: a, value: b}}}]"
+    ),
+    "query": mutating("query_parameter_mutations: [{append: {record: {key: a, value: b}}}, {remove: c}]"),
+    "query of nothing": mutating("query_parameter_mutations: [{}]"),
+    "query with a number": mutating("query_parameter_mutations: [{append: {record: {key: a, value: 1}}}]"),
+    "query without value": mutating("query_parameter_mutations: [{append: {record: {key: a}}}]"),
+    "query without name": mutating("query_parameter_mutations: [{append: {record: {key: '', value: b}}}]"),
+    "query with an entry": mutating("query_parameter_mutations: [{append: {entry: {key: a, value: Yg==}}}]"),
+    "query with an unknown operator": mutating(
+        "query_parameter_mutations: [{append: {record: {key: a, value: '%A%'}}}]"
+    ),
+    "query of both": mutating(
+        "query_parameter_mutations: [{append: {record: {key: a, value: b}}, remove: c}]"
+    ),
+}
 TABLES = (
+    ("mutation", MUTATIONS),
     ("filter", FILTERS),
     ("option", OPTIONS),
     ("early", EARLY_MUTATIONS),

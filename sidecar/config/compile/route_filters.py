@@ -10,6 +10,7 @@ from sidecar.api.context import FactoryContext
 from sidecar.config.compile.errors import placed
 from sidecar.config.registry import Registry, resolve_any
 from sidecar.core.errors import ConfigError
+from sidecar.router.filter_configs import merge_filter_configs
 
 __all__ = ["LevelFilters", "PerFilterConfigs"]
 
@@ -26,7 +27,8 @@ class LevelFilters:
 
     def over(self, outer: LevelFilters) -> LevelFilters:
         """This level inside ``outer``: what it says itself counts."""
-        return LevelFilters({**outer.configs, **self.configs}, {**outer.switches, **self.switches})
+        configs = merge_filter_configs(outer.configs, self.configs)
+        return LevelFilters(configs, {**outer.switches, **self.switches})
 
 
 class PerFilterConfigs:
