@@ -260,13 +260,15 @@ _ROWS: dict[str, str] = {
     f"{_LOG}.AccessLog": "name typed_config filter",
     f"{_LOG}.AccessLogFilter": (
         "status_code_filter duration_filter not_health_check_filter runtime_filter and_filter or_filter "
-        "header_filter response_flag_filter grpc_status_filter log_type_filter traceable_filter"
+        "header_filter response_flag_filter grpc_status_filter log_type_filter traceable_filter "
+        "metadata_filter"
     ),
     f"{_LOG}.StatusCodeFilter": "*",
     f"{_LOG}.DurationFilter": "*",
     f"{_LOG}.ComparisonFilter": "*",
     f"{_CORE}.RuntimeUInt32": "*",
     f"{_LOG}.NotHealthCheckFilter": "",
+    f"{_LOG}.MetadataFilter": "*",
     f"{_LOG}.TraceableFilter": "",
     f"{_LOG}.RuntimeFilter": "*",
     "envoy.type.v3.FractionalPercent": "*",

@@ -296,7 +296,7 @@ ENTRIES: tuple[Entry, ...] = (
         "envoy.config.accesslog.v3.AccessLogFilter",
         WARN,
         "access log filters",
-        "extension_filter metadata_filter",
+        "extension_filter",
     ),
     *_rows("envoy.extensions.filters.http.router.v3.Router", WARN, "router options", "dynamic_stats"),
     *_rows(f"{_CORE}.AsyncDataSource", STOP, "remote data sources", "remote"),

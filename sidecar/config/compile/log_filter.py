@@ -15,6 +15,7 @@ from typing import Any
 from sidecar.api.context import FactoryContext
 from sidecar.api.stream import FLAG_NAMES, Stream
 from sidecar.config.compile.matchers import compile_header_matcher
+from sidecar.config.compile.value_matchers import compile_value_matcher
 from sidecar.core.errors import ConfigError
 from sidecar.observability.header_operators import response_grpc_number
 
@@ -89,6 +90,24 @@ def _traceable(message: Any, context: FactoryContext, path: str) -> Predicate:
     return lambda stream: False  # nothing is, without tracing
 
 
+def _metadata(message: Any, context: FactoryContext, path: str) -> Predicate:
+    default = message.match_if_key_not_found.value if message.HasField("match_if_key_not_found") else True
+    matcher = message.matcher
+    if not message.HasField("matcher"):
+        return lambda stream: default
+    matches = compile_value_matcher(matcher.value, f"{path}.matcher.value")  # invert means nothing here
+    namespace = matcher.filter
+    keys = [segment.key for segment in matcher.path]
+
+    def by_metadata(stream: Stream) -> bool:
+        value: Any = (stream.dynamic_metadata or {}).get(namespace, {})
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return default if value is None else matches(value)
+
+    return by_metadata
+
+
 def _all_of(message: Any, context: FactoryContext, path: str) -> Predicate:
     parts = _parts(message, context, path)
     return lambda stream: all(part(stream) for part in parts)
@@ -136,6 +155,7 @@ _COMPILERS: dict[str, Callable[[Any, FactoryContext, str], Predicate]] = {
     "duration_filter": _duration,
     "not_health_check_filter": _not_health_check,
     "traceable_filter": _traceable,
+    "metadata_filter": _metadata,
     "runtime_filter": _runtime,
     "and_filter": _all_of,
     "or_filter": _any_of,

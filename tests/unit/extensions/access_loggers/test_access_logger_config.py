@@ -244,7 +244,7 @@ def test_filter_decides_about_a_failed_request(context: FactoryContext, message:
     assert compiled(FAILED) is wanted
 
 
-@pytest.mark.parametrize("kind", ["metadata_filter", "extension_filter"])
+@pytest.mark.parametrize("kind", ["extension_filter"])
 def test_filter_that_is_still_to_come_lets_everything_pass(context: FactoryContext, kind: str) -> None:
     message = json_format.ParseDict({"or_filter": {"filters": [{kind: {}}]}}, AccessLogFilter())
     assert compile_log_filter(message, context, "filter")(FAILED)
