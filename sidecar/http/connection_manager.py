@@ -269,6 +269,7 @@ class ConnectionManager:
     def set_route_table(self, table: RouteTable) -> None:
         """Route by ``table``, which may turn filters on and off."""
         self.route_table = table
+        self.is_thorough |= bool(table.internal_only_headers)
         self._set_hooks()
 
     def _set_hooks(self) -> None:

@@ -114,7 +114,6 @@ class HcmCompiler:
                     (UpstreamScheme(),) if match_upstream else (),
                 )
             )
-        manager.is_thorough |= bool(manager.route_table.internal_only_headers)
         longest = duration_s(message.common_http_protocol_options.max_stream_duration)
         if longest or manager.route_table.has_durations:
             manager.durations = StreamDurations(longest, stats)

@@ -26,11 +26,25 @@ ROUTES = """
 - {match: {prefix: /app}, route: {cluster: app}}
 """
 LOG = "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %BYTES_SENT%\n"
+SEEING = """
+- name: envoy.filters.http.lua
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua
+    default_source_code:
+      inline_string: |
+        function envoy_on_response(handle)
+          local headers = handle:headers()
+          local body = handle:body()
+          local text = body and body:getBytes(0, body:length()) or "none"
+          headers:add("x-seen", headers:get(":status") .. " " .. (headers:get("content-type") or "-") .. " " .. (headers:get("x-flags") or "-") .. " " .. #text)
+        end
+"""
 SETUP = Setup(
     "local-replies-failures",
     bootstrap(
         [
             listener("main", FORMAT, routes=ROUTES, log=LOG),
+            listener("seen", FORMAT, routes=ROUTES, filters=SEEING, log=LOG),
             listener("hurry", FORMAT + "request_timeout: 0.05s\n", routes=ROUTES, log=LOG),
             listener("heads", FORMAT + "request_headers_timeout: 0.05s\n", routes=ROUTES, log=LOG),
             listener("small", FORMAT + "max_request_headers_kb: 1\n", routes=ROUTES, log=LOG),
@@ -97,3 +111,13 @@ async def local_reply_of_upstreams(s: Session) -> None:
             s.upstream().script = script
             await s.get("/app", label=label)
     s.upstream().script = answers(ok(b"x"))
+
+
+@scenario(SETUP)
+async def local_reply_through_filters(s: Session) -> None:
+    """Filters see the reply as it was mapped and formatted."""
+    async with s.logging(5, "seen"):
+        for path in ("/none", "/empty", "/full"):
+            await s.get(path, to="seen", label=path)
+        await s.get("/none", "content-type: application/grpc", to="seen", label="gRPC")
+        await s.http("GET / HTTP/1.1\r\n\r\n", "seen", label="no host")
