@@ -79,7 +79,8 @@ _ROWS: dict[str, str] = {
         "original_ip_detection_extensions "
         "early_header_mutation_extensions request_id_extension forward_client_cert_details "
         "set_current_client_cert_details path_normalization_options proxy_status_config "
-        "append_local_overload add_proxy_protocol_connection_state"
+        "append_local_overload add_proxy_protocol_connection_state "
+        "represent_ipv4_remote_address_as_ipv4_mapped_ipv6"
     ),
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter": (
         "name typed_config is_optional disabled"

@@ -47,6 +47,11 @@ _ESCAPED_SLASHES = (
     "UNESCAPE_AND_REDIRECT",
     "UNESCAPE_AND_FORWARD",
 )
+#: What Envoy 1.40 takes and does nothing with, and what does it instead.
+_WITHOUT_EFFECT = {
+    "path_normalization_options": ": normalize_path and merge_slashes have",
+    "represent_ipv4_remote_address_as_ipv4_mapped_ipv6": "",
+}
 #: The number of ``ForwardClientCertDetails.ALWAYS_FORWARD_ONLY``.
 _ALWAYS_FORWARD_ONLY = 4
 _UNDERSCORES = (None, "REJECT_REQUEST", "DROP_HEADER")
@@ -202,9 +207,10 @@ class HcmCompiler:
                 path = f"{self._context.path}.internal_address_config.cidr_ranges"
                 raise ConfigError(path, str(error)) from error
         manager.keeps_client_cert = message.forward_client_cert_details == _ALWAYS_FORWARD_ONLY
-        if message.HasField("path_normalization_options"):
-            path = f"{self._context.path}.path_normalization_options"
-            self._context.warn(path, "has no effect, as in Envoy: normalize_path and merge_slashes have")
+        for field, _ in message.ListFields():
+            if field.name in _WITHOUT_EFFECT:
+                path = f"{self._context.path}.{field.name}"
+                self._context.warn(path, f"has no effect, as in Envoy{_WITHOUT_EFFECT[field.name]}")
         if message.HasField("proxy_status_config"):
             manager.proxy_status = self._proxy_status(message.proxy_status_config, manager.server_name)
         if message.scheme_header_transformation.WhichOneof("transformation") == "scheme_to_overwrite":
