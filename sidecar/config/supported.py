@@ -137,7 +137,8 @@ _ROWS: dict[str, str] = {
     f"{_ROUTE}.VirtualHost": (
         "name domains routes request_headers_to_add request_headers_to_remove response_headers_to_add "
         "response_headers_to_remove metadata typed_per_filter_config include_request_attempt_count "
-        "include_attempt_count_in_response per_request_buffer_limit_bytes request_body_buffer_limit require_tls"
+        "include_attempt_count_in_response per_request_buffer_limit_bytes request_body_buffer_limit "
+        "require_tls"
     ),
     f"{_ROUTE}.Route": (
         "name match route redirect direct_response request_headers_to_add request_headers_to_remove "
