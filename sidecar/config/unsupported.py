@@ -149,7 +149,8 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(_HCM, WARN, "access log options", "access_log_options access_log_flush_interval"),
     *_rows(_HCM, WARN, "access log options", "flush_access_log_on_new_request"),
     *_rows(_HCM, WARN, "UDP and HTTP/3", "http3_protocol_options"),
-    *_rows(_HCM, STOP, "x-forwarded-proto by port", "forward_proto_config"),
+    # It is about connections whose destination a listener filter restored: without one Envoy ignores it too.
+    *_rows(_HCM, WARN, "listener filters", "forward_proto_config"),
     Entry(_HCM, "codec_type", STOP, "UDP and HTTP/3", "HTTP3", when=lambda message: message.codec_type == 3),
     *_rows(f"{_HCM.rpartition('.')[0]}.HttpFilter", STOP, "xDS", "config_discovery"),
     *_rows(
