@@ -16,6 +16,8 @@ __all__ = ["normalized_path"]
 #: What may have to change: escapes, separators, characters to escape, dot segments, repeated slashes.
 _UNUSUAL: Final = re.compile(rb"[%\\\"<>^`{|}\x80-\xff]|/\.|//").search
 _ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})|[\"<>^`{|}]")
+#: Parameters of a dot segment (RFC 3986 §3.3), which some servers leave out before they look for dots.
+_DOT_PARAMETERS: Final = re.compile(rb"(?<=/)(\.\.?);[^/]*").sub
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _NOT_ASCII: Final = re.compile(rb"[\x80-\xff]").search
 
@@ -31,6 +33,8 @@ def normalized_path(path: bytes, *, merge: bool, dots: bool) -> bytes | None:
     if dots:
         if b"%00" in plain or _NOT_ASCII(plain):
             return None
+        if b"/." in plain and b";" in plain:
+            plain = _DOT_PARAMETERS(rb"\1", plain)
         plain = _without_dots(_ESCAPE.sub(_respelled, plain).replace(b"\\", b"/"))
     if merge and b"//" in plain:
         # Envoy keeps a first and a last slash, so that ``//`` alone stays as it is.

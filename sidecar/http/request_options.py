@@ -19,7 +19,9 @@ __all__ = ["RequestOptions", "drop_underscores"]
 
 _ESCAPED_SLASH = re.compile(rb"%(?:2[Ff]|5[Cc])")
 _REFUSED = LocalReply(400, details="path_normalization_failed", close=True)
-_PORT = re.compile(rb":([0-9]+)\Z")
+#: A port is what Envoy reads as a number of 32 bits (absl::SimpleAtoi).
+_NUMBER = re.compile(rb"[ \t]*\+?([0-9]+)[ \t]*").fullmatch
+_MAX_NUMBER = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +79,17 @@ class RequestOptions:
         return None
 
     def _without_port(self, authority: bytes, headers: RequestHeaders, local_address: str) -> bytes:
-        found = _PORT.search(authority)
-        if found is None or headers.method == b"CONNECT" or int(found[1]) > 65535:
+        start = authority.rfind(b":")
+        if start < 0 or authority.rfind(b"]") > start or headers.method == b"CONNECT":
             return authority
-        name = authority[: found.start()]
-        if b":" in name and not name.endswith(b"]"):
-            return authority  # an IPv6 address without brackets
+        found = _NUMBER(authority[start + 1 :])
+        if found is None or int(found[1]) > _MAX_NUMBER:
+            return authority
         if self.strip_port == "MATCHING":
             _, colon, port = local_address.rpartition(":")
-            if not colon or port != found[1].decode():
+            if not colon or int(port) != int(found[1]):
                 return authority
-        return name
+        return authority[:start]
 
 
 _NONE = RequestOptions()
@@ -98,9 +100,11 @@ def _unescaped(match: re.Match[bytes]) -> bytes:
 
 
 def _without_dot(authority: bytes) -> bytes:
-    found = _PORT.search(authority)
-    name, port = (authority, b"") if found is None else (authority[: found.start()], found[0])
-    return name[:-1] + port if name.endswith(b".") else authority
+    """Without the dot at the end, or in front of what may be a port."""
+    dot = authority.rfind(b".")
+    if dot < 0 or authority[dot + 1 : dot + 2] not in (b"", b":"):
+        return authority
+    return authority[:dot] + authority[dot + 1 :]
 
 
 def drop_underscores(headers: RequestHeaders) -> int:

@@ -57,6 +57,9 @@ SETUP = Setup(
             listener("answering", "always_set_request_id_in_response: true\ngenerate_request_id: false", routes=ROUTES, log=LOG),
             listener("answers", "always_set_request_id_in_response: true", routes=ROUTES, log=LOG),
             listener("together", TOGETHER + REJECTING, routes=ROUTES, log=LOG),
+            listener("bare", "strip_any_host_port: true\nstrip_trailing_host_dot: true", routes=ROUTES),
+            listener("paths", "normalize_path: true\nmerge_slashes: true\npath_with_escaped_slashes_action: UNESCAPE_AND_FORWARD\nstrip_any_host_port: true", routes=ROUTES),
+            listener("dots", "normalize_path: true", routes=ROUTES.replace("/app", "/")),
             listener("traced", traceable(), routes=ROUTES),
         ],
         [cluster("app", "app")],
@@ -124,3 +127,37 @@ async def corner_traceable_filter(s: Session) -> None:
         await s.get("/local", to="traced")
         await s.get("/local", "x-envoy-force-trace: 1", "x-client-trace-id: 1", to="traced")
         await s.get("/local", "x-request-id: 11111111-2222-a333-8444-555555555555", to="traced")
+
+
+@scenario(SETUP)
+async def corner_hosts(s: Session) -> None:
+    """A port and a trailing dot taken away together."""
+    hosts = (
+        "a.:80", "a..:80", "[::1].:80", "[::1]:80", "a:80.", "a:", "a:0", "a:65535", "a:65536", ":80", "", ".", ".:1", "A.:8",
+        "user@a:80", "a:080", "a:+80", "a:8a", "1.2.3.4.:80", "::1:80", "a:80:80", "a:4294967295", "a:4294967296", "a.:x", "a.b:c", "a.:", "[::1.]:8", "[a.:1]",
+    )  # fmt: skip
+    for host in hosts:
+        await s.http(f"GET /app HTTP/1.1\r\nhost: {host}\r\n\r\n", "bare", label=host)
+
+
+@scenario(SETUP)
+async def corner_paths(s: Session) -> None:
+    """Slashes unescaped, merged and dots resolved, in that order."""
+    paths = (
+        "/app/%2f..%2F/x", "/app%2f%2e%2e%2fapp", "/app//..//app", "/app/%5c..%5capp", "/app/./%2e/", "/app/%252fx", "//app", "/%2fapp",
+        "/app/..", "/app/../app/", "/app?a=%2f//..", "/app;a/..;b/app", "/%61pp", "/app/%7Eu", "/app/%zz",
+    )  # fmt: skip
+    for path in paths:
+        await s.get(path, to="paths", label=path)
+
+
+@scenario(SETUP)
+async def corner_dot_segments(s: Session) -> None:
+    """Dot segments with parameters."""
+    paths = (
+        "/a/..;/b", "/a/..;x/b", "/a/.;x/b", "/a/.;/b", "/a/%2e%2e;x/b", "/a/..;", "/a/..;x", "/a/.;", "/a/;../b", "/a;x/../b",
+        "/a/..;x=1;y=2/b", "/a/..;%2f/b", "/a/...;/b", "/..;/a", "/a/b;/../c", "/a/%2e;/b", "/a/.%2e;/b", "/a/..%3bx/b", "/a/..%3B/b",
+        "/a/..;?q", "/a/b/..;/..;/c", "/a;/./b", "/;/a", "/a/.;?q", "/a\\..;/b", "/a/..;x\\b", "/a/..;;/b", "/a/.;/", "/a/..;x//b", "/a\\..;\\b", "/..;", "/.;",
+    )  # fmt: skip
+    for path in paths:
+        await s.get(path, to="dots", label=path)
