@@ -210,6 +210,11 @@ class Stream:
     routing_cookies: list[bytes] | None = None
     #: Whether a timeout of the upstream is a 204 (x-envoy-upstream-rq-timeout-alt-response).
     is_timeout_204: bool = False
+    #: What the request asks to become (``websocket``, or ``CONNECT``); None for an ordinary request.
+    upgrade: bytes | None = None
+    #: Whether it was allowed to, and whether the response makes the stream a tunnel.
+    is_upgraded: bool = False
+    is_tunnel: bool = False
 
     def __init__(self, connection: ConnectionInfo, hcm: Any, request: RequestMessage, protocol: str) -> None:
         #: The downstream connection.

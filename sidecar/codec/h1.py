@@ -146,6 +146,7 @@ class _HeadParser:
         "expect_continue",
         "fields",
         "head_done",
+        "hop_fields",
         "host",
         "index",
         "is_chunked",
@@ -188,6 +189,8 @@ class _HeadParser:
         self.expect_continue = False
         self._has_unknown_coding = False
         self.connection_tokens: tuple[bytes, ...] = ()
+        #: ``connection`` and ``upgrade`` of a head that has the latter, with their places among the fields.
+        self.hop_fields: list[tuple[int, Field]] | None = None
         self.head_done = False
         self.complete = False
         self._count = 0
@@ -211,6 +214,10 @@ class _HeadParser:
                 return
             self._framing(name, value)
             if name not in _KEPT_FRAMING:
+                if name in _HOP_FIELDS:
+                    if self.hop_fields is None:
+                        self.hop_fields = []
+                    self.hop_fields.append((len(self.fields), (name, value)))
                 return
         self.fields.append((name, value))
 
@@ -363,7 +370,9 @@ class _HeadParser:
             self._parser = None
         except httptools.HttpParserError as error:
             self._parser = None
-            refused = error
+            # llhttp stops behind a 101 whose ``connection`` does not name the upgrade; Envoy does not.
+            if not (self.head_done and error.args == ("Pause on CONNECT/Upgrade",)):
+                refused = error
         else:
             # With a body ahead it expects that body, and behind "close" nothing: take a fresh one then.
             is_reusable = self.complete and not self.close and parser.should_keep_alive()
@@ -450,6 +459,8 @@ def unsupported_coding() -> RemoteProtocolError:
 
 # Framing fields that stay in the message as filters see it (Envoy keeps these in its map).
 _KEPT_FRAMING = frozenset({b"content-length", b"te", b"expect"})
+# Those that an upgrade takes along.
+_HOP_FIELDS = frozenset({b"connection", b"upgrade"})
 
 
 class RequestParser(_HeadParser):

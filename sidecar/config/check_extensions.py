@@ -58,6 +58,7 @@ CATEGORIES = {
     ("envoy.config.trace.v3.Tracing", "http"): "envoy.tracers",
     (f"{_HCM}.Tracing", "provider"): "envoy.tracers",
     (_HCM, "http_filters"): "envoy.filters.http",
+    (f"{_HCM}.UpgradeConfig", "filters"): "envoy.filters.http",
     (_HCM, "access_log"): "envoy.access_loggers",
     ("envoy.config.route.v3.InternalRedirectPolicy", "predicates"): "envoy.internal_redirect_predicates",
     (_HCM, "early_header_mutation_extensions"): "envoy.http.early_header_mutation",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sidecar.config.check_clusters import is_ip
+from sidecar.config.check_upgrades import check_upgrades
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
 from sidecar.config.messages import type_name
@@ -118,6 +119,11 @@ def check_http_filters(context: Context, path: Path, manager: Any) -> None:
             (*path, "http_filters", len(manager.http_filters) - 1, "disabled"),
             f"Error: the last (terminal) filter ({last.name}) in the chain cannot be disabled by default.",
         )
+    check_upgrades(context, path, manager)
+    for index, config in enumerate(manager.upgrade_configs):
+        if config.filters:
+            here = (*path, "upgrade_configs", index, "filters")
+            _check_order(context, here, config.filters, "http", "http upgrade")
 
 
 def _check_address(context: Context, path: Path, address: Any) -> None:
@@ -150,7 +156,8 @@ def _check_matches(context: Context, path: Path, listener: Any) -> None:
             )
 
 
-def _check_order(context: Context, path: Path, filters: Any, kind: str) -> None:
+def _check_order(context: Context, path: Path, filters: Any, kind: str, chain: str = "") -> None:
+    chain = chain or kind
     last = len(filters) - 1
     for index, entry in enumerate(filters):
         name = type_name(entry.typed_config.type_url)
@@ -160,7 +167,8 @@ def _check_order(context: Context, path: Path, filters: Any, kind: str) -> None:
         if is_terminal and index != last:
             context.report.error(
                 (*path, index),
-                f"Error: terminal filter named {entry.name} must be the last filter in a {kind} filter chain",
+                f"Error: terminal filter named {entry.name} must be the last filter in a {chain}"
+                " filter chain",
                 "move it to the end",
             )
         elif not is_terminal and index == last:
@@ -172,6 +180,6 @@ def _check_order(context: Context, path: Path, filters: Any, kind: str) -> None:
                 )
             context.report.error(
                 (*path, index),
-                f"Error: non-terminal filter named {entry.name} is the last filter in a {kind} filter chain",
+                f"Error: non-terminal filter named {entry.name} is the last filter in a {chain} filter chain",
                 hint,
             )

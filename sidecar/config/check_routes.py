@@ -8,6 +8,7 @@ from typing import Any
 
 import re2
 
+from sidecar.config.check_upgrades import check_route_upgrades
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
 
@@ -92,6 +93,7 @@ def _check_domains(context: Context, path: Path, routes: Any) -> None:
 
 def _check_action(context: Context, path: Path, action: Any, *, check_clusters: bool) -> None:
     _check_rewrites(context, path, action)
+    check_route_upgrades(context, path, action)
     kind = action.WhichOneof("cluster_specifier")
     if kind == "cluster" and action.cluster and check_clusters:
         _check_cluster(context, (*path, "cluster"), action.cluster, "")

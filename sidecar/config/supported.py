@@ -76,7 +76,7 @@ _ROWS: dict[str, str] = {
         "path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port "
         "strip_trailing_host_dot internal_address_config scheme_header_transformation "
         "append_x_forwarded_port local_reply_config proxy_100_continue stream_error_on_invalid_http_message "
-        "original_ip_detection_extensions "
+        "upgrade_configs original_ip_detection_extensions "
         "early_header_mutation_extensions request_id_extension forward_client_cert_details "
         "set_current_client_cert_details path_normalization_options proxy_status_config "
         "append_local_overload add_proxy_protocol_connection_state "
@@ -85,6 +85,7 @@ _ROWS: dict[str, str] = {
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter": (
         "name typed_config is_optional disabled"
     ),
+    f"{_HCM}.UpgradeConfig": "*",
     f"{_HCM}.InternalAddressConfig": "*",
     f"{_HCM}.SetCurrentClientCertDetails": "*",
     f"{_HCM}.PathNormalizationOptions": "*",
@@ -148,7 +149,8 @@ _ROWS: dict[str, str] = {
     f"{_ROUTE}.FilterConfig": "*",
     f"{_ROUTE}.RouteMatch": (
         "prefix path safe_regex path_separated_prefix case_sensitive headers query_parameters grpc "
-        "runtime_fraction cookies tls_context dynamic_metadata filter_state path_match_policy"
+        "runtime_fraction cookies tls_context dynamic_metadata filter_state path_match_policy "
+        "connect_matcher"
     ),
     f"{_ROUTE}.RouteMatch.TlsContextMatchOptions": "*",
     f"{_ROUTE}.CookieMatcher": "*",
@@ -165,6 +167,7 @@ _ROWS: dict[str, str] = {
     "xds.core.v3.CidrRange": "*",
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "*",
     "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": "*",
+    f"{_ROUTE}.RouteMatch.ConnectMatcher": "",
     f"{_ROUTE}.RouteMatch.GrpcRouteMatchOptions": "",
     f"{_ROUTE}.QueryParameterMatcher": "*",
     f"{_CORE}.RuntimeFractionalPercent": "*",
@@ -182,8 +185,11 @@ _ROWS: dict[str, str] = {
         "max_stream_duration max_grpc_timeout grpc_timeout_offset "
         "prefix_rewrite regex_rewrite path_rewrite host_rewrite host_rewrite_literal host_rewrite_header "
         "host_rewrite_path_regex auto_host_rewrite append_x_forwarded_host hash_policy "
-        "internal_redirect_policy internal_redirect_action max_internal_redirects path_rewrite_policy"
+        "internal_redirect_policy internal_redirect_action max_internal_redirects path_rewrite_policy "
+        "upgrade_configs"
     ),
+    f"{_ROUTE}.RouteAction.UpgradeConfig": "*",
+    f"{_ROUTE}.RouteAction.UpgradeConfig.ConnectConfig": "allow_post",
     f"{_ROUTE}.RouteAction.MaxStreamDuration": "*",
     f"{_ROUTE}.InternalRedirectPolicy": "*",
     f"{_REDIRECT}.previous_routes.v3.PreviousRoutesConfig": "",

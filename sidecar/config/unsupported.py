@@ -145,7 +145,17 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(_HCM, STOP, "xDS", "rds scoped_routes"),
     *_rows(_HCM, WARN, "tracing", "tracing"),
     *_rows(_HCM, STOP, "client certificates", "forward_client_cert_matcher"),
-    *_rows(_HCM, STOP, "upgrades and CONNECT", "upgrade_configs"),
+    *(
+        Entry(
+            f"{message}.UpgradeConfig",
+            "upgrade_type",
+            STOP,
+            "CONNECT-UDP",
+            "CONNECT-UDP",
+            when=lambda message: message.upgrade_type.lower() == "connect-udp",
+        )
+        for message in (_HCM, f"{_ROUTE}.RouteAction")
+    ),
     *_rows(_HCM, WARN, "access log options", "access_log_options access_log_flush_interval"),
     *_rows(_HCM, WARN, "access log options", "flush_access_log_on_new_request"),
     *_rows(_HCM, WARN, "UDP and HTTP/3", "http3_protocol_options"),
@@ -177,13 +187,14 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_ROUTE}.VirtualHost", WARN, "virtual clusters", "virtual_clusters"),
     *_rows(f"{_ROUTE}.Route", STOP, "non-forwarding routes", "filter_action non_forwarding_action"),
     *_rows(f"{_ROUTE}.Route", WARN, "tracing", "decorator tracing"),
-    *_rows(f"{_ROUTE}.RouteMatch", STOP, "upgrades and CONNECT", "connect_matcher"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "retries", "retry_policy retry_policy_typed_config hedge_policy"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "request mirroring", "request_mirror_policies"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "subset load balancing", "metadata_match"),
     *_rows(f"{_ROUTE}.RouteAction", STOP, "rate limits", "rate_limits include_vh_rate_limits"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "CORS", "cors"),
-    *_rows(f"{_ROUTE}.RouteAction", STOP, "upgrades and CONNECT", "upgrade_configs"),
+    *_rows(
+        f"{_ROUTE}.RouteAction.UpgradeConfig.ConnectConfig", STOP, "PROXY protocol", "proxy_protocol_config"
+    ),
     *_rows(f"{_ROUTE}.RouteAction", STOP, "cluster choice", "cluster_specifier_plugin"),
     *_rows(f"{_ROUTE}.RouteAction", STOP, "cluster choice", "inline_cluster_specifier_plugin"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "priorities", "priority"),

@@ -180,6 +180,10 @@ class ConnectionManager:
         self.route_table = RouteTable()
         self.filters: tuple[HttpFilter, ...] = ()
         self.slot_count = 0
+        #: ``upgrade_configs`` (:class:`sidecar.http.upgrade.UpgradeConfig`) by type in lower case.
+        self.upgrades: dict[bytes, Any] = {}
+        #: Their connection managers, made when the first request of a type comes.
+        self.upgrade_managers: dict[bytes, ConnectionManager] = {}
         self._decode_hooks: tuple[tuple[Callable[[Stream], Any], bool], ...] = ()
         self._encode_hooks: tuple[tuple[Callable[[Stream], Any], bool], ...] = ()
         self._complete_hooks: tuple[Callable[[Stream], None], ...] = ()
@@ -282,6 +286,7 @@ class ConnectionManager:
             self._decode_hooks = ((self.resolve_route, False), *hooks.decode) if hooks.decode else ()
         self._encode_hooks = hooks.encode
         self._complete_hooks = hooks.complete
+        self.upgrade_managers.clear()  # they have these hooks
 
     def set_listener_stats(self, scope: Any) -> None:
         """``listener.<address>.http.<stat_prefix>.`` counts responses too."""
@@ -317,7 +322,6 @@ class ConnectionManager:
                     or headers.authority is None
                     or b"#" in path
                     or path[:1] != b"/"
-                    or headers.protocol is not None
                     or headers.method == b"QUERY"
                     or self.request_options is not None
                 ):
@@ -404,8 +408,6 @@ class ConnectionManager:
         """Requests that are answered before any filter sees them (``ActiveStream::decodeHeaders``)."""
         headers = stream.request.headers
         path = headers.path
-        if headers.protocol is not None and stream.protocol != "HTTP/2":
-            return LocalReply(403, details="upgrade_failed", close=True)
         if headers.authority is None:
             return LocalReply(400, details="missing_host_header", close=True)
         if path is None:
@@ -552,6 +554,9 @@ class ConnectionManager:
     def _on_disconnect(self, stream: Stream, responder: Responder) -> None:
         if not stream.flags & (Flag.DOWNSTREAM_REMOTE_RESET | Flag.DOWNSTREAM_PROTOCOL_ERROR):
             stream.flags |= Flag.DOWNSTREAM_CONNECTION_TERMINATION
+        if stream.stream_id == 0:
+            self.stats.downstream_cx_destroy_active_rq.value += 1
+            self.stats.downstream_cx_destroy_remote_active_rq.value += 1
         if stream.stream_id == 0 or not stream.details:  # the HTTP/2 driver has set its own
             stream.details = "downstream_remote_disconnect"
         if not stream.response_started:

@@ -29,6 +29,13 @@ from sidecar.http.h1_request_body import IncomingBody, watch_request
 from sidecar.http.h1_target import ASSUMED_SCHEME, KNOWN_AUTHORITIES, check_authority, read_target
 from sidecar.http.local_reply import reply_for
 from sidecar.http.request_options import drop_underscores
+from sidecar.http.upgrade import (
+    CONNECT,
+    TunnelBody,
+    begin_upgrade,
+    upgrade_of,
+    with_hop_fields,
+)
 from sidecar.net.h1_stream import ChunkedBody, H1Reader, LengthBody
 from sidecar.net.reactor import turn
 
@@ -178,7 +185,7 @@ class H1Driver:
                 return
             except OSError:
                 return
-            await manager.run_stream(stream, self, strand)
+            await stream.hcm.run_stream(stream, self, strand)
             if reader.rx_bytes:
                 self._take_rx_bytes()
             if self._request_timer is not None:
@@ -221,8 +228,16 @@ class H1Driver:
         kind = RequestHeaders if http1.preserve_case is None else KeyedRequestHeaders
         headers = kind(method, path, authority, scheme, parser.fields)
         headers._index = parser.index
+        upgrade: bytes | None = None
         if parser.connection_tokens:
-            self._remove_nominated(headers)
+            upgrade = upgrade_of(parser, http1.ignore_http_11_upgrade)
+            if upgrade is None:
+                self._remove_nominated(headers)
+            else:
+                with_hop_fields(headers.fields, parser.hop_fields)
+                headers._index = None
+                parser.content_length = -1
+                parser.is_chunked = False
         if manager.underscores is not None:
             self._check_underscores(headers)
         stats = manager.stats
@@ -257,7 +272,7 @@ class H1Driver:
         if method == b"CONNECT":
             if path is not None:
                 raise RemoteProtocolError("invalid url", details="http1.invalid_url")
-            self._keep_alive = False
+            upgrade = CONNECT if upgrade is None else upgrade
         stream = Stream(
             self._connection, manager, RequestMessage(headers, body), "HTTP/1.1" if minor else "HTTP/1.0"
         )
@@ -274,20 +289,12 @@ class H1Driver:
             # Envoy answers for the upstream and takes the header away.
             self._send_now(b"HTTP/1.%d 100 Continue\r\n\r\n" % minor)
             manager.count_interim()
-        if parser.upgrade is not None and b"upgrade" in parser.connection_tokens:
-            self._check_upgrade(stream, parser.upgrade)
+        if upgrade is not None:
+            # What follows the head is the tunnel's, and not HTTP.
+            self._body_done = self._keep_alive = self._is_head = False
+            stream.request.body = self._request_body = TunnelBody(self._reader)
+            begin_upgrade(stream, upgrade)
         return stream
-
-    def _check_upgrade(self, stream: Stream, upgrade: bytes) -> None:
-        """Upgrades are a later release: all but the ignored h2c are refused as Envoy refuses unknown ones."""
-        for is_ignored in self._manager.http1.ignore_http_11_upgrade:
-            if is_ignored(upgrade):
-                return
-        if upgrade.lower() == b"h2c":
-            stream.request.headers.remove(b"http2-settings")
-            return
-        self._manager.stats.downstream_rq_ws_on_non_ws_route.value += 1
-        stream.request.headers.protocol = upgrade
 
     def _check_underscores(self, headers: RequestHeaders) -> None:
         manager = self._manager
@@ -410,7 +417,7 @@ class H1Driver:
             # Envoy ends an HTTP/1.0 connection behind any answer that came without a length.
             self._keep_alive = False
             self._parser.close = True
-        if stream.drain_connection or not self._keep_alive:
+        if (stream.drain_connection or not self._keep_alive) and not stream.is_tunnel:
             extra = b"connection: close\r\n"
         chunked = False
         if body is None:
@@ -419,7 +426,7 @@ class H1Driver:
                     extra += b"content-length: 0\r\n"
                 elif minor:
                     extra += b"transfer-encoding: chunked\r\n"
-        elif minor and headers.get(b"content-length") is None:
+        elif minor and headers.get(b"content-length") is None and not stream.is_tunnel:
             chunked = True
             extra += b"transfer-encoding: chunked\r\n"
         line = (
@@ -537,9 +544,12 @@ class H1Driver:
 
     def reset(self, stream: Stream) -> None:
         self._keep_alive = False
-        stream.drain_connection = False
         self._parser.close = True
         self._body_done = True
+        if stream.is_tunnel and not self._transport.hangup:
+            stream.drain_connection = True  # what was sent is still to be read
+            return
+        stream.drain_connection = False
         self._is_cut = True
 
     # -- ends --------------------------------------------------------------------------------------

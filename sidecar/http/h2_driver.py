@@ -24,6 +24,7 @@ from sidecar.core.errors import DeadlineExceeded, Disconnected
 from sidecar.core.headers import Field, HeaderMap, RequestHeaders
 from sidecar.http.h2_resets import PREMATURE_RESET_AGE_NS, REMOTE_RESETS, ResetGuard
 from sidecar.http.request_options import drop_underscores
+from sidecar.http.upgrade import EndedBody, begin_upgrade, extended_to_upgrade
 from sidecar.net.h2_wire import H2Body, H2Wire
 from sidecar.net.reactor import turn
 
@@ -79,7 +80,8 @@ class _Responder:
     def run(self, strand: Strand) -> Coroutine[Any, Any, None]:
         """The life of the stream, for its strand."""
         self.strand = strand
-        return self.driver.manager.run_stream(self.stream, self, strand)
+        life: Coroutine[Any, Any, None] = self.stream.hcm.run_stream(self.stream, self, strand)
+        return life
 
     def on_done(self, error: BaseException | None) -> None:
         """The strand is over."""
@@ -179,7 +181,10 @@ class _Responder:
             await wire.send_body(stream_id, b"", True)
 
     def reset(self, stream: Stream) -> None:
-        self.driver.reset_stream(self.stream_id, ErrorCode.INTERNAL_ERROR)
+        code = ErrorCode.INTERNAL_ERROR
+        if stream.is_tunnel and stream.flags & Flag.UPSTREAM_CONNECTION_TERMINATION:
+            code = ErrorCode.CONNECT_ERROR
+        self.driver.reset_stream(self.stream_id, code)
 
 
 def _read_head(fields: list[Field]) -> tuple[RequestHeaders, int]:
@@ -306,13 +311,13 @@ class H2Driver:
                     continue
                 if not data:
                     self._is_over = True
-                    self._lose_streams("downstream_remote_disconnect", 0)
+                    self._lose_to_the_client()
                     return
         except H2ConnectionError as error:
             self._fail(error)
         except (OSError, Disconnected):
             self._is_over = bool(self._streams)
-            self._lose_streams("downstream_remote_disconnect", 0)
+            self._lose_to_the_client()
             if self._is_draining and not self._streams and not transport.hangup:
                 yield from self._linger().__await__()
             return
@@ -439,6 +444,13 @@ class H2Driver:
         stats.downstream_rq_rx_reset.value += 1
         manager._complete(stream)
 
+    def _lose_to_the_client(self) -> None:
+        """The client closed the connection."""
+        if self._streams:
+            self.manager.stats.downstream_cx_destroy_active_rq.value += 1
+            self.manager.stats.downstream_cx_destroy_remote_active_rq.value += 1
+        self._lose_streams("downstream_remote_disconnect", 0)
+
     def _lose_streams(self, details: str, flag: int) -> None:
         """The connection is over: every stream gets Disconnected."""
         for responder in list(self._streams.values()):
@@ -485,6 +497,11 @@ class H2Driver:
                 )
         body = None if end_stream else H2Body(self.wire, stream_id)
         stream = Stream(self.connection, manager, RequestMessage(headers, body), "HTTP/2")
+        if headers.method == b"CONNECT":
+            upgrade = extended_to_upgrade(headers)
+            if body is None:
+                stream.request.body = EndedBody()
+            begin_upgrade(stream, upgrade)
         stream.stream_id = stream_id
         stream.start_ns = monotonic_ns()
         stream.start_time = time.time()

@@ -25,6 +25,7 @@ from sidecar.router.replay import ReplayBuffer
 from sidecar.router.response_headers import finish_response_headers
 from sidecar.router.rewrites import rewrite_host, rewrite_path
 from sidecar.router.timeouts import set_grpc_timeout, unsigned
+from sidecar.router.tunnel import open_tunnel, tcp_pool
 
 if TYPE_CHECKING:
     from sidecar.http.connection_manager import ConnectionManager, Responder
@@ -131,16 +132,18 @@ class Router:
                 cluster.stats.charge_response(503, stream.internal)
                 return NO_HEALTHY_UPSTREAM
         stream.upstream_host = host
-        if headers.method is None or headers.path is None:
+        if (headers.method is None or headers.path is None) and headers.method != b"CONNECT":
             return missing_header(":method" if headers.method is None else ":path")
-        if not route.is_plain and route.auto_host_rewrite and host.hostname:
-            self._set_host(route, headers, host.hostname.encode())
+        pool = host.pool
+        if not route.is_plain:
+            if route.auto_host_rewrite and host.hostname:
+                self._set_host(route, headers, host.hostname.encode())
+            pool = tcp_pool(self, route, stream, headers, host) or pool
         start_s = stream.start_ns / 1e9
         if timeout:
             strand.deadline = start_s + timeout
         idle = manager.stream_idle_timeout_s if route.idle_timeout_s is None else route.idle_timeout_s
         strand.idle_deadline = start_s + idle if idle else 0.0
-        pool = host.pool
         if pool is None:
             pool = self.get_pool(cluster, host)
         upstream = pool.acquire()
@@ -193,6 +196,9 @@ class Router:
     async def _start_with_body(
         self, upstream: UpstreamStream, stream: Stream, responder: Responder, strand: Strand
     ) -> None:
+        if stream.upgrade is not None:
+            await open_tunnel(self, upstream, stream, responder, strand)
+            return
         waiting = upstream.start(stream.request, None)
         if waiting is not None:
             await waiting
@@ -418,6 +424,9 @@ class Router:
             stream.pump = None
             pump.on_done = _ignore
             pump.fail(Disconnected("the exchange is over"))
+            if stream.upgrade is not None:
+                upstream.release()  # it knows what is unfinished
+                return
             upstream.reset()
             return
         if stream.upstream_first_rx_ns:

@@ -30,9 +30,9 @@ class InOrder:
         self._routes = tuple(routes)
 
     def find(self, headers: RequestHeaders, path: bytes, stream: Any = None) -> Route | None:
-        is_connect = headers.method == b"CONNECT"
+        has_path = headers.path is not None
         for route in self._routes:
-            if (not is_connect or route.kind == CONNECT) and route.matches(headers, path, stream):
+            if (has_path or route.kind == CONNECT) and route.matches(headers, path, stream):
                 return route
         return None
 

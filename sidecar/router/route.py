@@ -27,6 +27,7 @@ __all__ = [
     "PREFIX",
     "REGEX",
     "SEPARATED_PREFIX",
+    "ConnectConfig",
     "DirectResponse",
     "Predicate",
     "Redirect",
@@ -78,6 +79,13 @@ class Redirect:
 NOWHERE = Redirect()
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectConfig:
+    """``upgrade_configs.connect_config``: the tunnel ends at this proxy."""
+
+    allow_post: bool = False
+
+
 class Route:
     """One route, its conditions and its action."""
 
@@ -89,6 +97,7 @@ class Route:
         "cluster_header",
         "cluster_name",
         "cluster_not_found_status",
+        "connect_config",
         "direct_response",
         "durations",
         "filter_switches",
@@ -115,6 +124,7 @@ class Route:
         "stat_prefix",
         "timeout_field",
         "timeout_s",
+        "upgrades",
         "virtual_host_metadata",
         "virtual_host_name",
         "weighted",
@@ -139,6 +149,10 @@ class Route:
         #: Chooses among clusters, or by a header; None where one is named.
         self.choose: Callable[[RequestHeaders, Any], Route] | None = None
         self.cluster_not_found_status = 503
+        #: How CONNECT, and POST where it allows that, ends here as raw bytes; None hands it on.
+        self.connect_config: ConnectConfig | None = None
+        #: Upgrade types in lower case, and whether they are allowed; others are the connection manager's.
+        self.upgrades: dict[bytes, bool] | None = None
         self.direct_response: DirectResponse | None = None
         self.redirect: Redirect | None = None
         #: Seconds; 0 for none.
@@ -201,6 +215,7 @@ class Route:
             and self.grpc_timeouts is None
             and not self.request_mutations
             and not self.auto_host_rewrite
+            and self.connect_config is None
             and self.host_rewriter is None
             and self.path_rewriter is None
             and self.internal_redirect is None

@@ -96,10 +96,10 @@ class RouteIndex:
             self._folded.collect(path.lower(), found)
         found.sort()
         routes = self._routes
-        is_connect = headers.method == b"CONNECT"
+        has_path = headers.path is not None
         for number in found:
             route = routes[number]
-            if (not is_connect or route.kind == table.CONNECT) and route.matches(headers, path, stream):
+            if (has_path or route.kind == table.CONNECT) and route.matches(headers, path, stream):
                 return route
         return None
 

@@ -174,11 +174,9 @@ class RouteTable:
             return virtual_host.finder.find(headers, path, stream)
         for route in virtual_host.routes:
             if route.kind == PREFIX and route.case_sensitive and not route.predicates:
-                if path.startswith(route.path_value) and headers.method != b"CONNECT":
+                if path.startswith(route.path_value) and headers.path is not None:
                     return route
-            elif (headers.method != b"CONNECT" or route.kind == CONNECT) and route.matches(
-                headers, path, stream
-            ):
+            elif (headers.path is not None or route.kind == CONNECT) and route.matches(headers, path, stream):
                 return route
         return None
 

@@ -29,6 +29,7 @@ from sidecar.core.errors import DeadlineExceeded, LocalProtocolError, RemoteProt
 from sidecar.core.headers import HeaderMap, KeyedResponseHeaders, ResponseHeaders
 from sidecar.net.h1_stream import ChunkedBody, H1Reader, LengthBody, UntilCloseBody
 from sidecar.net.reactor import Reactor, Signal, Strand, Transport
+from sidecar.upstream import h1_tunnel
 from sidecar.upstream.pool import connect_failure, connect_timeout, connection_termination, protocol_error
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class H1Connection:
 
     __slots__ = (
         "_chunked_request",
+        "_is_connect",
         "_is_head",
         "_max_head_bytes",
         "_must_close",
@@ -110,6 +112,7 @@ class H1Connection:
         self._response_done = True
         self._chunked_request = False
         self._is_head = False
+        self._is_connect = False
         self.connection_id = next_connection_id()
         self.local_address = Address.from_sockaddr(transport.sock.family, transport.sock.getsockname()).text
         self.requests = 0
@@ -159,6 +162,9 @@ class H1Connection:
             else:
                 head += body
         self._chunked_request = chunked
+        return self._send_head(head)
+
+    def _send_head(self, head: bytes) -> Awaitable[None] | None:
         size = len(head)
         self._pool.tx_bytes.value += size
         if size <= _SOON_BYTES and self._request_done:
@@ -316,6 +322,21 @@ class H1Connection:
         message.headers._index = parser.index
         return message
 
+    # -- tunnels -------------------------------------------------------------------------------------
+    def start_tunnel(self, request: RequestMessage) -> Awaitable[None] | None:
+        """Send the head of an upgrade or a CONNECT."""
+        self._response_done = False
+        self._chunked_request = False
+        return h1_tunnel.start_tunnel(self, request)
+
+    async def tunnel_response(self, stream: Stream) -> ResponseMessage:
+        """The answer to it.  Raises: UpstreamError."""
+        return await h1_tunnel.tunnel_response(self, stream)
+
+    async def end_tunnel(self) -> bool:
+        """The client ended its side; False where that ends the tunnel."""
+        return not self._is_connect
+
     def break_off(self) -> UpstreamError:
         """The error of a response that cannot be read, counted."""
         self._take_rx_bytes()
@@ -343,7 +364,9 @@ class H1Connection:
         ):
             self._pool.put_idle(self)
         else:
-            self.close(local=not self._transport.hangup, active=not self._response_done)
+            # Towards CONNECT a connection may be half closed: then it is ours to close.
+            local = self._is_connect or not self._transport.hangup
+            self.close(local=local, active=not self._response_done)
 
     def reset(self) -> None:
         self.close(local=True, active=True)
@@ -445,6 +468,9 @@ class H1Pool:
         "tx_bytes",
     )
 
+    #: Whether HTTP is spoken, or bytes are carried (:mod:`sidecar.upstream.tcp_pool`).
+    is_http = True
+
     def __init__(self, reactor: Reactor, cluster: Cluster, host: Host, *, codec: H1Codec = LLHTTP) -> None:
         self.reactor = reactor
         self.cluster = cluster
@@ -527,7 +553,8 @@ class H1Pool:
         self._connecting += 1
         host = self.host
         stats.upstream_cx_total.value += 1
-        stats.upstream_cx_http1_total.value += 1
+        if self.is_http:
+            stats.upstream_cx_http1_total.value += 1
         stats.upstream_cx_active.inc()
         host.cx_total += 1
         host.cx_active += 1
@@ -558,9 +585,13 @@ class H1Pool:
             raise
         self._connecting -= 1
         stats.upstream_cx_connect_ms.record(int((self.reactor.clock() - started) * 1000))
-        connection = H1Connection(self, transport)
+        connection = self.make_connection(transport)
         self._all.add(connection)
         self.put_idle(connection)
+
+    def make_connection(self, transport: Transport) -> H1Connection:
+        """What serves requests on a transport that is connected."""
+        return H1Connection(self, transport)
 
     def put_idle(self, connection: H1Connection) -> None:
         """Give the connection to the oldest waiter, or keep it for the next request."""

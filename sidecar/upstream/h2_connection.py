@@ -14,7 +14,7 @@ from sidecar.api.stream import Flag
 from sidecar.codec.h2_types import GOAWAY_DETAILS, ErrorCode
 from sidecar.core.address import Address
 from sidecar.core.errors import Disconnected, RemoteProtocolError, UpstreamError
-from sidecar.core.headers import Field, HeaderMap, ResponseHeaders
+from sidecar.core.headers import Field, HeaderMap, RequestHeaders, ResponseHeaders
 from sidecar.net.h2_wire import H2Body, H2Wire
 from sidecar.net.reactor import Signal, Strand, Transport
 from sidecar.upstream.h1_pool import next_connection_id
@@ -62,6 +62,7 @@ class H2UpstreamStream:
         "_response",
         "_signal",
         "_stream_id",
+        "_upgrade",
     )
 
     protocol = "HTTP/2"
@@ -76,6 +77,8 @@ class H2UpstreamStream:
         self._body: H2Body | None = None
         self._error: UpstreamError | None = None
         self._is_over = False
+        #: The type that an upgrade asks for.
+        self._upgrade: bytes | None = None
 
     @property
     def connection_id(self) -> int:
@@ -114,6 +117,37 @@ class H2UpstreamStream:
                 # The response must not wait for it: it may come first, and say why.
                 connection.pool.reactor.spawn("request body", lambda _strand: self._send_rest(body))
         return None
+
+    def start_tunnel(self, request: RequestMessage) -> Awaitable[None] | None:
+        """Send the head of an upgrade or a CONNECT (RFC 8441, RFC 9113 §8.5).  Raises: UpstreamError."""
+        headers = request.headers
+        sent = RequestHeaders(headers.method, headers.path, headers.authority, headers.scheme)
+        sent.fields = list(headers.fields)
+        upgrade = headers.get(b"upgrade")
+        if upgrade is not None:
+            self._upgrade = upgrade
+            sent.method = b"CONNECT"
+            sent.protocol = upgrade
+            if sent.get(b"content-length") == b"0":
+                sent.remove(b"content-length")
+        return self.start(RequestMessage(sent, request.body), None)
+
+    async def tunnel_response(self, stream: Stream) -> ResponseMessage:
+        """The answer; an accepted upgrade as HTTP/1.1 says it.  Raises: UpstreamError."""
+        response = await self.response(stream)
+        headers = response.headers
+        if self._upgrade is not None and headers.status == 200:
+            headers.status = 101
+            headers.set(b"upgrade", self._upgrade)
+            headers.set(b"connection", b"upgrade")
+        if 200 <= headers.status < 300 or headers.status == 101:
+            headers.remove(b"content-length")  # RFC 9110 §9.3.6
+        return response
+
+    async def end_tunnel(self) -> bool:
+        """The client ended its side: so does the stream."""
+        await self._send(b"", True)
+        return True
 
     async def _send_rest(self, data: bytes) -> None:
         # Where the stream is gone, whoever waits for the response is told.

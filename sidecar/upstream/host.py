@@ -82,6 +82,7 @@ class Host:
         "rq_timeout",
         "rq_total",
         "sockaddr",
+        "tcp_pool",
         "weight",
     )
 
@@ -126,6 +127,7 @@ class Host:
         self.rq_timeout = 0
         #: What the connection pools keep here.
         self.pool: Any = None
+        self.tcp_pool: Any = None
 
     def set_flag(self, flag: int) -> None:
         """Raise a health flag; whoever does it tells the cluster (:meth:`Cluster.refresh_health`)."""

@@ -58,6 +58,18 @@ class UpstreamStream(Protocol):
         """
         ...
 
+    def start_tunnel(self, request: RequestMessage) -> Awaitable[None] | None:
+        """Send the head of an upgrade or a CONNECT, the tunnel's bytes to follow.  Raises: UpstreamError."""
+        ...
+
+    async def tunnel_response(self, stream: Stream) -> ResponseMessage:
+        """The answer to it; its body is the tunnel's where it accepts.  Raises: UpstreamError."""
+        ...
+
+    async def end_tunnel(self) -> bool:
+        """The client ended its side; False where that is the end of the tunnel.  Raises: UpstreamError."""
+        ...
+
     def release(self) -> None:
         """The exchange is over: keep the connection if it can be used again."""
         ...

@@ -65,3 +65,6 @@ class PoolTable:
             if host.pool is not None:
                 host.pool.close()
                 host.pool = None
+            if host.tcp_pool is not None:
+                host.tcp_pool.close()
+                host.tcp_pool = None

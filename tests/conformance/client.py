@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from .http2 import Fields, Peer, Stream, no_delay
-from .wire import Ended, Message, Wire, read_response
+from .wire import Ended, Message, Wire, read_response, show_bytes
 
 if TYPE_CHECKING:
     from .lab import Session
@@ -37,6 +37,19 @@ class H1Client:
             return None
         self._session.see(label, message.shown())
         return message
+
+    async def tunnel(self, size: int, label: str = "tunnel") -> bytes:
+        """Read and observe that many bytes of a tunnel, fewer where it ends before."""
+        try:
+            data = await self.wire.exactly(size)
+        except Ended as end:
+            self._session.see(label, {"closed": True, "after": end.partial.decode("latin-1")})
+            return b""
+        self._session.see(label, show_bytes(data))
+        return data
+
+    def half_close(self) -> None:
+        self.wire.half_close()
 
     async def closed(self, label: str = "then") -> None:
         """Wait for the proxy to close, and observe whether it did and what it still sent."""
@@ -93,6 +106,11 @@ class H2Client:
     ) -> Stream:
         """Send a request and observe its response."""
         return await self.reply(await self.start(headers, body, trailers), label)
+
+    async def tunnel(self, stream: Stream, size: int, label: str = "tunnel") -> None:
+        """Observe the head of a tunnel's answer, and its first bytes."""
+        await stream.received(size)
+        self._session.see(label, stream.shown())
 
     async def closed(self, label: str = "then") -> None:
         """Observe the end of the connection: GOAWAY's code and whether it closed."""

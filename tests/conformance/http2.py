@@ -111,6 +111,8 @@ class Peer:
 
     async def run(self) -> None:
         """Read until the other side closes or breaks the protocol."""
+        if not self._client:
+            self.h2.local_settings.enable_connect_protocol = 1
         self.h2.initiate_connection()
         await self.flush()
         try:

@@ -26,6 +26,8 @@ class Call:
         self._wire = wire
         self._sent = sent
         self._body_read = False
+        #: What came behind the head of a tunnel.
+        self.tunnelled = bytearray()
 
     @property
     def path(self) -> str:
@@ -51,6 +53,27 @@ class Call:
         self._sent += data
         await self._wire.send(data)
 
+    async def tunnel(self, size: int) -> bytes:
+        """Read bytes of a tunnel: that many, or b"" where the proxy closes before."""
+        self._body_read = self.is_over = True
+        try:
+            data = await self._wire.exactly(size)
+        except Ended as end:
+            self.tunnelled += end.partial
+            return b""
+        self.tunnelled += data
+        return data
+
+    async def tunnel_end(self) -> None:
+        """Read the tunnel to its end."""
+        self._body_read = self.is_over = True
+        rest, _ = await self._wire.rest()
+        self.tunnelled += rest
+
+    def half_close(self) -> None:
+        """End our side of a tunnel."""
+        self._wire.half_close()
+
     async def gone(self) -> None:
         """Wait until the proxy has closed the connection."""
         await self._wire.rest()
@@ -67,7 +90,10 @@ class Call:
         self._wire.reset()
 
     def shown(self) -> dict[str, object]:
-        return {"connection": self.connection, **self.request.shown()}
+        out = {"connection": self.connection, **self.request.shown()}
+        if self.tunnelled:
+            out["tunnelled"] = show_bytes(bytes(self.tunnelled))
+        return out
 
 
 class H2Call:
@@ -94,6 +120,11 @@ class H2Call:
             await self.peer.data(self.stream, body, end=not trailers)
         if trailers:
             await self.peer.headers(self.stream, trailers, end=True)
+
+    async def answer_open(self, headers: Fields) -> None:
+        """The head of an answer that goes on."""
+        self._sent += "\r\n".join(f"{name}: {value}" for name, value in headers).encode()
+        await self.peer.headers(self.stream, headers)
 
     def shown(self) -> dict[str, object]:
         out: dict[str, object] = {

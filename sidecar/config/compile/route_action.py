@@ -21,6 +21,7 @@ from sidecar.config.compile.route_rewrites import (
     compile_path_rewriter,
 )
 from sidecar.config.compile.route_timeouts import compile_timeouts, duration_s
+from sidecar.config.compile.upgrades import compile_upgrades
 from sidecar.core.errors import ConfigError
 from sidecar.router.cluster_choice import WeightedCluster
 from sidecar.router.rewrites import by_format
@@ -74,6 +75,8 @@ class RouteActions:
             raise ConfigError(path, f"cluster specifier '{kind}' is not supported")
         route.cluster_not_found_status = _CLUSTER_NOT_FOUND[action.cluster_not_found_response_code]
         compile_timeouts(route, action)
+        if action.upgrade_configs:
+            compile_upgrades(route, action)
         made = compile_path_format(action, self._context, path)
         if made is not None:
             route.path_rewriter = by_format(made)

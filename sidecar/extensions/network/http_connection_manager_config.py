@@ -6,7 +6,7 @@ The result is a function that serves one connection.  The message was validated 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sidecar.api.context import FactoryContext
 from sidecar.api.filters import HttpFilter
@@ -21,6 +21,7 @@ from sidecar.config.compile.http2_options import compile_http2_options
 from sidecar.config.compile.local_reply import compile_local_reply
 from sidecar.config.compile.route import compile_route_table
 from sidecar.config.compile.route_action import duration_s
+from sidecar.config.compile.upgrades import is_enabled
 from sidecar.core.address import compile_addresses
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.http.router_config import RouterOptions
@@ -29,6 +30,7 @@ from sidecar.http.proxy_status import ProxyStatus
 from sidecar.http.request_options import RequestOptions
 from sidecar.http.serve import serve_http
 from sidecar.http.stream_duration import StreamDurations
+from sidecar.http.upgrade import UpgradeConfig
 from sidecar.router.exchange import Router
 from sidecar.router.header_mutation import UpstreamScheme
 
@@ -67,6 +69,13 @@ def _strip_port(message: Any) -> str:
 Serve = Callable[[Any, "Transport", "Strand"], Coroutine[Any, Any, None]]
 
 
+class _Chain(NamedTuple):
+    """A chain of HTTP filters, and what the router at its end says."""
+
+    filters: tuple[HttpFilter, ...]
+    suppress_envoy_headers: bool
+
+
 class HttpConnectionManagerFactory:
     """The network filter that speaks HTTP.  It needs the server's parts, which a context does not carry."""
 
@@ -103,7 +112,15 @@ class HcmCompiler:
         manager.h1_codec = h1_codec(parts.http1_codec)
         self._settings(manager, message)
         self._extensions(manager, message, context, registry)
-        names = self._filters(manager, router, message, context, registry)
+        names: dict[str, str] = {}
+        chain = self._filters(message.http_filters, context.at("http_filters"), registry, names)
+        router.suppress_envoy_headers = chain.suppress_envoy_headers
+        manager.set_filters(chain.filters)
+        for index, each in enumerate(message.upgrade_configs):
+            at = context.at(f"upgrade_configs[{index}].filters")
+            manager.upgrades[each.upgrade_type.lower().encode()] = self._upgrade(
+                each, self._filters(each.filters, at, registry, names), router
+            )
         manager.access_logs = tuple(compile_access_logs(message, context, registry))
         if message.HasField("local_reply_config"):
             at = context.at("local_reply_config")
@@ -248,38 +265,41 @@ class HcmCompiler:
             manager.ip_detections or manager.early_mutations or manager.scheme_to_overwrite
         )
 
+    def _upgrade(self, message: Any, chain: _Chain, base: Router) -> UpgradeConfig:
+        """One of ``upgrade_configs``; without filters it has the connection manager's."""
+        if not message.filters:
+            return UpgradeConfig(is_enabled(message))
+        router = Router(base.reactor, base.find_cluster, base.get_pool)
+        router.suppress_envoy_headers = chain.suppress_envoy_headers
+        return UpgradeConfig(is_enabled(message), chain.filters, router)
+
     def _filters(
-        self,
-        manager: ConnectionManager,
-        router: Router,
-        message: Any,
-        context: FactoryContext,
-        registry: Registry,
-    ) -> dict[str, str]:
+        self, entries: Any, context: FactoryContext, registry: Registry, names: dict[str, str]
+    ) -> _Chain:
+        """The filters of one chain up to its router; their names go into ``names``, with their types."""
         filters: list[HttpFilter] = []
-        names: dict[str, str] = {}
-        for index, each in enumerate(message.http_filters):
-            path = f"http_filters[{index}].typed_config"
+        suppress_envoy_headers = False
+        for index, each in enumerate(entries):
             found = registry.find(each.typed_config)
             if found is None:
                 continue  # one of Envoy's that is still to come: the loader told it
             factory, inner = found
-            at = context.at(path)
+            at = context.at("")
+            at.path = f"{context.path}[{index}].typed_config"
             try:
                 compiled = factory.compile(inner, at)
             except ConfigError as error:
                 raise placed(error, at.path) from error
             names[each.name] = factory.config_type
             if isinstance(compiled, RouterOptions):
-                router.suppress_envoy_headers = compiled.suppress_envoy_headers
+                suppress_envoy_headers = compiled.suppress_envoy_headers
                 break
             if not isinstance(compiled, HttpFilter):
                 raise ConfigError(at.path, f"'{each.name}' is no HTTP filter")
             compiled.config_name = each.name
             compiled.is_disabled = each.disabled
             filters.append(compiled)
-        manager.set_filters(tuple(filters))
-        return names
+        return _Chain(tuple(filters), suppress_envoy_headers)
 
     def server(self, manager: ConnectionManager) -> Serve:
         """The function that serves a connection on ``manager``."""

@@ -1,0 +1,237 @@
+"""Requests that turn their stream into a tunnel: HTTP/1.1 upgrades, RFC 8441 and CONNECT.
+
+Filters see what Envoy shows them on every protocol: a request with ``connection`` and ``upgrade``, or the
+method CONNECT, and a body of tunnelled bytes.  An :class:`UpgradeManager` is the connection manager of such
+a stream: it decides whether the type is allowed (``upgrade_configs`` of the connection manager and of the
+route) and has the filters that belong to it.  The bytes themselves are carried as two bodies; how they meet
+an upstream is :mod:`sidecar.router.tunnel`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sidecar.api.message import Body, LocalReply
+from sidecar.core.errors import Disconnected
+from sidecar.http.connection_manager import ConnectionManager
+
+if TYPE_CHECKING:
+    from sidecar.api.filters import HttpFilter
+    from sidecar.api.stream import Stream
+    from sidecar.codec.h1 import RequestParser
+    from sidecar.core.headers import Field, HeaderMap, RequestHeaders
+    from sidecar.http.connection_manager import Responder
+    from sidecar.net.h1_stream import H1Reader
+    from sidecar.router.exchange import Router
+
+__all__ = [
+    "CONNECT",
+    "EndedBody",
+    "TunnelBody",
+    "UpgradeConfig",
+    "UpgradeManager",
+    "begin_upgrade",
+    "extended_to_upgrade",
+    "has_upgrade",
+    "upgrade_of",
+    "with_hop_fields",
+]
+
+CONNECT = b"CONNECT"
+_REFUSED = LocalReply(403, details="upgrade_failed", close=True)
+_SMALL = 65536
+_LARGE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeConfig:
+    """One of the connection manager's ``upgrade_configs``."""
+
+    enabled: bool = True
+    #: Filters in place of the connection manager's; None leaves those.
+    filters: tuple[HttpFilter, ...] | None = None
+    #: The router at the end of those.
+    router: Router | None = None
+
+
+class UpgradeManager(ConnectionManager):
+    """A connection manager for the upgrades of one type; what is not its own is its base's."""
+
+    def __init__(self, base: ConnectionManager, upgrade_type: bytes) -> None:
+        self._base = base
+        #: In lower case.
+        self._type = upgrade_type
+        config = base.upgrades.get(upgrade_type)
+        self._is_enabled = config is not None and config.enabled
+        if config is not None and config.filters is not None:
+            self.set_filters(config.filters)
+            self.router = config.router
+            hooks = self._decode_hooks
+        else:
+            hooks = base._decode_hooks
+        self._decode_hooks = ((self._admit, False), *hooks)
+
+    # It stands in for the base's attributes, those that are set later among them.
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._base, name)
+
+    def _admit(self, stream: Stream) -> LocalReply | None:
+        """The first hook: whether this upgrade is allowed (``createUpgradeFilterChain``)."""
+        route = stream.find_route()
+        allowed: bool | None = None
+        if route is not None and route.upgrades is not None:
+            allowed = route.upgrades.get(self._type)
+        if allowed is None:
+            allowed = self._is_enabled
+        if not allowed:
+            if route is None:
+                return None  # that it has none is what the router says
+            self.stats.downstream_rq_ws_on_non_ws_route.value += 1
+            return _REFUSED
+        stream.is_upgraded = True
+        self.stats.downstream_cx_upgrades_total.value += 1
+        self.stats.downstream_cx_upgrades_active.inc()
+        return None
+
+    def _finish_headers(self, stream: Stream) -> None:
+        super()._finish_headers(stream)
+        response = stream.response
+        assert response is not None
+        headers = response.headers
+        if stream.upgrade == CONNECT:
+            stream.is_tunnel = 200 <= headers.status < 300
+            return
+        if not has_upgrade(headers):
+            headers.remove(b"connection")
+            headers.remove(b"upgrade")
+            return
+        stream.is_tunnel = True
+        status = headers.status
+        if status >= 200 and b"content-length" not in headers.index():
+            headers.add(b"content-length", b"0")
+        if stream.protocol == "HTTP/2":
+            # RFC 8441 §5: accepted is 200, and the headers of HTTP/1.1 go.
+            headers.remove(b"connection")
+            headers.remove(b"upgrade")
+            if headers.get(b"content-length") == b"0":
+                headers.remove(b"content-length")
+            if status == 101:
+                headers.status = 200
+
+    def _complete(self, stream: Stream) -> None:
+        if stream.is_upgraded:
+            self.stats.downstream_cx_upgrades_active.dec()
+        super()._complete(stream)
+
+    def _on_disconnect(self, stream: Stream, responder: Responder) -> None:
+        body = stream.request.body
+        if stream.response_started and body is not None and not body.ended:
+            self.stats.downstream_rq_response_before_rq_complete.value += 1
+        super()._on_disconnect(stream, responder)
+
+
+def begin_upgrade(stream: Stream, upgrade: bytes) -> None:
+    """Give a stream that asks for ``upgrade`` the connection manager of its type."""
+    stream.upgrade = upgrade
+    base = stream.hcm
+    kind = upgrade.lower()
+    manager = base.upgrade_managers.get(kind)
+    if manager is None:
+        manager = UpgradeManager(base, kind)
+        if kind in base.upgrades:
+            base.upgrade_managers[kind] = manager
+    stream.hcm = manager
+
+
+def has_upgrade(headers: HeaderMap) -> bool:
+    """Whether a head says that it upgrades: ``upgrade``, and its token in ``connection``."""
+    index = headers.index()
+    if b"upgrade" not in index:
+        return False
+    tokens = index.get(b"connection", b"").lower().split(b",")
+    return any(token.strip() == b"upgrade" for token in tokens)
+
+
+def upgrade_of(parser: RequestParser, ignored: Sequence[Callable[[bytes], bool]]) -> bytes | None:
+    """What an HTTP/1.1 request wants to become; None for nothing, and for h2c, which Envoy does not hear.
+
+    ``ignored``: which other types are not heard (``ignore_http_11_upgrade``).
+    """
+    upgrade = parser.upgrade
+    if upgrade is None or b"upgrade" not in parser.connection_tokens or upgrade.lower() == b"h2c":
+        return None
+    return None if any(is_ignored(upgrade) for is_ignored in ignored) else upgrade
+
+
+def with_hop_fields(fields: list[Field], hop_fields: list[tuple[int, Field]] | None) -> list[Field]:
+    """``fields`` with ``connection`` and ``upgrade`` again, where they stood."""
+    for at, field in reversed(hop_fields or ()):
+        fields.insert(at, field)
+    return fields
+
+
+def extended_to_upgrade(headers: RequestHeaders) -> bytes:
+    """Make an extended CONNECT (RFC 8441) the upgrade that it stands for; its type.
+
+    Without a protocol, or with ``bytestream``, it is a CONNECT.
+    """
+    upgrade = headers.protocol
+    if upgrade is None or upgrade == b"bytestream":
+        headers.protocol = None
+        return CONNECT
+    headers.method = b"GET"
+    headers.protocol = None
+    headers.set(b"upgrade", upgrade)
+    headers.set(b"connection", b"upgrade")
+    return upgrade
+
+
+class TunnelBody(Body):
+    """What a client sends behind the head of an upgrade over HTTP/1.1: bytes, until it closes.
+
+    The client's end of file ends the tunnel as a whole, as in Envoy, which does not let a downstream
+    connection be half closed.
+    """
+
+    __slots__ = ("_reader", "_size")
+
+    def __init__(self, reader: H1Reader) -> None:
+        self.whole = None
+        self.ended = False
+        self.trailers = None
+        self._reader = reader
+        self._size = _SMALL
+
+    async def receive(self) -> bytes:
+        reader = self._reader
+        data = reader.rest
+        if data:
+            reader.rest = b""
+            return data
+        size = self._size
+        try:
+            data = await reader.transport.receive(size)
+        except OSError as error:
+            raise Disconnected(str(error)) from error
+        if not data:
+            raise Disconnected("the client closed the tunnel")
+        reader.rx_bytes += len(data)
+        if len(data) == size and size < _LARGE:
+            self._size = size * 4
+        return data
+
+
+class EndedBody(Body):
+    """The body of an upgrade over HTTP/2 whose head ended the client's side."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.whole = None
+        self.ended = True
+        self.trailers = None
+
+    async def receive(self) -> bytes:
+        return b""

@@ -1,0 +1,149 @@
+"""Tunnels over HTTP/1.1: the head of an upgrade or a CONNECT, the answer to it, and bytes behind both.
+
+Functions of :class:`sidecar.upstream.h1_pool.H1Connection`, kept apart since few exchanges need them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+from sidecar.api.message import Body, FixedBody, RequestMessage, ResponseMessage
+from sidecar.codec.h1_case import proper_case
+from sidecar.core.errors import LocalProtocolError, RemoteProtocolError
+from sidecar.net.h1_stream import ChunkedBody, LengthBody, UntilCloseBody
+from sidecar.upstream.pool import connection_termination
+
+if TYPE_CHECKING:
+    from sidecar.api.stream import Stream
+    from sidecar.core.headers import Field
+    from sidecar.upstream.h1_pool import H1Connection
+
+__all__ = ["RawBody", "start_tunnel", "tunnel_response"]
+
+
+class RawBody(Body):
+    """The upstream's bytes of a tunnel.  That it closes ends the tunnel as a broken connection does."""
+
+    __slots__ = ("_connection", "_source")
+
+    def __init__(self, connection: H1Connection) -> None:
+        self.whole = None
+        self.ended = False
+        self.trailers = None
+        self._connection = connection
+        self._source = UntilCloseBody(connection._reader, lambda: None)
+
+    async def receive(self) -> bytes:
+        try:
+            data = await self._source.receive()
+        except OSError as error:
+            raise connection_termination() from error
+        if not data:
+            raise connection_termination()
+        return data
+
+
+def start_tunnel(connection: H1Connection, request: RequestMessage) -> Awaitable[None] | None:
+    """Send the head.  Raises: UpstreamError, LocalProtocolError."""
+    headers = request.headers
+    fields = headers.fields
+    method = headers.method or b"GET"
+    is_connect = method == b"CONNECT"
+    target = headers.authority if is_connect else headers.path
+    head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n\r\n" % (
+        method,
+        target or b"/",
+        headers.authority or b"",
+        b"\r\n".join(map(b": ".join, fields)),
+    )
+    if head.count(b"\n") != len(fields) + 3:
+        if fields:
+            raise LocalProtocolError("a header of the request contains a line feed")
+        head = head.replace(b"\r\n\r\n", b"\r\n", 1)
+    if headers.key_case is not None:
+        head = headers.key_case.write(head)
+    elif connection._pool.http1.proper_case_words:
+        head = proper_case(head)
+    # Whatever the answer declares, its body is looked at here and not in response().
+    connection._is_head = True
+    connection._must_close = True
+    connection._request_done = False
+    connection._is_connect = is_connect
+    return connection._send_head(head)
+
+
+async def tunnel_response(connection: H1Connection, stream: Stream) -> ResponseMessage:
+    """The answer: a tunnel's, or a message of its own that refuses it.  Raises: UpstreamError."""
+    response = await connection.response(stream)
+    connection._response_done = False
+    parser = connection._parser
+    headers = response.headers
+    status = headers.status
+    if connection._is_connect:
+        if 200 <= status < 300:
+            response.body = RawBody(connection)
+            return response
+    elif parser.upgrade is not None and b"upgrade" in parser.connection_tokens:
+        _restore(headers.fields, parser.hop_fields)
+        headers._index = None
+        if status < 200:
+            headers.remove(b"content-length")
+        response.body = RawBody(connection)
+        return response
+    if status < 200 or status in (204, 304):
+        return response
+    response.body = _own_body(connection)
+    return response
+
+
+def _restore(fields: list[Field], hop_fields: list[tuple[int, Field]] | None) -> None:
+    """Put ``connection`` and ``upgrade`` back where they stood."""
+    for at, field in reversed(hop_fields or ()):
+        fields.insert(at, field)
+
+
+def _own_body(connection: H1Connection) -> Body | None:
+    """The body of an answer that is no tunnel's."""
+    parser = connection._parser
+    reader = connection._reader
+    if parser.content_length == 0:
+        return None
+    body: Body
+    if parser.content_length > 0:
+        body = LengthBody(reader, parser.content_length, lambda: None)
+    elif parser.is_chunked:
+        pool = connection._pool
+        body = ChunkedBody(
+            reader,
+            lambda: None,
+            keep_trailers=pool.http1.enable_trailers,
+            make_decoder=pool.make_chunked_decoder,
+        )
+    else:
+        body = UntilCloseBody(reader, lambda: None)
+    if body.whole is not None:
+        return FixedBody(body.whole)
+    return _Guarded(body, connection)
+
+
+class _Guarded(Body):
+    """A response body whose failures are UpstreamErrors."""
+
+    __slots__ = ("_connection", "_source")
+
+    def __init__(self, source: Body, connection: H1Connection) -> None:
+        self.whole = None
+        self.ended = source.ended
+        self.trailers = None
+        self._source = source
+        self._connection = connection
+
+    async def receive(self) -> bytes:
+        try:
+            data = await self._source.receive()
+        except (RemoteProtocolError, OSError) as error:
+            raise self._connection.break_off() from error
+        self.ended = self._source.ended
+        self.trailers = self._source.trailers
+        return data

@@ -1,0 +1,105 @@
+"""Raw connections to one host, for tunnels that end at this proxy (``connect_config``).
+
+A connection serves one tunnel and is never used again; connecting, queueing and counting are those of
+:class:`sidecar.upstream.h1_pool.H1Pool`.  The answer to the client, 200, is made here, as in Envoy's
+``TcpUpstream``.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+from sidecar.api.message import Body, RequestMessage, ResponseMessage
+from sidecar.core.headers import ResponseHeaders
+from sidecar.net.h1_stream import UntilCloseBody
+from sidecar.net.reactor import Transport
+from sidecar.upstream.h1_pool import H1Connection, H1Pool
+from sidecar.upstream.pool import connection_termination
+
+if TYPE_CHECKING:
+    from sidecar.api.stream import Stream
+
+__all__ = ["TcpConnection", "TcpPool"]
+
+
+class _TcpBody(Body):
+    """What the upstream sends, to its end of file."""
+
+    __slots__ = ("_source",)
+
+    def __init__(self, source: UntilCloseBody) -> None:
+        self.whole = None
+        self.ended = False
+        self.trailers = None
+        self._source = source
+
+    async def receive(self) -> bytes:
+        try:
+            data = await self._source.receive()
+        except OSError as error:
+            raise connection_termination() from error
+        self.ended = self._source.ended
+        return data
+
+
+class TcpConnection(H1Connection):
+    """One raw connection, and the tunnel on it."""
+
+    __slots__ = ()
+
+    protocol = ""
+
+    def start(self, request: RequestMessage, body: bytes | None) -> Awaitable[None] | None:
+        return self._start(body, end=body is not None or request.body is None)
+
+    def start_tunnel(self, request: RequestMessage) -> Awaitable[None] | None:
+        return self._start(None, end=False)
+
+    def _start(self, body: bytes | None, *, end: bool) -> Awaitable[None] | None:
+        self._response_done = False
+        self._request_done = False
+        self._must_close = True
+        self._chunked_request = False
+        return self._start_with(body or b"") if end else None
+
+    async def _start_with(self, body: bytes) -> None:
+        if body:
+            await self.send_data(body)
+        await self.end_tunnel()
+
+    async def send_end(self, trailers: object) -> None:
+        await self.end_tunnel()
+
+    async def end_tunnel(self) -> bool:
+        try:
+            self._transport.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            return True  # reading tells
+        self._request_done = True
+        return True
+
+    async def tunnel_response(self, stream: Stream) -> ResponseMessage:
+        return self._answer()
+
+    async def response(self, stream: Stream | None = None) -> ResponseMessage:  # type: ignore[override]
+        return self._answer()
+
+    def _answer(self) -> ResponseMessage:
+        return ResponseMessage(ResponseHeaders(200), _TcpBody(UntilCloseBody(self._reader, lambda: None)))
+
+    def release(self) -> None:
+        self._take_rx_bytes()
+        self.close(local=True, active=True)
+
+
+class TcpPool(H1Pool):
+    """All raw connections of this process to one host."""
+
+    __slots__ = ()
+
+    is_http = False
+
+    def make_connection(self, transport: Transport) -> H1Connection:
+        return TcpConnection(self, transport)
