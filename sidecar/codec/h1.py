@@ -255,7 +255,7 @@ class _HeadParser:
                 if token.strip() == b"close":
                     self.close = True
         elif name == b"upgrade":
-            self.upgrade = value
+            self.upgrade = value if self.upgrade is None else self.upgrade + b"," + value
         elif name == b"expect":
             self._is_dirty = True
             self.expect_continue = value.lower() == b"100-continue"

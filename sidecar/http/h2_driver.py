@@ -24,7 +24,7 @@ from sidecar.core.errors import DeadlineExceeded, Disconnected
 from sidecar.core.headers import Field, HeaderMap, RequestHeaders
 from sidecar.http.h2_resets import PREMATURE_RESET_AGE_NS, REMOTE_RESETS, ResetGuard
 from sidecar.http.request_options import drop_underscores
-from sidecar.http.upgrade import EndedBody, begin_upgrade, extended_to_upgrade
+from sidecar.http.upgrade import begin_upgrade, extended_to_upgrade
 from sidecar.net.h2_wire import H2Body, H2Wire
 from sidecar.net.reactor import turn
 
@@ -500,7 +500,7 @@ class H2Driver:
         if headers.method == b"CONNECT":
             upgrade = extended_to_upgrade(headers)
             if body is None:
-                stream.request.body = EndedBody()
+                stream.request.body = FixedBody(b"")
             begin_upgrade(stream, upgrade)
         stream.stream_id = stream_id
         stream.start_ns = monotonic_ns()

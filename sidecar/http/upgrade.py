@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONNECT",
-    "EndedBody",
     "TunnelBody",
     "UpgradeConfig",
     "UpgradeManager",
@@ -101,7 +100,10 @@ class UpgradeManager(ConnectionManager):
         assert response is not None
         headers = response.headers
         if stream.upgrade == CONNECT:
-            stream.is_tunnel = 200 <= headers.status < 300
+            status = headers.status
+            stream.is_tunnel = 200 <= status < 300
+            if stream.is_tunnel and status != 200:
+                headers.set(b"connection", b"close")
             return
         if not has_upgrade(headers):
             headers.remove(b"connection")
@@ -221,17 +223,3 @@ class TunnelBody(Body):
         if len(data) == size and size < _LARGE:
             self._size = size * 4
         return data
-
-
-class EndedBody(Body):
-    """The body of an upgrade over HTTP/2 whose head ended the client's side."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        self.whole = None
-        self.ended = True
-        self.trailers = None
-
-    async def receive(self) -> bytes:
-        return b""

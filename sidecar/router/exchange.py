@@ -183,7 +183,7 @@ class Router:
         stream.upstream_first_tx_ns = stream.upstream_last_tx_ns = monotonic_ns()
         if body is None:
             waiting = upstream.start(request, None)
-        elif body.whole is not None:
+        elif body.whole is not None and stream.upgrade is None:
             whole = body.whole
             stream.bytes_received += len(whole)
             waiting = upstream.start(request, whole)

@@ -52,13 +52,15 @@ def tcp_pool(
 class Tunnel:
     """The upstream's side of a tunnel (:class:`sidecar.upstream.pool.UpstreamStream`)."""
 
-    __slots__ = ("_gate", "_inner", "_is_websocket", "_strand", "_stream")
+    __slots__ = ("_gate", "_inner", "_is_websocket", "_strand", "_stream", "pump")
 
     def __init__(self, inner: Any, stream: Stream, strand: Strand) -> None:
         self._inner = inner
         self._stream = stream
         self._strand = strand
         self._gate = Signal(strand.reactor)
+        #: What carries the client's bytes.
+        self.pump: Strand | None = None
         upgrade = stream.upgrade
         self._is_websocket = upgrade is not None and upgrade.lower() == b"websocket"
 
@@ -87,7 +89,7 @@ class Tunnel:
 
     async def send_end(self, trailers: HeaderMap | None) -> None:
         """The client has ended its side."""
-        if not await self._inner.end_tunnel():
+        if not await self._inner.end_tunnel(trailers):
             self._strand.fail(connection_termination())
 
     # -- the response -------------------------------------------------------------------------
@@ -112,14 +114,29 @@ class Tunnel:
         elif self._stream.upgrade != _CONNECT or 200 <= status < 300:
             self._gate.fire()
         await turn()  # what the client sent already goes first, whatever the upstream does next
+        body = self._stream.request.body
+        if body is None or body.ended or getattr(body, "is_complete", False):
+            self._stream.pump = None  # to the router, a request that is complete
         return response
 
     # -- the end ------------------------------------------------------------------------------
     def release(self) -> None:
+        self._stop()
         self._inner.release()
 
     def reset(self) -> None:
+        self._stop()
         self._inner.reset()
+
+    def _stop(self) -> None:
+        pump = self.pump
+        if pump is not None:
+            pump.on_done = _ignore
+            pump.fail(Disconnected("the tunnel is over"))
+
+
+def _ignore(error: BaseException | None) -> None:
+    return
 
 
 async def open_tunnel(
@@ -130,6 +147,12 @@ async def open_tunnel(
     waiting = tunnel.start(stream.request, None)
     if waiting is not None:
         await waiting
+
+    body = stream.request.body
+    assert body is not None
+    if body.whole == b"":
+        await tunnel.send_end(None)
+        return
 
     def done(error: BaseException | None) -> None:
         if error is None or isinstance(error, UpstreamError):
@@ -142,7 +165,6 @@ async def open_tunnel(
         await tunnel.accepted()
         await router._pump_body(stream, strand)
 
-    carrier = router.reactor.spawn("tunnel", pump, on_done=done, nursery=strand.nursery)
-    stream.pump = carrier
+    stream.pump = tunnel.pump = router.reactor.spawn("tunnel", pump, on_done=done, nursery=strand.nursery)
     if responder.is_client_gone():
         raise Disconnected("the client left")

@@ -333,7 +333,7 @@ class H1Connection:
         """The answer to it.  Raises: UpstreamError."""
         return await h1_tunnel.tunnel_response(self, stream)
 
-    async def end_tunnel(self) -> bool:
+    async def end_tunnel(self, trailers: HeaderMap | None) -> bool:
         """The client ended its side; False where that ends the tunnel."""
         return not self._is_connect
 

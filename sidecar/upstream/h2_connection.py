@@ -58,6 +58,7 @@ class H2UpstreamStream:
         "_connection",
         "_error",
         "_interim",
+        "_is_ended",
         "_is_over",
         "_response",
         "_signal",
@@ -77,6 +78,8 @@ class H2UpstreamStream:
         self._body: H2Body | None = None
         self._error: UpstreamError | None = None
         self._is_over = False
+        #: The head of a tunnel ended the request.
+        self._is_ended = False
         #: The type that an upgrade asks for.
         self._upgrade: bytes | None = None
 
@@ -130,7 +133,9 @@ class H2UpstreamStream:
             sent.protocol = upgrade
             if sent.get(b"content-length") == b"0":
                 sent.remove(b"content-length")
-        return self.start(RequestMessage(sent, request.body), None)
+        body = request.body
+        self._is_ended = body is not None and body.whole == b""
+        return self.start(RequestMessage(sent, None if self._is_ended else body), None)
 
     async def tunnel_response(self, stream: Stream) -> ResponseMessage:
         """The answer; an accepted upgrade as HTTP/1.1 says it.  Raises: UpstreamError."""
@@ -144,9 +149,10 @@ class H2UpstreamStream:
             headers.remove(b"content-length")  # RFC 9110 §9.3.6
         return response
 
-    async def end_tunnel(self) -> bool:
+    async def end_tunnel(self, trailers: HeaderMap | None) -> bool:
         """The client ended its side: so does the stream."""
-        await self._send(b"", True)
+        if not self._is_ended:
+            await self.send_end(trailers)
         return True
 
     async def _send_rest(self, data: bytes) -> None:

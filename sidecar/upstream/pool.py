@@ -66,7 +66,7 @@ class UpstreamStream(Protocol):
         """The answer to it; its body is the tunnel's where it accepts.  Raises: UpstreamError."""
         ...
 
-    async def end_tunnel(self) -> bool:
+    async def end_tunnel(self, trailers: HeaderMap | None) -> bool:
         """The client ended its side; False where that is the end of the tunnel.  Raises: UpstreamError."""
         ...
 

@@ -20,6 +20,7 @@ from sidecar.upstream.pool import connection_termination
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
+    from sidecar.core.headers import HeaderMap
 
 __all__ = ["TcpConnection", "TcpPool"]
 
@@ -67,12 +68,12 @@ class TcpConnection(H1Connection):
     async def _start_with(self, body: bytes) -> None:
         if body:
             await self.send_data(body)
-        await self.end_tunnel()
+        await self.end_tunnel(None)
 
-    async def send_end(self, trailers: object) -> None:
-        await self.end_tunnel()
+    async def send_end(self, trailers: HeaderMap | None) -> None:
+        await self.end_tunnel(trailers)
 
-    async def end_tunnel(self) -> bool:
+    async def end_tunnel(self, trailers: HeaderMap | None) -> bool:
         try:
             self._transport.sock.shutdown(socket.SHUT_WR)
         except OSError:

@@ -34,6 +34,7 @@ class RunningProxy:
 
     ports: dict[int, int]
     output: Path
+    pid: int
 
     def get(self, path: str, headers: dict[str, str] | None = None, port: int = 10000) -> Answer:
         """One GET on a connection of its own."""
@@ -89,7 +90,7 @@ def running_proxy(
             stdout=stream,
             stderr=subprocess.STDOUT,
         )
-    proxy = RunningProxy(ports, output)
+    proxy = RunningProxy(ports, output, process.pid)
     try:
         _wait_until_ready(process, proxy, admin_port)
         yield proxy

@@ -16,6 +16,8 @@ PROXIED = """
 - {match: {prefix: /}, route: {cluster: app}}
 """
 BY_ROUTE = """
+- match: {connect_matcher: {}, headers: [{name: ":authority", string_match: {prefix: dead}}]}
+  route: {cluster: dead, upgrade_configs: [{upgrade_type: CONNECT, connect_config: {}}]}
 - match: {connect_matcher: {}}
   route: {cluster: app, upgrade_configs: [{upgrade_type: CONNECT, connect_config: {}}]}
 - match: {prefix: /post}
@@ -32,9 +34,9 @@ CONNECTS = Setup(
             listener("unmatched", CONNECT, routes="- {match: {prefix: /}, route: {cluster: app}}"),
             listener("ends", "http2_protocol_options: {allow_connect: true}", routes=BY_ROUTE),
         ],
-        [cluster("app", "app"), cluster("h2app", "h2app", http2=True)],
+        [cluster("app", "app"), cluster("h2app", "h2app", http2=True), cluster("dead", "dead")],
     ),
-    {"app": "h1", "h2app": "h2"},
+    {"app": "h1", "h2app": "h2", "dead": "dead"},
 )
 STATS = (
     "http.main.downstream_cx_upgrades_total",
@@ -281,3 +283,42 @@ async def connect_terminated_h2(s: Session) -> None:
         await h1_client.send(head("POST /post HTTP/1.1", "host: a", f"content-length: {len(body)}") + body)
         await h1_client.reply("post")
         h1_client.close()
+
+
+@scenario(CONNECTS)
+async def connect_corners(s: Session) -> None:
+    """Statuses of the upstream beside 200, lengths in its answer, a body in front of the tunnel."""
+    for status in ("200", "201", "204", "299", "302", "500"):
+        for length in ([], ["content-length: 5"], ["transfer-encoding: chunked"]):
+            if not length and status > "3":
+                continue  # a race in Envoy: the end of the answer or of the connection
+
+            async def script(call: Call, status: str = status, length: list[str] = length) -> None:
+                await call.send(head(f"HTTP/1.1 {status} x", *length) + b"hello")
+                await call.close()
+
+            s.upstream().script = script
+            client = await s.connect()
+            await client.send(REQUEST)
+            await client.reply(f"{status} {length}", has_body=not status.startswith("2"))
+            await client.closed(f"{status} {length}, then")
+            client.close()
+
+
+@scenario(CONNECTS)
+async def connect_dead_and_terminated(s: Session) -> None:
+    """No upstream at the other end of a tunnel that ends here; an end at once over HTTP/2."""
+    async with s.logging(1, "ends"):
+        client = await s.connect("ends")
+        await client.send(head("CONNECT dead:1 HTTP/1.1", "host: dead:1"))
+        await client.reply(has_body=False)
+        await client.closed()
+    async with s.logging(1, "ends"):
+        h2_client = await s.connect_h2("ends")
+        stream = await h2_client.start(connect(), end=True)
+        await h2_client.reply(stream, "ended at once")
+    s.upstream().script = echoing()
+    async with s.logging(1):
+        h2_client = await s.connect_h2()
+        stream = await h2_client.start(connect(), end=True)
+        await h2_client.reply(stream, "proxied, ended at once")

@@ -22,6 +22,12 @@ ROUTES = """
 - {match: {prefix: /dead}, route: {cluster: dead}}
 - {match: {prefix: /timeout}, route: {cluster: app, timeout: 0.3s}}
 - {match: {prefix: /idle}, route: {cluster: app, idle_timeout: 0.3s}}
+- match: {prefix: /duration}
+  route: {cluster: app, max_stream_duration: {max_stream_duration: 0.3s}}
+- match: {prefix: /chosen}
+  route:
+    weighted_clusters: {clusters: [{name: app, weight: 1}]}
+    upgrade_configs: [{upgrade_type: chosen}]
 - {match: {prefix: /rewrite}, route: {cluster: app, prefix_rewrite: /new, host_rewrite_literal: other}}
 - {match: {prefix: /}, route: {cluster: app}}
 """
@@ -60,6 +66,28 @@ upgrade_configs:
     typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
 - {upgrade_type: foo}
 """
+WATCHED = f"""
+- name: lua
+  typed_config:
+    "@type": {LUA}
+    default_source_code:
+      inline_string: |
+        function envoy_on_request(handle)
+          local size = 0
+          for chunk in handle:bodyChunks() do
+            size = size + chunk:length()
+            handle:streamInfo():dynamicMetadata():set("tunnel", "request", size)
+          end
+        end
+        function envoy_on_response(handle)
+          local size = 0
+          for chunk in handle:bodyChunks() do
+            size = size + chunk:length()
+            handle:streamInfo():dynamicMetadata():set("tunnel", "response", size)
+          end
+        end
+"""
+SEEN = "%RESPONSE_CODE% %DYNAMIC_METADATA(tunnel:request)% %DYNAMIC_METADATA(tunnel:response)%\n"
 UPGRADES = Setup(
     "upgrades",
     bootstrap(
@@ -67,6 +95,7 @@ UPGRADES = Setup(
             listener("main", TYPES, routes=ROUTES),
             listener("without", routes=ROUTES),
             listener("own", OWN, routes=ROUTES, filters=MARK % ("chain", "chain")),
+            listener("watched", TYPES, routes=ROUTES, filters=WATCHED, log=SEEN),
             listener("idle", f"{TYPES}\nstream_idle_timeout: 0.3s", routes=ROUTES),
         ],
         [cluster("app", "app"), cluster("dead", "dead")],
@@ -547,3 +576,115 @@ async def ws_connection_is_not_reused(s: Session) -> None:
     await client.reply()
     await client.closed()
     await s.get("/next")
+
+
+@scenario(UPGRADES)
+async def ws_seen_by_filters(s: Session) -> None:
+    """Body hooks of filters see the bytes of a tunnel as they pass."""
+    s.upstream().script = echoing(size=9)
+    async with s.logging(1, "watched"):
+        client = await opened(s, handshake(), "watched")
+        await client.send(b"hello")
+        await client.send(b"more")
+        await client.tunnel(9)
+        client.close()
+
+
+@scenario(UPGRADES)
+async def ws_max_stream_duration(s: Session) -> None:
+    """The longest time of a stream ends a tunnel, and a handshake."""
+    s.upstream().script = echoing()
+    async with s.counting(*ACCEPTED), s.logging(1):
+        client = await opened(s, handshake("/duration"))
+        await client.send(b"hello")
+        await client.tunnel(5)
+        await client.closed()
+
+    async def silent(call: Call) -> None:
+        await call.tunnel_end()
+
+    s.upstream().script = silent
+    async with s.logging(1):
+        client = await s.connect()
+        await client.send(handshake("/duration"))
+        await client.reply("unanswered")
+        await client.closed()
+
+
+@scenario(UPGRADES)
+async def ws_by_weighted_clusters(s: Session) -> None:
+    """A route that chooses among clusters has upgrades, too."""
+    s.upstream().script = echoing()
+    client = await opened(s, handshake("/chosen", kind="chosen"))
+    client.close()
+
+
+@scenario(UPGRADES)
+async def ws_corners(s: Session) -> None:
+    """HTTP/1.0, tokens twice, a close beside the upgrade, expect, a CONNECT that upgrades."""
+    s.upstream().script = echoing()
+    requests = {
+        "1.0": handshake().replace(b"HTTP/1.1", b"HTTP/1.0"),
+        "with close": head("GET / HTTP/1.1", "host: a", "connection: upgrade, close", "upgrade: websocket"),
+        "two connections": handshake("/", "connection: keep-alive"),
+        "two upgrades": handshake("/", "upgrade: foo"),
+        "expect": handshake("/", "expect: 100-continue"),
+        "te": handshake("/", "te: trailers", "keep-alive: 1", "proxy-connection: keep-alive"),
+        "no host": head("GET / HTTP/1.1", "connection: upgrade", "upgrade: websocket"),
+        "absolute": head("GET http://b/x HTTP/1.1", "host: a", "connection: upgrade", "upgrade: websocket"),
+        "fragment": handshake("/a#b"),
+        "probe": handshake("/probe"),
+    }
+    for label, request in requests.items():
+        client = await s.connect()
+        await client.send(request)
+        reply = await client.reply(label)
+        if reply and " 101" in reply.start_line:
+            await client.send(b"hello")
+            await client.tunnel(5, f"{label}, tunnel")
+        else:
+            await client.closed(f"{label}, then")
+        client.close()
+
+
+@scenario(UPGRADES)
+async def ws_interim_answers(s: Session) -> None:
+    """1xx responses in front of the 101."""
+
+    async def script(call: Call) -> None:
+        await call.send(
+            head("HTTP/1.1 103 Early Hints", "link: x") + head("HTTP/1.1 100 Continue") + SWITCHED
+        )
+        await call.tunnel_end()
+
+    s.upstream().script = script
+    async with s.logging(1):
+        client = await opened(s, handshake())
+        client.close()
+
+
+@scenario(UPGRADES)
+async def ws_upgrade_in_a_kept_connection(s: Session) -> None:
+    """Requests before the upgrade, on both connections."""
+    s.upstream().script = answers(ok())
+    client = await s.connect()
+    for label in ("first", "second"):
+        await client.send(head("GET / HTTP/1.1", "host: a"))
+        await client.reply(label)
+    s.upstream().script = echoing()
+    await client.send(handshake())
+    await client.reply("handshake")
+    await client.send(b"hello")
+    await client.tunnel(5)
+    client.close()
+
+
+@scenario(UPGRADES)
+async def ws_pipelined(s: Session) -> None:
+    """An upgrade right behind another request."""
+    s.upstream().script = answers(ok())
+    client = await s.connect()
+    await client.send(head("GET / HTTP/1.1", "host: a") + handshake(kind="never") + b"more")
+    await client.reply("first")
+    await client.reply("second")
+    await client.closed()

@@ -275,3 +275,43 @@ async def ws_h2_timeouts(s: Session) -> None:
         client = await s.connect_h2()
         stream = await client.start(extended("/idle"), b"hello", end=False)
         await client.reply(stream, "idle")
+
+
+@scenario(UPGRADES_H2)
+async def ws_h2_ends_at_once(s: Session) -> None:
+    """An extended CONNECT whose head ends the client's side."""
+
+    async def script(call: Call) -> None:
+        await call.send(SWITCHED + b"bye")
+        await call.close()
+
+    async def h2_script(call: H2Call) -> None:
+        await call.body()
+        await call.answer([(":status", "200")], b"bye")
+
+    s.upstream().script = script
+    s.upstream("h2app").h2_script = h2_script
+    for path in ("/", "/h2"):
+        async with s.logging(1):
+            client = await s.connect_h2()
+            stream = await client.start(extended(path), end=True)
+            await client.reply(stream, path)
+
+
+@scenario(UPGRADES_H2)
+async def ws_h2_with_lengths(s: Session) -> None:
+    """content-length and trailers of an extended CONNECT."""
+    s.upstream().script = echoing()
+    client = await s.connect_h2()
+    stream = await client.start(extended("/", extra=[("content-length", "5")]), b"hello", end=False)
+    await client.tunnel(stream, 5, "with a length")
+    client.close()
+    await s.quiet()
+    s.upstream("h2app").h2_script = h2_echo
+    client = await s.connect_h2()
+    stream = await client.start(extended("/h2"), b"hello", end=False)
+    await client.tunnel(stream, 5, "before trailers")
+    await client.peer.headers(stream, [("x-trailer", "1")], end=True)
+    await s.upstream("h2app").seen[-1].stream.ended.wait()  # type: ignore[union-attr]
+    await client.peer.reset(stream)
+    await s.quiet()

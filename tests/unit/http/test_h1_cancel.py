@@ -12,11 +12,17 @@ import trio
 from sidecar.api.filters import HttpFilter
 from sidecar.api.message import LocalReply
 from sidecar.api.stream import Stream
+from sidecar.http.upgrade import UpgradeConfig
+from sidecar.router.route import CONNECT as CONNECT_KIND
+from sidecar.router.route import PREFIX, ConnectConfig, Route
 from sidecar.upstream.cluster import CircuitBreakerLimits
-from tests.support.h1_lab import GET, OK, H1Lab, open_h1_lab
+from tests.support.h1_lab import GET, OK, H1Lab, open_h1_lab, table_of
 from tests.support.strands import Driven, settle
 
 CHUNKED_POST = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+UPGRADE = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+SWITCHED = b"HTTP/1.1 101 x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+CONNECT = b"CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n"
 LONG = b"HTTP/1.1 200 OK\r\ncontent-length: 2000000\r\n\r\n"
 
 
@@ -159,7 +165,67 @@ async def response_in_pieces(talk: Conversation) -> None:
     await talk.answer(b"0\r\n\r\n")
 
 
+async def tunnel(talk: Conversation) -> None:
+    await talk.tell(UPGRADE + b"early")
+    await talk.answer(SWITCHED + b"first")
+    for _ in range(3):
+        await talk.tell(b"ping")
+        await talk.answer(b"pong")
+
+
+async def tunnel_that_the_client_ends(talk: Conversation) -> None:
+    await tunnel(talk)
+    talk.client.close()
+    await settle()
+
+
+async def tunnel_that_the_upstream_ends(talk: Conversation) -> None:
+    await tunnel(talk)
+    if talk.server is not None:
+        talk.server.close()
+    await settle()
+
+
+async def tunnel_of_slow_peers(talk: Conversation) -> None:
+    await talk.tell(UPGRADE)
+    await talk.answer(SWITCHED)
+    for _ in range(40):
+        talk._try(talk.client.send, bytes(50_000))
+        if talk.server is not None:
+            talk._try(talk.server.send, bytes(50_000))
+        await settle()
+    for _ in range(60):
+        talk.drain(talk.client)
+        talk.drain(talk.server)
+        await settle()
+
+
+async def upgrade_that_the_upstream_refuses(talk: Conversation) -> None:
+    await talk.tell(UPGRADE + b"early")
+    await talk.answer(b"HTTP/1.1 403 No\r\ncontent-length: 4\r\n\r\nbo")
+    await talk.answer(b"dy")
+
+
+async def upgrade_that_the_upstream_answers_with_200(talk: Conversation) -> None:
+    await talk.tell(UPGRADE)
+    await talk.answer(OK)
+
+
+async def connect_that_ends_here(talk: Conversation) -> None:
+    await talk.tell(CONNECT + b"early")
+    for _ in range(3):
+        await talk.tell(b"ping")
+        await talk.answer(b"pong")
+
+
 SCENES = [
+    tunnel,
+    tunnel_that_the_client_ends,
+    tunnel_that_the_upstream_ends,
+    tunnel_of_slow_peers,
+    upgrade_that_the_upstream_refuses,
+    upgrade_that_the_upstream_answers_with_200,
+    connect_that_ends_here,
     plain,
     keep_alive,
     pipelined,
@@ -177,6 +243,11 @@ async def play(
     """Play ``scene``, cancel at the given wait, check that all is as before; the waits that there were."""
     limits = CircuitBreakerLimits(max_connections=1, max_pending_requests=1)
     async with open_h1_lab(default_limits=limits) as lab:
+        connect, plain = Route(CONNECT_KIND), Route(PREFIX, b"/")
+        connect.cluster_name = plain.cluster_name = "up"
+        connect.connect_config = ConnectConfig()
+        lab.manager.route_table = table_of(connect, plain)
+        lab.manager.upgrades = {b"websocket": UpgradeConfig(), b"connect": UpgradeConfig()}
         if filters:
             lab.manager.set_filters((Waits(),))
         wrapped: list[CancelAt] = []
@@ -210,7 +281,7 @@ async def play(
         second.send(GET)
         await settle()
         server = talk.server
-        if not connections or server is None:
+        if not connections or server is None or lab.host.tcp_pool is not None:
             server = newest_connection(lab, talk.server)
         assert b"GET / HTTP/1.1" in server.recv(65536), where
         server.send(OK)
