@@ -20,6 +20,7 @@ from sidecar.http.local_reply import NO_CLUSTER, NO_HEALTHY_UPSTREAM, NO_ROUTE, 
 from sidecar.http.stream_duration import limit_upstream
 from sidecar.net.reactor import turn
 from sidecar.router.actions import answer, missing_header
+from sidecar.router.grpc_call import GrpcCall, is_grpc_request
 from sidecar.router.internal_redirects import InternalRedirect, InternalRedirectPolicy, follow
 from sidecar.router.replay import ReplayBuffer
 from sidecar.router.response_headers import finish_response_headers
@@ -186,6 +187,8 @@ class Router:
         elif body.whole is not None and stream.upgrade is None:
             whole = body.whole
             stream.bytes_received += len(whole)
+            if is_grpc_request(request):
+                stream.upstream = GrpcCall(upstream, stream)
             waiting = upstream.start(request, whole)
         else:
             return self._start_with_body(upstream, stream, responder, strand)
@@ -199,6 +202,8 @@ class Router:
         if stream.upgrade is not None:
             await open_tunnel(self, upstream, stream, responder, strand)
             return
+        if is_grpc_request(stream.request):
+            stream.upstream = GrpcCall(upstream, stream)
         waiting = upstream.start(stream.request, None)
         if waiting is not None:
             await waiting

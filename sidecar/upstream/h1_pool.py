@@ -97,6 +97,8 @@ class H1Connection:
     )
 
     protocol = "HTTP/1.1"
+    #: Trailers are dropped here.
+    grpc_status: bytes | None = None
 
     def __init__(self, pool: H1Pool, transport: Transport) -> None:
         self._pool = pool
@@ -347,6 +349,11 @@ class H1Connection:
         reader = self._reader
         self._pool.rx_bytes.value += reader.rx_bytes
         reader.rx_bytes = 0
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether all of the response has come."""
+        return self._response_done
 
     def _end_response(self) -> None:
         self._response_done = True

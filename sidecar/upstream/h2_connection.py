@@ -64,6 +64,7 @@ class H2UpstreamStream:
         "_signal",
         "_stream_id",
         "_upgrade",
+        "grpc_status",
     )
 
     protocol = "HTTP/2"
@@ -80,6 +81,8 @@ class H2UpstreamStream:
         self._is_over = False
         #: The head of a tunnel ended the request.
         self._is_ended = False
+        #: ``grpc-status`` of the trailers, as the upstream sent it.
+        self.grpc_status: bytes | None = None
         #: The type that an upgrade asks for.
         self._upgrade: bytes | None = None
 
@@ -90,6 +93,11 @@ class H2UpstreamStream:
     @property
     def local_address(self) -> str:
         return self._connection.local_address
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether all of the response has come."""
+        return self._response is not None and (self._body is None or self._body.is_complete)
 
     # -- the request --------------------------------------------------------------------------
     def start(self, request: RequestMessage, body: bytes | None) -> Awaitable[None] | None:
@@ -406,7 +414,9 @@ class H2UpstreamConnection:
         self.pool.h2_stats.trailers.value += 1
         stream = self._streams.get(stream_id)
         if stream is not None and stream._body is not None:
-            stream._body.end(HeaderMap(fields))
+            trailers = HeaderMap(fields)
+            stream.grpc_status = trailers.get(b"grpc-status")
+            stream._body.end(trailers)
 
     def on_reset(self, stream_id: int, error_code: int, remote: bool) -> None:
         stats = self.pool.h2_stats
