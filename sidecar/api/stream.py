@@ -214,6 +214,8 @@ class Stream:
     upgrade: bytes | None = None
     #: Whether it was allowed to, and whether the response makes the stream a tunnel.
     is_upgraded: bool = False
+    #: Whether a local reply is one of gRPC; None where the request's content type tells.
+    is_grpc: bool | None = None
     is_tunnel: bool = False
 
     def __init__(self, connection: ConnectionInfo, hcm: Any, request: RequestMessage, protocol: str) -> None:

@@ -300,6 +300,7 @@ _ROWS: dict[str, str] = {
     f"{_CORE}.JsonFormatOptions": "sort_properties",
     # HTTP filters
     "envoy.extensions.filters.http.router.v3.Router": "suppress_envoy_headers",
+    "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb": "",
     "envoy.extensions.filters.http.lua.v3.Lua": (
         "inline_code default_source_code source_codes stat_prefix clear_route_cache"
     ),

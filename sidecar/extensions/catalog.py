@@ -6,6 +6,7 @@ from sidecar.config.registry import Registry
 from sidecar.extensions.access_loggers.file_config import FileFactory, StderrFactory, StdoutFactory
 from sidecar.extensions.access_loggers.log_file import DEFAULT_MIN_FLUSH_BYTES
 from sidecar.extensions.http.early_header_mutation_config import EarlyHeaderMutationFactory
+from sidecar.extensions.http.grpc_web_config import GrpcWebFactory
 from sidecar.extensions.http.header_mutation_config import HeaderMutationFactory
 from sidecar.extensions.http.lua_config import LuaFactory
 from sidecar.extensions.http.original_ip_detection_config import (
@@ -35,6 +36,7 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             EarlyHeaderMutationFactory(),
             CustomHeaderDetectionFactory(),
             LuaFactory(),
+            GrpcWebFactory(),
             WasmFactory(),
             FileFactory(min_flush_bytes=min_flush_bytes),
             StdoutFactory(min_flush_bytes=min_flush_bytes),

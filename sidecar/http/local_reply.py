@@ -126,7 +126,7 @@ def build_response(
         if body == reply.body or headers.get(b"content-type") != given_type:
             body_type = None  # the type that stands there is the body's own
     content_type = request.get(b"content-type")
-    if content_type is not None and is_grpc(content_type):
+    if content_type is not None and is_grpc(content_type) and stream.is_grpc is not False:
         if body_type == b"application/json":
             body = body.removesuffix(b"\n")  # which ends a JSON format
         return _grpc_response(headers, body, reply.grpc_status, is_head=request.method == b"HEAD")
@@ -151,11 +151,16 @@ def is_grpc(content_type: bytes) -> bool:
 _GRPC_STATUS = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 
 
+def grpc_status_of(status: int) -> int:
+    """The status of gRPC that stands for one of HTTP."""
+    return _GRPC_STATUS.get(status, 2)
+
+
 def _grpc_response(
     headers: ResponseHeaders, body: bytes, grpc_status: int | None, *, is_head: bool
 ) -> ResponseMessage:
     if grpc_status is None:
-        grpc_status = _GRPC_STATUS.get(headers.status, 2)
+        grpc_status = grpc_status_of(headers.status)
     headers.status = 200
     headers.remove(b"content-length")
     headers.set(b"content-type", b"application/grpc")
