@@ -58,12 +58,15 @@ def text_address(value: bytes) -> str | None:
         address = ipaddress.ip_address(candidate)
     except ValueError:
         return None
-    return candidate if "%" not in candidate else _with_zone_number(address)
+    return candidate if isinstance(address, ipaddress.IPv4Address) else _ipv6_text(address)
 
 
-def _with_zone_number(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str | None:
-    """An IPv6 address with the number of the interface that is its zone (RFC 4007 §11.2)."""
-    ip, _, zone = str(address).partition("%")
+def _ipv6_text(address: ipaddress.IPv6Address) -> str | None:
+    """An IPv6 address as inet_ntop writes it, a zone as the number of its interface (RFC 4007 §11.2)."""
+    ip = socket.inet_ntop(socket.AF_INET6, address.packed)
+    zone = address.scope_id
+    if zone is None:
+        return ip
     if not zone.isdigit():
         if not address.is_link_local:
             return None

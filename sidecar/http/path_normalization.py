@@ -16,6 +16,8 @@ __all__ = ["normalized_path"]
 #: What may have to change: escapes, separators, characters to escape, dot segments, repeated slashes.
 _UNUSUAL: Final = re.compile(rb"[%\\\"<>^`{|}\x80-\xff]|/\.|//").search
 _ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})|[\"<>^`{|}]")
+#: A per cent sign that begins no escape.
+_LONE_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
 #: Parameters of a dot segment (RFC 3986 §3.3), which some servers leave out before they look for dots.
 _DOT_PARAMETERS: Final = re.compile(rb"(?<=/)(\.\.?);[^/]*").sub
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -31,11 +33,12 @@ def normalized_path(path: bytes, *, merge: bool, dots: bool) -> bytes | None:
     if _UNUSUAL(plain) is None:
         return path
     if dots:
-        if b"%00" in plain or _NOT_ASCII(plain):
-            return None
         if b"/." in plain and b";" in plain:
             plain = _DOT_PARAMETERS(rb"\1", plain)
-        plain = _without_dots(_ESCAPE.sub(_respelled, plain).replace(b"\\", b"/"))
+        if b"%00" in plain or _NOT_ASCII(plain):
+            return None
+        spelled = _ESCAPE.sub(_respelled, plain) if _LONE_PERCENT(plain) is None else _respelled_nested(plain)
+        plain = _without_dots(spelled.replace(b"\\", b"/"))
     if merge and b"//" in plain:
         # Envoy keeps a first and a last slash, so that ``//`` alone stays as it is.
         last = b"/" if plain.endswith(b"/") else b""
@@ -50,6 +53,33 @@ def _respelled(match: re.Match[bytes]) -> bytes:
     value = int(digits, 16)
     # An escape that stays keeps the case of its digits.
     return bytes((value,)) if value in _UNRESERVED else match[0]
+
+
+def _respelled_nested(path: bytes) -> bytes:
+    """As :func:`_respelled` for a whole path that has lone per cent signs.
+
+    Such a sign becomes ``%25`` where a character that is decoded after it would make an escape of the two
+    (``%4%41`` is no ``%4A``).
+    """
+    out = bytearray()
+    lone = -3
+    at = 0
+    while at < len(path):
+        match = _ESCAPE.match(path, at)
+        if match is None:
+            if path[at] == 0x25:
+                lone = len(out)
+            out.append(path[at])
+            at += 1
+            continue
+        text = _respelled(match)
+        out += text
+        at = match.end()
+        if len(text) == 1 and lone >= len(out) - 3:
+            tail = bytes(out[lone:]) + (path[at : at + 1] if lone == len(out) - 2 else b"")
+            if _ESCAPE.fullmatch(tail) is not None:
+                out[lone + 1 : lone + 1] = b"25"
+    return bytes(out)
 
 
 def _without_dots(path: bytes) -> bytes:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from sidecar.api.message import LocalReply
 from sidecar.core.headers import RequestHeaders
 from sidecar.http.client_address import settle_client
+from sidecar.http.local_reply import NO_ROUTE
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
@@ -215,13 +216,19 @@ def _prepare_thoroughly(
         request_id = manager.request_ids.make()
         headers.set(b"x-request-id", request_id)
     stream.request_id = request_id
+    if not index.get(b"x-forwarded-proto"):
+        # An empty one: Envoy finds no route for it, whatever the routes are.
+        manager.stats.rq_total.value += 1
+        manager.stats.no_route.value += 1
+        stream.resolve_route = False
+        return NO_ROUTE
     return None
 
 
 def _clean_te(headers: RequestHeaders) -> None:
     """Only ``trailers`` of a ``te`` means anything to the upstream."""
     te = headers.get(b"te") or b""
-    if any(token.strip().lower() == b"trailers" for token in te.split(b",")):
+    if any(token.strip() == b"trailers" for token in te.split(b",")):
         headers.set(b"te", b"trailers")
     else:
         headers.remove(b"te")

@@ -152,12 +152,23 @@ async def corner_paths(s: Session) -> None:
 
 
 @scenario(SETUP)
+async def corner_forwarded_values(s: Session) -> None:
+    """IPv6 addresses have one spelling; a scheme that is empty finds no route; te in capitals is none."""
+    async with s.logging(4, "answers"):
+        await s.get("/local", "x-forwarded-proto:", "x-request-id: mine", to="answers", label="no scheme")
+        await s.get("/app", "x-forwarded-proto:", to="answers", label="no scheme either")
+        await s.get("/app", "te: TRAILERS", to="answers", label="te in capitals")
+        await s.get("/app", "te: gzip , trailers", to="answers", label="te")
+
+
+@scenario(SETUP)
 async def corner_dot_segments(s: Session) -> None:
     """Dot segments with parameters."""
     paths = (
         "/a/..;/b", "/a/..;x/b", "/a/.;x/b", "/a/.;/b", "/a/%2e%2e;x/b", "/a/..;", "/a/..;x", "/a/.;", "/a/;../b", "/a;x/../b",
         "/a/..;x=1;y=2/b", "/a/..;%2f/b", "/a/...;/b", "/..;/a", "/a/b;/../c", "/a/%2e;/b", "/a/.%2e;/b", "/a/..%3bx/b", "/a/..%3B/b",
-        "/a/..;?q", "/a/b/..;/..;/c", "/a;/./b", "/;/a", "/a/.;?q", "/a\\..;/b", "/a/..;x\\b", "/a/..;;/b", "/a/.;/", "/a/..;x//b", "/a\\..;\\b", "/..;", "/.;",
+        "/a/..;?q", "/a/b/..;/..;/c", "/a;/./b", "/;/a", "/a/.;?q", "/a\\..;/b", "/a/..;x\\b", "/a/..;;/b", "/a/.;/", "/a/..;x//b", "/a\\..;\\b", "/..;", "/.;", "/a/..;%00/b",
+        "/%4%41", "/%%341", "/%%34%31", "/%%30%30", "/%%4%31z", "/%4%4",
     )  # fmt: skip
     for path in paths:
         await s.get(path, to="dots", label=path)
