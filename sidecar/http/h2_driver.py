@@ -25,7 +25,7 @@ from sidecar.core.headers import Field, HeaderMap, RequestHeaders
 from sidecar.http.h2_resets import PREMATURE_RESET_AGE_NS, REMOTE_RESETS, ResetGuard
 from sidecar.http.request_options import drop_underscores
 from sidecar.http.upgrade import begin_upgrade, extended_to_upgrade
-from sidecar.net.h2_wire import H2Body, H2Wire
+from sidecar.net.h2_wire import READ_AHEAD_BYTES, H2Body, H2Wire
 from sidecar.net.reactor import turn
 
 if TYPE_CHECKING:
@@ -275,6 +275,7 @@ class H2Driver:
         transport = self.transport
         strand = self.strand
         codec = self.codec
+        wire = self.wire
         data = received
         self._set_idle()
         try:
@@ -289,6 +290,8 @@ class H2Driver:
                     if codec.has_output:
                         self.wire.flush_later()
                 try:
+                    if wire.unread > READ_AHEAD_BYTES:
+                        yield from wire.wait_for_readers(strand).__await__()
                     if transport.ready:
                         transport.ready = False
                     else:

@@ -13,13 +13,19 @@ from sidecar.api.message import Body
 from sidecar.core.errors import SidecarError
 from sidecar.core.headers import HeaderMap
 from sidecar.net.reactor import Signal
+from sidecar.net.timer import start_timer, stop_timer
 
 if TYPE_CHECKING:
     from sidecar.codec.h2_types import H2Codec
-    from sidecar.net.reactor import Reactor, Transport
+    from sidecar.net.reactor import Reactor, Strand, Transport
     from sidecar.observability.stats import Counter
 
-__all__ = ["H2Body", "H2Wire"]
+__all__ = ["READ_AHEAD_BYTES", "H2Body", "H2Wire"]
+
+#: Body bytes that may wait for their readers before the connection is read more slowly.
+READ_AHEAD_BYTES = 1024 * 1024
+#: The longest that a read waits for that.
+_PAUSE_S = 0.05
 
 #: Body bytes that may wait for the flush before their writers do.
 _QUEUE_LIMIT = 256 * 1024
@@ -32,6 +38,7 @@ class H2Wire:
 
     __slots__ = (
         "_queued",
+        "_resume",
         "_writers",
         "codec",
         "is_broken",
@@ -40,6 +47,7 @@ class H2Wire:
         "reactor",
         "transport",
         "tx_bytes",
+        "unread",
     )
 
     def __init__(self, reactor: Reactor, transport: Transport, codec: H2Codec, tx_bytes: Counter) -> None:
@@ -53,6 +61,9 @@ class H2Wire:
         #: Sending failed: nothing will leave any more.
         self.is_broken = False
         self._queued = 0
+        #: Body bytes that have arrived and that nobody has taken.
+        self.unread = 0
+        self._resume: Signal | None = None
         #: stream id → the signal of the strand that waits for room.
         self._writers: dict[int, Signal] = {}
 
@@ -108,6 +119,31 @@ class H2Wire:
         """The socket takes nothing any more: whoever reads finds out why; writers stop here."""
         self.is_broken = True
         self.on_window(0)
+
+    # -- reading ahead ------------------------------------------------------------------------
+    async def wait_for_readers(self, strand: Strand) -> None:
+        """Called before a read while ``unread`` is above READ_AHEAD_BYTES: let the readers catch up.
+
+        A window is 16 MiB by default, and a peer that is faster than the reader fills it: here, not in the
+        socket.  Where one stream is all that the connection carries, not reading costs nobody else anything.
+        Never for long: what the peer says besides (PING, RST_STREAM, new streams) must be heard.
+        """
+        if self.codec.open_stream_count > 1:
+            return
+        signal = self._resume = Signal(self.reactor)
+        until = self.reactor.clock() + _PAUSE_S
+        timer = start_timer(strand, until, signal.fire, "read ahead", is_of_stream=False)
+        try:
+            await signal.wait()
+        finally:
+            self._resume = None
+            stop_timer(strand, timer)
+
+    def took(self, size: int) -> None:
+        """A reader took ``size`` bytes of a body."""
+        self.unread -= size
+        if self._resume is not None and self.unread <= READ_AHEAD_BYTES // 2:
+            self._resume.fire()
 
     # -- waiting for room ---------------------------------------------------------------------
     def on_window(self, stream_id: int) -> None:
@@ -180,6 +216,7 @@ class H2Body(Body):
         if data:
             self._chunks.append(data)
             self.size += len(data)
+            self._wire.unread += len(data)
         self._flow_bytes += flow_bytes
         if end_stream:
             self.is_complete = True
@@ -222,6 +259,7 @@ class H2Body(Body):
                 pieces.append(piece)
                 size += len(piece)
             data = b"".join(pieces)
+        self._wire.took(len(data))
         if chunks:
             # Padding is given back with the last of what is here.
             flow_bytes = min(len(data), self._flow_bytes)
@@ -249,7 +287,9 @@ class H2Body(Body):
 
     def discard(self) -> None:
         """Nobody will pull any more: give back the window of what is here."""
-        self._chunks.clear()
+        if self._chunks:
+            self._wire.took(sum(map(len, self._chunks)))
+            self._chunks.clear()
         if self._flow_bytes:
             self._wire.codec.consume(self._stream_id, self._flow_bytes)
             self._flow_bytes = 0

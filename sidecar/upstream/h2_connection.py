@@ -15,7 +15,7 @@ from sidecar.codec.h2_types import GOAWAY_DETAILS, ErrorCode
 from sidecar.core.address import Address
 from sidecar.core.errors import Disconnected, RemoteProtocolError, UpstreamError
 from sidecar.core.headers import Field, HeaderMap, RequestHeaders, ResponseHeaders
-from sidecar.net.h2_wire import H2Body, H2Wire
+from sidecar.net.h2_wire import READ_AHEAD_BYTES, H2Body, H2Wire
 from sidecar.net.reactor import Signal, Strand, Transport
 from sidecar.upstream.h1_pool import next_connection_id
 from sidecar.upstream.pool import connection_termination, protocol_error, remote_reset
@@ -347,6 +347,8 @@ class H2UpstreamConnection:
         error: UpstreamError | None = None
         try:
             while True:
+                if self.wire.unread > READ_AHEAD_BYTES:
+                    await self.wire.wait_for_readers(strand)
                 data = await self.transport.receive(_READ_SIZE)
                 if not data:
                     break

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,14 +67,19 @@ def proxy_command(kind: str) -> list[str]:
 
 @contextlib.contextmanager
 def running_proxy(
-    kind: str, configuration: str, directory: Path, admin_port: int = 9901
+    kind: str,
+    configuration: str,
+    directory: Path,
+    admin_port: int = 9901,
+    keep: Collection[int] = (),
 ) -> Iterator[RunningProxy]:
     """Starts the proxy in the root of the repository, every port of the file replaced by a free one.
 
-    Ports below 1024 stay: nothing listens there. Fails the test when the proxy does not become ready.
+    Ports below 1024 stay, nothing listens there, and those of ``keep``. Fails the test when the proxy does
+    not become ready.
     """
     numbers = sorted(
-        {int(port) for port in re.findall(r"port_value: (\d+)", configuration)} - set(range(1024))
+        {int(port) for port in re.findall(r"port_value: (\d+)", configuration)} - {*range(1024), *keep}
     )
     ports = dict(zip(numbers, _free_ports(len(numbers)), strict=True))
     text = re.sub(r"port_value: (\d+)", lambda m: f"port_value: {ports.get(int(m[1]), m[1])}", configuration)
