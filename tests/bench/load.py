@@ -54,10 +54,13 @@ class Measure:
 
 
 def measure(process: Process, url: str, kind: str, seconds: float, core: int, directory: Path) -> Measure:
-    """Load ``url`` for about ``seconds``; ``kind`` is ``get``, ``traced``, ``post`` or ``h2``."""
+    """Load ``url`` for about ``seconds``.
+
+    ``kind`` is ``get``, ``traced``, ``post`` or ``stream``; over HTTP/2 ``h2``, ``grpc`` or ``h2_stream``.
+    """
     before = process.cpu_s()
-    if kind == "h2":
-        requests, took, errors, p50, p99 = _h2load(url, seconds, core, directory)
+    if kind in ("h2", "grpc", "h2_stream"):
+        requests, took, errors, p50, p99 = _h2load(url, kind, seconds, core, directory)
     else:
         requests, took, errors, p50, p99 = _wrk(url, kind, seconds, core, directory)
     cpu = process.cpu_s() - before
@@ -81,7 +84,13 @@ def _wrk(
     url: str, kind: str, seconds: float, core: int, directory: Path
 ) -> tuple[int, float, int, float, float]:
     # wrk counts whole seconds.
-    command = ["wrk", "-t1", "-c16", f"-d{max(1, round(seconds))}s", "--latency"]
+    command = [
+        "wrk",
+        "-t1",
+        "-c1" if kind == "stream" else "-c16",
+        f"-d{max(1, round(seconds))}s",
+        "--latency",
+    ]
     for name, value in HEADERS.items():
         command += ["-H", f"{name}: {value}"]
     script = directory / f"{kind}.lua"
@@ -113,11 +122,20 @@ def _percentile(text: str, which: str) -> float:
     return float(found[1]) * _UNITS[found[2]] if found else 0.0
 
 
-def _h2load(url: str, seconds: float, core: int, directory: Path) -> tuple[int, float, int, float, float]:
+def _h2load(
+    url: str, kind: str, seconds: float, core: int, directory: Path
+) -> tuple[int, float, int, float, float]:
     log = directory / "h2load.log"
     log.unlink(missing_ok=True)
-    command = ["h2load", "-t1", "-c4", "-m10", "-D", str(max(1, round(seconds))), f"--log-file={log}"]
-    for name, value in HEADERS.items():
+    clients = ["-c1", "-m1"] if kind == "h2_stream" else ["-c4", "-m10"]
+    command = ["h2load", "-t1", *clients, "-D", str(max(1, round(seconds))), f"--log-file={log}"]
+    fields = HEADERS
+    if kind == "grpc":
+        fields = {**HEADERS, "content-type": "application/grpc", "te": "trailers"}
+        message = directory / "message"
+        message.write_bytes(b"\0\0\0\0\x7b" + b"x" * 123)
+        command.append(f"--data={message}")
+    for name, value in fields.items():
         command += ["-H", f"{name}: {value}"]
     text = _run([*command, url], core, seconds)
     total = re.search(r"requests: (\d+) total.* (\d+) succeeded, (\d+) failed, (\d+) errored", text)

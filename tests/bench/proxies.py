@@ -43,31 +43,77 @@ class Case:
     proxies: tuple[str, ...] = ("sidecar", "envoy", "nginx", "haproxy", "aiohttp")
 
 
+_ENVOYS = ("sidecar", "envoy")
 CASES: tuple[Case, ...] = (
     Case("get", "small GET, HTTP/1.1"),
-    Case("get_traced", "the same with a traceparent that differs in each request", load="traced"),
-    Case("get_log", "the same with an access log", access_log=True),
-    Case("lua", "the same with a Lua header edit", filter="lua", proxies=("sidecar", "envoy")),
-    Case("wasm", "the same with a Wasm header filter", filter="wasm", proxies=("sidecar", "envoy")),
-    Case("post", "POST 1 KiB, HTTP/1.1", load="post"),
-    Case("large", "1 MiB response, HTTP/1.1", path="/large"),
-    Case("h2", "small GET, HTTP/2", load="h2", http2=True, proxies=("sidecar", "envoy", "nginx", "haproxy")),
+    Case("get_traced", "with a `traceparent` that differs in each request", load="traced"),
+    Case("get_log", "with an access log in the default format", access_log=True),
+    Case("lua", "with a Lua header edit", filter="lua", proxies=_ENVOYS),
+    Case("wasm", "with a Wasm header filter (Rust)", filter="wasm", proxies=_ENVOYS),
+    Case("post", "POST of 1 KiB", load="post"),
+    Case("large", "1 MiB response", path="/large"),
+    Case("stream", "64 MiB response, one at a time", load="stream", path="/stream", proxies=_ENVOYS),
+    Case(
+        "h2",
+        "small GET, HTTP/2 down, HTTP/1.1 up",
+        load="h2",
+        http2=True,
+        proxies=("sidecar", "envoy", "nginx", "haproxy"),
+    ),
+    Case("h1_h2", "small GET, HTTP/1.1 down, HTTP/2 up", http2_up=True, proxies=_ENVOYS),
+    Case("h2_h2", "small GET, HTTP/2 both", load="h2", http2=True, http2_up=True, proxies=_ENVOYS),
+    Case(
+        "grpc",
+        "unary POST of 128 bytes as gRPC sends it, HTTP/2 both",
+        load="grpc",
+        http2=True,
+        http2_up=True,
+        proxies=_ENVOYS,
+    ),
+    Case(
+        "large_h2",
+        "1 MiB response, HTTP/2 both",
+        load="h2",
+        path="/large",
+        http2=True,
+        http2_up=True,
+        proxies=_ENVOYS,
+    ),
+    Case(
+        "stream_h2",
+        "64 MiB response, one at a time, HTTP/2 both",
+        load="h2_stream",
+        path="/stream",
+        http2=True,
+        http2_up=True,
+        proxies=_ENVOYS,
+    ),
 )
 
 
-def upstream_command(port: int, directory: Path) -> list[str]:
-    """An nginx that answers ``/`` with two bytes and ``/large`` with 1 MiB."""
+def upstream_command(port: int, http2_port: int, directory: Path) -> list[str]:
+    """An nginx that answers ``/`` with two bytes, ``/large`` with 1 MiB and ``/stream`` with 64 MiB.
+
+    It speaks HTTP/1.1 on one port and HTTP/2 by prior knowledge on the other.
+    """
     files = directory / "files"
     files.mkdir(parents=True)
     (files / "large").write_bytes(b"x" * (1 << 20))
-    server = f"""
+    with (files / "stream").open("wb") as file:
+        file.truncate(64 << 20)
+    server = "".join(
+        f"""
       server {{
-        listen 127.0.0.1:{port};
+        listen {listen};
         access_log off;
+        sendfile on;
         keepalive_requests 1000000000;
         location / {{ return 200 "ok"; }}
         location /large {{ root {files}; }}
+        location /stream {{ root {files}; }}
       }}"""
+        for listen in (f"127.0.0.1:{port}", f"127.0.0.1:{http2_port} http2")
+    )
     return _nginx(directory, server, "upstream")
 
 

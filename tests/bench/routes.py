@@ -30,8 +30,8 @@ def main(arguments: list[str]) -> int:
     failed = 0
     with tempfile.TemporaryDirectory(prefix="sidecar-bench-") as name, ExitStack() as stack:
         directory = Path(name)
-        [upstream] = free_ports(1)
-        command = upstream_command(upstream, directory)
+        upstream, http2_upstream = free_ports(2)
+        command = upstream_command(upstream, http2_upstream, directory)
         server = stack.enter_context(Process(command, core=1, log=directory / "upstream.log"))
         server.wait_for_port(upstream)
         print(f"{'routes':>8}  {'sidecar us':>10}  {'Envoy us':>10}")

@@ -43,16 +43,19 @@ def main(arguments: list[str]) -> int:
     results: dict[str, dict[str, list[Measure]]] = {}
     with tempfile.TemporaryDirectory(prefix="sidecar-bench-") as name, ExitStack() as stack:
         directory = Path(name)
-        [upstream] = free_ports(1)
-        command = upstream_command(upstream, directory)
+        upstream, http2_upstream = free_ports(2)
+        command = upstream_command(upstream, http2_upstream, directory)
         server = stack.enter_context(Process(command, core=options.load_core, log=directory / "upstream.log"))
         server.wait_for_port(upstream)
         for case in cases:
             if time.monotonic() > deadline:
                 print(f"out of time: {case.name} and what follows was not measured", file=sys.stderr)
                 break
-            results[case.name] = _run_case(case, upstream, directory, options, deadline)
+            port = http2_upstream if case.http2_up else upstream
+            results[case.name] = _run_case(case, port, directory, options, deadline)
             print(_table(case, results[case.name]), flush=True)
+    if options.markdown:
+        print(f"\n{_markdown(results)}")
     path = _write(results, options)
     print(f"written to {path}")
     return _verdict(results, options.bar)
@@ -134,6 +137,20 @@ def _table(case: Case, found: dict[str, list[Measure]]) -> str:
     return "\n".join(lines)
 
 
+def _markdown(results: dict[str, dict[str, list[Measure]]]) -> str:
+    """The table of docs/performance.md: sidecar beside Envoy, a line for each case."""
+    lines = ["| | sidecar µs | Envoy µs | ratio |", "|---|---|---|---|"]
+    for case in CASES:
+        found = results.get(case.name, {})
+        ratio = _ratio(found, "sidecar")
+        if ratio is None:
+            continue
+        ours, theirs = (_summary(found[name])["cpu_us_per_request"] for name in ("sidecar", "envoy"))
+        digits = 1 if ours < 200 else 0
+        lines.append(f"| {case.title} | {ours:.{digits}f} | {theirs:.{digits}f} | {ratio:.2f} |")
+    return "\n".join(lines)
+
+
 def _write(results: dict[str, dict[str, list[Measure]]], options: argparse.Namespace) -> Path:
     report: dict[str, Any] = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -194,6 +211,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--max-seconds", type=float, default=1200.0, help="stop measuring after this long")
     parser.add_argument("--proxy-core", type=int, default=0)
     parser.add_argument("--load-core", type=int, default=1)
+    parser.add_argument("--markdown", action="store_true", help="print the table of docs/performance.md, too")
     parser.add_argument("--output", help="where the JSON goes; bench-results/<time>.json otherwise")
     parser.add_argument("--bar", type=float, help="fail when the ratio of the small GET is below this")
     options = parser.parse_args(arguments)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.bench.load import Measure
 from tests.bench.proxies import CASES, PROXIES
-from tests.bench.run import _ratio, _table, _verdict
+from tests.bench.run import _markdown, _ratio, _table, _verdict
 
 
 def make_measure(cpu_us: float, errors: int = 0) -> Measure:
@@ -25,6 +25,15 @@ def test_ratio_is_requests_per_cpu_second_over_envoys() -> None:
 def test_table_shows_medians() -> None:
     table = _table(CASES[0], {"envoy": [make_measure(50)], "sidecar": [make_measure(40)]})
     assert table.splitlines()[-1].split() == ["sidecar", "40.0", "500", "0.50", "1.50", "30", "1.25", "0"]
+
+
+def test_markdown_has_a_line_for_each_case_that_was_compared() -> None:
+    results = {
+        "h2": {"envoy": [make_measure(30)], "sidecar": [make_measure(25)]},
+        "get": {"sidecar": [make_measure(40)]},
+    }
+    lines = _markdown(results).splitlines()
+    assert lines[2:] == ["| small GET, HTTP/2 down, HTTP/1.1 up | 25.0 | 30.0 | 1.20 |"]
 
 
 @pytest.mark.parametrize(
