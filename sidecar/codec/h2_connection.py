@@ -63,9 +63,7 @@ _unpack_u32 = Struct(">I").unpack_from
 #: A header list beyond the configured limit costs the stream; beyond this many times it, the connection.
 _HARD_HEADERS_FACTOR = 16
 _HARD_HEADERS_LEAST = 1 << 20
-#: Header blocks that left the table as it was, and came twice, are kept with what they mean while it stands
-#: still.
-_KEPT_BLOCKS = 16
+#: Header blocks up to this length that came twice are kept with what they mean.
 _KEPT_BLOCK_LENGTH = 256
 _SEEN_BLOCKS = 64
 
@@ -98,7 +96,7 @@ class H2Connection(H2Control):
         #: (stream id, END_STREAM, pieces, size) while CONTINUATION is expected.
         self._header_block: tuple[int, int, list[bytes], int] | None = None
         #: Blocks that open a stream of a server without a closer look: ``decoder.known``.
-        self._recalled: dict[bytes, tuple[KnownFields, tuple[int, int]]] = {} if client else decoder.known
+        self._recalled: dict[bytes, KnownFields] = {} if client else decoder.known
         #: Hashes of blocks that may come again.
         self._seen: set[int] = set()
         # In the order of the frame types (RFC 9113 §6).
@@ -167,7 +165,7 @@ class H2Connection(H2Control):
                 and (flags == 5 or flags == 4)  # END_HEADERS, with END_STREAM or without
                 and (block := buffer[at + 9 : end]) in known
                 and self._header_block is None
-                and self._recall(stream_id, flags, *known[block])
+                and self._recall(stream_id, flags, known[block])
             ):
                 at = end
                 continue
@@ -234,7 +232,7 @@ class H2Connection(H2Control):
         else:
             self._header_block = (stream_id, end_stream, pieces, size)
 
-    def _recall(self, stream_id: int, flags: int, fields: KnownFields, checked: tuple[int, int]) -> bool:
+    def _recall(self, stream_id: int, flags: int, fields: KnownFields) -> bool:
         """Open a stream with a request that came before; False where something wants a closer look."""
         streams = self._streams
         if (
@@ -243,7 +241,7 @@ class H2Connection(H2Control):
             or len(streams) >= self._settings.max_concurrent_streams
         ):
             return False
-        length = checked[0]
+        length = fields.checked[0]
         end_stream = flags & END_STREAM
         if end_stream and length > 0:
             return False
@@ -264,13 +262,9 @@ class H2Connection(H2Control):
     def _on_block(self, stream_id: int, end_stream: int, block: bytes) -> None:
         """A whole header block: head, interim response or trailers."""
         decoder = self._decoder
-        generation = decoder.generation
         checked: tuple[int, int] | None = None
-        kept = decoder.known.get(block)
-        fields: list[Field]
-        if kept is not None:
-            fields, checked = kept
-        else:
+        fields: list[Field] | None = decoder.known.get(block)
+        if fields is None:
             try:
                 fields = decoder.decode(block)
             except CompressionError as error:
@@ -279,6 +273,8 @@ class H2Connection(H2Control):
                 raise connection_error(
                     ErrorCode.COMPRESSION_ERROR, f"header block: {error}", stream_id
                 ) from error
+        if fields.__class__ is KnownFields:
+            checked = fields.checked
         stream = self._streams.get(stream_id)
         if stream is None:
             stream = self._open_by_peer(stream_id)
@@ -308,7 +304,7 @@ class H2Connection(H2Control):
                     if cookies > 1:
                         fields = join_cookies(fields)
                     checked = (length, 0)
-                if decoder.generation == generation and len(block) <= _KEPT_BLOCK_LENGTH:
+                if len(block) <= _KEPT_BLOCK_LENGTH:
                     fields = self._keep(block, fields, checked)
             if self._client:
                 self._on_response(stream, fields, end_stream, checked)
@@ -319,19 +315,14 @@ class H2Connection(H2Control):
 
     def _keep(self, block: bytes, fields: list[Field], checked: tuple[int, int]) -> list[Field]:
         """Keep the block when it comes a second time; ``fields``, known from then on."""
-        kept = self._decoder.known
         seen = self._seen
         mark = hash(block)
-        if mark not in seen:
-            if len(seen) >= _SEEN_BLOCKS:
-                seen.clear()
-            seen.add(mark)
-            return fields
-        if len(kept) >= _KEPT_BLOCKS:
-            kept.clear()
-        known = KnownFields(fields)
-        kept[block] = (known, checked)
-        return known
+        if mark in seen:
+            return self._decoder.keep(block, fields, checked)
+        if len(seen) >= _SEEN_BLOCKS:
+            seen.clear()
+        seen.add(mark)
+        return fields
 
     def _open_by_peer(self, stream_id: int) -> H2Stream | None:
         """The stream that a HEADERS frame opens; None where the frame is to be passed over."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from jh2._hazmat import Decoder, Encoder, HPACKError, OversizedHeaderListError
 
+from sidecar.codec.h2_types import KnownFields
 from sidecar.core.headers import Field
 
 __all__ = ["CompressionError", "HeaderDecoder", "HeaderEncoder", "scan"]
@@ -33,11 +34,56 @@ _HUFFMAN_BITS = bytes.fromhex(
     "1a1b1a1a1b1b1b1b1b1c1b1b1b1b1b1a"
 )
 
+#: Header blocks that a decoder keeps.
+_KEPT_BLOCKS = 16
 #: Header lists that an encoder keeps with their blocks.
 _KEPT_LISTS = 16
-#: Never put into a table: what an attacker might probe (RFC 7541 §7.1.3), and what is different each time
-#: and would only push the rest out.
-_SENSITIVE = frozenset((b"authorization", b"proxy-authorization", b"x-request-id", b"traceparent"))
+#: Never put into a table, by anybody: what an attacker might probe (RFC 7541 §7.1.3), and ids.
+_NEVER_INDEXED = frozenset((b"authorization", b"proxy-authorization", b"x-request-id", b"traceparent"))
+#: Different in each message: a block with one of these does not come again.
+_UNIQUE = _NEVER_INDEXED | {b"x-b3-traceid", b"x-b3-spanid", b"tracestate"}
+#: Written as literals, since they would only push the rest out of the table.
+_LITERAL_NAMES = _UNIQUE | {
+    b":path",
+    b"age",
+    b"content-length",
+    b"etag",
+    b"if-modified-since",
+    b"if-none-match",
+    b"location",
+    b"set-cookie",
+}
+#: How a literal with this name begins (RFC 7541 §6.2.2, §6.2.3): index of the static table, or the name.
+_LITERAL_HEADS = {
+    name: b"%b%c%b" % (b"\x10" if name in _NEVER_INDEXED else b"\x00", len(name), name)
+    for name in _LITERAL_NAMES
+} | {
+    b":path": b"\x04",
+    b"age": b"\x0f\x06",
+    b"authorization": b"\x1f\x08",
+    b"content-length": b"\x0f\x0d",
+    b"etag": b"\x0f\x13",
+    b"if-modified-since": b"\x0f\x19",
+    b"if-none-match": b"\x0f\x1a",
+    b"location": b"\x0f\x1f",
+    b"proxy-authorization": b"\x1f\x22",
+    b"set-cookie": b"\x0f\x28",
+}
+
+
+def _literal(name: bytes, value: bytes) -> bytes:
+    """A field that leaves no trace in the table; its value as it is, without Huffman's code."""
+    size = len(value)
+    if size < 127:
+        return b"%b%c%b" % (_LITERAL_HEADS[name], size, value)
+    octets = bytearray(_LITERAL_HEADS[name])
+    octets.append(127)
+    size -= 127
+    while size >= 128:
+        octets.append(size & 127 | 128)
+        size >>= 7
+    octets.append(size)
+    return bytes(octets) + value
 
 
 class CompressionError(Exception):
@@ -126,10 +172,21 @@ class HeaderDecoder:
     """One direction's decoder.
 
     ``generation`` changes whenever the table did: while it stands still, a block means what it meant before.
-    ``known`` is what an owner keeps of blocks meanwhile: it is emptied with every change.
+    ``known`` holds blocks with what they mean meanwhile: it is emptied with every change.  ``readings`` holds
+    what blocks meant before: they are decoded again, since they may add to the table, but where they say the
+    same nobody has to look at it once more.  An owner fills both with :meth:`keep`.
     """
 
-    __slots__ = ("_decoder", "_max_string", "_required_size", "generation", "known")
+    __slots__ = (
+        "_changes_table",
+        "_decoder",
+        "_max_string",
+        "_raw",
+        "_required_size",
+        "generation",
+        "known",
+        "readings",
+    )
 
     def __init__(self, max_list_bytes: int, table_size: int, max_string: int = 64 * 1024) -> None:
         self._decoder = Decoder(max_list_bytes)
@@ -138,7 +195,11 @@ class HeaderDecoder:
         self._decoder.max_allowed_table_size = max(table_size, DEFAULT_TABLE_SIZE)
         self._required_size = -1
         self.generation = 0
-        self.known: dict[bytes, Any] = {}
+        self.known: dict[bytes, KnownFields] = {}
+        self.readings: dict[bytes, KnownFields] = {}
+        # Of the last block that was decoded.
+        self._raw: Any = None
+        self._changes_table = False
 
     def on_settings_acknowledged(self, table_size: int) -> None:
         """From now on the peer keeps to our table size, and says so first where it had to shrink."""
@@ -149,26 +210,37 @@ class HeaderDecoder:
         self._decoder.max_allowed_table_size = table_size
 
     def decode(self, block: bytes) -> list[Field]:
-        """The fields of a whole block.
+        """The fields of a whole block; KnownFields where it says what it said when it was kept.
 
         Raises: CompressionError.
         """
         coded: list[_Coded] = []
-        if self._required_size >= 0 or _is_all_indexed(block) is None:
-            coded, update, changes_table = scan(block, self._max_string)
-            if changes_table:
+        changes_table = False
+        reading = self.readings.get(block) if self._required_size < 0 else None
+        if reading is not None:
+            if reading.changes_table:
                 self.generation += 1
                 self.known.clear()
-            if self._required_size >= 0:
-                if not 0 <= update <= self._required_size:
-                    raise CompressionError("the table was not shrunk")
-                self._required_size = -1
-        try:
-            fields: list[Field] = [(name, value) for name, value, _ in self._decoder.decode(block, True)]
-        except OversizedHeaderListError as error:
-            raise CompressionError("header list beyond all limits") from error
-        except HPACKError as error:
-            raise CompressionError(str(error)) from error
+            raw = self._decompress(block)
+            if raw == reading.raw:
+                if not reading.changes_table:
+                    self.known[block] = reading
+                return reading
+            coded, _, changes_table = scan(block, self._max_string)
+        else:
+            if self._required_size >= 0 or _is_all_indexed(block) is None:
+                coded, update, changes_table = scan(block, self._max_string)
+                if changes_table:
+                    self.generation += 1
+                    self.known.clear()
+                if self._required_size >= 0:
+                    if not 0 <= update <= self._required_size:
+                        raise CompressionError("the table was not shrunk")
+                    self._required_size = -1
+            raw = self._decompress(block)
+        self._raw = raw
+        self._changes_table = changes_table
+        fields: list[Field] = [(name, value) for name, value, _ in raw]
         for number, part, start, end in coded:
             padding = (end - start) * 8 - sum(fields[number][part].translate(_HUFFMAN_BITS))
             mask = (1 << padding) - 1 if 0 <= padding < 8 else -1
@@ -176,42 +248,97 @@ class HeaderDecoder:
                 raise CompressionError("invalid Huffman code")
         return fields
 
+    def _decompress(self, block: bytes) -> list[tuple[bytes, bytes, bool]]:
+        try:
+            return self._decoder.decode(block, True)  # type: ignore[no-any-return]
+        except OversizedHeaderListError as error:
+            raise CompressionError("header list beyond all limits") from error
+        except HPACKError as error:
+            raise CompressionError(str(error)) from error
+
+    def keep(self, block: bytes, fields: list[Field], checked: tuple[int, int]) -> KnownFields:
+        """Keep the block that was decoded last, with what its owner made of it and found."""
+        known = KnownFields(fields, checked, self._raw, self._changes_table)
+        if len(self.readings) >= _KEPT_BLOCKS:
+            self.readings.clear()
+            self.known.clear()
+        self.readings[block] = known
+        if not self._changes_table:
+            self.known[block] = known
+        return known
+
 
 class HeaderEncoder:
     """The other direction.
 
-    A list that came out as indexes alone is kept with its block until the table changes: what a server
-    answers within a second is mostly the same.
+    What changes from message to message never enters the table (nghttp2, and so Envoy, holds it alike).
+    What is between it is kept with its block, where that came out as indexes alone, until the table changes:
+    what a server answers within a second is mostly the same.
     """
 
-    __slots__ = ("_encoder", "_huffman", "_kept", "_max_table_size")
+    __slots__ = ("_encoder", "_huffman", "_is_resized", "_is_still", "_kept", "_max_table_size")
 
     def __init__(self, max_table_size: int, *, huffman: bool = True) -> None:
         self._encoder = Encoder()
         self._huffman = huffman
         self._max_table_size = max_table_size
         self._kept: dict[tuple[Field, ...], bytes] = {}
+        self._is_resized = False
+        #: The table did not change in the block at hand.
+        self._is_still = True
 
     def on_table_size(self, size: int) -> None:
         """The peer's SETTINGS_HEADER_TABLE_SIZE: how much of it we use is ours to say."""
         size = min(size, self._max_table_size)
         if size != self._encoder.header_table_size:
             self._encoder.header_table_size = size
+            self._is_resized = True
             self._kept.clear()
 
     def encode(self, fields: Sequence[Field]) -> bytes:
         """A whole block."""
-        kept = self._kept
         key = tuple(fields)  # itself, where it is one
-        known = kept.get(key)
+        known = self._kept.get(key)
+        return known if known is not None else self._encode_anew(key)
+
+    def _encode_anew(self, fields: tuple[Field, ...]) -> bytes:
+        literals = _LITERAL_NAMES
+        pieces: list[bytes] = []
+        start = 0
+        is_unique = False
+        self._is_still = True
+        if not self._is_resized:
+            for at, (name, value) in enumerate(fields):
+                if name in literals and value:
+                    if at > start:
+                        pieces.append(self._encode_run(fields[start:at]))
+                    start = at + 1
+                    pieces.append(_literal(name, value))
+                    if name in _UNIQUE:
+                        is_unique = True
+        self._is_resized = False  # the library says so in front of a block
+        if start < len(fields):
+            pieces.append(self._encode_run(fields[start:] if start else fields))
+        if len(pieces) == 1:
+            return pieces[0]
+        block = b"".join(pieces)
+        if self._is_still and not is_unique and len(self._kept) < _KEPT_LISTS:
+            self._kept[fields] = block
+        return block
+
+    def _encode_run(self, fields: tuple[Field, ...]) -> bytes:
+        """Fields that go through the table."""
+        kept = self._kept
+        known = kept.get(fields)
         if known is not None:
             return known
-        sensitive = _SENSITIVE
+        never = _NEVER_INDEXED
         block: bytes = self._encoder.encode(
-            [(name, value, name in sensitive) for name, value in fields], self._huffman
+            [(name, value, name in never) for name, value in fields], self._huffman
         )
         if _is_all_indexed(block) is None:
             kept.clear()
+            self._is_still = False
         elif len(kept) < _KEPT_LISTS:
-            kept[key] = block
+            kept[fields] = block
         return block

@@ -122,10 +122,15 @@ class H2Settings:
 class KnownFields(list[Field]):
     """The fields of a header block that is kept and may come again.  Nobody changes them."""
 
-    __slots__ = ("made",)
+    __slots__ = ("changes_table", "checked", "made", "raw")
 
-    def __init__(self, fields: list[Field]) -> None:
+    def __init__(self, fields: list[Field], checked: tuple[int, int], raw: Any, changes_table: bool) -> None:
         super().__init__(fields)
+        #: What the codec found when it checked them.
+        self.checked = checked
+        #: The same as the decompressor gave it, and whether the block adds to its table.
+        self.raw = raw
+        self.changes_table = changes_table
         #: What the handler made of them the last time, for the handler.
         self.made: Any = None
 

@@ -52,6 +52,16 @@ _H1_RESPONSE = (
     b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: %b\r\nContent-Type: application/octet-stream\r\n"
     b"Content-Length: 2\r\nConnection: keep-alive\r\n\r\nok" % _DATE
 )
+#: The same as nginx sends it over HTTP/2: with every response it adds each field to the table once more.
+_NGINX_BLOCK = b"\x88" + b"".join(
+    bytes((0x40 | index, len(value))) + value
+    for index, value in (
+        (54, b"nginx/1.22.1"),
+        (33, _DATE),
+        (31, b"application/octet-stream"),
+        (28, b"2"),
+    )
+)
 _FIELDS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 _fds = itertools.count(1000)
 _head = struct.Struct(">HBBBI").pack
@@ -259,14 +269,6 @@ class Lab:
         up.outbox.clear()
         if not self.case.http2_up:
             return _H1_RESPONSE
-        head = [
-            (b":status", b"200", False),
-            (b"server", b"nginx/1.22.1", False),
-            (b"date", _DATE, False),
-            (b"content-type", b"application/octet-stream", False),
-        ]
-        if not self.case.grpc:
-            head.append((b"content-length", b"2", False))
         out = []
         if asked.startswith(_PREFACE):
             asked = asked[len(_PREFACE) :]
@@ -279,13 +281,15 @@ class Lab:
             at += 9 + (high << 8 | low)
             if kind != 1:
                 continue
-            out.append(_frame(1, 4, stream_id, encode(head)))
-            if self.case.grpc:
+            if not self.case.grpc:
+                out.append(_frame(1, 4, stream_id, _NGINX_BLOCK))
+                out.append(_frame(0, 1, stream_id, b"ok"))
+            else:
+                head = [(b":status", b"200", False), (b"content-type", b"application/grpc", False)]
+                out.append(_frame(1, 4, stream_id, encode(head)))
                 out.append(_frame(0, 0, stream_id, b"x" * 64))
                 trailers = [(b"grpc-status", b"0", False), (b"grpc-message", b"", False)]
                 out.append(_frame(1, 5, stream_id, encode(trailers)))
-            else:
-                out.append(_frame(0, 1, stream_id, b"ok"))
         return b"".join(out)
 
     # -- one pass of the reactor ------------------------------------------------------------------
