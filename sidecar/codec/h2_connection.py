@@ -161,7 +161,8 @@ class H2Connection(H2Control):
             if end > length:
                 break
             if (
-                kind == HEADERS
+                known
+                and kind == HEADERS
                 and (flags == 5 or flags == 4)  # END_HEADERS, with END_STREAM or without
                 and (block := buffer[at + 9 : end]) in known
                 and self._header_block is None

@@ -302,27 +302,27 @@ class HeaderEncoder:
         return known if known is not None else self._encode_anew(key)
 
     def _encode_anew(self, fields: tuple[Field, ...]) -> bytes:
-        literals = _LITERAL_NAMES
+        index = dict(fields)
+        found = _LITERAL_NAMES.intersection(index)
+        if not found or self._is_resized:
+            self._is_resized = False  # the library says so in front of a block
+            return self._encode_run(fields)
+        if len(index) == len(fields):
+            places = sorted([fields.index((name, index[name])) for name in found])
+        else:
+            places = [at for at, field in enumerate(fields) if field[0] in found]
+        self._is_still = True
         pieces: list[bytes] = []
         start = 0
-        is_unique = False
-        self._is_still = True
-        if not self._is_resized:
-            for at, (name, value) in enumerate(fields):
-                if name in literals and value:
-                    if at > start:
-                        pieces.append(self._encode_run(fields[start:at]))
-                    start = at + 1
-                    pieces.append(_literal(name, value))
-                    if name in _UNIQUE:
-                        is_unique = True
-        self._is_resized = False  # the library says so in front of a block
+        for at in places:
+            if at > start:
+                pieces.append(self._encode_run(fields[start:at]))
+            start = at + 1
+            pieces.append(_literal(*fields[at]))
         if start < len(fields):
-            pieces.append(self._encode_run(fields[start:] if start else fields))
-        if len(pieces) == 1:
-            return pieces[0]
+            pieces.append(self._encode_run(fields[start:]))
         block = b"".join(pieces)
-        if self._is_still and not is_unique and len(self._kept) < _KEPT_LISTS:
+        if self._is_still and _UNIQUE.isdisjoint(found) and len(self._kept) < _KEPT_LISTS:
             self._kept[fields] = block
         return block
 

@@ -231,7 +231,17 @@ class H2Sender:
         stream = self._sending(stream_id)
         if self._client:
             stream.is_head = (b":method", b"HEAD") in fields[:5]
-        self._send_block(stream, fields, end_stream)
+        block = self._encoder.encode(fields)
+        size = len(block)
+        flags = END_STREAM if end_stream else 0
+        if size <= self._peer_max_frame:
+            self._out += (_pack_head(size << 8 | HEADERS, flags | END_HEADERS, stream_id), block)
+        else:
+            self._send_encoded(stream, block, flags)
+        if end_stream:
+            stream.local_closed = True
+            if stream.remote_closed:
+                self._finish(stream)
 
     def send_whole(self, stream_id: int, fields: tuple[Field, ...], data: bytes) -> bool:
         """A head and all of its body, where that fits into one frame and the windows now; else False.
@@ -273,14 +283,11 @@ class H2Sender:
 
     def send_trailers(self, stream_id: int, fields: list[Field]) -> None:
         """Trailers; ends our half.  Raises: LocalProtocolError."""
-        self._send_block(self._sending(stream_id), fields, True)
-
-    def _send_block(self, stream: H2Stream, fields: Sequence[Field], end_stream: bool) -> None:
-        self._send_encoded(stream, self._encoder.encode(fields), END_STREAM if end_stream else 0)
-        if end_stream:
-            stream.local_closed = True
-            if stream.remote_closed:
-                self._finish(stream)
+        stream = self._sending(stream_id)
+        self._send_encoded(stream, self._encoder.encode(fields), END_STREAM)
+        stream.local_closed = True
+        if stream.remote_closed:
+            self._finish(stream)
 
     def _send_encoded(self, stream: H2Stream, block: bytes, flags: int) -> None:
         size = len(block)

@@ -55,8 +55,9 @@ _REGISTER = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLE
 
 #: Rounds of strands made ready by other strands that one pass runs before it looks at sockets again.
 _ROUNDS_PER_PASS = 8
-#: A pass with so many events is followed by others at once, for about so many seconds.
+#: A pass with so many events, or that took so long, is followed by others at once, for about _STAY_S.
 _BUSY_EVENTS = 2
+_BUSY_S = 0.0002
 _STAY_S = 0.002
 #: So many connections' output waits at most before it leaves, however long the pass is.
 _MOST_OUTGOING = 32
@@ -748,7 +749,9 @@ class Reactor:
                 self._in_pass = True
                 # Under load the peers answer while a pass runs: look again before going back to trio, whose
                 # way here costs as much as half a request.  Its tasks wait no longer than that.
-                if self._pass() >= _BUSY_EVENTS:
+                began = clock()
+                found = self._pass()
+                if found and (found >= _BUSY_EVENTS or clock() - began > _BUSY_S):
                     until = clock() + _STAY_S
                     while self._pass() and clock() < until:
                         pass

@@ -13,7 +13,7 @@ from sidecar.api.message import Body, FixedBody, RequestMessage, ResponseMessage
 from sidecar.api.stream import Flag
 from sidecar.codec.h2_types import GOAWAY_DETAILS, ErrorCode
 from sidecar.core.address import Address
-from sidecar.core.errors import Disconnected, RemoteProtocolError, UpstreamError
+from sidecar.core.errors import Disconnected, LocalProtocolError, RemoteProtocolError, UpstreamError
 from sidecar.core.headers import Field, HeaderMap, RequestHeaders, ResponseHeaders
 from sidecar.net.h2_wire import READ_AHEAD_BYTES, H2Body, H2Wire
 from sidecar.net.reactor import Signal, Strand, Transport
@@ -57,6 +57,7 @@ class H2UpstreamStream:
         "_body",
         "_connection",
         "_error",
+        "_has_body",
         "_interim",
         "_is_ended",
         "_is_over",
@@ -64,6 +65,7 @@ class H2UpstreamStream:
         "_signal",
         "_stream_id",
         "_upgrade",
+        "_whole",
         "grpc_status",
     )
 
@@ -76,7 +78,10 @@ class H2UpstreamStream:
         self._response: ResponseHeaders | None = None
         #: A 1xx that nobody has taken yet.
         self._interim: ResponseMessage | None = None
+        #: A body follows the head.  It is made when a part of it comes that is not the whole.
+        self._has_body = False
         self._body: H2Body | None = None
+        self._whole: bytes | None = None
         self._error: UpstreamError | None = None
         self._is_over = False
         #: The head of a tunnel ended the request.
@@ -97,13 +102,15 @@ class H2UpstreamStream:
     @property
     def is_answered(self) -> bool:
         """Whether all of the response has come."""
-        return self._response is not None and (self._body is None or self._body.is_complete)
+        if self._response is None:
+            return False
+        return not self._has_body or self._whole is not None or self.body().is_complete
 
     # -- the request --------------------------------------------------------------------------
     def start(self, request: RequestMessage, body: bytes | None) -> Awaitable[None] | None:
         connection = self._connection
         codec = connection.codec
-        if not codec.can_open or connection.is_closed:
+        if connection.is_closed:
             # It went while this request came here: nothing of it was sent.
             raise self._error or _refused()
         headers = request.headers
@@ -116,11 +123,18 @@ class H2UpstreamStream:
             fields += headers.fields
         else:
             fields += [field for field in headers.fields if field[0] not in _CONNECTION_FIELDS]
-        stream_id = self._stream_id = codec.open_stream()
+        try:
+            stream_id = self._stream_id = codec.open_stream()
+        except LocalProtocolError:
+            raise self._error or _refused() from None
         connection.started(self, stream_id)
+        wire = connection.wire
+        if not wire.is_scheduled:
+            wire.flush_later()
         end_stream = request.body is None or body == b""
+        if body and not wire.is_congested and codec.send_whole(stream_id, tuple(fields), body):
+            return None
         codec.send_headers(stream_id, fields, end_stream)
-        connection.wire.flush_later()
         if body and not end_stream:
             if len(body) <= codec.send_window(stream_id) and not connection.wire.is_congested:
                 codec.send_data(stream_id, body, True)
@@ -198,13 +212,21 @@ class H2UpstreamStream:
             if self._error is not None:
                 raise self._error
             await self._signal.wait()
-        source = self._body
-        body: Body | None = source
-        if source is not None:
+        body: Body | None = None
+        if self._whole is not None:
+            body = FixedBody(self._whole)
+        elif self._has_body:
+            source = body = self.body()
             whole = source.take_whole()
             if whole is not None:
                 body = FixedBody(whole)
         return ResponseMessage(self._response, body)
+
+    def body(self) -> H2Body:
+        """The response's body, to be pulled."""
+        if self._body is None:
+            self._body = H2Body(self._connection.wire, self._stream_id)
+        return self._body
 
     # -- the end ------------------------------------------------------------------------------
     def release(self) -> None:
@@ -235,10 +257,10 @@ class H2UpstreamStream:
         return is_unfinished
 
     # -- what the connection says -------------------------------------------------------------
-    def take_response(self, headers: ResponseHeaders, body: H2Body | None) -> None:
+    def take_response(self, headers: ResponseHeaders, *, has_body: bool) -> None:
         """The final head is here."""
         self._response = headers
-        self._body = body
+        self._has_body = has_body
         self._signal.fire()
 
     def take_interim(self, fields: list[Field]) -> None:
@@ -252,8 +274,8 @@ class H2UpstreamStream:
             self._error = error
             if counter is not None:
                 counter.value += 1
-        if self._body is not None:
-            self._body.fail(error)
+        if self._has_body and self._whole is None:
+            self.body().fail(error)
         self._signal.fire()
 
 
@@ -397,7 +419,7 @@ class H2UpstreamConnection:
         stream = self._streams.get(stream_id)
         if stream is not None:
             headers = ResponseHeaders(int(fields[0][1]), fields[1:])
-            stream.take_response(headers, None if end_stream else H2Body(self.wire, stream_id))
+            stream.take_response(headers, has_body=not end_stream)
 
     def on_informational(self, stream_id: int, fields: list[Field]) -> None:
         stream = self._streams.get(stream_id)
@@ -406,19 +428,22 @@ class H2UpstreamConnection:
 
     def on_data(self, stream_id: int, data: bytes, end_stream: bool, flow_bytes: int) -> None:
         stream = self._streams.get(stream_id)
-        body = None if stream is None else stream._body
-        if body is None:
+        if stream is None or not stream._has_body:
+            self.codec.consume(stream_id, flow_bytes)
+        elif end_stream and stream._body is None:
+            # All of it in one frame, before anybody asked: what most small responses are.
+            stream._whole = data
             self.codec.consume(stream_id, flow_bytes)
         else:
-            body.push(data, end_stream, flow_bytes)
+            stream.body().push(data, end_stream, flow_bytes)
 
     def on_trailers(self, stream_id: int, fields: list[Field]) -> None:
         self.pool.h2_stats.trailers.value += 1
         stream = self._streams.get(stream_id)
-        if stream is not None and stream._body is not None:
+        if stream is not None and stream._has_body:
             trailers = HeaderMap(fields)
             stream.grpc_status = trailers.get(b"grpc-status")
-            stream._body.end(trailers)
+            stream.body().end(trailers)
 
     def on_reset(self, stream_id: int, error_code: int, remote: bool) -> None:
         stats = self.pool.h2_stats
