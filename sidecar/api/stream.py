@@ -203,6 +203,8 @@ class Stream:
     upstream_limit_s: float = 0.0
     #: What fractions and weights of this stream are drawn from; None before the first.
     random_bits: int | None = None
+    #: Copies of the request that its body goes along to; None for none.
+    mirrors: Any = None
     #: The redirects that were followed inside, and the body kept for another one; None for neither.
     redirects: Any = None
     replay: Any = None

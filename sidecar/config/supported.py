@@ -133,13 +133,14 @@ _ROWS: dict[str, str] = {
         "name virtual_hosts request_headers_to_add request_headers_to_remove response_headers_to_add "
         "response_headers_to_remove validate_clusters most_specific_header_mutations_wins "
         "max_direct_response_body_size_bytes internal_only_headers ignore_port_in_host_matching "
-        "typed_per_filter_config vhost_header ignore_path_parameters_in_path_matching"
+        "typed_per_filter_config vhost_header ignore_path_parameters_in_path_matching "
+        "request_mirror_policies"
     ),
     f"{_ROUTE}.VirtualHost": (
         "name domains routes request_headers_to_add request_headers_to_remove response_headers_to_add "
         "response_headers_to_remove metadata typed_per_filter_config include_request_attempt_count "
         "include_attempt_count_in_response per_request_buffer_limit_bytes request_body_buffer_limit "
-        "require_tls"
+        "require_tls request_mirror_policies"
     ),
     f"{_ROUTE}.Route": (
         "name match route redirect direct_response request_headers_to_add request_headers_to_remove "
@@ -186,7 +187,11 @@ _ROWS: dict[str, str] = {
         "prefix_rewrite regex_rewrite path_rewrite host_rewrite host_rewrite_literal host_rewrite_header "
         "host_rewrite_path_regex auto_host_rewrite append_x_forwarded_host hash_policy "
         "internal_redirect_policy internal_redirect_action max_internal_redirects path_rewrite_policy "
-        "upgrade_configs"
+        "upgrade_configs request_mirror_policies"
+    ),
+    f"{_ROUTE}.RouteAction.RequestMirrorPolicy": (
+        "cluster cluster_header runtime_fraction disable_shadow_host_suffix_append host_rewrite_literal "
+        "request_headers_mutations"
     ),
     f"{_ROUTE}.RouteAction.UpgradeConfig": "*",
     f"{_ROUTE}.RouteAction.UpgradeConfig.ConnectConfig": "allow_post",

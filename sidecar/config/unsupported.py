@@ -174,7 +174,6 @@ ENTRIES: tuple[Entry, ...] = (
     # Routes
     *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "xDS", "vhds"),
     *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "cluster choice", "cluster_specifier_plugins"),
-    *_rows(f"{_ROUTE}.RouteConfiguration", WARN, "request mirroring", "request_mirror_policies"),
     *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "route specifiers", "route_specifiers"),
     *_rows(f"{_ROUTE}.VirtualHost", STOP, "route specifiers", "route_specifiers"),
     *_rows(f"{_ROUTE}.Route", STOP, "route specifiers", "route_specifiers"),
@@ -183,12 +182,10 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_ROUTE}.VirtualHost", WARN, "retries", "hedge_policy"),
     *_rows(f"{_ROUTE}.VirtualHost", WARN, "CORS", "cors"),
     *_rows(f"{_ROUTE}.VirtualHost", STOP, "rate limits", "rate_limits"),
-    *_rows(f"{_ROUTE}.VirtualHost", WARN, "request mirroring", "request_mirror_policies"),
     *_rows(f"{_ROUTE}.VirtualHost", WARN, "virtual clusters", "virtual_clusters"),
     *_rows(f"{_ROUTE}.Route", STOP, "non-forwarding routes", "filter_action non_forwarding_action"),
     *_rows(f"{_ROUTE}.Route", WARN, "tracing", "decorator tracing"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "retries", "retry_policy retry_policy_typed_config hedge_policy"),
-    *_rows(f"{_ROUTE}.RouteAction", WARN, "request mirroring", "request_mirror_policies"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "subset load balancing", "metadata_match"),
     *_rows(f"{_ROUTE}.RouteAction", STOP, "rate limits", "rate_limits include_vh_rate_limits"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "CORS", "cors"),
@@ -199,6 +196,7 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_ROUTE}.RouteAction", STOP, "cluster choice", "inline_cluster_specifier_plugin"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "priorities", "priority"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "timeouts", "early_data_policy flush_timeout"),
+    *_rows(f"{_ROUTE}.RouteAction.RequestMirrorPolicy", WARN, "tracing", "trace_sampled"),
     *_rows(f"{_ROUTE}.WeightedCluster.ClusterWeight", WARN, "subset load balancing", "metadata_match"),
     *_rows("envoy.type.matcher.v3.StringMatcher", STOP, "matchers", "custom"),
     # Clusters

@@ -64,7 +64,7 @@ _timeout_texts: dict[float, bytes] = {}
 class Router:
     """One compiled router filter.  What it keeps of a stream stands on the stream."""
 
-    __slots__ = ("find_cluster", "get_pool", "reactor", "suppress_envoy_headers")
+    __slots__ = ("find_cluster", "get_pool", "mirror", "reactor", "suppress_envoy_headers")
 
     def __init__(
         self, reactor: Reactor, find_cluster: Callable[[str], Any], get_pool: Callable[[Any, Any], Any]
@@ -73,6 +73,8 @@ class Router:
         self.find_cluster = find_cluster
         #: ``get_pool(cluster, host)`` gives the connection pool of a host.
         self.get_pool = get_pool
+        #: ``mirror(route, stream, timeout_s, limit_bytes)`` starts copies of a request (:mod:`.mirroring`).
+        self.mirror: Callable[[Route, Stream, float, int], Any]
         self.suppress_envoy_headers = False
 
     def begin(
@@ -137,6 +139,8 @@ class Router:
             return missing_header(":method" if headers.method is None else ":path")
         pool = host.pool
         if not route.is_plain:
+            if route.mirrors:
+                stream.mirrors = self.mirror(route, stream, timeout, _buffer_limit(route, stream))
             if route.auto_host_rewrite and host.hostname:
                 self._set_host(route, headers, host.hostname.encode())
             pool = tcp_pool(self, route, stream, headers, host) or pool
@@ -347,10 +351,7 @@ class Router:
         return timeout
 
     def _keep_body(self, route: Route, stream: Stream, body: Body) -> ReplayBuffer:
-        limit = route.request_body_buffer_limit
-        if limit is None:
-            limit = min(stream.hcm.buffer_limit_bytes, route.per_request_buffer_limit_bytes)
-        replay = ReplayBuffer(limit, stream.cluster.stats.retry_or_shadow_abandoned)
+        replay = ReplayBuffer(_buffer_limit(route, stream), stream.cluster.stats.retry_or_shadow_abandoned)
         if body.whole is not None:
             replay.keep(body.whole)
         return replay
@@ -368,6 +369,8 @@ class Router:
             stream.pump = None
             if error is None or isinstance(error, UpstreamError):
                 return  # the response may be on its way all the same: reading it tells
+            if stream.mirrors is not None:
+                stream.mirrors.cancel()
             failure = Disconnected(str(error)) if isinstance(error, OSError) else error
             stream.pump_error = failure
             main.fail(failure)
@@ -392,17 +395,21 @@ class Router:
         count = 0
         clock = self.reactor.clock
         idle = main.idle_deadline - stream.start_ns / 1e9 if main.idle_deadline else 0.0
-        replay = stream.replay
+        replay, mirrors = stream.replay, stream.mirrors
         while data := await body.receive():
             stream.bytes_received += len(data)
             if replay is not None:
                 replay.keep(data)
+            if mirrors is not None:
+                await mirrors.push(data)
             await upstream.send_data(data)
             if idle and main.idle_deadline:
                 main.idle_deadline = clock() + idle
             count += 1
             if not count & 63:
                 await turn()
+        if mirrors is not None:
+            mirrors.end(body.trailers)
         await upstream.send_end(body.trailers)
         stream.request_last_rx_ns = stream.upstream_last_tx_ns = monotonic_ns()
 
@@ -427,6 +434,8 @@ class Router:
         pump = stream.pump
         if pump is not None:
             stream.pump = None
+            if stream.mirrors is not None:
+                stream.mirrors.cancel()
             pump.on_done = _ignore
             pump.fail(Disconnected("the exchange is over"))
             if stream.upgrade is not None:
@@ -442,6 +451,13 @@ class Router:
 
 _SERVICE_TIME = b"x-envoy-upstream-service-time"
 _SERVICE_TIMES = tuple((_SERVICE_TIME, b"%d" % number) for number in range(64))
+
+
+def _buffer_limit(route: Route, stream: Stream) -> int:
+    """How many bytes of a request are kept for another try or for a copy."""
+    if route.request_body_buffer_limit is not None:
+        return route.request_body_buffer_limit
+    return int(min(stream.hcm.buffer_limit_bytes, route.per_request_buffer_limit_bytes))
 
 
 def _per_try(given: int | None, timeout: float) -> float:

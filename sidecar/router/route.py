@@ -19,6 +19,7 @@ from sidecar.router.timeouts import GrpcTimeouts, StreamDuration
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
+    from sidecar.router.mirroring import MirrorPolicy
 
 __all__ = [
     "CONNECT",
@@ -111,6 +112,7 @@ class Route:
         "is_simple",
         "kind",
         "metadata",
+        "mirrors",
         "name",
         "path_rewriter",
         "path_value",
@@ -165,6 +167,8 @@ class Route:
         self.grpc_timeouts: GrpcTimeouts | None = None
         self.path_rewriter: PathRewriter | None = None
         self.host_rewriter: HostRewriter | None = None
+        #: What copies of requests go out (``request_mirror_policies``).
+        self.mirrors: tuple[MirrorPolicy, ...] = ()
         #: Which redirects of an upstream are followed inside.
         self.internal_redirect: InternalRedirectPolicy | None = None
         #: How many bytes of a request are kept for another try: the first alone where it is set, else the
@@ -219,6 +223,7 @@ class Route:
             and self.host_rewriter is None
             and self.path_rewriter is None
             and self.internal_redirect is None
+            and not self.mirrors
         )
 
     def matches(self, headers: RequestHeaders, path: bytes, stream: Any = None) -> bool:

@@ -160,6 +160,24 @@ CASES |= {
 }
 
 
+def mirrored(fields: str) -> str:
+    return to_app(f"request_mirror_policies: [{{{fields}}}]")
+
+
+CASES |= {
+    "mirror to nowhere": mirrored(""),
+    "mirror to an unknown cluster": mirrored("cluster: nope"),
+    "mirror to two": mirrored("cluster: app, cluster_header: x"),
+    "mirror of more than all": mirrored("cluster: app, runtime_fraction: {default_value: {numerator: 500}}"),
+    "mirror without a fraction": mirrored("cluster: app, runtime_fraction: {}"),
+    "mirror with an empty mutation": mirrored("cluster: app, request_headers_mutations: [{}]"),
+    "mirror that removes the host": mirrored("cluster: app, request_headers_mutations: [{remove: host}]"),
+    "mirror of a virtual host": text(host="request_mirror_policies: [{}]"),
+    "mirror of a configuration": text(config="request_mirror_policies: [{cluster: app, cluster_header: b}]"),
+    "mirror of a configuration to nowhere": text(config="request_mirror_policies: [{cluster: nope}]"),
+}
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_route_gets_the_verdict_of_envoy(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIDECAR_TEST_LONG", "x" * 5000)

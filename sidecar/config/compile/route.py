@@ -12,6 +12,7 @@ from functools import reduce
 from typing import Any
 
 from sidecar.api.context import FactoryContext
+from sidecar.config.compile.mirror import compile_mirrors
 from sidecar.config.compile.route_action import RouteActions, compile_metadata
 from sidecar.config.compile.route_filters import LevelFilters, PerFilterConfigs
 from sidecar.config.compile.route_headers import compile_header_mutations
@@ -108,6 +109,13 @@ class _Compiler:
             route.virtual_host_metadata = metadata
             _compile_buffer_limits(route, each, message)
             route.request_mutations += self._last_mutations
+            route.mirrors = compile_mirrors(
+                [
+                    (each.route, f"{route_path}.route"),
+                    (message, path),
+                    (self._message, self._context.path),
+                ]
+            )
             if message.include_request_attempt_count:
                 route.request_mutations = (AttemptCount(), *route.request_mutations)
             if message.include_attempt_count_in_response:

@@ -6,6 +6,7 @@ The result is a function that serves one connection.  The message was validated 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sidecar.api.context import FactoryContext
@@ -33,6 +34,8 @@ from sidecar.http.stream_duration import StreamDurations
 from sidecar.http.upgrade import UpgradeConfig
 from sidecar.router.exchange import Router
 from sidecar.router.header_mutation import UpstreamScheme
+from sidecar.router.http_client import HttpClient
+from sidecar.router.mirroring import mirror
 
 if TYPE_CHECKING:
     from sidecar.config.registry import Registry
@@ -105,6 +108,8 @@ class HcmCompiler:
         context.stats = stats.scope
         registry: Registry = parts.registry
         router = Router(parts.reactor, context.find_cluster, parts.get_pool)
+        client = HttpClient(parts.reactor, context.find_cluster, parts.get_pool, context.root_stats)
+        router.mirror = partial(mirror, client)
         manager = ConnectionManager(parts.reactor, stats, router)
         manager.buffer_limit_bytes = parts.buffer_limit_bytes
         manager.is_draining = parts.is_draining

@@ -1,0 +1,41 @@
+"""``envoy.config.route.v3.RouteAction.RequestMirrorPolicy`` compiled, and which level's policies count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sidecar.config.compile.ordered_mutations import compile_ordered_mutations
+from sidecar.config.compile.route_predicates import fraction
+from sidecar.router.mirroring import MirrorPolicy
+
+__all__ = ["compile_mirrors"]
+
+
+def compile_mirrors(levels: list[tuple[Any, str]]) -> tuple[MirrorPolicy, ...]:
+    """The policies of the first of ``levels`` (message, path) that has any.  Raises: ConfigError."""
+    for message, path in levels:
+        if message.request_mirror_policies:
+            return tuple(
+                _compile(each, f"{path}.request_mirror_policies[{index}]")
+                for index, each in enumerate(message.request_mirror_policies)
+            )
+    return ()
+
+
+def _compile(policy: Any, path: str) -> MirrorPolicy:
+    numerator, denominator = 100, 100
+    if policy.HasField("runtime_fraction"):
+        # The key means something to layered_runtime alone, which has an entry of its own.
+        numerator, denominator = fraction(policy.runtime_fraction.default_value)
+    mutations = policy.request_headers_mutations
+    return MirrorPolicy(
+        cluster=policy.cluster,
+        cluster_header=policy.cluster_header.lower().encode() or None,
+        numerator=numerator,
+        denominator=denominator,
+        host_rewrite_literal=policy.host_rewrite_literal.encode(),
+        disable_shadow_host_suffix_append=policy.disable_shadow_host_suffix_append,
+        mutations=compile_ordered_mutations(mutations, f"{path}.request_headers_mutations")
+        if mutations
+        else None,
+    )

@@ -1,0 +1,299 @@
+"""Requests of the proxy's own: mirrors of what passes, and whatever else has to ask a cluster something.
+
+A call goes the way of any request (:mod:`sidecar.router.exchange`), so it gets the cluster's load balancing,
+pools, limits and stats; it has no listener, no filters and no log.  It runs in a strand of its own: who
+starts it may wait for it in any strand, be told, or forget it.  Envoy's ``Http::AsyncClient``; its stats are
+``http.async-client.``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sidecar.api.message import Body, LocalReply, RequestMessage
+from sidecar.api.stream import Stream
+from sidecar.core.errors import DeadlineExceeded, Disconnected, SidecarError, UpstreamError
+from sidecar.core.headers import HeaderMap, ResponseHeaders
+from sidecar.net.interfaces import local_address
+from sidecar.net.reactor import Signal
+from sidecar.net.timer import end_stream_timers
+from sidecar.router.exchange import Router
+from sidecar.router.route import Route
+
+if TYPE_CHECKING:
+    from sidecar.core.headers import RequestHeaders
+    from sidecar.net.reactor import Reactor, Strand
+
+__all__ = ["ClientResponse", "HttpCall", "HttpClient", "PushBody"]
+
+_COUNTERS = (
+    *("no_cluster", "no_route", "rq_direct_response", "rq_overload_local_reply", "rq_redirect"),
+    *("rq_reset_after_downstream_response_started", "rq_retry_skipped_request_not_complete", "rq_total"),
+    *(
+        f"passthrough_internal_redirect_{name}"
+        for name in ("bad_location", "no_route", "predicate", "too_many_redirects", "unsafe_scheme")
+    ),
+)
+#: Routes that are kept, one per cluster and timeout.
+_KEPT_ROUTES = 256
+
+
+class _Stats:
+    """``http.async-client.``; the router counts here what it counts for a connection manager."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def __init__(self, store: Any) -> None:
+        scope = store.scope("http.async-client")
+        for name in _COUNTERS:
+            setattr(self, name, scope.counter(name))
+        #: A connection manager's alone.
+        self.downstream_rq_response_before_rq_complete = type(self.rq_total)("")
+
+
+class _Proxy:
+    """The peer of a call: this proxy, which stays."""
+
+    connection_id = 0
+    remote_address = direct_remote_address = local_address = ""
+    listener_name = filter_chain_name = requested_server_name = ""
+    start_ns = 0
+
+    def is_client_gone(self) -> bool:
+        """Never."""
+        return False
+
+
+_PROXY: Any = _Proxy()
+
+
+class PushBody(Body):
+    """A request body that is handed in by pieces; who hands it in waits where nobody takes it."""
+
+    __slots__ = ("_chunks", "_filled", "_is_over", "_limit", "_room", "_size")
+
+    def __init__(self, reactor: Reactor, limit_bytes: int) -> None:
+        self.whole = None
+        self.ended = False
+        self.trailers = None
+        self._limit = limit_bytes
+        self._chunks: deque[bytes] = deque()
+        self._size = 0
+        self._is_over = False
+        self._filled = Signal(reactor)
+        self._room = Signal(reactor)
+
+    async def push(self, data: bytes) -> None:
+        """Take a piece; returns once no more than the limit waits."""
+        if self._is_over:
+            return
+        self._chunks.append(data)
+        self._size += len(data)
+        self._filled.fire()
+        while self._size > self._limit and not self._is_over:
+            await self._room.wait()
+
+    def end(self, trailers: HeaderMap | None = None) -> None:
+        """There is no more."""
+        self.trailers = trailers
+        self._is_over = True
+        self._filled.fire()
+        self._room.fire()
+
+    def abandon(self) -> None:
+        """Nobody takes it any more."""
+        self._is_over = True
+        self._chunks.clear()
+        self._size = 0
+        self._room.fire()
+
+    async def receive(self) -> bytes:
+        while not self._chunks:
+            if self._is_over:
+                self.ended = True
+                return b""
+            await self._filled.wait()
+        data = self._chunks.popleft()
+        self._size -= len(data)
+        if self._size <= self._limit:
+            self._room.fire()
+        return data
+
+
+class ClientResponse:
+    """What a call was answered with."""
+
+    __slots__ = ("body", "headers", "trailers")
+
+    def __init__(self, headers: ResponseHeaders, body: bytes, trailers: HeaderMap | None = None) -> None:
+        self.headers = headers
+        self.body = body
+        self.trailers = trailers
+
+
+class HttpCall:
+    """One request under way."""
+
+    __slots__ = (
+        "_client",
+        "_done",
+        "_keep_bytes",
+        "_strand",
+        "error",
+        "is_done",
+        "on_done",
+        "response",
+        "stream",
+    )
+
+    def __init__(self, client: HttpClient, stream: Stream, keep_bytes: int) -> None:
+        self._client = client
+        self._keep_bytes = keep_bytes
+        self._strand: Strand | None = None
+        self._done = Signal(client.reactor)
+        self.stream = stream
+        self.is_done = False
+        self.response: ClientResponse | None = None
+        #: Why there is no response.
+        self.error: BaseException | None = None
+        #: Called with the call when it is over.
+        self.on_done: Callable[[HttpCall], None] | None = None
+
+    def start(self) -> None:
+        """Send the request at the end of this pass of the reactor."""
+        self._strand = self._client.reactor.spawn("HTTP call", self._run, on_done=self._over, now=False)
+
+    def cancel(self) -> None:
+        """Give the call up: nothing more is sent or read."""
+        if self._strand is not None and not self.is_done:
+            self._strand.fail(Disconnected("the call was cancelled"))
+
+    async def result(self) -> ClientResponse:
+        """Wait for the answer; one strand may.
+
+        Raises: UpstreamError, DeadlineExceeded, or what else broke the call off.
+        If cancelled: the call goes on.
+        """
+        while not self.is_done:
+            await self._done.wait()
+        if self.response is None:
+            raise self.error or Disconnected("the call was cancelled")
+        return self.response
+
+    async def _run(self, strand: Strand) -> None:
+        stream = self.stream
+        router = self._client.router
+        manager: Any = self._client  # it has all that the router asks of one
+        try:
+            reply = router.begin(manager, stream, _PROXY, strand)
+            if isinstance(reply, LocalReply):
+                self.response = ClientResponse(ResponseHeaders(reply.status), reply.body)
+                return
+            if reply is not None:
+                await reply
+            response = await stream.upstream.response(stream)
+            router.take_response(stream, response, strand)
+            body = b"" if response.body is None else await self._read(response.body)
+            trailers = None if response.body is None else response.body.trailers
+            self.response = ClientResponse(response.headers, body, trailers)
+        except UpstreamError as error:
+            router.take_error(stream, error)
+            self.error = error
+        except DeadlineExceeded as error:
+            router.count_timeout(stream)
+            self.error = error
+        except SidecarError as error:
+            self.error = error
+        finally:
+            if stream.upstream is not None:
+                router.finish(stream)
+            strand.deadline = strand.idle_deadline = 0.0
+            if strand.timers is not None:
+                end_stream_timers(strand)
+
+    async def _read(self, body: Body) -> bytes:
+        """The body as far as it is kept, read to its end."""
+        chunks: list[bytes] = []
+        room = self._keep_bytes
+        while data := await body.receive():
+            if room:
+                chunks.append(data[:room])
+                room -= len(chunks[-1])
+        return b"".join(chunks)
+
+    def _over(self, error: BaseException | None) -> None:
+        self.is_done = True
+        if error is not None and self.error is None:
+            self.error = error
+        body = self.stream.request.body
+        if isinstance(body, PushBody):
+            body.abandon()
+        self._done.fire()
+        if self.on_done is not None:
+            self.on_done(self)
+
+
+class HttpClient:
+    """Starts calls.  It stands where the router expects a connection manager."""
+
+    # What the router and the pools look at.
+    durations = None
+    proxy_100_continue = False
+    slot_count = 0
+    stream_idle_timeout_s = 0.0
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        find_cluster: Callable[[str], Any],
+        get_pool: Callable[[Any, Any], Any],
+        store: Any,
+    ) -> None:
+        self.reactor = reactor
+        self.router = Router(reactor, find_cluster, get_pool)
+        self.stats = _Stats(store)
+        #: Bytes of a request body that wait at most, and of a response that are kept.
+        self.buffer_limit_bytes = 1024 * 1024
+        self._routes: dict[tuple[str, float], Route] = {}
+
+    def call(
+        self,
+        cluster: str,
+        headers: RequestHeaders,
+        body: Body | None = None,
+        *,
+        timeout_s: float = 0.0,
+        keep_bytes: int | None = None,
+    ) -> HttpCall:
+        """A call, to be started: ``headers`` are its own; it says that it is internal and whence it comes.
+
+        ``timeout_s`` runs from the end of the request; 0 for none.  Of the response's body ``keep_bytes`` are
+        kept (what a body may have by default), the rest is read and dropped.
+        """
+        headers.set(b"x-envoy-internal", b"true")
+        own = local_address().encode()
+        forwarded = headers.get(b"x-forwarded-for")
+        headers.set(b"x-forwarded-for", forwarded + b"," + own if forwarded else own)
+        stream = Stream(_PROXY, self, RequestMessage(headers, body), "HTTP/1.1")
+        stream.start_ns = time.monotonic_ns()
+        stream.start_time = time.time()
+        stream.internal = True
+        stream.resolve_route = False
+        stream.route = self._route(cluster, timeout_s)
+        return HttpCall(self, stream, self.buffer_limit_bytes if keep_bytes is None else keep_bytes)
+
+    def _route(self, cluster: str, timeout_s: float) -> Route:
+        route = self._routes.get((cluster, timeout_s))
+        if route is None:
+            route = Route()
+            route.cluster_name = cluster
+            route.timeout_s = timeout_s
+            route.freeze()
+            if len(self._routes) < _KEPT_ROUTES:
+                self._routes[cluster, timeout_s] = route
+        return route
