@@ -145,8 +145,10 @@ _ROWS: dict[str, str] = {
     f"{_ROUTE}.Route": (
         "name match route redirect direct_response request_headers_to_add request_headers_to_remove "
         "response_headers_to_add response_headers_to_remove metadata typed_per_filter_config "
-        "per_request_buffer_limit_bytes request_body_buffer_limit"
+        "per_request_buffer_limit_bytes request_body_buffer_limit filter_action non_forwarding_action"
     ),
+    f"{_ROUTE}.FilterAction": "action",
+    f"{_ROUTE}.NonForwardingAction": "",
     f"{_ROUTE}.FilterConfig": "*",
     f"{_ROUTE}.RouteMatch": (
         "prefix path safe_regex path_separated_prefix case_sensitive headers query_parameters grpc "

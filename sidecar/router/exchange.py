@@ -137,23 +137,26 @@ class Router:
         stream.upstream_host = host
         if (headers.method is None or headers.path is None) and headers.method != b"CONNECT":
             return missing_header(":method" if headers.method is None else ":path")
-        pool = host.pool
-        if not route.is_plain:
-            if route.mirrors:
-                stream.mirrors = self.mirror(route, stream, timeout, _buffer_limit(route, stream))
-            if route.auto_host_rewrite and host.hostname:
-                self._set_host(route, headers, host.hostname.encode())
-            pool = tcp_pool(self, route, stream, headers, host) or pool
         start_s = stream.start_ns / 1e9
         if timeout:
             strand.deadline = start_s + timeout
         idle = manager.stream_idle_timeout_s if route.idle_timeout_s is None else route.idle_timeout_s
         strand.idle_deadline = start_s + idle if idle else 0.0
+        pool = host.pool
         if pool is None:
             pool = self.get_pool(cluster, host)
-        upstream = pool.acquire()
+        if route.is_plain:
+            upstream = pool.acquire()
+        else:
+            pool = tcp_pool(self, route, stream, headers, host) or pool
+            upstream = pool.acquire()
+            if route.mirrors:
+                stream.mirrors = self.mirror(route, stream, timeout, _buffer_limit(route, stream))
+            if route.auto_host_rewrite and host.hostname:
+                self._set_host(route, headers, host.hostname.encode())
         if upstream is None:
             if responder.is_client_gone():
+                _cancel_mirrors(stream)
                 raise Disconnected("the client left")
             return self._wait(pool, stream, responder, strand, limit)
         if limit:
@@ -163,7 +166,11 @@ class Router:
     async def _wait(
         self, pool: Any, stream: Stream, responder: Responder, strand: Strand, limit: float
     ) -> None:
-        upstream = await pool.wait()
+        try:
+            upstream = await pool.wait()
+        except BaseException:
+            _cancel_mirrors(stream)
+            raise
         if limit:
             limit_upstream(stream, strand, limit)
         waiting = self._start(upstream, stream, responder, strand)
@@ -203,14 +210,18 @@ class Router:
     async def _start_with_body(
         self, upstream: UpstreamStream, stream: Stream, responder: Responder, strand: Strand
     ) -> None:
-        if stream.upgrade is not None:
-            await open_tunnel(self, upstream, stream, responder, strand)
-            return
-        if is_grpc_request(stream.request):
-            stream.upstream = GrpcCall(upstream, stream)
-        waiting = upstream.start(stream.request, None)
-        if waiting is not None:
-            await waiting
+        try:
+            if stream.upgrade is not None:
+                await open_tunnel(self, upstream, stream, responder, strand)
+                return
+            if is_grpc_request(stream.request):
+                stream.upstream = GrpcCall(upstream, stream)
+            waiting = upstream.start(stream.request, None)
+            if waiting is not None:
+                await waiting
+        except BaseException:
+            _cancel_mirrors(stream)
+            raise
         self._start_pump(stream, strand)
         if responder.is_client_gone():
             raise Disconnected("the client left")
@@ -369,8 +380,7 @@ class Router:
             stream.pump = None
             if error is None or isinstance(error, UpstreamError):
                 return  # the response may be on its way all the same: reading it tells
-            if stream.mirrors is not None:
-                stream.mirrors.cancel()
+            _cancel_mirrors(stream)
             failure = Disconnected(str(error)) if isinstance(error, OSError) else error
             stream.pump_error = failure
             main.fail(failure)
@@ -434,8 +444,7 @@ class Router:
         pump = stream.pump
         if pump is not None:
             stream.pump = None
-            if stream.mirrors is not None:
-                stream.mirrors.cancel()
+            _cancel_mirrors(stream)
             pump.on_done = _ignore
             pump.fail(Disconnected("the exchange is over"))
             if stream.upgrade is not None:
@@ -451,6 +460,12 @@ class Router:
 
 _SERVICE_TIME = b"x-envoy-upstream-service-time"
 _SERVICE_TIMES = tuple((_SERVICE_TIME, b"%d" % number) for number in range(64))
+
+
+def _cancel_mirrors(stream: Stream) -> None:
+    """The request breaks off before its end: its copies do, too."""
+    if stream.mirrors is not None:
+        stream.mirrors.cancel()
 
 
 def _buffer_limit(route: Route, stream: Stream) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sidecar.core.cookies import cookie_values
 from sidecar.core.hashing import xx_hash, xx_hash_all
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def by_cookie(cookie: Cookie) -> HashPolicy:
     """``cookie``; one that is made is the same for all requests of a connection."""
 
     def compute(headers: RequestHeaders, stream: Stream, may_set_cookie: bool) -> int | None:
-        value = _cookie_value(headers, cookie.name)
+        value = cookie_values(headers).get(cookie.name, b"")
         if value:
             return xx_hash(value)
         if cookie.ttl_s is None or not may_set_cookie:
@@ -141,15 +142,3 @@ def by_cookie(cookie: Cookie) -> HashPolicy:
         return xx_hash(value)
 
     return compute
-
-
-def _cookie_value(headers: RequestHeaders, name: bytes) -> bytes:
-    """The first cookie of this name (``Http::Utility::parseCookieValue``)."""
-    for field in headers.get_all(b"cookie"):
-        for part in field.split(b";"):
-            key, equals, value = part.partition(b"=")
-            if equals and key.lstrip(b" ") == name:
-                if len(value) >= 2 and value[:1] == value[-1:] == b'"':
-                    value = value[1:-1]
-                return value
-    return b""

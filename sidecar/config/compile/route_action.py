@@ -58,8 +58,7 @@ class RouteActions:
             route.redirect = compile_redirect(route, message.redirect, self._context, f"{path}.redirect")
         elif action == "route":
             self._route_action(route, message.route, f"{path}.route")
-        else:
-            raise ConfigError(path, f"route action '{action}' is not supported")
+        # filter_action and non_forwarding_action: a route to no cluster, as in Envoy's router.
 
     def _route_action(self, route: Route, action: Any, path: str) -> None:
         route.internal_redirect = compile_internal_redirect(action, path)

@@ -227,6 +227,16 @@ async def mirror_that_stalls(s: Session) -> None:
 
 
 @scenario(MIRRORING)
+async def mirror_of_a_request_that_fails(s: Session) -> None:
+    """Where the request fails before its body is over, nothing of the copy is left."""
+    client = await s.connect()
+    await client.send(b"POST /main-dead HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\n\r\nabc")
+    await client.reply()
+    await s.quiet()
+    s.upstream("shadow").seen.clear()  # whether its head got out is a race
+
+
+@scenario(MIRRORING)
 async def mirror_of_a_client_that_leaves(s: Session) -> None:
     """Before the request is over the copy is cut off, afterwards it goes its way."""
     shadow = s.upstream("shadow")
