@@ -291,6 +291,9 @@ class Router:
                 self.reactor.call_at_flush(upstream.release)
             else:
                 upstream.reset()
+            # The log shows where the request goes now, as Envoy's does.
+            target: Route = stream.route
+            stream.cluster = self.find_cluster(target.cluster_name) if target.is_forwarding else None
             raise
         stream.route = route
 

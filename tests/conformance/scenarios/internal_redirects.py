@@ -7,7 +7,7 @@ from ..client import get
 from ..configuration import bootstrap, cluster, listener
 from ..lab import Session
 from ..scenario import Setup, scenario
-from ..upstream import Call, Script, ok
+from ..upstream import Call, H2Call, Script, h2_ok, ok
 
 LOG = (
     "%REQ(:METHOD)% %REQ(:PATH)% %REQ(:AUTHORITY)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% "
@@ -48,6 +48,8 @@ ROUTES = f"""
 - {{match: {{prefix: /limited}}, request_body_buffer_limit: 10, route: {{cluster: app, internal_redirect_policy: {{redirect_response_codes: [307]}}}}}}
 - {{match: {{prefix: /doubly}}, per_request_buffer_limit_bytes: 5, request_body_buffer_limit: 10, route: {{cluster: app, internal_redirect_policy: {{redirect_response_codes: [307]}}}}}}
 - {{match: {{prefix: /large}}, request_body_buffer_limit: 10000, route: {{cluster: app, internal_redirect_policy: {{redirect_response_codes: [307]}}}}}}
+- {{match: {{prefix: /to-other}}, route: {{cluster: h2app}}}}
+- {{match: {{prefix: /from-h2}}, route: {{cluster: h2app, internal_redirect_policy: {{}}}}}}
 - {{match: {{prefix: /target}}, name: target, route: {{cluster: app}}, request_headers_to_add: [{{header: {{key: x-second, value: "%REQ(:PATH)%"}}}}]}}
 - {{match: {{path: /direct}}, name: direct, direct_response: {{status: 200, body: {{inline_string: direct}}}}}}
 - {{match: {{path: /moved}}, name: moved, redirect: {{path_redirect: /elsewhere}}}}
@@ -86,9 +88,9 @@ INTERNAL_REDIRECTS = Setup(
             listener("inherited", INHERITED, log=LOG),
             listener("edge", "use_remote_address: true", routes=ROUTES, log=LOG),
         ],
-        [cluster("app", "app"), cluster("refused", "refused")],
+        [cluster("app", "app"), cluster("refused", "refused"), cluster("h2app", "h2app", http2=True)],
     ),
-    {"app": "h1", "refused": "dead"},
+    {"app": "h1", "refused": "dead", "h2app": "h2"},
 )
 _FAILURES = ("bad_location", "no_route", "predicate", "too_many_redirects", "unsafe_scheme")
 STATS = (
@@ -357,3 +359,23 @@ async def internal_redirect_over_http2(s: Session) -> None:
     async with s.logging(2):
         client = await s.connect_h2()
         await client.request(get("/codes", method="POST"), b"a body", [("x-trailer", "1")])
+
+
+@scenario(INTERNAL_REDIRECTS)
+async def internal_redirect_between_clusters(s: Session) -> None:
+    """From one cluster to another, over HTTP/2 as well, and what the log calls the cluster."""
+
+    async def away(call: H2Call) -> None:
+        await call.body()
+        if call.path == "/from-h2":
+            await call.answer([(":status", "302"), ("location", "http://a/target")])
+        else:
+            await h2_ok(call)
+
+    s.upstream("h2app").h2_script = away
+    async with s.logging(2):
+        await s.get("/from-h2")
+    for target in ("to-other", "direct", "lost", "refused"):
+        s.upstream().script = script(moved(f"http://a/{target}"), DONE)
+        async with s.logging(2):
+            await s.get("/plain", label=target)
