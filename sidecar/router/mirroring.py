@@ -116,6 +116,7 @@ def mirror(
         if body is not None:
             copied = PushBody(client.reactor, limit_bytes) if body.whole is None else FixedBody(body.whole)
         call = client.call(name, policy.head(headers, stream), copied, timeout_s=timeout_s, keep_bytes=0)
+        call.stream.upgrade = stream.upgrade
         call.start()
         calls.append(call)
     return Mirrors(calls) if calls and body is not None and body.whole is None else None

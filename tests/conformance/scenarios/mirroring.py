@@ -10,6 +10,7 @@ from ..configuration import bootstrap, cluster, listener
 from ..lab import Session
 from ..scenario import Setup, scenario
 from ..upstream import Call, answers, ok
+from .upgrades import echoing, handshake, opened
 
 ROUTES = """
 - {match: {path: /one}, route: {cluster: app, request_mirror_policies: [{cluster: shadow}]}}
@@ -74,6 +75,7 @@ MIRRORING = Setup(
         [
             listener("main", routes=ROUTES),
             listener("levels", LEVELS),
+            listener("upgrades", "upgrade_configs: [{upgrade_type: websocket}]", routes=ROUTES),
             listener("small", routes=ROUTES, extra="per_connection_buffer_limit_bytes: 1000"),
         ],
         [
@@ -270,3 +272,17 @@ async def mirror_of_a_client_that_leaves(s: Session) -> None:
         client.close()
         await s.until_stats(lambda stats: not any(stats.values()), r"http\.main\.downstream_rq_active")
         go_on.set()
+
+
+@scenario(MIRRORING)
+async def mirror_of_an_upgrade(s: Session) -> None:
+    """A handshake is copied, too."""
+    s.upstream().script = echoing()
+    s.upstream("shadow").script = echoing()
+    async with s.counting("cluster.shadow.upstream_rq_total", "cluster.shadow.upstream_rq_active"):
+        client = await opened(s, handshake("/one"), to="upgrades")
+        await client.send(b"hello")
+        await client.tunnel(5)
+        client.close()
+        await s.upstream("shadow").arrivals(1)
+        await s.quiet()
