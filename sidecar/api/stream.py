@@ -147,6 +147,8 @@ class Stream:
     remote_address: str = ""
     #: Who sends the response, where the connection manager proxies 1xx.
     responder: Any = None
+    #: An upstream sent a 1xx that is one of those that count.
+    had_interim: bool = False
     #: Whether the request is internal in the sense of x-envoy-internal.
     internal: bool = False
     request_id: bytes | None = None

@@ -27,6 +27,7 @@ from sidecar.router.response_headers import finish_response_headers
 from sidecar.router.rewrites import rewrite_host, rewrite_path
 from sidecar.router.timeouts import set_grpc_timeout, unsigned
 from sidecar.router.tunnel import open_tunnel, tcp_pool
+from sidecar.upstream.pool import INTERIM
 
 if TYPE_CHECKING:
     from sidecar.http.connection_manager import ConnectionManager, Responder
@@ -227,7 +228,13 @@ class Router:
             raise Disconnected("the client left")
 
     def take_interim(self, stream: Stream, response: ResponseMessage) -> Awaitable[None] | None:
-        """A 1xx of the upstream is here: count it, and hand it on where the connection manager does."""
+        """A 1xx of the upstream is here: count it, and hand it on where the connection manager does.
+
+        Envoy knows four of them, and drops all behind the first.
+        """
+        if stream.had_interim or response.headers.status not in INTERIM:
+            return None
+        stream.had_interim = True
         stream.cluster.stats.charge_response(response.headers.status, stream.internal)
         if not stream.hcm.proxy_100_continue:
             return None

@@ -44,9 +44,6 @@ _SOON_BYTES = 16 * 1024
 #: Final responses that end with their head, whatever it says.
 _BODILESS = frozenset({101, 204, 304})
 
-#: The interim responses that Envoy knows; what else is one, and any behind the first, is dropped.
-_INTERIM = frozenset({100, 102, 103, 104})
-
 next_connection_id = itertools.count(1).__next__
 
 
@@ -217,7 +214,6 @@ class H1Connection:
         parser = self._parser
         transport = self._transport
         limit = self._max_head_bytes
-        had_interim = False
         try:
             while True:
                 head = b""
@@ -260,8 +256,7 @@ class H1Connection:
                 status = parser.status
                 if status >= 200 or status == 101:
                     break
-                if not had_interim and stream is not None and status in _INTERIM:
-                    had_interim = True
+                if stream is not None:
                     waiting = stream.hcm.router.take_interim(stream, self._message(head, None))
                     if waiting is not None:
                         yield from waiting.__await__()

@@ -18,7 +18,7 @@ from sidecar.core.headers import Field, HeaderMap, RequestHeaders, ResponseHeade
 from sidecar.net.h2_wire import READ_AHEAD_BYTES, H2Body, H2Wire
 from sidecar.net.reactor import Signal, Strand, Transport
 from sidecar.upstream.h1_pool import next_connection_id
-from sidecar.upstream.pool import connection_termination, protocol_error, remote_reset
+from sidecar.upstream.pool import INTERIM, connection_termination, protocol_error, remote_reset
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
@@ -264,9 +264,11 @@ class H2UpstreamStream:
         self._signal.fire()
 
     def take_interim(self, fields: list[Field]) -> None:
-        """A 1xx is here."""
-        self._interim = ResponseMessage(ResponseHeaders(int(fields[0][1]), fields[1:]))
-        self._signal.fire()
+        """A 1xx is here.  One that nobody has taken yet goes before those behind it."""
+        status = int(fields[0][1])
+        if self._interim is None and status in INTERIM:
+            self._interim = ResponseMessage(ResponseHeaders(status, fields[1:]))
+            self._signal.fire()
 
     def fail(self, error: UpstreamError, counter: Counter | None = None) -> None:
         """The stream is gone; ``counter`` counts it."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sidecar.core.headers import HeaderMap
 
 __all__ = [
+    "INTERIM",
     "Pool",
     "UpstreamStream",
     "connect_failure",
@@ -26,6 +27,10 @@ __all__ = [
     "protocol_error",
     "remote_reset",
 ]
+
+
+#: The 1xx that Envoy knows (``HeaderUtility::isSpecial1xx``).
+INTERIM = frozenset({100, 102, 103, 104})
 
 
 class UpstreamStream(Protocol):
