@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import ClassVar, Final
 
 import httptools
 
@@ -84,7 +84,6 @@ _FRAMING = frozenset(
 
 
 _table = LineTable()
-_blocks = BlockTable()
 # First lines seen before → (method, target, minor version), and → (status, minor version).
 _request_lines: dict[bytes, tuple[bytes, bytes, int]] = {}
 _status_lines: dict[bytes, tuple[int, int]] = {}
@@ -156,6 +155,10 @@ class _HeadParser:
         "upgrade",
     )
 
+    #: Blocks of this direction, and the names that are read here instead of being handed on unread.
+    _blocks: ClassVar[BlockTable]
+    _special: ClassVar[frozenset[bytes]] = _FRAMING
+
     def __init__(self, max_headers: int = 100, *, allow_chunked_length: bool = False) -> None:
         self._allow_chunked_length = allow_chunked_length
         self._parser: httptools.HttpRequestParser | httptools.HttpResponseParser | None = None
@@ -207,7 +210,7 @@ class _HeadParser:
         self._count += 1
         if self.trailing_space:
             value = value.rstrip(b" \t")
-        if name in _FRAMING:
+        if name in self._special:
             if name == b"host":
                 host = self.host
                 self.host = value if host is None else host + b"," + value
@@ -272,7 +275,7 @@ class _HeadParser:
 
         An ordinary block sets the attributes that this sets and no other: those are as ``reset`` left them.
         """
-        content = _blocks.get(block)
+        content = self._blocks.get(block)
         if content is not None:
             fields, index, self.host, self.content_length, self.keep_alive_token, self.is_chunked = content
             self.fields = fields.copy()
@@ -293,7 +296,8 @@ class _HeadParser:
                 index[name] = value
                 fields[stem.at] = (name, value)
                 if value == self._stem_value:
-                    _blocks.keep(block, (fields.copy(), index.copy(), named, length, keep_alive, is_chunked))
+                    content = (fields.copy(), index.copy(), named, length, keep_alive, is_chunked)
+                    self._blocks.keep(block, content)
                 self._stem_value = value
                 return len(fields) <= self._max_headers
         lines = block.split(b"\r\n") if block else []
@@ -305,7 +309,7 @@ class _HeadParser:
         self.content_length = -1
         self.keep_alive_token = False
         self.is_chunked = False
-        special = _FRAMING.intersection(index)
+        special = self._special.intersection(index)
         if special:
             if len(index) != len(found):
                 return False  # repeated fields beside framing: llhttp knows the rules
@@ -332,7 +336,7 @@ class _HeadParser:
         self.index = index
         gap = _table.gap
         learns = gap >= 0 and self._stems_left > 0
-        if (learns or _blocks.is_wanted(block)) and not self._is_dirty:
+        if (learns or self._blocks.is_wanted(block)) and not self._is_dirty:
             content = (
                 found.copy(),
                 index.copy(),
@@ -343,10 +347,10 @@ class _HeadParser:
             )
             if learns:
                 self._stems_left -= 1
-                if lines[gap].partition(b":")[0].lower() not in _FRAMING:
+                if lines[gap].partition(b":")[0].lower() not in self._special:
                     self._stem = Stem.of(lines, gap, content)
             else:
-                _blocks.keep(block, content)
+                self._blocks.keep(block, content)
         return True
 
     def _feed(self, head: bytes) -> httptools.HttpRequestParser | httptools.HttpResponseParser:
@@ -412,6 +416,8 @@ class _HeadParser:
         except httptools.HttpParserUpgrade:
             return parser
         except httptools.HttpParserError as again:
+            if self.head_done and again.args == ("Pause on CONNECT/Upgrade",):
+                return parser
             _raise_own(again)
             raise _refusal(again, head) from again
         return parser
@@ -467,6 +473,8 @@ class RequestParser(_HeadParser):
     """Parses request heads.  One object serves a connection; ``reset`` before each head."""
 
     __slots__ = ("_allow_custom_methods", "method", "minor_version")
+
+    _blocks = BlockTable()
 
     def __init__(
         self,
@@ -566,6 +574,10 @@ class ResponseParser(_HeadParser):
 
     __slots__ = ("minor_version", "reason", "status")
 
+    _blocks = BlockTable()
+    #: ``host`` means nothing in a response: it is a field like any other.
+    _special = _FRAMING - {b"host"}
+
     def __init__(self, max_headers: int = 100, *, allow_chunked_length: bool = False) -> None:
         super().__init__(max_headers, allow_chunked_length=allow_chunked_length)
         self.status = 0
@@ -606,8 +618,12 @@ class ResponseParser(_HeadParser):
         """
         if self.take(head) == b"":
             return
+        if head[:1] in b"\r\n" or has_control_character(head[: head.find(b"\n")]):
+            raise RemoteProtocolError("no status line")
         parser = self._feed(head)
         self.status = parser.get_status_code()
+        if self.status < 100:
+            raise RemoteProtocolError("no status")
         self.minor_version = 1 if head.startswith(b"HTTP/1.1") else 0
 
 

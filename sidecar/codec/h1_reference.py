@@ -64,7 +64,7 @@ class _Framing:
 
     __slots__ = ("hosts", "length", "lines")
 
-    def __init__(self, lines: list[bytes]) -> None:
+    def __init__(self, lines: list[bytes], *, takes_host: bool) -> None:
         #: Values of Host, in order.
         self.hosts: list[bytes] = []
         #: Content-Length as it came; h11 gets it without zeros in front.
@@ -80,7 +80,10 @@ class _Framing:
             name = match[0].lower()
             value = line[len(name) + 1 :].strip(b" \t")
             if name == b"host":
-                self.hosts.append(value)
+                if takes_host:
+                    self.hosts.append(value)
+                else:
+                    self.lines.append(line)
                 continue
             if name == b"content-length":
                 lengths += 1
@@ -156,7 +159,7 @@ class H11RequestParser(_OverH11, RequestParser):
         is_simple = len(words) == 2
         if is_simple:
             first += b" HTTP/1.0"  # HTTP/0.9: the line is the whole request
-        framing = _Framing(lines)
+        framing = _Framing(lines, takes_host=True)
         plain = b"\r\n".join([first, b"Host: a", *framing.lines, b"", b""])
         event, has_body = self._ask(h11.Connection(h11.SERVER, max_incomplete_event_size=_NO_LIMIT), plain)
         self.method = event.method
@@ -190,10 +193,12 @@ class H11ResponseParser(_OverH11, ResponseParser):
         self._clear()
         self._is_dirty = True
         self.trailing_space = False
+        if head[:1] in b"\r\n":
+            raise RemoteProtocolError("no status line")
         if self._allow_chunked_length:
             head = without_length(head)
         first, *lines = _split(head, plain_status_line)
-        framing = _Framing(lines)
+        framing = _Framing(lines, takes_host=False)
         # A request that asks for everything, so that no answer is out of place.
         connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_NO_LIMIT)
         connection.send(_ASK_WITH_UPGRADE)
@@ -201,8 +206,6 @@ class H11ResponseParser(_OverH11, ResponseParser):
         event, has_body = self._ask(connection, b"\r\n".join([first, *framing.lines, b"", b""]))
         self.status = event.status_code
         self.minor_version = 1 if event.http_version == b"1.1" else 0
-        for value in framing.hosts:
-            self.on_header(b"host", value)
         self._take(event, framing, 0)
         self.check_end()
         if has_body and self.content_length == 0 and not self.is_chunked:

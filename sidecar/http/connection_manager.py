@@ -241,6 +241,8 @@ class ConnectionManager:
         self.max_headers_count = 100
         self.http1 = H1Settings()
         self.h1_codec = LLHTTP
+        #: Whether the counters of its codec were made, with the first connection.
+        self.has_h1_stats = False
         #: Hand 1xx of upstreams on, and leave ``Expect: 100-continue`` to them.
         self.proxy_100_continue = False
         #: ``http2_protocol_options``, and the limits of headers above.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sidecar.codec.h1_stats import declare_h1_stats
 from sidecar.codec.h2_connection import H2Connection
 from sidecar.core.errors import DeadlineExceeded
 from sidecar.http.h1_driver import H1Driver
@@ -71,6 +72,9 @@ async def serve_http(
             await driver.serve(received)
         else:
             stats.downstream_cx_http1_total.value += 1
+            if not manager.has_h1_stats:
+                manager.has_h1_stats = True
+                declare_h1_stats(stats.scope.store)
             stats.downstream_cx_rx_bytes_total.value += len(received)
             active = stats.downstream_cx_http1_active
             active.inc()

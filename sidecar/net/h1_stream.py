@@ -35,9 +35,10 @@ class H1Reader:
         #: Bytes received since the owner last took the number away.
         self.rx_bytes = 0
 
-    async def head(self, limit_bytes: int) -> bytes:
+    async def head(self, limit_bytes: int, *, skips_lines: bool = True) -> bytes:
         """The next head with its empty line; ``b""`` when the peer closed before its first byte.
 
+        ``skips_lines``: empty lines in front of it mean nothing (RFC 9112 §2.2, of requests alone).
         Raises: RemoteProtocolError (431 over ``limit_bytes``; 400 when the peer closes inside a head),
         OSError.  If cancelled: what was received stays in ``rest``.
         """
@@ -53,7 +54,7 @@ class H1Reader:
                 return data
         while True:
             if data:
-                if data[0] in b"\r\n":
+                if skips_lines and data[0] in b"\r\n":
                     data = data.lstrip(b"\r\n")
                 end = find_head_end(data)
                 if 0 <= end <= limit_bytes:

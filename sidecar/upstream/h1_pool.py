@@ -24,6 +24,7 @@ from sidecar.codec.h1_case import proper_case
 from sidecar.codec.h1_choice import LLHTTP, H1Codec
 from sidecar.codec.h1_chunks import ChunkedDecoder
 from sidecar.codec.h1_encode import LAST_CHUNK, encode_trailers
+from sidecar.codec.h1_stats import declare_h1_stats
 from sidecar.core.address import Address
 from sidecar.core.errors import DeadlineExceeded, LocalProtocolError, RemoteProtocolError, UpstreamError
 from sidecar.core.headers import HeaderMap, KeyedResponseHeaders, ResponseHeaders
@@ -219,7 +220,7 @@ class H1Connection:
                 head = b""
                 # The common case: one read is the head and all of a small body.
                 if reader.rest:
-                    head = yield from reader.head(limit).__await__()
+                    head = yield from reader.head(limit, skips_lines=False).__await__()
                 else:
                     if transport.ready:
                         transport.ready = False
@@ -243,12 +244,12 @@ class H1Connection:
                         head = data[: len(data) - len(rest)]
                     else:
                         end = find_head_end(data)
-                        if 0 < end <= limit and data[0] > 0x20:
+                        if 0 < end <= limit:
                             head = data[:end]
                             reader.rest = data[end:]
                         elif data:
                             reader.rest = data
-                            head = yield from reader.head(limit).__await__()
+                            head = yield from reader.head(limit, skips_lines=False).__await__()
                 if not head:
                     raise connection_termination()
                 parser.reset()
@@ -256,6 +257,8 @@ class H1Connection:
                 status = parser.status
                 if status >= 200 or status == 101:
                     break
+                if parser.content_length > 0 or parser.is_chunked:
+                    raise self.break_off()
                 if stream is not None:
                     waiting = stream.hcm.router.take_interim(stream, self._message(head, None))
                     if waiting is not None:
@@ -280,8 +283,13 @@ class H1Connection:
                 if body.whole is None:
                     body = _UpstreamBody(body, self)
         elif self._is_head or status in _BODILESS or length == 0:
-            if status != 304 and status in _BODILESS and (length > 0 or parser.is_chunked):
-                raise self.break_off()
+            if status != 304 and status in _BODILESS:
+                if length > 0 or parser.is_chunked:
+                    raise self.break_off()
+                if length == 0:
+                    # Nothing may be said of the length of a 204 (RFC 9110 §8.6).
+                    parser.fields = [field for field in parser.fields if field[0] != b"content-length"]
+                    parser.index = None
             if status == 101:
                 self._must_close = True  # what follows is not HTTP/1 any more
             self._response_done = True
@@ -479,6 +487,7 @@ class H1Pool:
         self.host = host
         self.codec = codec
         self.http1 = cluster.config.http1
+        declare_h1_stats(cluster.stats.scope)
         self._idle: list[H1Connection] = []
         self._all: set[H1Connection] = set()
         self._pending: deque[_Waiter] = deque()

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from sidecar.codec.h1 import find_head_end
 from sidecar.codec.h1_choice import LLHTTP, H1Codec
 from sidecar.codec.h1_reference import H11
 from sidecar.core.errors import RemoteProtocolError
-from tests.support.h1_wire import cut, read_requests
+from tests.support.h1_wire import cut, framing, read_requests
 
 _sizes = st.integers(min_value=0, max_value=40)
 
@@ -122,6 +123,46 @@ def test_codecs_read_the_same_heads(first: bytes, lines: list[bytes], end: bytes
     data = end.join([first, *lines, b"", b"3\r\nabc\r\n0\r\n\r\n"])
     options = {"allow_custom_methods": custom, "allow_chunked_length": custom}
     assert read_requests([data], LLHTTP, **options) == read_requests([data], H11, **options)
+
+
+_status_lines = st.sampled_from(
+    [
+        b"HTTP/1.1 200 OK",
+        b"HTTP/1.1 200",
+        b"HTTP/1.1 200 ",
+        b"HTTP/1.0 204 No",
+        b"HTTP/1.1  200\tx  y",
+        b"HTTP/1.1 101 Switching",
+        b"HTTP/1.1 103 Hints",
+        b"HTTP/1.1 099 x",
+        b"HTTP/1.1 999 x",
+        b"HTTP/1.1 2000 x",
+        b"HTTP/1.1 20 x",
+        b"HTTP/9.9 200 OK",
+        b"ICY 200 OK",
+        b"http/1.1 200 OK",
+        b"HTTP/1.1 200 \x80",
+        b"HTTP/1.1 200 a\x00",
+        b"\r\nHTTP/1.1 200 OK",
+    ]
+)
+
+
+@settings(deadline=None, max_examples=600)
+@given(first=_status_lines, lines=_lines, end=st.sampled_from([b"\r\n", b"\n"]), allows=st.booleans())
+def test_codecs_read_the_same_responses(first: bytes, lines: list[bytes], end: bytes, allows: bool) -> None:
+    head = end.join([first, *lines, b"", b""])
+    head = head[: find_head_end(head)]
+    outcomes = []
+    for codec in (LLHTTP, H11):
+        parser = codec.response_parser(allow_chunked_length=allows)
+        try:
+            parser.parse(head)
+        except RemoteProtocolError:
+            outcomes.append(None)
+        else:
+            outcomes.append((parser.status, parser.minor_version, framing(parser), parser.fields))
+    assert outcomes[0] == outcomes[1]
 
 
 def _decode(pieces: list[bytes], codec: H1Codec = LLHTTP) -> tuple[object, ...]:

@@ -306,3 +306,68 @@ async def h1_authorities(s: Session) -> None:
         "@", "a%20b", "a%", "a<b", 'a"b', "a\\b", "a|b", "a^b", "a`b", "a{b}", "a\tb", "a?b", "a#b", "\xe9",
     ):  # fmt: skip
         await s.http(head("GET / HTTP/1.1", f"host: {host}"), label=f"host {host}")
+
+
+@scenario(CONNECTIONS)
+async def h1_codec_counters(s: Session) -> None:
+    """The counters that a codec brings, downstream and upstream, once it spoke."""
+    await s.get()
+    s.see("counters", await s.counters(r"^(cluster\.app\.)?http1\."))
+
+
+@scenario(CONNECTIONS)
+async def h1_upstream_odd_answers(s: Session) -> None:
+    """Answers that are barely HTTP, or not any more: what the client gets for them."""
+    fields = b"\r\ncontent-length: 0\r\n\r\n"
+    interim, no_content = "HTTP/1.1 100 Continue", "HTTP/1.1 204 No"
+    two = b"2\r\nok\r\n0\r\n\r\n"
+    chunked = "transfer-encoding: chunked"
+    for label, answer in {
+        "500 times 100": head(interim) * 500 + ok(),
+        "100 with a length": head(interim, "content-length: 5") + ok(),
+        "100 with length 0": head(interim, "content-length: 0") + ok(),
+        "100 with chunks": head(interim, chunked) + ok(),
+        "100 with close": head(interim, "connection: close") + ok(),
+        "100 of HTTP/1.0": head("HTTP/1.0 100 Continue") + ok(),
+        "204 with length 0": head(no_content, "content-length: 0"),
+        "204 with a length": head(no_content, "content-length: 5"),
+        "204 with chunks": head(no_content, chunked) + b"0\r\n\r\n",
+        "304 with chunks": head("HTTP/1.1 304 No", chunked) + b"0\r\n\r\n",
+        "205 with a length": head("HTTP/1.1 205 Reset", "content-length: 2") + b"xy",
+        "999": head("HTTP/1.1 999 Odd", "content-length: 0"),
+        "no reason": head("HTTP/1.1 200", "content-length: 0"),
+        "empty lines": b"\r\n\r\nHTTP/1.1 200 OK" + fields,
+        "empty line": b"\r\nHTTP/1.1 200 OK" + fields,
+        "bare line feed": b"\nHTTP/1.1 200 OK" + fields,
+        "blank": b" HTTP/1.1 200 OK" + fields,
+        "control in the reason": b"HTTP/1.1 200 O\x01K" + fields,
+        "NUL in the reason": b"HTTP/1.1 200 O\x00K" + fields,
+        "high byte in the reason": b"HTTP/1.1 200 O\xffK" + fields,
+        "tab in the reason": b"HTTP/1.1 200 O\tK" + fields,
+        "blanks": b"HTTP/1.1  200  OK" + fields,
+        "ICY": b"ICY 200 OK" + fields,
+        "lower case": b"http/1.1 200 OK" + fields,
+        "hosts": head("HTTP/1.1 200 OK", "Host: a", "x: y", "Host: b", "content-length: 0"),
+        "one host": head("HTTP/1.1 200 OK", "host: a", "content-length: 0"),
+        "fields of requests": head("HTTP/1.1 200 OK", "TE: b", "expect: 100-continue", "content-length: 0"),
+        "two lengths": head("HTTP/1.1 200 OK", "content-length: 2", "content-length: 2") + b"ok",
+        "02": head("HTTP/1.1 200 OK", "content-length: 02") + b"ok",
+        "2, 2": head("HTTP/1.1 200 OK", "content-length: 2, 2") + b"ok",
+        "two codings": head("HTTP/1.1 200 OK", chunked, chunked) + two,
+        "empty coding": head("HTTP/1.1 200 OK", "transfer-encoding:", "content-length: 2") + b"ok",
+        "identity": head("HTTP/1.1 200 OK", "transfer-encoding: identity", "content-length: 2") + b"ok",
+        "chunks of HTTP/1.0": head("HTTP/1.0 200 OK", chunked) + two,
+        "tokens": head("HTTP/1.1 200 OK", "connection: content-length, x", "x: 1", "content-length: 2")
+        + b"ok",
+        "pseudo header": head("HTTP/1.1 200 OK", ":status: 201", "content-length: 2") + b"ok",
+        "body without a length": head("HTTP/1.1 200 OK", "connection: close") + b"ok",
+    }.items():
+
+        async def script(call: Call, answer: bytes = answer) -> None:
+            await call.send(answer)
+            await call.close()
+
+        s.upstream().script = script
+        await s.get(label=label)
+        await s.quiet()
+    s.upstream().seen.clear()

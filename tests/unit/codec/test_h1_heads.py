@@ -548,3 +548,25 @@ def test_two_codings_are_unknown() -> None:
 def test_head_with_bare_line_feeds_ends_before_the_next(head: bytes) -> None:
     assert find_head_end(head + START + b"\r\n") == len(head)
     assert request(head).host == b"a"
+
+
+@pytest.mark.parametrize(
+    "head", [b"\r\nHTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 O\x01K\r\n\r\n", b"HTTP/1.1 099 x\r\n\r\n"]
+)
+def test_response_that_does_not_begin_with_its_line_is_refused(head: bytes) -> None:
+    with pytest.raises(RemoteProtocolError):
+        response(head)
+
+
+def test_host_is_a_field_of_a_response_like_any_other() -> None:
+    lines = b"Host: a\r\nX: y\r\nContent-Length: 0\r\n\r\n"
+    for _ in range(3):  # once the block is known, it must not be taken for a request's
+        assert request(b"GET / HTTP/1.1\r\n" + lines).fields == [(b"x", b"y"), (b"content-length", b"0")]
+        fields = [(b"host", b"a"), (b"x", b"y"), (b"content-length", b"0")]
+        assert response(b"HTTP/1.1 200 OK\r\n" + lines).fields == fields
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+@pytest.mark.parametrize("lines", [(), (b"upgrade: x",), (b"upgrade: x", b"connection: upgrade")])
+def test_101_is_read_whatever_it_says_of_the_upgrade(end: bytes, lines: tuple[bytes, ...]) -> None:
+    assert response(end.join([b"HTTP/1.1 101 Switching", *lines, b"", b""])).status == 101
