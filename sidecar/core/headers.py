@@ -338,6 +338,14 @@ class KeyedRequestHeaders(RequestHeaders):
 
     __slots__ = ("key_case",)
 
+    @classmethod
+    def of(cls, headers: RequestHeaders) -> KeyedRequestHeaders:
+        """``headers``, which are not to be used any more; ``key_case`` is to be set."""
+        keyed = cls(headers.method, headers.path, headers.authority, headers.scheme, headers.fields)
+        keyed._index = headers._index
+        keyed.protocol = headers.protocol
+        return keyed
+
 
 class KeyedResponseHeaders(ResponseHeaders):
     """The same with the case of its names."""

@@ -91,6 +91,7 @@ class H1Driver:
         "_connection",
         "_is_cut",
         "_is_head",
+        "_is_proper",
         "_keep_alive",
         "_manager",
         "_parser",
@@ -117,6 +118,7 @@ class H1Driver:
         self._reader = H1Reader(transport)
         self._reader.rest = received
         self._parser = manager.make_request_parser()
+        self._is_proper = manager.http1.proper_case_words
         self._tx_bytes = manager.stats.downstream_cx_tx_bytes_total
         self._keep_alive = True
         #: A response was cut off: nothing more can be said.
@@ -168,7 +170,9 @@ class H1Driver:
                 strand.idle_deadline = 0.0
                 stream = self._make_stream(size)
                 if preserve_case is not None:
-                    stream.request.headers.key_case = preserve_case.read(data[:size])
+                    keyed = KeyedRequestHeaders.of(stream.request.headers)
+                    keyed.key_case = preserve_case.read(data[:size])
+                    stream.request.headers = keyed
                 if limits and served + 1 >= limits:
                     self._end_after(stream)
             except RemoteProtocolError as error:
@@ -218,19 +222,17 @@ class H1Driver:
         method = parser.method
         path: bytes | None = target
         scheme = ASSUMED_SCHEME
-        http1 = manager.http1
         if target[:1] != b"/":
             scheme, authority, path = read_target(
-                method, target, authority, is_absolute_allowed=http1.allow_absolute_url
+                method, target, authority, is_absolute_allowed=manager.http1.allow_absolute_url
             )
         if authority not in KNOWN_AUTHORITIES:
             check_authority(authority)
-        kind = RequestHeaders if http1.preserve_case is None else KeyedRequestHeaders
-        headers = kind(method, path, authority, scheme, parser.fields)
+        headers = RequestHeaders(method, path, authority, scheme, parser.fields)
         headers._index = parser.index
         upgrade: bytes | None = None
         if parser.connection_tokens:
-            upgrade = upgrade_of(parser, http1.ignore_http_11_upgrade)
+            upgrade = upgrade_of(parser, manager.http1.ignore_http_11_upgrade)
             if upgrade is None:
                 self._remove_nominated(headers)
             else:
@@ -245,7 +247,7 @@ class H1Driver:
         minor = parser.minor_version
         self._is_head = method == b"HEAD"
         if not minor:
-            if not http1.accept_http_10:
+            if not manager.http1.accept_http_10:
                 raise RemoteProtocolError("HTTP/1.0", status=426, details="low_version")
             # keep-alive goes before close here, and an answer without a length closes all the same.
             parser.close = not parser.keep_alive_token
@@ -261,7 +263,7 @@ class H1Driver:
             body = ChunkedBody(
                 self._reader,
                 self._on_body_end,
-                keep_trailers=http1.enable_trailers,
+                keep_trailers=manager.http1.enable_trailers,
                 make_decoder=manager.make_chunked_decoder,
             )
             if body.whole is None:
@@ -279,13 +281,13 @@ class H1Driver:
         stream.start_ns = time.monotonic_ns()
         stream.start_time = time.time()
         stream.request_header_bytes = head_size
-        if not minor and http1.accept_http_10 and authority is None and http1.default_host_for_http_10:
-            headers.authority = http1.default_host_for_http_10
+        if not minor and authority is None and manager.http1.default_host_for_http_10:
+            headers.authority = manager.http1.default_host_for_http_10
         if body.__class__ is IncomingBody:
             self._await_body(stream, body)
         if manager.proxy_100_continue:
             stream.responder = self
-        elif parser.expect_continue and (minor or http1.accept_http_10):
+        elif parser.expect_continue:
             # Envoy answers for the upstream and takes the header away.
             self._send_now(b"HTTP/1.%d 100 Continue\r\n\r\n" % minor)
             manager.count_interim()
@@ -434,8 +436,7 @@ class H1Driver:
             if response.reason is None
             else b"HTTP/1.1 %d %b\r\n" % (status, response.reason)
         )
-        http1 = self._manager.http1
-        if not minor and http1.accept_http_10:
+        if not minor and self._manager.http1.accept_http_10:
             line = b"HTTP/1.0" + line[8:]
             if not extra.startswith(b"connection: close"):
                 extra = b"connection: keep-alive\r\n" + extra
@@ -447,7 +448,7 @@ class H1Driver:
             raise LocalProtocolError("a header of the response contains a line feed")
         if headers.key_case is not None:
             head = headers.key_case.write(head)
-        elif http1.proper_case_words:
+        elif self._is_proper:
             head = proper_case(head)
         if body is None:
             return self._send(head)

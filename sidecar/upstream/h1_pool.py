@@ -27,7 +27,7 @@ from sidecar.codec.h1_encode import LAST_CHUNK, encode_trailers
 from sidecar.codec.h1_stats import declare_h1_stats
 from sidecar.core.address import Address
 from sidecar.core.errors import DeadlineExceeded, LocalProtocolError, RemoteProtocolError, UpstreamError
-from sidecar.core.headers import HeaderMap, KeyedResponseHeaders, ResponseHeaders
+from sidecar.core.headers import HeaderMap, KeyedResponseHeaders, RequestHeaders, ResponseHeaders
 from sidecar.net.h1_stream import ChunkedBody, H1Reader, LengthBody, UntilCloseBody
 from sidecar.net.reactor import Reactor, Signal, Strand, Transport
 from sidecar.upstream import h1_tunnel
@@ -79,6 +79,8 @@ class H1Connection:
         "_chunked_request",
         "_is_connect",
         "_is_head",
+        "_is_special",
+        "_keeps_case",
         "_max_head_bytes",
         "_must_close",
         "_parser",
@@ -104,6 +106,9 @@ class H1Connection:
         self._reader = H1Reader(transport)
         http1 = pool.http1
         self._max_head_bytes = http1.max_headers_bytes
+        self._keeps_case = http1.preserve_case is not None
+        #: Whether heads are sent in another form than the common one.
+        self._is_special = http1.proper_case_words or http1.send_fully_qualified_url
         self._parser = pool.codec.response_parser(
             http1.max_headers_count, allow_chunked_length=http1.allow_chunked_length
         )
@@ -137,13 +142,9 @@ class H1Connection:
             if headers.get(b"content-length") is None:
                 chunked = True
                 extra = b"transfer-encoding: chunked\r\n"
-        http1 = self._pool.http1
-        target = headers.path or b"/"
-        if http1.send_fully_qualified_url:
-            target = b"%b://%b%b" % (headers.scheme or b"http", headers.authority or b"", target)
         head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n%b\r\n" % (
             method,
-            target,
+            headers.path or b"/",
             headers.authority or b"",
             b"\r\n".join(map(b": ".join, fields)),
             extra,
@@ -152,10 +153,8 @@ class H1Connection:
             if fields:
                 raise LocalProtocolError("a header of the request contains a line feed")
             head = head.replace(b"\r\n\r\n", b"\r\n", 1)
-        if headers.key_case is not None:
-            head = headers.key_case.write(head)
-        elif http1.proper_case_words:
-            head = proper_case(head)
+        if headers.key_case is not None or self._is_special:
+            head = self._written_otherwise(head, headers)
         if body is not None:
             if chunked:
                 head += b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
@@ -180,6 +179,17 @@ class H1Connection:
                 raise connection_termination() from error
             return None
         return None if sent == size else self._finish(memoryview(head)[sent:])
+
+    def _written_otherwise(self, head: bytes, headers: RequestHeaders) -> bytes:
+        """``head`` in the case that its names came in or shall have, with the target that is asked for."""
+        http1 = self._pool.http1
+        if http1.send_fully_qualified_url:
+            method, _, rest = head.partition(b" ")
+            head = b"%b %b://%b%b" % (method, headers.scheme or b"http", headers.authority or b"", rest)
+        if headers.key_case is not None:
+            written: bytes = headers.key_case.write(head)
+            return written
+        return proper_case(head) if http1.proper_case_words else head
 
     async def _finish(self, rest: memoryview) -> None:
         try:
@@ -308,7 +318,7 @@ class H1Connection:
             body = _UpstreamBody(UntilCloseBody(reader, self._end_response), self)
         if reader.rx_bytes:
             self._take_rx_bytes()
-        if self._pool.http1.preserve_case is not None:
+        if self._keeps_case:
             return self._message(head or data[: len(data) - len(rest)], body)  # type: ignore[arg-type]
         headers = ResponseHeaders(status, parser.fields)
         headers._index = parser.index
