@@ -51,7 +51,7 @@ def test_scenario_on_sidecar_is_observed_as_on_envoy(
     [
         pytest.param(item, id=item.name, marks=pytest.mark.xdist_group(f"h11 {item.setup.name}"))
         for item in all_scenarios()
-        if item.setup.name.startswith("http1") and not item.later
+        if item.setup.name.startswith(("http1", "upgrades", "connects")) and not item.later
     ],
 )
 def test_scenario_on_the_h11_codec_is_observed_as_on_record(scenario: Scenario, lab: Lab) -> None:

@@ -16,7 +16,9 @@ ROUTES = """
 """
 INTERNAL = "internal_address_config: {cidr_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]}\n"
 LOG = "%RESPONSE_CODE% %REQ(x-request-id)% %RESP(x-request-id)%\n"
-DETECTION = "type.googleapis.com/envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig"
+DETECTION = (
+    "type.googleapis.com/envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig"
+)
 REJECTING = (
     f'original_ip_detection_extensions: [{{name: c, typed_config: {{"@type": {DETECTION}, header_name: x-client, '
     "reject_with_status: {code: Forbidden}}}]\n"
@@ -50,15 +52,26 @@ SETUP = Setup(
     bootstrap(
         [
             listener("over", "server_name: mine", routes=ROUTES),
-            listener("absent", "server_header_transformation: APPEND_IF_ABSENT\nserver_name: mine", routes=ROUTES),
+            listener(
+                "absent", "server_header_transformation: APPEND_IF_ABSENT\nserver_name: mine", routes=ROUTES
+            ),
             listener("pass", "server_header_transformation: PASS_THROUGH\nserver_name: mine", routes=ROUTES),
             listener("vias", "via: 1.1 me", routes=ROUTES),
             listener("agents", "add_user_agent: true\n" + INTERNAL, routes=ROUTES),
-            listener("answering", "always_set_request_id_in_response: true\ngenerate_request_id: false", routes=ROUTES, log=LOG),
+            listener(
+                "answering",
+                "always_set_request_id_in_response: true\ngenerate_request_id: false",
+                routes=ROUTES,
+                log=LOG,
+            ),
             listener("answers", "always_set_request_id_in_response: true", routes=ROUTES, log=LOG),
             listener("together", TOGETHER + REJECTING, routes=ROUTES, log=LOG),
             listener("bare", "strip_any_host_port: true\nstrip_trailing_host_dot: true", routes=ROUTES),
-            listener("paths", "normalize_path: true\nmerge_slashes: true\npath_with_escaped_slashes_action: UNESCAPE_AND_FORWARD\nstrip_any_host_port: true", routes=ROUTES),
+            listener(
+                "paths",
+                "normalize_path: true\nmerge_slashes: true\npath_with_escaped_slashes_action: UNESCAPE_AND_FORWARD\nstrip_any_host_port: true",
+                routes=ROUTES,
+            ),
             listener("dots", "normalize_path: true", routes=ROUTES.replace("/app", "/")),
             listener("traced", traceable(), routes=ROUTES),
         ],
@@ -93,7 +106,12 @@ async def corner_via(s: Session) -> None:
 @scenario(SETUP)
 async def corner_user_agent(s: Session) -> None:
     """add_user_agent names the service where nobody is named."""
-    for headers in ((), ("user-agent: theirs",), ("user-agent:",), ("x-envoy-downstream-service-cluster: other", "x-envoy-downstream-service-node: other")):
+    for headers in (
+        (),
+        ("user-agent: theirs",),
+        ("user-agent:",),
+        ("x-envoy-downstream-service-cluster: other", "x-envoy-downstream-service-node: other"),
+    ):
         for sent in ((), ("x-forwarded-for: 10.0.0.1",)):
             await s.get("/app", *headers, *sent, to="agents", label=f"{headers} {sent}")
 
@@ -117,7 +135,9 @@ async def corner_options_together(s: Session) -> None:
         await s.get("/app", to="together", label="refused")
         await s.get("/app", "x-real-ip: 1.2.3.4", to="together", label="taken")
         await s.get("/none", "x-real-ip: 1.2.3.4", "x-request-id: mine", to="together", label="not found")
-        await s.get("/none", "x-client: garbage", "content-type: application/grpc", to="together", label="gRPC")
+        await s.get(
+            "/none", "x-client: garbage", "content-type: application/grpc", to="together", label="gRPC"
+        )
 
 
 @scenario(SETUP)

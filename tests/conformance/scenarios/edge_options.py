@@ -246,15 +246,36 @@ async def edge_headers_of_a_client(s: Session) -> None:
 async def edge_headers_of_a_client_with_odd_values(s: Session) -> None:
     """Timeouts and counts that are no numbers, of an internal request."""
     for value in ("", "abc", "-1", "1.5", "0", " 5000 ", "5000,6000"):
-        fields = [f"{name}: {value}" for name in ("x-envoy-upstream-rq-timeout-ms", "x-envoy-max-retries", "x-envoy-expected-rq-timeout-ms")]
+        fields = [
+            f"{name}: {value}"
+            for name in (
+                "x-envoy-upstream-rq-timeout-ms",
+                "x-envoy-max-retries",
+                "x-envoy-expected-rq-timeout-ms",
+            )
+        ]
         await s.get("/", "x-forwarded-for: 10.0.0.1", *fields, to="innerids", label=f"value {value!r}")
-        await s.get("/", "x-forwarded-for: 10.0.0.1", f"x-envoy-upstream-rq-per-try-timeout-ms: {value}", to="innerids", label=f"per try {value!r}")
+        await s.get(
+            "/",
+            "x-forwarded-for: 10.0.0.1",
+            f"x-envoy-upstream-rq-per-try-timeout-ms: {value}",
+            to="innerids",
+            label=f"per try {value!r}",
+        )
 
 
 @scenario(SETUP)
 async def edge_options_over_http2(s: Session) -> None:
     """The same options where the client speaks HTTP/2 and names the scheme itself."""
-    for to, host in (("hosts", "secure.example"), ("hosts", "a"), ("hostsedge", "outside.example"), ("c4", "a"), ("scheme2", "a"), ("noscheme2", "a"), ("ids", "a")):
+    for to, host in (
+        ("hosts", "secure.example"),
+        ("hosts", "a"),
+        ("hostsedge", "outside.example"),
+        ("c4", "a"),
+        ("scheme2", "a"),
+        ("noscheme2", "a"),
+        ("ids", "a"),
+    ):
         client = await s.connect_h2(to)
         for scheme in ("http", "https"):
             fields = [
@@ -262,4 +283,7 @@ async def edge_options_over_http2(s: Session) -> None:
                 ("x-inside", "1"), ("x-forwarded-client-cert", "By=a"), ("x-envoy-force-trace", "1"), ("te", "trailers"),
             ]  # fmt: skip
             await client.request(fields, label=f"{to} {host} {scheme}")
-            await client.request([*fields, ("x-forwarded-for", "10.0.0.1"), ("x-forwarded-proto", "https")], label=f"{to} {host} {scheme} forwarded")
+            await client.request(
+                [*fields, ("x-forwarded-for", "10.0.0.1"), ("x-forwarded-proto", "https")],
+                label=f"{to} {host} {scheme} forwarded",
+            )

@@ -89,9 +89,22 @@ SETUP = Setup(
     bootstrap(
         [
             listener("levels", LEVELS, filters=chain(level("chain"))),
-            listener("specific", LEVELS, filters=chain(level("chain") + ", most_specific_header_mutations_wins: true")),
-            listener("kinds", TRAILERS, routes=ROUTES, filters=f'- name: mutate\n  typed_config:\n    "@type": {FILTER}\n    {KINDS}'),
-            listener("query", routes=ROUTES, filters=f'- name: mutate\n  typed_config:\n    "@type": {FILTER}\n    {QUERY}'),
+            listener(
+                "specific",
+                LEVELS,
+                filters=chain(level("chain") + ", most_specific_header_mutations_wins: true"),
+            ),
+            listener(
+                "kinds",
+                TRAILERS,
+                routes=ROUTES,
+                filters=f'- name: mutate\n  typed_config:\n    "@type": {FILTER}\n    {KINDS}',
+            ),
+            listener(
+                "query",
+                routes=ROUTES,
+                filters=f'- name: mutate\n  typed_config:\n    "@type": {FILTER}\n    {QUERY}',
+            ),
         ],
         [cluster("app", "app", extra=UPSTREAM_TRAILERS)],
     ),
@@ -102,7 +115,11 @@ SETUP = Setup(
 @scenario(SETUP)
 async def mutation_filter_levels(s: Session) -> None:
     """The chain's own first, then route, virtual host, route configuration, or the other way round."""
-    sent = ("x-all: sent", "x-last: sent", *(f"x-{name}: 1" for name in ("chain", "config", "host", "route", "weighted")))
+    sent = (
+        "x-all: sent",
+        "x-last: sent",
+        *(f"x-{name}: 1" for name in ("chain", "config", "host", "route", "weighted")),
+    )
     s.upstream().script = answers(ok(b"", *sent, "x-app: up"))
     for to in ("levels", "specific"):
         for path in ("/host", "/route", "/weighted", "/direct", "/none"):
@@ -115,7 +132,16 @@ async def mutation_filter_kinds(s: Session) -> None:
     s.upstream().script = answers(ok(b"x", "content-type: text/app", "x-code: sent"))
     for path in ("/app?q", "/local"):
         await s.get(path, to="kinds", label=path)
-        await s.get(path, "x-add: 1", "x-absent: 2", "x-exists: 3", "x-drop-a: 4", "x-dropped: 5", to="kinds", label=f"{path} sent")
+        await s.get(
+            path,
+            "x-add: 1",
+            "x-absent: 2",
+            "x-exists: 3",
+            "x-drop-a: 4",
+            "x-dropped: 5",
+            to="kinds",
+            label=f"{path} sent",
+        )
     await s.http("GET / HTTP/1.1\r\n\r\n", "kinds", label="no host")
 
 
@@ -134,7 +160,18 @@ async def mutation_filter_trailers(s: Session) -> None:
 @scenario(SETUP)
 async def mutation_filter_query(s: Session) -> None:
     """query_parameter_mutations rewrite the query."""
-    for path in ("/", "/p?gone=1", "/p?z=1&a=1&b=2&c=3&c=4&a=2", "/p?d%20d=1&gone&gone=2", "/p?", "/p?=x&&y", "/p?z=%41%26+x&%7A=2&%zz=%z&%C3%BC=%FC&k%3D=%3D", "/p?e=a=b&f=?&g;h=1&A=1&a=/?:@!$", "/p;c?x", "/p?%00=%0a"):
+    for path in (
+        "/",
+        "/p?gone=1",
+        "/p?z=1&a=1&b=2&c=3&c=4&a=2",
+        "/p?d%20d=1&gone&gone=2",
+        "/p?",
+        "/p?=x&&y",
+        "/p?z=%41%26+x&%7A=2&%zz=%z&%C3%BC=%FC&k%3D=%3D",
+        "/p?e=a=b&f=?&g;h=1&A=1&a=/?:@!$",
+        "/p;c?x",
+        "/p?%00=%0a",
+    ):
         await s.get(path, "x-value: a/b", to="query", label=path)
     async with s.logging(1, "query"):
         await s.get("/p?%00=%0a", to="query", label="logged")

@@ -48,12 +48,26 @@ SETUP = Setup(
             listener("hurry", FORMAT + "request_timeout: 0.05s\n", routes=ROUTES, log=LOG),
             listener("heads", FORMAT + "request_headers_timeout: 0.05s\n", routes=ROUTES, log=LOG),
             listener("small", FORMAT + "max_request_headers_kb: 1\n", routes=ROUTES, log=LOG),
-            listener("few", FORMAT + "common_http_protocol_options: {max_headers_count: 3}\n", routes=ROUTES, log=LOG),
-            listener("strict", FORMAT + "common_http_protocol_options: {headers_with_underscores_action: REJECT_REQUEST}\n", routes=ROUTES, log=LOG),
+            listener(
+                "few",
+                FORMAT + "common_http_protocol_options: {max_headers_count: 3}\n",
+                routes=ROUTES,
+                log=LOG,
+            ),
+            listener(
+                "strict",
+                FORMAT + "common_http_protocol_options: {headers_with_underscores_action: REJECT_REQUEST}\n",
+                routes=ROUTES,
+                log=LOG,
+            ),
         ],
         [
             cluster("app", "app"),
-            cluster("full", "app", extra="circuit_breakers: {thresholds: [{max_connections: 0, max_pending_requests: 0}]}"),
+            cluster(
+                "full",
+                "app",
+                extra="circuit_breakers: {thresholds: [{max_connections: 0, max_pending_requests: 0}]}",
+            ),
             {"name": "empty", "type": "STATIC", "load_assignment": {"cluster_name": "empty"}},
         ],
     ),
@@ -74,7 +88,9 @@ async def local_reply_of_timeouts(s: Session) -> None:
         await s.get("/slow", label="slow")
         await s.get("/idle", label="idle")
     async with s.logging(1, "hurry"):
-        await s.http("POST /app HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf", "hurry", label="half a body")
+        await s.http(
+            "POST /app HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf", "hurry", label="half a body"
+        )
     async with s.logging(1, "heads"):
         await s.http("GET /app HTTP/1.1\r\nhost:", "heads", label="half a head")
 

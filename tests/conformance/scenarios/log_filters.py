@@ -56,7 +56,16 @@ local_reply_config:
 """
 SETUP = Setup(
     "log-filters",
-    bootstrap([listener("one", f"access_log: {json.dumps(logs())}\n{REPLY}", routes="- {match: {prefix: /}, direct_response: {status: 200}}", filters=LUA)]),
+    bootstrap(
+        [
+            listener(
+                "one",
+                f"access_log: {json.dumps(logs())}\n{REPLY}",
+                routes="- {match: {prefix: /}, direct_response: {status: 200}}",
+                filters=LUA,
+            )
+        ]
+    ),
 )
 
 
