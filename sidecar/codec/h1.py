@@ -23,6 +23,7 @@ import httptools
 from sidecar.codec.h1_chunks import ChunkedDecoder
 from sidecar.codec.h1_lines import LOWER_NAMES, VALUE_BYTES, BlockTable, LineTable, Stem, lower_name
 from sidecar.codec.h1_reasons import reason_phrase
+from sidecar.codec.h1_urls import is_url
 from sidecar.core.errors import RemoteProtocolError
 from sidecar.core.headers import Field
 
@@ -535,6 +536,8 @@ class RequestParser(_HeadParser):
         if self.take(head) == b"":
             return
         method = self.check_method(head)
+        if method is not None and self.take_simple(method, head):
+            return
         if method is not None and (method not in _METHODS or method == b"MSEARCH"):
             # One that llhttp does not know reads like any other.
             at = head.index(method)
@@ -545,18 +548,30 @@ class RequestParser(_HeadParser):
         version = parser.get_http_version()
         self.minor_version = 1 if version == "1.1" else 0
         words = head.lstrip(b"\r\n").partition(b"\n")[0].split()
-        if len(words) > 2:
-            if words[2][:5] != b"HTTP/":
-                raise RemoteProtocolError("not HTTP")  # llhttp knows RTSP and ICE
-        elif version == "0.9":
-            # A line without a version is a whole request, and no header is its own.
-            target = self.raw_target
-            self._clear()
-            self._is_dirty = True
-            self.raw_target = target
-            self.close = True
+        if len(words) < 3 or words[2][:5] != b"HTTP/":
+            raise RemoteProtocolError("not HTTP")  # llhttp knows RTSP and ICE
         if self.method == b"CONNECT":
             self.check_connect()
+
+    def take_simple(self, method: bytes, head: bytes) -> bool:
+        """Take a request of HTTP/0.9, whose first line is the whole of it; False for any other.
+
+        Raises: RemoteProtocolError, also for a version that nothing parts from the target.
+        """
+        line = head.lstrip(b"\r\n").partition(b"\n")[0].rstrip(b"\r").replace(b"\t", b" ")
+        words = [word for word in line.split(b" ") if word]
+        if len(words) != 2:
+            return False
+        target = words[1]
+        if not is_url(target, is_connect=method == b"CONNECT") or target.endswith(b"HTTP/1.1"):
+            raise RemoteProtocolError("invalid url")
+        self._clear()
+        self._is_dirty = True
+        self.method = method
+        self.raw_target = target
+        self.minor_version = 0
+        self.close = True
+        return True
 
     def check_connect(self) -> None:
         """A CONNECT has no body (RFC 9110 §9.3.6).  Raises: RemoteProtocolError."""

@@ -150,25 +150,20 @@ class H11RequestParser(_OverH11, RequestParser):
         method = self.check_method(head)
         if method is None:
             raise RemoteProtocolError("no method")
+        if self.take_simple(method, head):
+            return
         if self._allow_chunked_length:
             head = without_length(head)
         first, *lines = _split(head, plain_request_line)
         words = first.split(b" ")
         if len(words) > 1 and not is_url(words[1], is_connect=words[0] == b"CONNECT"):
             raise RemoteProtocolError("invalid url")
-        is_simple = len(words) == 2
-        if is_simple:
-            first += b" HTTP/1.0"  # HTTP/0.9: the line is the whole request
         framing = _Framing(lines, takes_host=True)
         plain = b"\r\n".join([first, b"Host: a", *framing.lines, b"", b""])
         event, has_body = self._ask(h11.Connection(h11.SERVER, max_incomplete_event_size=_NO_LIMIT), plain)
         self.method = event.method
         self.raw_target = event.target
         self.minor_version = 1 if event.http_version == b"1.1" else 0
-        if is_simple:
-            self.close = True
-            self.complete = self.head_done = True
-            return
         for value in framing.hosts:
             self.on_header(b"host", value)
         self._take(event, framing, 1)

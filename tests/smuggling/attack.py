@@ -77,11 +77,14 @@ class _Upstream:
 
     async def serve(self, stream: trio.SocketStream) -> None:
         raw = bytearray()
-        self.seen.append(raw)
         self.open += 1
         answered = False
         try:
             while data := await stream.receive_some(65536):
+                if not raw:
+                    self.seen.append(
+                        raw
+                    )  # not before: a proxy may connect for one vector and use it for the next
                 raw += data
                 if not answered:
                     try:

@@ -308,6 +308,29 @@ async def h1_authorities(s: Session) -> None:
         await s.http(head("GET / HTTP/1.1", f"host: {host}"), label=f"host {host}")
 
 
+SIMPLE = {
+    "target alone": b"GET /a\r\nhost: a\r\n\r\n",
+    "no header at all": b"GET /a\r\n\r\n",
+    "broken header": b"GET /a\r\nx y: z\r\n\r\n",
+    "folded version": b"GET /a\r\n HTTP/1.1\r\nhost: a\r\n\r\n",
+    "version on a line of its own": b"GET /a\r\nHTTP/1.1\r\nhost: a\r\n\r\n",
+    "lengths": b"POST /a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+    "version without a blank": b"GET http://a/bHTTP/1.1\r\nhost: a\r\n\r\n",
+    "no url": b"GET a\r\nhost: a\r\n\r\n",
+    "URL": b"GET http://a/b\r\n\r\n",
+}
+
+
+@scenario(CONNECTIONS, differs={"version without a blank": "version-without-a-blank"})
+async def h1_simple_requests(s: Session) -> None:
+    """Requests of HTTP/0.9: the first line is all that is read of them."""
+    for label, data in SIMPLE.items():
+        client = await s.connect()
+        await client.send(data)
+        await client.reply(label)
+    s.upstream().seen.clear()
+
+
 @scenario(CONNECTIONS)
 async def h1_codec_counters(s: Session) -> None:
     """The counters that a codec brings, downstream and upstream, once it spoke."""
