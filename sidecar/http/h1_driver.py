@@ -217,6 +217,9 @@ class H1Driver:
         """A stream from the head of ``head_size`` bytes that was parsed.  Raises: RemoteProtocolError."""
         manager = self._manager
         parser = self._parser
+        minor = parser.minor_version
+        if not minor and not manager.http1.accept_http_10:
+            raise RemoteProtocolError("HTTP/1.0", status=426, details="low_version")
         target = parser.raw_target
         authority = parser.host
         method = parser.method
@@ -244,11 +247,8 @@ class H1Driver:
             self._check_underscores(headers)
         stats = manager.stats
         stats.downstream_rq_http1_total.value += 1
-        minor = parser.minor_version
         self._is_head = method == b"HEAD"
         if not minor:
-            if not manager.http1.accept_http_10:
-                raise RemoteProtocolError("HTTP/1.0", status=426, details="low_version")
             # keep-alive goes before close here, and an answer without a length closes all the same.
             parser.close = not parser.keep_alive_token
         self._keep_alive = not parser.close

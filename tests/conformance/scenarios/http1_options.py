@@ -165,6 +165,7 @@ async def h1_interim_responses_proxied(s: Session) -> None:
         await s.http(head("GET / HTTP/1.0", "host: a"), "continue", label="HTTP/1.0")
     names = [f"cluster.app.upstream_rq_{name}" for name in ("1xx", "2xx", "100", "completed")]
     names += [f"http.main.downstream_rq_{name}" for name in ("1xx", "4xx", "completed")]
+    names += ["http.main.downstream_rq_http1_total", "http.main.downstream_rq_total"]
     async with s.counting(*names, "http.main.downstream_cx_protocol_error"), s.logging(3):
         await s.get(label="not proxied")
         await s.get("/", "expect: 100-continue", label="expected")
