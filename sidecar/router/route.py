@@ -85,6 +85,8 @@ class ConnectConfig:
     """``upgrade_configs.connect_config``: the tunnel ends at this proxy."""
 
     allow_post: bool = False
+    #: ``proxy_protocol_config.version``, 1 or 2; 0 for no head.
+    proxy_protocol: int = 0
 
 
 class Route:

@@ -14,7 +14,8 @@ from sidecar.api.message import LocalReply, RequestMessage, ResponseMessage
 from sidecar.core.errors import Disconnected, StreamAborted, UpstreamError
 from sidecar.net.reactor import Signal, turn
 from sidecar.upstream.pool import connection_termination
-from sidecar.upstream.tcp_pool import TcpPool
+from sidecar.upstream.proxy_header import proxy_header
+from sidecar.upstream.tcp_pool import PrefacedPool, TcpPool
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
@@ -32,7 +33,7 @@ _UNSUCCESSFUL = "websocket_handshake_unsuccessful"
 
 def tcp_pool(
     router: Router, route: Route, stream: Stream, headers: RequestHeaders, host: Any
-) -> TcpPool | None:
+) -> TcpPool | PrefacedPool | None:
     """Where the tunnel of this request ends (``connect_config``): raw connections to ``host``.
 
     None where the request is proxied as HTTP.
@@ -46,6 +47,10 @@ def tcp_pool(
     if pool is None:
         router.get_pool(stream.cluster, host)  # what sees to the host's end
         pool = host.tcp_pool = TcpPool(router.reactor, stream.cluster, host)
+    if config.proxy_protocol:
+        connection = stream.connection
+        head = proxy_header(connection.remote_address, connection.local_address, config.proxy_protocol)
+        return PrefacedPool(pool, head)
     return pool
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.core.headers import HeaderMap
 
-__all__ = ["TcpConnection", "TcpPool"]
+__all__ = ["PrefacedPool", "TcpConnection", "TcpPool"]
 
 
 class _TcpBody(Body):
@@ -48,9 +48,14 @@ class _TcpBody(Body):
 class TcpConnection(H1Connection):
     """One raw connection, and the tunnel on it."""
 
-    __slots__ = ()
+    __slots__ = ("preface",)
 
     protocol = ""
+
+    def __init__(self, pool: H1Pool, transport: Transport) -> None:
+        super().__init__(pool, transport)
+        #: What goes in front of the tunnel's bytes.
+        self.preface = b""
 
     def start(self, request: RequestMessage, body: bytes | None) -> Awaitable[None] | None:
         return self._start(body, end=body is not None or request.body is None)
@@ -63,12 +68,14 @@ class TcpConnection(H1Connection):
         self._request_done = False
         self._must_close = True
         self._chunked_request = False
-        return self._start_with(body or b"") if end else None
+        data = self.preface + (body or b"")
+        return self._start_with(data, end=end) if data or end else None
 
-    async def _start_with(self, body: bytes) -> None:
-        if body:
-            await self.send_data(body)
-        await self.end_tunnel(None)
+    async def _start_with(self, data: bytes, *, end: bool) -> None:
+        if data:
+            await self.send_data(data)
+        if end:
+            await self.end_tunnel(None)
 
     async def send_end(self, trailers: HeaderMap | None) -> None:
         await self.end_tunnel(trailers)
@@ -104,3 +111,23 @@ class TcpPool(H1Pool):
 
     def make_connection(self, transport: Transport) -> H1Connection:
         return TcpConnection(self, transport)
+
+
+class PrefacedPool:
+    """A pool as one request sees it, whose connection begins with a head (the PROXY protocol's)."""
+
+    __slots__ = ("_pool", "_preface")
+
+    def __init__(self, pool: TcpPool, preface: bytes) -> None:
+        self._pool = pool
+        self._preface = preface
+
+    def acquire(self) -> None:
+        """None: every tunnel waits for a connection of its own."""
+
+    async def wait(self) -> H1Connection:
+        """The pool's, with its head.  Raises: UpstreamError."""
+        connection = await self._pool.wait()
+        assert isinstance(connection, TcpConnection)
+        connection.preface = self._preface
+        return connection

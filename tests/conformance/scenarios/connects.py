@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import trio
+
 from ..configuration import bootstrap, cluster, listener
 from ..http2 import Fields
 from ..lab import Session
@@ -24,6 +26,19 @@ BY_ROUTE = """
   route: {cluster: app, upgrade_configs: [{upgrade_type: CONNECT, connect_config: {allow_post: true}}]}
 - {match: {prefix: /}, route: {cluster: app}}
 """
+HEADED = "\n".join(
+    f"- match: {{connect_matcher: {{}}, headers: [{{name: x-v, string_match: {{exact: '{version}'}}}}]}}\n"
+    "  route: {cluster: app, upgrade_configs: [{upgrade_type: CONNECT, connect_config:"
+    f" {{proxy_protocol_config: {{version: V{version}}}, allow_post: true}}}}]}}"
+    for version in (1, 2)
+)
+HEADED += """
+- match: {prefix: /post}
+  route:
+    cluster: app
+    upgrade_configs:
+    - {upgrade_type: CONNECT, connect_config: {proxy_protocol_config: {}, allow_post: true}}
+"""
 CONNECT = "upgrade_configs: [{upgrade_type: CONNECT}]\nhttp2_protocol_options: {allow_connect: true}"
 CONNECTS = Setup(
     "connects",
@@ -31,6 +46,7 @@ CONNECTS = Setup(
         [
             listener("main", CONNECT, routes=PROXIED),
             listener("without", routes=PROXIED),
+            listener("headed", routes=HEADED),
             listener("unmatched", CONNECT, routes="- {match: {prefix: /}, route: {cluster: app}}"),
             listener("ends", "http2_protocol_options: {allow_connect: true}", routes=BY_ROUTE),
         ],
@@ -322,3 +338,37 @@ async def connect_dead_and_terminated(s: Session) -> None:
         h2_client = await s.connect_h2()
         stream = await h2_client.start(connect(), end=True)
         await h2_client.reply(stream, "proxied, ended at once")
+
+
+@scenario(CONNECTS)
+async def connect_proxy_protocol(s: Session) -> None:
+    """The head of the PROXY protocol in front of a tunnel that ends here, and of a POST."""
+
+    over = [trio.Event(), trio.Event()]
+
+    async def script(call: Call) -> None:
+        await call.tunnel_end()
+        over[len(s.upstream().seen) - 1].set()
+
+    s.upstream().script = script
+    own = str(s.proxy.ports["headed"])
+    for number, version in enumerate(("1", "2")):
+        client = await s.connect("headed")
+        port = client.wire.stream.socket.getsockname()[1]
+        await client.send(head("CONNECT t:1 HTTP/1.1", "host: t:1", f"x-v: {version}"))
+        await client.reply(f"version {version}", has_body=False)
+        # The scripted upstream takes what comes first for the head of a request.
+        await client.send(b"\r\na: b\r\n\r\nhello")
+        await s.upstream().arrivals(number + 1)
+        client.close()
+        await over[number].wait()
+        call = s.upstream().seen[number]
+        assert isinstance(call, Call)
+        fields = [f"{name}:{value}" for name, value in call.request.headers]
+        text = "|".join([call.request.start_line, *fields, bytes(call.tunnelled).decode("latin-1")])
+        for name, value in (("own", int(own)), ("peer", port)):
+            text = text.replace(str(value), f"<{name}>")
+            text = text.replace(value.to_bytes(2, "big").decode("latin-1"), f"<{name}>")
+        s.see(f"head {version}", text)
+    await s.quiet()
+    s.upstream().seen.clear()
