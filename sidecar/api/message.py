@@ -16,7 +16,16 @@ from sidecar.core.errors import StreamAborted
 if TYPE_CHECKING:
     from sidecar.core.headers import Field, HeaderMap, RequestHeaders, ResponseHeaders
 
-__all__ = ["Body", "BodyStage", "FixedBody", "LocalReply", "Message", "RequestMessage", "ResponseMessage"]
+__all__ = [
+    "Body",
+    "BodyStage",
+    "FixedBody",
+    "LocalReply",
+    "Message",
+    "RequestMessage",
+    "ResponseMessage",
+    "origin_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +142,13 @@ class _PipedBody(Body):
             out = result if isinstance(result, bytes) else await result
             if out:
                 return out
+
+
+def origin_of(body: Body | None) -> Body | None:
+    """The body that is seen through the stages of filters."""
+    while body.__class__ is _PipedBody:
+        body = body._source
+    return body
 
 
 class Message:

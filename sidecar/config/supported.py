@@ -196,7 +196,8 @@ _ROWS: dict[str, str] = {
         "request_headers_mutations"
     ),
     f"{_ROUTE}.RouteAction.UpgradeConfig": "*",
-    f"{_ROUTE}.RouteAction.UpgradeConfig.ConnectConfig": "allow_post",
+    f"{_ROUTE}.RouteAction.UpgradeConfig.ConnectConfig": "*",
+    f"{_CORE}.ProxyProtocolConfig": "version",
     f"{_ROUTE}.RouteAction.MaxStreamDuration": "*",
     f"{_ROUTE}.InternalRedirectPolicy": "*",
     f"{_REDIRECT}.previous_routes.v3.PreviousRoutesConfig": "",
@@ -308,6 +309,7 @@ _ROWS: dict[str, str] = {
     # HTTP filters
     "envoy.extensions.filters.http.router.v3.Router": "suppress_envoy_headers",
     "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb": "",
+    "envoy.extensions.filters.http.grpc_http1_bridge.v3.Config": "*",
     "envoy.extensions.filters.http.lua.v3.Lua": (
         "inline_code default_source_code source_codes stat_prefix clear_route_cache"
     ),

@@ -6,6 +6,7 @@ from sidecar.config.registry import Registry
 from sidecar.extensions.access_loggers.file_config import FileFactory, StderrFactory, StdoutFactory
 from sidecar.extensions.access_loggers.log_file import DEFAULT_MIN_FLUSH_BYTES
 from sidecar.extensions.http.early_header_mutation_config import EarlyHeaderMutationFactory
+from sidecar.extensions.http.grpc_http1_bridge_config import GrpcHttp1BridgeFactory
 from sidecar.extensions.http.grpc_web_config import GrpcWebFactory
 from sidecar.extensions.http.header_mutation_config import HeaderMutationFactory
 from sidecar.extensions.http.lua_config import LuaFactory
@@ -37,6 +38,7 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             CustomHeaderDetectionFactory(),
             LuaFactory(),
             GrpcWebFactory(),
+            GrpcHttp1BridgeFactory(),
             WasmFactory(),
             FileFactory(min_flush_bytes=min_flush_bytes),
             StdoutFactory(min_flush_bytes=min_flush_bytes),

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
-from sidecar.api.message import Body, LocalReply, RequestMessage, ResponseMessage
+from sidecar.api.message import Body, LocalReply, RequestMessage, ResponseMessage, origin_of
 from sidecar.api.stream import Stream
 from sidecar.codec.h1 import reason_phrase
 from sidecar.codec.h1_case import proper_case
@@ -343,7 +343,8 @@ class H1Driver:
             return True
         if body.trailers is not None and stream.upstream_host is None:
             return True
-        if body is not stream.request.body or not body.whole:
+        current = stream.request.body
+        if (body is not current and origin_of(current) is not body) or not body.whole:
             return False
         if stream.upstream_host is None:
             self._body_done = False
