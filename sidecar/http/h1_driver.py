@@ -296,6 +296,9 @@ class H1Driver:
             self._body_done = self._keep_alive = self._is_head = False
             stream.request.body = self._request_body = TunnelBody(self._reader)
             begin_upgrade(stream, upgrade)
+            if manager.request_timeout_s:
+                deadline = (self._began or manager.reactor.clock()) + manager.request_timeout_s
+                self._request_timer = watch_request(self._strand, stats, deadline)
         return stream
 
     def _check_underscores(self, headers: RequestHeaders) -> None:
@@ -340,6 +343,9 @@ class H1Driver:
         A body that came with its head counts as read once something was waited for, such as an upstream.
         """
         if not self._body_done:
+            if stream.upgrade is not None and self._request_timer is not None:
+                self._request_timer.fire()  # an upgrade that is answered may take its time
+                self._request_timer = None
             return True
         if body.trailers is not None and stream.upstream_host is None:
             return True

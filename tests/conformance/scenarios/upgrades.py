@@ -96,6 +96,7 @@ UPGRADES = Setup(
             listener("without", routes=ROUTES),
             listener("own", OWN, routes=ROUTES, filters=MARK % ("chain", "chain")),
             listener("watched", TYPES, routes=ROUTES, filters=WATCHED, log=SEEN),
+            listener("hurried", f"{TYPES}\nrequest_timeout: 0.3s", routes=ROUTES),
             listener("idle", f"{TYPES}\nstream_idle_timeout: 0.3s", routes=ROUTES),
         ],
         [cluster("app", "app"), cluster("dead", "dead")],
@@ -688,3 +689,27 @@ async def ws_pipelined(s: Session) -> None:
     await client.reply("first")
     await client.reply("second")
     await client.closed()
+
+
+@scenario(UPGRADES)
+async def ws_request_timeout(s: Session) -> None:
+    """The time that a request may take, while a tunnel is open, and while its handshake is unanswered."""
+    s.upstream().script = echoing()
+    async with s.logging(1, "hurried"):
+        client = await opened(s, handshake(), "hurried")
+        await client.send(b"hello")
+        await client.tunnel(5)
+        with trio.move_on_after(0.7):
+            await client.closed()
+        client.close()
+
+    async def silent(call: Call) -> None:
+        await call.tunnel_end()
+
+    s.upstream().script = silent
+    async with s.logging(1, "hurried"):
+        client = await s.connect("hurried")
+        await client.send(handshake())
+        with trio.move_on_after(0.7):
+            await client.reply("unanswered")
+        client.close()
