@@ -41,6 +41,7 @@ _CONNECTION_FIELDS = frozenset(
 )
 _STATUS_FIELDS: dict[int, Field] = {code: (b":status", b"%d" % code) for code in range(100, 600)}
 _READ_SIZE = 65536
+_NO_TUNNEL = Flag.UPSTREAM_CONNECTION_TERMINATION | Flag.UPSTREAM_CONNECTION_FAILURE
 #: Local replies that close an HTTP/1 connection and leave this one alone.
 _HTTP_1_CLOSES = frozenset(("missing_host_header", "path_normalization_failed", "stream_idle_timeout"))
 #: Details of the streams that a connection error takes along.
@@ -181,10 +182,14 @@ class _Responder:
             await wire.send_body(stream_id, b"", True)
 
     def reset(self, stream: Stream) -> None:
-        code = ErrorCode.INTERNAL_ERROR
-        if stream.is_tunnel and stream.flags & Flag.UPSTREAM_CONNECTION_TERMINATION:
-            code = ErrorCode.CONNECT_ERROR
-        self.driver.reset_stream(self.stream_id, code)
+        self.driver.reset_stream(self.stream_id, _reset_code(stream, ErrorCode.INTERNAL_ERROR))
+
+
+def _reset_code(stream: Stream, code: ErrorCode) -> ErrorCode:
+    """``code``, or that of a tunnel whose other side broke or was not there (RFC 9113 §8.5)."""
+    if stream.upgrade is not None and stream.flags & _NO_TUNNEL:
+        return ErrorCode.CONNECT_ERROR
+    return code
 
 
 def _read_head(fields: list[Field]) -> tuple[RequestHeaders, int]:
@@ -412,7 +417,7 @@ class H2Driver:
         self._ended_count += 1
         # Answered before the request was read: the rest of it is not wanted (RFC 9113 §8.1).
         if not self._is_over and not self.codec.is_closed(stream_id):
-            self.reset_stream(stream_id, ErrorCode.NO_ERROR)
+            self.reset_stream(stream_id, _reset_code(responder.stream, ErrorCode.NO_ERROR))
             stats = self.manager.stats
             stats.downstream_rq_response_before_rq_complete.value += 1
             stats.downstream_rq_rx_reset.value += 1

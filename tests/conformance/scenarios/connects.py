@@ -372,3 +372,18 @@ async def connect_proxy_protocol(s: Session) -> None:
         s.see(f"head {version}", text)
     await s.quiet()
     s.upstream().seen.clear()
+
+
+@scenario(CONNECTS)
+async def connect_h2_without_upstream(s: Session) -> None:
+    """Tunnels of HTTP/2 whose upstream is not there, or closes without an answer."""
+
+    async def script(call: Call) -> None:
+        await call.close()
+
+    s.upstream().script = script
+    for to, authority in (("ends", "dead:1"), ("main", "target:443")):
+        async with s.logging(1, to):
+            client = await s.connect_h2(to)
+            stream = await client.start([(":method", "CONNECT"), (":authority", authority)], end=False)
+            await client.reply(stream, f"{to} {authority}")

@@ -15,6 +15,7 @@ from .upgrades import SWITCHED, echoing, handshake, opened
 ROUTES = """
 - {match: {path: /probe}, direct_response: {status: 200, body: {inline_string: here}}}
 - {match: {prefix: /h2}, route: {cluster: h2app}}
+- {match: {prefix: /dead}, route: {cluster: dead}}
 - match: {prefix: /off}
   route: {cluster: app, upgrade_configs: [{upgrade_type: WebSocket, enabled: false}]}
 - {match: {prefix: /idle}, route: {cluster: h2app, idle_timeout: 0.3s}}
@@ -29,9 +30,9 @@ UPGRADES_H2 = Setup(
             listener("main", TYPES + "http2_protocol_options: {allow_connect: true}", routes=ROUTES),
             listener("closed", TYPES, routes=ROUTES),
         ],
-        [cluster("app", "app"), cluster("h2app", "h2app", http2=True)],
+        [cluster("app", "app"), cluster("h2app", "h2app", http2=True), cluster("dead", "dead")],
     ),
-    {"app": "h1", "h2app": "h2"},
+    {"app": "h1", "h2app": "h2", "dead": "dead"},
 )
 STATS = (
     "http.main.downstream_cx_upgrades_total",
@@ -315,3 +316,39 @@ async def ws_h2_with_lengths(s: Session) -> None:
     await s.upstream("h2app").seen[-1].stream.ended.wait()  # type: ignore[union-attr]
     await client.peer.reset(stream)
     await s.quiet()
+
+
+@scenario(UPGRADES_H2)
+async def ws_h2_answer_ends(s: Session) -> None:
+    """Upstreams that accept and end in one: with the head, with bytes, with trailers."""
+
+    async def script(call: H2Call) -> None:
+        kind = call.path.rpartition("/")[2]
+        if kind == "head":
+            await call.answer([(":status", "200")])
+        elif kind == "bytes":
+            await call.answer([(":status", "200")], b"bye")
+        else:
+            await call.answer([(":status", "200")], b"bye", [("x-trailer", "1")])
+
+    s.upstream("h2app").h2_script = script
+    for kind in ("head", "bytes", "trailers"):
+        async with s.logging(1):
+            client = await s.connect()
+            await client.send(handshake(f"/h2/{kind}"))
+            await client.reply(f"h1 {kind}")
+            await client.closed()
+        async with s.logging(1):
+            h2_client = await s.connect_h2()
+            stream = await h2_client.start(extended(f"/h2/{kind}"), end=False)
+            await h2_client.reply(stream, f"h2 {kind}")
+
+
+@scenario(UPGRADES_H2)
+async def ws_h2_filters_and_direct_answers(s: Session) -> None:
+    """An extended CONNECT to a route that answers itself, to none, and to an upstream that is not there."""
+    for path in ("/probe", "/dead"):
+        async with s.logging(1):
+            client = await s.connect_h2()
+            stream = await client.start(extended(path), end=False)
+            await client.reply(stream, path)
