@@ -112,6 +112,17 @@ class TcpPool(H1Pool):
     def make_connection(self, transport: Transport) -> H1Connection:
         return TcpConnection(self, transport)
 
+    def put_idle(self, connection: H1Connection) -> None:
+        """Give the connection to the oldest waiter; nobody else will want it."""
+        if not self._pending:
+            connection.close(local=True, active=False)
+            return
+        # The upstream may have spoken first, or have left: the tunnel is to see that, its edge is gone.
+        connection._transport.ready = True
+        waiter = self._pending.popleft()
+        waiter.connection = connection
+        waiter.signal.fire()
+
 
 class PrefacedPool:
     """A pool as one request sees it, whose connection begins with a head (the PROXY protocol's)."""
