@@ -204,7 +204,7 @@ def _read_head(fields: list[Field]) -> tuple[RequestHeaders, int]:
         elif name == b":authority":
             headers.authority = value
         elif name == b":scheme":
-            headers.scheme = value
+            headers.scheme = value.lower()
         elif name == b":protocol":
             headers.protocol = value
         else:

@@ -15,6 +15,11 @@ ROUTES = """
 - {match: {prefix: /app}, route: {cluster: app}}
 """
 INTERNAL = "internal_address_config: {cidr_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]}\n"
+SCHEMES = """
+- match: {prefix: /}
+  direct_response: {status: 200}
+  response_headers_to_add: [{header: {key: x-scheme, value: "%REQ(:SCHEME)%"}}]
+"""
 LOG = "%RESPONSE_CODE% %REQ(x-request-id)% %RESP(x-request-id)%\n"
 DETECTION = (
     "type.googleapis.com/envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig"
@@ -73,6 +78,7 @@ SETUP = Setup(
                 routes=ROUTES,
             ),
             listener("dots", "normalize_path: true", routes=ROUTES.replace("/app", "/")),
+            listener("schemes", routes=SCHEMES),
             listener("traced", traceable(), routes=ROUTES),
         ],
         [cluster("app", "app")],
@@ -192,3 +198,12 @@ async def corner_dot_segments(s: Session) -> None:
     )  # fmt: skip
     for path in paths:
         await s.get(path, to="dots", label=path)
+
+
+@scenario(SETUP)
+async def corner_scheme_in_capitals(s: Session) -> None:
+    """The scheme of an HTTP/2 request is in lower case from then on; other schemes are taken as they are."""
+    client = await s.connect_h2("schemes")
+    for scheme in ("HTTP", "Https", "ftp"):
+        fields = [(":method", "GET"), (":scheme", scheme), (":authority", "a"), (":path", "/")]
+        await client.request(fields, label=scheme)
