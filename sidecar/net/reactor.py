@@ -234,9 +234,13 @@ class Transport:
         """
         if self.queued:
             self.queued += data
-        else:
-            self.queued = data
-            self.reactor.add_outgoing(self)
+            return
+        self.queued = data
+        reactor = self.reactor
+        outgoing = reactor.outgoing
+        outgoing.append(self)
+        if not reactor._in_pass or len(outgoing) >= _MOST_OUTGOING:
+            reactor.send_outgoing()
 
     def flush_queued(self) -> None:
         """Send what was put off, as far as it fits; the next room for it is noticed by the reactor."""
@@ -635,7 +639,7 @@ class Reactor:
         self._woken = False
         self._ready: list[_Entry] = []
         self._flush: list[Callable[[], None]] = []
-        self._outgoing: list[Transport] = []
+        self.outgoing: list[Transport] = []
         self._dead: list[Transport] = []
         self._in_pass = False
         self._task: Any = None
@@ -680,17 +684,23 @@ class Reactor:
         if not self._in_pass:
             self.wake()
 
-    def add_outgoing(self, transport: Transport) -> None:
-        """Have the transport send what is queued: at the end of this pass, or at once outside of one."""
-        outgoing = self._outgoing
-        outgoing.append(transport)
-        if not self._in_pass or len(outgoing) >= _MOST_OUTGOING:
-            self._send_outgoing()
-
-    def _send_outgoing(self) -> None:
-        outgoing, self._outgoing = self._outgoing, []
+    def send_outgoing(self) -> None:
+        """Send what was put off, as far as it fits."""
+        outgoing, self.outgoing = self.outgoing, []
         for transport in outgoing:
-            transport.flush_queued()
+            data = transport.queued
+            if not data:
+                continue
+            try:
+                sent = transport.send(data)
+            except OSError:
+                transport.flush_queued()  # finds out again, and knows what it means
+                continue
+            if sent == len(data):
+                transport.queued = b""
+            else:
+                transport.queued = data[sent:]
+                transport.is_full = True
 
     def wake(self) -> None:
         if not self._woken:
@@ -842,8 +852,8 @@ class Reactor:
                 callbacks, self._flush = self._flush, []
                 for callback in callbacks:
                     callback()
-        if self._outgoing:
-            self._send_outgoing()
+        if self.outgoing:
+            self.send_outgoing()
 
     def _drain_wakeup(self) -> None:
         self._woken = False
