@@ -203,6 +203,9 @@ class Stream:
     duration_timer: Any = None
     duration_route: Any = None
     upstream_limit_s: float = 0.0
+    #: Where the stream counts besides its cluster (:class:`sidecar.router.route_counters.RouteCounters`).
+    route_counters: tuple[Any, ...] = ()
+    virtual_cluster_name: str = ""
     #: What fractions and weights of this stream are drawn from; None before the first.
     random_bits: int | None = None
     #: Copies of the request that its body goes along to; None for none.

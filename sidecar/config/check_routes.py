@@ -48,6 +48,7 @@ def check_route_configuration(context: Context, path: Path, routes: Any) -> None
     _check_mirrors(context, path, routes, check_clusters=check_clusters)
     for i, host in enumerate(routes.virtual_hosts):
         at_host = (*path, "virtual_hosts", i)
+        _check_virtual_clusters(context, at_host, host)
         _check_mirrors(context, at_host, host, check_clusters=check_clusters)
         for j, route in enumerate(host.routes):
             at = (*at_host, "routes", j)
@@ -58,6 +59,13 @@ def check_route_configuration(context: Context, path: Path, routes: Any) -> None
                 if routes.HasField("max_direct_response_body_size_bytes"):
                     limit = routes.max_direct_response_body_size_bytes.value
                 check_direct_response(context, (*at, "direct_response"), route.direct_response, limit)
+
+
+def _check_virtual_clusters(context: Context, path: Path, host: Any) -> None:
+    for number, each in enumerate(host.virtual_clusters):
+        if not each.headers:
+            here = (*path, "virtual_clusters", number)
+            context.report.error(here, "virtual clusters must define 'headers'", "add headers")
 
 
 def _check_domains(context: Context, path: Path, routes: Any) -> None:

@@ -140,16 +140,18 @@ _ROWS: dict[str, str] = {
         "name domains routes request_headers_to_add request_headers_to_remove response_headers_to_add "
         "response_headers_to_remove metadata typed_per_filter_config include_request_attempt_count "
         "include_attempt_count_in_response per_request_buffer_limit_bytes request_body_buffer_limit "
-        "require_tls request_mirror_policies"
+        "require_tls request_mirror_policies virtual_clusters"
     ),
     f"{_ROUTE}.Route": (
         "name match route redirect direct_response request_headers_to_add request_headers_to_remove "
         "response_headers_to_add response_headers_to_remove metadata typed_per_filter_config "
-        "per_request_buffer_limit_bytes request_body_buffer_limit filter_action non_forwarding_action"
+        "per_request_buffer_limit_bytes request_body_buffer_limit filter_action non_forwarding_action "
+        "stat_prefix"
     ),
     f"{_ROUTE}.FilterAction": "action",
     f"{_ROUTE}.NonForwardingAction": "",
     f"{_ROUTE}.FilterConfig": "*",
+    f"{_ROUTE}.VirtualCluster": "*",
     f"{_ROUTE}.RouteMatch": (
         "prefix path safe_regex path_separated_prefix case_sensitive headers query_parameters grpc "
         "runtime_fraction cookies tls_context dynamic_metadata filter_state path_match_policy "

@@ -182,7 +182,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_ROUTE}.VirtualHost", WARN, "retries", "hedge_policy"),
     *_rows(f"{_ROUTE}.VirtualHost", WARN, "CORS", "cors"),
     *_rows(f"{_ROUTE}.VirtualHost", STOP, "rate limits", "rate_limits"),
-    *_rows(f"{_ROUTE}.VirtualHost", WARN, "virtual clusters", "virtual_clusters"),
     *_rows(f"{_ROUTE}.Route", WARN, "tracing", "decorator tracing"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "retries", "retry_policy retry_policy_typed_config hedge_policy"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "subset load balancing", "metadata_match"),

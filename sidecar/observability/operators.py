@@ -325,6 +325,7 @@ OPERATORS: dict[str, tuple[int, Maker]] = {
     "ACCESS_LOG_TYPE": _plain(_constant("DownstreamEnd")),
     "ROUTE_NAME": _plain(_route_name),
     "UPSTREAM_CLUSTER": _plain(_cluster_name),
+    "VIRTUAL_CLUSTER_NAME": _plain(lambda stream: stream.virtual_cluster_name or None),
     "UPSTREAM_CLUSTER_RAW": _plain(_cluster_name_raw),
     "UPSTREAM_HOST": _attribute("upstream_host.address"),
     "UPSTREAM_HOST_NAME": _plain(host_name),

@@ -134,6 +134,8 @@ class Router:
             host = cluster.choose_host(stream)
             if host is None:
                 cluster.stats.charge_response(503, stream.internal)
+                for each in stream.route_counters:
+                    each.charge_response(503)
                 return NO_HEALTHY_UPSTREAM
         stream.upstream_host = host
         if (headers.method is None or headers.path is None) and headers.method != b"CONNECT":
@@ -322,7 +324,10 @@ class Router:
         if error.flag & Flag.UPSTREAM_CONNECTION_FAILURE:
             stream.upstream_transport_failure = error.details.partition("|")[2]
         stats = stream.cluster.stats
-        stats.charge_response(502 if error.flag & Flag.UPSTREAM_PROTOCOL_ERROR else 503, stream.internal)
+        status = 502 if error.flag & Flag.UPSTREAM_PROTOCOL_ERROR else 503
+        stats.charge_response(status, stream.internal)
+        for each in stream.route_counters:
+            each.charge_response(status)
 
     def _prepare(self, route: Route, stream: Stream, headers: RequestHeaders) -> float:
         """Finish the request headers for the upstream; the timeout in seconds, 0 for none."""
@@ -440,18 +445,25 @@ class Router:
         if cluster is None:
             return
         cluster.stats.upstream_rq_timeout.value += 1
+        for each in stream.route_counters:
+            each.upstream_rq_timeout.value += 1
         host: Any = stream.upstream_host
         if host is not None:
             host.rq_timeout += 1
             host.rq_error += 1
         if not stream.upstream_first_rx_ns:
             cluster.stats.charge_response(504, stream.internal)
+            for each in stream.route_counters:
+                each.charge_response(504)
 
     def finish(self, stream: Stream) -> None:
         """Give the upstream stream back, or abandon what is not finished.  ``stream.upstream`` is set."""
         stats = stream.cluster.stats
         upstream = self._part(stream)
         pump = stream.pump
+        if not stream.upstream_first_rx_ns:
+            for each in stream.route_counters:  # what has an answer was counted with it
+                each.upstream_rq_total.value += 1
         if pump is not None:
             stream.pump = None
             _cancel_mirrors(stream)
@@ -464,7 +476,10 @@ class Router:
             return
         if stream.upstream_first_rx_ns:
             end = stream.downstream_last_tx_ns or monotonic_ns()
-            stats.charge_time((end - stream.upstream_first_tx_ns) // 1_000_000, stream.internal)
+            duration_ms = (end - stream.upstream_first_tx_ns) // 1_000_000
+            stats.charge_time(duration_ms, stream.internal)
+            for each in stream.route_counters:
+                each.charge_time(duration_ms)
         upstream.release()
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sidecar.router.route_counters import ChargeResponse, Counted
+
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.core.headers import Field, HeaderMap
@@ -119,4 +121,4 @@ class UpstreamScheme:
 
 NO_MUTATIONS = HeaderMutations()
 #: One level of header mutations.
-Mutations = HeaderMutations | AttemptCount | SetAuthority | UpstreamScheme
+Mutations = HeaderMutations | AttemptCount | SetAuthority | UpstreamScheme | Counted | ChargeResponse

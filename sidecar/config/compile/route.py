@@ -14,6 +14,7 @@ from typing import Any
 from sidecar.api.context import FactoryContext
 from sidecar.config.compile.mirror import compile_mirrors
 from sidecar.config.compile.route_action import RouteActions, compile_metadata
+from sidecar.config.compile.route_counters import CountedRoutes
 from sidecar.config.compile.route_filters import LevelFilters, PerFilterConfigs
 from sidecar.config.compile.route_headers import compile_header_mutations
 from sidecar.config.compile.route_match import compile_route_match
@@ -102,6 +103,7 @@ class _Compiler:
     def _virtual_host(self, message: Any, path: str, outer: _Level) -> VirtualHost:
         metadata = compile_metadata(message.metadata)
         own = self._level(message, path)
+        count = CountedRoutes(message, self._context.root_stats, path)
 
         def compile_route(each: Any, route_path: str) -> Route:
             route = self._route(each, route_path, own, outer)
@@ -120,6 +122,7 @@ class _Compiler:
                 route.request_mutations = (AttemptCount(), *route.request_mutations)
             if message.include_attempt_count_in_response:
                 route.response_mutations = (AttemptCount(), *route.response_mutations)
+            count.add_to(route, message.name)
             if route.durations is not None:
                 self._table.has_durations = True
             return route

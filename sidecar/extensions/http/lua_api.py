@@ -190,8 +190,7 @@ def _route_name(stream: Stream) -> str:
 STREAM_INFO: dict[bytes, Callable[[Stream], bytes]] = {
     b"protocol": lambda stream: stream.protocol.encode(),
     b"routeName": lambda stream: _route_name(stream).encode(),
-    # Virtual clusters are not supported (the configuration that asks for one is refused or warned about).
-    b"virtualClusterName": lambda stream: b"",
+    b"virtualClusterName": lambda stream: stream.virtual_cluster_name.encode(),
     b"downstreamLocalAddress": lambda stream: stream.connection.local_address.encode(),
     b"downstreamDirectLocalAddress": lambda stream: stream.connection.local_address.encode(),
     b"downstreamRemoteAddress": lambda stream: (

@@ -141,8 +141,8 @@ def test_formatter_extension_brings_its_operator(tmp_path: Path, context: Factor
 
 
 def test_operator_that_is_not_recorded_is_warned_about(tmp_path: Path, context: FactoryContext) -> None:
-    FileFactory().compile(file_message(tmp_path / "log", format="%VIRTUAL_CLUSTER_NAME%"), context).close()
-    assert WARNINGS == [("log.format", "%VIRTUAL_CLUSTER_NAME% is not recorded yet: it stays unset")]
+    FileFactory().compile(file_message(tmp_path / "log", format="%UPSTREAM_FILTER_STATE%"), context).close()
+    assert WARNINGS == [("log.format", "%UPSTREAM_FILTER_STATE% is not recorded yet: it stays unset")]
 
 
 @pytest.mark.parametrize(
