@@ -66,6 +66,12 @@ CATEGORIES = {
     (_HCM, "original_ip_detection_extensions"): "envoy.http.original_ip_detection",
     ("envoy.config.route.v3.RetryPolicy", "retry_host_predicate"): "envoy.retry_host_predicates",
     ("envoy.config.route.v3.RouteMatch", "path_match_policy"): "envoy.path.match",
+    ("envoy.type.matcher.v3.StringMatcher", "custom"): "envoy.string_matcher",
+    ("xds.type.matcher.v3.StringMatcher", "custom"): "envoy.string_matcher",
+    ("xds.type.matcher.v3.Matcher.MatcherList.Predicate.SinglePredicate", "custom_match"): (
+        "envoy.matching.input_matchers"
+    ),
+    ("xds.type.matcher.v3.Matcher.MatcherTree", "custom_match"): "envoy.matching.http.custom_matchers",
     ("envoy.config.route.v3.RouteAction", "path_rewrite_policy"): "envoy.path.rewrite",
     (
         "envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat",

@@ -8,6 +8,7 @@ from typing import Any
 
 import re2
 
+from sidecar.config.check_matchers import check_route_matcher
 from sidecar.config.check_upgrades import check_route_upgrades
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
@@ -49,6 +50,10 @@ def check_route_configuration(context: Context, path: Path, routes: Any) -> None
     for i, host in enumerate(routes.virtual_hosts):
         at_host = (*path, "virtual_hosts", i)
         _check_virtual_clusters(context, at_host, host)
+        if host.HasField("matcher"):
+            check_route_matcher(context, (*at_host, "matcher"), host.matcher)
+            if host.routes:
+                context.report.error(at_host, "cannot set both matcher and routes on virtual host")
         _check_mirrors(context, at_host, host, check_clusters=check_clusters)
         for j, route in enumerate(host.routes):
             at = (*at_host, "routes", j)

@@ -88,6 +88,7 @@ _CHECKS: dict[str, tuple[_Check, ...]] = {
     f"{_ROUTE}.RouteAction.HashPolicy.Cookie": (check_hash_cookie,),
     f"{_ROUTE}.InternalRedirectPolicy": (check_internal_redirect,),
     "envoy.type.matcher.v3.RegexMatcher": (check_regex,),
+    "xds.type.matcher.v3.RegexMatcher": (check_regex,),
     "envoy.config.core.v3.DataSource": (check_data_source,),
     "envoy.config.core.v3.HealthCheck.Payload": (check_payload,),
     "envoy.config.core.v3.ApiConfigSource": (check_api_config_source,),

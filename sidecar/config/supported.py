@@ -25,6 +25,7 @@ _CLUSTER = "envoy.config.cluster.v3.Cluster"
 _ENDPOINT = "envoy.config.endpoint.v3"
 _IP_DETECTION = "envoy.extensions.http.original_ip_detection"
 _LOG = "envoy.config.accesslog.v3"
+_XDS = "xds.type.matcher.v3"
 _MATCHER = "envoy.type.matcher.v3"
 _FORMATTER = "envoy.extensions.formatter"
 _LB = "envoy.extensions.load_balancing_policies"
@@ -140,7 +141,7 @@ _ROWS: dict[str, str] = {
         "name domains routes request_headers_to_add request_headers_to_remove response_headers_to_add "
         "response_headers_to_remove metadata typed_per_filter_config include_request_attempt_count "
         "include_attempt_count_in_response per_request_buffer_limit_bytes request_body_buffer_limit "
-        "require_tls request_mirror_policies virtual_clusters"
+        "require_tls request_mirror_policies virtual_clusters matcher"
     ),
     f"{_ROUTE}.Route": (
         "name match route redirect direct_response request_headers_to_add request_headers_to_remove "
@@ -152,6 +153,25 @@ _ROWS: dict[str, str] = {
     f"{_ROUTE}.NonForwardingAction": "",
     f"{_ROUTE}.FilterConfig": "*",
     f"{_ROUTE}.VirtualCluster": "*",
+    f"{_ROUTE}.RouteList": "*",
+    f"{_XDS}.Matcher": "*",
+    f"{_XDS}.Matcher.OnMatch": "matcher action keep_matching",
+    f"{_XDS}.Matcher.MatcherList": "*",
+    f"{_XDS}.Matcher.MatcherList.FieldMatcher": "*",
+    f"{_XDS}.Matcher.MatcherList.Predicate": "*",
+    f"{_XDS}.Matcher.MatcherList.Predicate.PredicateList": "*",
+    f"{_XDS}.Matcher.MatcherList.Predicate.SinglePredicate": "*",
+    f"{_XDS}.Matcher.MatcherTree": "*",
+    f"{_XDS}.Matcher.MatcherTree.MatchMap": "*",
+    f"{_XDS}.StringMatcher": "exact prefix suffix safe_regex contains ignore_case",
+    f"{_XDS}.RegexMatcher": "*",
+    f"{_XDS}.RegexMatcher.GoogleRE2": "",
+    "xds.core.v3.TypedExtensionConfig": "*",
+    f"{_MATCHER}.HttpRequestHeaderMatchInput": "*",
+    "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput": "*",
+    "envoy.extensions.matching.common_inputs.environment_variable.v3.Config": "*",
+    "envoy.extensions.matching.input_matchers.consistent_hashing.v3.ConsistentHashing": "*",
+    "envoy.extensions.matching.input_matchers.runtime_fraction.v3.RuntimeFraction": "*",
     f"{_ROUTE}.RouteMatch": (
         "prefix path safe_regex path_separated_prefix case_sensitive headers query_parameters grpc "
         "runtime_fraction cookies tls_context dynamic_metadata filter_state path_match_policy "
@@ -361,6 +381,13 @@ CORE_TYPES = frozenset(
         f"{_LB}.round_robin.v3.RoundRobin",
         f"{_LB}.random.v3.Random",
         f"{_LB}.least_request.v3.LeastRequest",
+        f"{_ROUTE}.Route",
+        f"{_ROUTE}.RouteList",
+        f"{_MATCHER}.HttpRequestHeaderMatchInput",
+        "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput",
+        "envoy.extensions.matching.common_inputs.environment_variable.v3.Config",
+        "envoy.extensions.matching.input_matchers.consistent_hashing.v3.ConsistentHashing",
+        "envoy.extensions.matching.input_matchers.runtime_fraction.v3.RuntimeFraction",
         "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig",
         "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig",
         f"{_LB}.ring_hash.v3.RingHash",

@@ -177,7 +177,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "route specifiers", "route_specifiers"),
     *_rows(f"{_ROUTE}.VirtualHost", STOP, "route specifiers", "route_specifiers"),
     *_rows(f"{_ROUTE}.Route", STOP, "route specifiers", "route_specifiers"),
-    *_rows(f"{_ROUTE}.VirtualHost", STOP, "generic matching", "matcher"),
     *_rows(f"{_ROUTE}.VirtualHost", WARN, "retries", "retry_policy retry_policy_typed_config"),
     *_rows(f"{_ROUTE}.VirtualHost", WARN, "retries", "hedge_policy"),
     *_rows(f"{_ROUTE}.VirtualHost", WARN, "CORS", "cors"),
@@ -195,6 +194,7 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_ROUTE}.RouteAction.RequestMirrorPolicy", WARN, "tracing", "trace_sampled"),
     *_rows(f"{_ROUTE}.WeightedCluster.ClusterWeight", WARN, "subset load balancing", "metadata_match"),
     *_rows("envoy.type.matcher.v3.StringMatcher", STOP, "matchers", "custom"),
+    *_rows("xds.type.matcher.v3.StringMatcher", STOP, "matchers", "custom"),
     # Clusters
     *_rows(_CLUSTER, STOP, "TLS", "transport_socket transport_socket_matches"),
     *_rows(
@@ -321,6 +321,11 @@ ENTRIES: tuple[Entry, ...] = (
 #: ``category/message name``; the longest start that fits counts.
 EXTENSIONS: dict[str, tuple[Action, str]] = {
     "": (WARN, "further extensions"),
+    "/xds.type.matcher.v3.": (STOP, "generic matching"),
+    "/envoy.extensions.matching.": (STOP, "generic matching"),
+    "/envoy.type.matcher.v3.": (STOP, "generic matching"),
+    "envoy.matching.": (STOP, "generic matching"),
+    "envoy.string_matcher": (STOP, "matchers"),
     # Leaving out a filter must not open what it closes; filters that only add are warned about.
     "envoy.filters.http/": (STOP, "further HTTP filters"),
     "envoy.filters.http/envoy.extensions.filters.http.compressor.": (WARN, "compression"),

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from sidecar.core.headers import RequestHeaders
+from sidecar.core.matching import Tree
 from sidecar.router.route import CONNECT, Route
 
-__all__ = ["Finder", "InOrder", "WithoutParameters"]
+__all__ = ["Finder", "InOrder", "MatchedRoutes", "WithoutParameters"]
 
 
 _PARAMETERS = re.compile(rb";[^/]*")
@@ -35,6 +36,19 @@ class InOrder:
             if (has_path or route.kind == CONNECT) and route.matches(headers, path, stream):
                 return route
         return None
+
+
+class MatchedRoutes:
+    """Finds among the routes that a match tree leads to (``VirtualHost.matcher``)."""
+
+    __slots__ = ("_tree",)
+
+    def __init__(self, tree: Tree[tuple[RequestHeaders, Any]]) -> None:
+        self._tree = tree
+
+    def find(self, headers: RequestHeaders, path: bytes, stream: Any = None) -> Route | None:
+        routes: InOrder | None = self._tree.match((headers, stream))
+        return None if routes is None else routes.find(headers, path, stream)
 
 
 class WithoutParameters:

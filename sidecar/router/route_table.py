@@ -53,6 +53,7 @@ class VirtualHost:
         name: str,
         routes: Sequence[Route],
         *,
+        finder: Finder | None = None,
         ignore_path_parameters: bool = False,
         require_tls: str = "NONE",
     ) -> None:
@@ -61,7 +62,9 @@ class VirtualHost:
         for route in self.routes:
             route.freeze()
         #: None where the routes are few and plain: then the table tries each.
-        self.finder: Finder | None = RouteIndex(self.routes) if len(self.routes) >= INDEXED_FROM else None
+        self.finder = finder
+        if finder is None and len(self.routes) >= INDEXED_FROM:
+            self.finder = RouteIndex(self.routes)
         if ignore_path_parameters:
             self.finder = WithoutParameters(self.finder or InOrder(self.routes))
         if require_tls != "NONE":

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a case is a line of a table; configuration text reads best unbroken)
 """Route configurations: what Envoy accepts is accepted and what Envoy refuses is refused."""
 
 from __future__ import annotations
@@ -65,7 +66,132 @@ ROUTE_FILTERS = [
     ),
 ]
 
-CASES = ROUTE_FILTERS
+_HOST = """\
+              routes:
+              - match: {prefix: "/"}
+                route: {cluster: backend}
+"""
+
+
+def host(fields: str, *, routes: bool = False) -> str:
+    """The plain configuration with fields of its virtual host in the place of the routes, or beside them."""
+    plain = conf()
+    assert _HOST in plain
+    return plain.replace(_HOST, f"              {fields}\n" + (_HOST if routes else ""), 1)
+
+
+def extension(message: str, fields: str = "") -> str:
+    return f"{{name: x, typed_config: {any_of(message, fields)}}}"
+
+
+_HEADER = extension("envoy.type.matcher.v3.HttpRequestHeaderMatchInput", "header_name: x")
+_TO_ROUTE = extension("envoy.config.route.v3.Route", "match: {prefix: /}, route: {cluster: backend}")
+_NETWORK = "envoy.extensions.matching.common_inputs.network.v3"
+_INPUT = "envoy.extensions.matching.input_matchers"
+
+
+def tree(
+    source: str = _HEADER, kind: str = f"exact_match_map: {{map: {{a: {{action: {_TO_ROUTE}}}}}}}"
+) -> str:
+    return host(f"matcher: {{matcher_tree: {{input: {source}, {kind}}}}}")
+
+
+def single(match: str = "value_match: {exact: a}", source: str = _HEADER) -> str:
+    return f"{{single_predicate: {{input: {source}, {match}}}}}"
+
+
+def listed(predicate: str, on_match: str = f"action: {_TO_ROUTE}") -> str:
+    entry = f"{{predicate: {predicate}, on_match: {{{on_match}}}}}"
+    return host(f"matcher: {{matcher_list: {{matchers: [{entry}]}}}}")
+
+
+MATCHERS = [
+    *(
+        Case(f"matcher input {name}", tree(extension(name, fields)))
+        for name, fields in (
+            ("envoy.type.matcher.v3.HttpRequestHeaderMatchInput", "header_name: x"),
+            ("envoy.type.matcher.v3.HttpRequestQueryParamMatchInput", "query_param: x"),
+            ("envoy.type.matcher.v3.HttpResponseStatusCodeMatchInput", ""),
+            (f"{_NETWORK}.SourceIPInput", ""),
+            (f"{_NETWORK}.FilterStateInput", "key: x"),
+            (f"{_NETWORK}.DynamicMetadataInput", "filter: x, path: [{key: a}]"),
+            ("envoy.extensions.matching.common_inputs.ssl.v3.UriSanInput", ""),
+            ("envoy.extensions.matching.common_inputs.environment_variable.v3.Config", "name: x"),
+            ("xds.type.matcher.v3.HttpAttributesCelMatchInput", ""),
+        )
+    ),
+    Case("matcher that is empty", host("matcher: {}")),
+    Case("matcher beside routes", host("matcher: {}", routes=True)),
+    Case("matcher with on_no_match alone", host(f"matcher: {{on_no_match: {{action: {_TO_ROUTE}}}}}")),
+    Case("matcher with an empty map", tree(kind="exact_match_map: {}")),
+    Case("matcher without a map", host(f"matcher: {{matcher_tree: {{input: {_HEADER}}}}}")),
+    Case("matcher with an empty list", host("matcher: {matcher_list: {matchers: []}}")),
+    Case("matcher without on_match", listed(single(), "")),
+    Case("matcher and of one", listed(f"{{and_matcher: {{predicate: [{single()}]}}}}")),
+    Case("matcher or of two", listed(f"{{or_matcher: {{predicate: [{single()}, {single()}]}}}}")),
+    Case("matcher not", listed(f"{{not_matcher: {single()}}}")),
+    Case(
+        "matcher regex that is wrong",
+        listed(single("value_match: {safe_regex: {google_re2: {}, regex: 'a('}}")),
+    ),
+    Case(
+        "matcher value custom",
+        listed(single(f"value_match: {{custom: {extension('google.protobuf.Struct')}}}")),
+    ),
+    Case(
+        "matcher by hash",
+        listed(
+            single(
+                f"custom_match: {extension(_INPUT + '.consistent_hashing.v3.ConsistentHashing', 'threshold: 1, modulo: 2')}"
+            )
+        ),
+    ),
+    Case(
+        "matcher by hash without modulo",
+        listed(
+            single(
+                f"custom_match: {extension(_INPUT + '.consistent_hashing.v3.ConsistentHashing', 'threshold: 1')}"
+            )
+        ),
+    ),
+    Case(
+        "matcher by address",
+        listed(
+            single(
+                f"custom_match: {extension(_INPUT + '.ip.v3.Ip', 'cidr_ranges: [{address_prefix: 1.2.3.4}], stat_prefix: x')}"
+            )
+        ),
+    ),
+    Case(
+        "matcher by cel of nothing",
+        listed(single(f"custom_match: {extension('xds.type.matcher.v3.CelMatcher')}")),
+    ),
+    Case(
+        "matcher action of another place",
+        listed(single(), f"action: {extension('google.protobuf.StringValue')}"),
+    ),
+    Case("matcher keeps matching", listed(single(), f"keep_matching: true, action: {_TO_ROUTE}")),
+    Case(
+        "matcher to an unknown cluster",
+        listed(single(), f"action: {_TO_ROUTE}").replace("backend}", "nobody}", 1),
+    ),
+    Case(
+        "matcher to a route without match",
+        listed(single(), f"action: {extension('envoy.config.route.v3.Route', 'route: {cluster: backend}')}"),
+    ),
+    Case("matcher to no route", listed(single(), f"action: {extension('envoy.config.route.v3.RouteList')}")),
+    Case(
+        "virtual cluster",
+        host("virtual_clusters: [{name: x, headers: [{name: a, present_match: true}]}]", routes=True),
+    ),
+    Case("virtual cluster without headers", host("virtual_clusters: [{name: x}]", routes=True)),
+    Case(
+        "virtual cluster without name",
+        host("virtual_clusters: [{headers: [{name: a, present_match: true}]}]", routes=True),
+    ),
+]
+
+CASES = ROUTE_FILTERS + MATCHERS
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)

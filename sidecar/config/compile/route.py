@@ -18,6 +18,7 @@ from sidecar.config.compile.route_counters import CountedRoutes
 from sidecar.config.compile.route_filters import LevelFilters, PerFilterConfigs
 from sidecar.config.compile.route_headers import compile_header_mutations
 from sidecar.config.compile.route_match import compile_route_match
+from sidecar.config.compile.route_matcher import compile_route_matcher
 from sidecar.config.registry import Registry
 from sidecar.core.errors import ConfigError
 from sidecar.router.header_mutation import AttemptCount, HeaderMutations, Mutations
@@ -127,9 +128,13 @@ class _Compiler:
                 self._table.has_durations = True
             return route
 
+        finder = None
+        if message.HasField("matcher"):
+            finder = compile_route_matcher(message.matcher, f"{path}.matcher", compile_route)
         return VirtualHost(
             message.name,
             [compile_route(each, f"{path}.routes[{index}]") for index, each in enumerate(message.routes)],
+            finder=finder,
             ignore_path_parameters=self._message.ignore_path_parameters_in_path_matching,
             require_tls=_REQUIRE_TLS[message.require_tls],
         )
