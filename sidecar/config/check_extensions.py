@@ -80,8 +80,11 @@ CATEGORIES = {
 }
 
 
-def check_entry(context: Context, path: Path, entry: Any, category: str) -> None:
+def check_entry(
+    context: Context, path: Path, entry: Any, category: str, *, is_optional: bool = False
+) -> None:
     """One message with a ``name`` and a ``typed_config``, whatever its type."""
+    is_optional = is_optional or bool(getattr(entry, "is_optional", False))
     packed = getattr(entry, "typed_config", None)
     if packed is None or packed.DESCRIPTOR.full_name != _ANY:
         return
@@ -93,7 +96,7 @@ def check_entry(context: Context, path: Path, entry: Any, category: str) -> None
         oneof = descriptor.fields_by_name["typed_config"].containing_oneof
         if oneof is not None and entry.WhichOneof(oneof.name) not in (None, "typed_config"):
             return
-        report = context.report.warning if getattr(entry, "is_optional", False) else context.report.error
+        report = context.report.warning if is_optional else context.report.error
         lines = hints.unknown_extension(name, category) if name else None
         report(path, f"Didn't find a registered implementation for '{name}' with type URL: ''", lines)
         return
@@ -107,7 +110,7 @@ def check_entry(context: Context, path: Path, entry: Any, category: str) -> None
         return
     if not known and resolved in known_extensions.types():
         return
-    report = context.report.warning if getattr(entry, "is_optional", False) else context.report.error
+    report = context.report.warning if is_optional else context.report.error
     fitting = known_extensions.config_type(name, category)
     hint = f"{name} stands for type.googleapis.com/{fitting}" if fitting and fitting != resolved else None
     report(

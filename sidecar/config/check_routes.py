@@ -45,6 +45,7 @@ def check_regex(context: Context, path: Path, matcher: Any) -> None:
 def check_route_configuration(context: Context, path: Path, routes: Any) -> None:
     """One ``envoy.config.route.v3.RouteConfiguration`` that stands in the file."""
     _check_domains(context, path, routes)
+    plugins = {each.extension.name for each in routes.cluster_specifier_plugins}
     check_clusters = not routes.HasField("validate_clusters") or routes.validate_clusters.value
     _check_mirrors(context, path, routes, check_clusters=check_clusters)
     for i, host in enumerate(routes.virtual_hosts):
@@ -59,11 +60,19 @@ def check_route_configuration(context: Context, path: Path, routes: Any) -> None
             at = (*at_host, "routes", j)
             if route.WhichOneof("action") == "route":
                 _check_action(context, (*at, "route"), route.route, check_clusters=check_clusters)
+                _check_plugin(context, (*at, "route"), route.route, plugins)
             elif route.WhichOneof("action") == "direct_response":
                 limit = _MAX_BODY
                 if routes.HasField("max_direct_response_body_size_bytes"):
                     limit = routes.max_direct_response_body_size_bytes.value
                 check_direct_response(context, (*at, "direct_response"), route.direct_response, limit)
+
+
+def _check_plugin(context: Context, path: Path, action: Any, plugins: set[str]) -> None:
+    name = action.cluster_specifier_plugin
+    if name and name not in plugins:
+        reason = f"Unknown cluster specifier plugin name: {name} is used in the route"
+        context.report.error((*path, "cluster_specifier_plugin"), reason)
 
 
 def _check_virtual_clusters(context: Context, path: Path, host: Any) -> None:

@@ -33,6 +33,12 @@ from sidecar.config.check_listeners import (
 )
 from sidecar.config.check_load_balancing import check_load_balancing, is_without_rules
 from sidecar.config.check_manager import check_manager
+from sidecar.config.check_matchers import (
+    check_cidr_range,
+    check_program_size,
+    check_string_matcher,
+    check_templates,
+)
 from sidecar.config.check_references import (
     check_data_source,
     check_downstream_tls,
@@ -83,11 +89,14 @@ _CHECKS: dict[str, tuple[_Check, ...]] = {
     f"{_HCM.rpartition('.')[0]}.Rds": (check_node_for_discovery,),
     f"{_ROUTE}.RouteConfiguration": (check_route_configuration, check_header_mutations, check_route_filters),
     f"{_ROUTE}.VirtualHost": (check_header_mutations, check_route_filters),
-    f"{_ROUTE}.Route": (check_header_mutations, check_route_filters),
+    f"{_ROUTE}.Route": (check_header_mutations, check_route_filters, check_templates),
     f"{_ROUTE}.WeightedCluster.ClusterWeight": (check_header_mutations, check_route_filters),
     f"{_ROUTE}.RouteAction.HashPolicy.Cookie": (check_hash_cookie,),
     f"{_ROUTE}.InternalRedirectPolicy": (check_internal_redirect,),
-    "envoy.type.matcher.v3.RegexMatcher": (check_regex,),
+    "envoy.type.matcher.v3.RegexMatcher": (check_regex, check_program_size),
+    "envoy.type.matcher.v3.StringMatcher": (check_string_matcher,),
+    "xds.type.matcher.v3.StringMatcher": (check_string_matcher,),
+    "xds.core.v3.CidrRange": (check_cidr_range,),
     "xds.type.matcher.v3.RegexMatcher": (check_regex,),
     "envoy.config.core.v3.DataSource": (check_data_source,),
     "envoy.config.core.v3.HealthCheck.Payload": (check_payload,),
@@ -153,7 +162,8 @@ def _check_entries(context: Context, path: Path, message: Any, name: str, catego
         for index, entry in enumerate(getattr(message, name)):
             check_entry(context, (*path, name, index), entry, category)
     elif message.HasField(name):
-        check_entry(context, (*path, name), getattr(message, name), category)
+        is_optional = bool(getattr(message, "is_optional", False))
+        check_entry(context, (*path, name), getattr(message, name), category, is_optional=is_optional)
 
 
 @cache

@@ -144,7 +144,8 @@ _ROWS: dict[str, str] = {
         "require_tls request_mirror_policies virtual_clusters matcher"
     ),
     f"{_ROUTE}.Route": (
-        "name match route redirect direct_response request_headers_to_add request_headers_to_remove "
+        "name match route redirect direct_response filter_action non_forwarding_action "
+        "request_headers_to_add request_headers_to_remove "
         "response_headers_to_add response_headers_to_remove metadata typed_per_filter_config "
         "per_request_buffer_limit_bytes request_body_buffer_limit filter_action non_forwarding_action "
         "stat_prefix"
@@ -203,7 +204,7 @@ _ROWS: dict[str, str] = {
     "envoy.type.v3.Int64Range": "*",
     f"{_MATCHER}.StringMatcher": "exact prefix suffix safe_regex contains ignore_case",
     "envoy.type.matcher.v3.RegexMatcher": "regex google_re2",
-    "envoy.type.matcher.v3.RegexMatcher.GoogleRE2": "",
+    "envoy.type.matcher.v3.RegexMatcher.GoogleRE2": "max_program_size",
     "envoy.type.matcher.v3.RegexMatchAndSubstitute": "pattern substitution",
     f"{_ROUTE}.RouteAction": (
         "cluster cluster_header weighted_clusters cluster_not_found_response_code timeout idle_timeout "

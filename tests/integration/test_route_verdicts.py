@@ -191,7 +191,106 @@ MATCHERS = [
     ),
 ]
 
-CASES = ROUTE_FILTERS + MATCHERS
+_MATCH = 'match: {prefix: "/"}'
+_VALUE = "value: {present_match: true}"
+
+
+def matching(fields: str) -> str:
+    return swap(_MATCH, f"match: {{{fields}}}")
+
+
+def metadata(fields: str) -> str:
+    return matching(f"prefix: /, dynamic_metadata: [{{{fields}}}]")
+
+
+def filter_state(ranges: str) -> str:
+    return matching(f"prefix: /, filter_state: [{{key: x, address_match: {{ranges: [{ranges}]}}}}]")
+
+
+def templates(match: str, rewrite: str | None = None, more: str = "") -> str:
+    """A route by URI template, perhaps with a rewrite by one."""
+    policy = extension(
+        "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig", f"path_template: '{match}'"
+    )
+    text = matching(f"path_match_policy: {policy}")
+    if rewrite is None:
+        return text
+    config = f"path_template_rewrite: '{rewrite}'"
+    policy = extension("envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig", config)
+    return text.replace(_ROUTE, f"route: {{cluster: backend, path_rewrite_policy: {policy}{more}}}", 1)
+
+
+ROUTE_MATCHES = [
+    *(
+        Case(f"match {fields}", matching(fields))
+        for fields in (
+            "prefix: /, headers: [{name: x, string_match: {safe_regex: {regex: a}, ignore_case: true}}]",
+            "prefix: /, headers: [{name: x, exact_match: a}]",
+            "prefix: /, headers: [{name: x, prefix_match: ''}]",
+            "prefix: /, headers: [{name: x, string_match: {}}]",
+            "prefix: /, headers: [{name: x, range_match: {start: 5, end: 1}}]",
+            "prefix: /, headers: [{name: 'a b'}]",
+            "prefix: /, query_parameters: [{name: x, string_match: {}}]",
+            "prefix: /, cookies: [{name: x}]",
+            "prefix: /, cookies: [{name: x, string_match: {exact: ''}}]",
+            "prefix: /, runtime_fraction: {}",
+            "prefix: /, runtime_fraction: {default_value: {numerator: 101}}",
+            "prefix: /, filter_state: [{key: x}]",
+            "prefix: /, filter_state: [{string_match: {exact: a}}]",
+            "safe_regex: {google_re2: {max_program_size: 1}, regex: /a}",
+            "safe_regex: {google_re2: {max_program_size: 100}, regex: /a}",
+            "path_separated_prefix: /a/",
+            "path_separated_prefix: /a?b",
+            "path_separated_prefix: a",
+            "path: ''",
+        )
+    ),
+    Case("metadata", metadata(f"filter: x, path: [{{key: a}}], {_VALUE}")),
+    Case("metadata without a filter", metadata(f"path: [{{key: a}}], {_VALUE}")),
+    Case("metadata without a path", metadata(f"filter: x, {_VALUE}")),
+    Case("metadata without a value", metadata("filter: x, path: [{key: a}]")),
+    Case("metadata with an empty value", metadata("filter: x, path: [{key: a}], value: {}")),
+    Case(
+        "metadata with or of one",
+        metadata("filter: x, path: [{key: a}], value: {or_match: {value_matchers: [{null_match: {}}]}}"),
+    ),
+    Case(
+        "metadata with a number of nothing",
+        metadata("filter: x, path: [{key: a}], value: {double_match: {}}"),
+    ),
+    Case("filter state by address", filter_state("{address_prefix: 10.0.0.0, prefix_len: 8}")),
+    Case("filter state by no address", filter_state("{address_prefix: nope, prefix_len: 8}")),
+    Case("filter state by an address too narrow", filter_state("{address_prefix: 10.0.0.0, prefix_len: 80}")),
+    Case("route to nowhere", swap(_ROUTE, "non_forwarding_action: {}")),
+    Case("route to a filter", swap(_ROUTE, "filter_action: {}")),
+    Case("plugin that nobody names", swap(_ROUTE, "route: {cluster_specifier_plugin: x}")),
+    Case(
+        "plugin that is optional and unknown",
+        swap(
+            _ROUTE,
+            f"route: {{inline_cluster_specifier_plugin: {{is_optional: true, extension: {{name: x, typed_config: {_UNKNOWN}}}}}}}",
+        ),
+    ),
+    *(
+        Case(f"template {text}", templates(text))
+        for text in ("/a/{b}", "a", "/{1}", "/**/*", "/{b}{c}", "/a*b", "/a^b", "/*b/c")
+    ),
+    *(
+        Case(f"rewrite by {text}", templates("/{a}/{b}", text))
+        for text in ("/{b}", "/{c}", "x", "//{a}", "/a^", "/{a")
+    ),
+    Case(
+        "rewrite by template alone",
+        swap(
+            _ROUTE,
+            f"route: {{cluster: backend, path_rewrite_policy: {extension('envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig', 'path_template_rewrite: /')}}}",
+        ),
+    ),
+    Case("template that is none", matching(f"path_match_policy: {extension('google.protobuf.Struct')}")),
+    Case("template with a rewrite and a prefix rewrite", templates("/{a}", "/{a}", ", prefix_rewrite: /")),
+]
+
+CASES = ROUTE_FILTERS + MATCHERS + ROUTE_MATCHES
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)

@@ -138,6 +138,10 @@ WEIGHTED = f"""
   route: {{weighted_clusters: {{clusters: [{{name: one, weight: 50}}, {{name: two, weight: 50}}]}}}}
 - {{match: {{prefix: /half}}, route: {{cluster: three}}}}
 """
+NOWHERE = """
+- {match: {path: /non-forwarding}, name: nowhere, non_forwarding_action: {}}
+- {match: {path: /filter}, name: filter, filter_action: {}}
+"""
 RESOLUTION = Setup(
     "route-resolution",
     bootstrap(
@@ -165,6 +169,7 @@ RESOLUTION = Setup(
                 "weighted", routes=WEIGHTED, filters=script("function envoy_on_request(h) end"), log=LOG
             ),
             listener("plain", routes=WEIGHTED, log=LOG),
+            listener("nowhere", routes=NOWHERE, log=LOG),
         ],
         [cluster("one", "one"), cluster("two", "two"), cluster("three", "three")],
     ),
@@ -214,3 +219,11 @@ async def resolution_draws_once(s: Session) -> None:
     for upstream in s.upstreams.values():
         upstream.seen.clear()
     s.see("answered", sorted(seen))
+
+
+@scenario(RESOLUTION)
+async def resolution_to_nowhere(s: Session) -> None:
+    """non_forwarding_action and filter_action lead to no cluster."""
+    async with s.logging(2, "nowhere"), s.counting("http.nowhere.no_cluster", "http.nowhere.no_route"):
+        for path in ("/non-forwarding", "/filter"):
+            await s.get(path, to="nowhere", label=path)
