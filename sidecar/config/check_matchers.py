@@ -17,6 +17,7 @@ from sidecar.core.errors import ConfigError
 
 __all__ = [
     "check_cidr_range",
+    "check_cluster_specifier",
     "check_program_size",
     "check_route_matcher",
     "check_string_matcher",
@@ -34,6 +35,8 @@ _INPUTS = frozenset(
         "envoy.extensions.matching.common_inputs.environment_variable.v3.Config",
     )
 )
+_SPECIFIER = "envoy.extensions.router.cluster_specifiers.matcher.v3"
+_CLUSTER_ACTIONS = frozenset((f"{_SPECIFIER}.ClusterAction",))
 _ACTIONS = frozenset(("envoy.config.route.v3.Route", "envoy.config.route.v3.RouteList"))
 
 
@@ -46,10 +49,7 @@ def check_route_matcher(context: Context, path: Path, matcher: Any) -> None:
             reason = "keep_matching is not supported in this context"
             context.report.error((*at, "keep_matching"), reason)
         elif name == f"{_MATCHER}.OnMatch" and message.HasField("action"):
-            kind = type_name(message.action.typed_config.type_url)
-            if kind not in _ACTIONS:
-                reason = f"Didn't find a registered implementation for '{message.action.name}'"
-                context.report.error((*at, "action"), f"{reason} with type URL: '{kind}'")
+            _check_action(context, (*at, "action"), message.action, _ACTIONS)
         elif name in (f"{_MATCHER}.MatcherTree", f"{_MATCHER}.MatcherList.Predicate.SinglePredicate"):
             url = message.input.typed_config.type_url
             kind = type_name(url)
@@ -61,6 +61,20 @@ def check_route_matcher(context: Context, path: Path, matcher: Any) -> None:
             elif url and kind not in _INPUTS:
                 reason = f"Route table can only match on request headers, saw {url}"
                 context.report.error((*at, "input"), reason)
+
+
+def check_cluster_specifier(context: Context, path: Path, specifier: Any) -> None:
+    """``MatcherClusterSpecifier``: its tree leads to clusters."""
+    for here, message in walk(specifier.cluster_matcher, (*path, "cluster_matcher")):
+        if message.DESCRIPTOR.full_name == f"{_MATCHER}.OnMatch" and message.HasField("action"):
+            _check_action(context, (*here, "action"), message.action, _CLUSTER_ACTIONS)
+
+
+def _check_action(context: Context, path: Path, action: Any, known: frozenset[str]) -> None:
+    kind = type_name(action.typed_config.type_url)
+    if kind not in known:
+        reason = f"Didn't find a registered implementation for '{action.name}' with type URL: '{kind}'"
+        context.report.error(path, reason)
 
 
 def check_templates(context: Context, path: Path, route: Any) -> None:

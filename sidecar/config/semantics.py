@@ -35,6 +35,7 @@ from sidecar.config.check_load_balancing import check_load_balancing, is_without
 from sidecar.config.check_manager import check_manager
 from sidecar.config.check_matchers import (
     check_cidr_range,
+    check_cluster_specifier,
     check_program_size,
     check_string_matcher,
     check_templates,
@@ -97,6 +98,9 @@ _CHECKS: dict[str, tuple[_Check, ...]] = {
     "envoy.type.matcher.v3.StringMatcher": (check_string_matcher,),
     "xds.type.matcher.v3.StringMatcher": (check_string_matcher,),
     "xds.core.v3.CidrRange": (check_cidr_range,),
+    "envoy.extensions.router.cluster_specifiers.matcher.v3.MatcherClusterSpecifier": (
+        check_cluster_specifier,
+    ),
     "xds.type.matcher.v3.RegexMatcher": (check_regex,),
     "envoy.config.core.v3.DataSource": (check_data_source,),
     "envoy.config.core.v3.HealthCheck.Payload": (check_payload,),

@@ -131,7 +131,8 @@ _ROWS: dict[str, str] = {
     "envoy.type.v3.HttpStatus": "*",
     # Routes
     f"{_ROUTE}.RouteConfiguration": (
-        "name virtual_hosts request_headers_to_add request_headers_to_remove response_headers_to_add "
+        "name virtual_hosts cluster_specifier_plugins request_headers_to_add request_headers_to_remove "
+        "response_headers_to_add "
         "response_headers_to_remove validate_clusters most_specific_header_mutations_wins "
         "max_direct_response_body_size_bytes internal_only_headers ignore_port_in_host_matching "
         "typed_per_filter_config vhost_header ignore_path_parameters_in_path_matching "
@@ -144,8 +145,7 @@ _ROWS: dict[str, str] = {
         "require_tls request_mirror_policies virtual_clusters matcher"
     ),
     f"{_ROUTE}.Route": (
-        "name match route redirect direct_response filter_action non_forwarding_action "
-        "request_headers_to_add request_headers_to_remove "
+        "name match route redirect direct_response request_headers_to_add request_headers_to_remove "
         "response_headers_to_add response_headers_to_remove metadata typed_per_filter_config "
         "per_request_buffer_limit_bytes request_body_buffer_limit filter_action non_forwarding_action "
         "stat_prefix"
@@ -155,6 +155,9 @@ _ROWS: dict[str, str] = {
     f"{_ROUTE}.FilterConfig": "*",
     f"{_ROUTE}.VirtualCluster": "*",
     f"{_ROUTE}.RouteList": "*",
+    f"{_ROUTE}.ClusterSpecifierPlugin": "*",
+    "envoy.extensions.router.cluster_specifiers.matcher.v3.MatcherClusterSpecifier": "*",
+    "envoy.extensions.router.cluster_specifiers.matcher.v3.ClusterAction": "*",
     f"{_XDS}.Matcher": "*",
     f"{_XDS}.Matcher.OnMatch": "matcher action keep_matching",
     f"{_XDS}.Matcher.MatcherList": "*",
@@ -207,7 +210,8 @@ _ROWS: dict[str, str] = {
     "envoy.type.matcher.v3.RegexMatcher.GoogleRE2": "max_program_size",
     "envoy.type.matcher.v3.RegexMatchAndSubstitute": "pattern substitution",
     f"{_ROUTE}.RouteAction": (
-        "cluster cluster_header weighted_clusters cluster_not_found_response_code timeout idle_timeout "
+        "cluster cluster_header weighted_clusters cluster_specifier_plugin inline_cluster_specifier_plugin "
+        "cluster_not_found_response_code timeout idle_timeout "
         "max_stream_duration max_grpc_timeout grpc_timeout_offset "
         "prefix_rewrite regex_rewrite path_rewrite host_rewrite host_rewrite_literal host_rewrite_header "
         "host_rewrite_path_regex auto_host_rewrite append_x_forwarded_host hash_policy "
@@ -384,6 +388,8 @@ CORE_TYPES = frozenset(
         f"{_LB}.least_request.v3.LeastRequest",
         f"{_ROUTE}.Route",
         f"{_ROUTE}.RouteList",
+        "envoy.extensions.router.cluster_specifiers.matcher.v3.MatcherClusterSpecifier",
+        "envoy.extensions.router.cluster_specifiers.matcher.v3.ClusterAction",
         f"{_MATCHER}.HttpRequestHeaderMatchInput",
         "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput",
         "envoy.extensions.matching.common_inputs.environment_variable.v3.Config",

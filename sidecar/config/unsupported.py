@@ -173,7 +173,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_CORE}.HttpProtocolOptions", WARN, "HTTP connection limits", "max_stream_duration"),
     # Routes
     *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "xDS", "vhds"),
-    *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "cluster choice", "cluster_specifier_plugins"),
     *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "route specifiers", "route_specifiers"),
     *_rows(f"{_ROUTE}.VirtualHost", STOP, "route specifiers", "route_specifiers"),
     *_rows(f"{_ROUTE}.Route", STOP, "route specifiers", "route_specifiers"),
@@ -187,8 +186,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_ROUTE}.RouteAction", STOP, "rate limits", "rate_limits include_vh_rate_limits"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "CORS", "cors"),
     *_rows(f"{_CORE}.ProxyProtocolConfig", STOP, "PROXY protocol", "pass_through_tlvs added_tlvs"),
-    *_rows(f"{_ROUTE}.RouteAction", STOP, "cluster choice", "cluster_specifier_plugin"),
-    *_rows(f"{_ROUTE}.RouteAction", STOP, "cluster choice", "inline_cluster_specifier_plugin"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "priorities", "priority"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "timeouts", "early_data_policy flush_timeout"),
     *_rows(f"{_ROUTE}.RouteAction.RequestMirrorPolicy", WARN, "tracing", "trace_sampled"),
@@ -326,6 +323,7 @@ EXTENSIONS: dict[str, tuple[Action, str]] = {
     "/envoy.type.matcher.v3.": (STOP, "generic matching"),
     "envoy.matching.": (STOP, "generic matching"),
     "envoy.string_matcher": (STOP, "matchers"),
+    "envoy.router.cluster_specifier_plugin/": (STOP, "cluster choice"),
     # Leaving out a filter must not open what it closes; filters that only add are warned about.
     "envoy.filters.http/": (STOP, "further HTTP filters"),
     "envoy.filters.http/envoy.extensions.filters.http.compressor.": (WARN, "compression"),

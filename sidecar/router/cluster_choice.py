@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sidecar.core.headers import RequestHeaders
+from sidecar.core.matching import Tree
 from sidecar.router.filter_configs import merge_filter_configs
 from sidecar.router.header_mutation import NO_MUTATIONS, HeaderMutations, Mutations, SetAuthority
 from sidecar.router.timeouts import unsigned
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.router.route import Route
 
-__all__ = ["HeaderChoice", "WeightedChoice", "WeightedCluster", "random_value"]
+__all__ = ["HeaderChoice", "TreeChoice", "WeightedChoice", "WeightedCluster", "random_value"]
 
 #: Names taken from headers for which a route is kept.
 _KEPT = 1024
@@ -100,6 +101,27 @@ class HeaderChoice:
         return found
 
 
+class TreeChoice:
+    """Finds the cluster's name by a match tree (``envoy.router.cluster_specifier_plugin.matcher``)."""
+
+    __slots__ = ("_route", "_routes", "_tree")
+
+    def __init__(self, route: Route, tree: Tree[tuple[RequestHeaders, Any]]) -> None:
+        self._route = route
+        self._tree = tree
+        #: As many as the tree has clusters, and the empty name where it finds none.
+        self._routes: dict[str, Route] = {}
+
+    def __call__(self, headers: RequestHeaders, stream: Stream | None) -> Route:
+        name: str = self._tree.match((headers, stream)) or ""
+        found = self._routes.get(name)
+        if found is None:
+            found = self._routes[name] = _copy(self._route)
+            found.cluster_name = name
+            found.freeze()
+        return found
+
+
 def _number(values: Sequence[bytes]) -> int | None:
     """The number that a header gives; None where it is missing, repeated or no uint64."""
     return unsigned(values[0]) if len(values) == 1 else None
@@ -125,5 +147,6 @@ def _copy(route: Route) -> Route:
     made = copy.copy(route)
     made.weighted = ()
     made.cluster_header = None
+    made.cluster_tree = None
     made.choose = None
     return made

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sidecar.core.headers import RequestHeaders
-from sidecar.router.cluster_choice import HeaderChoice, WeightedChoice, WeightedCluster
+from sidecar.core.matching import Tree
+from sidecar.router.cluster_choice import HeaderChoice, TreeChoice, WeightedChoice, WeightedCluster
 from sidecar.router.hash_policy import HashPolicy
 from sidecar.router.header_mutation import Mutations
 from sidecar.router.internal_redirects import InternalRedirectPolicy
@@ -100,6 +101,7 @@ class Route:
         "cluster_header",
         "cluster_name",
         "cluster_not_found_status",
+        "cluster_tree",
         "connect_config",
         "direct_response",
         "durations",
@@ -145,6 +147,8 @@ class Route:
         self.predicates: tuple[Predicate, ...] = ()
         self.cluster_name = ""
         self.cluster_header: bytes | None = None
+        #: A match tree that finds the cluster's name.
+        self.cluster_tree: Tree[tuple[RequestHeaders, Any]] | None = None
         self.weighted: tuple[WeightedCluster, ...] = ()
         #: The header whose value chooses among them, in place of a random one.
         self.weighted_header: bytes | None = None
@@ -210,11 +214,14 @@ class Route:
         if self.timeout_s:
             self.timeout_field = (b"x-envoy-expected-rq-timeout-ms", b"%d" % round(self.timeout_s * 1000))
         is_simple = self.is_forwarding and not self.weighted and self.cluster_header is None
+        is_simple = is_simple and self.cluster_tree is None
         self.is_simple = is_simple and self.durations is None
         if self.weighted:
             self.choose = WeightedChoice(self)
         elif self.cluster_header is not None:
             self.choose = HeaderChoice(self, self.cluster_header)
+        elif self.cluster_tree is not None:
+            self.choose = TreeChoice(self, self.cluster_tree)
         self.is_response_plain = not self.response_mutations and self.internal_redirect is None
         self.is_plain = (
             not self.weighted

@@ -290,7 +290,47 @@ ROUTE_MATCHES = [
     Case("template with a rewrite and a prefix rewrite", templates("/{a}", "/{a}", ", prefix_rewrite: /")),
 ]
 
-CASES = ROUTE_FILTERS + MATCHERS + ROUTE_MATCHES
+_SPECIFIER = "envoy.extensions.router.cluster_specifiers.matcher.v3"
+_CLUSTER = extension(f"{_SPECIFIER}.ClusterAction", "cluster: backend")
+
+
+def specified(tree: str | None) -> str:
+    """A route whose cluster is found by a tree."""
+    config = "" if tree is None else f"cluster_matcher: {{{tree}}}"
+    plugin = f"{{extension: {extension(f'{_SPECIFIER}.MatcherClusterSpecifier', config)}}}"
+    return swap(_ROUTE, f"route: {{inline_cluster_specifier_plugin: {plugin}}}")
+
+
+def by_map(source: str = _HEADER, action: str = _CLUSTER) -> str:
+    return f"matcher_tree: {{input: {source}, exact_match_map: {{map: {{a: {{action: {action}}}}}}}}}"
+
+
+_SOURCE = 'source_code: {inline_string: "function envoy_on_route(r) return 1 end"}'
+_LUA_PLUGIN = extension("envoy.extensions.router.cluster_specifiers.lua.v3.LuaConfig", _SOURCE)
+SPECIFIERS = [
+    Case("cluster tree missing", specified(None)),
+    Case("cluster tree empty", specified("")),
+    Case("cluster tree", specified(by_map())),
+    Case(
+        "cluster tree of the response",
+        specified(by_map(extension("envoy.type.matcher.v3.HttpResponseStatusCodeMatchInput"))),
+    ),
+    Case("cluster tree to a route", specified(by_map(action=_TO_ROUTE))),
+    Case("cluster tree to no cluster", specified(by_map(action=extension(f"{_SPECIFIER}.ClusterAction")))),
+    Case(
+        "cluster tree to an unknown cluster",
+        specified(by_map(action=extension(f"{_SPECIFIER}.ClusterAction", "cluster: x"))),
+    ),
+    Case(
+        "cluster plugin in Lua",
+        swap(
+            _ROUTE,
+            f"route: {{inline_cluster_specifier_plugin: {{extension: {_LUA_PLUGIN}}}}}",
+        ),
+    ),
+]
+
+CASES = SPECIFIERS + ROUTE_FILTERS + MATCHERS + ROUTE_MATCHES
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)

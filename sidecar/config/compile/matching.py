@@ -29,9 +29,12 @@ _MATCHERS = "envoy.extensions.matching.input_matchers"
 class MatcherCompiler:
     """Compiles the trees of one place."""
 
-    def __init__(self, inputs: Mapping[str, Compile], actions: Mapping[str, Compile]) -> None:
+    def __init__(
+        self, inputs: Mapping[str, Compile], actions: Mapping[str, Compile], *, keeps_matching: bool = False
+    ) -> None:
         self._inputs = {**COMMON_INPUTS, **inputs}
         self._actions = actions
+        self._keeps_matching = keeps_matching
 
     def tree(self, message: Any, path: str) -> Tree[Any]:
         """The tree of a Matcher.  Raises: ConfigError."""
@@ -52,7 +55,10 @@ class MatcherCompiler:
 
     def _on_match(self, message: Any, path: str) -> OnMatch[Any] | None:
         if message.keep_matching:
-            raise ConfigError(f"{path}.keep_matching", "keep_matching is not supported in this context")
+            if not self._keeps_matching:
+                raise ConfigError(f"{path}.keep_matching", "keep_matching is not supported in this context")
+            # What is found is told to nobody here, and the search goes on.
+            return OnMatch(tree=MatchList([], None))
         kind = message.WhichOneof("on_match")
         if kind == "matcher":
             return OnMatch(tree=self.tree(message.matcher, f"{path}.matcher"))
@@ -103,8 +109,7 @@ class MatcherCompiler:
     def _input(self, message: Any, path: str) -> Input[Any]:
         name = type_name(message.typed_config.type_url)
         if name not in self._inputs:
-            reason = f"Route table can only match on request headers, saw {message.typed_config.type_url}"
-            raise ConfigError(path, reason)
+            raise ConfigError(path, f"the input {message.typed_config.type_url} is not supported here")
         found: Input[Any] = self._extension(message, self._inputs, path)
         return found
 

@@ -12,6 +12,7 @@ from functools import reduce
 from typing import Any
 
 from sidecar.api.context import FactoryContext
+from sidecar.config.compile.cluster_specifiers import ClusterSpecifiers
 from sidecar.config.compile.mirror import compile_mirrors
 from sidecar.config.compile.route_action import RouteActions, compile_metadata
 from sidecar.config.compile.route_counters import CountedRoutes
@@ -77,7 +78,7 @@ class _Compiler:
         self._last_mutations = last_mutations
         self._context = context
         self._filters = PerFilterConfigs(context, registry, filter_names)
-        self._actions = RouteActions(context, self._filters)
+        self._actions = RouteActions(context, self._filters, ClusterSpecifiers(message))
         self._table = RouteTable(message.name)
 
     def table(self) -> RouteTable:

@@ -11,6 +11,7 @@ from google.protobuf import json_format
 
 from sidecar.api.context import FactoryContext
 from sidecar.config.compile.answers import compile_direct_response, compile_redirect
+from sidecar.config.compile.cluster_specifiers import ClusterSpecifiers
 from sidecar.config.compile.hash_policy import compile_hash_policies
 from sidecar.config.compile.internal_redirect import compile_internal_redirect
 from sidecar.config.compile.route_filters import PerFilterConfigs
@@ -43,9 +44,12 @@ def compile_metadata(message: Any) -> dict[str, dict[str, Any]]:
 class RouteActions:
     """Compiles the actions of the routes of one route configuration."""
 
-    def __init__(self, context: FactoryContext, filters: PerFilterConfigs) -> None:
+    def __init__(
+        self, context: FactoryContext, filters: PerFilterConfigs, specifiers: ClusterSpecifiers
+    ) -> None:
         self._context = context
         self._filters = filters
+        self._specifiers = specifiers
 
     def compile(self, route: Route, message: Any, path: str) -> None:
         """Give ``route`` what the Route ``message`` says to do.  Raises: ConfigError."""
@@ -68,6 +72,8 @@ class RouteActions:
             route.cluster_name = action.cluster
         elif kind == "cluster_header":
             route.cluster_header = action.cluster_header.lower().encode()
+        elif kind in ("cluster_specifier_plugin", "inline_cluster_specifier_plugin"):
+            route.cluster_tree = self._specifiers.compile(action, path)
         elif kind == "weighted_clusters":
             self._weighted(route, action.weighted_clusters, f"{path}.weighted_clusters")
         else:

@@ -15,7 +15,7 @@ from sidecar.core.matching import Input, Tree
 from sidecar.router.finders import InOrder, MatchedRoutes
 from sidecar.router.route import Route
 
-__all__ = ["compile_route_matcher"]
+__all__ = ["HTTP_INPUTS", "compile_route_matcher"]
 
 _Data = tuple[RequestHeaders, Any]
 
@@ -36,10 +36,7 @@ def compile_route_matcher(
         )
 
     compiler = MatcherCompiler(
-        {
-            "envoy.type.matcher.v3.HttpRequestHeaderMatchInput": _request_header,
-            "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput": _filter_state,
-        },
+        HTTP_INPUTS,
         {
             "envoy.config.route.v3.Route": lambda action, at: of([compile_route(action, at)]),
             "envoy.config.route.v3.RouteList": of_list,
@@ -65,3 +62,10 @@ def _filter_state(message: Any, _: str) -> Input[_Data]:
         return value.encode() if isinstance(value, str) else value
 
     return take
+
+
+#: Inputs over the headers of a request and its stream.
+HTTP_INPUTS: dict[str, Callable[[Any, str], Input[_Data]]] = {
+    "envoy.type.matcher.v3.HttpRequestHeaderMatchInput": _request_header,
+    "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput": _filter_state,
+}

@@ -151,6 +151,55 @@ function envoy_on_request(h)
   h:clearRouteCache()
 end
 """
+SPECIFIER = "type.googleapis.com/envoy.extensions.router.cluster_specifiers.matcher.v3"
+
+
+def to_cluster(name: str) -> str:
+    return f"{{action: {{name: c, typed_config: {{'@type': {SPECIFIER}.ClusterAction, cluster: {name}}}}}}}"
+
+
+def plugin(tree: str) -> str:
+    config = f"{{'@type': {SPECIFIER}.MatcherClusterSpecifier, cluster_matcher: {{{tree}}}}}"
+    return f"{{extension: {{name: by-tree, typed_config: {config}}}}}"
+
+
+BY_HEADER = mapped("exact", header("x-to"), {"app": to_cluster("app"), "none": to_cluster("nobody")})
+BY_LIST = listed(
+    (value("x-to", "exact: app"), to_cluster("app")),
+    otherwise=to_cluster("other"),
+)
+SPECIFIERS = f"""
+route_config:
+  cluster_specifier_plugins:
+  - {plugin(BY_HEADER)}
+  virtual_hosts:
+  - name: v
+    domains: ["*"]
+    routes:
+    - {{match: {{path: /named}}, name: named, route: {{cluster_specifier_plugin: by-tree, timeout: 3s}}}}
+    - match: {{path: /inline}}
+      name: inline
+      route: {{inline_cluster_specifier_plugin: {plugin(BY_LIST)}}}
+    - {{match: {{path: /nothing}}, name: nothing, route: {{inline_cluster_specifier_plugin: {plugin("")}}}}}
+"""
+MOVES = """
+function envoy_on_request(h)
+  h:headers():replace("x-to", "none")
+end
+"""
+SPECIFIER_LOG = "%ROUTE_NAME% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %UPSTREAM_CLUSTER%\n"
+CLUSTERS_BY_TREE = Setup(
+    "route-cluster-specifiers",
+    bootstrap(
+        [
+            listener("main", SPECIFIERS, log=SPECIFIER_LOG),
+            listener("kept", SPECIFIERS, filters=script(MOVES, keeps_route=True), log=SPECIFIER_LOG),
+            listener("moved", SPECIFIERS, filters=script(MOVES), log=SPECIFIER_LOG),
+        ],
+        [cluster("app", "app"), cluster("other", "other")],
+    ),
+    {"app": "h1", "other": "h1"},
+)
 TREES = Setup(
     "route-matcher-tree",
     bootstrap(
@@ -223,3 +272,17 @@ async def matcher_tree_of_other_inputs(s: Session) -> None:
     await try_all(s, "custom", ("/",), [(), *headers])
     await try_all(s, "custom", ("/environment",))
     await try_all(s, "state", ("/",))
+
+
+@scenario(CLUSTERS_BY_TREE)
+async def matcher_tree_of_clusters(s: Session) -> None:
+    """The matcher among cluster specifier plugins: named, inline, finding nothing; chosen with the route."""
+    values = ("app", "none", "apple", "x")
+    async with s.logging(3 * (len(values) + 1)):
+        for path in ("/named", "/inline", "/nothing"):
+            await s.get(path, label=path)
+            for each in values:
+                await s.get(path, f"x-to: {each}", label=f"{path} {each}")
+    for to_listener in ("kept", "moved"):
+        async with s.logging(1, to_listener):
+            await s.get("/named", "x-to: app", to=to_listener, label=to_listener)
