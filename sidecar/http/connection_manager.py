@@ -280,12 +280,12 @@ class ConnectionManager:
 
     def _set_hooks(self) -> None:
         if self.route_table.switches_filters or any(map(_is_disabled, self.filters)):
-            hooks = VaryingChain(self.filters, self.resolve_route, self.set_local_reply).hooks()
+            hooks = VaryingChain(self.filters, self._look_up_route, self.set_local_reply).hooks()
             self._decode_hooks = hooks.decode
         else:
             hooks = hooks_of(self.filters)
             # The route is what the request asks for before any filter edits it.
-            self._decode_hooks = ((self.resolve_route, False), *hooks.decode) if hooks.decode else ()
+            self._decode_hooks = ((self._look_up_route, False), *hooks.decode) if hooks.decode else ()
         self._encode_hooks = hooks.encode
         self._complete_hooks = hooks.complete
         self.upgrade_managers.clear()  # they have these hooks
@@ -294,6 +294,11 @@ class ConnectionManager:
         """``listener.<address>.http.<stat_prefix>.`` counts responses too."""
         self._listener_completed = scope.counter("downstream_rq_completed")
         self._listener_classes = (None, *(scope.counter(f"downstream_rq_{n}xx") for n in range(1, 6)))
+
+    def _look_up_route(self, stream: Stream) -> None:
+        """The first hook of a chain: find the route, unless a limit on the stream needed it sooner."""
+        if stream.resolve_route:
+            self.resolve_route(stream)
 
     def resolve_route(self, stream: Stream) -> None:
         """Look the route of ``stream`` up."""

@@ -8,13 +8,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.core.headers import RequestHeaders
+from sidecar.core.uri_template import template_regex
+from sidecar.router.finders import InOrder
 from sidecar.router.route_index import RouteIndex, literal_prefix
 from sidecar.router.route_table import CONNECT, PATH, PREFIX, REGEX, SEPARATED_PREFIX, Route, VirtualHost
 
 _segments = st.sampled_from(["", "a", "A", "b", "ab", "aB", "a.c"])
 _paths = st.lists(_segments, min_size=1, max_size=3).map(lambda parts: ("/" + "/".join(parts)).encode())
+_templates = [template_regex(text) for text in ("/a/*", "/{x}", "/{x=**}/b", "/a.c", "/a{x}", "/**", "/ab*")]
 _patterns = st.sampled_from(
-    ["/a.*", "/[ab]+", ".*", "/a/b", "(?i)/AB.*", "", "/a|/b", "/(a|b)/c?", "/ab*", "^/a.c$", "/a[|]b"]
+    [
+        *_templates,
+        "/a.*",
+        "/[ab]+",
+        ".*",
+        "/a/b",
+        "(?i)/AB.*",
+        "",
+        "/a|/b",
+        "/(a|b)/c?",
+        "/ab*",
+        "^/a.c$",
+        "/a[|]b",
+    ]
 )
 
 
@@ -33,13 +49,18 @@ def _routes(draw: st.DrawFn) -> Route:
     route.case_sensitive = sensitive
     if draw(st.integers(0, 3)) == 0:
         wanted = draw(st.sampled_from([b"x", b"y"]))
-        route.predicates = (lambda headers, _, wanted=wanted: headers.get(b"k") == wanted,)
+        if draw(st.booleans()):
+            route.predicates = (lambda headers, _, wanted=wanted: headers.get(b"k") == wanted,)
+        else:
+            route.predicates = (lambda _, stream, wanted=wanted: stream == wanted,)
     return route
 
 
-def _one_by_one(routes: tuple[Route, ...], headers: RequestHeaders, path: bytes) -> Route | None:
+def _one_by_one(
+    routes: tuple[Route, ...], headers: RequestHeaders, path: bytes, stream: bytes
+) -> Route | None:
     for route in routes:
-        if (headers.path is not None or route.kind == CONNECT) and route.matches(headers, path):
+        if (headers.path is not None or route.kind == CONNECT) and route.matches(headers, path, stream):
             return route
     return None
 
@@ -50,16 +71,18 @@ def _one_by_one(routes: tuple[Route, ...], headers: RequestHeaders, path: bytes)
     path=_paths,
     method=st.sampled_from([b"GET", b"GET", b"CONNECT"]),
     value=st.sampled_from([b"x", b"y", b"z"]),
+    stream=st.sampled_from([b"x", b"y"]),
 )
 def test_index_finds_the_first_route_that_matches(
-    routes: list[Route], path: bytes, method: bytes, value: bytes
+    routes: list[Route], path: bytes, method: bytes, value: bytes, stream: bytes
 ) -> None:
     virtual_host = VirtualHost("all", routes)
     # A CONNECT has no path (RFC 9110 §9.3.6), as long as it is not an extended one.
     own_path = None if method == b"CONNECT" else path
     headers = RequestHeaders(method, own_path, b"a", b"http", [(b"k", value)])
-    expected = _one_by_one(virtual_host.routes, headers, path)
-    assert RouteIndex(virtual_host.routes).find(headers, path) is expected
+    expected = _one_by_one(virtual_host.routes, headers, path, stream)
+    assert RouteIndex(virtual_host.routes).find(headers, path, stream) is expected
+    assert InOrder(virtual_host.routes).find(headers, path, stream) is expected
 
 
 @settings(deadline=None, max_examples=400)
