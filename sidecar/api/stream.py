@@ -206,6 +206,9 @@ class Stream:
     #: Where the stream counts besides its cluster (:class:`sidecar.router.route_counters.RouteCounters`).
     route_counters: tuple[Any, ...] = ()
     virtual_cluster_name: str = ""
+    #: How often the route was looked up and what that took, where that is measured.
+    route_resolutions: int = 0
+    route_resolution_ns: int = 0
     #: What fractions and weights of this stream are drawn from; None before the first.
     random_bits: int | None = None
     #: Copies of the request that its body goes along to; None for none.

@@ -68,7 +68,8 @@ _ROWS: dict[str, str] = {
     "envoy.config.listener.v3.Filter": "name typed_config",
     # HTTP connection manager
     _HCM: (
-        "codec_type stat_prefix route_config http_filters access_log server_name "
+        "codec_type stat_prefix route_config record_route_resolution_stats http_filters access_log "
+        "server_name "
         "server_header_transformation use_remote_address xff_num_trusted_hops skip_xff_append "
         "generate_request_id preserve_external_request_id always_set_request_id_in_response "
         "add_user_agent common_http_protocol_options http_protocol_options "

@@ -35,6 +35,7 @@ from sidecar.core.headers import Field
 from sidecar.http.local_reply import build_response, is_grpc, reply_for
 from sidecar.http.request_headers import RequestIds, prepare_request_headers
 from sidecar.http.request_options import RequestOptions
+from sidecar.http.route_resolution import MeasuredTable, ResolutionStats
 from sidecar.http.stream_duration import StreamDurations
 from sidecar.http.varying_chain import VaryingChain, hooks_of
 from sidecar.net.interfaces import local_address
@@ -178,6 +179,8 @@ class ConnectionManager:
         self.stat_prefix = ""
         self.codec_type = "AUTO"
         self.route_table = RouteTable()
+        #: ``record_route_resolution_stats``.
+        self.resolution_stats: ResolutionStats | None = None
         self.filters: tuple[HttpFilter, ...] = ()
         self.slot_count = 0
         #: ``upgrade_configs`` (:class:`sidecar.http.upgrade.UpgradeConfig`) by type in lower case.
@@ -274,7 +277,7 @@ class ConnectionManager:
 
     def set_route_table(self, table: RouteTable) -> None:
         """Route by ``table``, which may turn filters on and off."""
-        self.route_table = table
+        self.route_table = table if self.resolution_stats is None else MeasuredTable(table)
         self.is_thorough |= bool(table.internal_only_headers)
         self._set_hooks()
 
@@ -288,6 +291,8 @@ class ConnectionManager:
             self._decode_hooks = ((self._look_up_route, False), *hooks.decode) if hooks.decode else ()
         self._encode_hooks = hooks.encode
         self._complete_hooks = hooks.complete
+        if self.resolution_stats is not None:
+            self._complete_hooks = (self.resolution_stats.record, *hooks.complete)
         self.upgrade_managers.clear()  # they have these hooks
 
     def set_listener_stats(self, scope: Any) -> None:

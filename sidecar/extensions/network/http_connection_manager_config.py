@@ -29,6 +29,7 @@ from sidecar.extensions.http.router_config import RouterOptions
 from sidecar.http.connection_manager import ConnectionManager, HcmStats
 from sidecar.http.proxy_status import ProxyStatus
 from sidecar.http.request_options import RequestOptions
+from sidecar.http.route_resolution import ResolutionStats
 from sidecar.http.serve import serve_http
 from sidecar.http.stream_duration import StreamDurations
 from sidecar.http.upgrade import UpgradeConfig
@@ -130,6 +131,8 @@ class HcmCompiler:
         if message.HasField("local_reply_config"):
             at = context.at("local_reply_config")
             manager.local_reply_config = compile_local_reply(message.local_reply_config, at)
+        if message.record_route_resolution_stats:
+            manager.resolution_stats = ResolutionStats(stats.scope)
         if message.HasField("route_config"):
             match_upstream = message.scheme_header_transformation.match_upstream
             manager.set_route_table(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import trio
 
 from ..configuration import bootstrap, cluster, listener
@@ -64,6 +66,26 @@ TREES = ("vcluster.other", "route.late", "route.gone")
 NAMES = ("total", "timeout", "completed", "5xx", "504", "503")
 
 
+def measured(name: str, more: str = "", filters: str = "") -> dict[str, Any]:
+    return listener(name, table(name) + "\nrecord_route_resolution_stats: true\n" + more, filters=filters)
+
+
+EDIT = "function envoy_on_request(h) h:headers():add('x-edited', 'yes') end"
+RESOLVED = Setup(
+    "route-resolution-stats",
+    bootstrap(
+        [
+            measured("once"),
+            measured("twice", filters=script(EDIT)),
+            measured("thrice", filters=script(EDIT) + script(EDIT, "second")),
+        ],
+        [cluster("app", "app"), cluster("dead", "dead")],
+        "stats_flush_on_admin: true",
+    ),
+    {"app": "h1", "dead": "dead"},
+)
+
+
 async def every(s: Session, to: str, paths: tuple[str, ...]) -> None:
     for path in paths:
         await s.get(path, to=to, label=f"{to} {path}")
@@ -104,3 +126,23 @@ async def route_stats_of_what_fails(s: Session) -> None:
 async def route_stats_names_in_lua(s: Session) -> None:
     """virtualClusterName() of requests and responses."""
     await every(s, "scripted", ("/users/1", "/other", "/direct"))
+
+
+async def resolutions(s: Session) -> dict[str, float]:
+    """The sums and counts of the histograms, but for the time itself."""
+    await s.quiet()
+    reply = await s.proxy.admin("GET", "/stats/prometheus?filter=route_resolution")
+    lines = (line.rpartition(" ") for line in reply.body.decode().splitlines())
+    return {n: float(v) for n, _, v in lines if ("_count{" in n or "_sum{" in n) and "time_us_sum" not in n}
+
+
+@scenario(RESOLVED)
+async def route_stats_of_resolutions(s: Session) -> None:
+    """How often the route of a stream was looked up: once more for each filter that clears it."""
+    before = await resolutions(s)
+    for name in ("once", "twice", "thrice"):
+        await every(s, name, ("/users", "/direct"))
+    after = await resolutions(s)
+    s.see(
+        "histograms", {name: round(value - before.get(name, 0), 6) for name, value in sorted(after.items())}
+    )

@@ -8,6 +8,7 @@ import pytest
 
 from sidecar.api.filters import HttpFilter
 from sidecar.core.headers import RequestHeaders
+from sidecar.http.route_resolution import ResolutionStats
 from sidecar.router.route import PATH, PREFIX, DirectResponse, Route
 from sidecar.router.route_table import RouteTable, VirtualHost
 from tests.support.h1_lab import GET, open_h1_lab
@@ -60,9 +61,13 @@ async def test_route_is_that_of_the_request_as_it_came_unless_a_filter_clears_it
     filters: tuple[HttpFilter, ...], body: bytes, lookups: int
 ) -> None:
     async with open_h1_lab() as lab:
+        lab.manager.resolution_stats = ResolutionStats(lab.store.scope("http.x"))
         table = two_routes()
         lab.manager.set_filters(filters)
         lab.manager.set_route_table(table)
         answer, _ = await refused(lab, GET)
         assert answer.endswith(b"\r\n\r\n" + body)
         assert table.lookups == lookups
+        lab.store.flush()
+        for name in ("downstream_rq_route_resolutions", "downstream_rq_route_resolution_time_us"):
+            assert lab.store.histograms[f"http.x.{name}"].used
