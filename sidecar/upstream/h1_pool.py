@@ -453,8 +453,7 @@ async def open_transport(reactor: Reactor, host: Host, strand: Strand, timeout_s
             last = connect_failure(f"delayed connect error: {os.strerror(code)}")
             continue
         strand.deadline = 0.0
-        transport.ready = False
-        transport.hangup = False
+        # What edges said meanwhile stays: a server may speak, or leave, at once, and no edge comes twice.
         return transport
     strand.deadline = 0.0
     raise last or connect_failure("the host has no address", remote=False)
@@ -608,7 +607,13 @@ class H1Pool:
         stats.upstream_cx_connect_ms.record(int((self.reactor.clock() - started) * 1000))
         connection = self.make_connection(transport)
         self._all.add(connection)
-        self.put_idle(connection)
+        if self._pending:
+            # Even where the server has left already: its request is to see that, not to connect again.
+            waiter = self._pending.popleft()
+            waiter.connection = connection
+            waiter.signal.fire()
+        else:
+            self.put_idle(connection)
 
     def make_connection(self, transport: Transport) -> H1Connection:
         """What serves requests on a transport that is connected."""

@@ -172,6 +172,7 @@ class H2Pool:
             raise
         self._connecting -= 1
         stats.upstream_cx_connect_ms.record(int((self.reactor.clock() - started) * 1000))
+        transport.ready = transport.hangup = False  # sending finds out
         connection = H2UpstreamConnection(self, transport, self._codec_class)
         self._connections.append(connection)
         connection.wire.flush_later()

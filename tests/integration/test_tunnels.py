@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import struct
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -33,6 +36,7 @@ static_resources:
         typed_config:
           "@type": {_EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: main
+          delayed_close_timeout: 0.05s
           upgrade_configs: [{{upgrade_type: websocket}}]
           http2_protocol_options: {{allow_connect: true}}
           route_config:
@@ -237,3 +241,70 @@ def test_tunnel_carries_much_in_little_memory(
                 each.join(60)
                 assert not each.is_alive()
     assert _resident(proxy) - before < 48 * 1024
+
+
+# -- ends of every kind ----------------------------------------------------------------------------
+_HEADS = (_UPGRADE % b"/", _UPGRADE % b"/bridged", b"CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n")
+_ENDS = ("client closes", "client resets", "server closes", "server resets")
+
+
+def _end(writer: asyncio.StreamWriter, *, by_reset: bool) -> None:
+    if by_reset:
+        sock: socket.socket = writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.close()
+
+
+async def _one_tunnel(proxy: RunningProxy, servers: asyncio.Queue[_Peer], number: int) -> None:
+    """One tunnel, ended at a place and in a way that its number says."""
+    head, end, moment = _HEADS[number % 3], _ENDS[number // 3 % 4], number // 12 % 4
+    if end.startswith("server"):
+        moment = max(moment, 1)  # who leaves while it is connected to is asked again
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.ports[10000])
+    writer.write(head + b"early" * moment)
+    _, server = await servers.get()
+    if moment:
+        if head.startswith(b"GET"):
+            server.write(_ACCEPT)
+        server.write(b"x" * 100_000 * moment)
+    if moment > 1:
+        await reader.readexactly(1000)
+    side, how = end.split()
+    _end(writer if side == "client" else server, by_reset=how == "resets")
+    other = server if side == "client" else writer
+    with contextlib.suppress(OSError):
+        await asyncio.wait_for(reader.read(-1) if side == "server" else other.drain(), 10)
+    _end(other, by_reset=False)
+
+
+_Peer = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def _settled(proxy: RunningProxy, pattern: str) -> None:
+    """Wait until these gauges are 0."""
+    deadline = time.monotonic() + 10
+    while True:
+        stats = proxy.get(f"/stats?filter={pattern}", port=9901).body.decode()
+        busy = [line for line in stats.splitlines() if "admin" not in line and not line.endswith(": 0")]
+        if not busy:
+            return
+        assert time.monotonic() < deadline, busy
+        time.sleep(0.01)
+
+
+def test_tunnels_that_end_anyhow_leave_nothing_behind(proxy: RunningProxy) -> None:
+    async def main() -> None:
+        servers: asyncio.Queue[_Peer] = asyncio.Queue()
+        server = await asyncio.start_server(
+            lambda reader, writer: servers.put_nowait((reader, writer)), "127.0.0.1", proxy.ports[20000]
+        )
+        async with server:
+            for number in range(96):
+                await asyncio.wait_for(_one_tunnel(proxy, servers, number), 20)
+                await asyncio.sleep(0)
+                # A connection that was made for nobody would serve the next one.
+                await asyncio.to_thread(_settled, proxy, "app.upstream_cx_active")
+
+    asyncio.run(main())
+    _settled(proxy, "upgrades_active|rq_active|rq_pending_active|app.upstream_cx_active")
+    assert len(list(Path(f"/proc/{proxy.pid}/fd").iterdir())) < 40

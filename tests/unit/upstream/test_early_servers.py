@@ -1,0 +1,59 @@
+"""Servers that speak, or leave, as soon as they are connected to: no edge of theirs is lost."""
+
+from __future__ import annotations
+
+import socket
+
+import trio
+
+from sidecar.http.upgrade import UpgradeConfig
+from sidecar.router.route import CONNECT, ConnectConfig, Route
+from tests.support.h1_lab import GET, H1Lab, open_h1_lab, table_of
+from tests.support.strands import settle
+
+
+async def accept_at_once(lab: H1Lab) -> socket.socket:
+    """The next connection, before the proxy has seen that it was made."""
+    while True:
+        try:
+            return lab.upstream.accept()
+        except BlockingIOError:
+            await trio.lowlevel.checkpoint()
+
+
+async def test_greeting_of_a_server_passes_a_tunnel_before_any_byte_of_the_client() -> None:
+    async with open_h1_lab() as lab:
+        route = Route(CONNECT)
+        route.cluster_name = "up"
+        route.connect_config = ConnectConfig()
+        lab.manager.route_table = table_of(route)
+        lab.manager.upgrades = {b"connect": UpgradeConfig()}
+        client, _ = lab.connect()
+        client.send(b"CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n")
+        server = await accept_at_once(lab)
+        server.send(b"220 hello\r\n")
+        await settle()
+        assert client.recv(65536).endswith(b"\r\n\r\n220 hello\r\n")
+
+
+async def test_server_that_leaves_at_once_is_an_answer_and_not_asked_again() -> None:
+    async with open_h1_lab() as lab:
+        client, _ = lab.connect()
+        client.send(GET)
+        (await accept_at_once(lab)).close()
+        await settle()
+        assert client.recv(65536).startswith(b"HTTP/1.1 503 ")
+        assert lab.counter("cluster.up.upstream_cx_total") == 1
+        assert not lab.upstream.has_connection()
+
+
+async def test_connection_that_nobody_wants_any_more_is_not_kept_when_its_server_has_left() -> None:
+    async with open_h1_lab() as lab:
+        client, driven = lab.connect()
+        client.send(GET)
+        server = await accept_at_once(lab)
+        client.close()
+        server.close()
+        await settle()
+        assert driven.is_over
+        assert not lab.gauges()
