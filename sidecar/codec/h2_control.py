@@ -166,6 +166,8 @@ class H2Control(H2Sender):
         if not flags & ACK:
             self._budget.count_answer()
             self._frame(PING, ACK, 0, payload)
+        else:
+            self._handler.on_pong()
 
     def _on_goaway(self, _flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id:

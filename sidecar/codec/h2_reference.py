@@ -428,6 +428,8 @@ class H2ReferenceConnection:
         elif isinstance(event, events.WindowUpdated):
             if not event.stream_id or event.stream_id in self._streams:
                 self._handler.on_window(event.stream_id or 0)
+        elif isinstance(event, events.PingAckReceived):
+            self._handler.on_pong()
         elif isinstance(event, events.RemoteSettingsChanged):
             self._on_settings(event)
 

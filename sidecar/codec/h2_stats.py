@@ -55,6 +55,7 @@ class H2Stats:
         "_by_details",
         "_connections",
         "goaway_sent",
+        "keepalive_timeout",
         "rx_reset",
         "stream_refused_errors",
         "streams_active",
@@ -69,6 +70,7 @@ class H2Stats:
         self.stream_refused_errors = counters["stream_refused_errors"]
         self.trailers = counters["trailers"]
         self.goaway_sent = counters["goaway_sent"]
+        self.keepalive_timeout = counters["keepalive_timeout"]
         self._connections = {
             (side, library): counters[f"{library}_{side}_connections"]
             for side in ("downstream", "upstream")

@@ -26,6 +26,7 @@ __all__ = [
     "H2ConnectionError",
     "H2Handler",
     "H2Settings",
+    "KeepaliveSettings",
     "KnownFields",
 ]
 
@@ -85,6 +86,19 @@ class H2ConnectionError(RemoteProtocolError):
 
 
 @dataclass(frozen=True, slots=True)
+class KeepaliveSettings:
+    """``envoy.config.core.v3.KeepaliveSettings``."""
+
+    timeout_s: float
+    #: Between PINGs; 0 for none.
+    interval_s: float = 0.0
+    #: By how much of the interval it is lengthened at random.
+    jitter_percent: float = 15.0
+    #: Silence after which a PING goes ahead of a new stream (client); 0 for none.
+    connection_idle_interval_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class H2Settings:
     """What one side wants.  Field names are those of ``Http2ProtocolOptions``; defaults are Envoy's."""
 
@@ -106,6 +120,7 @@ class H2Settings:
     override_stream_error_on_invalid_http_message: bool = False
     #: ``custom_settings_parameters``: announced before the named ones, with which a peer may overrule them.
     custom_settings: tuple[tuple[int, int], ...] = ()
+    keepalive: KeepaliveSettings | None = None
     #: Which library Envoy would use: nothing but its name in the stats here.
     use_oghttp2_codec: bool = False
     enable_huffman_encoding: bool = True
@@ -167,6 +182,9 @@ class H2Handler(Protocol):
 
     def on_goaway(self, last_stream_id: int, error_code: int) -> None:
         """The peer will not take new streams; those above ``last_stream_id`` were reset just before."""
+
+    def on_pong(self) -> None:
+        """A PING of ours was answered."""
 
     def on_settings(self) -> None:
         """The peer's settings changed (windows were told one by one)."""

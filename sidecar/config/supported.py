@@ -114,7 +114,7 @@ _ROWS: dict[str, str] = {
         "max_inbound_window_update_frames_per_data_frame_sent stream_error_on_invalid_http_messaging "
         "override_stream_error_on_invalid_http_message custom_settings_parameters use_oghttp2_codec "
         "enable_huffman_encoding max_header_field_size_kb disallow_obs_text stream_reset_burst "
-        "stream_reset_rate"
+        "stream_reset_rate connection_keepalive"
     ),
     f"{_CORE}.Http2ProtocolOptions.SettingsParameter": "*",
     f"{_IP_DETECTION}.xff.v3.XffConfig": "*",
@@ -130,6 +130,7 @@ _ROWS: dict[str, str] = {
     f"{_IP_DETECTION}.xff.v3.XffTrustedCidrs": "*",
     f"{_IP_DETECTION}.custom_header.v3.CustomHeaderConfig": "*",
     "envoy.type.v3.HttpStatus": "*",
+    f"{_CORE}.KeepaliveSettings": "*",
     # Routes
     f"{_ROUTE}.RouteConfiguration": (
         "name virtual_hosts cluster_specifier_plugins request_headers_to_add request_headers_to_remove "

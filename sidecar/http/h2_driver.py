@@ -25,6 +25,7 @@ from sidecar.core.headers import Field, HeaderMap, RequestHeaders
 from sidecar.http.h2_resets import PREMATURE_RESET_AGE_NS, REMOTE_RESETS, ResetGuard
 from sidecar.http.request_options import drop_underscores
 from sidecar.http.upgrade import begin_upgrade, extended_to_upgrade
+from sidecar.net.h2_keepalive import Keepalive
 from sidecar.net.h2_wire import READ_AHEAD_BYTES, H2Body, H2Wire
 from sidecar.net.reactor import turn
 
@@ -234,6 +235,7 @@ class H2Driver:
         "codec",
         "connection",
         "h2_stats",
+        "keepalive",
         "manager",
         "strand",
         "transport",
@@ -269,6 +271,8 @@ class H2Driver:
         self._ended_count = 0
         self._resets: ResetGuard | None = None
         self._request_count = 0
+        #: None but where ``connection_keepalive`` is configured.
+        self.keepalive: Keepalive | None = None
 
     # -- the connection -----------------------------------------------------------------------
     @types.coroutine
@@ -283,10 +287,16 @@ class H2Driver:
         wire = self.wire
         data = received
         self._set_idle()
+        if manager.http2_settings.keepalive is not None:
+            self.keepalive = Keepalive(
+                manager.http2_settings.keepalive, self.wire, strand, self._on_ping_timeout
+            )
         try:
             while True:
                 if data:
                     stats.downstream_cx_rx_bytes_total.value += len(data)
+                    if self.keepalive is not None:
+                        self.keepalive.on_data()
                     try:
                         codec.receive_data(data)
                     finally:
@@ -350,6 +360,13 @@ class H2Driver:
             else:
                 self._lose(culprit, details, Flag.DOWNSTREAM_PROTOCOL_ERROR)
         self._lose_streams(error.others, Flag.DOWNSTREAM_PROTOCOL_ERROR)
+
+    def _on_ping_timeout(self) -> None:
+        """Nobody answers: the connection ends without a word."""
+        self.h2_stats.keepalive_timeout.value += 1
+        self._is_over = True
+        self._lose_streams("downstream_local_disconnect(http2_ping_timeout)", 0)
+        self.strand.fail(Disconnected("http2_ping_timeout"))
 
     async def _linger(self) -> None:
         """Send what is left and let the client read it and close first (``delayed_close_timeout``)."""
@@ -611,6 +628,10 @@ class H2Driver:
 
     def on_goaway(self, last_stream_id: int, error_code: int) -> None:
         """The client opens no more streams; those under way go on."""
+
+    def on_pong(self) -> None:
+        if self.keepalive is not None:
+            self.keepalive.on_pong()
 
     def on_settings(self) -> None:
         """Windows were told one by one."""

@@ -15,6 +15,7 @@ from sidecar.codec.h2_types import GOAWAY_DETAILS, ErrorCode
 from sidecar.core.address import Address
 from sidecar.core.errors import Disconnected, LocalProtocolError, RemoteProtocolError, UpstreamError
 from sidecar.core.headers import Field, HeaderMap, RequestHeaders, ResponseHeaders
+from sidecar.net.h2_keepalive import Keepalive
 from sidecar.net.h2_wire import READ_AHEAD_BYTES, H2Body, H2Wire
 from sidecar.net.reactor import Signal, Strand, Transport
 from sidecar.upstream.h1_pool import next_connection_id
@@ -123,6 +124,8 @@ class H2UpstreamStream:
             fields += headers.fields
         else:
             fields += [field for field in headers.fields if field[0] not in _CONNECTION_FIELDS]
+        if connection.keepalive is not None:
+            connection.keepalive.before_stream()
         try:
             stream_id = self._stream_id = codec.open_stream()
         except LocalProtocolError:
@@ -292,6 +295,7 @@ class H2UpstreamConnection:
         "idle_since",
         "is_closed",
         "is_draining",
+        "keepalive",
         "local_address",
         "pool",
         "requests",
@@ -318,6 +322,8 @@ class H2UpstreamConnection:
         self._reserved = 0
         self._streams: dict[int, H2UpstreamStream] = {}
         self.strand: Strand | None = None
+        #: None but where ``connection_keepalive`` is configured.
+        self.keepalive: Keepalive | None = None
 
     @property
     def has_room(self) -> bool:
@@ -369,6 +375,9 @@ class H2UpstreamConnection:
         stats = self.pool.cluster.stats
         rx_bytes = stats.upstream_cx_rx_bytes_total
         error: UpstreamError | None = None
+        settings = self.pool.settings
+        if settings.keepalive is not None:
+            self.keepalive = Keepalive(settings.keepalive, self.wire, strand, self._on_ping_timeout)
         try:
             while True:
                 if self.wire.unread > READ_AHEAD_BYTES:
@@ -376,6 +385,8 @@ class H2UpstreamConnection:
                 data = await self.transport.receive(_READ_SIZE)
                 if not data:
                     break
+                if self.keepalive is not None:
+                    self.keepalive.on_data()
                 rx_bytes.value += len(data)
                 self.codec.receive_data(data)
                 self.wire.flush_later()
@@ -392,6 +403,13 @@ class H2UpstreamConnection:
             self.strand = None
             self._lose(error or connection_termination())
             self.close(local=error is not None)
+
+    def _on_ping_timeout(self) -> None:
+        """Nobody answers: the connection and its streams end."""
+        if not self.is_closed:
+            self.pool.h2_stats.keepalive_timeout.value += 1
+            self._lose(connection_termination())
+            self.close(local=True)
 
     def _lose(self, error: UpstreamError) -> None:
         if error.flag & Flag.UPSTREAM_CONNECTION_TERMINATION:
@@ -480,6 +498,10 @@ class H2UpstreamConnection:
             self.pool.cluster.stats.upstream_cx_close_notify.value += 1
         if not self.active:
             self.close(local=True)
+
+    def on_pong(self) -> None:
+        if self.keepalive is not None:
+            self.keepalive.on_pong()
 
     def on_settings(self) -> None:
         self.pool.serve_waiters()

@@ -90,12 +90,15 @@ class Recorder:
     def on_goaway(self, last_stream_id: int, error_code: int) -> None:
         self.calls.append(("goaway", last_stream_id, error_code))
 
+    def on_pong(self) -> None:
+        self.calls.append(("pong",))
+
     def on_settings(self) -> None:
         self.calls.append(("settings",))
 
     def messages(self) -> list[tuple[Any, ...]]:
         """The calls that carry messages and resets."""
-        return [call for call in self.calls if call[0] not in ("settings", "window")]
+        return [call for call in self.calls if call[0] not in ("settings", "window", "pong")]
 
 
 def feed(codec: Any, data: bytes) -> H2ConnectionError | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sidecar.codec.h2_types import H2Settings
+from sidecar.codec.h2_types import H2Settings, KeepaliveSettings
 
 __all__ = ["compile_http2_options"]
 
@@ -40,6 +40,8 @@ def compile_http2_options(options: Any, *, stream_error: bool | None = None, **l
         stream_error = options.override_stream_error_on_invalid_http_message.value
     elif stream_error is None:
         stream_error = options.stream_error_on_invalid_http_messaging
+    if options.HasField("connection_keepalive"):
+        values["keepalive"] = _compile_keepalive(options.connection_keepalive)
     if options.HasField("max_header_field_size_kb"):
         values["max_header_field_bytes"] = options.max_header_field_size_kb.value * 1024
     # Each once, in the order of the file; those that differ were refused.
@@ -52,3 +54,17 @@ def compile_http2_options(options: Any, *, stream_error: bool | None = None, **l
         disallow_obs_text=options.disallow_obs_text.value and options.use_oghttp2_codec.value,
         **values,
     )
+
+
+def _compile_keepalive(settings: Any) -> KeepaliveSettings:
+    jitter = settings.interval_jitter.value if settings.HasField("interval_jitter") else 15.0
+    return KeepaliveSettings(
+        timeout_s=_seconds(settings.timeout),
+        interval_s=_seconds(settings.interval),
+        jitter_percent=jitter,
+        connection_idle_interval_s=_seconds(settings.connection_idle_interval),
+    )
+
+
+def _seconds(duration: Any) -> float:
+    return float(duration.seconds + duration.nanos / 1e9)
