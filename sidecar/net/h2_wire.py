@@ -29,6 +29,8 @@ _PAUSE_S = 0.05
 
 #: Body bytes that may wait for the flush before their writers do.
 _QUEUE_LIMIT = 256 * 1024
+#: What a writer may always send in its turn, however many wait with it.
+_SHARE = 16 * 1024
 #: The most that one ``receive`` of a body gives.
 _CHUNK_LIMIT = 256 * 1024
 
@@ -64,7 +66,7 @@ class H2Wire:
         #: Body bytes that have arrived and that nobody has taken.
         self.unread = 0
         self._resume: Signal | None = None
-        #: stream id → the signal of the strand that waits for room.
+        #: stream id → the signal of the strand that waits for room; who waits longest comes first.
         self._writers: dict[int, Signal] = {}
 
     # -- flushing -----------------------------------------------------------------------------
@@ -159,35 +161,45 @@ class H2Wire:
     async def send_body(self, stream_id: int, data: bytes, end_stream: bool) -> bool:
         """Queue DATA as windows and socket allow; False once the stream or connection is gone.
 
+        Where several wait, each sends a share in its turn, so that a large body starves no small one.
         If cancelled: part of it is queued.
         """
         codec = self.codec
+        writers = self._writers
         size = len(data)
         at = 0
-        while True:
-            if self.is_broken or codec.is_closed(stream_id):
-                return False
-            room = codec.send_window(stream_id)
-            if not size or (room and self._queued < _QUEUE_LIMIT and not self.is_congested):
-                left = size - at
-                if left <= room:
-                    codec.send_data(stream_id, data[at:] if at else data, end_stream)
-                    self._queued += left
+        signal: Signal | None = None
+        try:
+            while True:
+                if self.is_broken or codec.is_closed(stream_id):
+                    return False
+                room = codec.send_window(stream_id)
+                if not size or (room and self._queued < _QUEUE_LIMIT and not self.is_congested):
+                    # Who sends goes to the end of the line; who finds no room keeps the place in it.
+                    writers.pop(stream_id, None)
+                    if room > _QUEUE_LIMIT:
+                        room = _QUEUE_LIMIT
+                    if writers and room > _SHARE:
+                        room = max(_SHARE, room // (1 + len(writers)))
+                    left = size - at
+                    if left <= room:
+                        codec.send_data(stream_id, data[at:] if at else data, end_stream)
+                        self._queued += left
+                        self.flush_later()
+                        return True
+                    codec.send_data(stream_id, data[at : at + room], False)
+                    self._queued += room
+                    at += room
                     self.flush_later()
-                    return True
-                room = min(room, _QUEUE_LIMIT)
-                codec.send_data(stream_id, data[at : at + room], False)
-                self._queued += room
-                at += room
-                self.flush_later()
-                continue
-            signal = Signal(self.reactor)
-            self._writers[stream_id] = signal
-            try:
+                    if not writers:
+                        continue
+                if signal is None:
+                    signal = Signal(self.reactor)
+                writers.setdefault(stream_id, signal)
                 await signal.wait()
-            finally:
-                if self._writers.get(stream_id) is signal:
-                    del self._writers[stream_id]
+        finally:
+            if signal is not None and writers.get(stream_id) is signal:
+                del writers[stream_id]
 
 
 class H2Body(Body):

@@ -913,5 +913,12 @@ async def open_reactor(reactor: Reactor | None = None) -> AsyncIterator[Reactor]
 
 async def run_adopted(awaitable: Awaitable[Any]) -> Any:
     """Await something that needs trio from a strand: a user's ``async def`` hook."""
-    async with adopted():
-        return await awaitable
+    try:
+        async with adopted():
+            return await awaitable
+    except BaseException:
+        # The strand may have ended before the hook began, which would complain that nobody awaited it.
+        close = getattr(awaitable, "close", None)
+        if close is not None:
+            close()
+        raise

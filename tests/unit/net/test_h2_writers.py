@@ -1,0 +1,129 @@
+"""Who sends how much when the output or the windows of an HTTP/2 connection are short."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from sidecar.codec.h2_connection import H2Connection
+from sidecar.codec.h2_types import H2Settings
+from sidecar.net.h2_wire import H2Wire
+from sidecar.observability.stats import Counter
+from tests.support.h2_frames import (
+    CLIENT_START,
+    DATA,
+    RESPONSE,
+    Recorder,
+    frame,
+    parse,
+    request,
+    settings,
+    u32,
+)
+from tests.support.strands import Lab, open_lab, settle
+
+HUGE = 1 << 24
+
+
+class Server:
+    """A server's codec and wire, and the socket of its client."""
+
+    def __init__(self, lab: Lab, streams: int, window: int) -> None:
+        transport, self.client = lab.pair()
+        self.lab = lab
+        self.codec = H2Connection(Recorder(), client=False, settings=H2Settings())
+        self.wire = H2Wire(lab.reactor, transport, self.codec, Counter("tx"))
+        start = CLIENT_START + settings((4, HUGE))
+        start += b"".join(request(2 * number + 1) for number in range(streams))
+        self.codec.receive_data(start + self.more(window - 65535) if window > 65535 else start)
+        self.sent: dict[int, bool] = {}
+        #: Stream ids of the DATA frames that came, in their order, and their sizes.
+        self.arrived: list[tuple[int, int]] = []
+        self._buffer = b""
+
+    @staticmethod
+    def more(size: int) -> bytes:
+        return frame(8, 0, 0, u32(size))
+
+    def answer(self, stream_id: int, size: int) -> None:
+        """Start a response of so many bytes."""
+        self.codec.send_headers(stream_id, list(RESPONSE), False)
+
+        async def send(_strand: object) -> None:
+            self.sent[stream_id] = await self.wire.send_body(stream_id, bytes(size), True)
+
+        self.lab.reactor.spawn(f"stream {stream_id}", send)
+
+    async def read(self, *, window: int = 0) -> None:
+        """The client reads what is there, and gives this much window."""
+        with contextlib.suppress(BlockingIOError):
+            self._buffer += self.client.recv(1 << 20)
+        while len(self._buffer) >= 9:
+            end = 9 + int.from_bytes(self._buffer[:3], "big")
+            if len(self._buffer) < end:
+                break
+            kind, _, stream_id, payload = parse(self._buffer[:end])[0]
+            self._buffer = self._buffer[end:]
+            if kind == DATA:
+                self.arrived.append((stream_id, len(payload)))
+        if window:
+            self.codec.receive_data(self.more(window))
+            self.wire.on_window(0)
+        await settle()
+
+    def size(self, stream_id: int) -> int:
+        return sum(size for number, size in self.arrived if number == stream_id)
+
+
+@asynccontextmanager
+async def open_server(streams: int, window: int) -> AsyncIterator[Server]:
+    async with open_lab() as lab:
+        yield Server(lab, streams, window)
+
+
+async def test_small_response_is_not_starved_by_large_ones_on_a_short_window() -> None:
+    async with open_server(5, 65535) as server:
+        for stream_id in (1, 3, 5, 7):
+            server.answer(stream_id, 4 << 20)
+        await settle()
+        server.answer(9, 1000)
+        await server.read(window=65535)
+        await server.read(window=65535)
+        await server.read()
+        assert server.sent.get(9), server.arrived
+
+
+async def test_window_is_shared_out_between_those_that_wait() -> None:
+    async with open_server(4, 65535) as server:
+        for stream_id in (1, 3, 5, 7):
+            server.answer(stream_id, 4 << 20)
+        for _ in range(64):
+            await server.read(window=65535)
+        sizes = [server.size(stream_id) for stream_id in (1, 3, 5, 7)]
+        assert max(sizes) < 1.5 * min(sizes), sizes
+
+
+async def test_small_response_is_not_starved_by_large_ones_on_a_full_socket() -> None:
+    async with open_server(9, 1 << 30) as server:
+        for number in range(8):
+            server.answer(2 * number + 1, 8 << 20)
+        await settle()
+        server.answer(17, 1000)
+        while not server.sent.get(17):
+            await server.read()
+        while not server.size(17):
+            await server.read()
+        others = sum(size for stream_id, size in server.arrived if stream_id != 17)
+        assert others < 2 << 20
+
+
+async def test_whole_large_response_arrives_alone() -> None:
+    async with open_server(1, 1 << 30) as server:
+        server.answer(1, 3 << 20)
+        with trio.fail_after(10):
+            while server.size(1) < 3 << 20:
+                await server.read()
+        assert server.sent == {1: True}
