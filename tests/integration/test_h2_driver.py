@@ -14,7 +14,7 @@ import trio
 from sidecar.api.message import Body, FixedBody, RequestMessage, ResponseMessage
 from sidecar.api.stream import Flag, Stream
 from sidecar.codec.h2_connection import H2Connection
-from sidecar.codec.h2_types import H2Settings
+from sidecar.codec.h2_types import ErrorCode, H2Settings
 from sidecar.core.address import Address
 from sidecar.core.errors import Disconnected, UpstreamError
 from sidecar.core.headers import HeaderMap, RequestHeaders, ResponseHeaders
@@ -27,6 +27,7 @@ from sidecar.upstream.cluster_stats import ClusterStats
 from sidecar.upstream.h2_connection import H2UpstreamConnection, H2UpstreamStream
 from sidecar.upstream.h2_pool import H2Pool
 from tests.support.h2_frames import (
+    ACK,
     CLIENT_START,
     DATA,
     END_HEADERS,
@@ -516,6 +517,30 @@ async def test_client_that_only_resets_is_cut_off() -> None:
         assert lab.value("http.h.downstream_rq_total") == 250
         assert lab.value("http.h.downstream_rq_rx_reset") == 250
         assert lab.store.gauge("http.h.downstream_rq_active").value == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "details"),
+    [
+        (ErrorCode.NO_ERROR, "http2.remote_reset"),  # Envoy logs neither details nor a flag
+        (ErrorCode.REFUSED_STREAM, "http2.remote_refuse"),
+        (ErrorCode.CANCEL, "http2.remote_reset"),
+        (99, "http2.remote_reset"),
+    ],
+)
+async def test_reset_by_the_client_is_logged_by_its_code(code: int, details: str) -> None:
+    async def terminal(stream: Stream) -> ResponseMessage:
+        await read_all(stream.request.body)
+        raise AssertionError
+
+    async with open_reactor() as reactor:
+        lab = Lab(reactor, terminal)
+        data = CLIENT_START + headers(1, *POST, flags=END_HEADERS) + frame(RST, 0, 1, u32(code))
+        ping = frame(PING, 0, 0, b"conclude")
+        await converse(lab, data + ping, until=lambda got: (PING, ACK, 0, b"conclude") in parse(got))
+        await lab.log.seen.wait()
+        assert lab.log.streams[0].flags == Flag.DOWNSTREAM_REMOTE_RESET
+        assert lab.log.streams[0].details == details
 
 
 async def test_expectation_is_met_at_once() -> None:
