@@ -24,7 +24,7 @@ from tests.support.h2_frames import (
 )
 
 from ..configuration import TO_APP, bootstrap, cluster, listener
-from ..frames import answers_to, conversation
+from ..frames import answers_to, conversation, unseen
 from ..lab import Session
 from ..scenario import Setup, scenario
 from ..upstream import Call
@@ -118,18 +118,19 @@ async def h2_flood_of_control_frames(s: Session) -> None:
 @scenario(FLOODS)
 async def h2_flood_of_resets(s: Session) -> None:
     """Streams that are opened and reset at once: half of 500 end the connection."""
+    unseen(s)
     s.upstream().script = held
     names = ("downstream_rq_too_many_premature_resets", "downstream_cx_protocol_error")
     for count in (249, 250):
         data = b"".join(request(i) + frame(RST, 0, i, u32(8)) for i in range(1, 2 * count, 2))
         async with s.counting(*(f"http.main.{name}" for name in names), "http2.rx_reset"):
             await conversation(s, f"{count} resets", data, ends=(1,) if count > 249 else ())
-        s.upstream().seen.clear()
 
 
 @scenario(FLOODS)
 async def h2_flood_of_continuations(s: Session) -> None:
     """A header block of 200 CONTINUATION frames, and one of 20 frames that is too large."""
+    unseen(s)
     many = [block((b"x-%d" % number, b"y")) for number in range(200)]
     large = [block((b"x-%d" % number, b"y" * 8000)) for number in range(20)]
     for label, pieces in (("many", many), ("large", large)):
@@ -143,6 +144,7 @@ async def h2_flood_of_continuations(s: Session) -> None:
 @scenario(FLOODS)
 async def h2_flood_of_hpack(s: Session) -> None:
     """A large header in the table, named again and again (an HPACK bomb)."""
+    unseen(s)
     entry = b"\x40\x03x-a\x7f\xe1\x1e" + b"a" * 4000  # literal with indexing: a name of 3, a value of 4000
     for label, count in (("small", 10), ("bomb", 16000)):
         pieces = block(*REQUEST) + entry + b"\xbe" * count
@@ -151,28 +153,26 @@ async def h2_flood_of_hpack(s: Session) -> None:
         for number, chunk in enumerate(chunks, 1):
             last = END_HEADERS if number == len(chunks) else 0
             data += frame(CONTINUATION if number > 1 else HEADERS, last | (1 if number == 1 else 0), 1, chunk)
-        s.upstream().seen.clear()
         await conversation(s, label, data, ends=(1,))
-    s.upstream().seen.clear()
 
 
 @scenario(FLOODS)
 async def h2_flood_of_streams(s: Session) -> None:
     """More streams than may be open: refused, and an error once the client has acknowledged the limit."""
+    unseen(s)
     s.upstream().script = held
     four = b"".join(request(number) for number in (1, 3, 5, 7))
     for label, first in (("before the ACK", b""), ("behind it", frame(SETTINGS, ACK, 0))):
         async with s.counting(*STATS, "http.low.downstream_cx_protocol_error"):
             await conversation(s, label, first + four, to="low", ends=(7,))
             await s.quiet()
-            s.upstream().seen.clear()
 
 
 @scenario(FLOODS)
 async def h2_flood_of_trailers(s: Session) -> None:
     """Trailers beyond the limit cost their stream."""
+    unseen(s)
     s.upstream().script = held
     async with s.counting(*STATS, "http2.trailers"), s.logging(1):
         many = headers(1, *[(b"x-%d" % number, b"y") for number in range(150)])
         await conversation(s, "trailers", request(1, flags=4) + many, ends=(1,))
-    s.upstream().seen.clear()

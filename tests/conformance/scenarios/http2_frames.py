@@ -15,7 +15,7 @@ from tests.support.h2_frames import (
 )
 
 from ..configuration import bootstrap, cluster, listener
-from ..frames import conversation
+from ..frames import conversation, unseen
 from ..lab import Session
 from ..scenario import Setup, scenario
 
@@ -45,6 +45,7 @@ RESET = OPEN + frame(RST, 0, 1, u32(8))
 )
 async def h2_frames_that_h2spec_refuses(s: Session) -> None:
     """Envoy lets some of these pass, and closes without a word for others."""
+    unseen(s)
     await conversation(s, "PRIORITY on stream 0", frame(PRIORITY, 0, 0, u32(1) + b"\0"))
     await conversation(s, "PRIORITY on itself", frame(PRIORITY, 0, 1, u32(1) + b"\0"))
     await conversation(s, "DATA behind a reset", RESET + frame(DATA, END_STREAM, 1, b"late"))
@@ -52,14 +53,13 @@ async def h2_frames_that_h2spec_refuses(s: Session) -> None:
     await conversation(s, "window beyond 2^31-1", frame(WINDOW_UPDATE, 0, 0, u32(2**31 - 1)))
     await conversation(s, "stream's window beyond 2^31-1", OPEN + frame(WINDOW_UPDATE, 0, 1, u32(2**31 - 1)))
     await conversation(s, "an older stream", request(5) + request(3))
-    s.upstream().seen.clear()
 
 
 @scenario(FRAMES)
 async def h2_frames_on_closed_streams(s: Session) -> None:
     """Frames on a stream that both sides have ended, or the peer alone."""
+    unseen(s)
     probe = request(1, (b"x", b"y"))
     await conversation(s, "WINDOW_UPDATE", probe + frame(WINDOW_UPDATE, 0, 1, u32(1)), ends=(1,))
     await conversation(s, "RST_STREAM", probe + frame(RST, 0, 1, u32(8)))
     await conversation(s, "PRIORITY", probe + frame(PRIORITY, 0, 1, u32(3) + b"\0"), ends=(1,))
-    s.upstream().seen.clear()

@@ -21,7 +21,7 @@ from tests.support.h2_frames import (
 
 from ..client import get
 from ..configuration import HTTP_OPTIONS, bootstrap, cluster, listener
-from ..frames import conversation, read_frame
+from ..frames import conversation, read_frame, unseen
 from ..lab import Session
 from ..scenario import Setup, scenario
 from ..upstream import H2Call
@@ -132,10 +132,10 @@ async def malformed(s: Session, to: str) -> None:
 @scenario(OPTIONS)
 async def h2_option_stream_error(s: Session) -> None:
     """Where a malformed request costs the stream alone, and where the connection."""
+    unseen(s)
     for to in ("main", "lenient", "deprecated", "manager", "strict", "oghttp2"):
         async with s.logging(1 if to in ("main", "strict", "oghttp2") else 2, to):
             await malformed(s, to)
-    s.upstream().seen.clear()
 
 
 @scenario(OPTIONS)
@@ -166,29 +166,29 @@ def long_field(size: int) -> bytes:
 @scenario(OPTIONS)
 async def h2_option_header_field_size(s: Session) -> None:
     """A single long header: 64 KiB, or what max_header_field_size_kb says."""
+    unseen(s)
     for to, sizes in (("large", (65536, 65537)), ("larger", (65537, 131072, 131073))):
         for size in sizes:
             await conversation(s, f"{to} {size}", long_field(size), to=to, ends=(1,))
-    s.upstream().seen.clear()
 
 
 @scenario(OPTIONS)
 async def h2_option_obs_text(s: Session) -> None:
     """Octets beyond ASCII are refused by oghttp2 alone."""
+    unseen(s)
     for to in ("main", "ascii", "oghttp2", "ascii-oghttp2"):
         await conversation(s, to, request(1, (b"x-a", b"\xff")), to=to, ends=(1,))
-    s.upstream().seen.clear()
 
 
 @scenario(OPTIONS)
 async def h2_option_reset_rate(s: Session) -> None:
     """Five resets pass, the sixth ends the connection."""
+    unseen(s)
     for count in (5, 6):
         data = b"".join(request(i, flags=4) + frame(RST, 0, i, u32(8)) for i in range(1, 2 * count, 2))
         names = ("downstream_cx_protocol_error", "downstream_rq_too_many_premature_resets")
         async with s.counting(*(f"http.few-resets.{name}" for name in names), "http2.rx_reset"):
             await conversation(s, f"{count} resets", data, to="few-resets", ends=(1,) if count > 5 else ())
-    s.upstream().seen.clear()
 
 
 @scenario(OPTIONS)
