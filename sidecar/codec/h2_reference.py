@@ -559,6 +559,16 @@ class H2ReferenceConnection:
                 self._handler.on_window(stream_id)
         self._handler.on_settings()
 
+    def _close_in_package(self, stream_id: int) -> None:
+        """Let the package know that a stream is over, and say nothing to the peer."""
+        queued = self._h2.data_to_send()
+        try:
+            self._h2.reset_stream(stream_id)
+        except h2.exceptions.ProtocolError:
+            pass  # it was never begun, or is closed
+        self._h2.clear_outbound_data_buffer()
+        self._h2._data_to_send += queued
+
     def _on_goaway(self, stream_id: int, payload: bytes) -> None:
         if stream_id:
             raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream")
@@ -570,5 +580,6 @@ class H2ReferenceConnection:
             self.details = GOAWAY_DETAILS
             for unseen in [number for number in self._streams if number > last]:
                 del self._streams[unseen]
+                self._close_in_package(unseen)
                 self._handler.on_reset(unseen, int(ErrorCode.REFUSED_STREAM), True)
         self._handler.on_goaway(last, int.from_bytes(payload[4:8], "big"))

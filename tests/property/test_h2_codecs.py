@@ -17,6 +17,8 @@ from tests.support.h2_frames import (
     CLIENT_START,
     POST,
     REQUEST,
+    RESPONSE,
+    SERVER_START,
     Recorder,
     block,
     feed,
@@ -107,6 +109,50 @@ def test_codecs_agree_on_what_is_accepted(data: bytes) -> None:
         ours, theirs = accepted(own), accepted(other)
         shorter = min(len(ours), len(theirs))
         assert ours[:shorter] == theirs[:shorter] or not (own_failed and other_failed)
+
+
+# What a server may say to a client that has two requests under way.
+answer_field = st.tuples(
+    st.sampled_from([b"x-a", b"content-length", b"connection", b"X-A", b":path", b":status", b""]),
+    st.sampled_from([b"", b"1", b"3", b"200", b"a\x01"]),
+)
+answer_heads = st.builds(
+    lambda status, extra: block(*status, *extra),
+    st.sampled_from([RESPONSE, RESPONSE, ((b":status", b"103"),), ((b":status", b"204"),), ()]),
+    st.lists(answer_field, max_size=2),
+)
+answers = st.one_of(
+    st.builds(frame, st.just(1), flags, stream_ids, answer_heads),
+    st.builds(lambda n: frame(7, 0, 0, u32(n) + u32(0)), st.sampled_from([3, 2**31 - 1])),
+    frames,
+)
+#: The package has no 1xx on a stream that is closed; RFC 9113 (5.1) has the frame refused, or let pass.
+LATE_INTERIM = "informational"
+
+
+def ask(codec_class: Any, data: bytes) -> tuple[list[Any], str]:
+    """What a client with two requests under way says of these bytes, and why it ended."""
+    recorder = Recorder()
+    codec = codec_class(recorder, client=True, settings=H2Settings())
+    for head, is_whole in ((REQUEST, True), (POST, False)):
+        codec.send_headers(codec.open_stream(), list(head), is_whole)
+    return recorder.calls, str(feed(codec, data) or "")
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.lists(answers, max_size=6).map(b"".join))
+def test_codecs_agree_as_clients(data: bytes) -> None:
+    own, own_failed = ask(H2Connection, SERVER_START + data)
+    other, other_failed = ask(H2ReferenceConnection, SERVER_START + data)
+    if not own_failed and (other_failed == ALL_PADDING or LATE_INTERIM in other_failed.lower()):
+        return
+    own_refused, other_refused = (
+        bool(failed) or any(call[0] == "reset" and not call[3] for call in calls)
+        for calls, failed in ((own, own_failed), (other, other_failed))
+    )
+    assert own_refused == other_refused, (own, own_failed, other, other_failed)
+    if not own_refused:
+        assert own == other
 
 
 # Blocks that come again, between blocks that move the table under them.
