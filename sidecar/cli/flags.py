@@ -57,7 +57,6 @@ FLAGS: tuple[Flag, ...] = (
         "drain-strategy",
         "gradual (default) or immediate",
         choices=("gradual", "immediate"),
-        later="draining is always gradual for now",
     ),
     Flag(
         "parent-shutdown-time-s",

@@ -213,6 +213,12 @@ class H2Connection(H2Control):
             self._on_block(stream_id, flags & END_STREAM, payload)
         else:
             self._header_block = (stream_id, flags & END_STREAM, [payload], len(payload))
+            self._handler.on_partial_head(stream_id)
+
+    @property
+    def pending_head(self) -> int:
+        """The stream whose header block waits for its CONTINUATION; 0 for none."""
+        return 0 if self._header_block is None else self._header_block[0]
 
     def _on_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
         pending = self._header_block

@@ -77,6 +77,8 @@ class H2ReferenceConnection:
         self._buffer = b""
         self._preface_left = 0 if client else len(CONNECTION_PREFACE)
         self._settings_seen = False
+        #: As in H2Connection.
+        self.pending_head = 0
         #: Between HEADERS and the CONTINUATION that ends the block.
         self._in_headers = False
         self._failed: H2ConnectionError | None = None
@@ -398,6 +400,9 @@ class H2ReferenceConnection:
             raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE, and push is off")
         if kind in (_HEADERS, _CONTINUATION):
             self._in_headers = not flags & 4
+            self.pending_head = stream_id if self._in_headers else 0
+            if self._in_headers and kind == _HEADERS:
+                self._handler.on_partial_head(stream_id)
 
     def _is_idle(self, stream_id: int) -> bool:
         if not stream_id & 1:

@@ -357,13 +357,14 @@ _ROWS: dict[str, str] = {
 
 
 _UPSTREAM_HTTP = (
-    "idle_timeout max_requests_per_connection max_stream_duration max_headers_count max_response_headers_kb"
+    "idle_timeout max_requests_per_connection max_connection_duration max_stream_duration max_headers_count "
+    "max_response_headers_kb"
 )
 #: By the field that leads to the message, where its own row does not say it.
 _ROWS_AT: dict[str, str] = {
     f"{_HCM}.common_http_protocol_options": (
-        "idle_timeout max_headers_count max_requests_per_connection max_stream_duration "
-        "headers_with_underscores_action"
+        "idle_timeout max_headers_count max_requests_per_connection max_connection_duration "
+        "max_stream_duration headers_with_underscores_action"
     ),
     f"{_CLUSTER}.common_http_protocol_options": _UPSTREAM_HTTP,
     f"{_HTTP_OPTIONS}.common_http_protocol_options": _UPSTREAM_HTTP,

@@ -85,6 +85,10 @@ class Responder(Protocol):
         """Cut the response off: it cannot be finished."""
         ...
 
+    def start_drain(self) -> bool:
+        """Let the connection end after ``drain_timeout``; False when it was going to."""
+        ...
+
 
 class HcmStats:
     """``http.<stat_prefix>.``, resolved once: an attribute for each name in _COUNTERS and _GAUGES."""
@@ -236,6 +240,7 @@ class ConnectionManager:
         self.stream_idle_timeout_s = 300.0
         self.request_timeout_s = 0.0
         self.request_headers_timeout_s = 0.0
+        self.max_connection_duration_s = 0.0
         #: ``max_stream_duration`` of itself and of its routes; None where there is none.
         self.durations: StreamDurations | None = None
         self.drain_timeout_s = 5.0
@@ -251,7 +256,9 @@ class ConnectionManager:
         #: ``http2_protocol_options``, and the limits of headers above.
         self.http2_settings = H2Settings()
         self.request_ids = RequestIds()
-        #: Set while the listener drains: connections end after their current stream.
+        #: What serves a connection, of all that are open.
+        self.drivers: set[Any] = set()
+        #: Asked when an answer begins: whether its connection is to end.
         self.is_draining: Callable[[], bool] = _never
         #: Terminal instead of the router (the admin server).
         self.terminal: Callable[[Stream], Awaitable[ResponseMessage]] | None = None
@@ -371,7 +378,7 @@ class ConnectionManager:
                         reply = await (run_adopted(reply) if uses_trio else reply)
                     if reply is not None:
                         self.set_local_reply(stream, reply)
-            self._finish_headers(stream)
+            self._finish_headers(stream, responder)
             waiting = responder.send_response(stream, stream.response)  # type: ignore[arg-type]
             if waiting is not None:
                 await waiting
@@ -444,7 +451,7 @@ class ConnectionManager:
                 return reply
         return None
 
-    def _finish_headers(self, stream: Stream) -> None:
+    def _finish_headers(self, stream: Stream, responder: Responder) -> None:
         """Set the connection manager's own response headers (``ActiveStream::encodeHeaders``)."""
         response = stream.response
         assert response is not None
@@ -481,14 +488,12 @@ class ConnectionManager:
             headers.set(b"via", found + b", " + self.via if found else self.via)
         if self.proxy_status is not None:
             self.proxy_status.apply(headers, stream)
-        if self.is_draining():
-            if not stream.drain_connection:
-                self.stats.downstream_cx_drain_close.value += 1
-            stream.drain_connection = True
+        if self.is_draining() and responder.start_drain():
+            self.stats.downstream_cx_drain_close.value += 1
         stream.response_code = headers.status
 
     async def _respond(self, stream: Stream, responder: Responder) -> None:
-        self._finish_headers(stream)
+        self._finish_headers(stream, responder)
         response = stream.response
         assert response is not None
         waiting = responder.send_response(stream, response)
@@ -566,9 +571,6 @@ class ConnectionManager:
     def _on_disconnect(self, stream: Stream, responder: Responder) -> None:
         if not stream.flags & (Flag.DOWNSTREAM_REMOTE_RESET | Flag.DOWNSTREAM_PROTOCOL_ERROR):
             stream.flags |= Flag.DOWNSTREAM_CONNECTION_TERMINATION
-        if stream.stream_id == 0:
-            self.stats.downstream_cx_destroy_active_rq.value += 1
-            self.stats.downstream_cx_destroy_remote_active_rq.value += 1
         if stream.stream_id == 0 or not stream.details:  # the HTTP/2 driver has set its own
             stream.details = "downstream_remote_disconnect"
         if not stream.response_started:

@@ -11,8 +11,15 @@ import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
-from sidecar.api.message import Body, LocalReply, RequestMessage, ResponseMessage, origin_of
-from sidecar.api.stream import Stream
+from sidecar.api.message import (
+    Body,
+    FixedBody,
+    LocalReply,
+    RequestMessage,
+    ResponseMessage,
+    origin_of,
+)
+from sidecar.api.stream import Flag, Stream
 from sidecar.codec.h1 import reason_phrase
 from sidecar.codec.h1_case import proper_case
 from sidecar.codec.h1_encode import LAST_CHUNK, encode_interim, encode_trailers
@@ -24,9 +31,9 @@ from sidecar.core.errors import (
     StreamAborted,
 )
 from sidecar.core.headers import KeyedRequestHeaders, RequestHeaders
-from sidecar.http.h1_head_deadline import IDLE_TIMEOUT, head_limit
-from sidecar.http.h1_request_body import IncomingBody, watch_request
+from sidecar.http.h1_request_body import IncomingBody, limit_request
 from sidecar.http.h1_target import ASSUMED_SCHEME, KNOWN_AUTHORITIES, check_authority, read_target
+from sidecar.http.head_limits import IDLE_TIMEOUT, head_limit
 from sidecar.http.local_reply import reply_for
 from sidecar.http.request_options import drop_underscores
 from sidecar.http.upgrade import (
@@ -38,13 +45,17 @@ from sidecar.http.upgrade import (
 )
 from sidecar.net.h1_stream import ChunkedBody, H1Reader, LengthBody
 from sidecar.net.reactor import turn
+from sidecar.net.timer import start_timer
 
 if TYPE_CHECKING:
     from sidecar.http.connection_manager import ConnectionManager
-    from sidecar.net.reactor import Signal, Strand, Transport
+    from sidecar.net.reactor import Strand, Transport
 
 __all__ = ["H1Driver"]
 
+_SERVING, _DRAINING, _CLOSING = range(3)
+#: Stands for the request's body while no request is under way.
+_NO_REQUEST = FixedBody(b"")
 #: Status lines of final responses, by status.
 _STATUS_LINES: dict[int, bytes] = {}
 #: So much leaves with what others have to say at the end of the reactor's pass.
@@ -89,6 +100,8 @@ class H1Driver:
         "_began",
         "_body_done",
         "_connection",
+        "_drain",
+        "_goes_on",
         "_is_cut",
         "_is_head",
         "_is_proper",
@@ -97,10 +110,10 @@ class H1Driver:
         "_parser",
         "_reader",
         "_request_body",
-        "_request_timer",
-        "_strand",
         "_transport",
         "_tx_bytes",
+        "strand",
+        "was_active",
     )
 
     def __init__(
@@ -114,13 +127,18 @@ class H1Driver:
         self._manager = manager
         self._connection = connection
         self._transport = transport
-        self._strand = strand
+        self.strand = strand
         self._reader = H1Reader(transport)
         self._reader.rest = received
         self._parser = manager.make_request_parser()
         self._is_proper = manager.http1.proper_case_words
         self._tx_bytes = manager.stats.downstream_cx_tx_bytes_total
         self._keep_alive = True
+        #: It is not this answer that ends the connection, though it says close.
+        self._goes_on = False
+        #: The connection broke with a request on it.
+        self.was_active = False
+        self._drain = _SERVING
         #: A response was cut off: nothing more can be said.
         self._is_cut = False
         self._is_head = False
@@ -128,13 +146,12 @@ class H1Driver:
         self._request_body: Body | None = None
         #: When the first bytes of a head that came in pieces were here, else 0.
         self._began = 0.0
-        self._request_timer: Signal | None = None
 
     async def serve(self) -> None:
         """Serve requests until the connection ends.  Closing the transport is the caller's."""
         manager = self._manager
         stats = manager.stats
-        strand = self._strand
+        strand = self.strand
         reader = self._reader
         parser = self._parser
         clock = manager.reactor.clock
@@ -151,7 +168,7 @@ class H1Driver:
             parser.reset()
             try:
                 data = reader.rest
-                self._began = 0.0
+                self._request_body = _NO_REQUEST
                 if not data:
                     data = await receive(65536)
                     rx_bytes.value += len(data)
@@ -167,6 +184,10 @@ class H1Driver:
                     size = len(data)
                     parser.reset()
                     parser.parse(data)
+                    if parser.content_length <= 0 and not parser.is_chunked:
+                        self._began = 0.0
+                    if self._drain:
+                        limits = -1
                 strand.idle_deadline = 0.0
                 stream = self._make_stream(size)
                 if preserve_case is not None:
@@ -179,30 +200,40 @@ class H1Driver:
                 if error.status:
                     await self._answer_broken(error, data)
                     await self._close_delayed()
+                else:
+                    self._log_left()
                 return
             except StreamAborted as abort:
                 await self._answer_unread(abort.reply)
                 await self._close_delayed()
                 return
-            except DeadlineExceeded:
-                stats.downstream_cx_idle_timeout.value += 1
-                return
+            except DeadlineExceeded as late:
+                if late.kind == "drained":
+                    await self._close_delayed()
+                    return
+                if late.kind == "idle":
+                    stats.downstream_cx_idle_timeout.value += 1
+                    idle_timeout = 0.0
+                    if not self._drain:
+                        self._begin_drain()
+                limits = -1
+                continue
             except OSError:
                 return
             await stream.hcm.run_stream(stream, self, strand)
             if reader.rx_bytes:
                 self._take_rx_bytes()
-            if self._request_timer is not None:
-                self._request_timer.fire()
-                self._request_timer = None
             if self._transport.queued and (stream.drain_connection or not self._body_done):
                 await self._send_queued()
             if not self._keep_alive or stream.drain_connection:
+                if self._goes_on and self._body_done and not stream.drain_connection:
+                    self._goes_on = False
+                    if self._drain == _DRAINING and not self._is_cut and not self._transport.hangup:
+                        limits = -1
+                        continue
                 if not self._body_done:
                     self._count_unread()
-                if not self._is_cut and not self._transport.hangup:
-                    if self._body_done and parser.close and not stream.drain_connection:
-                        return
+                if not self._transport.hangup and (parser.minor_version or self._is_cut):
                     await self._close_delayed()
                 return
             if not self._body_done:
@@ -211,6 +242,37 @@ class H1Driver:
             served += 1
             if reader.rest and not served & 7:
                 await turn()
+
+    # -- draining ----------------------------------------------------------------------------------
+    def start_drain(self) -> bool:
+        """Let the connection end after ``drain_timeout``, or with the request that is under way then.
+
+        Until that it serves, and every answer says close, as in Envoy.
+        """
+        if self._drain:
+            return False
+        self._begin_drain()
+        if self._request_body is not _NO_REQUEST:
+            self._say_close()
+        elif not self._began:
+            self.strand.fail(DeadlineExceeded("drain"))
+        return True
+
+    def _begin_drain(self) -> None:
+        self._drain = _DRAINING
+        manager = self._manager
+        when = manager.reactor.clock() + manager.drain_timeout_s
+        start_timer(self.strand, when, self._on_drained, "drain_timeout", is_of_stream=False)
+
+    def _say_close(self) -> None:
+        """The answer says close, but what ends the connection is the end of the drain."""
+        self._goes_on = self._keep_alive and self._parser.upgrade is None
+        self._keep_alive = False
+
+    def _on_drained(self) -> None:
+        self._drain = _CLOSING
+        if self._request_body is _NO_REQUEST and not self._began:
+            self.strand.fail(DeadlineExceeded("drained"))
 
     # -- requests ----------------------------------------------------------------------------------
     def _make_stream(self, head_size: int) -> Stream:
@@ -298,7 +360,7 @@ class H1Driver:
             begin_upgrade(stream, upgrade)
             if manager.request_timeout_s:
                 deadline = (self._began or manager.reactor.clock()) + manager.request_timeout_s
-                self._request_timer = watch_request(self._strand, stats, deadline)
+                limit_request(self.strand, stream, deadline, lambda: False)
         return stream
 
     def _check_underscores(self, headers: RequestHeaders) -> None:
@@ -311,7 +373,10 @@ class H1Driver:
             raise RemoteProtocolError("header name with an underscore", details="http1.unexpected_underscore")
 
     def _end_after(self, stream: Stream) -> None:
-        """The last request of this connection (``max_requests_per_connection``)."""
+        """The last request of this connection (``max_requests_per_connection``), or one while it drains."""
+        if self._drain:
+            self._say_close()
+            return
         stream.drain_connection = True
         self._manager.stats.downstream_cx_max_requests_reached.value += 1
 
@@ -331,11 +396,12 @@ class H1Driver:
         body.stream = stream
         manager = self._manager
         now = manager.reactor.clock()
+        began, self._began = self._began, 0.0
         if manager.stream_idle_timeout_s:
-            self._strand.idle_deadline = now + manager.stream_idle_timeout_s
+            self.strand.idle_deadline = now + manager.stream_idle_timeout_s
         if manager.request_timeout_s:
-            deadline = (self._began or now) + manager.request_timeout_s
-            self._request_timer = watch_request(self._strand, manager.stats, deadline)
+            deadline = (began or now) + manager.request_timeout_s
+            limit_request(self.strand, stream, deadline, lambda: self._body_done)
 
     def _was_unread(self, stream: Stream, body: Body) -> bool:
         """Whether the response begins before the request was read to its end: then Envoy closes.
@@ -343,9 +409,6 @@ class H1Driver:
         A body that came with its head counts as read once something was waited for, such as an upstream.
         """
         if not self._body_done:
-            if stream.upgrade is not None and self._request_timer is not None:
-                self._request_timer.fire()  # an upgrade that is answered may take its time
-                self._request_timer = None
             return True
         if body.trailers is not None and stream.upstream_host is None:
             return True
@@ -360,9 +423,6 @@ class H1Driver:
 
     def _on_body_end(self) -> None:
         self._body_done = True
-        if self._request_timer is not None:
-            self._request_timer.fire()
-            self._request_timer = None
 
     def _count_unread(self) -> None:
         """The response was over before the request: Envoy resets such a stream."""
@@ -375,11 +435,11 @@ class H1Driver:
         """The next head, of which the beginning is in the reader; ``b""`` when the client left.
 
         Raises: RemoteProtocolError, OSError; DeadlineExceeded while there is no request yet;
-        StreamAborted when the request took too long (:mod:`sidecar.http.h1_head_deadline`).
+        StreamAborted when the request took too long (:mod:`sidecar.http.head_limits`).
         """
         manager = self._manager
         reader = self._reader
-        strand = self._strand
+        strand = self.strand
         try:
             while not (rest := reader.rest.lstrip(b"\r\n")):
                 rest = reader.rest = await self._transport.receive()
@@ -475,7 +535,7 @@ class H1Driver:
         return self._stream_body(stream, body, head, chunked=chunked)
 
     async def _stream_body(self, stream: Stream, body: Body, head: bytes, *, chunked: bool) -> None:
-        strand = self._strand
+        strand = self.strand
         clock = self._manager.reactor.clock
         idle = self._manager.stream_idle_timeout_s
         if stream.route is not None and stream.route.idle_timeout_s is not None:
@@ -559,6 +619,7 @@ class H1Driver:
             return
         stream.drain_connection = False
         self._is_cut = True
+        self.was_active = self._transport.hangup
 
     # -- ends --------------------------------------------------------------------------------------
     async def _answer_broken(self, error: RemoteProtocolError, head: bytes) -> None:
@@ -572,6 +633,19 @@ class H1Driver:
         await manager.run_broken(stream, self, reply_for(error, stream))
         self._count_unread()
 
+    def _log_left(self) -> None:
+        """Count and log a request whose client left within its head: for Envoy that is a stream."""
+        manager = self._manager
+        stats = manager.stats
+        self.was_active = True
+        stream = self._stream_without_request()
+        stream.flags = Flag.DOWNSTREAM_CONNECTION_TERMINATION
+        stream.details = "downstream_remote_disconnect"
+        stats.downstream_rq_total.value += 1
+        stats.downstream_rq_active.value += 1
+        stats.downstream_rq_rx_reset.value += 1
+        manager._complete(stream)
+
     async def _answer_unread(self, reply: LocalReply) -> None:
         """The same for a head that did not come in time."""
         await self._manager.run_broken(self._stream_without_request(), self, reply)
@@ -581,6 +655,7 @@ class H1Driver:
         manager = self._manager
         manager.stats.downstream_rq_http1_total.value += 1
         self._parser.minor_version = 1
+        self._request_body = None
         self._keep_alive = False
         self._body_done = True
         self._is_head = False
@@ -595,7 +670,7 @@ class H1Driver:
         timeout = self._manager.delayed_close_timeout_s
         if not timeout:
             return
-        strand = self._strand
+        strand = self.strand
         strand.idle_deadline = 0.0
         strand.deadline = self._manager.reactor.clock() + timeout
         transport = self._transport
@@ -608,7 +683,9 @@ class H1Driver:
                 discarded += len(data)
                 if discarded > 16 << 20:
                     return
-        except (DeadlineExceeded, OSError):
+        except OSError:
+            return
+        except DeadlineExceeded:
             self._manager.stats.downstream_cx_delayed_close_timeout.value += 1
         finally:
             strand.deadline = 0.0

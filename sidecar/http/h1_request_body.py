@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sidecar.api.message import Body, LocalReply
 from sidecar.api.stream import Flag, Stream
-from sidecar.core.errors import DeadlineExceeded, Disconnected, RemoteProtocolError, StreamAborted
+from sidecar.core.errors import Disconnected, RemoteProtocolError, StreamAborted
 from sidecar.http.local_reply import reply_for
-from sidecar.net.reactor import Signal
+from sidecar.net.timer import start_timer
 
 if TYPE_CHECKING:
     from sidecar.http.connection_manager import HcmStats
     from sidecar.net.reactor import Strand
 
-__all__ = ["REQUEST_TIMEOUT", "IncomingBody", "watch_request"]
+__all__ = ["REQUEST_TIMEOUT", "IncomingBody", "limit_request"]
 
-REQUEST_TIMEOUT = LocalReply(408, b"request timeout", details="request_overall_timeout", close=True)
+REQUEST_TIMEOUT = LocalReply(408, b"request timeout", details="request_overall_timeout")
 
 
 class IncomingBody(Body):
@@ -58,20 +59,16 @@ class IncomingBody(Body):
         return data
 
 
-def watch_request(strand: Strand, stats: HcmStats, deadline: float) -> Signal:
+def limit_request(strand: Strand, stream: Stream, deadline: float, is_complete: Callable[[], bool]) -> None:
     """End the stream that ``strand`` runs with 408 at ``deadline`` (``request_timeout``).
 
-    Fire the signal that this gives when the request is complete, or the stream over.
+    Unless the request is complete by then, or its response has begun.
     """
-    signal = Signal(strand.reactor)
+    stats: HcmStats = stream.hcm.stats
 
-    async def watch(watcher: Strand) -> None:
-        watcher.deadline = deadline
-        try:
-            await signal.wait()
-        except DeadlineExceeded:
+    def fire() -> None:
+        if not is_complete() and not stream.response_started:
             stats.downstream_rq_timeout.value += 1
             strand.fail(StreamAborted(REQUEST_TIMEOUT))
 
-    strand.reactor.spawn("request timeout", watch)
-    return signal
+    start_timer(strand, deadline, fire, "request_timeout")

@@ -22,7 +22,9 @@ from sidecar.codec.h2_stats import H2Stats
 from sidecar.codec.h2_types import ErrorCode, H2ConnectionError, KnownFields
 from sidecar.core.errors import DeadlineExceeded, Disconnected
 from sidecar.core.headers import Field, HeaderMap, RequestHeaders
+from sidecar.http.h1_request_body import limit_request
 from sidecar.http.h2_resets import PREMATURE_RESET_AGE_NS, REMOTE_RESETS, ResetGuard
+from sidecar.http.head_limits import limit_partial_head
 from sidecar.http.request_options import drop_underscores
 from sidecar.http.upgrade import begin_upgrade, extended_to_upgrade
 from sidecar.net.h2_keepalive import Keepalive
@@ -107,6 +109,9 @@ class _Responder:
         driver.wire.flush_later()
         driver.manager.count_interim()
 
+    def start_drain(self) -> bool:
+        return self.driver.start_drain()
+
     def send_response(self, stream: Stream, response: ResponseMessage) -> Awaitable[None] | None:
         driver = self.driver
         codec = driver.codec
@@ -125,7 +130,7 @@ class _Responder:
         status = headers.status
         fields = (_STATUS_FIELDS.get(status) or (b":status", b"%d" % status), *headers.fields)
         stream.response_started = True
-        if stream.drain_connection and (stream.details not in _HTTP_1_CLOSES or driver.manager.is_draining()):
+        if stream.drain_connection and stream.details not in _HTTP_1_CLOSES:
             driver.start_drain()
         if not wire.is_scheduled:
             wire.flush_later()
@@ -239,6 +244,7 @@ class H2Driver:
         "manager",
         "strand",
         "transport",
+        "was_active",
         "wire",
     )
 
@@ -266,6 +272,8 @@ class H2Driver:
         #: Requests whose body may be complete once the bytes at hand are read.
         self._fresh: list[_Responder] = []
         self._is_draining = False
+        #: The connection broke with streams on it.
+        self.was_active = False
         #: The codec has failed: nothing is sent any more.
         self._is_over = False
         self._ended_count = 0
@@ -321,10 +329,10 @@ class H2Driver:
                     data = b""
                     if error.kind == "idle":
                         stats.downstream_cx_idle_timeout.value += 1
-                        self._goaway()
-                        break
+                        self.start_drain()
+                        continue
                     self._goaway()
-                    if not self._streams:
+                    if error.kind == "head" or not self._streams:
                         break
                     continue
                 if not data:
@@ -356,7 +364,7 @@ class H2Driver:
                 details = _CODEC_ERROR
             culprit = self._streams.get(error.stream_id)
             if culprit is None:
-                self._log_refused(details, Flag.DOWNSTREAM_PROTOCOL_ERROR)
+                self.log_refused(details, Flag.DOWNSTREAM_PROTOCOL_ERROR)
             else:
                 self._lose(culprit, details, Flag.DOWNSTREAM_PROTOCOL_ERROR)
         self._lose_streams(error.others, Flag.DOWNSTREAM_PROTOCOL_ERROR)
@@ -383,7 +391,9 @@ class H2Driver:
                 if not data:
                     return
                 discarded += len(data)
-        except (DeadlineExceeded, Disconnected, OSError):
+        except (Disconnected, OSError):
+            return
+        except DeadlineExceeded:
             self.manager.stats.downstream_cx_delayed_close_timeout.value += 1
         finally:
             strand.deadline = 0.0
@@ -399,15 +409,16 @@ class H2Driver:
         self._is_draining = True
         self.wire.flush_later()
 
-    def start_drain(self) -> None:
+    def start_drain(self) -> bool:
         """Announce the end (GOAWAY), serve what is under way, close after ``drain_timeout``."""
         if self._is_draining:
-            return
+            return False
         self._is_draining = True
         self.codec.goaway(ErrorCode.NO_ERROR, notice=True)
         self.wire.flush_later()
         manager = self.manager
         self.strand.deadline = manager.reactor.clock() + max(manager.drain_timeout_s, 0.001)
+        return True
 
     # -- streams ------------------------------------------------------------------------------
     def _start_fresh(self) -> None:
@@ -419,8 +430,17 @@ class H2Driver:
             if whole is not None:
                 responder.stream.request.body = FixedBody(whole)
             self._start(responder)
+            if whole is None and self.manager.request_timeout_s:
+                self._limit_request(responder, body)
             if responder.is_gone and responder.strand is not None:
                 responder.strand.fail(Disconnected("the stream was reset"))
+
+    def _limit_request(self, responder: _Responder, body: H2Body) -> None:
+        strand = responder.strand
+        if strand is not None and not strand.done:
+            stream = responder.stream
+            deadline = stream.start_ns / 1e9 + self.manager.request_timeout_s
+            limit_request(strand, stream, deadline, lambda: body.is_complete)
 
     def _start(self, responder: _Responder) -> None:
         self.manager.reactor.spawn("HTTP/2 stream", responder.run, on_done=responder.on_done)
@@ -454,7 +474,7 @@ class H2Driver:
             self.h2_stats.tx_reset.value += 1
             self.wire.flush_later()
 
-    def _log_refused(self, details: str, flag: int) -> None:
+    def log_refused(self, details: str, flag: int) -> None:
         """Count and log a request whose head the codec refused: nothing of it is known."""
         manager = self.manager
         stats = manager.stats
@@ -471,13 +491,12 @@ class H2Driver:
 
     def _lose_to_the_client(self) -> None:
         """The client closed the connection."""
-        if self._streams:
-            self.manager.stats.downstream_cx_destroy_active_rq.value += 1
-            self.manager.stats.downstream_cx_destroy_remote_active_rq.value += 1
         self._lose_streams("downstream_remote_disconnect", 0)
 
     def _lose_streams(self, details: str, flag: int) -> None:
         """The connection is over: every stream gets Disconnected."""
+        if any(not responder.is_gone for responder in self._streams.values()):
+            self.was_active = True
         for responder in list(self._streams.values()):
             self._lose(responder, details, flag)
 
@@ -558,20 +577,23 @@ class H2Driver:
         elif any(b"_" in name for name in headers.index()):
             rejected.value += 1
             self.reset_stream(stream_id, ErrorCode.INTERNAL_ERROR)
-            self._log_refused("http2.unexpected_underscore", Flag.DOWNSTREAM_PROTOCOL_ERROR)
+            self.log_refused("http2.unexpected_underscore", Flag.DOWNSTREAM_PROTOCOL_ERROR)
             return False
         return True
 
     def _count_request(self) -> None:
-        """``max_requests_per_connection``: the last one lets the connection drain."""
+        """``max_requests_per_connection``: the last one lets the connection drain; the rest count too."""
         self._request_count += 1
-        if self._request_count == self.manager.max_requests_per_connection:
+        if self._request_count >= self.manager.max_requests_per_connection:
             self.manager.stats.downstream_cx_max_requests_reached.value += 1
             self.start_drain()
 
     def _send_continue(self, stream_id: int) -> None:
         self.codec.send_headers(stream_id, [_STATUS_FIELDS[100]], False)
         self.manager.count_interim()
+
+    def on_partial_head(self, stream_id: int) -> None:
+        limit_partial_head(self, stream_id)
 
     def on_informational(self, stream_id: int, fields: list[Field]) -> None:
         raise AssertionError("a server gets no 1xx")
@@ -621,7 +643,7 @@ class H2Driver:
         elif error_code == ErrorCode.REFUSED_STREAM:
             stats.stream_refused_errors.value += 1
         elif not remote:
-            self._log_refused(details, flag)
+            self.log_refused(details, flag)
 
     def on_window(self, stream_id: int) -> None:
         self.wire.on_window(stream_id)

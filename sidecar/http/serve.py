@@ -12,6 +12,7 @@ from sidecar.codec.h2_connection import H2Connection
 from sidecar.core.errors import DeadlineExceeded
 from sidecar.http.h1_driver import H1Driver
 from sidecar.http.h2_driver import H2Driver
+from sidecar.net.timer import start_timer
 
 if TYPE_CHECKING:
     from sidecar.http.connection_manager import ConnectionManager
@@ -41,34 +42,29 @@ async def serve_http(
     stats.downstream_cx_total.value += 1
     stats.downstream_cx_active.inc()
     transport.watcher = strand
-    codec = manager.codec_type
-    received = b""
-    http2 = codec == "HTTP2"
     active = None
+    driver: H1Driver | H2Driver | None = None
+
+    def on_age() -> None:
+        stats.downstream_cx_max_duration_reached.value += 1
+        if driver is None:
+            strand.fail(DeadlineExceeded("age"))
+        else:
+            driver.start_drain()
+
+    if manager.max_connection_duration_s:
+        when = started + manager.max_connection_duration_s
+        start_timer(strand, when, on_age, "max_connection_duration", is_of_stream=False)
     try:
-        if codec == "AUTO":
-            strand.idle_deadline = clock() + manager.idle_timeout_s if manager.idle_timeout_s else 0.0
-            while True:
-                try:
-                    data = await transport.receive()
-                except DeadlineExceeded:
-                    stats.downstream_cx_idle_timeout.value += 1
-                    return
-                except OSError:
-                    return
-                if not data:
-                    return
-                received += data
-                if received.startswith(_PREFACE):
-                    http2 = True
-                    break
-                if not _PREFACE.startswith(received):
-                    break
-        if http2:
+        received = await _first_bytes(manager, transport, strand)
+        if not received:
+            return
+        if manager.codec_type == "HTTP2" or (manager.codec_type == "AUTO" and received.startswith(_PREFACE)):
             stats.downstream_cx_http2_total.value += 1
             active = stats.downstream_cx_http2_active
             active.inc()
             driver = H2Driver(manager, connection, transport, strand, codec_class=h2_codec_class)
+            manager.drivers.add(driver)
             await driver.serve(received)
         else:
             stats.downstream_cx_http1_total.value += 1
@@ -78,14 +74,48 @@ async def serve_http(
             stats.downstream_cx_rx_bytes_total.value += len(received)
             active = stats.downstream_cx_http1_active
             active.inc()
-            await H1Driver(manager, connection, transport, strand, received).serve()
+            driver = H1Driver(manager, connection, transport, strand, received)
+            manager.drivers.add(driver)
+            await driver.serve()
     finally:
         stats.downstream_cx_active.dec()
         if active is not None:
             active.dec()
+        manager.drivers.discard(driver)
+        is_remote = transport.hangup
         stats.downstream_cx_destroy.value += 1
-        if transport.hangup:
-            stats.downstream_cx_destroy_remote.value += 1
-        else:
-            stats.downstream_cx_destroy_local.value += 1
+        (stats.downstream_cx_destroy_remote if is_remote else stats.downstream_cx_destroy_local).value += 1
+        if driver is not None and driver.was_active:
+            stats.downstream_cx_destroy_active_rq.value += 1
+            (
+                stats.downstream_cx_destroy_remote_active_rq
+                if is_remote
+                else stats.downstream_cx_destroy_local_active_rq
+            ).value += 1
         stats.downstream_cx_length_ms.record(int((clock() - started) * 1000))
+
+
+async def _first_bytes(manager: ConnectionManager, transport: Transport, strand: Strand) -> bytes:
+    """Enough bytes to tell the protocol; ``b""`` when none came before the connection ended, or in time.
+
+    Until then Envoy has no codec: nothing is said to a client that said nothing.
+    """
+    idle = manager.idle_timeout_s
+    strand.idle_deadline = manager.reactor.clock() + idle if idle else 0.0
+    received = b""
+    try:
+        while data := await transport.receive():
+            received += data
+            if manager.codec_type != "AUTO" or not _is_open(received):
+                return received
+    except DeadlineExceeded as late:
+        if late.kind == "idle":
+            manager.stats.downstream_cx_idle_timeout.value += 1
+    except OSError:
+        return b""
+    return b""
+
+
+def _is_open(received: bytes) -> bool:
+    """Whether more bytes may still make a preface of these."""
+    return len(received) < len(_PREFACE) and _PREFACE.startswith(received)

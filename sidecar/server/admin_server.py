@@ -99,7 +99,7 @@ class AdminServer:
         server = self._server
         if server.is_live:
             # Draining listeners is no state of the server: only a failed health check is shown.
-            return "DRAINING" if server.health_failed else "LIVE"
+            return "DRAINING" if server.draining.health_failed else "LIVE"
         return "INITIALIZING" if server.is_initializing else "PRE_INITIALIZING"
 
     def clusters(self) -> Iterable[Cluster]:
@@ -117,7 +117,7 @@ class AdminServer:
             self.store.flush()
 
     def set_health_failed(self, failed: bool) -> None:
-        self._server.health_failed = failed
+        self._server.draining.health_failed = failed
 
     def drain_listeners(
         self, *, inbound_only: bool = False, graceful: bool = False, skip_exit: bool = False

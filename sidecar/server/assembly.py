@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Coroutine
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -51,7 +52,7 @@ class Assembly:
         reactor: Reactor,
         store: Store,
         *,
-        is_draining: Callable[[], bool],
+        is_draining: Callable[..., bool],
         timers: Timers,
     ) -> None:
         self.loaded = loaded
@@ -161,6 +162,7 @@ class Assembly:
             traffic_direction=direction,
         )
         listener.message = message
+        listener.manager = manager
         if manager is not None:
             prefix = f"http.{manager.stat_prefix}"
             listener.on_bound.append(lambda scope: manager.set_listener_stats(scope.scope(prefix)))
@@ -177,7 +179,7 @@ class Assembly:
             buffer_limit_bytes=limit.value
             if message.HasField("per_connection_buffer_limit_bytes")
             else _DEFAULT_BUFFER_LIMIT,
-            is_draining=self._is_draining,
+            is_draining=partial(self._is_draining, inbound=message.traffic_direction == 1),
             http1_codec=self._http1_codec,
             http2_codec=self._http2_codec,
         )

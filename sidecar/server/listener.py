@@ -136,6 +136,8 @@ class Listener:
         self.store = store
         self.sockets: list[socket.socket] = []
         self.message: Any = None
+        #: The :class:`sidecar.http.connection_manager.ConnectionManager` of its filter chain.
+        self.manager: Any = None
         self.is_draining = False
         self.active = 0
         self._accept_scope: trio.CancelScope | None = None

@@ -24,6 +24,7 @@ from sidecar.extensions.catalog import make_registry
 from sidecar.net.reactor import Reactor, open_reactor
 from sidecar.server.admin_server import AdminServer
 from sidecar.server.assembly import Assembly
+from sidecar.server.draining import DrainManager
 from sidecar.server.listener import BindError, Listener
 from sidecar.server.timers import Timers
 
@@ -82,8 +83,7 @@ class Server:
         self.reactor = Reactor()
         self.is_live = False
         self.is_initializing = True
-        self.health_failed = False
-        self.is_draining = False
+        self.draining = DrainManager(options, self.reactor.clock)
         self._stop: trio.Event | None = None
         self._nursery: trio.Nursery | None = None
         self._drain_scope: trio.CancelScope | None = None
@@ -103,7 +103,7 @@ class Server:
                 make_registry(min_flush_bytes=options.file_flush_min_size_kb * 1024),
                 self.reactor,
                 self.store,
-                is_draining=lambda: self.is_draining or self.health_failed,
+                is_draining=self.draining.should_close,
                 timers=self._timers,
             )
         except ConfigErrors:
@@ -228,8 +228,8 @@ class Server:
         """Bring the server's gauges up to date."""
         scope = self.store.scope("server")
         scope.gauge("uptime").set(int(time.time() - self.started_s))
-        scope.gauge("live").set(int(self.is_live and not self.health_failed))
-        scope.gauge("state").set(1 if self.health_failed else 0 if self.is_live else 3)
+        scope.gauge("live").set(int(self.is_live and not self.draining.health_failed))
+        scope.gauge("state").set(1 if self.draining.health_failed else 0 if self.is_live else 3)
         scope.gauge("total_connections").set(sum(each.active for each in self.assembly.listeners))
         with open("/proc/self/statm", "rb") as file:
             resident = int(file.read().split()[1]) * 4096
@@ -250,7 +250,9 @@ class Server:
             for listener in chosen:
                 listener.stop_accepting()
             return
-        self.is_draining = True
+        if not self.draining.begin(inbound_only=inbound_only):
+            return
+        self.draining.tell(each.manager for each in chosen if each.manager is not None)
         if self._nursery is not None:
             self._nursery.start_soon(self._drain_later, chosen, skip_exit, name="drain")
 
@@ -293,6 +295,7 @@ class Server:
         file_interval = max(self.options.file_flush_interval_msec / 1000, 0.05)
         next_flush = trio.current_time() + file_interval
         ticks = 0
+        pools = self.assembly.pools
         while True:
             await trio.sleep(0.1)
             ticks += 1
@@ -303,8 +306,9 @@ class Server:
             for log in self._access_logs():
                 if due or getattr(log, "is_prompt", False):
                     log.flush()
+            pools.sweep_aged(self.reactor.clock())
             if not ticks % 10:
-                self.assembly.pools.sweep(self.reactor.clock())
+                pools.sweep(self.reactor.clock())
 
     async def _flush_stats(self) -> None:
         while True:

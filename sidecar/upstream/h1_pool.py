@@ -683,6 +683,16 @@ class H1Pool:
                 self.cluster.stats.upstream_cx_idle_timeout.value += 1
                 connection.close(local=True, active=False)
 
+    def sweep_aged(self, now: float) -> None:
+        """Let connections end that are older than the cluster's ``max_connection_duration``."""
+        oldest = now - self.cluster.max_connection_duration_s
+        for connection in [each for each in self._all if each.start_s < oldest and not each._must_close]:
+            self.cluster.stats.upstream_cx_max_duration_reached.value += 1
+            connection._must_close = True
+            if connection in self._idle:
+                self._idle.remove(connection)
+                connection.close(local=True, active=False)
+
     def close(self) -> None:
         """Close what is idle; what is in use closes when its exchange ends."""
         self.is_draining = True

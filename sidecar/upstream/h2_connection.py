@@ -492,6 +492,9 @@ class H2UpstreamConnection:
     def on_window(self, stream_id: int) -> None:
         self.wire.on_window(stream_id)
 
+    def on_partial_head(self, stream_id: int) -> None:
+        """Limits on time are those of the exchange."""
+
     def on_goaway(self, last_stream_id: int, error_code: int) -> None:
         if not self.is_draining:
             self.is_draining = True

@@ -218,6 +218,16 @@ class H2Pool:
                 self.cluster.stats.upstream_cx_idle_timeout.value += 1
                 connection.close(local=True)
 
+    def sweep_aged(self, now: float) -> None:
+        """Let connections end that are older than the cluster's ``max_connection_duration``."""
+        oldest = now - self.cluster.max_connection_duration_s
+        aged = [each for each in self._connections if each.start_s < oldest and not each.is_draining]
+        for connection in aged:
+            self.cluster.stats.upstream_cx_max_duration_reached.value += 1
+            connection.is_draining = True
+            if not connection.active:
+                connection.close(local=True)
+
     def close(self) -> None:
         """Close what is idle; what is in use closes when its last stream ends."""
         self.is_draining = True

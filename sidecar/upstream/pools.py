@@ -54,6 +54,14 @@ class PoolTable:
                 if host.pool is not None:
                     host.pool.sweep_idle(now)
 
+    def sweep_aged(self, now: float) -> None:
+        """Close connections that are too old; called every tenth of a second, as few clusters ask for it."""
+        for cluster in self._clusters.clusters.values():
+            if cluster.max_connection_duration_s:
+                for host in cluster.hosts:
+                    if host.pool is not None:
+                        host.pool.sweep_aged(now)
+
     def close(self) -> None:
         """End every pool."""
         for cluster in self._clusters.clusters.values():

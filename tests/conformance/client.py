@@ -78,9 +78,9 @@ class H1Client:
 class H2Client:
     """An HTTP/2 connection (prior knowledge) to a listener."""
 
-    def __init__(self, session: Session, stream: trio.SocketStream) -> None:
+    def __init__(self, session: Session, stream: trio.SocketStream, *, is_patient: bool = False) -> None:
         no_delay(stream)
-        self.peer = Peer(Wire(stream), client=True)
+        self.peer = Peer(Wire(stream), client=True, is_patient=is_patient)
         self._session = session
 
     async def start(
@@ -117,6 +117,12 @@ class H2Client:
         with trio.move_on_after(CLOSE_TIMEOUT_S):
             await self.peer.ended.wait()
         self._session.see(label, {"goaway": self.peer.goaway, "closed": self.peer.ended.is_set()})
+
+    async def drained(self, label: str = "drained") -> None:
+        """Observe every GOAWAY and whether the connection closed."""
+        with trio.move_on_after(CLOSE_TIMEOUT_S):
+            await self.peer.ended.wait()
+        self._session.see(label, {"goaways": self.peer.goaways, "closed": self.peer.ended.is_set()})
 
     def close(self) -> None:
         self.peer.wire.close()

@@ -84,12 +84,28 @@ class Stream:
         return out
 
 
+class _Patient(h2.connection.H2ConnectionStateMachine):  # type: ignore[misc]  # h2 has no types here
+    """Takes no notice of GOAWAY, after which h2 would refuse all frames."""
+
+    def process_input(self, input_: h2.connection.ConnectionInputs) -> list[h2.events.Event]:
+        if input_ is h2.connection.ConnectionInputs.RECV_GOAWAY:
+            return []
+        events: list[h2.events.Event] = super().process_input(input_)
+        return events
+
+
 class Peer:
     """An HTTP/2 connection; `run` reads it until it ends and must run beside whoever uses it."""
 
     def __init__(
-        self, wire: Wire, *, client: bool, on_stream: Callable[[Stream], None] | None = None
+        self,
+        wire: Wire,
+        *,
+        client: bool,
+        on_stream: Callable[[Stream], None] | None = None,
+        is_patient: bool = False,
     ) -> None:
+        """``is_patient``: go on after a GOAWAY, with streams under way and new ones alike."""
         config = h2.config.H2Configuration(
             client_side=client,
             validate_outbound_headers=False,
@@ -100,7 +116,11 @@ class Peer:
         self.wire = wire
         self.h2 = h2.connection.H2Connection(config)
         self.streams: dict[int, Stream] = {}
+        if is_patient:
+            self.h2.state_machine = _Patient()
         self.goaway: str | None = None
+        #: Each GOAWAY with the last stream that it takes.
+        self.goaways: list[str] = []
         self.settings: dict[str, int] = {}
         self.ended = trio.Event()
         self.got_settings = trio.Event()
@@ -160,6 +180,8 @@ class Peer:
             self._wake()
         elif isinstance(event, h2.events.ConnectionTerminated):
             self.goaway = _code(event.error_code)
+            last = event.last_stream_id
+            self.goaways.append(f"{self.goaway}, last {'any' if last == 2**31 - 1 else last}")
         elif isinstance(event, h2.events.RemoteSettingsChanged):
             self.settings.update({_setting(k): v.new_value for k, v in event.changed_settings.items()})
             self.got_settings.set()

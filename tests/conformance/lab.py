@@ -51,9 +51,13 @@ class Session:
         self._clients.append(client)
         return client
 
-    async def connect_h2(self, to: str = "main") -> H2Client:
-        """An HTTP/2 connection to a listener, its preface sent and the proxy's settings received."""
-        client = H2Client(self, await trio.open_tcp_stream("127.0.0.1", self.proxy.ports[to]))
+    async def connect_h2(self, to: str = "main", *, is_patient: bool = False) -> H2Client:
+        """An HTTP/2 connection to a listener, its preface sent and the proxy's settings received.
+
+        ``is_patient``: it goes on after a GOAWAY.
+        """
+        stream = await trio.open_tcp_stream("127.0.0.1", self.proxy.ports[to])
+        client = H2Client(self, stream, is_patient=is_patient)
         self._clients.append(client)
         self._nursery.start_soon(client.peer.run)
         await client.peer.got_settings.wait()

@@ -87,6 +87,9 @@ class Recorder:
     def on_window(self, stream_id: int) -> None:
         self.calls.append(("window", stream_id))
 
+    def on_partial_head(self, stream_id: int) -> None:
+        """Nothing is said of it: the calls that matter come with its end."""
+
     def on_goaway(self, last_stream_id: int, error_code: int) -> None:
         self.calls.append(("goaway", last_stream_id, error_code))
 

@@ -178,6 +178,7 @@ class HcmCompiler:
         common = message.common_http_protocol_options
         if common.HasField("idle_timeout"):
             manager.idle_timeout_s = duration_s(common.idle_timeout)
+        manager.max_connection_duration_s = duration_s(common.max_connection_duration)
         manager.max_requests_per_connection = common.max_requests_per_connection.value
         if common.HasField("max_headers_count"):
             manager.max_headers_count = common.max_headers_count.value

@@ -17,6 +17,11 @@ HCM_STATS = (
     "downstream_rq_response_before_rq_complete",
     "downstream_rq_timeout",
     "downstream_rq_completed",
+    "downstream_cx_destroy_local",
+    "downstream_cx_destroy_remote",
+    "downstream_cx_destroy_active_rq",
+    "downstream_cx_destroy_local_active_rq",
+    "downstream_cx_destroy_remote_active_rq",
     "rq_reset_after_downstream_response_started",
 )
 CLUSTER_STATS = (
