@@ -10,12 +10,13 @@ from collections.abc import Callable
 
 from sidecar.admin.clusters import clusters_json, clusters_text, listeners_json, listeners_text
 from sidecar.admin.config_dump import config_dump, node_json
-from sidecar.admin.help import PATHS, help_text, index_page
+from sidecar.admin.help import OWN_PATHS, PATHS, help_text, index_page
 from sidecar.admin.loggers import logging_levels
 from sidecar.admin.query import RegexError, compile_filter, parse_query, pretty_json
 from sidecar.admin.server_info import HOT_RESTART_VERSION, memory, server_info
 from sidecar.admin.state import JSON, TEXT, AdminResponse, AdminState
 from sidecar.admin.stats import stats
+from sidecar.net.strand_dump import dump_strands, strands_json, strands_text
 
 __all__ = ["AdminApi"]
 
@@ -58,6 +59,7 @@ class AdminApi:
             "/runtime_modify": lambda query: (503, TEXT, "No admin layer specified"),
             "/server_info": lambda query: (200, JSON, pretty_json(server_info(state, node_json(state)))),
             "/stats": lambda query: stats(state, query, prometheus=False),
+            "/strands": self._strands,
             "/stats/prometheus": lambda query: stats(state, query, prometheus=True),
         }
 
@@ -65,7 +67,7 @@ class AdminApi:
         """The answer to ``method target``; nothing that can be asked reads ``body`` yet."""
         text = target.decode("utf-8", "surrogateescape").partition("#")[0]
         path, _, query_text = text.partition("?")
-        entry = PATHS.get(path)
+        entry = PATHS.get(path) or OWN_PATHS.get(path)
         if entry is None:
             return _respond(404, TEXT, "invalid path. " + help_text())
         if entry.mutates and method != b"POST":
@@ -97,6 +99,12 @@ class AdminApi:
         if query.get("format") == "json":
             return 200, JSON, pretty_json(listeners_json(listeners))
         return 200, TEXT, listeners_text(listeners)
+
+    def _strands(self, query: _Query) -> _Answer:
+        found = dump_strands(self._state.reactor)
+        if query.get("format") == "json":
+            return 200, JSON, pretty_json(strands_json(found))
+        return 200, TEXT, strands_text(found)
 
     def _ready(self, query: _Query) -> _Answer:
         server_state = self._state.server_state

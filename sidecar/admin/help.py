@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass
 
-__all__ = ["PATHS", "AdminPath", "help_text", "index_page"]
+__all__ = ["OWN_PATHS", "PATHS", "AdminPath", "help_text", "index_page"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +181,15 @@ PATHS: dict[str, AdminPath] = {
     ),
     "/stats/recentlookups/enable": AdminPath(
         "enable recording of reset stat-name lookup names", mutates=True
+    ),
+}
+
+
+#: Paths that Envoy does not have.  ``/help`` leaves them out: it says what Envoy's says.
+OWN_PATHS: dict[str, AdminPath] = {
+    "/strands": AdminPath(
+        "what every connection and stream of the proxy waits for",
+        (("format", "Use ``json`` for JSON"),),
     ),
 }
 

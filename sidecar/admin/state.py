@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sidecar.core.options import Options
+from sidecar.net.reactor import Reactor
 from sidecar.observability.stats import Store
 from sidecar.observability.tags import TagProducer
 from sidecar.upstream.cluster import Cluster
@@ -44,6 +45,7 @@ class AdminState(Protocol):
     store: Store
     #: Extracts tags for the Prometheus rendering.
     tag_producer: TagProducer
+    reactor: Reactor
     #: Wall clock when the process started.
     started_s: float
     #: The ``envoy.config.bootstrap.v3.Bootstrap`` message, node flags merged in.

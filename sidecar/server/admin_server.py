@@ -48,6 +48,7 @@ class AdminServer:
         self._server = server
         self.options: Options = server.options
         self.store: Store = server.store
+        self.reactor = server.reactor
         self.tag_producer = tag_producer
         self.started_s = server.started_s
         self.bootstrap = server.loaded.bootstrap

@@ -22,6 +22,7 @@ from sidecar.core.errors import ConfigError
 from sidecar.core.options import Options
 from sidecar.extensions.catalog import make_registry
 from sidecar.net.reactor import Reactor, open_reactor
+from sidecar.net.strand_dump import dump_strands, strands_text
 from sidecar.server.admin_server import AdminServer
 from sidecar.server.assembly import Assembly
 from sidecar.server.draining import DrainManager
@@ -278,13 +279,15 @@ class Server:
     # -- tasks -----------------------------------------------------------------------------------------
     async def _signals(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         with trio.open_signal_receiver(
-            signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP
+            signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP
         ) as received:
             task_status.started()
             async for number in received:
                 if number == signal.SIGUSR1:
                     logger.warning("caught ENVOY_SIGUSR1. Reopening access logs.")
                     self.reopen_logs()
+                elif number == signal.SIGUSR2:
+                    logger.warning("caught SIGUSR2: %s", strands_text(dump_strands(self.reactor)).rstrip())
                 elif number == signal.SIGHUP:
                     logger.warning("caught and eating SIGHUP. See documentation on how to hot restart.")
                 else:

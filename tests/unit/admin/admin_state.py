@@ -117,6 +117,7 @@ class FakeServer:
         self.bootstrap: Any = json_format.ParseDict(bootstrap, Bootstrap())
         self.options = Options()
         self.store = Store()
+        self.reactor: Any = None
         self.tag_producer = TagProducer()
         self.started_s = 1795383443.5
         self.calls: list[Any] = []
