@@ -168,6 +168,8 @@ class Stream:
     response_code: int = 0
     #: Bits of :class:`Flag`.
     flags: int = 0
+    #: Of the line that is being written (``AccessLogType`` of Envoy).
+    access_log_type: str = "DownstreamEnd"
     #: Response code details.
     details: str = ""
     local_reply_body: bytes = b""

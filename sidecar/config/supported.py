@@ -82,7 +82,9 @@ _ROWS: dict[str, str] = {
         "early_header_mutation_extensions request_id_extension forward_client_cert_details "
         "set_current_client_cert_details path_normalization_options proxy_status_config "
         "append_local_overload add_proxy_protocol_connection_state "
-        "represent_ipv4_remote_address_as_ipv4_mapped_ipv6"
+        "represent_ipv4_remote_address_as_ipv4_mapped_ipv6 "
+        "access_log_options access_log_flush_interval flush_access_log_on_new_request "
+        "http1_safe_max_connection_duration"
     ),
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter": (
         "name typed_config is_optional disabled"
@@ -98,6 +100,7 @@ _ROWS: dict[str, str] = {
     f"{_HCM}.ProxyStatusConfig": "*",
     f"{_HCM.rpartition('.')[0]}.RequestIDExtension": "*",
     "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig": "*",
+    f"{_HCM}.HcmAccessLogOptions": "*",
     f"{_HCM.rpartition('.')[0]}.LocalReplyConfig": "*",
     f"{_HCM.rpartition('.')[0]}.ResponseMapper": "*",
     f"{_CORE}.CidrRange": "*",

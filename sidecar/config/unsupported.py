@@ -156,8 +156,6 @@ ENTRIES: tuple[Entry, ...] = (
         )
         for message in (_HCM, f"{_ROUTE}.RouteAction")
     ),
-    *_rows(_HCM, WARN, "access log options", "access_log_options access_log_flush_interval"),
-    *_rows(_HCM, WARN, "access log options", "flush_access_log_on_new_request"),
     *_rows(_HCM, WARN, "UDP and HTTP/3", "http3_protocol_options"),
     # It is about connections whose destination a listener filter restored: without one Envoy ignores it too.
     *_rows(_HCM, WARN, "listener filters", "forward_proto_config"),

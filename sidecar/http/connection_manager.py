@@ -241,6 +241,12 @@ class ConnectionManager:
         self.request_timeout_s = 0.0
         self.request_headers_timeout_s = 0.0
         self.max_connection_duration_s = 0.0
+        #: Whether an HTTP/1 connection that is too old ends with an answer that says so, and only then.
+        self.http1_safe_max_connection_duration = False
+        #: Whether a line is logged when a tunnel is there.
+        self.logs_tunnels = False
+        #: Called when a request is here and no filter has seen it; None where nothing has to be done.
+        self.on_begin: Callable[[Stream, Strand], None] | None = None
         #: ``max_stream_duration`` of itself and of its routes; None where there is none.
         self.durations: StreamDurations | None = None
         self.drain_timeout_s = 5.0
@@ -348,8 +354,8 @@ class ConnectionManager:
                 if reply is None:
                     reply = prepare_request_headers(self, stream, headers)
                 if reply is None:
-                    if self.durations is not None:
-                        self.durations.begin(stream, strand)
+                    if self.on_begin is not None:
+                        self.on_begin(stream, strand)
                     for hook, uses_trio in self._decode_hooks:
                         reply = hook(stream)
                         if reply is not None:

@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 __all__ = ["H1Driver"]
 
 _SERVING, _DRAINING, _CLOSING = range(3)
+#: Requests that no connection reaches.
+_NO_LIMIT = 1 << 62
 #: Stands for the request's body while no request is under way.
 _NO_REQUEST = FixedBody(b"")
 #: Status lines of final responses, by status.
@@ -157,6 +159,8 @@ class H1Driver:
         clock = manager.reactor.clock
         limit = manager.max_request_headers_bytes
         limits = manager.max_requests_per_connection
+        if manager.http1_safe_max_connection_duration:
+            limits = limits or _NO_LIMIT
         preserve_case = manager.http1.preserve_case
         idle_timeout = manager.idle_timeout_s
         rx_bytes = stats.downstream_cx_rx_bytes_total
@@ -194,7 +198,7 @@ class H1Driver:
                     keyed = KeyedRequestHeaders.of(stream.request.headers)
                     keyed.key_case = preserve_case.read(data[:size])
                     stream.request.headers = keyed
-                if limits and served + 1 >= limits:
+                if limits and (served + 1 >= limits or self._drain):
                     self._end_after(stream)
             except RemoteProtocolError as error:
                 if error.status:
@@ -257,6 +261,15 @@ class H1Driver:
         elif not self._began:
             self.strand.fail(DeadlineExceeded("drain"))
         return True
+
+    def close_after_next(self) -> None:
+        """Let the next request be the last, however long it takes to come.
+
+        That is ``http1_safe_max_connection_duration``; a request that is under way is not told.
+        """
+        self._drain = _CLOSING
+        if self._request_body is _NO_REQUEST and not self._began:
+            self.strand.fail(DeadlineExceeded("drain"))
 
     def _begin_drain(self) -> None:
         self._drain = _DRAINING

@@ -49,6 +49,8 @@ async def serve_http(
         stats.downstream_cx_max_duration_reached.value += 1
         if driver is None:
             strand.fail(DeadlineExceeded("age"))
+        elif manager.http1_safe_max_connection_duration and isinstance(driver, H1Driver):
+            driver.close_after_next()
         else:
             driver.start_drain()
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.api.message import Body, LocalReply
 from sidecar.core.errors import Disconnected
 from sidecar.http.connection_manager import ConnectionManager
+from sidecar.http.log_moments import log_now
 
 if TYPE_CHECKING:
     from sidecar.api.filters import HttpFilter
@@ -94,8 +95,13 @@ class UpgradeManager(ConnectionManager):
         self.stats.downstream_cx_upgrades_active.inc()
         return None
 
-    def _finish_headers(self, stream: Stream) -> None:
-        super()._finish_headers(stream)
+    def _finish_headers(self, stream: Stream, responder: Responder) -> None:
+        super()._finish_headers(stream, responder)
+        self._finish_upgrade(stream)
+        if stream.is_tunnel and self._base.logs_tunnels:
+            log_now(stream, "DownstreamTunnelSuccessfullyEstablished")
+
+    def _finish_upgrade(self, stream: Stream) -> None:
         response = stream.response
         assert response is not None
         headers = response.headers

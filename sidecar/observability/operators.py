@@ -322,7 +322,7 @@ OPERATORS: dict[str, tuple[int, Maker]] = {
     "GRPC_STATUS_NUMBER": _plain(grpc_number),
     "UPSTREAM_REQUEST_ATTEMPT_COUNT": _attribute("attempt_count"),
     "LOCAL_REPLY_BODY": _plain(_local_reply_body),
-    "ACCESS_LOG_TYPE": _plain(_constant("DownstreamEnd")),
+    "ACCESS_LOG_TYPE": _attribute("access_log_type"),
     "ROUTE_NAME": _plain(_route_name),
     "UPSTREAM_CLUSTER": _plain(_cluster_name),
     "VIRTUAL_CLUSTER_NAME": _plain(lambda stream: stream.virtual_cluster_name or None),

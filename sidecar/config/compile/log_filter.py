@@ -27,8 +27,6 @@ _Compare = Callable[[int, int], bool]
 #: ``ComparisonFilter.Op`` in the order of its numbers.
 _COMPARISONS: tuple[_Compare, ...] = (operator.eq, operator.ge, operator.le, operator.ne)
 _DENOMINATORS = (100, 10_000, 1_000_000)
-#: ``AccessLogType.DownstreamEnd``, the only type that is logged.
-_DOWNSTREAM_END = 6
 
 
 def compile_log_filter(message: Any, context: FactoryContext, path: str) -> Predicate:
@@ -146,8 +144,10 @@ def _grpc_status(message: Any, context: FactoryContext, path: str) -> Predicate:
 
 
 def _log_type(message: Any, context: FactoryContext, path: str) -> Predicate:
-    result = (_DOWNSTREAM_END in message.types) != message.exclude
-    return lambda stream: result
+    names = message.DESCRIPTOR.fields_by_name["types"].enum_type.values_by_number
+    types = frozenset(names[number].name for number in message.types)
+    exclude: bool = message.exclude
+    return lambda stream: (stream.access_log_type in types) != exclude
 
 
 _COMPILERS: dict[str, Callable[[Any, FactoryContext, str], Predicate]] = {

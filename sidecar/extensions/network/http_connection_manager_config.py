@@ -27,6 +27,7 @@ from sidecar.core.address import compile_addresses
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.http.router_config import RouterOptions
 from sidecar.http.connection_manager import ConnectionManager, HcmStats
+from sidecar.http.log_moments import LogMoments
 from sidecar.http.proxy_status import ProxyStatus
 from sidecar.http.request_options import RequestOptions
 from sidecar.http.route_resolution import ResolutionStats
@@ -68,6 +69,29 @@ def _strip_port(message: Any) -> str:
     if message.WhichOneof("strip_port_mode") == "strip_any_host_port" and message.strip_any_host_port:
         return "ANY"
     return "MATCHING" if message.strip_matching_host_port else "NONE"
+
+
+def _on_begin(manager: ConnectionManager, message: Any) -> Callable[[Any, Any], None] | None:
+    """What has to be done at the start of every stream."""
+    options = message.access_log_options
+    interval = options.access_log_flush_interval
+    if not options.HasField("access_log_flush_interval"):
+        interval = message.access_log_flush_interval
+    interval_s = duration_s(interval)
+    on_new_request = options.flush_access_log_on_new_request or message.flush_access_log_on_new_request
+    begins: list[Callable[[Any, Any], None]] = []
+    if manager.durations is not None:
+        begins.append(manager.durations.begin)
+    if (interval_s or on_new_request) and manager.access_logs:
+        begins.append(LogMoments(manager, interval_s, on_new_request=on_new_request).begin)
+    if len(begins) < 2:
+        return begins[0] if begins else None
+
+    def begin(stream: Any, strand: Any) -> None:
+        for each in begins:
+            each(stream, strand)
+
+    return begin
 
 
 Serve = Callable[[Any, "Transport", "Strand"], Coroutine[Any, Any, None]]
@@ -147,6 +171,8 @@ class HcmCompiler:
         longest = duration_s(message.common_http_protocol_options.max_stream_duration)
         if longest or manager.route_table.has_durations:
             manager.durations = StreamDurations(longest, stats)
+        manager.on_begin = _on_begin(manager, message)
+        manager.logs_tunnels = message.access_log_options.flush_log_on_tunnel_successfully_established
         return manager
 
     def _settings(self, manager: ConnectionManager, message: Any) -> None:
@@ -179,6 +205,7 @@ class HcmCompiler:
         if common.HasField("idle_timeout"):
             manager.idle_timeout_s = duration_s(common.idle_timeout)
         manager.max_connection_duration_s = duration_s(common.max_connection_duration)
+        manager.http1_safe_max_connection_duration = message.http1_safe_max_connection_duration
         manager.max_requests_per_connection = common.max_requests_per_connection.value
         if common.HasField("max_headers_count"):
             manager.max_headers_count = common.max_headers_count.value

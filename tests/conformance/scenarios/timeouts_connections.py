@@ -40,6 +40,13 @@ CONNECTIONS = Setup(
                 log=LINE,
             ),
             listener(
+                "safe",
+                "{drain_timeout: 0.15s, http1_safe_max_connection_duration: true, "
+                "common_http_protocol_options: {max_connection_duration: 0.15s}}",
+                routes=ROUTES,
+                log=LINE,
+            ),
+            listener(
                 "idle",
                 "{drain_timeout: 0.15s, common_http_protocol_options: {idle_timeout: 0.15s}}",
                 routes=ROUTES,
@@ -160,6 +167,30 @@ async def connection_age_h1_within_a_long_request(s: Session) -> None:
         gate.opened.set()
         await client.reply()
         await client.closed()
+
+
+@scenario(CONNECTIONS)
+async def connection_age_h1_safe(s: Session) -> None:
+    """http1_safe_max_connection_duration: only an answer that says close ends the connection."""
+    gate = Gate(s)
+    count = "http.safe.downstream_cx_max_duration_reached"
+    async with s.counting(*stats_of("safe")):
+        before = await value(s, count)
+        client = await s.connect("safe")
+        await client.send(head("GET /probe HTTP/1.1", "host: a"))
+        await client.reply()
+        busy = await s.connect("safe")
+        await busy.send(head("GET / HTTP/1.1", "host: a"))
+        await grows(s, count, before + 1)
+        await (await s.connect("safe")).closed("fresh")
+        gate.opened.set()
+        await busy.reply("busy")
+        await busy.closed("busy then")
+        await client.send(head("GET /probe HTTP/1.1", "host: a"))
+        await client.reply("afterwards")
+        await client.closed()
+        h2 = await s.connect_h2("safe", is_patient=True)
+        await h2.drained()
 
 
 @scenario(CONNECTIONS)
