@@ -59,10 +59,12 @@ def envoy_binary() -> str | None:
 
 
 def proxy_command(kind: str) -> list[str]:
-    """The command line that runs `sidecar` or `envoy`, without its options."""
-    if kind == "sidecar":
-        return [sys.executable, "-m", "sidecar"]
-    return [envoy_binary() or "envoy"]
+    """The command line that runs `sidecar` or `envoy`, without the options of one test.
+
+    Logs are flushed ten times a second: a test that reads one would wait for Envoy's ten seconds otherwise.
+    """
+    program = [sys.executable, "-m", "sidecar"] if kind == "sidecar" else [envoy_binary() or "envoy"]
+    return [*program, "--file-flush-interval-msec", "100"]
 
 
 @contextlib.contextmanager
