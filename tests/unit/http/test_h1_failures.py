@@ -1,0 +1,207 @@
+"""Throw what a sweep, a hang-up or a timer throws at every wait of an HTTP/1 exchange: nothing may leak.
+
+:mod:`test_h1_cancel` does the same with cancellation, which ends the connection; these end a stream, and what
+becomes of its connection is the driver's to decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+
+from sidecar.api.message import LocalReply
+from sidecar.core.errors import DeadlineExceeded, Disconnected, StreamAborted
+from sidecar.net.reactor import Strand
+from sidecar.router.route import PREFIX, Route
+from sidecar.upstream.cluster import CircuitBreakerLimits
+from tests.support.h1_lab import GET, OK, H1Lab, open_h1_lab, table_of
+from tests.support.strands import Driven, settle
+
+CHUNKED_POST = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+LONG = b"HTTP/1.1 200 OK\r\ncontent-length: 2000000\r\n\r\n"
+
+ERRORS: dict[str, Callable[[], Exception]] = {
+    "timeout": lambda: DeadlineExceeded("total"),
+    "idle": lambda: DeadlineExceeded("idle"),
+    "aborted": lambda: StreamAborted(LocalReply(504, b"too long", details="max_duration_timeout")),
+    "gone": lambda: Disconnected("the client left"),
+}
+
+
+class ThrowAt:
+    """A coroutine whose strand is failed when, all strands taken together, it is the n-th that waits."""
+
+    def __init__(self, coroutine: Any, count: Callable[[], bool], fail: Callable[[], None]) -> None:
+        self._coroutine = coroutine
+        self._count = count
+        self._fail = fail
+
+    def send(self, value: Any) -> Any:
+        return self._seen(self._coroutine.send(value))
+
+    def throw(self, error: BaseException) -> Any:
+        return self._seen(self._coroutine.throw(error))
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    def _seen(self, trap: Any) -> Any:
+        if self._count():
+            trio.lowlevel.current_trio_token().run_sync_soon(self._fail)
+        return trap
+
+
+class Script:
+    """Both peers play their part whatever the proxy does."""
+
+    def __init__(self, lab: H1Lab, client: Any) -> None:
+        self.lab = lab
+        self.client = client
+        self.server: Any = None
+
+    async def tell(self, data: bytes) -> None:
+        self._try(self.client.send, data)
+        await settle()
+
+    async def answer(self, data: bytes) -> None:
+        try:
+            self.server = self.lab.upstream.accept()
+        except BlockingIOError:
+            if self.server is None:
+                return
+        self.drain(self.server)
+        self._try(self.server.send, data)
+        await settle()
+
+    def drain(self, sock: Any) -> None:
+        while self._try(sock.recv, 1 << 20):
+            pass
+
+    @staticmethod
+    def _try(call: Callable[..., Any], argument: Any) -> Any:
+        try:
+            return call(argument)
+        except OSError:
+            return None
+
+
+async def keep_alive(talk: Script) -> None:
+    for _ in range(2):
+        await talk.tell(GET)
+        await talk.answer(OK)
+
+
+async def streaming_both_ways(talk: Script) -> None:
+    await talk.tell(CHUNKED_POST)
+    await talk.tell(b"3\r\nabc\r\n")
+    await talk.answer(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n")
+    await talk.tell(b"3\r\ndef\r\n0\r\n\r\n")
+    await talk.answer(b"0\r\n\r\n")
+
+
+async def slow_upstream(talk: Script) -> None:
+    await talk.tell(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n")
+    for _ in range(20):
+        await talk.tell(bytes(50_000))
+    for _ in range(20):
+        await talk.answer(b"")
+        await talk.tell(bytes(50_000))
+    await talk.answer(OK)
+
+
+async def slow_client(talk: Script) -> None:
+    await talk.tell(GET)
+    await talk.answer(LONG)
+    for _ in range(40):
+        await talk.answer(bytes(50_000))
+    for _ in range(40):
+        talk.drain(talk.client)
+        await talk.answer(bytes(50_000))
+
+
+async def head_in_pieces(talk: Script) -> None:
+    await talk.tell(b"GET / HTTP/1.1\r\nho")
+    await talk.tell(b"st: a\r\n\r\n")
+    await talk.answer(b"HTTP/1.1 200 OK\r\ncontent-")
+    await talk.answer(b"length: 2\r\n\r\nok")
+
+
+async def play(
+    scene: Callable[[Script], Awaitable[None]], number: int, make_error: Callable[[], Exception]
+) -> int:
+    """Play ``scene``, fail the strand of the given wait, check that nothing is left; the waits there were."""
+    limits = CircuitBreakerLimits(max_connections=1, max_pending_requests=1)
+    async with open_h1_lab(default_limits=limits) as lab:
+        route = Route(PREFIX, b"/")
+        route.cluster_name = "up"
+        lab.manager.route_table = table_of(route)
+        waits = 0
+        is_armed = True
+
+        def count() -> bool:
+            nonlocal waits
+            waits += 1
+            return is_armed and waits == number
+
+        reactor = lab.lab.reactor
+        spawn = reactor.spawn
+
+        def spawn_counted(name: str, body: Any, **options: Any) -> Strand:
+            def counted(strand: Strand) -> Any:
+                error = DeadlineExceeded("total") if name.startswith("connect") else Disconnected("over")
+                return ThrowAt(body(strand), count, lambda: strand.fail(error))
+
+            return spawn(name, counted, **options)
+
+        reactor.spawn = spawn_counted  # type: ignore[method-assign]  # to count what it starts
+        driven: Driven
+        client, driven = lab.connect(
+            wrap=lambda coroutine: ThrowAt(coroutine, count, lambda: driven.strand.fail(make_error()))
+        )
+        talk = Script(lab, client)
+        await scene(talk)
+        seen = waits
+        is_armed = False
+        client.close()
+        await settle()
+        driven.scope.cancel()
+        await settle()
+        where = f"{scene.__name__} failed at wait {number}"
+        assert driven.is_over, where
+        assert not reactor.strands, where
+        active = lab.gauges()
+        connections = active.pop("cluster.up.upstream_cx_active", 0)
+        assert active == {}, where
+        assert (lab.host.rq_active, lab.host.rq_pending_active) == (0, 0), where
+        assert lab.host.cx_active == connections <= 1, where
+        second, _ = lab.connect()
+        second.send(GET)
+        await settle()
+        server = talk.server
+        while lab.upstream is not None:
+            try:
+                server = lab.upstream.accept()
+            except BlockingIOError:
+                break
+        talk.drain(server)
+        server.send(OK)
+        await settle()
+        assert second.recv(65536).endswith(b"ok"), where
+        return seen
+
+
+SCENES = [keep_alive, streaming_both_ways, slow_upstream, slow_client, head_in_pieces]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
+async def test_exchange_that_fails_at_any_wait_leaks_nothing(
+    scene: Callable[[Script], Awaitable[None]], error: str
+) -> None:
+    waits = await play(scene, 0, ERRORS[error])
+    assert waits >= 3
+    for number in [*range(1, min(waits, 20) + 1), *range(21, waits + 1, max(1, waits // 6))]:
+        await play(scene, number, ERRORS[error])
