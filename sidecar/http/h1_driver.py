@@ -427,6 +427,8 @@ class H1Driver:
             return True
         current = stream.request.body
         if (body is not current and origin_of(current) is not body) or not body.whole:
+            if body.whole and stream.upstream_host is None:
+                stream.bytes_received = len(body.whole)  # a filter has read it
             return False
         if stream.upstream_host is None:
             self._body_done = False

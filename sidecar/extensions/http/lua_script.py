@@ -282,7 +282,11 @@ class Script:
         body = self.message.body
         assert body is not None
         whole = body.whole
-        return whole if whole is not None and len(whole) <= self.limit_bytes else None
+        if whole is None or len(whole) > self.limit_bytes:
+            return None
+        if body.__class__ is not FixedBody:
+            self.message.body = FixedBody(whole)  # it is read: an answer need not end the connection
+        return whole
 
     def _make_body(self) -> None:
         self.message.body = FixedBody(b"")

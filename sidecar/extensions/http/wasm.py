@@ -250,8 +250,8 @@ class WasmFilter(HttpFilter):
             # The headers go on first, as in Envoy; who pulls the body meets the error.
             message.body = LaterBody(error)
             return
-        if out is not body.whole:  # else the guest left it alone: it is at hand as it was
-            message.body = LaterBody(stage) if out is None else FixedBody(out)
+        # Also where the guest left it alone: it is read, and an answer need not end the connection.
+        message.body = LaterBody(stage) if out is None else FixedBody(out)
 
     def verdict(self, side: StreamSide) -> LocalReply | None:
         """What the stream is answered with, if it is."""
