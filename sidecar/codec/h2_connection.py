@@ -429,11 +429,12 @@ class H2Connection(H2Control):
         stream.unconsumed += flow_bytes
         if not stream.started:
             raise connection_error(ErrorCode.PROTOCOL_ERROR, "DATA before a final response", stream_id)
-        try:
-            stream.count_content(len(payload), end_stream)
-        except StreamError as error:
-            self._stream_error(stream_id, error.code, error.details)
-            return
+        if stream.content_left >= 0:
+            try:
+                stream.count_content(len(payload), end_stream)
+            except StreamError as error:
+                self._stream_error(stream_id, error.code, error.details)
+                return
         if end_stream:
             self._close_remote(stream)
         elif not payload:

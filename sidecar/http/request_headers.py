@@ -146,7 +146,11 @@ def prepare_request_headers(
         headers.join_repeated()
         index = headers.index()
     connection = stream.connection
-    if manager.use_remote_address or manager.is_thorough or not INTERESTING.isdisjoint(index):
+    if (
+        manager.use_remote_address
+        or manager.is_thorough
+        or not (INTERESTING.isdisjoint(index) or _has_only_te(index))
+    ):
         return _prepare_thoroughly(manager, stream, headers)
     stream.remote_address = connection.remote_address
     fields.append(_FORWARDED_PROTO)
@@ -160,6 +164,11 @@ def prepare_request_headers(
         fields.append((b"x-request-id", request_id))
         index[b"x-request-id"] = request_id
     return None
+
+
+def _has_only_te(index: dict[bytes, bytes]) -> bool:
+    """Whether ``te: trailers``, which stays as it is, is all that there is to look at: a call of gRPC."""
+    return index.get(b"te") == b"trailers" and len(INTERESTING.intersection(index)) == 1
 
 
 def _prepare_thoroughly(

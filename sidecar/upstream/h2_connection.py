@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import Body, FixedBody, RequestMessage, ResponseMessage
 from sidecar.api.stream import Flag
-from sidecar.codec.h2_types import GOAWAY_DETAILS, ErrorCode
+from sidecar.codec.h2_types import GOAWAY_DETAILS, ErrorCode, KnownFields
 from sidecar.core.address import Address
 from sidecar.core.errors import Disconnected, LocalProtocolError, RemoteProtocolError, UpstreamError
 from sidecar.core.headers import Field, HeaderMap, RequestHeaders, ResponseHeaders
@@ -438,7 +438,15 @@ class H2UpstreamConnection:
     def on_headers(self, stream_id: int, fields: list[Field], end_stream: bool) -> None:
         stream = self._streams.get(stream_id)
         if stream is not None:
-            headers = ResponseHeaders(int(fields[0][1]), fields[1:])
+            known = fields.made if fields.__class__ is KnownFields else None
+            if known is not None:
+                status, rest, index = known
+                headers = ResponseHeaders(status, rest.copy())
+                headers._index = index.copy()
+            else:
+                headers = ResponseHeaders(int(fields[0][1]), fields[1:])
+                if fields.__class__ is KnownFields:
+                    fields.made = headers.status, headers.fields.copy(), headers.index().copy()
             stream.take_response(headers, has_body=not end_stream)
 
     def on_informational(self, stream_id: int, fields: list[Field]) -> None:

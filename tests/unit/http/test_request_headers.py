@@ -178,7 +178,7 @@ def test_via_and_user_agent_are_added_on_both_ways(manager: ConnectionManager, i
     manager.via = b"proxy"
     manager.add_user_agent = True
     manager.service_cluster, manager.service_node = b"svc", b"node"
-    stream = prepare(manager, *([(b"te", b"trailers")] if interesting else []))
+    stream = prepare(manager, *([(b"te", b"trailers, gzip")] if interesting else []))
     assert header(stream, b"via") == b"proxy"
     assert header(stream, b"user-agent") == b"svc"
     assert header(stream, b"x-envoy-downstream-service-cluster") == b"svc"
@@ -223,7 +223,7 @@ def test_request_id_is_made_when_wanted_and_missing(
     manager: ConnectionManager, generate: bool, interesting: bool
 ) -> None:
     manager.generate_request_id = generate
-    stream = prepare(manager, *([(b"te", b"trailers")] if interesting else []))
+    stream = prepare(manager, *([(b"te", b"trailers, gzip")] if interesting else []))
     made = header(stream, b"x-request-id")
     assert stream.request_id == made
     assert (made is not None and UUID(made) is not None) is generate
@@ -316,3 +316,20 @@ def test_repeated_headers_of_one_entry_arrive_joined(manager: ConnectionManager,
 def test_referer_that_is_no_url_is_dropped(manager: ConnectionManager, value: bytes, valid: bool) -> None:
     assert is_valid_referer(value) is valid
     assert header(prepare(manager, (b"referer", value)), b"referer") == (value if valid else None)
+
+
+def test_call_of_grpc_is_prepared_alike_on_the_short_way_and_the_long(manager: ConnectionManager) -> None:
+    fields = [(b"content-type", b"application/grpc"), (b"te", b"trailers")]
+    short = prepare(manager, *fields).request.headers
+    manager.is_thorough = True
+    thorough = prepare(manager, *fields).request.headers
+    for headers in (short, thorough):
+        assert UUID(headers.get(b"x-request-id") or b"")
+        headers.set(b"x-request-id", b"")
+    assert short.fields == thorough.fields
+
+
+def test_te_beside_another_header_that_matters_takes_the_long_way(manager: ConnectionManager) -> None:
+    stream = prepare(manager, (b"te", b"trailers"), (b"x-envoy-retry-on", b"5xx"))
+    assert header(stream, b"te") == b"trailers"
+    assert header(stream, b"x-envoy-retry-on") is None
