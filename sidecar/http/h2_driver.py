@@ -44,6 +44,8 @@ _CONNECTION_FIELDS = frozenset(
 )
 _STATUS_FIELDS: dict[int, Field] = {code: (b":status", b"%d" % code) for code in range(100, 600)}
 _READ_SIZE = 65536
+#: More than that is likely to be more than one request: what it makes us send can leave together.
+_ONE_REQUEST_BYTES = 100
 _NO_TUNNEL = Flag.UPSTREAM_CONNECTION_TERMINATION | Flag.UPSTREAM_CONNECTION_FAILURE
 #: Local replies that close an HTTP/1 connection and leave this one alone.
 _HTTP_1_CLOSES = frozenset(("missing_host_header", "path_normalization_failed", "stream_idle_timeout"))
@@ -293,6 +295,7 @@ class H2Driver:
         strand = self.strand
         codec = self.codec
         wire = self.wire
+        reactor = manager.reactor
         data = received
         self._set_idle()
         if manager.http2_settings.keepalive is not None:
@@ -305,6 +308,8 @@ class H2Driver:
                     stats.downstream_cx_rx_bytes_total.value += len(data)
                     if self.keepalive is not None:
                         self.keepalive.on_data()
+                    if len(data) > _ONE_REQUEST_BYTES:
+                        reactor.puts_off = True
                     try:
                         codec.receive_data(data)
                     finally:

@@ -227,7 +227,7 @@ class Transport:
         yield self.write_park
 
     def send_soon(self, data: bytes) -> None:
-        """Send at the end of this pass, with what other strands have to say; errors are left to reading.
+        """Send at the end of a busy pass, with what other strands have to say; errors are left to reading.
 
         A peer that sleeps is woken once for all of it, which costs less than half; Envoy writes then, too.
         For little at a time: what the socket does not take stays here.
@@ -239,7 +239,7 @@ class Transport:
         reactor = self.reactor
         outgoing = reactor.outgoing
         outgoing.append(self)
-        if not reactor._in_pass or len(outgoing) >= _MOST_OUTGOING:
+        if not reactor.puts_off or len(outgoing) >= _MOST_OUTGOING:
             reactor.send_outgoing()
 
     def flush_queued(self) -> None:
@@ -640,6 +640,8 @@ class Reactor:
         self._ready: list[_Entry] = []
         self._flush: list[Callable[[], None]] = []
         self.outgoing: list[Transport] = []
+        #: A pass runs that may have more than one thing to send.
+        self.puts_off = False
         self._dead: list[Transport] = []
         self._in_pass = False
         self._task: Any = None
@@ -776,6 +778,8 @@ class Reactor:
         base = self._base
         plain = Transport
         found = self._epoll.poll(0, 256)
+        # What follows a single event is sent at once: there is nothing to send it with.
+        self.puts_off = len(found) > 1
         for fd, events in found:
             transport = get(fd)
             if transport is None:
@@ -854,6 +858,7 @@ class Reactor:
                     callback()
         if self.outgoing:
             self.send_outgoing()
+        self.puts_off = False
 
     def _drain_wakeup(self) -> None:
         self._woken = False

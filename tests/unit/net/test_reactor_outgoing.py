@@ -136,6 +136,7 @@ async def test_error_is_left_to_reading() -> None:
 async def test_closed_transport_sends_nothing_more(closes: bool) -> None:
     async with open_lab() as lab:
         transport, peer = lab.pair()
+        other, other_peer = lab.pair()
 
         async def body(strand: Strand) -> None:
             await transport.receive()
@@ -143,8 +144,30 @@ async def test_closed_transport_sends_nothing_more(closes: bool) -> None:
             if closes:
                 transport.close()
 
+        async def beside(strand: Strand) -> None:
+            await other.receive()
+
+        lab.own(body)
+        lab.own(beside)
+        await settle()
+        peer.send(b"x")
+        other_peer.send(b"x")
+        await settle()
+        assert take(peer) == (b"" if closes else b"x")
+
+
+async def test_answer_to_a_single_event_leaves_at_once() -> None:
+    async with open_lab() as lab:
+        transport, peer = lab.pair()
+        seen: list[bytes] = []
+
+        async def body(strand: Strand) -> None:
+            await transport.receive()
+            transport.send_soon(b"x")
+            seen.append(take(peer))
+
         lab.own(body)
         await settle()
         peer.send(b"x")
         await settle()
-        assert take(peer) == (b"" if closes else b"x")
+        assert seen == [b"x"]
