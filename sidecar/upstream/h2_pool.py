@@ -172,12 +172,14 @@ class H2Pool:
             raise
         self._connecting -= 1
         stats.upstream_cx_connect_ms.record(int((self.reactor.clock() - started) * 1000))
-        transport.ready = transport.hangup = False  # sending finds out
         connection = H2UpstreamConnection(self, transport, self._codec_class)
         self._connections.append(connection)
         connection.wire.flush_later()
-        self.reactor.spawn(f"read from {self.host.address}", connection.read)
+        # Even where the server has left already: requests are to see that, not to connect again.
+        has_left, transport.hangup = transport.hangup, False
         self.serve_waiters()
+        transport.hangup = has_left
+        self.reactor.spawn(f"read from {self.host.address}", connection.read)
 
     # -- ends ---------------------------------------------------------------------------------
     def on_closed(self, connection: H2UpstreamConnection, *, local: bool, active: bool) -> None:
