@@ -27,13 +27,19 @@ class ClusterSpecifiers:
     def __init__(self, message: Any) -> None:
         self._by_name = {each.extension.name: each for each in message.cluster_specifier_plugins}
 
-    def compile(self, action: Any, path: str) -> Tree[tuple[RequestHeaders, Any]]:
-        """The tree that finds the cluster's name for a RouteAction.  Raises: ConfigError."""
+    def compile(self, action: Any, path: str) -> Tree[tuple[RequestHeaders, Any]] | None:
+        """The tree that finds the cluster's name for a RouteAction.
+
+        None for a plugin that is optional and nobody has: such a route takes no request.
+        Raises: ConfigError.
+        """
         kind = action.WhichOneof("cluster_specifier")
         plugin = getattr(action, kind)
         if kind == "cluster_specifier_plugin":
             plugin = self._by_name[plugin]
         name, message = resolve_any(plugin.extension.typed_config)
+        if plugin.is_optional and message is None:
+            return None
         if name != MATCHER or message is None:
             raise ConfigError(f"{path}.{kind}", f"cluster specifier plugin '{name}' is not supported")
         # Envoy 1.40 takes keep_matching here and breaks down over the first request that meets it.

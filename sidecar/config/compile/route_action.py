@@ -74,6 +74,8 @@ class RouteActions:
             route.cluster_header = action.cluster_header.lower().encode()
         elif kind in ("cluster_specifier_plugin", "inline_cluster_specifier_plugin"):
             route.cluster_tree = self._specifiers.compile(action, path)
+            if route.cluster_tree is None:
+                route.predicates = (_never,)
         elif kind == "weighted_clusters":
             self._weighted(route, action.weighted_clusters, f"{path}.weighted_clusters")
         else:
@@ -113,3 +115,7 @@ class RouteActions:
         route.weighted_header = message.header_name.lower().encode() or None
         if message.use_hash_policy.value:
             route.weighted_by = route.hash_policy
+
+
+def _never(_headers: Any, _stream: Any) -> bool:
+    return False

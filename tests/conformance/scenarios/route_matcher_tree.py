@@ -168,6 +168,10 @@ BY_LIST = listed(
     (value("x-to", "exact: app"), to_cluster("app")),
     otherwise=to_cluster("other"),
 )
+OPTIONAL = (
+    "{is_optional: true, extension: {name: o, typed_config:"
+    " {'@type': type.googleapis.com/xds.type.v3.TypedStruct, type_url: a/nobody.has.It}}}"
+)
 SPECIFIERS = f"""
 route_config:
   cluster_specifier_plugins:
@@ -180,6 +184,10 @@ route_config:
     - match: {{path: /inline}}
       name: inline
       route: {{inline_cluster_specifier_plugin: {plugin(BY_LIST)}}}
+    - match: {{path: /optional}}
+      name: optional
+      route: {{inline_cluster_specifier_plugin: {OPTIONAL}}}
+    - {{match: {{prefix: /opt}}, name: after, route: {{cluster: other}}}}
     - {{match: {{path: /nothing}}, name: nothing, route: {{inline_cluster_specifier_plugin: {plugin("")}}}}}
 """
 MOVES = """
@@ -278,8 +286,8 @@ async def matcher_tree_of_other_inputs(s: Session) -> None:
 async def matcher_tree_of_clusters(s: Session) -> None:
     """The matcher among cluster specifier plugins: named, inline, finding nothing; chosen with the route."""
     values = ("app", "none", "apple", "x")
-    async with s.logging(3 * (len(values) + 1)):
-        for path in ("/named", "/inline", "/nothing"):
+    async with s.logging(4 * (len(values) + 1)):
+        for path in ("/named", "/inline", "/nothing", "/optional"):
             await s.get(path, label=path)
             for each in values:
                 await s.get(path, f"x-to: {each}", label=f"{path} {each}")
