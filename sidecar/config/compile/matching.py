@@ -6,6 +6,7 @@ has its own (:mod:`sidecar.config.compile.route_matcher`), as other places will.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -123,8 +124,9 @@ class MatcherCompiler:
 
 
 def _environment(message: Any, _: str) -> Input[Any]:
-    """Nothing: in Envoy 1.40 this input has no data, whatever is set (seen with maps and value matches)."""
-    return lambda _: None
+    """The value when the configuration was read."""
+    value = os.environb.get(message.name.encode())
+    return lambda _: value
 
 
 def _consistent_hashing(message: Any, _: str) -> Callable[[bytes], bool]:

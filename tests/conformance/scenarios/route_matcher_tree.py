@@ -124,20 +124,6 @@ CUSTOM = listed(
     ),
     (
         single(
-            taken("environment_variable.v3.Config", "name: NOT_SET_AT_ALL"),
-            "value_match: {safe_regex: {google_re2: {}, regex: '.*'}}",
-        ),
-        to("environment"),
-    ),
-    (
-        single(
-            taken("environment_variable.v3.Config", "name: PATH"),
-            "value_match: {contains: /}",
-        ),
-        to("path-variable", "path: /environment"),
-    ),
-    (
-        single(
             taken("network.v3.FilterStateInput", "key: lua.state"),
             "value_match: {exact: kept}",
         ),
@@ -274,11 +260,10 @@ async def matcher_tree_of_predicates(s: Session) -> None:
 
 @scenario(TREES)
 async def matcher_tree_of_other_inputs(s: Session) -> None:
-    """Hashes, fractions, the environment, filter state."""
+    """Hashes, fractions, filter state."""
     headers = [(f"x-hash: value-{number}",) for number in range(12)]
     headers += [(f"x-part: value-{number}",) for number in range(12)]
     await try_all(s, "custom", ("/",), [(), *headers])
-    await try_all(s, "custom", ("/environment",))
     await try_all(s, "state", ("/",))
 
 
