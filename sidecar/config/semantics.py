@@ -54,6 +54,7 @@ from sidecar.config.check_routes import (
     check_regex,
     check_route_configuration,
 )
+from sidecar.config.check_upstream_protocols import check_upstream_protocols
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
 from sidecar.config.hints import required_hint, rule_hint
@@ -83,6 +84,7 @@ _CHECKS: dict[str, tuple[_Check, ...]] = {
         check_load_balancing,
         check_node_for_discovery,
         check_protocol_options,
+        check_upstream_protocols,
     ),
     "envoy.config.listener.v3.Listener": (check_listener,),
     "envoy.config.core.v3.Http2ProtocolOptions": (check_http2_options,),

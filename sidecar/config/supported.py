@@ -260,7 +260,8 @@ _ROWS: dict[str, str] = {
         "least_request_lb_config ring_hash_lb_config maglev_lb_config common_lb_config "
         "load_assignment circuit_breakers "
         "typed_extension_protocol_options common_http_protocol_options http_protocol_options "
-        "http2_protocol_options max_requests_per_connection dns_refresh_rate dns_failure_refresh_rate "
+        "http2_protocol_options protocol_selection max_requests_per_connection "
+        "dns_refresh_rate dns_failure_refresh_rate "
         "dns_jitter respect_dns_ttl "
         "dns_lookup_family dns_resolvers use_tcp_for_dns_lookups dns_resolution_config "
         "typed_dns_resolver_config wait_for_warm_on_init metadata"
@@ -302,8 +303,9 @@ _ROWS: dict[str, str] = {
     f"{_ENDPOINT}.LbEndpoint": "endpoint load_balancing_weight health_status metadata",
     f"{_ENDPOINT}.Endpoint": "address hostname additional_addresses",
     f"{_ENDPOINT}.Endpoint.AdditionalAddress": "*",
-    _HTTP_OPTIONS: "explicit_http_config common_http_protocol_options",
+    _HTTP_OPTIONS: "explicit_http_config use_downstream_protocol_config common_http_protocol_options",
     f"{_HTTP_OPTIONS}.ExplicitHttpConfig": "http_protocol_options http2_protocol_options",
+    f"{_HTTP_OPTIONS}.UseDownstreamHttpConfig": "http_protocol_options http2_protocol_options",
     # Access logs
     f"{_LOG}.AccessLog": "name typed_config filter",
     f"{_LOG}.AccessLogFilter": (

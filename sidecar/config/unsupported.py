@@ -251,9 +251,7 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     *_rows(_CLUSTER, STOP, "interception", "original_dst_lb_config"),
     *_rows(_CLUSTER, WARN, "connection pools", "per_connection_buffer_limit_bytes"),
-    *_rows(
-        _CLUSTER, WARN, "connection pools", "upstream_connection_options preconnect_policy protocol_selection"
-    ),
+    *_rows(_CLUSTER, WARN, "connection pools", "upstream_connection_options preconnect_policy"),
     *_rows(_CLUSTER, WARN, "connection pools", "connection_pool_per_downstream_connection cleanup_interval"),
     *_rows(_CLUSTER, WARN, "connection pools", "upstream_http_protocol_options"),
     *_rows(_CLUSTER, WARN, "socket options", "upstream_bind_config"),
@@ -270,6 +268,8 @@ ENTRIES: tuple[Entry, ...] = (
         when=lambda message: message.lb_policy == 6,
     ),
     *_rows(_HTTP_OPTIONS, STOP, "upstream filters", "http_filters"),
+    *_rows(_HTTP_OPTIONS, STOP, "TLS", "auto_config"),
+    *_rows(f"{_HTTP_OPTIONS}.UseDownstreamHttpConfig", STOP, "UDP and HTTP/3", "http3_protocol_options"),
     *_rows(f"{_HTTP_OPTIONS}.ExplicitHttpConfig", STOP, "UDP and HTTP/3", "http3_protocol_options"),
     *_rows(
         "envoy.extensions.filters.http.router.v3.Router", STOP, "upstream filters", "upstream_http_filters"

@@ -68,11 +68,11 @@ class Router:
     __slots__ = ("find_cluster", "get_pool", "mirror", "reactor", "suppress_envoy_headers")
 
     def __init__(
-        self, reactor: Reactor, find_cluster: Callable[[str], Any], get_pool: Callable[[Any, Any], Any]
+        self, reactor: Reactor, find_cluster: Callable[[str], Any], get_pool: Callable[[Any, Any, str], Any]
     ) -> None:
         self.reactor = reactor
         self.find_cluster = find_cluster
-        #: ``get_pool(cluster, host)`` gives the connection pool of a host.
+        #: ``get_pool(cluster, host, protocol)``: the pool of a host for requests that came by ``protocol``.
         self.get_pool = get_pool
         #: ``mirror(route, stream, timeout_s, limit_bytes)`` starts copies of a request (:mod:`.mirroring`).
         self.mirror: Callable[[Route, Stream, float, int], Any]
@@ -147,7 +147,7 @@ class Router:
         strand.idle_deadline = start_s + idle if idle else 0.0
         pool = host.pool
         if pool is None:
-            pool = self.get_pool(cluster, host)
+            pool = self.get_pool(cluster, host, stream.protocol)
         if route.is_plain:
             upstream = pool.acquire()
         else:

@@ -251,7 +251,7 @@ class HttpClient:
         self,
         reactor: Reactor,
         find_cluster: Callable[[str], Any],
-        get_pool: Callable[[Any, Any], Any],
+        get_pool: Callable[[Any, Any, str], Any],
         store: Any,
     ) -> None:
         self.reactor = reactor

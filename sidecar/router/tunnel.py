@@ -45,7 +45,7 @@ def tcp_pool(
         return None
     pool: TcpPool | None = host.tcp_pool
     if pool is None:
-        router.get_pool(stream.cluster, host)  # what sees to the host's end
+        router.get_pool(stream.cluster, host, stream.protocol)  # what sees to the host's end
         pool = host.tcp_pool = TcpPool(router.reactor, stream.cluster, host)
     if config.proxy_protocol:
         connection = stream.connection

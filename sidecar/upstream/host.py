@@ -74,6 +74,7 @@ class Host:
         "locality",
         "metadata",
         "pool",
+        "pools",
         "priority",
         "rq_active",
         "rq_error",
@@ -125,8 +126,10 @@ class Host:
         self.rq_success = 0
         self.rq_error = 0
         self.rq_timeout = 0
-        #: What the connection pools keep here.
+        #: What the connection pools keep here; None, too, where the downstream protocol chooses of ``pools``.
         self.pool: Any = None
+        #: All pools of HTTP.
+        self.pools: tuple[Any, ...] = ()
         self.tcp_pool: Any = None
 
     def set_flag(self, flag: int) -> None:

@@ -84,7 +84,7 @@ class Upstream:
 def make_manager(reactor: Reactor, store: Store, clusters: dict[str, Cluster]) -> ConnectionManager:
     """A connection manager that routes everything to the cluster ``up`` over HTTP/1 pools."""
 
-    def pool_of(cluster: Cluster, host: Host) -> H1Pool:
+    def pool_of(cluster: Cluster, host: Host, _protocol: str) -> H1Pool:
         if host.pool is None:
             host.pool = H1Pool(reactor, cluster, host)
         pool: H1Pool = host.pool

@@ -30,6 +30,8 @@ __all__ = ["ResolverSettings", "compile_cluster", "compile_cluster_config", "com
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _DNS_CLUSTER = "envoy.extensions.clusters.dns.v3.DnsCluster"
+#: ``Cluster.ClusterProtocolSelection``.
+_USE_DOWNSTREAM_PROTOCOL = 1
 #: Names that ``cluster_type`` may have for the types of the enum.
 _CUSTOM_TYPES = {
     "envoy.cluster.static": "STATIC",
@@ -70,19 +72,24 @@ def compile_cluster_config(
     options = _http_options(message)
     # The options of the cluster itself are the deprecated place; one place alone counts, as in Envoy.
     http2: bool
+    by_downstream: bool
     if options is None:
         common = message.common_http_protocol_options
         http2 = message.HasField("http2_protocol_options")
+        by_downstream = message.protocol_selection == _USE_DOWNSTREAM_PROTOCOL
         http2_options = message.http2_protocol_options
         http1_options = message.http_protocol_options
         http1_path = "http_protocol_options"
     else:
         common = options.common_http_protocol_options
-        http2 = options.explicit_http_config.WhichOneof("protocol_config") == "http2_protocol_options"
-        http2_options = options.explicit_http_config.http2_protocol_options
-        http1_options = options.explicit_http_config.http_protocol_options
+        kind_of_options = options.WhichOneof("upstream_protocol_options")
+        by_downstream = kind_of_options == "use_downstream_protocol_config"
+        protocols = getattr(options, kind_of_options)
+        http2 = protocols.HasField("http2_protocol_options")
+        http2_options = protocols.http2_protocol_options
+        http1_options = protocols.http_protocol_options
         http1_path = (
-            f"typed_extension_protocol_options[{_HTTP_OPTIONS}].explicit_http_config.http_protocol_options"
+            f"typed_extension_protocol_options[{_HTTP_OPTIONS}].{kind_of_options}.http_protocol_options"
         )
     limits = {}
     if common.HasField("max_headers_count"):
@@ -116,8 +123,10 @@ def compile_cluster_config(
         max_connection_duration_s=_seconds(common, "max_connection_duration", 0.0),
         max_stream_duration_s=_seconds(common, "max_stream_duration", 0.0),
         http2=http2,
-        use_downstream_protocol=options is not None and options.HasField("use_downstream_protocol_config"),
-        http2_settings=compile_http2_options(http2_options, **limits) if http2 else H2Settings(),
+        use_downstream_protocol=by_downstream,
+        http2_settings=compile_http2_options(http2_options, **limits)
+        if http2 or by_downstream
+        else H2Settings(),
         default_limits=_compile_limits(message, 0),
         high_limits=_compile_limits(message, 1),
         dns=dns,

@@ -260,7 +260,7 @@ ACTIONS = [cancel_connection, reset_streams, client_leaves, server_leaves, serve
 def over_http2(lab: H1Lab) -> None:
     """Let the lab's router use HTTP/2 to the upstream."""
 
-    def pool_of(cluster: Cluster, host: Host) -> H2Pool:
+    def pool_of(cluster: Cluster, host: Host, _protocol: str) -> H2Pool:
         if host.pool is None:
             host.pool = H2Pool(lab.lab.reactor, cluster, host)
         pool: H2Pool = host.pool

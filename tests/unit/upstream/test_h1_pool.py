@@ -23,7 +23,7 @@ from tests.support.strands import Driven, settle
 
 
 def pool_of(lab: H1Lab) -> H1Pool:
-    pool: H1Pool = lab.manager.router.get_pool(lab.cluster, lab.host)
+    pool: H1Pool = lab.manager.router.get_pool(lab.cluster, lab.host, "HTTP/1.1")
     return pool
 
 
