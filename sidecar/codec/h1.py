@@ -442,7 +442,8 @@ def _refusal(error: httptools.HttpParserError, head: bytes) -> RemoteProtocolErr
     """What llhttp refused, as Envoy answers it: 501 for transfer codings that it does not know."""
     reason = str(error)
     if "Transfer-Encoding" in reason:
-        if "Content-Length" not in reason and not _LENGTH_LINE.search(head) and _has_fields(head):
+        plain = _FOLD.sub(b"", head)
+        if "Content-Length" not in reason and not _LENGTH_LINE.search(plain) and _has_fields(head):
             return unsupported_coding()
         return RemoteProtocolError(reason, details="http1.content_length_and_chunked_not_allowed")
     if "method" not in reason and has_control_character(head):

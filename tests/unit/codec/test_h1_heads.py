@@ -307,6 +307,11 @@ def test_other_transfer_coding_is_answered_501(value: bytes) -> None:
     assert refusal(START + b"Transfer-Encoding: " + value + b"\r\n\r\n") == expected
 
 
+@pytest.mark.parametrize("fold", [b"", b" \r\n", b" x: y\r\n", b" folded\r\n"])
+def test_empty_transfer_coding_beside_a_length_is_answered_400(fold: bytes) -> None:
+    assert refusal(START + b"Transfer-Encoding:\r\nContent-Length: 3\r\n" + fold + b"\r\n")[0] == 400
+
+
 @pytest.mark.parametrize(
     "lines",
     [
