@@ -142,10 +142,11 @@ class H1Connection:
             if headers.get(b"content-length") is None:
                 chunked = True
                 extra = b"transfer-encoding: chunked\r\n"
+        authority = headers.authority
         head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n%b\r\n" % (
             method,
             headers.path or b"/",
-            headers.authority or b"",
+            authority or b"",
             b"\r\n".join(map(b": ".join, fields)),
             extra,
         )
@@ -153,6 +154,9 @@ class H1Connection:
             if fields:
                 raise LocalProtocolError("a header of the request contains a line feed")
             head = head.replace(b"\r\n\r\n", b"\r\n", 1)
+        if authority is None:
+            # A mutation took it away.
+            head = head.replace(b"\r\nhost: \r\n", b"\r\n", 1)
         if headers.key_case is not None or self._is_special:
             head = self._written_otherwise(head, headers)
         if body is not None:
