@@ -14,7 +14,19 @@ if TYPE_CHECKING:
     from sidecar.api.message import RequestMessage, ResponseMessage
     from sidecar.core.headers import HeaderMap
 
-__all__ = ["FLAG_NAMES", "ConnectionInfo", "Flag", "HostInfo", "RouteInfo", "Stream", "flag_text"]
+__all__ = [
+    "FLAG_NAMES",
+    "LOOK_AGAIN",
+    "ConnectionInfo",
+    "Flag",
+    "HostInfo",
+    "RouteInfo",
+    "Stream",
+    "flag_text",
+]
+
+#: In ``Stream.resolve_route``: filters may have changed what the route was found by.
+LOOK_AGAIN = 2
 
 
 class Flag(IntFlag):
@@ -154,8 +166,8 @@ class Stream:
     request_id: bytes | None = None
     #: :class:`RouteInfo` of the matched route, None before it was looked up or when there is none.
     route: Any = None
-    #: Set to True by a filter to have the route looked up again (Envoy's clearRouteCache).
-    resolve_route: bool = True
+    #: Whether the route has to be looked up: True for the first time, LOOK_AGAIN after ``clear_route_cache``.
+    resolve_route: int = True
     #: The cluster in use, None before the router ran.
     cluster: Any = None
     upstream_host: HostInfo | None = None
@@ -224,8 +236,8 @@ class Stream:
     is_timeout_204: bool = False
     #: What the request asks to become (``websocket``, or ``CONNECT``); None for an ordinary request.
     upgrade: bytes | None = None
-    #: Whether it was allowed to, and whether the response makes the stream a tunnel.
-    is_upgraded: bool = False
+    #: Whether it was allowed to (None until that is known), and whether the response makes it a tunnel.
+    is_upgraded: bool | None = None
     #: Whether a local reply is one of gRPC; None where the request's content type tells.
     is_grpc: bool | None = None
     is_tunnel: bool = False
@@ -261,7 +273,7 @@ class Stream:
 
     def clear_route_cache(self) -> None:
         """Have the route looked up again by whoever needs it next."""
-        self.resolve_route = True
+        self.resolve_route = LOOK_AGAIN
 
     def find_route(self) -> Any:
         """The matched route (:class:`RouteInfo`), looked up now if it has to be; None if none matches."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sidecar.api.filters import AccessLogger, HttpFilter
 from sidecar.api.message import LocalReply, ResponseMessage
-from sidecar.api.stream import Flag, Stream
+from sidecar.api.stream import LOOK_AGAIN, Flag, Stream
 from sidecar.codec.h1_choice import LLHTTP
 from sidecar.codec.h1_types import H1Settings
 from sidecar.codec.h2_types import H2Settings
@@ -320,8 +320,12 @@ class ConnectionManager:
 
     def resolve_route(self, stream: Stream) -> None:
         """Look the route of ``stream`` up."""
-        stream.resolve_route = False
         headers = stream.request.headers
+        if stream.resolve_route == LOOK_AGAIN and not headers.get(b"x-forwarded-proto"):
+            stream.resolve_route = False
+            stream.route = None  # a filter has taken it away
+            return
+        stream.resolve_route = False
         route = self.route_table.find(headers, stream)
         if route is not None and route.choose is not None:
             route = route.choose(headers, stream)

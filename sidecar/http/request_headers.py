@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from sidecar.api.message import LocalReply
 from sidecar.core.headers import RequestHeaders
 from sidecar.http.client_address import settle_client
-from sidecar.http.local_reply import NO_ROUTE
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
@@ -226,11 +225,8 @@ def _prepare_thoroughly(
         headers.set(b"x-request-id", request_id)
     stream.request_id = request_id
     if not index.get(b"x-forwarded-proto"):
-        # An empty one: Envoy finds no route for it, whatever the routes are.
-        manager.stats.rq_total.value += 1
-        manager.stats.no_route.value += 1
+        # An empty one: Envoy finds no route for it, unless a filter gives it another.
         stream.resolve_route = False
-        return NO_ROUTE
     return None
 
 

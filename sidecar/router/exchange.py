@@ -90,7 +90,10 @@ class Router:
         stats = manager.stats
         stats.rq_total.value += 1
         headers = stream.request.headers
-        if stream.resolve_route:
+        if stream.resolve_route is not True:
+            if stream.resolve_route:
+                manager.resolve_route(stream)
+        else:
             stream.resolve_route = False
             stream.route = manager.route_table.find(headers, stream)
         route: Route | None = stream.route

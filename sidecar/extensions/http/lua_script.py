@@ -202,7 +202,7 @@ class Script:
                     script._check_status(name, b"")
                 return None
             if script.clears_route:
-                script.stream.resolve_route = True
+                script.stream.clear_route_cache()
             script.headers.add(name, value)
             return None
 
@@ -235,7 +235,7 @@ class Script:
     def touch(self) -> None:
         """The request's head changes: have the route looked up again, unless the filter is not to."""
         if self.clears_route:
-            self.stream.resolve_route = True
+            self.stream.clear_route_cache()
 
     def _refuse(self, name: bytes, key: bytes) -> bytes | None:
         """A field that would break the message's framing is never added.

@@ -211,7 +211,7 @@ class StreamSide:
             map_type, name, value
         ):
             if map_type == 0:
-                self.stream.resolve_route = True
+                self.stream.clear_route_cache()
             headers.append(b":authority" if name == b"host" and map_type == 0 else name, value)
         return True
 
@@ -223,7 +223,7 @@ class StreamSide:
             map_type, name, value
         ):
             if map_type == 0:
-                self.stream.resolve_route = True
+                self.stream.clear_route_cache()
             headers.replace(b":authority" if name == b"host" and map_type == 0 else name, value)
         return True
 
@@ -238,7 +238,7 @@ class StreamSide:
     def _changing(self, map_type: MapType) -> None:
         """Envoy looks the route up again whenever a guest changes the request's headers."""
         if map_type == 0:
-            self.stream.resolve_route = True
+            self.stream.clear_route_cache()
 
     def _is_sendable(self, map_type: MapType, name: bytes, value: bytes) -> bool:
         good = self.plugin_side.good_names

@@ -79,6 +79,23 @@ SETUP = Setup(
 
 
 @scenario(SETUP)
+async def filter_corner_no_forwarded_proto(s: Session) -> None:
+    """An empty x-forwarded-proto: no route, which is said by the router, or behind filters?"""
+    names = ["http.chain.no_route", "http.chain.rq_total", "http.chain.rq_direct_response"]
+    async with s.counting(*names), s.logging(10, "chain"):
+        await s.get("/", "x-forwarded-proto:", to="chain", label="nothing else")
+        await s.get("/direct", "x-forwarded-proto:", to="chain", label="direct")
+        await s.get("/", "x-forwarded-proto:", "x-end: one", to="chain", label="ended by the first")
+        await s.get("/", "x-forwarded-proto:", "x-end: two", to="chain", label="ended by the second")
+        await s.get("/direct", "x-forwarded-proto:", "x-proto: http", to="chain", label="set by a filter")
+        await s.http(handshake("/", "x-forwarded-proto:"), "chain", label="upgrade")
+        await s.http(handshake("/", "x-forwarded-proto:", kind="never"), "chain", label="refused upgrade")
+        await s.get("/direct", "x-lose: x-forwarded-proto", to="chain", label="taken away by a filter")
+        await s.get("/", "x-lose: x-forwarded-proto", to="chain", label="taken away, not direct")
+        await s.get("/direct", "x-proto: ftp", to="chain", label="replaced by a filter")
+
+
+@scenario(SETUP)
 async def filter_corner_no_authority(s: Session) -> None:
     """A request that loses its authority on its way: an HTTP/1 upstream gets no host."""
     s.upstream().script = answers(ok(b"up"))
