@@ -17,6 +17,7 @@ from sidecar.api.message import Body, LocalReply
 from sidecar.core.errors import Disconnected
 from sidecar.http.connection_manager import ConnectionManager
 from sidecar.http.log_moments import log_now
+from sidecar.http.varying_chain import FilterHooks, VaryingChain
 
 if TYPE_CHECKING:
     from sidecar.api.filters import HttpFilter
@@ -56,6 +57,20 @@ class UpgradeConfig:
     router: Router | None = None
 
 
+class _UpgradeChain(VaryingChain):
+    """The filters of an upgrade that has its own; one that is not allowed has those of other requests."""
+
+    def __init__(
+        self, own: FilterHooks, others: FilterHooks, set_local_reply: Callable[[Stream, LocalReply], None]
+    ) -> None:
+        super().__init__((), lambda _stream: None, set_local_reply)
+        self._own = own
+        self._others = others
+
+    def _of(self, stream: Stream) -> FilterHooks:
+        return self._others if stream.is_upgraded is False else self._own
+
+
 class UpgradeManager(ConnectionManager):
     """A connection manager for the upgrades of one type; what is not its own is its base's."""
 
@@ -68,10 +83,15 @@ class UpgradeManager(ConnectionManager):
         if config is not None and config.filters is not None:
             self.set_filters(config.filters)
             self.router = config.router
-            hooks = self._decode_hooks
+            own = FilterHooks(self._decode_hooks, self._encode_hooks, self._complete_hooks)
+            others = FilterHooks(base._decode_hooks, base._encode_hooks, base._complete_hooks)
+            hooks = _UpgradeChain(own, others, self.set_local_reply).hooks()
+            self._encode_hooks = hooks.encode
+            self._complete_hooks = hooks.complete
+            decode = hooks.decode
         else:
-            hooks = base._decode_hooks
-        self._decode_hooks = ((self._admit, False), *hooks)
+            decode = base._decode_hooks
+        self._decode_hooks = ((self._admit, False), *decode)
 
     # It stands in for the base's attributes, those that are set later among them.
     def __getattr__(self, name: str) -> Any:
@@ -85,12 +105,12 @@ class UpgradeManager(ConnectionManager):
             allowed = route.upgrades.get(self._type)
         if allowed is None:
             allowed = self._is_enabled
+        stream.is_upgraded = allowed
         if not allowed:
             if route is None:
                 return None  # that it has none is what the router says
             self.stats.downstream_rq_ws_on_non_ws_route.value += 1
             return _REFUSED
-        stream.is_upgraded = True
         self.stats.downstream_cx_upgrades_total.value += 1
         self.stats.downstream_cx_upgrades_active.inc()
         return None

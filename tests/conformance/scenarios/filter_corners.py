@@ -108,3 +108,14 @@ async def filter_corner_no_authority(s: Session) -> None:
         await s.get("/", "x-lose: host", to="chain")
         await s.get("/", "x-lose: host", "x-end: two", to="chain")
         await s.get("/two", "x-lose: host", to="chain")
+
+
+@scenario(SETUP)
+async def filter_corner_refused_upgrade(s: Session) -> None:
+    """An upgrade with filters of its own that the route, or the type, does not allow."""
+    async with s.logging(5, "chain"):
+        await s.http(handshake("/off"), "chain", label="route says no")
+        await s.http(handshake("/off", "x-end: own"), "chain", label="route says no, and its filter too")
+        await s.http(handshake("/off", "x-end: one"), "chain", label="route says no, and the chain too")
+        await s.http(handshake("/", kind="never"), "chain", label="type says no")
+        await s.http(handshake("/").replace(b"host: example.com\r\n", b""), "chain", label="no host")
