@@ -18,6 +18,7 @@ from sidecar.config.check_discovery import (
     check_dynamic_resources,
     check_node_for_discovery,
 )
+from sidecar.config.check_durations import check_duration
 from sidecar.config.check_extensions import (
     CATEGORIES,
     check_entry,
@@ -111,6 +112,7 @@ _CHECKS: dict[str, tuple[_Check, ...]] = {
     "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": (check_upstream_tls,),
     "envoy.config.bootstrap.v3.Admin": (check_admin,),
     "google.protobuf.Any": (_check_unopened,),
+    "google.protobuf.Duration": (check_duration,),
     "envoy.config.metrics.v3.StatsdSink": (check_statsd,),
     "envoy.config.bootstrap.v3.Bootstrap.DynamicResources": (check_dynamic_resources,),
     "envoy.extensions.access_loggers.file.v3.FileAccessLog": (check_file_access_log,),

@@ -11,8 +11,8 @@ __all__ = ["compile_timeouts", "duration_s"]
 
 
 def duration_s(message: Any) -> float:
-    """Seconds of a google.protobuf.Duration."""
-    return float(message.seconds + message.nanos / 1e9)
+    """Seconds of a google.protobuf.Duration in whole milliseconds: less than one is none, as in Envoy."""
+    return float(message.seconds + message.nanos // 1_000_000 / 1000)
 
 
 def _optional_s(message: Any, field: str) -> float | None:
