@@ -121,13 +121,15 @@ class H2Connection(H2Control):
         if self._failed is not None:
             raise self._failed
         buffer = self._buffer + data if self._buffer else data
+        out = self._out
+        kept = len(out)
+        is_first = self._expect_preface
         try:
-            if self._out:
+            if out:
                 # What was queued is still here: the peer does not read.
-                self._budget.check_queue(len(self._out) // 2)
+                self._budget.check_queue(len(out) // 2)
             if self._expect_preface:
                 if not CONNECTION_PREFACE.startswith(buffer[:24]):
-                    self._out.clear()
                     raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "no connection preface")
                 if len(buffer) < 24:
                     self._buffer = buffer
@@ -140,6 +142,11 @@ class H2Connection(H2Control):
             self._goaway_sent = True
             self._buffer = b""
             self.details = error.details
+            # What this read made us say is not said any more, as in Envoy.  Of our own beginning, where
+            # that has not left yet, SETTINGS goes ahead of a GOAWAY, and nothing ahead of silence.
+            if is_first:
+                kept = 0 if error.is_silent else min(kept, 2)
+            del out[kept:]
             if error.is_silent:
                 raise
             last = min(self._goaway_limit, self._last_peer_id)

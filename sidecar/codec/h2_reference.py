@@ -49,6 +49,8 @@ __all__ = ["H2ReferenceConnection"]
 
 _DATA, _HEADERS, _PRIORITY, _RST, _SETTINGS, _PUSH, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = range(10)
 _MAX_FRAME_SIZE = 16384
+#: Of a GOAWAY without debug data.
+_GOAWAY_SIZE = 17
 
 
 class _State:
@@ -305,10 +307,13 @@ class H2ReferenceConnection:
         if self._failed is not None:
             raise self._failed
         self._buffer += data
+        is_first = self._preface_left > 0
+        kept = len(self._h2._data_to_send)
         try:
             self._receive_frames()
         except H2ConnectionError as error:
             self._fail(error)
+            self._unsay(kept, is_first, is_silent=error.is_silent)
             if not error.is_silent:
                 self._h2.close_connection(error.h2_code)
             raise
@@ -317,7 +322,17 @@ class H2ReferenceConnection:
             code = getattr(error, "error_code", ErrorCode.PROTOCOL_ERROR)
             failure = connection_error(ErrorCode(int(code)), str(error))
             self._fail(failure)
+            goaway = bytes(self._h2._data_to_send[-_GOAWAY_SIZE:])
+            self._unsay(kept, is_first, is_silent=False)
+            self._h2._data_to_send += goaway
             raise failure from error
+
+    def _unsay(self, kept: int, is_first: bool, *, is_silent: bool) -> None:
+        """Drop what the read that failed queued behind ``kept`` bytes, as H2Connection does."""
+        out = self._h2._data_to_send
+        if is_first:
+            kept = 0 if is_silent else min(kept, 9 + int.from_bytes(out[:3], "big"))
+        del out[kept:]
 
     def _fail(self, error: H2ConnectionError) -> None:
         self._failed = error
@@ -331,7 +346,6 @@ class H2ReferenceConnection:
             if self._preface_left:
                 preface = CONNECTION_PREFACE[-self._preface_left :]
                 if not preface.startswith(buffer[: len(preface)]):
-                    self._h2.clear_outbound_data_buffer()
                     raise invalid_frame(ErrorCode.PROTOCOL_ERROR, "no connection preface")
                 if len(buffer) < len(preface):
                     return

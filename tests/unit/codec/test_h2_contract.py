@@ -418,8 +418,9 @@ def test_unreadable_frame_ends_the_connection_with_goaway(
     error = feed(codec, data)
     sent = parse(codec.take_output())
     if isinstance(codec, H2ReferenceConnection) and code == ErrorCode.STREAM_CLOSED:
-        # RFC 9113 §5.1 leaves the choice: the package resets the stream.
-        assert sent[-1][0] == RST
+        # RFC 9113 §5.1 leaves the choice: the package resets the stream, our wrapper ends it in silence.
+        assert error is not None
+        assert not sent
         return
     assert error is not None
     assert not error.is_silent
@@ -427,6 +428,31 @@ def test_unreadable_frame_ends_the_connection_with_goaway(
     if isinstance(codec, H2Connection):
         assert error.h2_code == code
         assert sent[-1][3][4:8] == u32(code)
+
+
+def test_read_that_ends_the_connection_takes_its_answers_along(server: tuple[Any, Recorder]) -> None:
+    codec, _ = server
+    ping = frame(PING, 0, 0, b"12345678")
+    codec.receive_data(ping)
+    feed(codec, ping + settings() + frame(PING, 0, 0, b"abc"))
+    assert [each[0] for each in parse(codec.take_output())] == [PING, GOAWAY]
+
+
+def test_silent_end_takes_its_answers_along(server: tuple[Any, Recorder]) -> None:
+    codec, _ = server
+    feed(codec, frame(PING, 0, 0, b"12345678") + frame(RST, 0, 1, u32(0)))
+    assert codec.take_output() == b""
+
+
+@pytest.mark.parametrize(
+    ("data", "kinds"),
+    [(frame(PING, 0, 0, b"abc"), [SETTINGS, GOAWAY]), (frame(RST, 0, 1, u32(0)), [])],
+    ids=["with GOAWAY", "silent"],
+)
+def test_connection_that_breaks_in_its_first_read(make: Make, data: bytes, kinds: list[int]) -> None:
+    codec, _ = make(start=False)
+    feed(codec, CLIENT_START + data)
+    assert [each[0] for each in parse(codec.take_output())] == kinds
 
 
 @pytest.mark.parametrize(
