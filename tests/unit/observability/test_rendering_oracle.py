@@ -87,12 +87,31 @@ def envoy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oracle]:
     with Oracle(directory, BOOTSTRAP) as oracle:
         for _ in range(7):
             oracle.send("main", "/")
-        # The connections end when Envoy gets round to it; from then on its numbers stand still.
         deadline = time.monotonic() + 10
-        while "http.in.gr-ess.downstream_cx_destroy: 7\n" not in oracle.text("/stats"):
+        while not _stands_still(oracle.text(f"/stats?filter={STILL}&histogram_buckets=detailed")):
             assert time.monotonic() < deadline
-        oracle.text("/stats")
         yield oracle
+
+
+def _stands_still(text: str) -> bool:
+    """Whether all is in: connections end, and a worker's histograms are merged, when Envoy gets round to it.
+
+    The merge that a request asks for may be over long after its answer, and fills the intervals then.
+    """
+    lines = text.splitlines()
+    totals = [
+        sum(int(entry.rpartition(":")[2]) for entry in line.partition("=")[2].split(", "))
+        for line in lines
+        if line.startswith("  totals=") and line != "  totals="
+    ]
+    intervals = {line for line in lines if line.startswith("  intervals=")}
+    # Of the connection manager and of the listener two each; the other one is the time that the start took.
+    return (
+        "listener.127.0.0.1_0.downstream_cx_destroy: 7" in lines
+        and "http.in.gr-ess.downstream_cx_destroy: 7" in lines
+        and totals.count(7) == 4
+        and intervals == {"  intervals="}
+    )
 
 
 def store_of(oracle: Oracle, query: str) -> Store:
