@@ -18,6 +18,7 @@ import yaml
 
 from sidecar.config.errors import Mark, Problem
 from sidecar.config.nodes import Document, Mapping, Node, Scalar, Sequence
+from sidecar.config.yaml_quotes import clip_line_feeds
 
 __all__ = ["read_yaml"]
 
@@ -192,11 +193,20 @@ class _Composer:
         style: str | None = event.style or None
         mark = self._mark(event.start_mark)
         plain = style is None
+        if (style == "'" or style == '"') and text.endswith("\n"):
+            text = clip_line_feeds(text, self._between(event.start_mark, event.end_mark), style)
         if tag == "!" or (tag is None and not plain):
             return Scalar(text, mark, text, self._text_mark(mark, style), quoted=True)
         if plain and tag is None and text in _NULLS:
             return Scalar(None, mark, text, mark)
         return Scalar(_resolve(text), mark, text, self._text_mark(mark, style))
+
+    def _between(self, start: Any, end: Any) -> str:
+        """What stands between two quotes."""
+        lines = self._lines[start.line : end.line + 1]
+        lines[-1] = lines[-1][: end.column - 1]
+        lines[0] = lines[0][start.column + 1 :]
+        return "\n".join(lines)
 
     def _text_mark(self, mark: Mark, style: str | None) -> Mark:
         if style in ("'", '"'):
