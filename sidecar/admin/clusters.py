@@ -49,6 +49,11 @@ def _cluster_lines(cluster: Cluster) -> Iterator[str]:
     name = cluster.name
     config = cluster.config
     yield f"{name}::observability_name::{_observability_name(cluster)}"
+    detector = cluster.detector
+    if detector is not None:
+        for prefix, numbers in (("", detector.external), ("local_origin_", detector.local)):
+            yield f"{name}::outlier::{prefix}success_rate_average::{_number(numbers.average)}"
+            yield f"{name}::outlier::{prefix}success_rate_ejection_threshold::{_number(numbers.threshold)}"
     for priority, limits in (("default", config.default_limits), ("high", config.high_limits)):
         for limit in _LIMITS:
             yield f"{name}::{priority}_priority::{limit}::{getattr(limits, limit)}"
@@ -71,8 +76,14 @@ def _host_values(host: Host) -> Iterator[tuple[str, object]]:
     yield "canary", _bool(host.canary)
     yield "priority", host.priority
     # Outlier detection computes rates; a cluster without it has none.
-    yield "success_rate", -1
-    yield "local_origin_success_rate", -1
+    monitor = host.outlier
+    yield "success_rate", -1 if monitor is None else _number(monitor.external.rate)
+    yield "local_origin_success_rate", -1 if monitor is None else _number(monitor.local.rate)
+
+
+def _number(value: float) -> str:
+    """A double as Envoy writes it."""
+    return repr(value).removesuffix(".0")
 
 
 def _bool(value: bool) -> str:
@@ -91,9 +102,14 @@ def _cluster_status(cluster: Cluster) -> dict[str, Any]:
     status: dict[str, Any] = {"name": cluster.name}
     if config.added_via_api:
         status["added_via_api"] = True
+    detector = cluster.detector
+    if detector is not None and detector.external.threshold > 0:
+        status["success_rate_ejection_threshold"] = {"value": detector.external.threshold}
     hosts = [_host_status(host) for host in cluster.hosts]
     if hosts:
         status["host_statuses"] = hosts
+    if detector is not None and detector.local.threshold > 0:
+        status["local_origin_success_rate_ejection_threshold"] = {"value": detector.local.threshold}
     status["circuit_breakers"] = {
         "thresholds": [
             _limits(config.default_limits),
@@ -124,12 +140,17 @@ def _host_status(host: Host) -> dict[str, Any]:
         "address": address_json(host.address),
         "stats": stats,
         "health_status": health,
-        "weight": host.weight,
     }
+    monitor = host.outlier
+    if monitor is not None and monitor.external.rate >= 0:
+        status["success_rate"] = {"value": monitor.external.rate}
+    status["weight"] = host.weight
     if host.hostname:
         status["hostname"] = host.hostname
     if host.priority:
         status["priority"] = host.priority
+    if monitor is not None and monitor.local.rate >= 0:
+        status["local_origin_success_rate"] = {"value": monitor.local.rate}
     parts = {name: getattr(host.locality, name) for name in ("region", "zone", "sub_zone")}
     status["locality"] = {name: value for name, value in parts.items() if value}
     return status

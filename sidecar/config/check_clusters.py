@@ -61,6 +61,15 @@ def check_cluster(context: Context, path: Path, cluster: Any) -> None:
                 (*path, "lb_policy"),
                 f"cluster provided LB specified but cluster '{cluster.name}' did not provide one",
             )
+    detection = cluster.outlier_detection
+    if detection.HasField("max_ejection_time"):
+        longest, base = detection.max_ejection_time, detection.base_ejection_time
+        base_s = base.seconds + base.nanos / 1e9 if detection.HasField("base_ejection_time") else 30.0
+        if longest.seconds + longest.nanos / 1e9 < base_s:
+            context.report.error(
+                (*path, "outlier_detection", "max_ejection_time"),
+                "outlier detector's max_ejection_time cannot be smaller than base_ejection_time",
+            )
     for index, check in enumerate(cluster.health_checks):
         here = (*path, "health_checks", index)
         if check.WhichOneof("health_checker") == "grpc_health_check" and not is_http2(cluster):

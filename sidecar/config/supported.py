@@ -264,8 +264,21 @@ _ROWS: dict[str, str] = {
         "dns_refresh_rate dns_failure_refresh_rate "
         "dns_jitter respect_dns_ttl "
         "dns_lookup_family dns_resolvers use_tcp_for_dns_lookups dns_resolution_config "
-        "typed_dns_resolver_config wait_for_warm_on_init metadata"
+        "typed_dns_resolver_config wait_for_warm_on_init metadata outlier_detection"
     ),
+    "envoy.config.cluster.v3.OutlierDetection": (
+        "interval base_ejection_time max_ejection_time max_ejection_time_jitter max_ejection_percent "
+        "always_eject_one_host split_external_local_origin_errors "
+        "consecutive_5xx consecutive_gateway_failure consecutive_local_origin_failure "
+        "success_rate_minimum_hosts success_rate_request_volume success_rate_stdev_factor "
+        "failure_percentage_threshold failure_percentage_minimum_hosts failure_percentage_request_volume "
+        "enforcing_consecutive_5xx enforcing_consecutive_gateway_failure "
+        "enforcing_consecutive_local_origin_failure enforcing_success_rate "
+        "enforcing_local_origin_success_rate enforcing_failure_percentage "
+        "enforcing_failure_percentage_local_origin successful_active_health_check_uneject_host"
+    ),
+    "envoy.config.bootstrap.v3.ClusterManager": "outlier_detection",
+    "envoy.config.bootstrap.v3.ClusterManager.OutlierDetection": "event_log_path",
     f"{_CLUSTER}.CustomClusterType": "name typed_config",
     f"{_CLUSTER}.RefreshRate": "*",
     f"{_CLUSTER}.LeastRequestLbConfig": "choice_count active_request_bias",

@@ -76,7 +76,12 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(_BOOTSTRAP, WARN, "statistics sinks", "stats_sinks"),
     *_rows(_BOOTSTRAP, WARN, "statistics tags", "deferred_stat_options stats_eviction_interval"),
     *_rows(_BOOTSTRAP, WARN, "tracing", "tracing perf_tracing_file_path"),
-    *_rows(_BOOTSTRAP, WARN, "zone-aware load balancing", "cluster_manager"),
+    *_rows(f"{_BOOTSTRAP[:-9]}ClusterManager", WARN, "zone-aware load balancing", "local_cluster_name"),
+    *_rows(f"{_BOOTSTRAP[:-9]}ClusterManager", WARN, "upstream connections", "upstream_bind_config"),
+    *_rows(
+        f"{_BOOTSTRAP[:-9]}ClusterManager", WARN, "xDS", "load_stats_config enable_deferred_cluster_creation"
+    ),
+    *_rows(f"{_BOOTSTRAP[:-9]}ClusterManager.OutlierDetection", WARN, "outlier detection", "event_service"),
     *_rows(_BOOTSTRAP, WARN, "watchdog", "watchdog watchdogs fatal_actions"),
     *_rows(_BOOTSTRAP, STOP, "TLS", "certificate_provider_instances"),
     *_rows(f"{_BOOTSTRAP}.StaticResources", WARN, "TLS", "secrets"),
@@ -198,7 +203,12 @@ ENTRIES: tuple[Entry, ...] = (
         "health checks",
         "health_checks ignore_health_on_host_removal close_connections_on_host_health_failure",
     ),
-    *_rows(_CLUSTER, WARN, "outlier detection", "outlier_detection"),
+    *_rows(
+        "envoy.config.cluster.v3.OutlierDetection",
+        WARN,
+        "outlier detection",
+        "monitors detect_degraded_hosts",
+    ),
     *_rows(f"{_BREAKERS}.Thresholds", WARN, "circuit breakers", "max_retries retry_budget track_remaining"),
     *_rows(f"{_BREAKERS}.Thresholds", WARN, "circuit breakers", "max_connection_pools"),
     *_rows(

@@ -538,6 +538,8 @@ class ConnectionManager:
 
     async def _fail_late(self, stream: Stream, responder: Responder, error: SidecarError) -> None:
         """An error while the response was under way: answer if nothing went out, else cut it off."""
+        if isinstance(error, UpstreamError):
+            self.router.take_error(stream, error)
         self._count_timeout(stream, error)
         if not stream.response_started:
             self.set_local_reply(stream, reply_for(error, stream))

@@ -22,6 +22,7 @@ from sidecar.net.reactor import turn
 from sidecar.router.actions import answer, missing_header
 from sidecar.router.grpc_call import GrpcCall, is_grpc_request
 from sidecar.router.internal_redirects import InternalRedirect, InternalRedirectPolicy, follow
+from sidecar.router.outliers import put_error, put_response, put_timeout
 from sidecar.router.replay import ReplayBuffer
 from sidecar.router.response_headers import finish_response_headers
 from sidecar.router.rewrites import rewrite_host, rewrite_path
@@ -270,6 +271,8 @@ class Router:
             host.rq_error += 1
         else:
             host.rq_success += 1
+        if host.outlier is not None:
+            put_response(host.outlier, stream, headers)
         stream.cluster.stats.charge_response(status, stream.internal)
         if not self.suppress_envoy_headers and stream.pump is None:
             elapsed = (now - stream.upstream_first_tx_ns) // 1_000_000
@@ -319,9 +322,13 @@ class Router:
         return upstream
 
     def take_error(self, stream: Stream, error: UpstreamError) -> None:
-        """The try failed before a response: count it."""
+        """The try failed: count it, unless its response has begun."""
         host: Any = stream.upstream_host
-        if host is None or stream.upstream_first_rx_ns:
+        if host is None:
+            return
+        if host.outlier is not None:
+            put_error(host.outlier, stream, error.flag)
+        if stream.upstream_first_rx_ns:
             return
         host.rq_error += 1
         if error.flag & Flag.UPSTREAM_CONNECTION_FAILURE:
@@ -454,6 +461,8 @@ class Router:
         if host is not None:
             host.rq_timeout += 1
             host.rq_error += 1
+            if host.outlier is not None:
+                put_timeout(host.outlier, stream)
         if not stream.upstream_first_rx_ns:
             cluster.stats.charge_response(504, stream.internal)
             for each in stream.route_counters:

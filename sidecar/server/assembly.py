@@ -24,12 +24,14 @@ from sidecar.config.registry import Registry
 from sidecar.core.address import Address, is_ip
 from sidecar.core.errors import ConfigError
 from sidecar.core.options import Options
+from sidecar.extensions.event_logs import EventLogs
 from sidecar.http.connection_manager import ConnectionManager
 from sidecar.net.reactor import Reactor, Strand, Transport
 from sidecar.observability.stats import Store
 from sidecar.server.listener import BindOptions, Listener
 from sidecar.server.timers import Timers
 from sidecar.upstream.cluster_manager import ClusterManager
+from sidecar.upstream.outlier_events import OutlierEvents
 from sidecar.upstream.pools import PoolTable
 
 __all__ = ["Assembly", "compile_address"]
@@ -70,6 +72,7 @@ class Assembly:
         self.pools = PoolTable(
             reactor, self.clusters, http1_codec=options.http1_codec, http2_codec=options.http2_codec
         )
+        self.event_logs = EventLogs(store)
         self.listeners: list[Listener] = []
         self.listener_paths: dict[str, str] = {}
         self.managers: list[ConnectionManager] = []
@@ -80,6 +83,8 @@ class Assembly:
             path = f"static_resources.clusters[{index}]"
             with _Gather(problems, loaded):
                 self.clusters.add(compile_cluster(message, self.context(path), resolver=resolver))
+        with _Gather(problems, loaded):
+            self._log_ejections(bootstrap.cluster_manager.outlier_detection.event_log_path)
         for index, message in enumerate(bootstrap.static_resources.listeners):
             path = f"static_resources.listeners[{index}]"
             with _Gather(problems, loaded):
@@ -115,6 +120,14 @@ class Assembly:
         for closer in reversed(self._closers):
             closer()
         self._closers.clear()
+
+    def _log_ejections(self, path: str) -> None:
+        if not path:
+            return
+        file = self.event_logs.open(path, "cluster_manager.outlier_detection.event_log_path")
+        for cluster in self.clusters.clusters.values():
+            if cluster.detector is not None:
+                cluster.detector.event_log = OutlierEvents(cluster.name, file.write)
 
     def _warn(self, path: str, reason: str) -> None:
         mark = self.loaded.locate(path)

@@ -175,6 +175,8 @@ class Server:
         for manager in self.assembly.managers:
             for log in manager.access_logs:
                 log.close()
+        for file in self.assembly.event_logs.files.values():
+            file.close()
         if self.admin is not None:
             self.admin.close()
         self.assembly.close()
@@ -271,9 +273,10 @@ class Server:
                 reopen()
 
     def _access_logs(self) -> list[Any]:
-        logs = [log for manager in self.assembly.managers for log in manager.access_logs]
+        logs: list[Any] = [log for manager in self.assembly.managers for log in manager.access_logs]
         if self.admin is not None:
             logs.extend(self.admin.access_logs)
+        logs.extend(self.assembly.event_logs.files.values())
         return logs
 
     # -- tasks -----------------------------------------------------------------------------------------

@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import randrange
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from sidecar.codec.h1_types import UPSTREAM_HTTP1, H1Settings
 from sidecar.codec.h2_types import H2Settings
 from sidecar.observability.stats import Store
 from sidecar.upstream.cluster_stats import ClusterStats
-from sidecar.upstream.host import Host
+from sidecar.upstream.host import Health, Host
 from sidecar.upstream.load_balancer import HostSet, LoadBalancer
 from sidecar.upstream.load_balancer_hash import HashLoadBalancer
 from sidecar.upstream.load_balancer_pickers import Picker
 from sidecar.upstream.load_balancer_policies import ROUND_ROBIN, LbPolicy, picker_maker
+from sidecar.upstream.outlier_detection import Detector, OutlierSettings
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
@@ -87,6 +89,8 @@ class ClusterConfig:
     default_limits: CircuitBreakerLimits = CircuitBreakerLimits()
     high_limits: CircuitBreakerLimits = CircuitBreakerLimits()
     dns: DnsSettings = DnsSettings()
+    #: None without outlier detection.
+    outliers: OutlierSettings | None = None
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
     added_via_api: bool = False
     version_info: str = ""
@@ -101,6 +105,7 @@ class Cluster:
         "_load_balancer",
         "config",
         "connect_timeout_s",
+        "detector",
         "host_sets",
         "hosts",
         "http2",
@@ -144,6 +149,12 @@ class Cluster:
         self.picker: Picker | None = None
         #: What the connection pools keep for the whole cluster.
         self.pool: Any = None
+        #: Ejects hosts, where the cluster has outlier detection.
+        self.detector: Detector | None = None
+        if config.outliers is not None:
+            self.detector = Detector(
+                config.outliers, self.stats.scope, clock=monotonic, draw=draw, changed=self.on_host_changed
+            )
         self._load_balancer = self._make_load_balancer(draw)
 
     def _make_load_balancer(self, draw: Callable[[int], int]) -> LoadBalancer | HashLoadBalancer:
@@ -174,12 +185,22 @@ class Cluster:
         stats.membership_change.value += 1
         known = set(map(id, before))
         stats.default_total_match_count.value += sum(1 for host in hosts if id(host) not in known)
+        if self.detector is not None:
+            self.detector.set_hosts(self.hosts)
         self.refresh_health()
         if self.on_hosts_removed is not None:
             kept = set(map(id, hosts))
             removed = [host for host in before if id(host) not in kept]
             if removed:
                 self.on_hosts_removed(removed)
+
+    def on_host_changed(self, host: Host) -> None:
+        """A detector or a health check changed a host's flags; one that fails loses its connections."""
+        self.refresh_health()
+        if host.health is Health.UNHEALTHY:
+            for pool in (host.pool, host.tcp_pool):
+                if pool is not None:
+                    pool.drain()
 
     def refresh_health(self) -> None:
         """Take in changed health flags or weights of hosts."""

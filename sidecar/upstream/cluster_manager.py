@@ -17,6 +17,7 @@ from sidecar.net.dns import DnsResolver
 from sidecar.observability.stats import Store
 from sidecar.upstream.cluster import Cluster, DnsSettings
 from sidecar.upstream.discovery import Discovery, DnsDiscovery, Resolver, StaticDiscovery
+from sidecar.upstream.outlier_detection import Detector
 
 __all__ = ["ClusterManager"]
 
@@ -125,10 +126,22 @@ class ClusterManager:
             if self._discoveries.get(name) is not discovery:
                 return
             self._scopes[name] = scope
-            await discovery.run()
+            detector = self.clusters[name].detector
+            if detector is None:
+                await discovery.run()
+                return
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_detect, detector, name=f"outlier detection {name}")
+                await discovery.run()
 
     def _stop(self, name: str) -> None:
         self._discoveries.pop(name, None)
         scope = self._scopes.pop(name, None)
         if scope is not None:
             scope.cancel()
+
+
+async def _detect(detector: Detector) -> None:
+    while True:
+        await trio.sleep(detector.settings.interval_s)
+        detector.tick()

@@ -697,6 +697,14 @@ class H1Pool:
                 self._idle.remove(connection)
                 connection.close(local=True, active=False)
 
+    def drain(self) -> None:
+        """The host fails: let every connection end, the busy ones with their exchange."""
+        for connection in list(self._all):
+            connection._must_close = True
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close(local=True, active=False)
+
     def close(self) -> None:
         """Close what is idle; what is in use closes when its exchange ends."""
         self.is_draining = True

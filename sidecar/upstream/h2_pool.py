@@ -233,6 +233,10 @@ class H2Pool:
     def close(self) -> None:
         """Close what is idle; what is in use closes when its last stream ends."""
         self.is_draining = True
+        self.drain()
+
+    def drain(self) -> None:
+        """The host fails: let every connection end, the busy ones with their last stream."""
         for connection in list(self._connections):
             connection.is_draining = True
             if not connection.active:

@@ -73,6 +73,7 @@ class Host:
         "hostname",
         "locality",
         "metadata",
+        "outlier",
         "pool",
         "pools",
         "priority",
@@ -131,6 +132,9 @@ class Host:
         #: All pools of HTTP.
         self.pools: tuple[Any, ...] = ()
         self.tcp_pool: Any = None
+        #: What outlier detection keeps here, where the cluster has it
+        #: (:class:`sidecar.upstream.outlier_detection.HostMonitor`).
+        self.outlier: Any = None
 
     def set_flag(self, flag: int) -> None:
         """Raise a health flag; whoever does it tells the cluster (:meth:`Cluster.refresh_health`)."""

@@ -19,6 +19,7 @@ from sidecar.config.compile.cluster_dns import ResolverSettings, compile_dns, co
 from sidecar.config.compile.http1_options import compile_http1_options
 from sidecar.config.compile.http2_options import compile_http2_options
 from sidecar.config.compile.load_balancing import compile_lb_policy
+from sidecar.config.compile.outlier_detection import compile_outliers
 from sidecar.config.messages import type_name, unpack
 from sidecar.core.address import Address, is_ip
 from sidecar.core.errors import ConfigError
@@ -130,6 +131,7 @@ def compile_cluster_config(
         default_limits=_compile_limits(message, 0),
         high_limits=_compile_limits(message, 1),
         dns=dns,
+        outliers=compile_outliers(message),
         metadata=metadata_to_dict(message.metadata),
         added_via_api=added_via_api,
         version_info=version_info,
