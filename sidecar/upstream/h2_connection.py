@@ -466,7 +466,7 @@ class H2UpstreamConnection:
             stream.body().push(data, end_stream, flow_bytes)
 
     def on_trailers(self, stream_id: int, fields: list[Field]) -> None:
-        self.pool.h2_stats.trailers.value += 1
+        # Envoy counts requests' trailers alone in http2.trailers.
         stream = self._streams.get(stream_id)
         if stream is not None and stream._has_body:
             trailers = HeaderMap(fields)
@@ -484,7 +484,11 @@ class H2UpstreamConnection:
         stream = self._streams.get(stream_id)
         if stream is not None:
             counters = self.pool.cluster.stats
-            if remote and error_code == ErrorCode.REFUSED_STREAM:
+            if remote and stream.is_answered:
+                # Envoy has by now reset the request itself, whose rest nobody wants any more.
+                stats.tx_reset.value += 1
+                stream.fail(remote_reset(), counters.upstream_rq_tx_reset)
+            elif remote and error_code == ErrorCode.REFUSED_STREAM:
                 stream.fail(_refused())
             elif remote and error_code == ErrorCode.CONNECT_ERROR:
                 stream.fail(_connect_error())
