@@ -46,7 +46,7 @@ class LocalReply:
     grpc_status: int | None = None
     #: Close the downstream HTTP/1 connection after it.
     close: bool = False
-    #: The router's own: the response headers of the route are added.
+    #: The response headers of the route are added, also where it leads to no cluster.
     has_route_headers: bool = False
 
 

@@ -315,7 +315,7 @@ class H2Connection(H2Control):
                     length, cookies = check_request(
                         fields, allow_connect_protocol=self._settings.allow_connect
                     )
-                    if cookies > 1:
+                    if cookies:
                         fields = join_cookies(fields)
                     checked = (length, 0)
                 if len(block) <= _KEPT_BLOCK_LENGTH:

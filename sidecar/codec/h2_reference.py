@@ -478,7 +478,7 @@ class H2ReferenceConnection:
         state.content_left = length
         if end_stream:
             self._close(stream_id, state, local=False)
-        self._handler.on_headers(stream_id, join_cookies(fields) if cookies > 1 else fields, end_stream)
+        self._handler.on_headers(stream_id, join_cookies(fields) if cookies else fields, end_stream)
 
     def _on_response(self, stream_id: int, fields: list[Field], end_stream: bool) -> None:
         state = self._streams.get(stream_id)

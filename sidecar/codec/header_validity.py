@@ -167,7 +167,7 @@ def check_trailers(fields: list[Field]) -> None:
 
 
 def join_cookies(fields: list[Field]) -> list[Field]:
-    """One ``cookie`` field, last in the list, in place of several crumbs (RFC 9113 §8.2.3)."""
+    """One ``cookie`` field, last in the list, in place of the crumbs (RFC 9113 §8.2.3)."""
     crumbs = [value for name, value in fields if name == b"cookie"]
     rest = [field for field in fields if field[0] != b"cookie"]
     rest.append((b"cookie", b"; ".join(crumbs)))

@@ -18,7 +18,7 @@ ASSUMED_SCHEME = bytes(bytearray(b"http"))
 _AUTHORITY = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+,;=:@\[\]%]*").fullmatch
 #: Authority without the user in front of it, its port, and the path or query.
 _URL = re.compile(
-    rb"(?:[^@/?#]*@)?((?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._\-]+)(?::([0-9]{1,5}))?)([/?#].*)?", re.DOTALL
+    rb"(?:[^@/?#]*@)?((?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.\-]+)(?::([0-9]{1,5}))?)([/?#].*)?", re.DOTALL
 ).fullmatch
 _HOST_AND_PORT = re.compile(rb"[^/]+:[0-9]+").fullmatch
 

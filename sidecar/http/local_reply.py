@@ -105,18 +105,25 @@ def build_response(
 ) -> ResponseMessage:
     """The response message of a local reply; a gRPC request gets a gRPC answer (Envoy ``sendLocalReply``).
 
-    The reply's own headers come first; without a body there is no type and no length.  ``config`` may change
-    all of it, and is what the stream's flags and details have to be set for.
+    The reply's own headers come first, behind those of a route to a cluster; without a body there is no type
+    and no length.  ``config`` may change all of it, and is what the stream's flags and details have to be set
+    for.
     """
     request = stream.request.headers
     if stream.resolve_route and stream.remote_address:
         # A filter answered before the router: Envoy, which looks up the route first, shows it all the same.
         stream.find_route()
     headers = ResponseHeaders(reply.status)
+    route = stream.route
+    is_routed = route is not None and (route.is_forwarding or reply.has_route_headers)
+    if is_routed:
+        stream.response = ResponseMessage(headers)  # for %RESP()%
+    if is_routed and route.is_forwarding:
+        # Whoever the reply is from (``prepareLocalReplyViaFilterChain``).
+        finish_response_headers(stream, headers)
     for name, value in reply.headers:
         headers.append(name, value)
-    if reply.has_route_headers and stream.route is not None:
-        stream.response = ResponseMessage(headers)  # for %RESP()%
+    if is_routed and not route.is_forwarding:
         finish_response_headers(stream, headers)
     body = reply.body
     body_type: bytes | None = None

@@ -15,17 +15,16 @@ __all__ = ["normalized_path"]
 
 #: What may have to change: escapes, separators, characters to escape, dot segments, repeated slashes.
 _UNUSUAL: Final = re.compile(rb"[%\\\"<>^`{|}\x80-\xff]|/\.|//").search
-_ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})|[\"<>^`{|}]")
+_ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})|[\"<>^`{|}\x80-\xff]")
 #: A per cent sign that begins no escape.
 _LONE_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
 #: Parameters of a dot segment (RFC 3986 §3.3), which some servers leave out before they look for dots.
 _DOT_PARAMETERS: Final = re.compile(rb"(?<=/)(\.\.?);[^/]*").sub
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_NOT_ASCII: Final = re.compile(rb"[\x80-\xff]").search
 
 
 def normalized_path(path: bytes, *, merge: bool, dots: bool) -> bytes | None:
-    """``path`` with its part before ``?`` in one spelling; None when it has none (a NUL, raw 8-bit bytes).
+    """``path`` with its part before ``?`` in one spelling; None when it has none (a NUL).
 
     ``dots`` is Envoy's ``normalize_path``, ``merge`` its ``merge_slashes``.
     """
@@ -35,7 +34,7 @@ def normalized_path(path: bytes, *, merge: bool, dots: bool) -> bytes | None:
     if dots:
         if b"/." in plain and b";" in plain:
             plain = _DOT_PARAMETERS(rb"\1", plain)
-        if b"%00" in plain or _NOT_ASCII(plain):
+        if b"%00" in plain:
             return None
         spelled = _ESCAPE.sub(_respelled, plain) if _LONE_PERCENT(plain) is None else _respelled_nested(plain)
         plain = _without_dots(spelled.replace(b"\\", b"/"))

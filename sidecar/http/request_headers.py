@@ -245,9 +245,7 @@ def _append_via(headers: RequestHeaders, name: bytes) -> None:
 
 
 def _add_user_agent(manager: ConnectionManager, headers: RequestHeaders) -> None:
-    name = manager.service_cluster
-    if not name:
-        return
+    name = manager.service_cluster  # may be empty: Envoy says so, too
     headers.set(b"x-envoy-downstream-service-cluster", name)
     if not headers.get(b"user-agent"):
         headers.set(b"user-agent", name)

@@ -65,9 +65,10 @@ class RequestOptions:
             fresh = _ESCAPED_SLASH.sub(_unescaped, plain)
             was_escaped = fresh != plain
             if was_escaped:
-                if self.escaped_slashes == "REJECT_REQUEST":
-                    return _REFUSED
                 path = fresh + question + query
+                if self.escaped_slashes == "REJECT_REQUEST":
+                    headers.path = path  # logs and bodies of replies show it unescaped
+                    return _REFUSED
         if self.normalize_path or self.merge_slashes:
             normal = normalized_path(path, merge=self.merge_slashes, dots=self.normalize_path)
             if normal is None:

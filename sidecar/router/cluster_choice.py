@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 from sidecar.core.headers import RequestHeaders
 from sidecar.core.matching import Tree
 from sidecar.router.filter_configs import merge_filter_configs
-from sidecar.router.header_mutation import NO_MUTATIONS, HeaderMutations, Mutations, SetAuthority
+from sidecar.router.header_mutation import (
+    NO_MUTATIONS,
+    AttemptCount,
+    HeaderMutations,
+    Mutations,
+    SetAuthority,
+)
+from sidecar.router.route_counters import Counted
 from sidecar.router.timeouts import unsigned
 
 if TYPE_CHECKING:
@@ -133,8 +140,11 @@ def _of_entry(route: Route, entry: WeightedCluster) -> tuple[Route, HeaderChoice
     made.cluster_name = entry.name
     first: list[Mutations] = [entry.request_mutations] if entry.request_mutations else []
     rewrite: list[Mutations] = [] if entry.host_rewrite is None else [SetAuthority(entry.host_rewrite)]
-    # Before all others, also with most_specific_header_mutations_wins (WeightedClusterEntry in Envoy).
-    made.request_mutations = (*first, *rewrite, *route.request_mutations)
+    # Before those of the route, also with most_specific_header_mutations_wins (Envoy: WeightedClusterEntry),
+    # but behind what the router itself does first.
+    own = [each for each in route.request_mutations if isinstance(each, (AttemptCount, Counted))]
+    others = route.request_mutations[len(own) :]
+    made.request_mutations = (*own, *first, *rewrite, *others)
     if entry.response_mutations:
         made.response_mutations = (entry.response_mutations, *route.response_mutations)
     made.per_filter_config = merge_filter_configs(route.per_filter_config, entry.per_filter_config)

@@ -41,7 +41,7 @@ NORMAL = {
     b"/%252e": b"/%252e",
     b"/\\": b"//",
     b"/%00": None,
-    b"/\xc3\xa9": None,
+    b"/\xc3\xa9\xff": b"/%C3%A9%FF",
     b"/a/..;x=1/b": b"/b",
     b"/a/.;/b": b"/a/b",
     b"/a/%2e%2e;/b": b"/a/..;/b",
