@@ -94,6 +94,8 @@ class Router:
         if stream.resolve_route is not True:
             if stream.resolve_route:
                 manager.resolve_route(stream)
+            if manager.durations is not None and stream.duration_route is not stream.route:
+                manager.durations.begin(stream, strand)  # a filter may have had another route looked up
         else:
             stream.resolve_route = False
             stream.route = manager.route_table.find(headers, stream)
@@ -106,8 +108,6 @@ class Router:
                 return answer(manager, stream, route, headers, keep_original=not self.suppress_envoy_headers)
             if route.choose is not None:
                 route = stream.route = route.choose(headers, stream)
-            if stream.duration_route is not route and manager.durations is not None:
-                manager.durations.begin(stream, strand)  # a filter may have had another route looked up
         cluster = self.find_cluster(route.cluster_name)
         if cluster is None:
             stats.no_cluster.value += 1

@@ -328,3 +328,54 @@ async def duration_old_and_headers(s: Session) -> None:
     ):
         await client.send(head("POST /old HTTP/1.1", "host: a", GRPC, *fields, "content-length: 0"))
         await client.reply()
+
+
+MOVED_ROUTES = """
+- {match: {prefix: /, headers: [{name: x-free, present_match: true}]}, route: {cluster: app, timeout: 0.2s}}
+- {match: {prefix: /, headers: [{name: x-bound, present_match: true}]}, route: {cluster: app, max_stream_duration: {max_stream_duration: 0.06s}}}
+- match: {prefix: /weighted}
+  route:
+    weighted_clusters: {clusters: [{name: app, weight: 1}, {name: app2, weight: 1}]}
+    max_stream_duration: {grpc_timeout_header_max: 0s, grpc_timeout_header_offset: 0.1s}
+- {match: {prefix: /free}, route: {cluster: app, timeout: 0.2s}}
+- {match: {prefix: /}, route: {cluster: app, max_stream_duration: {max_stream_duration: 0.06s}}}
+"""
+MOVES = """
+- name: envoy.filters.http.lua
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua
+    default_source_code:
+      inline_string: |
+        function envoy_on_request(h)
+          local name = h:headers():get("x-move")
+          if name ~= nil then
+            h:headers():add(name, "1")
+            h:clearRouteCache()
+          end
+        end
+"""
+MOVED = Setup(
+    "duration_moved",
+    bootstrap(
+        [listener("main", routes=MOVED_ROUTES, filters=MOVES, log=LINE)],
+        [cluster("app", "app"), cluster("app2", "app")],
+    ),
+    {"app": "h1"},
+)
+
+
+@scenario(MOVED)
+async def duration_of_a_stream_that_a_filter_moves(s: Session) -> None:
+    """The limit is that of the route where the stream arrives, also where that has none."""
+    s.upstream().script = silent
+    async with s.logging(4):
+        await s.get("/bound", label="stays")
+        await s.get("/bound", "x-move: x-free", label="to a route without")
+        await s.get("/free", "x-move: x-bound", label="to a route with one")
+        await s.get("/free", "x-move: x-free", label="without both")
+
+
+@scenario(MOVED)
+async def duration_offset_of_weighted_clusters(s: Session) -> None:
+    """The offset is taken off once."""
+    await s.http(head("POST /weighted HTTP/1.1", "host: a", GRPC, "grpc-timeout: 1S", "content-length: 0"))
