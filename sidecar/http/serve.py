@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["serve_http"]
 
-#: As much of the preface (RFC 9113 §3.4) as Envoy waits for before it decides.
+#: As much of the preface (RFC 9113 §3.4) as Envoy looks for in what it reads first.
 _PREFACE = b"PRI * HTTP/2"
 
 
@@ -34,7 +34,8 @@ async def serve_http(
 ) -> None:
     """Serve one connection to its end.  Closing the transport is the caller's.
 
-    ``codec_type`` AUTO takes HTTP/2 when the connection preface is there (prior knowledge, RFC 9113 §3.3).
+    ``codec_type`` AUTO takes HTTP/2 when what is read first begins with the connection preface (prior
+    knowledge, RFC 9113 §3.3).  As in Envoy nothing waits for more of it: its first bytes alone are HTTP/1.
     """
     stats = manager.stats
     clock = manager.reactor.clock
@@ -98,26 +99,17 @@ async def serve_http(
 
 
 async def _first_bytes(manager: ConnectionManager, transport: Transport, strand: Strand) -> bytes:
-    """Enough bytes to tell the protocol; ``b""`` when none came before the connection ended, or in time.
+    """What is read first; ``b""`` when nothing came before the connection ended, or in time.
 
     Until then Envoy has no codec: nothing is said to a client that said nothing.
     """
     idle = manager.idle_timeout_s
     strand.idle_deadline = manager.reactor.clock() + idle if idle else 0.0
-    received = b""
     try:
-        while data := await transport.receive():
-            received += data
-            if manager.codec_type != "AUTO" or not _is_open(received):
-                return received
+        return await transport.receive()
     except DeadlineExceeded as late:
         if late.kind == "idle":
             manager.stats.downstream_cx_idle_timeout.value += 1
     except OSError:
         return b""
     return b""
-
-
-def _is_open(received: bytes) -> bool:
-    """Whether more bytes may still make a preface of these."""
-    return len(received) < len(_PREFACE) and _PREFACE.startswith(received)

@@ -418,6 +418,24 @@ async def h2_bad_preface(s: Session) -> None:
 
 
 @scenario(HTTP2)
+async def h2_preface_in_pieces(s: Session) -> None:
+    """Who takes a preface whose first bytes come alone."""
+    rest = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    for to in ("only", "main", "only1"):
+        for at in (1, 3, 11, 12, 14, 18, 23):
+            client = await s.connect(to)
+            await client.send(preface[:at])
+            await trio.sleep(0.02)  # or both pieces are read as one
+            await client.send(preface[at:] + rest)
+            first = await client.wire.some()
+            is_http1 = first.startswith(b"HTTP/1")
+            kind = first.split(b"\r\n")[0].decode() if is_http1 else "frames" if first else "closed"
+            s.see(f"{to} {at}", kind)
+            client.close()
+
+
+@scenario(HTTP2)
 async def h2_stats(s: Session) -> None:
     """The counters of both codecs."""
     names = [
