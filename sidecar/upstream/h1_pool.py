@@ -434,7 +434,13 @@ async def open_transport(reactor: Reactor, host: Host, strand: Strand, timeout_s
     last: UpstreamError | None = None
     strand.deadline = reactor.clock() + timeout_s if timeout_s else 0.0
     for address in host.addresses:
-        sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            sock = socket.socket(
+                address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+            )
+        except OSError as error:  # no descriptor is left
+            last = connect_failure(error.strerror or "", remote=False)
+            continue
         if address.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         code = sock.connect_ex(address.sockaddr)
@@ -597,15 +603,12 @@ class H1Pool:
                 stats.upstream_cx_connect_timeout.value += 1
             self.host.cx_connect_fail += 1
             self._count_closed(local=error.details == "connection timeout", active=False, started=started)
-            waiters, self._pending = self._pending, deque()
-            stats.upstream_rq_pending_failure_eject.value += len(waiters)
-            for waiter in waiters:
-                waiter.error = error
-                waiter.signal.fire()
+            self._fail_pending(error)
             return
-        except BaseException:
+        except BaseException as broken:
             self._connecting -= 1
             self._count_closed(local=True, active=False, started=started)
+            self._fail_pending(connect_failure(str(broken), remote=False))
             raise
         self._connecting -= 1
         stats.upstream_cx_connect_ms.record(int((self.reactor.clock() - started) * 1000))
@@ -618,6 +621,14 @@ class H1Pool:
             waiter.signal.fire()
         else:
             self.put_idle(connection)
+
+    def _fail_pending(self, error: UpstreamError) -> None:
+        """Nobody connects for those who wait: tell them."""
+        waiters, self._pending = self._pending, deque()
+        self.cluster.stats.upstream_rq_pending_failure_eject.value += len(waiters)
+        for waiter in waiters:
+            waiter.error = error
+            waiter.signal.fire()
 
     def make_connection(self, transport: Transport) -> H1Connection:
         """What serves requests on a transport that is connected."""

@@ -18,6 +18,7 @@ from sidecar.core.errors import UpstreamError
 from sidecar.net.reactor import Reactor, Signal, Strand
 from sidecar.upstream.h1_pool import open_transport
 from sidecar.upstream.h2_connection import H2UpstreamConnection, H2UpstreamStream
+from sidecar.upstream.pool import connect_failure
 
 if TYPE_CHECKING:
     from sidecar.upstream.cluster import Cluster
@@ -160,15 +161,12 @@ class H2Pool:
                 stats.upstream_cx_connect_timeout.value += 1
             self.host.cx_connect_fail += 1
             self._count_closed(local=is_timeout, active=False, started=started)
-            waiters, self._pending = self._pending, deque()
-            stats.upstream_rq_pending_failure_eject.value += len(waiters)
-            for waiter in waiters:
-                waiter.error = error
-                waiter.signal.fire()
+            self._fail_pending(error)
             return
-        except BaseException:
+        except BaseException as broken:
             self._connecting -= 1
             self._count_closed(local=True, active=False, started=started)
+            self._fail_pending(connect_failure(str(broken), remote=False))
             raise
         self._connecting -= 1
         stats.upstream_cx_connect_ms.record(int((self.reactor.clock() - started) * 1000))
@@ -180,6 +178,14 @@ class H2Pool:
         self.serve_waiters()
         transport.hangup = has_left
         self.reactor.spawn(f"read from {self.host.address}", connection.read)
+
+    def _fail_pending(self, error: UpstreamError) -> None:
+        """Nobody connects for those who wait: tell them."""
+        waiters, self._pending = self._pending, deque()
+        self.cluster.stats.upstream_rq_pending_failure_eject.value += len(waiters)
+        for waiter in waiters:
+            waiter.error = error
+            waiter.signal.fire()
 
     # -- ends ---------------------------------------------------------------------------------
     def on_closed(self, connection: H2UpstreamConnection, *, local: bool, active: bool) -> None:

@@ -6,6 +6,8 @@ becomes of its connection is the driver's to decide.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,7 +15,14 @@ import pytest
 import trio
 
 from sidecar.api.message import LocalReply
-from sidecar.core.errors import DeadlineExceeded, Disconnected, StreamAborted
+from sidecar.api.stream import Flag
+from sidecar.core.errors import (
+    DeadlineExceeded,
+    Disconnected,
+    RemoteProtocolError,
+    StreamAborted,
+    UpstreamError,
+)
 from sidecar.net.reactor import Strand
 from sidecar.router.route import PREFIX, Route
 from sidecar.upstream.cluster import CircuitBreakerLimits
@@ -28,6 +37,12 @@ ERRORS: dict[str, Callable[[], Exception]] = {
     "idle": lambda: DeadlineExceeded("idle"),
     "aborted": lambda: StreamAborted(LocalReply(504, b"too long", details="max_duration_timeout")),
     "gone": lambda: Disconnected("the client left"),
+}
+#: What ends a strand that works for a stream: one that sends its body, one that connects for it.
+HELPER_ERRORS: dict[str, Callable[[], Exception]] = {
+    **ERRORS,
+    "upstream": lambda: UpstreamError("left", flag=Flag.UPSTREAM_CONNECTION_TERMINATION, details="left"),
+    "protocol": lambda: RemoteProtocolError("nonsense"),
 }
 
 
@@ -130,9 +145,15 @@ async def head_in_pieces(talk: Script) -> None:
 
 
 async def play(
-    scene: Callable[[Script], Awaitable[None]], number: int, make_error: Callable[[], Exception]
+    scene: Callable[[Script], Awaitable[None]],
+    number: int,
+    make_error: Callable[[], Exception],
+    helper_error: Callable[[str], Exception],
 ) -> int:
-    """Play ``scene``, fail the strand of the given wait, check that nothing is left; the waits there were."""
+    """Play ``scene``, fail the strand of the given wait, check that nothing is left; the waits there were.
+
+    The owner of the connection gets ``make_error()``, a strand that works for it ``helper_error(name)``.
+    """
     limits = CircuitBreakerLimits(max_connections=1, max_pending_requests=1)
     async with open_h1_lab(default_limits=limits) as lab:
         route = Route(PREFIX, b"/")
@@ -151,8 +172,7 @@ async def play(
 
         def spawn_counted(name: str, body: Any, **options: Any) -> Strand:
             def counted(strand: Strand) -> Any:
-                error = DeadlineExceeded("total") if name.startswith("connect") else Disconnected("over")
-                return ThrowAt(body(strand), count, lambda: strand.fail(error))
+                return ThrowAt(body(strand), count, lambda: strand.fail(helper_error(name)))
 
             return spawn(name, counted, **options)
 
@@ -165,6 +185,7 @@ async def play(
         await scene(talk)
         seen = waits
         is_armed = False
+        assert not lab.host.rq_pending_active, "nobody connects, and somebody waits"
         client.close()
         await settle()
         driven.scope.cancel()
@@ -201,7 +222,46 @@ SCENES = [keep_alive, streaming_both_ways, slow_upstream, slow_client, head_in_p
 async def test_exchange_that_fails_at_any_wait_leaks_nothing(
     scene: Callable[[Script], Awaitable[None]], error: str
 ) -> None:
-    waits = await play(scene, 0, ERRORS[error])
+    await play_at_every_wait(scene, ERRORS[error], usual_helper_error)
+
+
+@pytest.mark.parametrize("error", HELPER_ERRORS)
+@pytest.mark.parametrize(
+    "scene", [keep_alive, streaming_both_ways, slow_upstream], ids=lambda it: it.__name__
+)
+async def test_exchange_whose_helpers_fail_at_any_wait_leaks_nothing(
+    scene: Callable[[Script], Awaitable[None]], error: str
+) -> None:
+    await play_at_every_wait(scene, ERRORS["gone"], lambda _name: HELPER_ERRORS[error]())
+
+
+async def test_no_descriptor_for_an_upstream_connection_is_a_failed_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async with open_h1_lab() as lab:
+        client, _ = lab.connect()
+        with monkeypatch.context() as patch:
+            patch.setattr("sidecar.upstream.h1_pool.socket.socket", refuse)
+            client.send(GET)
+            await settle()
+        assert client.recv(65536).startswith(b"HTTP/1.1 503 ")
+        assert lab.counter("cluster.up.upstream_cx_connect_fail") == 1
+        assert (lab.host.cx_active, lab.host.rq_pending_active) == (0, 0)
+
+
+def usual_helper_error(name: str) -> Exception:
+    return DeadlineExceeded("total") if name.startswith("connect") else Disconnected("over")
+
+
+async def play_at_every_wait(
+    scene: Callable[[Script], Awaitable[None]],
+    make_error: Callable[[], Exception],
+    helper_error: Callable[[str], Exception],
+) -> None:
+    waits = await play(scene, 0, make_error, helper_error)
     assert waits >= 3
     for number in [*range(1, min(waits, 20) + 1), *range(21, waits + 1, max(1, waits // 6))]:
-        await play(scene, number, ERRORS[error])
+        await play(scene, number, make_error, helper_error)
