@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.codec.h1_stats import declare_h1_stats
 from sidecar.codec.h2_connection import H2Connection
-from sidecar.core.errors import DeadlineExceeded
+from sidecar.core.errors import DeadlineExceeded, Disconnected
 from sidecar.http.h1_driver import H1Driver
 from sidecar.http.h2_driver import H2Driver
 from sidecar.net.timer import start_timer
@@ -110,6 +110,6 @@ async def _first_bytes(manager: ConnectionManager, transport: Transport, strand:
     except DeadlineExceeded as late:
         if late.kind == "idle":
             manager.stats.downstream_cx_idle_timeout.value += 1
-    except OSError:
+    except (OSError, Disconnected):
         return b""
     return b""

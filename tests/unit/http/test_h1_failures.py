@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,12 +25,18 @@ from sidecar.core.errors import (
     UpstreamError,
 )
 from sidecar.net.reactor import Strand
-from sidecar.router.route import PREFIX, Route
-from sidecar.upstream.cluster import CircuitBreakerLimits
-from tests.support.h1_lab import GET, OK, H1Lab, open_h1_lab, table_of
+from sidecar.router.http_client import HttpClient
+from sidecar.router.internal_redirects import InternalRedirectPolicy
+from sidecar.router.mirroring import MirrorPolicy, mirror
+from sidecar.router.route import PREFIX, DirectResponse, Route
+from sidecar.router.route_table import RouteTable
+from sidecar.upstream.cluster import CircuitBreakerLimits, Cluster, ClusterConfig
+from sidecar.upstream.host import Host
+from tests.support.h1_lab import GET, OK, H1Lab, Upstream, open_h1_lab, table_of
 from tests.support.strands import Driven, settle
 
 CHUNKED_POST = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+FOUND = b"HTTP/1.1 302 Found\r\nlocation: http://a/\r\ncontent-length: 0\r\n\r\n"
 LONG = b"HTTP/1.1 200 OK\r\ncontent-length: 2000000\r\n\r\n"
 
 ERRORS: dict[str, Callable[[], Exception]] = {
@@ -38,6 +45,8 @@ ERRORS: dict[str, Callable[[], Exception]] = {
     "aborted": lambda: StreamAborted(LocalReply(504, b"too long", details="max_duration_timeout")),
     "gone": lambda: Disconnected("the client left"),
 }
+#: In their place: cancel the connection's task.
+CANCELLED = "cancelled"
 #: What ends a strand that works for a stream: one that sends its body, one that connects for it.
 HELPER_ERRORS: dict[str, Callable[[], Exception]] = {
     **ERRORS,
@@ -76,6 +85,8 @@ class Script:
         self.lab = lab
         self.client = client
         self.server: Any = None
+        self.copies = Upstream(lab.lab)
+        self.copy_server: Any = None
 
     async def tell(self, data: bytes) -> None:
         self._try(self.client.send, data)
@@ -90,6 +101,26 @@ class Script:
         self.drain(self.server)
         self._try(self.server.send, data)
         await settle()
+
+    async def answer_copy(self, data: bytes) -> None:
+        """Answer the request's copy; all of it that came is read."""
+        if self.copy_server is None:
+            try:
+                self.copy_server = self.copies.accept()
+            except BlockingIOError:
+                return
+        self.drain(self.copy_server)
+        self._try(self.copy_server.send, data)
+        await settle()
+
+    async def end_copies(self) -> None:
+        """Their server leaves: so do they."""
+        for _ in range(2):
+            await self.answer_copy(b"")
+            if self.copy_server is not None:
+                self.copy_server.close()
+                self.copy_server = None
+            await settle()
 
     def drain(self, sock: Any) -> None:
         while self._try(sock.recv, 1 << 20):
@@ -144,21 +175,79 @@ async def head_in_pieces(talk: Script) -> None:
     await talk.answer(b"length: 2\r\n\r\nok")
 
 
+async def redirected_inside(talk: Script) -> None:
+    await talk.tell(GET.replace(b"/ ", b"/redirected "))
+    await talk.answer(FOUND)
+    await talk.answer(OK)
+
+
+async def redirected_inside_with_a_body(talk: Script) -> None:
+    await talk.tell(CHUNKED_POST.replace(b"/ ", b"/redirected "))
+    await talk.tell(b"3\r\nabc\r\n")
+    await talk.tell(b"0\r\n\r\n")
+    await talk.answer(FOUND)
+    await talk.answer(OK)
+
+
+async def mirrored(talk: Script) -> None:
+    await talk.tell(GET.replace(b"/ ", b"/mirrored "))
+    await talk.answer(OK)
+    await talk.answer_copy(OK)
+
+
+async def mirrored_to_a_slow_cluster(talk: Script) -> None:
+    await talk.tell(b"POST /mirrored HTTP/1.1\r\nhost: a\r\ncontent-length: 2000000\r\n\r\n")
+    for _ in range(40):
+        await talk.tell(bytes(50_000))
+        await talk.answer(b"")
+    for _ in range(60):
+        await talk.answer_copy(b"")
+        await talk.answer(b"")
+        await talk.tell(bytes(50_000))
+    await talk.answer_copy(OK)
+    await talk.answer(OK)
+
+
+async def local_replies_to_a_slow_client(talk: Script) -> None:
+    await talk.tell(GET.replace(b"/ ", b"/local ") * 3)
+    for _ in range(30):
+        talk.drain(talk.client)
+        await settle()
+
+
+def routes_of(lab: H1Lab, copies: Upstream) -> RouteTable:
+    """The routes of the scenes, with a cluster of its own for copies."""
+    cluster = Cluster(ClusterConfig(name="copies"), lab.store)
+    cluster.set_hosts([Host(copies.address)])
+    router = lab.manager.router
+    router.find_cluster = {"up": lab.cluster, "copies": cluster}.get
+    client = HttpClient(lab.lab.reactor, router.find_cluster, router.get_pool, lab.store)
+    router.mirror = partial(mirror, client)
+    redirected, mirrored, plain = (Route(PREFIX, path) for path in (b"/redirected", b"/mirrored", b"/"))
+    redirected.internal_redirect = InternalRedirectPolicy()
+    mirrored.mirrors = (MirrorPolicy("copies"),)
+    for route in (redirected, mirrored, plain):
+        route.cluster_name = "up"
+    local = Route(PREFIX, b"/local")
+    local.direct_response = DirectResponse(200, bytes(1_000_000))
+    for route in (redirected, mirrored, local, plain):
+        route.freeze()
+    return table_of(redirected, mirrored, local, plain)
+
+
 async def play(
     scene: Callable[[Script], Awaitable[None]],
     number: int,
-    make_error: Callable[[], Exception],
+    make_error: Callable[[], Exception] | None,
     helper_error: Callable[[str], Exception],
 ) -> int:
     """Play ``scene``, fail the strand of the given wait, check that nothing is left; the waits there were.
 
-    The owner of the connection gets ``make_error()``, a strand that works for it ``helper_error(name)``.
+    The owner of the connection gets ``make_error()``, or is cancelled; a strand that works for it
+    ``helper_error(name)``.
     """
     limits = CircuitBreakerLimits(max_connections=1, max_pending_requests=1)
     async with open_h1_lab(default_limits=limits) as lab:
-        route = Route(PREFIX, b"/")
-        route.cluster_name = "up"
-        lab.manager.route_table = table_of(route)
         waits = 0
         is_armed = True
 
@@ -178,10 +267,16 @@ async def play(
 
         reactor.spawn = spawn_counted  # type: ignore[method-assign]  # to count what it starts
         driven: Driven
-        client, driven = lab.connect(
-            wrap=lambda coroutine: ThrowAt(coroutine, count, lambda: driven.strand.fail(make_error()))
-        )
+
+        def fail() -> None:
+            if make_error is None:
+                driven.scope.cancel()
+            else:
+                driven.strand.fail(make_error())
+
+        client, driven = lab.connect(wrap=lambda coroutine: ThrowAt(coroutine, count, fail))
         talk = Script(lab, client)
+        lab.manager.route_table = routes_of(lab, talk.copies)
         await scene(talk)
         seen = waits
         is_armed = False
@@ -189,9 +284,10 @@ async def play(
         client.close()
         await settle()
         driven.scope.cancel()
-        await settle()
+        await talk.end_copies()
         where = f"{scene.__name__} failed at wait {number}"
         assert driven.is_over, where
+        assert number or scene not in EXPECTED or lab.counter(EXPECTED[scene]) == 1, where
         assert not reactor.strands, where
         active = lab.gauges()
         connections = active.pop("cluster.up.upstream_cx_active", 0)
@@ -214,21 +310,45 @@ async def play(
         return seen
 
 
-SCENES = [keep_alive, streaming_both_ways, slow_upstream, slow_client, head_in_pieces]
+SCENES = [
+    keep_alive,
+    streaming_both_ways,
+    slow_upstream,
+    slow_client,
+    head_in_pieces,
+    redirected_inside,
+    redirected_inside_with_a_body,
+    mirrored,
+    mirrored_to_a_slow_cluster,
+    local_replies_to_a_slow_client,
+]
+#: What a scene that nobody disturbs has counted: that it is the scene that it says.
+EXPECTED = {
+    redirected_inside: "cluster.up.upstream_internal_redirect_succeeded_total",
+    redirected_inside_with_a_body: "cluster.up.upstream_internal_redirect_succeeded_total",
+    mirrored: "cluster.copies.upstream_rq_200",
+    mirrored_to_a_slow_cluster: "cluster.copies.upstream_rq_200",
+}
+HELPED_SCENES = [
+    keep_alive,
+    streaming_both_ways,
+    slow_upstream,
+    redirected_inside_with_a_body,
+    mirrored,
+    mirrored_to_a_slow_cluster,
+]
 
 
-@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("error", [*ERRORS, CANCELLED])
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 async def test_exchange_that_fails_at_any_wait_leaks_nothing(
     scene: Callable[[Script], Awaitable[None]], error: str
 ) -> None:
-    await play_at_every_wait(scene, ERRORS[error], usual_helper_error)
+    await play_at_every_wait(scene, ERRORS.get(error), usual_helper_error)
 
 
 @pytest.mark.parametrize("error", HELPER_ERRORS)
-@pytest.mark.parametrize(
-    "scene", [keep_alive, streaming_both_ways, slow_upstream], ids=lambda it: it.__name__
-)
+@pytest.mark.parametrize("scene", HELPED_SCENES, ids=lambda scene: scene.__name__)
 async def test_exchange_whose_helpers_fail_at_any_wait_leaks_nothing(
     scene: Callable[[Script], Awaitable[None]], error: str
 ) -> None:
@@ -258,7 +378,7 @@ def usual_helper_error(name: str) -> Exception:
 
 async def play_at_every_wait(
     scene: Callable[[Script], Awaitable[None]],
-    make_error: Callable[[], Exception],
+    make_error: Callable[[], Exception] | None,
     helper_error: Callable[[str], Exception],
 ) -> None:
     waits = await play(scene, 0, make_error, helper_error)

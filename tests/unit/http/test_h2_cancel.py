@@ -15,10 +15,12 @@ from sidecar.api.message import LocalReply
 from sidecar.api.stream import Stream
 from sidecar.codec.h2_connection import H2Connection
 from sidecar.codec.h2_types import ErrorCode, H2ConnectionError, H2Settings
+from sidecar.core.errors import DeadlineExceeded, Disconnected, RemoteProtocolError, StreamAborted
 from sidecar.router.exchange import Router
 from sidecar.upstream.cluster import Cluster
 from sidecar.upstream.h2_pool import H2Pool
 from sidecar.upstream.host import Host
+from sidecar.upstream.pool import connection_termination
 from tests.support.h1_lab import H1Lab, open_h1_lab
 from tests.support.h2_frames import POST, REQUEST, RESPONSE, Recorder
 from tests.support.strands import Driven, settle
@@ -77,6 +79,7 @@ class Talk:
         self.lab = lab
         self.client = End(client, client=True)
         self.server: End | None = None
+        self.counter: Counter
 
     async def ask(self, *fields: tuple[bytes, bytes], end: bool = True) -> int:
         if not self.client.codec.can_open:
@@ -190,15 +193,16 @@ class Waits(HttpFilter):
 class At:
     """A coroutine that does something when it waits for the n-th time (of all that share the count)."""
 
-    def __init__(self, coroutine: Any, counter: Counter) -> None:
+    def __init__(self, coroutine: Any, counter: Counter, strand: Callable[[], Any]) -> None:
         self._coroutine = coroutine
         self._counter = counter
+        self._strand = strand
 
     def send(self, value: Any) -> Any:
-        return self._counter.count(self._coroutine.send(value))
+        return self._counter.count(self._coroutine.send(value), self._strand)
 
     def throw(self, error: BaseException) -> Any:
-        return self._counter.count(self._coroutine.throw(error))
+        return self._counter.count(self._coroutine.throw(error), self._strand)
 
     def close(self) -> None:
         self._coroutine.close()
@@ -211,10 +215,13 @@ class Counter:
         self.number = number
         self.waits = 0
         self.action: Callable[[], None] = lambda: None
+        #: The strand of the wait where something happens.
+        self.strand: Any = None
 
-    def count(self, trap: Any) -> Any:
+    def count(self, trap: Any, strand: Callable[[], Any]) -> Any:
         self.waits += 1
         if self.waits == self.number:
+            self.strand = strand()
             trio.lowlevel.current_trio_token().run_sync_soon(self.action)
         return trap
 
@@ -254,7 +261,33 @@ def server_goes_away(talk: Talk, _driven: Driven) -> None:
         talk.server.pump()
 
 
-ACTIONS = [cancel_connection, reset_streams, client_leaves, server_leaves, server_resets, server_goes_away]
+def fails_with(name: str, make_error: Callable[[], Exception]) -> Callable[[Talk, Driven], None]:
+    """Throw an error into the strand that waits, whichever it is."""
+
+    def fail(talk: Talk, driven: Driven) -> None:
+        strand = talk.counter.strand
+        if strand is driven.strand and name in ("aborted", "upstream_error", "protocol_error"):
+            return  # errors of streams: nobody throws them at a connection
+        strand.fail(make_error())
+
+    fail.__name__ = f"fails_with_{name}"
+    return fail
+
+
+ACTIONS = [
+    fails_with("timeout", lambda: DeadlineExceeded("total")),
+    fails_with("idle", lambda: DeadlineExceeded("idle")),
+    fails_with("aborted", lambda: StreamAborted(LocalReply(504, b"late", details="max_duration_timeout"))),
+    fails_with("disconnected", lambda: Disconnected("gone")),
+    fails_with("upstream_error", connection_termination),
+    fails_with("protocol_error", lambda: RemoteProtocolError("nonsense")),
+    cancel_connection,
+    reset_streams,
+    client_leaves,
+    server_leaves,
+    server_resets,
+    server_goes_away,
+]
 
 
 def over_http2(lab: H1Lab) -> None:
@@ -286,11 +319,12 @@ async def play(
         spawn = reactor.spawn
 
         def counted(name: str, body: Any, **options: Any) -> Any:
-            return spawn(name, lambda strand: At(body(strand), counter), **options)
+            return spawn(name, lambda strand: At(body(strand), counter, lambda: strand), **options)
 
         reactor.spawn = counted
-        client, driven = lab.connect(wrap=lambda coroutine: At(coroutine, counter))
+        client, driven = lab.connect(wrap=lambda coroutine: At(coroutine, counter, lambda: driven.strand))
         talk = Talk(lab, client)
+        talk.counter = counter
         counter.action = lambda: action(talk, driven)
         await scene(talk)
         waits = counter.waits
