@@ -538,7 +538,7 @@ class ConnectionManager:
 
     async def _fail_late(self, stream: Stream, responder: Responder, error: SidecarError) -> None:
         """An error while the response was under way: answer if nothing went out, else cut it off."""
-        if isinstance(error, UpstreamError):
+        if isinstance(error, UpstreamError) and stream.upstream_host is not None:
             self.router.take_error(stream, error)
         self._count_timeout(stream, error)
         if not stream.response_started:
