@@ -31,7 +31,7 @@ class IncomingBody(Body):
     def __init__(self, source: Body, stats: HcmStats) -> None:
         self.whole = source.whole
         self.ended = source.ended
-        self.trailers = None
+        self.trailers = source.trailers
         self._source = source
         self._stats = stats
         #: The stream whose request this is, as soon as there is one.

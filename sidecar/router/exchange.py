@@ -242,8 +242,13 @@ class Router:
             return None
         stream.had_interim = True
         stream.cluster.stats.charge_response(response.headers.status, stream.internal)
-        if not stream.hcm.proxy_100_continue:
+        hcm = stream.hcm
+        if not hcm.proxy_100_continue:
             return None
+        if hcm.always_set_request_id_in_response:
+            request_id = stream.request.headers.get(b"x-request-id")
+            if request_id is not None:
+                response.headers.set(b"x-request-id", request_id)
         waiting: Awaitable[None] | None = stream.responder.send_interim(response)
         return waiting
 

@@ -6,6 +6,7 @@ from ..client import get
 from ..configuration import bootstrap, cluster, listener
 from ..lab import Session
 from ..scenario import Setup, scenario
+from ..upstream import Call, ok
 from ..wire import head
 
 ROUTES = """
@@ -52,11 +53,17 @@ def indented(routes: str) -> str:
     return "".join(f"\n    {line}" for line in routes.splitlines())
 
 
+TRAILERS = """
+http_protocol_options: {enable_trailers: true}
+proxy_100_continue: true
+always_set_request_id_in_response: true
+"""
 ODD = Setup(
     "odd_requests",
     bootstrap(
         [
             listener("main", HCM.replace("ROUTES", indented(ROUTES)), filters=LUA),
+            listener("trailers", TRAILERS, routes=ROUTES),
             listener("edge", EDGE, routes="- {match: {prefix: /}, route: {cluster: app}}"),
         ],
         [cluster("app", "app")],
@@ -118,3 +125,28 @@ async def odd_replies_with_headers_of_the_route(s: Session) -> None:
     for path in ("/", "/weighted", "/direct"):
         await s.http(head(f"GET {path} HTTP/1.1", "host: a", *upgrade), label=f"upgrade {path}")
         await s.http(head(f"GET {path} HTTP/1.1", "host: a", "x-deny: 1"), label=f"denied {path}")
+
+
+@scenario(ODD)
+async def odd_early_answer_with_trailers(s: Session) -> None:
+    """An answer that no upstream gave ends the connection of a request with a body, and with trailers."""
+    body = b"3\r\nabc\r\n0\r\n"
+    for label, data in (("trailers", body + b"x-t: 1\r\n\r\n"), ("none", body + b"\r\n")):
+        request = head("POST /direct HTTP/1.1", "host: a", "transfer-encoding: chunked") + data
+        for to in ("trailers", "main"):
+            await s.http(request, to=to, label=f"{label}, {to}")
+
+
+@scenario(ODD)
+async def odd_request_id_of_interim_answers(s: Session) -> None:
+    """`always_set_request_id_in_response` holds for 1xx, too."""
+
+    async def script(call: Call) -> None:
+        await call.body()
+        await call.send(b"HTTP/1.1 103 Early\r\nlink: x\r\n\r\n")
+        await call.send(ok(b"ok"))
+
+    s.upstream().script = script
+    await s.get("/", "x-request-id: given", to="trailers")
+    client = await s.connect_h2("trailers")
+    await client.request([*get("/"), ("x-request-id", "given")])
