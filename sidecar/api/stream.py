@@ -153,6 +153,8 @@ class Stream:
     #: Wall clock, seconds since the epoch, at the start of the request.
     start_time: float = 0.0
     start_ns: int = 0
+    #: ``start_ns`` of the request that came, where this one is what an internal redirect made of it.
+    first_start_ns: int = 0
     #: Number inside the connection (HTTP/2 stream id; 0 on HTTP/1).
     stream_id: int = 0
     #: The trusted client address, after x-forwarded-for.  Text with port, as ConnectionInfo's.

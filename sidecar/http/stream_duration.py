@@ -68,7 +68,7 @@ class StreamDurations:
             stats.downstream_rq_max_duration_reached.value += 1
             strand.fail(StreamAborted(_WHOLE_REQUEST if _is_whole(stream) else DURATION_TIMEOUT))
 
-        when = stream.start_ns / 1e9 + limit
+        when = (stream.first_start_ns or stream.start_ns) / 1e9 + limit
         if limit:
             stream.duration_timer = start_timer(strand, when, fire, "max_stream_duration")
         else:

@@ -140,12 +140,15 @@ def _start_time(default: str, *, local: bool, emit: bool) -> tuple[int, Maker]:
 
 
 def _duration(stream: Stream) -> int:
-    return ((stream.downstream_last_tx_ns or time.monotonic_ns()) - stream.start_ns) // 1_000_000
+    start_ns = stream.first_start_ns or stream.start_ns
+    return ((stream.downstream_last_tx_ns or time.monotonic_ns()) - start_ns) // 1_000_000
 
 
 def _between(start: str, end: str, unit_ns: int = 1_000_000) -> Value:
     def between(stream: Stream) -> int | None:
         start_ns: int = getattr(stream, start)
+        if start == "start_ns":
+            start_ns = stream.first_start_ns or start_ns
         end_ns: int = getattr(stream, end)
         return (end_ns - start_ns) // unit_ns if start_ns and end_ns and end_ns >= start_ns else None
 

@@ -183,7 +183,7 @@ def _copy_headers(names: tuple[bytes, ...], response: ResponseMessage, headers: 
 #: What the request that follows has from the one before it.
 _KEPT = (
     *("connection", "hcm", "protocol", "stream_id", "request_header_bytes", "bytes_received"),
-    *("remote_address", "internal", "request_id", "redirects"),
+    *("remote_address", "internal", "request_id", "redirects", "start_time"),
 )
 
 
@@ -194,10 +194,11 @@ def renew(stream: Stream) -> None:
     if body is not None:
         data = stream.replay.whole()
         body = FixedBody(data) if data else None
+    first_start_ns = stream.first_start_ns or stream.start_ns
     state = stream.__dict__
     kept = {name: state[name] for name in _KEPT if name in state}
     state.clear()
     state.update(kept)
     stream.request = RequestMessage(request.headers, body)
     stream.start_ns = time.monotonic_ns()
-    stream.start_time = time.time()
+    stream.first_start_ns = first_start_ns

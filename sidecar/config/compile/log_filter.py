@@ -53,7 +53,7 @@ def _duration(message: Any, context: FactoryContext, path: str) -> Predicate:
 
     def wanted_duration(stream: Stream) -> bool:
         end_ns = stream.downstream_last_tx_ns or time.monotonic_ns()
-        return compare((end_ns - stream.start_ns) // 1_000_000, wanted)
+        return compare((end_ns - (stream.first_start_ns or stream.start_ns)) // 1_000_000, wanted)
 
     return wanted_duration
 
