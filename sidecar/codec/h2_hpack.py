@@ -36,8 +36,10 @@ _HUFFMAN_BITS = bytes.fromhex(
 
 #: Header blocks that a decoder keeps.
 _KEPT_BLOCKS = 16
-#: Header lists that an encoder keeps with their blocks.
-_KEPT_LISTS = 16
+#: Fields that an encoder keeps with what they are in a block, and the longest literal among them.
+_KEPT_FIELDS = 128
+_KEPT_LITERAL_LENGTH = 256
+_OCTETS = tuple(bytes((octet,)) for octet in range(256))
 #: Never put into a table, by anybody: what an attacker might probe (RFC 7541 §7.1.3), and ids.
 _NEVER_INDEXED = frozenset((b"authorization", b"proxy-authorization", b"x-request-id", b"traceparent"))
 #: Different in each message: a block with one of these does not come again.
@@ -268,24 +270,41 @@ class HeaderDecoder:
         return known
 
 
+class _FieldBlocks(dict[Field, bytes]):
+    """Fields with what they are in a block, while the table stands still; literals are made as they come.
+
+    A field that is one index, or a literal that leaves no trace, means the same at any place of any block.
+    """
+
+    __slots__ = ()
+
+    def __missing__(self, field: Field) -> bytes:
+        name = field[0]
+        if name not in _LITERAL_NAMES:
+            raise KeyError(field)
+        block = _literal(name, field[1])
+        if name not in _UNIQUE and len(block) <= _KEPT_LITERAL_LENGTH and len(self) < _KEPT_FIELDS:
+            self[field] = block
+        return block
+
+
 class HeaderEncoder:
     """The other direction.
 
     What changes from message to message never enters the table (nghttp2, and so Envoy, holds it alike).
-    What is between it is kept with its block, where that came out as indexes alone, until the table changes:
-    what a server answers within a second is mostly the same.
+    The other fields are kept with their indexes until the table changes: what is sent within a second is
+    mostly the same.
     """
 
-    __slots__ = ("_encoder", "_huffman", "_is_resized", "_is_still", "_kept", "_max_table_size")
+    __slots__ = ("_block_of", "_encoder", "_huffman", "_is_resized", "_kept", "_max_table_size")
 
     def __init__(self, max_table_size: int, *, huffman: bool = True) -> None:
         self._encoder = Encoder()
         self._huffman = huffman
         self._max_table_size = max_table_size
-        self._kept: dict[tuple[Field, ...], bytes] = {}
+        self._kept = _FieldBlocks()
+        self._block_of = self._kept.__getitem__
         self._is_resized = False
-        #: The table did not change in the block at hand.
-        self._is_still = True
 
     def on_table_size(self, size: int) -> None:
         """The peer's SETTINGS_HEADER_TABLE_SIZE: how much of it we use is ours to say."""
@@ -297,48 +316,42 @@ class HeaderEncoder:
 
     def encode(self, fields: Sequence[Field]) -> bytes:
         """A whole block."""
-        key = tuple(fields)  # itself, where it is one
-        known = self._kept.get(key)
-        return known if known is not None else self._encode_anew(key)
+        if not self._is_resized:
+            try:
+                return b"".join(map(self._block_of, fields))
+            except KeyError:
+                pass
+        return self._encode_anew(tuple(fields))
 
     def _encode_anew(self, fields: tuple[Field, ...]) -> bytes:
-        index = dict(fields)
-        found = _LITERAL_NAMES.intersection(index)
-        if not found or self._is_resized:
+        if self._is_resized:
             self._is_resized = False  # the library says so in front of a block
             return self._encode_run(fields)
-        if len(index) == len(fields):
-            places = sorted([fields.index((name, index[name])) for name in found])
-        else:
-            places = [at for at, field in enumerate(fields) if field[0] in found]
-        self._is_still = True
         pieces: list[bytes] = []
         start = 0
-        for at in places:
-            if at > start:
-                pieces.append(self._encode_run(fields[start:at]))
-            start = at + 1
-            pieces.append(_literal(*fields[at]))
+        for at, field in enumerate(fields):
+            if field[0] in _LITERAL_NAMES:
+                if at > start:
+                    pieces.append(self._encode_run(fields[start:at]))
+                start = at + 1
+                pieces.append(_literal(*field))
         if start < len(fields):
             pieces.append(self._encode_run(fields[start:]))
-        block = b"".join(pieces)
-        if self._is_still and _UNIQUE.isdisjoint(found) and len(self._kept) < _KEPT_LISTS:
-            self._kept[fields] = block
-        return block
+        return b"".join(pieces)
 
     def _encode_run(self, fields: tuple[Field, ...]) -> bytes:
         """Fields that go through the table."""
         kept = self._kept
-        known = kept.get(fields)
-        if known is not None:
-            return known
         never = _NEVER_INDEXED
         block: bytes = self._encoder.encode(
             [(name, value, name in never) for name, value in fields], self._huffman
         )
         if _is_all_indexed(block) is None:
             kept.clear()
-            self._is_still = False
-        elif len(kept) < _KEPT_LISTS:
-            kept[fields] = block
+        else:
+            # Each octet is one field.
+            if len(kept) + len(fields) > _KEPT_FIELDS:
+                kept.clear()
+            for field, octet in zip(fields, block, strict=True):
+                kept[field] = _OCTETS[octet]
         return block

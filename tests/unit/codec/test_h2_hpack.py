@@ -111,10 +111,36 @@ def test_list_that_was_kept_is_encoded_anew_once_the_table_changed() -> None:
         assert decoder.decode(encoder.encode(first)) == first
 
 
-def test_lists_that_are_kept_are_few() -> None:
+def test_fields_that_are_kept_are_few() -> None:
     encoder = HeaderEncoder(4096)
     decoder = HeaderDecoder(1 << 20, 4096)
-    for number in [*range(40), *range(40)]:
+    for number in [*range(400), *range(400)]:
         fields = [(b":status", b"200"), (b"x-a", b"%d" % number)]
         assert decoder.decode(encoder.encode(fields)) == fields
-    assert len(encoder._kept) <= 16
+    assert len(encoder._kept) <= 128
+
+
+def test_fields_that_are_kept_follow_the_table() -> None:
+    encoder = HeaderEncoder(4096)
+    decoder = HeaderDecoder(1 << 20, 4096)
+    for number in range(300):
+        fields = [
+            (b":status", b"200"),
+            (b"x-a", b"%d" % (number // 3 % 7)),
+            (b"content-length", b"%d" % (number % 2)),
+            (b"x-b", b"%d" % (number // 5) * 40),
+            (b"x-a", b"%d" % (number // 3 % 7)),
+            (b"x-request-id", b"%d" % number),
+            (b"server", b"sidecar"),
+        ]
+        assert decoder.decode(encoder.encode(fields)) == fields
+        if number % 50 == 49:
+            encoder.on_table_size(number)
+    assert (b"x-request-id", b"299") not in encoder._kept
+
+
+def test_many_literals_do_not_fill_what_is_kept() -> None:
+    encoder = HeaderEncoder(4096)
+    for number in range(1000):
+        encoder.encode([(b":path", b"/%d" % number)])
+    assert len(encoder._kept) <= 128
