@@ -66,6 +66,8 @@ _HARD_HEADERS_LEAST = 1 << 20
 #: Header blocks up to this length that came twice are kept with what they mean.
 _KEPT_BLOCK_LENGTH = 256
 _SEEN_BLOCKS = 64
+#: ``KnownFields.checked`` of trailers.  A server keeps none: what it knows opens streams.
+_TRAILERS = (0, -1)
 
 
 def hard_headers_bytes(settings: H2Settings) -> int:
@@ -296,6 +298,9 @@ class H2Connection(H2Control):
                 return
         elif stream.remote_closed:
             raise invalid_frame(ErrorCode.STREAM_CLOSED, "HEADERS behind END_STREAM", stream_id)
+        if checked is _TRAILERS and stream.started and end_stream:
+            self._end_with_trailers(stream, fields.copy())
+            return
         if checked is None or stream.started:
             settings = self._settings
             excess = exceeds_limits(fields, settings.max_headers_bytes, settings.max_headers_count)
@@ -306,9 +311,9 @@ class H2Connection(H2Control):
             if checked is None and self._settings.disallow_obs_text:
                 refuse_obs_text(fields)
             if stream.started:
-                self._on_trailers(stream, fields.copy(), end_stream)
+                self._on_trailers(stream, fields.copy(), end_stream, block)
                 return
-            if checked is None:
+            if checked is None or checked is _TRAILERS:
                 if self._client:
                     checked = check_response(fields)
                 else:
@@ -390,10 +395,15 @@ class H2Connection(H2Control):
             self._close_remote(stream)
         self._handler.on_headers(stream.id, fields, bool(end_stream))
 
-    def _on_trailers(self, stream: H2Stream, fields: list[Field], end_stream: int) -> None:
+    def _on_trailers(self, stream: H2Stream, fields: list[Field], end_stream: int, block: bytes) -> None:
         if not end_stream:
             raise MalformedMessage("trailers do not end the stream", MESSAGING)
         check_trailers(fields)
+        if self._client and len(block) <= _KEPT_BLOCK_LENGTH:
+            self._keep(block, fields.copy(), _TRAILERS)
+        self._end_with_trailers(stream, fields)
+
+    def _end_with_trailers(self, stream: H2Stream, fields: list[Field]) -> None:
         try:
             stream.count_content(0, True)
         except StreamError as error:
