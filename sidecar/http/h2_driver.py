@@ -44,6 +44,8 @@ _CONNECTION_FIELDS = frozenset(
 )
 _STATUS_FIELDS: dict[int, Field] = {code: (b":status", b"%d" % code) for code in range(100, 600)}
 _READ_SIZE = 65536
+#: What may leave at once with its trailers.
+_SHORT_BODY = 16384
 #: More than that is likely to be more than one request: what it makes us send can leave together.
 _ONE_REQUEST_BYTES = 100
 _NO_TUNNEL = Flag.UPSTREAM_CONNECTION_TERMINATION | Flag.UPSTREAM_CONNECTION_FAILURE
@@ -142,6 +144,13 @@ class _Responder:
         whole = body.whole
         if whole is None:
             codec.send_headers(stream_id, fields, False)
+            if (
+                body.__class__ is H2Body
+                and body.trailers is not None
+                and not wire.is_congested
+                and self._send_complete(stream, body)
+            ):
+                return None
             return self._stream_body(stream, body)
         stream.bytes_sent = len(whole)
         if not whole:
@@ -151,6 +160,24 @@ class _Responder:
             return None
         codec.send_headers(stream_id, fields, False)
         return self._send_rest(whole)
+
+    def _send_complete(self, stream: Stream, body: Any) -> bool:
+        """Send a short body whose trailers are here, as a unary call ends; False where it does not fit."""
+        codec = self.driver.codec
+        stream_id = self.stream_id
+        data = body.take_complete(min(codec.send_window(stream_id), _SHORT_BODY))
+        if data is None:
+            return False
+        if data:
+            stream.bytes_sent += len(data)
+            codec.send_data(stream_id, data, False)
+        stream.upstream_last_rx_ns = monotonic_ns()
+        fields = body.trailers.fields
+        if fields:
+            codec.send_trailers(stream_id, fields)
+        else:
+            codec.send_data(stream_id, b"", True)
+        return True
 
     async def _send_rest(self, data: bytes) -> None:
         if not await self.driver.wire.send_body(self.stream_id, data, True):

@@ -258,6 +258,15 @@ class H2Body(Body):
         self.ended = True
         return data
 
+    def take_complete(self, limit: int) -> bytes | None:
+        """What nobody has taken, once all of it and the trailers are here; None above ``limit`` bytes."""
+        if not self.is_complete or self.trailers is None or self.size > limit:
+            return None
+        data = b"".join(self._chunks)
+        self.discard()
+        self.ended = True
+        return data
+
     # -- the reader's side --------------------------------------------------------------------
     def _take(self) -> bytes:
         chunks = self._chunks

@@ -7,6 +7,7 @@ from typing import Any
 
 import trio
 
+from sidecar.core.headers import HeaderMap
 from sidecar.net.h2_wire import READ_AHEAD_BYTES, H2Body, H2Wire
 from sidecar.net.reactor import Strand
 from tests.support.strands import Driven, Lab, open_lab, settle
@@ -95,3 +96,17 @@ async def test_body_that_nobody_wants_counts_no_longer() -> None:
         assert wire.unread == 0
         await settle()
         assert driven.is_over
+
+
+async def test_body_is_complete_with_its_trailers_only() -> None:
+    async with open_lab() as lab:
+        wire, body = make(lab)
+        body.push(b"ab", False, 2)
+        body.push(b"c", False, 3)
+        assert body.take_complete(16384) is None
+        body.end(HeaderMap([(b"grpc-status", b"0")]))
+        assert body.take_complete(2) is None
+        assert body.take_complete(3) == b"abc"
+        assert body.ended
+        assert wire.unread == 0
+        assert wire.codec.consumed == 5  # type: ignore[attr-defined]
