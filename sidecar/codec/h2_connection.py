@@ -122,7 +122,13 @@ class H2Connection(H2Control):
         """
         if self._failed is not None:
             raise self._failed
-        buffer = self._buffer + data if self._buffer else data
+        at = 0
+        held = self._buffer
+        if held:
+            at = self._missing(held, len(data))
+            buffer = held + data[:at] if at else held + data
+        else:
+            buffer = data
         out = self._out
         kept = len(out)
         is_first = self._expect_preface
@@ -138,7 +144,9 @@ class H2Connection(H2Control):
                     return
                 self._expect_preface = False
                 buffer = buffer[24:]
-            self._receive_frames(buffer)
+            self._receive_frames(buffer, 0)
+            if at:
+                self._receive_frames(data, at)
         except H2ConnectionError as error:
             self._failed = error
             self._goaway_sent = True
@@ -155,8 +163,17 @@ class H2Connection(H2Control):
             self._frame(GOAWAY, 0, 0, _pack_u32(last) + _pack_u32(error.h2_code))
             raise
 
-    def _receive_frames(self, buffer: bytes) -> None:
-        at = 0
+    def _missing(self, held: bytes, size: int) -> int:
+        """How much of a long read belongs to the frame that ``held`` begins; 0 to take all of it together.
+
+        Bodies come in frames that no read ends with: what is behind this one need not be copied.
+        """
+        if size < MAX_FRAME_SIZE or len(held) < 9 or self._expect_preface:
+            return 0
+        missing: int = 9 + (_unpack_head(held)[0] >> 8) - len(held)
+        return missing if missing <= MAX_FRAME_SIZE and missing <= size else 0
+
+    def _receive_frames(self, buffer: bytes, at: int) -> None:
         length = len(buffer)
         handlers = self._frame_handlers
         known = self._recalled

@@ -192,11 +192,22 @@ class _Responder:
         manager = driver.manager
         idle = manager.stream_idle_timeout_s
         count = 0
-        while data := await body.receive():
-            stream.bytes_sent += len(data)
-            last = body.ended and body.trailers is None
-            if not await wire.send_body(stream_id, data, last):
-                raise Disconnected("the stream was reset")
+        while True:
+            size = 0
+            if body.__class__ is H2Body:
+                await body.wait()
+                size = wire.forward(stream_id, body)
+            if size:
+                stream.bytes_sent += size
+                last = body.ended and body.trailers is None
+            else:
+                data = await body.receive()
+                if not data:
+                    break
+                stream.bytes_sent += len(data)
+                last = body.ended and body.trailers is None
+                if not await wire.send_body(stream_id, data, last):
+                    raise Disconnected("the stream was reset")
             if last:
                 stream.upstream_last_rx_ns = monotonic_ns()
                 return

@@ -31,6 +31,8 @@ _PAUSE_S = 0.05
 _QUEUE_LIMIT = 256 * 1024
 #: What a writer may always send in its turn, however many wait with it.
 _SHARE = 16 * 1024
+#: Frames of a body leave as they came from this size on; shorter ones are joined.
+_FORWARD_LEAST = 8192
 #: The most that one ``receive`` of a body gives.
 _CHUNK_LIMIT = 256 * 1024
 
@@ -201,11 +203,32 @@ class H2Wire:
             if signal is not None and writers.get(stream_id) is signal:
                 del writers[stream_id]
 
+    def forward(self, stream_id: int, body: H2Body) -> int:
+        """Queue the chunks that are here of a body as they are, while there is room; how many bytes it was.
+
+        Nothing is joined and cut again.  0 where it is left to ``receive`` and ``send_body``.
+        """
+        if self._writers or self.is_congested or self.is_broken:
+            return 0
+        codec = self.codec
+        chunks = body.chunks
+        room = min(codec.send_window(stream_id), _QUEUE_LIMIT - self._queued)
+        sent = 0
+        while chunks and _FORWARD_LEAST <= (size := len(chunks[0])) <= room - sent:
+            chunk = chunks.popleft()
+            sent += size
+            codec.send_data(stream_id, chunk, body.is_complete and not chunks and body.trailers is None)
+        if sent:
+            self._queued += sent
+            self.flush_later()
+            body.took(sent)
+        return sent
+
 
 class H2Body(Body):
     """A body that arrives on a stream; its window is given back when a chunk is received."""
 
-    __slots__ = ("_chunks", "_error", "_flow_bytes", "_signal", "_stream_id", "_wire", "is_complete", "size")
+    __slots__ = ("_error", "_flow_bytes", "_signal", "_stream_id", "_wire", "chunks", "is_complete", "size")
 
     def __init__(self, wire: H2Wire, stream_id: int) -> None:
         self.whole = None
@@ -213,7 +236,8 @@ class H2Body(Body):
         self.trailers = None
         self._wire = wire
         self._stream_id = stream_id
-        self._chunks: deque[bytes] = deque()
+        #: What nobody has taken.
+        self.chunks: deque[bytes] = deque()
         self._flow_bytes = 0
         self._error: SidecarError | None = None
         self._signal: Signal | None = None
@@ -226,7 +250,7 @@ class H2Body(Body):
     def push(self, data: bytes, end_stream: bool, flow_bytes: int) -> None:
         """Take a chunk from the codec."""
         if data:
-            self._chunks.append(data)
+            self.chunks.append(data)
             self.size += len(data)
             self._wire.unread += len(data)
         self._flow_bytes += flow_bytes
@@ -253,7 +277,7 @@ class H2Body(Body):
         """The entire body if it is here and has no trailers; its window is given back."""
         if not self.is_complete or self.trailers is not None:
             return None
-        data = b"".join(self._chunks)
+        data = b"".join(self.chunks)
         self.discard()
         self.ended = True
         return data
@@ -262,14 +286,14 @@ class H2Body(Body):
         """What nobody has taken, once all of it and the trailers are here; None above ``limit`` bytes."""
         if not self.is_complete or self.trailers is None or self.size > limit:
             return None
-        data = b"".join(self._chunks)
+        data = b"".join(self.chunks)
         self.discard()
         self.ended = True
         return data
 
     # -- the reader's side --------------------------------------------------------------------
     def _take(self) -> bytes:
-        chunks = self._chunks
+        chunks = self.chunks
         if len(chunks) == 1:
             data = chunks.popleft()
         else:
@@ -280,10 +304,15 @@ class H2Body(Body):
                 pieces.append(piece)
                 size += len(piece)
             data = b"".join(pieces)
-        self._wire.took(len(data))
-        if chunks:
+        self.took(len(data))
+        return data
+
+    def took(self, size: int) -> None:
+        """``size`` bytes of ``chunks`` were taken: give back their window."""
+        self._wire.took(size)
+        if self.chunks:
             # Padding is given back with the last of what is here.
-            flow_bytes = min(len(data), self._flow_bytes)
+            flow_bytes = min(size, self._flow_bytes)
         else:
             flow_bytes = self._flow_bytes
             self.ended = self.is_complete
@@ -291,11 +320,17 @@ class H2Body(Body):
         if flow_bytes:
             self._wire.codec.consume(self._stream_id, flow_bytes)
             self._wire.flush_later()
-        return data
+
+    async def wait(self) -> None:
+        """Wait for what ``receive`` would give or raise at once."""
+        while not self.chunks and not self.is_complete and self._error is None:
+            if self._signal is None:
+                self._signal = Signal(self._wire.reactor)
+            await self._signal.wait()
 
     async def receive(self) -> bytes:
         while True:
-            if self._chunks:
+            if self.chunks:
                 return self._take()
             if self.is_complete:
                 self.ended = True
@@ -308,9 +343,9 @@ class H2Body(Body):
 
     def discard(self) -> None:
         """Nobody will pull any more: give back the window of what is here."""
-        if self._chunks:
-            self._wire.took(sum(map(len, self._chunks)))
-            self._chunks.clear()
+        if self.chunks:
+            self._wire.took(sum(map(len, self.chunks)))
+            self.chunks.clear()
         if self._flow_bytes:
             self._wire.codec.consume(self._stream_id, self._flow_bytes)
             self._flow_bytes = 0

@@ -10,7 +10,8 @@ import trio
 
 from sidecar.codec.h2_connection import H2Connection
 from sidecar.codec.h2_types import H2Settings
-from sidecar.net.h2_wire import H2Wire
+from sidecar.core.headers import HeaderMap
+from sidecar.net.h2_wire import H2Body, H2Wire
 from sidecar.observability.stats import Counter
 from tests.support.h2_frames import (
     CLIENT_START,
@@ -127,3 +128,51 @@ async def test_whole_large_response_arrives_alone() -> None:
             while server.size(1) < 3 << 20:
                 await server.read()
         assert server.sent == {1: True}
+
+
+async def test_chunks_are_forwarded_as_they_came_while_there_is_room() -> None:
+    async with open_lab() as lab:
+        server = Server(lab, streams=1, window=HUGE)
+        server.codec.send_headers(1, list(RESPONSE), False)
+        source = Server(lab, streams=1, window=HUGE)
+        body = H2Body(source.wire, 1)
+        for size in (8192, 16384, 100, 16384):
+            body.push(bytes(size), False, size)
+        assert server.wire.forward(1, body) == 8192 + 16384
+        # A short one is left to be joined with what comes behind it.
+        assert server.wire.forward(1, body) == 0
+        assert len(await body.receive()) == 16484
+        for _ in range(40):
+            body.push(bytes(16384), False, 16384)
+        while server.wire.forward(1, body):
+            pass
+        assert len(body.chunks) > 20
+        await settle()
+        for _ in range(4):
+            await server.read()
+        assert server.arrived[:2] == [(1, 8192), (1, 16384)]
+        assert sum(size for _, size in server.arrived) <= 256 * 1024
+
+
+async def test_last_chunk_ends_the_stream_but_where_trailers_follow() -> None:
+    async with open_lab() as lab:
+        for trailers in (None, HeaderMap([(b"x-t", b"1")])):
+            server = Server(lab, streams=1, window=HUGE)
+            server.codec.send_headers(1, list(RESPONSE), False)
+            body = H2Body(server.wire, 1)
+            body.push(bytes(8192), trailers is None, 8192)
+            if trailers is not None:
+                body.end(trailers)
+            await body.wait()
+            assert server.wire.forward(1, body) == 8192
+            assert body.ended
+            assert server.codec.send_window(1) == (0 if trailers is None else HUGE - 8192)
+
+
+async def test_nothing_is_forwarded_on_a_closed_stream() -> None:
+    async with open_lab() as lab:
+        server = Server(lab, streams=1, window=HUGE)
+        server.codec.reset_stream(1, 8)
+        body = H2Body(server.wire, 1)
+        body.push(bytes(8192), True, 8192)
+        assert server.wire.forward(1, body) == 0
