@@ -64,16 +64,17 @@ class Flag(IntFlag):
     UNCONDITIONAL_DROP_OVERLOAD = 1 << 29
 
 
-#: (flag, short, long) in Envoy's order.
+#: (flag, short, long) in Envoy's order: that in which flags are raised.  No more tries comes before why.
 FLAG_NAMES: tuple[tuple[int, str, str], ...] = (
     (Flag.FAILED_LOCAL_HEALTH_CHECK, "LH", "FailedLocalHealthCheck"),
     (Flag.NO_HEALTHY_UPSTREAM, "UH", "NoHealthyUpstream"),
+    (Flag.UPSTREAM_OVERFLOW, "UO", "UpstreamOverflow"),
+    (Flag.UPSTREAM_RETRY_LIMIT_EXCEEDED, "URX", "UpstreamRetryLimitExceeded"),
     (Flag.UPSTREAM_REQUEST_TIMEOUT, "UT", "UpstreamRequestTimeout"),
     (Flag.LOCAL_RESET, "LR", "LocalReset"),
     (Flag.UPSTREAM_REMOTE_RESET, "UR", "UpstreamRemoteReset"),
     (Flag.UPSTREAM_CONNECTION_FAILURE, "UF", "UpstreamConnectionFailure"),
     (Flag.UPSTREAM_CONNECTION_TERMINATION, "UC", "UpstreamConnectionTermination"),
-    (Flag.UPSTREAM_OVERFLOW, "UO", "UpstreamOverflow"),
     (Flag.NO_ROUTE_FOUND, "NR", "NoRouteFound"),
     (Flag.DELAY_INJECTED, "DI", "DelayInjected"),
     (Flag.FAULT_INJECTED, "FI", "FaultInjected"),
@@ -81,7 +82,6 @@ FLAG_NAMES: tuple[tuple[int, str, str], ...] = (
     (Flag.UNAUTHORIZED_EXTERNAL_SERVICE, "UAEX", "UnauthorizedExternalService"),
     (Flag.RATE_LIMIT_SERVICE_ERROR, "RLSE", "RateLimitServiceError"),
     (Flag.DOWNSTREAM_CONNECTION_TERMINATION, "DC", "DownstreamConnectionTermination"),
-    (Flag.UPSTREAM_RETRY_LIMIT_EXCEEDED, "URX", "UpstreamRetryLimitExceeded"),
     (Flag.STREAM_IDLE_TIMEOUT, "SI", "StreamIdleTimeout"),
     (Flag.INVALID_ENVOY_REQUEST_HEADERS, "IH", "InvalidEnvoyRequestHeaders"),
     (Flag.DOWNSTREAM_PROTOCOL_ERROR, "DPE", "DownstreamProtocolError"),
@@ -232,6 +232,8 @@ class Stream:
     #: The redirects that were followed inside, and the body kept for another one; None for neither.
     redirects: Any = None
     replay: Any = None
+    #: How the request is tried (:class:`sidecar.router.retrying.Tries`), where there may be several tries.
+    tries: Any = None
     #: Values of ``set-cookie`` that keep the client to its host; None for none.
     routing_cookies: list[bytes] | None = None
     #: Whether a timeout of the upstream is a 204 (x-envoy-upstream-rq-timeout-alt-response).

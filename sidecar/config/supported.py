@@ -147,7 +147,7 @@ _ROWS: dict[str, str] = {
         "name domains routes request_headers_to_add request_headers_to_remove response_headers_to_add "
         "response_headers_to_remove metadata typed_per_filter_config include_request_attempt_count "
         "include_attempt_count_in_response per_request_buffer_limit_bytes request_body_buffer_limit "
-        "require_tls request_mirror_policies virtual_clusters matcher"
+        "require_tls request_mirror_policies virtual_clusters matcher retry_policy"
     ),
     f"{_ROUTE}.Route": (
         "name match route redirect direct_response request_headers_to_add request_headers_to_remove "
@@ -221,8 +221,20 @@ _ROWS: dict[str, str] = {
         "prefix_rewrite regex_rewrite path_rewrite host_rewrite host_rewrite_literal host_rewrite_header "
         "host_rewrite_path_regex auto_host_rewrite append_x_forwarded_host hash_policy "
         "internal_redirect_policy internal_redirect_action max_internal_redirects path_rewrite_policy "
-        "upgrade_configs request_mirror_policies"
+        "upgrade_configs request_mirror_policies retry_policy"
     ),
+    f"{_ROUTE}.RetryPolicy": (
+        "retry_on num_retries per_try_timeout per_try_idle_timeout retry_host_predicate "
+        "host_selection_retry_max_attempts retriable_status_codes retry_back_off "
+        "rate_limited_retry_back_off retriable_headers retriable_request_headers"
+    ),
+    f"{_ROUTE}.RetryPolicy.RetryHostPredicate": "name typed_config",
+    f"{_ROUTE}.RetryPolicy.RetryBackOff": "*",
+    f"{_ROUTE}.RetryPolicy.ResetHeader": "*",
+    f"{_ROUTE}.RetryPolicy.RateLimitedRetryBackOff": "*",
+    "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate": "",
+    "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate": "",
+    "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig": "*",
     f"{_ROUTE}.RouteAction.RequestMirrorPolicy": (
         "cluster cluster_header runtime_fraction disable_shadow_host_suffix_append host_rewrite_literal "
         "request_headers_mutations"
@@ -301,7 +313,10 @@ _ROWS: dict[str, str] = {
     f"{_LB}.maglev.v3.Maglev": "table_size consistent_hashing_lb_config",
     f"{_LB}.common.v3.ConsistentHashingLbConfig": "*",
     "envoy.config.cluster.v3.CircuitBreakers": "thresholds",
-    "envoy.config.cluster.v3.CircuitBreakers.Thresholds": "priority max_connections max_pending_requests",
+    "envoy.config.cluster.v3.CircuitBreakers.Thresholds": (
+        "priority max_connections max_pending_requests max_retries retry_budget"
+    ),
+    "envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget": "*",
     _DNS_CLUSTER: (
         "dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_jitter typed_dns_resolver_config "
         "dns_lookup_family all_addresses_in_single_endpoint"
@@ -420,6 +435,9 @@ CORE_TYPES = frozenset(
         "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig",
         f"{_LB}.ring_hash.v3.RingHash",
         f"{_LB}.maglev.v3.Maglev",
+        "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+        "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate",
+        "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig",
         f"{_REDIRECT}.previous_routes.v3.PreviousRoutesConfig",
         f"{_REDIRECT}.allow_listed_routes.v3.AllowListedRoutesConfig",
         f"{_REDIRECT}.safe_cross_scheme.v3.SafeCrossSchemeConfig",

@@ -84,6 +84,8 @@ class UpstreamError(SidecarError):
         self.flag = flag
         self.details = details
         self.retryable = retryable
+        #: Whether there were tries before this one.
+        self.was_retried = False
 
 
 class StreamAborted(SidecarError):

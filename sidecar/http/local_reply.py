@@ -79,11 +79,10 @@ def reply_for(error: SidecarError, stream: Stream) -> LocalReply:
 
 
 def _upstream_reply(error: UpstreamError) -> LocalReply:
-    reason = str(error)
     if error.flag & Flag.UPSTREAM_OVERFLOW:
         return LocalReply(
             503,
-            b"upstream connect error or disconnect/reset before headers. reset reason: overflow",
+            b"upstream connect error or disconnect/reset before headers. " + _reset_reason(error),
             details="upstream_reset_before_response_started{overflow}",
             flag=error.flag,
             headers=[(b"x-envoy-overloaded", b"true")],
@@ -93,11 +92,16 @@ def _upstream_reply(error: UpstreamError) -> LocalReply:
     details = error.details.replace(" ", "_")
     return LocalReply(
         status,
-        b"upstream connect error or disconnect/reset before headers. reset reason: " + reason.encode(),
+        b"upstream connect error or disconnect/reset before headers. " + _reset_reason(error),
         details=f"upstream_reset_before_response_started{{{details}}}",
         flag=error.flag,
         has_route_headers=True,
     )
+
+
+def _reset_reason(error: UpstreamError) -> bytes:
+    said = b"retried and the latest reset reason: " if error.was_retried else b"reset reason: "
+    return said + str(error).encode()
 
 
 def build_response(

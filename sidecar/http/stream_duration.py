@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sidecar.net.reactor import Strand
     from sidecar.router.route import Route
 
-__all__ = ["DURATION_TIMEOUT", "StreamDurations", "limit_upstream"]
+__all__ = ["DURATION_TIMEOUT", "UPSTREAM_DETAILS", "StreamDurations", "limit_upstream"]
 
 _DEADLINE_EXCEEDED = 4
 _TEXT = b"downstream duration timeout"
@@ -34,10 +34,10 @@ DURATION_TIMEOUT = LocalReply(408, _TEXT, details=_DETAILS, grpc_status=_DEADLIN
 _WHOLE_REQUEST = LocalReply(504, _TEXT, details=_DETAILS, grpc_status=_DEADLINE_EXCEEDED)
 
 _UPSTREAM_TEXT = b"upstream max stream duration reached"
-_UPSTREAM_DETAILS = "upstream_max_stream_duration_reached"
+UPSTREAM_DETAILS = "upstream_max_stream_duration_reached"
 _UPSTREAM_FLAG = Flag.UPSTREAM_MAX_STREAM_DURATION_REACHED
-_UPSTREAM = LocalReply(408, _UPSTREAM_TEXT, details=_UPSTREAM_DETAILS, flag=_UPSTREAM_FLAG)
-_UPSTREAM_WHOLE = LocalReply(504, _UPSTREAM_TEXT, details=_UPSTREAM_DETAILS, flag=_UPSTREAM_FLAG)
+_UPSTREAM = LocalReply(408, _UPSTREAM_TEXT, details=UPSTREAM_DETAILS, flag=_UPSTREAM_FLAG)
+_UPSTREAM_WHOLE = LocalReply(504, _UPSTREAM_TEXT, details=UPSTREAM_DETAILS, flag=_UPSTREAM_FLAG)
 
 
 class StreamDurations:

@@ -25,6 +25,8 @@ from sidecar.router.internal_redirects import InternalRedirect, InternalRedirect
 from sidecar.router.outliers import put_error, put_response, put_timeout
 from sidecar.router.replay import ReplayBuffer
 from sidecar.router.response_headers import finish_response_headers
+from sidecar.router.retry_policy import RetryPolicy, RetryState
+from sidecar.router.retrying import Tries
 from sidecar.router.rewrites import rewrite_host, rewrite_path
 from sidecar.router.timeouts import set_grpc_timeout, unsigned
 from sidecar.router.tunnel import open_tunnel, tcp_pool
@@ -60,6 +62,7 @@ _CONSUMED = frozenset(
 _RETRY = frozenset(name for name in _CONSUMED if b"-retr" in name)
 
 _EXPECTED_TIMEOUT = b"x-envoy-expected-rq-timeout-ms"
+_NO_POLICY = RetryPolicy()
 _timeout_texts: dict[float, bytes] = {}
 
 
@@ -81,7 +84,7 @@ class Router:
 
     def begin(
         self, manager: ConnectionManager, stream: Stream, responder: Responder, strand: Strand
-    ) -> LocalReply | Awaitable[None] | None:
+    ) -> LocalReply | Awaitable[LocalReply | None] | Awaitable[None] | None:
         """Route the request and send it: then ``stream.upstream.response()`` gives the response head.
 
         A LocalReply answers instead; an awaitable does what has to be waited for.  Once ``stream.upstream``
@@ -132,6 +135,10 @@ class Router:
             stream.upstream_limit_s = cluster.max_stream_duration_s
             timeout = self._prepare(route, stream, headers)
             limit = stream.upstream_limit_s
+            if stream.tries is not None:
+                if headers.path is None and headers.method != b"CONNECT":
+                    return missing_header(":path")
+                return stream.tries.run(self, manager, responder, strand)  # type: ignore[no-any-return]
         picker = cluster.picker
         host = None if picker is None else picker.pick()
         if host is None:
@@ -160,7 +167,7 @@ class Router:
             if route.mirrors:
                 stream.mirrors = self.mirror(route, stream, timeout, _buffer_limit(route, stream))
             if route.auto_host_rewrite and host.hostname:
-                self._set_host(route, headers, host.hostname.encode())
+                self.set_host(route, headers, host.hostname.encode())
         if upstream is None:
             if responder.is_client_gone():
                 _cancel_mirrors(stream)
@@ -187,19 +194,9 @@ class Router:
     def _start(
         self, upstream: UpstreamStream, stream: Stream, responder: Responder, strand: Strand
     ) -> Awaitable[None] | None:
-        stream.upstream = upstream
-        stream.upstream_connection_id = upstream.connection_id
-        stream.upstream_local_address = upstream.local_address
-        stream.upstream_protocol = upstream.protocol
-        cluster_stats = stream.cluster.stats
-        cluster_stats.upstream_rq_total.value += 1
-        cluster_stats.upstream_rq_active.value += 1
-        host: Any = stream.upstream_host
-        host.rq_total += 1
-        host.rq_active += 1
+        self.attach(upstream, stream)
         request = stream.request
         body = request.body
-        stream.upstream_first_tx_ns = stream.upstream_last_tx_ns = monotonic_ns()
         if body is None:
             waiting = upstream.start(request, None)
         elif body.whole is not None and stream.upgrade is None:
@@ -213,6 +210,22 @@ class Router:
         if waiting is None and responder.is_client_gone():
             raise Disconnected("the client left")
         return waiting
+
+    def attach(self, upstream: UpstreamStream, stream: Stream) -> None:
+        """Let ``stream`` be on ``upstream``, and count it."""
+        stream.upstream = upstream
+        stream.upstream_connection_id = upstream.connection_id
+        stream.upstream_local_address = upstream.local_address
+        stream.upstream_protocol = upstream.protocol
+        cluster_stats = stream.cluster.stats
+        cluster_stats.upstream_rq_total.value += 1
+        cluster_stats.upstream_rq_active.value += 1
+        host: Any = stream.upstream_host
+        host.rq_total += 1
+        host.rq_active += 1
+        now = stream.upstream_last_tx_ns = monotonic_ns()
+        if not stream.upstream_first_tx_ns:
+            stream.upstream_first_tx_ns = now
 
     async def _start_with_body(
         self, upstream: UpstreamStream, stream: Stream, responder: Responder, strand: Strand
@@ -305,7 +318,7 @@ class Router:
         except InternalRedirect:
             stream.details = "internal_redirect"
             stream.response_code = response.headers.status
-            upstream = self._part(stream)
+            upstream = self.part(stream)
             if response.body is None:
                 # Not at once: the request that follows finds the connection taken, as in Envoy.
                 self.reactor.call_at_flush(upstream.release)
@@ -317,7 +330,7 @@ class Router:
             raise
         stream.route = route
 
-    def _part(self, stream: Stream) -> UpstreamStream:
+    def part(self, stream: Stream) -> UpstreamStream:
         """Take the upstream stream away from ``stream``."""
         upstream: UpstreamStream = stream.upstream
         stream.upstream = None
@@ -347,6 +360,8 @@ class Router:
     def _prepare(self, route: Route, stream: Stream, headers: RequestHeaders) -> float:
         """Finish the request headers for the upstream; the timeout in seconds, 0 for none."""
         timeout = expected = route.timeout_s
+        policy = route.retry_policy
+        per_try = 0.0 if policy is None else policy.per_try_timeout_s
         grpc_timeouts = route.grpc_timeouts
         if grpc_timeouts is not None:
             if is_grpc(headers.get(b"content-type") or b""):
@@ -357,14 +372,20 @@ class Router:
             given = unsigned(headers.get(b"x-envoy-upstream-rq-timeout-ms"))
             if given is not None:
                 timeout = given / 1000
-            expected = _per_try(unsigned(headers.get(b"x-envoy-upstream-rq-per-try-timeout-ms")), timeout)
+            given = unsigned(headers.get(b"x-envoy-upstream-rq-per-try-timeout-ms"))
+            if given is not None:
+                per_try = given / 1000
             given = unsigned(headers.get(b"x-envoy-upstream-stream-duration-ms"))
             if given is not None:
                 stream.upstream_limit_s = given / 1000
             stream.is_timeout_204 = b"x-envoy-upstream-rq-timeout-alt-response" in headers
             for name in _CONSUMED:
-                if name != _EXPECTED_TIMEOUT:
+                if name != _EXPECTED_TIMEOUT and name not in _RETRY:
                     headers.remove(name)
+            expected = timeout
+        if per_try and timeout and per_try >= timeout:
+            per_try = 0.0
+        expected = per_try or expected
         if expected and not self.suppress_envoy_headers:
             text = _timeout_texts.get(expected)
             if text is None:
@@ -375,21 +396,40 @@ class Router:
         if grpc_timeouts is not None and expected:
             set_grpc_timeout(headers, expected)
         if route.is_plain:
+            if per_try or not _RETRY.isdisjoint(headers.index()):
+                self._prepare_tries(route, stream, headers, timeout, per_try)
             return timeout
         for mutations in route.request_mutations:
             mutations.apply(headers, stream)
-        if not _RETRY.isdisjoint(headers.index()):  # a mutation's: Envoy reads these after them
-            for name in _RETRY:
-                headers.remove(name)
+        if policy is not None or per_try or not _RETRY.isdisjoint(headers.index()):
+            self._prepare_tries(route, stream, headers, timeout, per_try)
         if route.host_rewriter is not None:
             host = route.host_rewriter(headers, stream)
             if host:
-                self._set_host(route, headers, host)
-        if route.internal_redirect is not None and stream.request.body is not None:
+                self.set_host(route, headers, host)
+        if route.internal_redirect is not None and stream.request.body is not None and stream.replay is None:
             stream.replay = self._keep_body(route, stream, stream.request.body)
         if route.path_rewriter is not None:
             rewrite_path(route.path_rewriter, headers, stream, keep_original=not self.suppress_envoy_headers)
         return timeout
+
+    def _prepare_tries(
+        self, route: Route, stream: Stream, headers: RequestHeaders, timeout: float, per_try: float
+    ) -> None:
+        """See what the route and the request (after its mutations, as in Envoy) say of several tries."""
+        policy = route.retry_policy or _NO_POLICY
+        state = None
+        if policy.retry_on or b"x-envoy-retry-on" in headers or b"x-envoy-retry-grpc-on" in headers:
+            counters = (stream.cluster.stats, *stream.route_counters)
+            state = RetryState(policy, headers, stream.cluster.retries, counters)
+        for name in _RETRY:
+            headers.remove(name)
+        if state is None and not per_try and not policy.per_try_idle_timeout_s:
+            return
+        stream.tries = Tries(stream, state, timeout, per_try, policy.per_try_idle_timeout_s)
+        body = stream.request.body
+        if state is not None and state.retry_on and body is not None and stream.upgrade is None:
+            stream.replay = self._keep_body(route, stream, body)
 
     def _keep_body(self, route: Route, stream: Stream, body: Body) -> ReplayBuffer:
         replay = ReplayBuffer(_buffer_limit(route, stream), stream.cluster.stats.retry_or_shadow_abandoned)
@@ -397,7 +437,11 @@ class Router:
             replay.keep(body.whole)
         return replay
 
-    def _set_host(self, route: Route, headers: RequestHeaders, host: bytes) -> None:
+    def mirror_now(self, route: Route, stream: Stream, timeout: float) -> Any:
+        """Start the copies of a request."""
+        return self.mirror(route, stream, timeout, _buffer_limit(route, stream))
+
+    def set_host(self, route: Route, headers: RequestHeaders, host: bytes) -> None:
         rewrite_host(
             headers, host, keep_original=not self.suppress_envoy_headers, append=route.append_x_forwarded_host
         )
@@ -457,8 +501,8 @@ class Router:
     def count_timeout(self, stream: Stream) -> None:
         """The route's timeout ended this stream."""
         cluster = stream.cluster
-        if cluster is None:
-            return
+        if cluster is None or (stream.tries is not None and stream.upstream is None):
+            return  # between two tries Envoy counts none
         cluster.stats.upstream_rq_timeout.value += 1
         for each in stream.route_counters:
             each.upstream_rq_timeout.value += 1
@@ -476,7 +520,7 @@ class Router:
     def finish(self, stream: Stream) -> None:
         """Give the upstream stream back, or abandon what is not finished.  ``stream.upstream`` is set."""
         stats = stream.cluster.stats
-        upstream = self._part(stream)
+        upstream = self.part(stream)
         pump = stream.pump
         if not stream.upstream_first_rx_ns:
             for each in stream.route_counters:  # what has an answer was counted with it
@@ -515,14 +559,6 @@ def _buffer_limit(route: Route, stream: Stream) -> int:
     if route.request_body_buffer_limit is not None:
         return route.request_body_buffer_limit
     return int(min(stream.hcm.buffer_limit_bytes, route.per_request_buffer_limit_bytes))
-
-
-def _per_try(given: int | None, timeout: float) -> float:
-    """The timeout that the upstream is to expect: that of one try where it is shorter than the whole."""
-    if given is None:
-        return timeout
-    one = given / 1000
-    return one if one and (not timeout or one < timeout) else timeout
 
 
 def _ignore(error: BaseException | None) -> None:

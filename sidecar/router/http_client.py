@@ -195,7 +195,10 @@ class HttpCall:
                 self.response = ClientResponse(ResponseHeaders(reply.status), reply.body)
                 return
             if reply is not None:
-                await reply
+                reply = await reply
+                if reply is not None:
+                    self.response = ClientResponse(ResponseHeaders(reply.status), reply.body)
+                    return
             response = await stream.upstream.response(stream)
             router.take_response(stream, response, strand)
             body = b"" if response.body is None else await self._read(response.body)

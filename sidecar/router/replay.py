@@ -33,6 +33,10 @@ class ReplayBuffer:
         else:
             self._chunks.append(data)
 
+    def chunks(self) -> list[bytes]:
+        """The pieces kept so far."""
+        return list(self._chunks)
+
     def whole(self) -> bytes:
         """All that was kept."""
         return b"".join(self._chunks)

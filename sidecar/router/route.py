@@ -21,6 +21,7 @@ from sidecar.router.timeouts import GrpcTimeouts, StreamDuration
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.router.mirroring import MirrorPolicy
+    from sidecar.router.retry_policy import RetryPolicy
 
 __all__ = [
     "CONNECT",
@@ -127,6 +128,7 @@ class Route:
         "request_body_buffer_limit",
         "request_mutations",
         "response_mutations",
+        "retry_policy",
         "stat_prefix",
         "timeout_field",
         "timeout_s",
@@ -181,6 +183,8 @@ class Route:
         #: second, and no more than the connection manager's limit.
         self.request_body_buffer_limit: int | None = None
         self.per_request_buffer_limit_bytes = 2**32 - 1
+        #: When the request is tried again; None for never.
+        self.retry_policy: RetryPolicy | None = None
         #: Whether the host becomes the name of the chosen upstream host.
         self.auto_host_rewrite = False
         #: What a cluster that balances by a hash is given.
@@ -233,6 +237,7 @@ class Route:
             and self.path_rewriter is None
             and self.internal_redirect is None
             and not self.mirrors
+            and self.retry_policy is None
         )
 
     def matches(self, headers: RequestHeaders, path: bytes, stream: Any = None) -> bool:

@@ -22,6 +22,7 @@ from sidecar.upstream.load_balancer_hash import HashLoadBalancer
 from sidecar.upstream.load_balancer_pickers import Picker
 from sidecar.upstream.load_balancer_policies import ROUND_ROBIN, LbPolicy, picker_maker
 from sidecar.upstream.outlier_detection import Detector, OutlierSettings
+from sidecar.upstream.retry_breaker import RetryBreaker, RetryBudget
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
@@ -40,6 +41,7 @@ class CircuitBreakerLimits:
     max_retries: int = 3
     max_connection_pools: int = 2**32 - 1
     track_remaining: bool = False
+    retry_budget: RetryBudget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ class Cluster:
         "per_connection_buffer_limit",
         "picker",
         "pool",
+        "retries",
         "stats",
         "use_downstream_protocol",
     )
@@ -155,6 +158,11 @@ class Cluster:
             self.detector = Detector(
                 config.outliers, self.stats.scope, clock=monotonic, draw=draw, changed=self.on_host_changed
             )
+        #: Limits how many retries are under way at once.
+        limits = config.default_limits
+        self.retries = RetryBreaker(
+            limits.max_retries, limits.retry_budget, self.stats, self.stats.default_breakers.rq_retry_open
+        )
         self._load_balancer = self._make_load_balancer(draw)
 
     def _make_load_balancer(self, draw: Callable[[int], int]) -> LoadBalancer | HashLoadBalancer:

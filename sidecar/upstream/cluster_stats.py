@@ -158,6 +158,14 @@ class ClusterStats:
         for counter in counters:
             counter.value += 1
 
+    def charge_basic(self, status: int) -> None:
+        """Count a response that another try takes the place of: in a tree of its own."""
+        names = ["upstream_rq_completed"]
+        if 100 <= status <= 599:
+            names += [f"upstream_rq_{status // 100}xx", f"upstream_rq_{status}"]
+        for name in names:
+            self.scope.counter(f"retry.{name}").value += 1
+
     def charge_time(self, duration_ms: int, internal: bool = False, canary: bool = False) -> None:
         """Record how long a response took, in all trees that it belongs to."""
         if duration_ms < 100 and not internal and not canary and self._external_times:

@@ -26,6 +26,7 @@ from sidecar.core.errors import ConfigError
 from sidecar.upstream.cluster import CircuitBreakerLimits, Cluster, ClusterConfig, DnsSettings
 from sidecar.upstream.discovery import Endpoint
 from sidecar.upstream.host import Locality
+from sidecar.upstream.retry_breaker import RetryBudget
 
 __all__ = ["ResolverSettings", "compile_cluster", "compile_cluster_config", "compile_resolver"]
 
@@ -246,8 +247,16 @@ def _compile_limits(message: Any, priority: int) -> CircuitBreakerLimits:
                 max_retries=_wrapped(threshold, "max_retries", 3),
                 max_connection_pools=_wrapped(threshold, "max_connection_pools", 2**32 - 1),
                 track_remaining=threshold.track_remaining,
+                retry_budget=_compile_retry_budget(threshold),
             )
     return CircuitBreakerLimits()
+
+
+def _compile_retry_budget(threshold: Any) -> RetryBudget | None:
+    if not threshold.HasField("retry_budget"):
+        return None
+    budget = threshold.retry_budget
+    return RetryBudget(_percent(budget, "budget_percent", 20.0), _wrapped(budget, "min_retry_concurrency", 3))
 
 
 def _http_options(message: Any) -> Any:

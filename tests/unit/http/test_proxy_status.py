@@ -21,7 +21,7 @@ def test_first_flag_says_the_error_and_all_are_shown() -> None:
     headers = ResponseHeaders(503)
     flags = Flag.UPSTREAM_CONNECTION_FAILURE | Flag.UPSTREAM_RETRY_LIMIT_EXCEEDED
     ProxyStatus(b"me").apply(headers, stream_with(flags))
-    assert headers.get(b"proxy-status") == b'me; error=connection_refused; details="why; UF,URX"'
+    assert headers.get(b"proxy-status") == b'me; error=connection_refused; details="why; URX,UF"'
     assert headers.status == 503
 
 

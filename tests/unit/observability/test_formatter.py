@@ -85,8 +85,8 @@ def finished() -> Any:
         ("RESPONSE_CODE", 200, "200"),
         ("RESPONSE_CODE_DETAILS", "via_upstream", None),
         ("RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)", "via upstream", None),
-        ("RESPONSE_FLAGS", "UF,URX", None),
-        ("RESPONSE_FLAGS_LONG", "UpstreamConnectionFailure,UpstreamRetryLimitExceeded", None),
+        ("RESPONSE_FLAGS", "URX,UF", None),
+        ("RESPONSE_FLAGS_LONG", "UpstreamRetryLimitExceeded,UpstreamConnectionFailure", None),
         ("GRPC_STATUS", None, "-"),
         ("UPSTREAM_REQUEST_ATTEMPT_COUNT", 2, "2"),
         ("LOCAL_REPLY_BODY", "", None),
@@ -167,7 +167,7 @@ def test_operator_of_a_finished_stream_gives_the_oracles_value(
 
 def test_default_format_is_the_oracles_line() -> None:
     assert compile_text(DEFAULT_FORMAT)(finished()) == (
-        '[2026-11-22T21:37:23.595Z] "GET /d?a=1&b=xyz&c=&a=2&e=%41+1%20x HTTP/1.1" 200 UF,URX 5 6 22 - '
+        '[2026-11-22T21:37:23.595Z] "GET /d?a=1&b=xyz&c=&a=2&e=%41+1%20x HTTP/1.1" 200 URX,UF 5 6 22 - '
         '"-" "-" "-" "h:1" "10.0.0.9:80"\n'
     )
 

@@ -1,0 +1,493 @@
+"""The exchange of a request that may be tried more than once, or whose tries have limits of their own.
+
+:meth:`Tries.run` stands in the place of what ``Router.begin`` does for other requests: it sends the request
+to host after host until an answer is final, which then waits for the connection manager (:class:`Answered`).
+When there is another try is :mod:`sidecar.router.retry_policy`'s to say.  The request's body is kept as it
+goes by (:mod:`sidecar.router.replay`); a pump for each try sends what is kept, then what still comes
+(``source/common/router/router.cc``: ``onUpstreamHeaders``, ``maybeRetryReset``, ``doRetry``).
+"""
+
+from __future__ import annotations
+
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Any
+
+from sidecar.api.message import LocalReply, ResponseMessage
+from sidecar.api.stream import Flag, Stream
+from sidecar.core.errors import Disconnected, SidecarError, StreamAborted, UpstreamError
+from sidecar.http.local_reply import NO_HEALTHY_UPSTREAM
+from sidecar.http.stream_duration import UPSTREAM_DETAILS, limit_upstream
+from sidecar.net.pause import pause
+from sidecar.net.reactor import turn
+from sidecar.net.timer import Timer, start_timer, stop_timer
+from sidecar.router.grpc_call import GrpcCall, is_grpc_request
+from sidecar.router.header_mutation import AttemptCount
+from sidecar.router.outliers import put_error, put_response, put_timeout
+from sidecar.router.retry_policy import BACK_OFF, LIMIT, NO, OVERFLOW, RetryState
+from sidecar.router.tunnel import open_tunnel, tcp_pool
+
+if TYPE_CHECKING:
+    from sidecar.core.headers import HeaderMap
+    from sidecar.http.connection_manager import ConnectionManager, Responder
+    from sidecar.net.reactor import Strand
+    from sidecar.router.exchange import Router
+    from sidecar.router.route import Route
+    from sidecar.upstream.host import Host
+
+__all__ = ["Answered", "Tries"]
+
+_EXPECTED_TIMEOUT = b"x-envoy-expected-rq-timeout-ms"
+_TOO_LARGE = LocalReply(
+    507,
+    b"exceeded request buffer limit while retrying upstream",
+    details="request_payload_exceeded_retry_buffer_limit",
+    has_route_headers=True,
+)
+
+
+class _TryTimeout(SidecarError):
+    """A limit of one try passed.  ``is_idle`` says which: ``per_try_idle_timeout``."""
+
+    def __init__(self, *, is_idle: bool) -> None:
+        super().__init__("per try timeout")
+        self.is_idle = is_idle
+
+
+class Answered:
+    """An upstream's stream whose final answer is here already (``UpstreamStream``)."""
+
+    __slots__ = ("_inner", "_response")
+
+    def __init__(self, inner: Any, response: ResponseMessage) -> None:
+        self._inner = inner
+        self._response = response
+
+    async def response(self, stream: Stream | None = None) -> ResponseMessage:
+        return self._response
+
+    def release(self) -> None:
+        self._inner.release()
+
+    def reset(self) -> None:
+        self._inner.reset()
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether all of the answer has come."""
+        return bool(self._inner.is_answered)
+
+    @property
+    def grpc_status(self) -> bytes | None:
+        """Of its trailers."""
+        found: bytes | None = self._inner.grpc_status
+        return found
+
+
+class Tries:
+    """The tries of one request."""
+
+    __slots__ = (
+        "_complete_s",
+        "_is_between",
+        "_is_retry",
+        "_responder",
+        "_router",
+        "_strand",
+        "_stream",
+        "_timer",
+        "_was_sent",
+        "idle_s",
+        "per_try_s",
+        "state",
+        "timeout_s",
+    )
+
+    def __init__(
+        self, stream: Stream, state: RetryState | None, timeout_s: float, per_try_s: float, idle_s: float
+    ) -> None:
+        self._stream = stream
+        #: None where there are no retries, or no more of them.
+        self.state = state
+        self.timeout_s = timeout_s
+        self.per_try_s = per_try_s
+        self.idle_s = idle_s
+        self._is_retry = False
+        #: Whether no try is under way: the next waits for its time.
+        self._is_between = False
+        #: Whether a try got as far as its first byte.
+        self._was_sent = False
+        #: When all of the request was here; 0 before.
+        self._complete_s = 0.0
+        self._timer: Timer | None = None
+        self._router: Router
+        self._responder: Responder
+        self._strand: Strand
+
+    async def run(
+        self, router: Router, manager: ConnectionManager, responder: Responder, strand: Strand
+    ) -> LocalReply | None:
+        """Try until an answer is final; then ``stream.upstream`` has it.  A LocalReply answers instead.
+
+        Raises: UpstreamError, StreamAborted, DeadlineExceeded, Disconnected.
+        """
+        self._router, self._responder, self._strand = router, responder, strand
+        stream = self._stream
+        route: Route = stream.route
+        start_s = stream.start_ns / 1e9
+        idle = manager.stream_idle_timeout_s if route.idle_timeout_s is None else route.idle_timeout_s
+        strand.idle_deadline = start_s + idle if idle else 0.0
+        body = stream.request.body
+        if stream.replay is not None and stream.replay.is_lost:
+            self._give_up()
+        if body is None or body.whole is not None:
+            self._complete_s = start_s
+            if self.timeout_s:
+                strand.deadline = start_s + self.timeout_s
+        try:
+            while True:
+                decision = await self._try(route)
+                if decision.__class__ is not int:
+                    return decision  # type: ignore[return-value]
+                await self._pass_time(decision)
+                self._prepare_next(route)
+        finally:
+            self._stop_timer()
+            if self.state is not None:
+                self.state.end()
+
+    # -- one try ---------------------------------------------------------------------------------------
+    async def _try(self, route: Route) -> LocalReply | int | None:
+        """None for a final answer, a LocalReply for none at all, else how the next try is to come about."""
+        stream = self._stream
+        cluster = stream.cluster
+        host = self._choose_host()
+        if host is None:
+            cluster.stats.charge_response(503, stream.internal)
+            for each in stream.route_counters:
+                each.charge_response(503)
+            return NO_HEALTHY_UPSTREAM
+        stream.upstream_host = host
+        stream.upstream_transport_failure = ""
+        try:
+            upstream = await self._connect(route, host)
+            if self.state is not None:
+                self.state.tried.append(host)
+            await self._send(upstream)
+            response: ResponseMessage = await stream.upstream.response(stream)
+        except UpstreamError as error:
+            return self._after_error(host, error)
+        except _TryTimeout as timeout:
+            return self._after_timeout(host, timeout)
+        except StreamAborted as aborted:
+            if aborted.reply.details != UPSTREAM_DETAILS:
+                raise
+            if not self._may_reset(host, error=None):
+                raise
+            return BACK_OFF
+        self._stop_timer()
+        return self._after_response(host, response)
+
+    def _choose_host(self) -> Host | None:
+        stream = self._stream
+        cluster = stream.cluster
+        host: Host | None = cluster.choose_host(stream)
+        state = self.state
+        if state is not None and self._is_retry and state.policy.host_predicates:
+            for _ in range(state.policy.host_selection_attempts):
+                if host is None or not state.rejects(host):
+                    break
+                host = cluster.choose_host(stream)
+        return host
+
+    async def _connect(self, route: Route, host: Host) -> Any:
+        router, stream = self._router, self._stream
+        cluster = stream.cluster
+        headers = stream.request.headers
+        pool: Any = host.pool
+        if pool is None:
+            pool = router.get_pool(cluster, host, stream.protocol)
+        pool = tcp_pool(router, route, stream, headers, host) or pool
+        upstream = pool.acquire()
+        if route.mirrors and not self._is_retry:
+            stream.mirrors = router.mirror_now(route, stream, self.timeout_s)
+        if route.auto_host_rewrite and host.hostname:
+            router.set_host(route, headers, host.hostname.encode())
+        if upstream is None:
+            if self._responder.is_client_gone():
+                raise Disconnected("the client left")
+            try:
+                upstream = await pool.wait()
+            except UpstreamError:
+                if self.state is not None:
+                    self.state.tried.append(host)
+                raise
+        limit = stream.upstream_limit_s
+        if limit:
+            limit_upstream(stream, self._strand, limit)
+        return upstream
+
+    async def _send(self, upstream: Any) -> None:
+        """Send the request, or begin to."""
+        stream = self._stream
+        self._router.attach(upstream, stream)
+        self._was_sent = True
+        request = stream.request
+        body = request.body
+        if stream.upgrade is not None:
+            await open_tunnel(self._router, upstream, stream, self._responder, self._strand)
+            return
+        if body is None:
+            waiting = upstream.start(request, None)
+        elif body.whole is not None:
+            if not self._is_retry:
+                stream.bytes_received += len(body.whole)
+            waiting = upstream.start(request, body.whole)
+        elif self._complete_s and body.trailers is None and stream.replay is not None:
+            waiting = upstream.start(request, stream.replay.whole())
+        else:
+            waiting = upstream.start(request, None)
+            if waiting is not None:
+                await waiting
+            self._start_pump(upstream)
+            waiting = None
+        if waiting is not None:
+            await waiting
+        if self._responder.is_client_gone():
+            raise Disconnected("the client left")
+        if self._complete_s:
+            self._start_timer()
+
+    # -- what comes of it ------------------------------------------------------------------------------
+    def _after_response(self, host: Any, response: ResponseMessage) -> int | None:
+        stream, state = self._stream, self.state
+        status = response.headers.status
+        decision = NO if state is None else state.after_response(response.headers, status)
+        if decision in (NO, OVERFLOW, LIMIT):
+            self._flag(decision)
+            answered: Any = Answered(stream.upstream, response)
+            if is_grpc_request(stream.request) and stream.request.body is not None and stream.upgrade is None:
+                answered = GrpcCall(answered, stream)
+            stream.upstream = answered
+            return None
+        host.rq_error += 1
+        if host.outlier is not None:
+            put_response(host.outlier, stream, response.headers)
+        stream.cluster.stats.charge_basic(status)
+        self._leave(reset=response.body is not None)
+        return decision
+
+    def _after_error(self, host: Any, error: UpstreamError) -> int:
+        stream = self._stream
+        if stream.pump_error is not None:
+            raise error
+        if not self._may_reset(host, error=error):
+            if not self._is_retry:
+                raise error
+            # Its own: the error of a connect is that of all who waited for it.
+            last = UpstreamError(
+                str(error), flag=error.flag, details=error.details, retryable=error.retryable
+            )
+            last.was_retried = True
+            raise last from error
+        return BACK_OFF
+
+    def _after_timeout(self, host: Any, timeout: _TryTimeout) -> int:
+        stream = self._stream
+        stats = stream.cluster.stats
+        if timeout.is_idle:
+            stats.upstream_rq_per_try_idle_timeout.value += 1
+        else:
+            stats.upstream_rq_per_try_timeout.value += 1
+        host.rq_timeout += 1
+        if host.outlier is not None:
+            put_timeout(host.outlier, stream)
+        if self._may_reset(host, error=None):
+            return BACK_OFF
+        host.rq_error += 1
+        status = 204 if stream.is_timeout_204 else 504
+        stats.charge_response(status, stream.internal)
+        for each in stream.route_counters:
+            each.charge_response(status)
+        raise StreamAborted(
+            LocalReply(
+                status,
+                b"" if stream.is_timeout_204 else b"upstream request timeout",
+                details="upstream_per_try_idle_timeout" if timeout.is_idle else "upstream_per_try_timeout",
+                flag=Flag.UPSTREAM_REQUEST_TIMEOUT,
+                has_route_headers=True,
+            )
+        )
+
+    def _may_reset(self, host: Any, *, error: UpstreamError | None) -> bool:
+        """Whether there is another try behind one that broke off; it is left then."""
+        self._stop_timer()
+        state = self.state
+        if state is None:
+            return False
+        flag = 0 if error is None else error.flag
+        decision = state.after_reset(
+            is_connect_failure=bool(flag & Flag.UPSTREAM_CONNECTION_FAILURE),
+            is_refused=error is not None and error.details == "remote refused stream reset",
+            is_overflow=bool(flag & Flag.UPSTREAM_OVERFLOW),
+            sent=self._was_sent,
+        )
+        if decision != BACK_OFF:
+            self._flag(decision)
+            return False
+        host.rq_error += 1
+        if host.outlier is not None and error is not None:
+            put_error(host.outlier, self._stream, error.flag)
+        self._leave(reset=error is None)
+        return True
+
+    def _flag(self, decision: int) -> None:
+        if decision == OVERFLOW:
+            self._stream.flags |= Flag.UPSTREAM_OVERFLOW
+        elif decision == LIMIT:
+            self._stream.flags |= Flag.UPSTREAM_RETRY_LIMIT_EXCEEDED
+
+    def _leave(self, *, reset: bool) -> None:
+        """Part with the upstream of this try."""
+        stream = self._stream
+        was_whole = self._stop_pump()
+        if stream.upstream is None:
+            return
+        for each in stream.route_counters:
+            each.upstream_rq_total.value += 1
+        upstream = self._router.part(stream)
+        if reset or not was_whole:
+            upstream.reset()
+        else:
+            upstream.release()
+
+    # -- between tries ---------------------------------------------------------------------------------
+    async def _pass_time(self, decision: int) -> None:
+        stream, state = self._stream, self.state
+        assert state is not None
+        body = stream.request.body
+        if body is not None and not self._complete_s and stream.upgrade is None:
+            self._is_between = True
+            self._start_pump(None)
+        if decision == BACK_OFF:
+            await pause(state.back_off_s())
+        else:
+            await turn()
+        self._is_between = False
+        self._stop_pump()
+        if self._responder.is_client_gone():
+            raise Disconnected("the client left")
+
+    def _prepare_next(self, route: Route) -> None:
+        stream = self._stream
+        self._is_retry = True
+        stream.attempt_count += 1
+        headers = stream.request.headers
+        for mutations in route.request_mutations:
+            if mutations.__class__ is AttemptCount:
+                mutations.apply(headers, stream)
+        expected = self.per_try_s or self.timeout_s
+        if not expected or self._router.suppress_envoy_headers:
+            return
+        if self.timeout_s and self._complete_s:
+            left = self.timeout_s - (self._router.reactor.clock() - self._complete_s)
+            expected = min(expected, left) if left > 0 else 0.001
+        headers.set(_EXPECTED_TIMEOUT, b"%d" % max(1, int(expected * 1000)))
+
+    # -- the request body ------------------------------------------------------------------------------
+    def _give_up(self) -> None:
+        """The body is too long to be kept: what is under way is the last try."""
+        state, self.state = self.state, None
+        if state is not None:
+            state.end()
+            if self._is_between:
+                self._strand.fail(StreamAborted(_TOO_LARGE))
+
+    def _start_pump(self, upstream: Any) -> None:
+        """Let a strand of its own send what is kept of the body, then read, keep and send the rest."""
+        stream, main = self._stream, self._strand
+
+        def done(error: BaseException | None) -> None:
+            stream.pump = None
+            if error is None or isinstance(error, UpstreamError):
+                return  # the answer may be on its way all the same
+            if stream.mirrors is not None:
+                stream.mirrors.cancel()
+            failure = Disconnected(str(error)) if isinstance(error, OSError) else error
+            stream.pump_error = failure
+            main.fail(failure)
+
+        async def pump(_strand: Strand) -> None:
+            await self._pump_body(upstream)
+
+        strand = self._router.reactor.spawn("request body", pump, on_done=done, nursery=main.nursery)
+        if not strand.done:
+            stream.pump = strand
+
+    def _stop_pump(self) -> bool:
+        """Whether there was nothing more to send."""
+        stream = self._stream
+        pump, stream.pump = stream.pump, None
+        if pump is None:
+            return True
+        pump.on_done = _ignore
+        pump.fail(Disconnected("the try is over"))
+        return False
+
+    async def _pump_body(self, upstream: Any) -> None:
+        stream, main = self._stream, self._strand
+        body = stream.request.body
+        assert body is not None
+        replay, mirrors = stream.replay, stream.mirrors
+        clock = self._router.reactor.clock
+        idle = main.idle_deadline - stream.start_ns / 1e9 if main.idle_deadline else 0.0
+        if upstream is not None and replay is not None:
+            for data in replay.chunks():
+                await upstream.send_data(data)
+        if not self._complete_s:
+            while data := await body.receive():
+                stream.bytes_received += len(data)
+                if replay is not None:
+                    replay.keep(data)
+                    if replay.is_lost:
+                        self._give_up()
+                if mirrors is not None:
+                    await mirrors.push(data)
+                if upstream is not None:
+                    await upstream.send_data(data)
+                if idle and main.idle_deadline:
+                    main.idle_deadline = clock() + idle
+            if mirrors is not None:
+                mirrors.end(body.trailers)
+            self._complete_s = clock()
+            if self.timeout_s:
+                main.deadline = self._complete_s + self.timeout_s
+            if upstream is not None:
+                self._start_timer()
+        if upstream is not None:
+            trailers: HeaderMap | None = body.trailers
+            await upstream.send_end(trailers)
+        stream.request_last_rx_ns = stream.upstream_last_tx_ns = monotonic_ns()
+
+    # -- the limits of a try ---------------------------------------------------------------------------
+    def _start_timer(self) -> None:
+        """Begin to count the time of this try: all of the request is here, and so is a connection."""
+        limit, is_idle = self.per_try_s, False
+        if self.idle_s and (not limit or self.idle_s < limit):
+            limit, is_idle = self.idle_s, True
+        if not limit or self._timer is not None:
+            return
+        strand = self._strand
+
+        def fire() -> None:
+            strand.fail(_TryTimeout(is_idle=is_idle))
+
+        self._timer = start_timer(strand, self._router.reactor.clock() + limit, fire, "per_try_timeout")
+
+    def _stop_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            stop_timer(self._strand, timer)
+
+
+def _ignore(error: BaseException | None) -> None:
+    return
