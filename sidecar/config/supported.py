@@ -276,8 +276,24 @@ _ROWS: dict[str, str] = {
         "dns_refresh_rate dns_failure_refresh_rate "
         "dns_jitter respect_dns_ttl "
         "dns_lookup_family dns_resolvers use_tcp_for_dns_lookups dns_resolution_config "
-        "typed_dns_resolver_config wait_for_warm_on_init metadata outlier_detection"
+        "typed_dns_resolver_config wait_for_warm_on_init metadata outlier_detection health_checks"
     ),
+    f"{_CORE}.HealthCheck": (
+        "timeout interval initial_jitter interval_jitter interval_jitter_percent unhealthy_threshold "
+        "healthy_threshold reuse_connection http_health_check tcp_health_check grpc_health_check "
+        "no_traffic_interval no_traffic_healthy_interval unhealthy_interval unhealthy_edge_interval "
+        "healthy_edge_interval event_log_path always_log_health_check_failures "
+        "always_log_health_check_success"
+    ),
+    f"{_CORE}.HealthCheck.Payload": "*",
+    f"{_CORE}.HealthCheck.HttpHealthCheck": (
+        "host path method send receive response_buffer_size request_headers_to_add "
+        "request_headers_to_remove expected_statuses retriable_statuses codec_client_type "
+        "service_name_matcher"
+    ),
+    f"{_CORE}.HealthCheck.TcpHealthCheck": "send receive",
+    f"{_CORE}.HealthCheck.GrpcHealthCheck": "*",
+    f"{_ENDPOINT}.Endpoint.HealthCheckConfig": "*",
     "envoy.config.cluster.v3.OutlierDetection": (
         "interval base_ejection_time max_ejection_time max_ejection_time_jitter max_ejection_percent "
         "always_eject_one_host split_external_local_origin_errors "
@@ -294,7 +310,9 @@ _ROWS: dict[str, str] = {
     f"{_CLUSTER}.CustomClusterType": "name typed_config",
     f"{_CLUSTER}.RefreshRate": "*",
     f"{_CLUSTER}.LeastRequestLbConfig": "choice_count active_request_bias",
-    f"{_CLUSTER}.CommonLbConfig": "healthy_panic_threshold consistent_hashing_lb_config",
+    f"{_CLUSTER}.CommonLbConfig": (
+        "healthy_panic_threshold ignore_new_hosts_until_first_hc consistent_hashing_lb_config"
+    ),
     f"{_CLUSTER}.CommonLbConfig.ConsistentHashingLbConfig": "*",
     f"{_CLUSTER}.RingHashLbConfig": "*",
     f"{_CLUSTER}.MaglevLbConfig": "*",
@@ -329,7 +347,7 @@ _ROWS: dict[str, str] = {
     f"{_ENDPOINT}.ClusterLoadAssignment.Policy": "overprovisioning_factor weighted_priority_health",
     f"{_ENDPOINT}.LocalityLbEndpoints": "locality lb_endpoints priority",
     f"{_ENDPOINT}.LbEndpoint": "endpoint load_balancing_weight health_status metadata",
-    f"{_ENDPOINT}.Endpoint": "address hostname additional_addresses",
+    f"{_ENDPOINT}.Endpoint": "address hostname additional_addresses health_check_config",
     f"{_ENDPOINT}.Endpoint.AdditionalAddress": "*",
     _HTTP_OPTIONS: "explicit_http_config use_downstream_protocol_config common_http_protocol_options",
     f"{_HTTP_OPTIONS}.ExplicitHttpConfig": "http_protocol_options http2_protocol_options",

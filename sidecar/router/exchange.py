@@ -61,6 +61,7 @@ _CONSUMED = frozenset(
 #: Those of them that say when to try again.
 _RETRY = frozenset(name for name in _CONSUMED if b"-retr" in name)
 
+_IMMEDIATE_FAIL = b"x-envoy-immediate-health-check-fail"
 _EXPECTED_TIMEOUT = b"x-envoy-expected-rq-timeout-ms"
 _NO_POLICY = RetryPolicy()
 _timeout_texts: dict[float, bytes] = {}
@@ -291,6 +292,8 @@ class Router:
             host.rq_success += 1
         if host.outlier is not None:
             put_response(host.outlier, stream, headers)
+        if host.checks is not None and _IMMEDIATE_FAIL in index:
+            host.checks.fail_immediately()
         stream.cluster.stats.charge_response(status, stream.internal)
         if not self.suppress_envoy_headers and stream.pump is None:
             elapsed = (now - stream.upstream_first_tx_ns) // 1_000_000

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Coroutine
 from functools import partial
+from random import randrange
 from types import TracebackType
 from typing import Any
 
@@ -30,7 +31,10 @@ from sidecar.net.reactor import Reactor, Strand, Transport
 from sidecar.observability.stats import Store
 from sidecar.server.listener import BindOptions, Listener
 from sidecar.server.timers import Timers
+from sidecar.upstream.cluster import Cluster
 from sidecar.upstream.cluster_manager import ClusterManager
+from sidecar.upstream.health_events import HealthEvents
+from sidecar.upstream.health_tasks import HealthTasks
 from sidecar.upstream.outlier_events import OutlierEvents
 from sidecar.upstream.pools import PoolTable
 
@@ -72,6 +76,7 @@ class Assembly:
         self.pools = PoolTable(
             reactor, self.clusters, http1_codec=options.http1_codec, http2_codec=options.http2_codec
         )
+        self.clusters.make_health = self._make_health
         self.event_logs = EventLogs(store)
         self.listeners: list[Listener] = []
         self.listener_paths: dict[str, str] = {}
@@ -120,6 +125,15 @@ class Assembly:
         for closer in reversed(self._closers):
             closer()
         self._closers.clear()
+
+    def _make_health(self, cluster: Cluster) -> HealthTasks:
+        settings = cluster.config.health_checks[0]
+        tasks = HealthTasks(cluster, settings, self._reactor, self.pools.make, randrange)
+        path = cluster.config.message.health_checks[0].event_log_path
+        if path:
+            file = self.event_logs.open(path, "static_resources.clusters")
+            tasks.set_event_log(HealthEvents(settings.kind, cluster.name, file.write))
+        return tasks
 
     def _log_ejections(self, path: str) -> None:
         if not path:

@@ -16,6 +16,7 @@ from sidecar.codec.h1_types import UPSTREAM_HTTP1, H1Settings
 from sidecar.codec.h2_types import H2Settings
 from sidecar.observability.stats import Store
 from sidecar.upstream.cluster_stats import ClusterStats
+from sidecar.upstream.health_check import HealthCheckSettings
 from sidecar.upstream.host import Health, Host
 from sidecar.upstream.load_balancer import HostSet, LoadBalancer
 from sidecar.upstream.load_balancer_hash import HashLoadBalancer
@@ -93,6 +94,9 @@ class ClusterConfig:
     dns: DnsSettings = DnsSettings()
     #: None without outlier detection.
     outliers: OutlierSettings | None = None
+    #: At most one so far.
+    health_checks: tuple[HealthCheckSettings, ...] = ()
+    ignore_new_hosts_until_first_hc: bool = False
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
     added_via_api: bool = False
     version_info: str = ""
@@ -118,6 +122,7 @@ class Cluster:
         "metadata",
         "name",
         "on_hosts_removed",
+        "on_hosts_set",
         "per_connection_buffer_limit",
         "picker",
         "pool",
@@ -148,6 +153,8 @@ class Cluster:
         self.host_sets: list[HostSet] = []
         #: Called with the hosts that left, so that their idle connections are closed.
         self.on_hosts_removed: Callable[[Sequence[Host]], None] | None = None
+        #: Called with the hosts of a new membership, before the load balancer takes them in.
+        self.on_hosts_set: Callable[[Sequence[Host]], None] | None = None
         #: Picks a host where one priority gets everything (the router asks it first), else None.
         self.picker: Picker | None = None
         #: What the connection pools keep for the whole cluster.
@@ -193,6 +200,8 @@ class Cluster:
         stats.membership_change.value += 1
         known = set(map(id, before))
         stats.default_total_match_count.value += sum(1 for host in hosts if id(host) not in known)
+        if self.on_hosts_set is not None:
+            self.on_hosts_set(self.hosts)
         if self.detector is not None:
             self.detector.set_hosts(self.hosts)
         self.refresh_health()
@@ -206,7 +215,7 @@ class Cluster:
         """A detector or a health check changed a host's flags; one that fails loses its connections."""
         self.refresh_health()
         if host.health is Health.UNHEALTHY:
-            for pool in (host.pool, host.tcp_pool):
+            for pool in (*host.pools, host.tcp_pool):
                 if pool is not None:
                     pool.drain()
 

@@ -17,6 +17,7 @@ from sidecar.net.dns import DnsResolver
 from sidecar.observability.stats import Store
 from sidecar.upstream.cluster import Cluster, DnsSettings
 from sidecar.upstream.discovery import Discovery, DnsDiscovery, Resolver, StaticDiscovery
+from sidecar.upstream.health_tasks import HealthTasks
 from sidecar.upstream.outlier_detection import Detector
 
 __all__ = ["ClusterManager"]
@@ -43,6 +44,10 @@ class ClusterManager:
         self._make_resolver = make_resolver or self._make_dns_resolver
         self._resolvers: dict[DnsSettings, Resolver] = {}
         self._discoveries: dict[str, Discovery] = {}
+        #: The active health checks of clusters that have them.
+        self.health: dict[str, HealthTasks] = {}
+        #: Makes the tasks of health checks; without it there are none (tests).
+        self.make_health: Callable[[Cluster], HealthTasks] | None = None
         self._scopes: dict[str, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
         scope = store.scope("cluster_manager")
@@ -71,6 +76,9 @@ class ClusterManager:
         self._active_clusters.set(len(self.clusters))
         discovery = self._make_discovery(cluster)
         self._discoveries[name] = discovery
+        if cluster.config.health_checks and self.make_health is not None:
+            self.health[name] = self.make_health(cluster)
+            cluster.refresh_health()
         if self._nursery is not None:
             self._start(self._nursery, name, discovery)
 
@@ -99,6 +107,8 @@ class ClusterManager:
         """Wait until every cluster had its first answer, a failure too.  :meth:`run` must be running."""
         for discovery in list(self._discoveries.values()):
             await discovery.initialized.wait()
+        for health in list(self.health.values()):
+            await health.initialized.wait()
         log.info("cm init: all clusters initialized")
 
     def _make_discovery(self, cluster: Cluster) -> Discovery:
@@ -127,14 +137,20 @@ class ClusterManager:
                 return
             self._scopes[name] = scope
             detector = self.clusters[name].detector
-            if detector is None:
-                await discovery.run()
-                return
+            health = self.health.get(name)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_detect, detector, name=f"outlier detection {name}")
+                if detector is not None:
+                    nursery.start_soon(_detect, detector, name=f"outlier detection {name}")
+                if health is not None:
+                    nursery.start_soon(self._check, health, discovery, name=f"health checks {name}")
                 await discovery.run()
 
+    async def _check(self, health: HealthTasks, discovery: Discovery) -> None:
+        await discovery.initialized.wait()
+        await health.run()
+
     def _stop(self, name: str) -> None:
+        self.health.pop(name, None)
         self._discoveries.pop(name, None)
         scope = self._scopes.pop(name, None)
         if scope is not None:

@@ -40,6 +40,11 @@ class Endpoint:
     #: Name of ``envoy.config.core.v3.HealthStatus``.
     health_status: str = "UNKNOWN"
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: ``endpoint.health_check_config``.
+    health_port: int = 0
+    health_address: Address | None = None
+    health_hostname: str = ""
+    has_no_health_checks: bool = False
 
 
 class Resolver(Protocol):
@@ -63,7 +68,7 @@ class Discovery(Protocol):
 
 def make_host(endpoint: Endpoint, address: Address, addresses: tuple[Address, ...] = ()) -> Host:
     """A fresh host for this endpoint at this address."""
-    return Host(
+    host = Host(
         address,
         hostname=endpoint.hostname or endpoint.name,
         weight=endpoint.weight,
@@ -73,6 +78,13 @@ def make_host(endpoint: Endpoint, address: Address, addresses: tuple[Address, ..
         eds_health_status=endpoint.health_status,
         addresses=addresses,
     )
+    if endpoint.health_address is not None:
+        host.health_address = endpoint.health_address
+    elif endpoint.health_port:
+        host.health_address = Address.ip(str(address.sockaddr[0]), endpoint.health_port)
+    host.health_hostname = endpoint.health_hostname
+    host.has_no_health_checks = endpoint.has_no_health_checks
+    return host
 
 
 class StaticDiscovery:

@@ -63,13 +63,17 @@ class Host:
         "address",
         "addresses",
         "canary",
+        "checks",
         "cx_active",
         "cx_connect_fail",
         "cx_total",
         "eds_health_status",
         "family",
+        "has_no_health_checks",
         "health",
+        "health_address",
         "health_flags",
+        "health_hostname",
         "hostname",
         "locality",
         "metadata",
@@ -135,6 +139,12 @@ class Host:
         #: What outlier detection keeps here, where the cluster has it
         #: (:class:`sidecar.upstream.outlier_detection.HostMonitor`).
         self.outlier: Any = None
+        #: The state of its active health checks (:class:`sidecar.upstream.health_check.HostChecks`).
+        self.checks: Any = None
+        #: ``health_check_config``: where and as whom it is checked, where that differs.
+        self.health_address: Address | None = None
+        self.health_hostname = ""
+        self.has_no_health_checks = False
 
     def set_flag(self, flag: int) -> None:
         """Raise a health flag; whoever does it tells the cluster (:meth:`Cluster.refresh_health`)."""

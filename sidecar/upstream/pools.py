@@ -64,6 +64,10 @@ class PoolTable:
         cluster.on_hosts_removed = self._on_hosts_removed
         return pool
 
+    def make(self, cluster: Cluster, host: Host) -> Any:
+        """A fresh pool for health checks; who asked closes it."""
+        return self._make(cluster, host, http2=cluster.http2)
+
     def sweep(self, now: float) -> None:
         """Close connections that were idle too long; called about once a second."""
         for cluster in self._clusters.clusters.values():

@@ -16,6 +16,7 @@ from sidecar.api.context import FactoryContext
 from sidecar.codec.h1_types import UPSTREAM_HTTP1
 from sidecar.codec.h2_types import H2Settings
 from sidecar.config.compile.cluster_dns import ResolverSettings, compile_dns, compile_resolver
+from sidecar.config.compile.health_check import compile_health_checks
 from sidecar.config.compile.http1_options import compile_http1_options
 from sidecar.config.compile.http2_options import compile_http2_options
 from sidecar.config.compile.load_balancing import compile_lb_policy
@@ -133,6 +134,8 @@ def compile_cluster_config(
         high_limits=_compile_limits(message, 1),
         dns=dns,
         outliers=compile_outliers(message),
+        health_checks=compile_health_checks(message, context),
+        ignore_new_hosts_until_first_hc=message.common_lb_config.ignore_new_hosts_until_first_hc,
         metadata=metadata_to_dict(message.metadata),
         added_via_api=added_via_api,
         version_info=version_info,
@@ -205,6 +208,7 @@ def _compile_endpoint(
         for number, each in enumerate(endpoint.additional_addresses)
     )
     where = locality.locality
+    checked = endpoint.health_check_config
     health = lb_endpoint.DESCRIPTOR.fields_by_name["health_status"].enum_type
     return Endpoint(
         address=address,
@@ -217,6 +221,12 @@ def _compile_endpoint(
         locality=Locality(where.region, where.zone, where.sub_zone),
         health_status=health.values_by_number[lb_endpoint.health_status].name,
         metadata={**metadata_to_dict(locality.metadata), **metadata_to_dict(lb_endpoint.metadata)},
+        health_port=checked.port_value,
+        health_address=compile_address(checked.address, context, f"{path}.health_check_config.address")
+        if checked.HasField("address")
+        else None,
+        health_hostname=checked.hostname,
+        has_no_health_checks=checked.disable_active_health_check,
     )
 
 

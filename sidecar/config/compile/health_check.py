@@ -1,0 +1,166 @@
+"""``envoy.config.core.v3.HealthCheck`` compiled to what the health checker runs.
+
+Raises ConfigError for what Envoy refuses when it makes the checker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sidecar.api.context import FactoryContext
+from sidecar.api.message import RequestMessage
+from sidecar.api.stream import Stream
+from sidecar.config.compile.matchers import compile_string_matcher
+from sidecar.config.compile.route_headers import compile_additions
+from sidecar.core.errors import ConfigError
+from sidecar.core.headers import RequestHeaders
+from sidecar.router.header_mutation import HeaderMutations
+from sidecar.upstream.health_check import HealthCheckSettings
+from sidecar.upstream.health_probes import GrpcProbe, HttpProbe, TcpProbe
+from sidecar.upstream.host import Host
+
+__all__ = ["compile_health_checks"]
+
+_NO_BODY = ("GET", "HEAD", "DELETE", "TRACE")
+
+
+class _Checker:
+    """Who asks, for header values that speak of a connection."""
+
+    connection_id = 0
+    remote_address = direct_remote_address = local_address = "127.0.0.1:0"
+    listener_name = filter_chain_name = requested_server_name = ""
+    start_ns = 0
+
+
+def compile_health_checks(message: Any, context: FactoryContext) -> tuple[HealthCheckSettings, ...]:
+    """The checks of the cluster ``message``; more than one are refused before.  Raises: ConfigError."""
+    root = f"{context.path}.health_checks" if context.path else "health_checks"
+    return tuple(_compile(each, f"{root}[{n}]") for n, each in enumerate(message.health_checks))
+
+
+def _compile(check: Any, path: str) -> HealthCheckSettings:
+    interval = _seconds(check, "interval", 0.0)
+    unhealthy = _seconds(check, "unhealthy_interval", interval)
+    no_traffic = _seconds(check, "no_traffic_interval", 60.0)
+    timeout = _seconds(check, "timeout", 0.0)
+    kind = check.WhichOneof("health_checker")
+    if kind == "http_health_check":
+        probe: Any = _http(check.http_health_check, f"{path}.http_health_check")
+    elif kind == "tcp_health_check":
+        tcp = check.tcp_health_check
+        probe = TcpProbe(_payload(tcp.send), tuple(_payload(each) for each in tcp.receive))
+    else:
+        grpc = check.grpc_health_check
+        mutate = _mutations(grpc.initial_metadata, (), f"{path}.grpc_health_check.initial_metadata")
+        probe = GrpcProbe(grpc.service_name, grpc.authority, timeout, mutate)
+    return HealthCheckSettings(
+        kind=(kind or "grpc_health_check").removesuffix("_health_check").upper(),
+        timeout_s=timeout,
+        interval_s=interval,
+        unhealthy_threshold=check.unhealthy_threshold.value,
+        healthy_threshold=check.healthy_threshold.value,
+        no_traffic_interval_s=no_traffic,
+        no_traffic_healthy_interval_s=_seconds(check, "no_traffic_healthy_interval", no_traffic),
+        unhealthy_interval_s=unhealthy,
+        unhealthy_edge_interval_s=_seconds(check, "unhealthy_edge_interval", unhealthy),
+        healthy_edge_interval_s=_seconds(check, "healthy_edge_interval", interval),
+        initial_jitter_s=_seconds(check, "initial_jitter", 0.0),
+        interval_jitter_s=_seconds(check, "interval_jitter", 0.0),
+        interval_jitter_percent=check.interval_jitter_percent,
+        reuse_connection=check.reuse_connection.value if check.HasField("reuse_connection") else True,
+        always_log_failures=check.always_log_health_check_failures,
+        always_log_success=check.always_log_health_check_success,
+        probe=probe,
+    )
+
+
+def _http(http: Any, path: str) -> HttpProbe:
+    methods = http.DESCRIPTOR.fields_by_name["method"].enum_type.values_by_number
+    method = methods[http.method].name if http.method else "GET"
+    payload = b""
+    if http.HasField("send"):
+        if method in _NO_BODY:
+            raise ConfigError(
+                f"{path}.send",
+                f"HTTP health check cannot specify a request payload with method '{method}'. Only methods "
+                "that support a request body (POST, PUT, PATCH, OPTIONS) can be used with payload.",
+            )
+        payload = _payload(http.send)
+    receive = tuple(_payload(each) for each in http.receive)
+    size = http.response_buffer_size.value if http.HasField("response_buffer_size") else 1024
+    total = sum(map(len, receive))
+    if size and total > size:
+        raise ConfigError(
+            f"{path}.receive",
+            f"The expected response length '{total}' is over than http health response buffer size '{size}'",
+        )
+    service: Callable[[str], bool] | None = None
+    if http.HasField("service_name_matcher"):
+        matcher = compile_string_matcher(http.service_name_matcher, f"{path}.service_name_matcher")
+        service = _on_text(matcher)
+    return HttpProbe(
+        path=http.path.encode(),
+        host=http.host,
+        method=method.encode(),
+        http2=http.codec_client_type == 1,
+        payload=payload,
+        receive=receive,
+        response_buffer_size=size,
+        expected=_ranges(http, "expected", path) or (range(200, 201),),
+        retriable=_ranges(http, "retriable", path),
+        mutate=_mutations(
+            http.request_headers_to_add, http.request_headers_to_remove, f"{path}.request_headers_to_add"
+        ),
+        matches_service=service,
+    )
+
+
+def _on_text(matcher: Callable[[bytes], bool]) -> Callable[[str], bool]:
+    return lambda text: matcher(text.encode("latin-1"))
+
+
+def _ranges(http: Any, name: str, path: str) -> tuple[range, ...]:
+    found = []
+    for number, span in enumerate(getattr(http, f"{name}_statuses")):
+        start, end = span.start, span.end
+        prefix = f"Invalid http {name} status range: expecting "
+        reason = ""
+        if start >= end:
+            reason = f"start < end, but found start={start} and end={end}"
+        elif start < 100:
+            reason = f"start >= 100, but found start={start}"
+        elif end > 600:
+            reason = f"end <= 600, but found end={end}"
+        if reason:
+            raise ConfigError(f"{path}.{name}_statuses[{number}]", prefix + reason)
+        found.append(range(start, end))
+    return tuple(found)
+
+
+def _mutations(add: Any, remove: Any, path: str) -> Callable[[RequestHeaders, Host], None] | None:
+    mutations = HeaderMutations(compile_additions(add, path), tuple(name.lower().encode() for name in remove))
+    if not mutations.additions and not mutations.removals:
+        return None
+
+    def mutate(headers: RequestHeaders, host: Host) -> None:
+        checker: Any = _Checker
+        stream = Stream(checker, None, RequestMessage(headers), "HTTP/1.1")
+        stream.upstream_host = host
+        mutations.apply(headers, stream)
+
+    return mutate
+
+
+def _payload(payload: Any) -> bytes:
+    if payload.WhichOneof("payload") == "text":
+        return bytes.fromhex(payload.text)
+    return bytes(payload.binary)
+
+
+def _seconds(message: Any, field: str, otherwise: float) -> float:
+    if not message.HasField(field):
+        return otherwise
+    duration = getattr(message, field)
+    return float(duration.seconds + duration.nanos // 1_000_000 / 1000)
