@@ -190,9 +190,9 @@ async def outlier_max_ejection_percent(s: Session) -> None:
 async def outlier_always_eject_one_host(s: Session) -> None:
     """One may always be ejected; the next overflows."""
     arm(s)
-    s.see("statuses", await ask(s, "/always/500", 3))
+    s.see("statuses", await ask(s, "/always/500@one", 4))
     await until_ejected(s, "always", 1)
-    s.see("then", await ask(s, "/always/500", 2))
+    s.see("then", await ask(s, "/always/500@two", 2))
     gauge = "cluster.always.outlier_detection.ejections_overflow"
     await s.until_stats(lambda stats: stats.get(gauge) == 1, re.escape(gauge))
     await look(s, "always")
