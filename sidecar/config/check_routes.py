@@ -19,6 +19,7 @@ __all__ = [
     "check_header_mutations",
     "check_internal_redirect",
     "check_regex",
+    "check_retry_policy",
     "check_route_configuration",
 ]
 
@@ -220,6 +221,22 @@ def check_internal_redirect(context: Context, path: Path, policy: Any) -> None:
                 (*path, "response_headers_to_copy", number),
                 ":-prefixed headers or Hosts may not be specified here.",
             )
+
+
+def check_retry_policy(context: Context, path: Path, policy: Any) -> None:
+    """``RetryPolicy``: its back-off does not end below where it begins; both are a millisecond at least."""
+    back_off = policy.retry_back_off
+    if not back_off.HasField("max_interval"):
+        return
+    base, highest = (
+        max(1, each.seconds * 1000 + each.nanos // 1_000_000)
+        for each in (back_off.base_interval, back_off.max_interval)
+    )
+    if highest < base:
+        context.report.error(
+            (*path, "retry_back_off", "max_interval"),
+            "retry_policy.max_interval must greater than or equal to the base_interval",
+        )
 
 
 def check_header_mutations(context: Context, path: Path, message: Any) -> None:

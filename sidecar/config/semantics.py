@@ -53,6 +53,7 @@ from sidecar.config.check_routes import (
     check_header_mutations,
     check_internal_redirect,
     check_regex,
+    check_retry_policy,
     check_route_configuration,
 )
 from sidecar.config.check_upstream_protocols import check_upstream_protocols
@@ -97,6 +98,7 @@ _CHECKS: dict[str, tuple[_Check, ...]] = {
     f"{_ROUTE}.WeightedCluster.ClusterWeight": (check_header_mutations, check_route_filters),
     f"{_ROUTE}.RouteAction.HashPolicy.Cookie": (check_hash_cookie,),
     f"{_ROUTE}.InternalRedirectPolicy": (check_internal_redirect,),
+    f"{_ROUTE}.RetryPolicy": (check_retry_policy,),
     "envoy.type.matcher.v3.RegexMatcher": (check_regex, check_program_size),
     "envoy.type.matcher.v3.StringMatcher": (check_string_matcher,),
     "xds.type.matcher.v3.StringMatcher": (check_string_matcher,),

@@ -133,6 +133,10 @@ CASES |= {
 _P = "type.googleapis.com/envoy.extensions.internal_redirect"
 
 
+def retried(back_off: str) -> str:
+    return to_app(f"retry_policy: {{retry_on: 5xx, retry_back_off: {back_off}}}")
+
+
 def redirected(fields: str) -> str:
     return to_app(f"internal_redirect_policy: {{{fields}}}")
 
@@ -141,6 +145,8 @@ CASES |= {
     "copied host": redirected("response_headers_to_copy: [Host]"),
     "copied path": redirected('response_headers_to_copy: [":path"]'),
     "copied location": redirected("response_headers_to_copy: [location]"),
+    "back-off that ends below its begin": retried("{base_interval: 0.1s, max_interval: 0.05s}"),
+    "back-off below a millisecond": retried("{base_interval: 0.0005s, max_interval: 0.0001s}"),
     "copied twice": redirected("response_headers_to_copy: [a, a]"),
     "code that is no redirect": redirected("redirect_response_codes: [200]"),
     "six codes": redirected("redirect_response_codes: [301, 302, 303, 307, 308, 301]"),
