@@ -236,8 +236,8 @@ def _stay(stage: Stage) -> None:
         print(f"    curl -i {url}{path}")
     print(f"    curl {admin}/stats?usedonly    and in a browser {admin}/")
     print(f"    cat {stage.configuration}")
-    print("Ctrl-C ends it. The access log:", flush=True)
     with stage.access_log.open() as log, contextlib.suppress(KeyboardInterrupt):
+        print("Ctrl-C ends it. The access log:", flush=True)
         while stage.proxy.poll() is None:
             sys.stdout.write(log.read())
             sys.stdout.flush()
