@@ -180,11 +180,13 @@ async def resets_of_requests_that_are_none(s: Session) -> None:
         client = await s.connect()
         await client.send(b"NONSENSE\r\n\r\n")
         await client.reply()
+        client.close()
         client = await s.connect()
         await client.send(head("POST / HTTP/1.1", "host: a", "transfer-encoding: chunked"))
         await s.upstream().arrivals(1)
         await client.send(b"x\r\n")
         await client.reply()
+        client.close()
 
 
 @scenario(DURATION)
