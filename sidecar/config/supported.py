@@ -276,7 +276,8 @@ _ROWS: dict[str, str] = {
         "dns_refresh_rate dns_failure_refresh_rate "
         "dns_jitter respect_dns_ttl "
         "dns_lookup_family dns_resolvers use_tcp_for_dns_lookups dns_resolution_config "
-        "typed_dns_resolver_config wait_for_warm_on_init metadata outlier_detection health_checks"
+        "typed_dns_resolver_config wait_for_warm_on_init metadata outlier_detection health_checks "
+        "ignore_health_on_host_removal"
     ),
     f"{_CORE}.HealthCheck": (
         "timeout interval initial_jitter interval_jitter interval_jitter_percent unhealthy_threshold "

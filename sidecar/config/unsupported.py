@@ -203,7 +203,7 @@ ENTRIES: tuple[Entry, ...] = (
         _CLUSTER,
         WARN,
         "health checks",
-        "ignore_health_on_host_removal close_connections_on_host_health_failure",
+        "close_connections_on_host_health_failure",
     ),
     Entry(
         _CLUSTER,

@@ -18,6 +18,7 @@ from sidecar.observability.stats import Store
 from sidecar.upstream.cluster_stats import ClusterStats
 from sidecar.upstream.health_check import HealthCheckSettings
 from sidecar.upstream.host import Health, Host
+from sidecar.upstream.host_removal import has_failed_removal
 from sidecar.upstream.load_balancer import HostSet, LoadBalancer
 from sidecar.upstream.load_balancer_hash import HashLoadBalancer
 from sidecar.upstream.load_balancer_pickers import Picker
@@ -97,6 +98,8 @@ class ClusterConfig:
     #: At most one so far.
     health_checks: tuple[HealthCheckSettings, ...] = ()
     ignore_new_hosts_until_first_hc: bool = False
+    #: A host that discovery drops goes at once, well or not (:mod:`sidecar.upstream.host_removal`).
+    ignore_health_on_host_removal: bool = False
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
     added_via_api: bool = False
     version_info: str = ""
@@ -213,6 +216,9 @@ class Cluster:
 
     def on_host_changed(self, host: Host) -> None:
         """A detector or a health check changed a host's flags; one that fails loses its connections."""
+        if self.config.type == "EDS" and has_failed_removal(host):
+            self.set_hosts([each for each in self.hosts if each is not host])
+            return
         self.refresh_health()
         if host.health is Health.UNHEALTHY:
             for pool in (*host.pools, host.tcp_pool):

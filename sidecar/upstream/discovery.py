@@ -17,6 +17,7 @@ from sidecar.core.address import Address
 from sidecar.net.dns import DnsAnswer
 from sidecar.upstream.cluster import Cluster
 from sidecar.upstream.host import NO_LOCALITY, Host, Locality
+from sidecar.upstream.host_removal import keep_until_failed
 
 __all__ = ["Discovery", "DnsDiscovery", "Endpoint", "Resolver", "StaticDiscovery", "make_host"]
 
@@ -166,12 +167,13 @@ class DnsDiscovery:
 
     def _update(self, index: int, endpoint: Endpoint, addresses: Sequence[Address]) -> bool:
         """STRICT_DNS: a host that is still there stays the same object."""
-        before = {host.address: host for host in self._resolved[index]}
-        hosts = [before.get(address.text) or make_host(endpoint, address) for address in addresses]
-        self._resolved[index] = hosts
+        before = self._resolved[index]
+        known = {host.address: host for host in before}
+        named = [known.get(address.text) or make_host(endpoint, address) for address in addresses]
+        hosts = self._resolved[index] = keep_until_failed(self._cluster.config, before, named)
         weights = [host.weight for resolved in self._resolved for host in resolved]
         self._cluster.stats.max_host_weight.set(max(weights, default=1))
-        return before.keys() != {host.address for host in hosts}
+        return set(map(id, before)) != set(map(id, hosts))
 
     def _update_logical(self, endpoint: Endpoint, addresses: tuple[Address, ...]) -> bool:
         """LOGICAL_DNS: one host; new addresses make a new one."""

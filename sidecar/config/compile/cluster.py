@@ -136,6 +136,7 @@ def compile_cluster_config(
         outliers=compile_outliers(message),
         health_checks=compile_health_checks(message, context),
         ignore_new_hosts_until_first_hc=message.common_lb_config.ignore_new_hosts_until_first_hc,
+        ignore_health_on_host_removal=message.ignore_health_on_host_removal,
         metadata=metadata_to_dict(message.metadata),
         added_via_api=added_via_api,
         version_info=version_info,
