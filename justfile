@@ -48,6 +48,10 @@ bench *arguments:
 bench-routes *arguments:
     python -m tests.bench.routes {{ arguments }}
 
+# let three upstreams fail on a schedule under load, through this proxy and Envoy (--seconds N, default 300)
+chaos *arguments:
+    python -m tests.chaos {{ arguments }}
+
 # throw mutated input at the parsers (h1, h2; --seconds N, --seed N, --inputs N)
 fuzz *arguments:
     python -m tests.fuzz {{ arguments }}

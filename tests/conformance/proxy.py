@@ -117,6 +117,11 @@ class Proxy:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Of the running process; 0 before it was started."""
+        return self._process.pid if self._process is not None else 0
+
     def signal(self, number: signal.Signals) -> None:
         """Send the process a signal."""
         if self._process is not None:

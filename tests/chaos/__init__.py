@@ -1,0 +1,1 @@
+"""Upstreams that fail on a schedule, under load, through this proxy and through Envoy (``just chaos``)."""
