@@ -32,9 +32,9 @@ test *arguments:
 test-one name *arguments:
     python -m pytest -s -k {{ quote(name) }} {{ arguments }}
 
-# run the same scenarios on this proxy and on Envoy, and compare
-conformance *arguments:
-    python -m pytest -n 2 --dist loadgroup tests/conformance {{ arguments }}
+# run the same scenarios on this proxy and on Envoy, and compare; all, or those of a subject (upstream)
+conformance subject="" *arguments:
+    python -m pytest -n 2 --dist loadgroup tests/conformance {{ if subject =~ '^[a-z]' { "--subject " + subject } else { subject } }} {{ arguments }}
 
 # put h2spec to this proxy with either codec of HTTP/2, and to Envoy to compare (needs Go)
 h2spec:

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from functools import cache
 
 from . import scenarios
 from .scenario import Scenario
+
+#: What `just conformance SUBJECT` runs, and how many scenarios it has at least.  A module of scenarios names
+#: its subject as `SUBJECT`.
+SUBJECTS = {"upstream": 60}
+
+
+def subject_of(item: Scenario) -> str:
+    """The subject of the module that the scenario stands in; empty where it names none."""
+    subject: str = getattr(sys.modules[item.drive.__module__], "SUBJECT", "")
+    assert not subject or subject in SUBJECTS, f"{item.name}: no subject is called {subject}"
+    return subject
 
 
 @cache

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .catalog import all_scenarios
+from .catalog import SUBJECTS, all_scenarios, subject_of
 from .lab import Lab
 
 LEAST_SCENARIOS = 40
@@ -26,11 +26,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 class Tally:
     """Counts over the whole session, in the controlling process when there are workers.
 
-    A run of the whole directory that compared sidecar in fewer than LEAST_SCENARIOS scenarios fails, however
+    A run of the whole directory, or of a subject, that compared sidecar in too few scenarios fails, however
     green its tests are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, subject: str) -> None:
+        self.subject = subject
+        self.least = SUBJECTS.get(subject, LEAST_SCENARIOS)
         self.ran: set[str] = set()
         self.compared: dict[str, int] = {}
 
@@ -43,8 +45,9 @@ class Tally:
 
     def is_short(self) -> bool:
         scenarios = sum(1 for count in self.compared.values() if count)
-        whole = sum(1 for item in all_scenarios() if not item.later)
-        return len(self.ran) >= whole and scenarios < LEAST_SCENARIOS
+        mine = [item for item in all_scenarios() if not self.subject or subject_of(item) == self.subject]
+        whole = max(1, sum(1 for item in mine if not item.later))
+        return len(self.ran) >= whole and scenarios < self.least
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self.is_short():
@@ -58,11 +61,30 @@ class Tally:
                 f"conformance: {leaves} observations compared in {scenarios} scenarios"
             )
         if self.is_short():
-            terminalreporter.write_line(
-                f"conformance: fewer than {LEAST_SCENARIOS} scenarios compared", red=True
-            )
+            terminalreporter.write_line(f"conformance: fewer than {self.least} scenarios compared", red=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--subject", choices=sorted(SUBJECTS), default="", help="only scenarios of this subject")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect what is of another subject than the one asked for, tests of the runner too."""
+    subject = config.getoption("--subject", "")  # unknown where other tests run too
+    if not subject:
+        return
+    kept, dropped = [], []
+    for item in items:
+        found = (
+            item.callspec.params.get("scenario")
+            if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+            else None
+        )
+        (kept if found is not None and subject_of(found) == subject else dropped).append(item)
+    config.hook.pytest_deselected(items=dropped)
+    items[:] = kept
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if not config.pluginmanager.has_plugin("conformance-tally") and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Tally(), "conformance-tally")
+        config.pluginmanager.register(Tally(config.getoption("--subject", "")), "conformance-tally")

@@ -6,6 +6,8 @@ from ..configuration import bootstrap, cluster, listener
 from ..lab import Session
 from ..scenario import Setup, scenario
 
+SUBJECT = "upstream"
+
 
 def dns(name: str, kind: str, port: str, extra: str = "") -> dict[str, object]:
     return cluster(

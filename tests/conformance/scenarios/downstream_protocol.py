@@ -9,6 +9,8 @@ from ..scenario import Setup, scenario
 from ..upstream import answers, ok
 from ..wire import head
 
+SUBJECT = "upstream"
+
 TYPED = (
     f'typed_extension_protocol_options: {{{HTTP_OPTIONS}: {{"@type": type.googleapis.com/{HTTP_OPTIONS}, '
     "use_downstream_protocol_config: {http_protocol_options: {header_key_format: {proper_case_words: {}}}}}}"

@@ -12,6 +12,8 @@ from ..lab import Session
 from ..scenario import Setup, scenario
 from ..upstream import Call
 
+SUBJECT = "upstream"
+
 _LB = "type.googleapis.com/envoy.extensions.load_balancing_policies"
 SPREAD = "hash_policy: [{header: {header_name: x-key}}]"
 #: Clusters by name: fields beside their endpoints.

@@ -14,6 +14,8 @@ from ..proxy import POLL_S
 from ..scenario import Setup, scenario
 from ..upstream import Call, H2Call
 
+SUBJECT = "upstream"
+
 #: Without traffic an interval of its own holds; the first check meets a server that does not answer yet.
 TIMES = (
     "timeout: 0.3s, interval: 0.05s, no_traffic_interval: 0.05s, unhealthy_threshold: 2, "

@@ -12,6 +12,8 @@ from ..scenario import Setup, scenario
 from ..upstream import Call, answers, ok
 from .upgrades import echoing, handshake, opened
 
+SUBJECT = "upstream"
+
 ROUTES = """
 - {match: {path: /one}, route: {cluster: app, request_mirror_policies: [{cluster: shadow}]}}
 - {match: {path: /two}, route: {cluster: app, request_mirror_policies: [{cluster: shadow}, {cluster: other}]}}

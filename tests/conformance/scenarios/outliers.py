@@ -16,6 +16,8 @@ from ..scenario import Setup, scenario
 from ..upstream import Call
 from ..wire import read_response
 
+SUBJECT = "upstream"
+
 TO = "- {{match: {{prefix: /{0}/}}, route: {{cluster: {0}, timeout: 0.15s}}}}\n"
 #: An interval so long that it never ends in a scenario, or so short that scenarios wait for it.
 NEVER, SOON = "interval: 600s, base_ejection_time: 600s", "interval: 0.2s, base_ejection_time: 0.05s"

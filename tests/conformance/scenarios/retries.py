@@ -9,6 +9,8 @@ from ..scenario import Setup, scenario
 from ..upstream import Call, H2Call, Script, ok
 from ..wire import head
 
+SUBJECT = "upstream"
+
 LOG = (
     "%REQ(:METHOD)% %REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% "
     "in=%BYTES_RECEIVED% out=%BYTES_SENT% attempts=%UPSTREAM_REQUEST_ATTEMPT_COUNT% "
