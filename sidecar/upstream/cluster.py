@@ -16,6 +16,7 @@ from sidecar.codec.h1_types import UPSTREAM_HTTP1, H1Settings
 from sidecar.codec.h2_types import H2Settings
 from sidecar.observability.stats import Store
 from sidecar.upstream.cluster_stats import ClusterStats
+from sidecar.upstream.connector import Connector
 from sidecar.upstream.health_check import HealthCheckSettings
 from sidecar.upstream.host import Health, Host
 from sidecar.upstream.host_removal import has_failed_removal
@@ -113,7 +114,7 @@ class Cluster:
     __slots__ = (
         "_load_balancer",
         "config",
-        "connect_timeout_s",
+        "connector",
         "detector",
         "host_sets",
         "hosts",
@@ -141,7 +142,8 @@ class Cluster:
         self.config = config
         self.name = config.name
         self.stats = ClusterStats(store.scope(f"cluster.{config.alt_stat_name or config.name}"))
-        self.connect_timeout_s = config.connect_timeout_s
+        #: Makes all connections to the hosts.
+        self.connector = Connector(config)
         self.idle_timeout_s = config.idle_timeout_s
         self.max_connection_duration_s = config.max_connection_duration_s
         self.max_stream_duration_s = config.max_stream_duration_s

@@ -1,6 +1,6 @@
 """Tunnels over HTTP/1.1: the head of an upgrade or a CONNECT, the answer to it, and bytes behind both.
 
-Functions of :class:`sidecar.upstream.h1_pool.H1Connection`, kept apart since few exchanges need them.
+Functions of :class:`sidecar.upstream.h1_exchange.H1Exchange`, kept apart since few exchanges need them.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 from sidecar.api.message import Body, FixedBody, RequestMessage, ResponseMessage
 from sidecar.codec.h1_case import proper_case
-from sidecar.core.errors import LocalProtocolError, RemoteProtocolError
-from sidecar.net.h1_stream import ChunkedBody, LengthBody, UntilCloseBody
+from sidecar.core.errors import LocalProtocolError
+from sidecar.net.h1_stream import UntilCloseBody
+from sidecar.upstream.h1_bodies import body_behind_head
 from sidecar.upstream.pool import connection_termination
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.core.headers import Field
-    from sidecar.upstream.h1_pool import H1Connection
+    from sidecar.upstream.h1_exchange import H1Exchange
 
 __all__ = ["RawBody", "start_tunnel", "tunnel_response"]
 
@@ -27,7 +28,7 @@ class RawBody(Body):
 
     __slots__ = ("_connection", "_source")
 
-    def __init__(self, connection: H1Connection) -> None:
+    def __init__(self, connection: H1Exchange) -> None:
         self.whole = None
         self.ended = False
         self.trailers = None
@@ -44,7 +45,7 @@ class RawBody(Body):
         return data
 
 
-def start_tunnel(connection: H1Connection, request: RequestMessage) -> Awaitable[None] | None:
+def start_tunnel(connection: H1Exchange, request: RequestMessage) -> Awaitable[None] | None:
     """Send the head.  Raises: UpstreamError, LocalProtocolError."""
     headers = request.headers
     fields = headers.fields
@@ -73,7 +74,7 @@ def start_tunnel(connection: H1Connection, request: RequestMessage) -> Awaitable
     return connection._send_head(head)
 
 
-async def tunnel_response(connection: H1Connection, stream: Stream) -> ResponseMessage:
+async def tunnel_response(connection: H1Exchange, stream: Stream) -> ResponseMessage:
     """The answer: a tunnel's, or a message of its own that refuses it.  Raises: UpstreamError."""
     response = await connection.response(stream)
     connection._response_done = False
@@ -103,47 +104,9 @@ def _restore(fields: list[Field], hop_fields: list[tuple[int, Field]] | None) ->
         fields.insert(at, field)
 
 
-def _own_body(connection: H1Connection) -> Body | None:
+def _own_body(connection: H1Exchange) -> Body | None:
     """The body of an answer that is no tunnel's."""
-    parser = connection._parser
-    reader = connection._reader
-    if parser.content_length == 0:
+    if connection._parser.content_length == 0:
         return None
-    body: Body
-    if parser.content_length > 0:
-        body = LengthBody(reader, parser.content_length, lambda: None)
-    elif parser.is_chunked:
-        pool = connection._pool
-        body = ChunkedBody(
-            reader,
-            lambda: None,
-            keep_trailers=pool.http1.enable_trailers,
-            make_decoder=pool.make_chunked_decoder,
-        )
-    else:
-        body = UntilCloseBody(reader, lambda: None)
-    if body.whole is not None:
-        return FixedBody(body.whole)
-    return _Guarded(body, connection)
-
-
-class _Guarded(Body):
-    """A response body whose failures are UpstreamErrors."""
-
-    __slots__ = ("_connection", "_source")
-
-    def __init__(self, source: Body, connection: H1Connection) -> None:
-        self.whole = None
-        self.ended = source.ended
-        self.trailers = None
-        self._source = source
-        self._connection = connection
-
-    async def receive(self) -> bytes:
-        try:
-            data = await self._source.receive()
-        except (RemoteProtocolError, OSError) as error:
-            raise self._connection.break_off() from error
-        self.ended = self._source.ended
-        self.trailers = self._source.trailers
-        return data
+    body = body_behind_head(connection, lambda: None)
+    return FixedBody(body.whole) if body.whole is not None else body

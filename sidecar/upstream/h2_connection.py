@@ -18,7 +18,7 @@ from sidecar.core.headers import Field, HeaderMap, RequestHeaders, ResponseHeade
 from sidecar.net.h2_keepalive import Keepalive
 from sidecar.net.h2_wire import READ_AHEAD_BYTES, H2Body, H2Wire
 from sidecar.net.reactor import Signal, Strand, Transport
-from sidecar.upstream.h1_pool import next_connection_id
+from sidecar.upstream.connection_pool import next_connection_id
 from sidecar.upstream.pool import INTERIM, connection_termination, protocol_error, remote_reset
 
 if TYPE_CHECKING:

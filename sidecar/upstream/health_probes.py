@@ -17,7 +17,7 @@ from sidecar.core.errors import Disconnected, RemoteProtocolError, UpstreamError
 from sidecar.core.headers import RequestHeaders
 from sidecar.observability.stats import Store
 from sidecar.upstream.cluster import Cluster, ClusterConfig
-from sidecar.upstream.h1_pool import open_transport
+from sidecar.upstream.connector import Connector
 from sidecar.upstream.health_check import Outcome
 from sidecar.upstream.host import Host
 
@@ -81,7 +81,7 @@ class TcpProbe:
 
     def connect(self, reactor: Reactor, config: ClusterConfig, host: Host, make_pool: MakePool) -> Any:
         """What asks one host."""
-        return _TcpSession(self, reactor, host)
+        return _TcpSession(self, reactor, config, host)
 
 
 def matches(expected: tuple[bytes, ...], data: bytes | bytearray) -> bool:
@@ -204,9 +204,10 @@ class _GrpcSession(_PoolSession):
 
 
 class _TcpSession:
-    def __init__(self, probe: TcpProbe, reactor: Reactor, host: Host) -> None:
+    def __init__(self, probe: TcpProbe, reactor: Reactor, config: ClusterConfig, host: Host) -> None:
         self._probe = probe
         self._reactor = reactor
+        self._connector = Connector(config)
         self._target = _copy(host)
         self._transport: Any = None
         self.verified = False
@@ -218,7 +219,9 @@ class _TcpSession:
             transport = self._transport
             if transport is None or transport.hangup:
                 self.disconnect()
-                transport = self._transport = await open_transport(self._reactor, self._target, strand, 0.0)
+                transport = self._transport = await self._connector.connect(
+                    self._reactor, self._target, strand, has_timeout=False
+                )
             if not probe.receive:
                 self.disconnect()
                 return Outcome()

@@ -1,8 +1,8 @@
 """Raw connections to one host, for tunnels that end at this proxy (``connect_config``).
 
 A connection serves one tunnel and is never used again; connecting, queueing and counting are those of
-:class:`sidecar.upstream.h1_pool.H1Pool`.  The answer to the client, 200, is made here, as in Envoy's
-``TcpUpstream``.
+:class:`sidecar.upstream.connection_pool.ConnectionPool`.  The answer to the client, 200, is made here, as in
+Envoy's ``TcpUpstream``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from sidecar.api.message import Body, RequestMessage, ResponseMessage
 from sidecar.core.headers import ResponseHeaders
 from sidecar.net.h1_stream import UntilCloseBody
 from sidecar.net.reactor import Transport
-from sidecar.upstream.h1_pool import H1Connection, H1Pool
+from sidecar.upstream.h1_connection import H1Connection
+from sidecar.upstream.h1_pool import H1Pool
 from sidecar.upstream.pool import connection_termination
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ class TcpPool(H1Pool):
 
     __slots__ = ()
 
-    is_http = False
+    def count_connection(self) -> None:
+        """No protocol is known."""
 
     def make_connection(self, transport: Transport) -> H1Connection:
         return TcpConnection(self, transport)
@@ -119,9 +121,7 @@ class TcpPool(H1Pool):
             return
         # The upstream may have spoken first, or have left: the tunnel is to see that, its edge is gone.
         connection._transport.ready = True
-        waiter = self._pending.popleft()
-        waiter.connection = connection
-        waiter.signal.fire()
+        self.serve_next(connection)
 
 
 class PrefacedPool:

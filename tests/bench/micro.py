@@ -35,7 +35,7 @@ from sidecar.core.options import Options
 from sidecar.extensions.catalog import make_registry
 from sidecar.net.reactor import Reactor, Transport
 from sidecar.server.main import Server
-from sidecar.upstream import h1_pool, h2_pool
+from sidecar.upstream.connector import Connector
 from tests.bench.load import HEADERS
 from tests.bench.proxies import Case, write_envoy
 
@@ -330,8 +330,7 @@ def _warm(case: Micro, directory: Path) -> Lab:
     async def connected(*_arguments: Any) -> Transport:
         return lab.connect()
 
-    for module in (h1_pool, h2_pool):
-        module.open_transport = connected  # type: ignore[attr-defined]
+    Connector.connect = connected  # type: ignore[assignment, method-assign]
     for _ in range(300):
         lab.round()
     before = lab.received

@@ -22,10 +22,10 @@ from sidecar.http.connection_manager import ConnectionManager, HcmStats
 from sidecar.http.h2_driver import serve_h2
 from sidecar.net.reactor import Reactor, Transport, drive, open_reactor
 from sidecar.observability.stats import Store
-from sidecar.upstream.cluster import CircuitBreakerLimits
-from sidecar.upstream.cluster_stats import ClusterStats
+from sidecar.upstream.cluster import CircuitBreakerLimits, Cluster, ClusterConfig
 from sidecar.upstream.h2_connection import H2UpstreamConnection, H2UpstreamStream
 from sidecar.upstream.h2_pool import H2Pool
+from sidecar.upstream.host import Host
 from tests.support.h2_frames import (
     ACK,
     CLIENT_START,
@@ -109,29 +109,16 @@ class Lab:
         return int(self.store.counter(name).value)
 
 
-def make_cluster(store: Store, **changes: Any) -> Any:
+def make_cluster(store: Store, **changes: Any) -> Cluster:
     values: dict[str, Any] = {
-        "connect_timeout_s": 5.0,
         "idle_timeout_s": 0.0,
-        "max_requests_per_connection": 0,
-        "limits": CircuitBreakerLimits(),
-        "http2": H2Settings(initial_stream_window_size=SMALL, initial_connection_window_size=SMALL),
+        "http2_settings": H2Settings(initial_stream_window_size=SMALL, initial_connection_window_size=SMALL),
     }
-    values.update(changes)
-    config = SimpleNamespace(http2_settings=values.pop("http2"), default_limits=values.pop("limits"))
-    scope = store.scope("cluster.c")
-    return SimpleNamespace(name="c", config=config, stats=ClusterStats(scope), **values)
+    return Cluster(ClusterConfig("c", **{**values, **changes}), store)
 
 
-def make_host(address: Address | None) -> Any:
-    return SimpleNamespace(
-        address=address,
-        addresses=[address] if address else [],
-        cx_total=0,
-        cx_active=0,
-        cx_connect_fail=0,
-        rq_pending_active=0,
-    )
+def make_host(address: Address | None) -> Host:
+    return Host(address or Address.pipe("@nowhere"))
 
 
 @asynccontextmanager
@@ -651,7 +638,7 @@ async def test_pool_ends_a_connection_after_its_requests() -> None:
 
 async def test_pool_keeps_to_the_streams_it_was_allowed() -> None:
     settings = H2Settings(max_concurrent_streams=1)
-    async with listening(hello, http2=settings) as lab:
+    async with listening(hello, http2_settings=settings) as lab:
 
         async def work() -> tuple[int, int]:
             first = lab.pool.acquire() or await lab.pool.wait()
@@ -680,7 +667,7 @@ async def test_refused_connection_fails_all_who_wait() -> None:
 
 
 async def test_full_queue_overflows() -> None:
-    async with listening(hello, limits=CircuitBreakerLimits(max_pending_requests=0)) as lab:
+    async with listening(hello, default_limits=CircuitBreakerLimits(max_pending_requests=0)) as lab:
         with pytest.raises(UpstreamError) as caught:
             await in_strand(lab, lambda: through_pool(lab))
         assert caught.value.flag == Flag.UPSTREAM_OVERFLOW

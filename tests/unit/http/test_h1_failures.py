@@ -364,7 +364,7 @@ async def test_no_descriptor_for_an_upstream_connection_is_a_failed_connection(
     async with open_h1_lab() as lab:
         client, _ = lab.connect()
         with monkeypatch.context() as patch:
-            patch.setattr("sidecar.upstream.h1_pool.socket.socket", refuse)
+            patch.setattr("sidecar.upstream.connector.socket.socket", refuse)
             client.send(GET)
             await settle()
         assert client.recv(65536).startswith(b"HTTP/1.1 503 ")

@@ -17,7 +17,8 @@ from sidecar.core.errors import Disconnected, UpstreamError
 from sidecar.core.headers import RequestHeaders
 from sidecar.net.reactor import Strand
 from sidecar.upstream.cluster import CircuitBreakerLimits
-from sidecar.upstream.h1_pool import H1Connection, H1Pool
+from sidecar.upstream.h1_connection import H1Connection
+from sidecar.upstream.h1_pool import H1Pool
 from tests.support.h1_lab import OK, H1Lab, open_h1_lab, skewed_clock
 from tests.support.strands import Driven, settle
 
