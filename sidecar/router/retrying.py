@@ -193,10 +193,10 @@ class Tries:
         host: Host | None = cluster.choose_host(stream)
         state = self.state
         if state is not None and self._is_retry and state.policy.host_predicates:
-            for _ in range(state.policy.host_selection_attempts):
+            for attempt in range(1, state.policy.host_selection_attempts + 1):
                 if host is None or not state.rejects(host):
                     break
-                host = cluster.choose_host(stream)
+                host = cluster.choose_host(stream, attempt)
         return host
 
     async def _connect(self, route: Route, host: Host) -> Any:

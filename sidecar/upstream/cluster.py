@@ -20,10 +20,11 @@ from sidecar.upstream.connector import Connector
 from sidecar.upstream.health_check import HealthCheckSettings
 from sidecar.upstream.host import Health, Host
 from sidecar.upstream.host_removal import has_failed_removal
-from sidecar.upstream.load_balancer import HostSet, LoadBalancer
-from sidecar.upstream.load_balancer_hash import HashLoadBalancer
+from sidecar.upstream.host_set import NO_HOSTS, HostSet, part_hosts
+from sidecar.upstream.load_balancer import LbContext
+from sidecar.upstream.load_balancer_factory import make_load_balancer
 from sidecar.upstream.load_balancer_pickers import Picker
-from sidecar.upstream.load_balancer_policies import ROUND_ROBIN, LbPolicy, picker_maker
+from sidecar.upstream.load_balancer_policies import ROUND_ROBIN, LbPolicy
 from sidecar.upstream.outlier_detection import Detector, OutlierSettings
 from sidecar.upstream.retry_breaker import RetryBreaker, RetryBudget
 
@@ -155,7 +156,7 @@ class Cluster:
         #: All hosts, of every priority and health.
         self.hosts: tuple[Host, ...] = ()
         #: The same by priority.
-        self.host_sets: list[HostSet] = []
+        self.host_sets: list[HostSet] = [NO_HOSTS]
         #: Called with the hosts that left, so that their idle connections are closed.
         self.on_hosts_removed: Callable[[Sequence[Host]], None] | None = None
         #: Called with the hosts of a new membership, before the load balancer takes them in.
@@ -175,24 +176,23 @@ class Cluster:
         self.retries = RetryBreaker(
             limits.max_retries, limits.retry_budget, self.stats, self.stats.default_breakers.rq_retry_open
         )
-        self._load_balancer = self._make_load_balancer(draw)
+        self._load_balancer = make_load_balancer(
+            config.lb_policy,
+            LbContext(
+                draw,
+                self.stats,
+                panic_threshold=config.panic_threshold,
+                overprovisioning_factor=config.overprovisioning_factor,
+                weighted_priority_health=config.weighted_priority_health,
+            ),
+        )
 
-    def _make_load_balancer(self, draw: Callable[[int], int]) -> LoadBalancer | HashLoadBalancer:
-        config = self.config
-        priorities: dict[str, Any] = {
-            "panic_threshold": config.panic_threshold,
-            "overprovisioning_factor": config.overprovisioning_factor,
-            "weighted_priority_health": config.weighted_priority_health,
-        }
-        policy = config.lb_policy
-        if policy.is_hashing:
-            return HashLoadBalancer(policy, draw=draw, stats=self.stats, **priorities)
-        panic_count = self.stats.lb_healthy_panic
-        return LoadBalancer(picker_maker(policy, draw), draw=draw, panic_count=panic_count, **priorities)
+    def choose_host(self, stream: Stream | None = None, attempt: int = 0) -> Host | None:
+        """The host for the next request; None when none can be had (503 with UH).
 
-    def choose_host(self, stream: Stream | None = None) -> Host | None:
-        """The host for the next request; None when none can be had (503 with UH)."""
-        host = self._load_balancer.choose(stream)
+        ``attempt`` counts the hosts that were chosen for the same try before and refused.
+        """
+        host = self._load_balancer.choose(stream, attempt)
         if host is None:
             self.stats.upstream_cx_none_healthy.value += 1
         return host
@@ -229,7 +229,8 @@ class Cluster:
 
     def refresh_health(self) -> None:
         """Take in changed health flags or weights of hosts."""
-        self.host_sets = self._load_balancer.update(self.hosts)
+        self.host_sets = part_hosts(self.hosts, before=self.host_sets)
+        self._load_balancer.update(self.host_sets)
         self.picker = self._load_balancer.only
         stats = self.stats
         stats.membership_total.set(len(self.hosts))

@@ -62,6 +62,7 @@ class Host:
     __slots__ = (
         "address",
         "addresses",
+        "availability",
         "canary",
         "checks",
         "cx_active",
@@ -76,6 +77,7 @@ class Host:
         "health_hostname",
         "hostname",
         "locality",
+        "locality_weight",
         "metadata",
         "outlier",
         "pool",
@@ -100,6 +102,7 @@ class Host:
         weight: int = 1,
         priority: int = 0,
         locality: Locality = NO_LOCALITY,
+        locality_weight: int = 0,
         metadata: dict[str, dict[str, Any]] | None = None,
         eds_health_status: str = "UNKNOWN",
         addresses: tuple[Address, ...] = (),
@@ -115,11 +118,15 @@ class Host:
         self.weight = weight
         self.priority = priority
         self.locality = locality
+        #: ``LocalityLbEndpoints.load_balancing_weight``, the same for all hosts of a locality and priority.
+        self.locality_weight = locality_weight
         self.metadata: dict[str, dict[str, Any]] = metadata or {}
         self.canary = bool(self.metadata.get("envoy.lb", {}).get("canary", False))
         self.health_flags = 0
         #: One of :class:`Health`, kept in step with the flags.
         self.health = Health.HEALTHY
+        #: The same, but UNHEALTHY for a host that is excluded: what load balancers go by.
+        self.availability = Health.HEALTHY
         self.eds_health_status = eds_health_status
         self.set_eds_health(eds_health_status)
         self.cx_total = 0
@@ -188,3 +195,4 @@ class Host:
             self.health = Health.DEGRADED
         else:
             self.health = Health.HEALTHY
+        self.availability = Health.UNHEALTHY if self.health_flags & _EXCLUDED else self.health

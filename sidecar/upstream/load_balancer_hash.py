@@ -12,11 +12,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sidecar.upstream.hash_tables import HashTable, MaglevTable, Ring, normalized
-from sidecar.upstream.load_balancer import HostSet, part_hosts, priority_loads
+from sidecar.upstream.host_set import NO_HOSTS, HostSet
 
 if TYPE_CHECKING:
     from sidecar.observability.stats import Scope
     from sidecar.upstream.host import Host
+    from sidecar.upstream.load_balancer import LbContext
+    from sidecar.upstream.load_balancer_pickers import Picker
     from sidecar.upstream.load_balancer_policies import LbPolicy
 
 __all__ = ["HashLoadBalancer"]
@@ -25,64 +27,35 @@ MakeTable = Callable[[Sequence[tuple["Host", float]]], HashTable]
 
 
 class HashLoadBalancer:
-    """Chooses among the hosts given to :meth:`update`, as ``LoadBalancer`` does."""
+    """A table for every priority; the hash chooses the priority, too."""
 
-    __slots__ = (
-        "_draw",
-        "_factor",
-        "_hash_policy",
-        "_loads",
-        "_make_table",
-        "_panic_count",
-        "_tables",
-        "_threshold",
-        "_weighted",
-        "only",
-    )
+    __slots__ = ("_context", "_hash_policy", "_make_table", "_tables", "loads", "only")
 
-    def __init__(
-        self,
-        policy: LbPolicy,
-        *,
-        draw: Callable[[int], int],
-        stats: Any,
-        panic_threshold: float = 50.0,
-        overprovisioning_factor: int = 140,
-        weighted_priority_health: bool = False,
-    ) -> None:
-        """``stats`` are the cluster's."""
-        self._draw = draw
-        self._panic_count = stats.lb_healthy_panic
-        self._threshold = panic_threshold
-        self._factor = overprovisioning_factor
-        self._weighted = weighted_priority_health
+    def __init__(self, policy: LbPolicy, context: LbContext) -> None:
+        self._context = context
         self._hash_policy = policy.hash_policy
-        self._make_table = _table_maker(policy, stats)
+        self._make_table = _table_maker(policy, context.stats)
         self._tables: list[HashTable] = []
         #: Without a request there is no host: the router has to ask :meth:`choose`.
-        self.only = None
-        self.update([])
+        self.only: Picker | None = None
+        self.update([NO_HOSTS])
 
-    def update(self, hosts: Sequence[Host]) -> list[HostSet]:
-        """Go on with these hosts (the membership or somebody's health changed)."""
-        sets = part_hosts(hosts)
-        self._loads = priority_loads(sets, self._threshold, self._factor, self._weighted)
+    def update(self, sets: Sequence[HostSet]) -> None:
+        self.loads = self._context.loads(sets)
         self._tables = [
             self._make_table(normalized(each.hosts if panic else each.healthy))
-            for each, panic in zip(sets, self._loads.panic, strict=True)
+            for each, panic in zip(sets, self.loads.panic, strict=True)
         ]
-        return sets
 
-    def choose(self, stream: Any = None) -> Host | None:
-        """The host for a request; None when there is none."""
+    def choose(self, stream: Any = None, attempt: int = 0) -> Host | None:
         value: int | None = None
         if stream is not None:
             policy = self._hash_policy or stream.route.hash_policy
             if policy is not None:
                 value = policy(stream.request.headers, stream, True)
         if value is None:
-            value = self._draw(2**64)
-        loads = self._loads
+            value = self._context.draw(2**64)
+        loads = self.loads
         number = value % 100 + 1
         reached = 0
         for shares in (loads.healthy, loads.degraded):
@@ -90,8 +63,8 @@ class HashLoadBalancer:
                 reached += share
                 if number <= reached:
                     if loads.panic[priority]:
-                        self._panic_count.value += 1
-                    return self._tables[priority].choose(value)
+                        self._context.stats.lb_healthy_panic.value += 1
+                    return self._tables[priority].choose(value, attempt)
         return None
 
 

@@ -8,10 +8,14 @@ from random import Random
 import pytest
 
 from sidecar.core.address import Address
-from sidecar.observability.stats import Counter
+from sidecar.observability.stats import Store
+from sidecar.upstream.cluster_stats import ClusterStats
 from sidecar.upstream.host import HealthFlag, Host
-from sidecar.upstream.load_balancer import LoadBalancer, part_hosts, priority_loads
-from sidecar.upstream.load_balancer_policies import LbPolicy, picker_maker
+from sidecar.upstream.host_set import part_hosts
+from sidecar.upstream.load_balancer import LbContext
+from sidecar.upstream.load_balancer_factory import make_load_balancer
+from sidecar.upstream.load_balancer_policies import LbPolicy
+from sidecar.upstream.priority_loads import priority_loads
 
 
 def make_hosts(*weights: int, priority: int = 0, status: str = "UNKNOWN") -> list[Host]:
@@ -32,12 +36,14 @@ class Balancer:
     def __init__(
         self, hosts: list[Host], policy: LbPolicy | None = None, seed: int = 7, **options: float
     ) -> None:
-        draw = Random(seed).randrange
-        self.panics = Counter("panics")
+        self.stats = ClusterStats(Store().scope("cluster.c"))
         self.hosts = hosts
-        maker = picker_maker(policy or LbPolicy(), draw)
-        self.lb = LoadBalancer(maker, draw=draw, panic_count=self.panics, **options)  # type: ignore[arg-type]
-        self.lb.update(hosts)
+        context = LbContext(Random(seed).randrange, self.stats, **options)  # type: ignore[arg-type]
+        self.lb = make_load_balancer(policy or LbPolicy(), context)
+        self.update()
+
+    def update(self) -> None:
+        self.lb.update(part_hosts(self.hosts))
 
     def take(self, count: int) -> list[int]:
         chosen = [self.lb.choose() for _ in range(count)]
@@ -61,7 +67,7 @@ def test_round_robin_starts_at_different_hosts_for_different_seeds() -> None:
 def test_round_robin_goes_on_where_it_stood_when_hosts_change() -> None:
     balancer = Balancer(make_hosts(1, 1, 1))
     taken = balancer.take(1)
-    balancer.lb.update(balancer.hosts)
+    balancer.update()
     assert balancer.take(1) == [(taken[0] + 1) % 3]
 
 
@@ -106,7 +112,7 @@ def test_priority_zero_takes_everything_while_healthy() -> None:
 def test_priority_one_takes_over_when_priority_zero_is_down() -> None:
     balancer = Balancer(make_hosts(1, 1, status="UNHEALTHY") + make_hosts(1, 1, priority=1))
     assert set(balancer.take(20)) == {2, 3}
-    assert balancer.panics.value == 0
+    assert balancer.stats.lb_healthy_panic.value == 0
 
 
 @pytest.mark.parametrize(
@@ -139,7 +145,7 @@ def test_priority_loads_with_degraded_hosts_prefers_the_healthy() -> None:
 def test_all_hosts_down_panics_and_uses_them_all() -> None:
     balancer = Balancer(make_hosts(1, 1, status="UNHEALTHY"))
     assert set(balancer.take(10)) == {0, 1}
-    assert balancer.panics.value == 10
+    assert balancer.stats.lb_healthy_panic.value == 10
 
 
 def test_all_hosts_down_without_panic_gives_none() -> None:
@@ -166,3 +172,24 @@ def test_excluded_hosts_do_not_count() -> None:
     [only] = part_hosts(hosts)
     assert (only.excluded, only.healthy) == (1, (hosts[1],))
     assert priority_loads([only], 50).healthy == (100,)
+
+
+@pytest.mark.parametrize("name", ["RING_HASH", "MAGLEV"])
+def test_hash_balancer_gives_other_hosts_to_further_attempts(name: str) -> None:
+    lb = Balancer(make_hosts(*[1] * 8), LbPolicy(name)).lb
+    lb.update(part_hosts(make_hosts(*[1] * 8)))
+    request = HashedRequest(12345)
+    assert lb.choose(request) is lb.choose(request)
+    assert len({lb.choose(request, attempt) for attempt in range(50)}) > 3
+
+
+class HashedRequest:
+    """As much of a stream as a hash balancer looks at."""
+
+    def __init__(self, value: int) -> None:
+        self.route = self.request = self
+        self.headers = None
+        self.value = value
+
+    def hash_policy(self, headers: object, stream: object, may_set_cookie: bool) -> int:
+        return self.value

@@ -1,0 +1,161 @@
+"""The hosts of a cluster parted: by priority, in it by health, and, when somebody asks, by locality.
+
+A cluster parts its hosts once for each change of membership or health (:func:`part_hosts`); its load balancer
+and its stats read the result.  A list that did not change is the same object as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sidecar.upstream.host import Health, Host, Locality
+
+__all__ = ["NO_HOSTS", "HostSet", "Localities", "part_hosts"]
+
+Hosts = tuple[Host, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Localities:
+    """The hosts of one priority by locality: the proxy's own first, where it has hosts, then in order."""
+
+    keys: tuple[Locality, ...]
+    hosts: tuple[Hosts, ...]
+    healthy: tuple[Hosts, ...]
+    degraded: tuple[Hosts, ...]
+    #: How many of each do not count.
+    excluded: tuple[int, ...]
+    #: ``LocalityLbEndpoints.load_balancing_weight``; 0 where it is not given.
+    weights: tuple[int, ...]
+    #: Whether the first is where the proxy itself is.
+    has_local: bool
+
+    def effective_weight(self, number: int, part: Sequence[Hosts], factor: int) -> float:
+        """The weight of a locality, less where fewer than 100 / ``factor`` of its hosts are in ``part``."""
+        total = len(self.hosts[number]) - self.excluded[number]
+        if total <= 0:
+            return 0.0
+        available = len(part[number]) / total
+        return self.weights[number] * min(1.0, factor / 100 * available)
+
+
+class HostSet:
+    """The hosts of one priority."""
+
+    __slots__ = ("_localities", "degraded", "excluded", "healthy", "hosts", "local_locality")
+
+    def __init__(
+        self,
+        hosts: Hosts,
+        healthy: Hosts,
+        degraded: Hosts = (),
+        excluded: int = 0,
+        local_locality: Locality | None = None,
+    ) -> None:
+        self.hosts = hosts
+        self.healthy = healthy
+        self.degraded = degraded
+        #: How many do not count when the health of the priority is computed.
+        self.excluded = excluded
+        #: Where the proxy is (``node.locality``); None where it does not say.
+        self.local_locality = local_locality
+        self._localities: Localities | None = None
+
+    @property
+    def localities(self) -> Localities:
+        """The same hosts by locality."""
+        if self._localities is None:
+            self._localities = _part_localities(self)
+        return self._localities
+
+    def restrict(self, keep: Callable[[Host], bool]) -> HostSet:
+        """Those of the hosts that ``keep`` takes."""
+        return _make_set([host for host in self.hosts if keep(host)], self.local_locality)
+
+    def percent(self, part: Sequence[Host], factor: int, weighted: bool) -> int:
+        """How many of the hosts ``part`` is, in percent times ``factor`` / 100, at most 100."""
+        total = len(self.hosts) - self.excluded
+        share = len(part)
+        if total <= 0:
+            return 0
+        if weighted:
+            total = sum(host.weight for host in self.hosts if not host.excluded)
+            share = sum(host.weight for host in part)
+        return min(100, factor * share // total)
+
+    def is_in_panic(self, threshold: float) -> bool:
+        """Whether so few hosts are well that all are used."""
+        total = len(self.hosts) - self.excluded
+        well = 0.0 if total <= 0 else 100.0 * (len(self.healthy) + len(self.degraded)) / total
+        return well < threshold
+
+
+NO_HOSTS = HostSet((), ())
+
+
+def part_hosts(
+    hosts: Sequence[Host], local_locality: Locality | None = None, before: Sequence[HostSet] = ()
+) -> list[HostSet]:
+    """Hosts by priority, P0 first; there is always a P0, and a gap is an empty set.
+
+    ``before`` is what the same cluster's hosts were parted into last.
+    """
+    priorities = {host.priority for host in hosts} or {0}
+    last = max(priorities)
+    sets: list[HostSet] = []
+    for priority in range(last + 1):
+        if len(priorities) == 1 and priority == last:
+            mine: Sequence[Host] = hosts
+        elif priority in priorities:
+            mine = [host for host in hosts if host.priority == priority]
+        else:
+            mine = ()
+        sets.append(_make_set(mine, local_locality, before[priority] if priority < len(before) else NO_HOSTS))
+    return sets
+
+
+def _make_set(hosts: Sequence[Host], local_locality: Locality | None, before: HostSet = NO_HOSTS) -> HostSet:
+    mine = _same(tuple(hosts), before.hosts)
+    well, worse = Health.HEALTHY, Health.DEGRADED
+    healthy = tuple([host for host in mine if host.availability is well])
+    if len(healthy) == len(mine):
+        return HostSet(mine, mine, (), 0, local_locality)
+    return HostSet(
+        mine,
+        _same(healthy, before.healthy),
+        _same(tuple([host for host in mine if host.availability is worse]), before.degraded),
+        sum([host.excluded for host in mine]),
+        local_locality,
+    )
+
+
+def _same(hosts: Hosts, before: Hosts) -> Hosts:
+    return before if hosts == before else hosts
+
+
+def _part_localities(part: HostSet) -> Localities:
+    groups: dict[Locality, list[Host]] = {}
+    for host in part.hosts:
+        group = groups.get(host.locality)
+        if group is None:
+            group = groups[host.locality] = []
+        group.append(host)
+    local = part.local_locality
+    has_local = local is not None and local in groups
+    keys = sorted(groups)
+    if local is not None and has_local:
+        keys.remove(local)
+        keys.insert(0, local)
+    well, worse = Health.HEALTHY, Health.DEGRADED
+    mine = [tuple(groups[key]) for key in keys]
+    healthy = [tuple([host for host in group if host.availability is well]) for group in mine]
+    return Localities(
+        keys=tuple(keys),
+        hosts=tuple(mine),
+        healthy=tuple(healthy),
+        degraded=tuple(tuple([host for host in group if host.availability is worse]) for group in mine),
+        excluded=tuple(sum([host.excluded for host in group]) for group in mine),
+        weights=tuple(group[0].locality_weight for group in mine),
+        has_local=has_local,
+    )

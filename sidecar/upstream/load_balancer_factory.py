@@ -1,0 +1,19 @@
+"""The one place that makes a load balancer of a policy, for a cluster or for a part of one.
+
+A subset load balancer makes one for each subset, with the cluster's own :class:`LbContext`.
+"""
+
+from __future__ import annotations
+
+from sidecar.upstream.load_balancer import LbContext, LoadBalancer, PriorityBalancer
+from sidecar.upstream.load_balancer_hash import HashLoadBalancer
+from sidecar.upstream.load_balancer_policies import LbPolicy, picker_maker
+
+__all__ = ["make_load_balancer"]
+
+
+def make_load_balancer(policy: LbPolicy, context: LbContext) -> LoadBalancer:
+    """A load balancer without hosts; its ``update`` brings them."""
+    if policy.is_hashing:
+        return HashLoadBalancer(policy, context)
+    return PriorityBalancer(picker_maker(policy, context.draw), context)
