@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sidecar.config.check_clusters import is_ip
+from sidecar.config.check_filter_chains import check_chain_choice
 from sidecar.config.check_upgrades import check_upgrades
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
@@ -86,7 +87,7 @@ def check_listener(context: Context, path: Path, listener: Any) -> None:
     has_chains = listener.filter_chains or listener.HasField("default_filter_chain")
     if not has_chains and not context.report.has_failed((*path, "filter_chains")):
         context.report.error(path, "error adding listener: no filter chains specified", "add filter_chains")
-    _check_matches(context, path, listener)
+    check_chain_choice(context, path, listener)
     for index, chain in enumerate(listener.filter_chains):
         _check_order(context, (*path, "filter_chains", index, "filters"), chain.filters, "network")
     if listener.HasField("default_filter_chain"):
@@ -137,23 +138,6 @@ def _check_address(context: Context, path: Path, address: Any) -> None:
         context.report.error(
             (*here, "named_port"), "IP resolver can't handle port specifier type 4", "set port_value"
         )
-
-
-def _check_matches(context: Context, path: Path, listener: Any) -> None:
-    if listener.HasField("filter_chain_matcher"):
-        return
-    seen: dict[bytes, int] = {}
-    for index, chain in enumerate(listener.filter_chains):
-        key = chain.filter_chain_match.SerializeToString(deterministic=True)
-        first = seen.setdefault(key, index)
-        if first != index:
-            place = context.report_place((*path, "filter_chains", first))
-            context.report.error(
-                (*path, "filter_chains", index),
-                f"filter chain '{chain.name}' has the same matching rules defined as"
-                f" '{listener.filter_chains[first].name}' ({place})",
-                "give each a filter_chain_match of its own",
-            )
 
 
 def _check_order(context: Context, path: Path, filters: Any, kind: str, chain: str = "") -> None:

@@ -33,6 +33,20 @@ _REDIRECT = "envoy.extensions.internal_redirect"
 _DNS_CLUSTER = "envoy.extensions.clusters.dns.v3.DnsCluster"
 _CARES = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 
+_NETWORK_INPUTS = "envoy.extensions.matching.common_inputs.network.v3"
+_NETWORK_INPUT_NAMES = (
+    "DestinationIPInput",
+    "DestinationPortInput",
+    "SourceIPInput",
+    "SourcePortInput",
+    "DirectSourceIPInput",
+    "SourceTypeInput",
+    "ServerNameInput",
+    "TransportProtocolInput",
+    "ApplicationProtocolInput",
+    "NetworkNamespaceInput",
+)
+
 _PRESERVE_CASE = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
 
 _ROWS: dict[str, str] = {
@@ -60,11 +74,17 @@ _ROWS: dict[str, str] = {
     f"{_CORE}.DataSource": "filename inline_bytes inline_string environment_variable",
     # Listeners
     "envoy.config.listener.v3.Listener": (
-        "name address additional_addresses stat_prefix filter_chains default_filter_chain reuse_port "
+        "name address additional_addresses stat_prefix filter_chains filter_chain_matcher "
+        "default_filter_chain reuse_port "
         "enable_reuse_port traffic_direction tcp_backlog_size per_connection_buffer_limit_bytes"
     ),
     "envoy.config.listener.v3.AdditionalAddress": "address",
-    "envoy.config.listener.v3.FilterChain": "name filters",
+    "envoy.config.listener.v3.FilterChain": "name filters filter_chain_match",
+    "envoy.config.listener.v3.FilterChainMatch": "*",
+    **{f"{_NETWORK_INPUTS}.{name}": "" for name in _NETWORK_INPUT_NAMES},
+    "envoy.extensions.matching.common_inputs.ssl.v3.UriSanInput": "",
+    "envoy.extensions.matching.common_inputs.ssl.v3.DnsSanInput": "",
+    "envoy.extensions.matching.common_inputs.ssl.v3.SubjectInput": "",
     "envoy.config.listener.v3.Filter": "name typed_config",
     # HTTP connection manager
     _HCM: (
@@ -446,6 +466,10 @@ CORE_TYPES = frozenset(
         "envoy.extensions.router.cluster_specifiers.matcher.v3.MatcherClusterSpecifier",
         "envoy.extensions.router.cluster_specifiers.matcher.v3.ClusterAction",
         f"{_MATCHER}.HttpRequestHeaderMatchInput",
+        *(f"{_NETWORK_INPUTS}.{name}" for name in _NETWORK_INPUT_NAMES),
+        "envoy.extensions.matching.common_inputs.ssl.v3.UriSanInput",
+        "envoy.extensions.matching.common_inputs.ssl.v3.DnsSanInput",
+        "envoy.extensions.matching.common_inputs.ssl.v3.SubjectInput",
         "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput",
         "envoy.extensions.matching.common_inputs.environment_variable.v3.Config",
         "envoy.extensions.matching.input_matchers.consistent_hashing.v3.ConsistentHashing",

@@ -108,15 +108,6 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     *_rows(f"{_CORE}.DataSource", WARN, "file watching", "watched_directory"),
     # Listeners
-    *_rows(f"{_LISTENER}.Listener", STOP, "filter chain matching", "filter_chain_matcher"),
-    Entry(
-        f"{_LISTENER}.Listener",
-        "default_filter_chain",
-        STOP,
-        "filter chain matching",
-        "beside filter_chains",
-        when=lambda message: bool(message.filter_chains),
-    ),
     *_rows(f"{_LISTENER}.Listener", WARN, "access log of connections", "access_log"),
     *_rows(f"{_LISTENER}.Listener", STOP, "listener filters", "listener_filters"),
     *_rows(f"{_LISTENER}.Listener", WARN, "listener filters", "listener_filters_timeout"),
@@ -143,7 +134,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_LISTENER}.AdditionalAddress", WARN, "socket options", "socket_options"),
     *_rows(f"{_LISTENER}.FilterChain", STOP, "TLS", "transport_socket"),
     *_rows(f"{_LISTENER}.FilterChain", WARN, "TLS", "transport_socket_connect_timeout"),
-    *_rows(f"{_LISTENER}.FilterChain", STOP, "filter chain matching", "filter_chain_match"),
     *_rows(f"{_LISTENER}.FilterChain", STOP, "listener filters", "use_proxy_proto"),
     *_rows(f"{_LISTENER}.Filter", STOP, "xDS", "config_discovery"),
     # HTTP connection manager

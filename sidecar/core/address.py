@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Address", "compile_addresses", "is_ip", "parse_address"]
+__all__ = ["Address", "compile_addresses", "is_ip", "parse_address", "parse_range", "split_address"]
 
 SockAddr = tuple[str, int] | tuple[str, int, int, int] | str | bytes
 
@@ -90,6 +90,14 @@ def parse_address(text: str) -> Address:
     return Address.ip(host, int(port))
 
 
+def split_address(text: str) -> tuple[str, int | None]:
+    """``(host, port)`` of an ``Address.text``; a Unix socket's path, or what is no address, has no port."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit():
+        return text, None
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
 def compile_addresses(
     ranges: Sequence[tuple[str, int]], *, unix_sockets: bool = False
 ) -> Callable[[str], bool]:
@@ -98,7 +106,7 @@ def compile_addresses(
     An IPv4 address is in no IPv6 range and the other way round; too long a prefix is the whole address.
     Raises: ValueError with Envoy's words for what is no range.
     """
-    networks = [_network(prefix, length) for prefix, length in ranges]
+    networks = [parse_range(prefix, length) for prefix, length in ranges]
 
     def contains(text: str) -> bool:
         if text.startswith(("/", "@")):
@@ -112,7 +120,8 @@ def compile_addresses(
     return contains
 
 
-def _network(prefix: str, length: int) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def parse_range(prefix: str, length: int) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """A CIDR range; too long a prefix is the whole address.  Raises: ValueError in Envoy's words."""
     try:
         address = ipaddress.ip_address(prefix)
     except ValueError:

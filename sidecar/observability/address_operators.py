@@ -7,18 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from sidecar.api.stream import Stream
+from sidecar.core.address import split_address
 
 __all__ = ["address", "host_address", "host_name", "host_name_without_port", "port", "without_port"]
 
 Value = Callable[[Stream], Any]
-
-
-def _split_address(address: str) -> tuple[str, int | None]:
-    """``(host, port)`` of ``1.2.3.4:80``, ``[::1]:80`` or a path."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit():
-        return address, None
-    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _masked(host: str, bits_text: str) -> str:
@@ -40,11 +33,11 @@ def without_port(read: Value, argument: str) -> Value:
 
     def host(stream: Stream) -> str | None:
         text = read(stream)
-        return _split_address(text)[0] if text else None
+        return split_address(text)[0] if text else None
 
     def network(stream: Stream) -> str | None:
         text = read(stream)
-        return _masked(_split_address(text)[0], argument) if text else None
+        return _masked(split_address(text)[0], argument) if text else None
 
     return network if argument.isdigit() else host
 
@@ -54,7 +47,7 @@ def port(read: Value) -> Value:
 
     def number(stream: Stream) -> int | None:
         text = read(stream)
-        return _split_address(text)[1] if text else None
+        return split_address(text)[1] if text else None
 
     return number
 
@@ -71,4 +64,4 @@ def host_name(stream: Stream) -> str | None:
 
 def host_name_without_port(stream: Stream) -> str | None:
     name = host_name(stream)
-    return None if name is None else _split_address(name)[0]
+    return None if name is None else split_address(name)[0]

@@ -23,6 +23,7 @@ from sidecar.http.serve import serve_http
 from sidecar.observability.stats import Store
 from sidecar.observability.tags import TagProducer
 from sidecar.router.exchange import Router
+from sidecar.server.filter_chain import FilterChain, FilterChains
 from sidecar.server.listener import Listener
 from sidecar.upstream.cluster import Cluster
 
@@ -63,7 +64,8 @@ class AdminServer:
         manager.access_logs = self.access_logs
         manager.terminal = self._answer
         self._manager = manager
-        self.listener = Listener("admin", [address], self._serve, reactor, server.store, stat_prefix="admin")
+        chains = FilterChains([FilterChain("", self._serve, manager)])
+        self.listener = Listener("admin", [address], chains, reactor, server.store, stat_prefix="admin")
         self.listener.on_bound.append(lambda scope: manager.set_listener_stats(scope.scope("http.admin")))
 
     async def _serve(self, connection: Any, transport: Transport, strand: Strand) -> None:

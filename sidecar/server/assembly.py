@@ -7,14 +7,14 @@ becomes a problem with file, line and column.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 from random import randrange
 from types import TracebackType
 from typing import Any
 
 from sidecar.api.context import FactoryContext
-from sidecar.api.network import NetworkFilterRecipe, ServerParts
+from sidecar.api.network import ServerParts
 from sidecar.config.compile.access_log import compile_access_logs
 from sidecar.config.compile.cluster import compile_cluster, compile_resolver
 from sidecar.config.compile.node import compile_node
@@ -27,8 +27,9 @@ from sidecar.core.errors import ConfigError
 from sidecar.core.options import Options
 from sidecar.extensions.event_logs import EventLogs
 from sidecar.http.connection_manager import ConnectionManager
-from sidecar.net.reactor import Reactor, Strand, Transport
+from sidecar.net.reactor import Reactor
 from sidecar.observability.stats import Store
+from sidecar.server.filter_chain_assembly import compile_filter_chains
 from sidecar.server.listener import BindOptions, Listener
 from sidecar.server.timers import Timers
 from sidecar.upstream.cluster import Cluster
@@ -43,8 +44,6 @@ __all__ = ["Assembly", "compile_address"]
 _DIRECTIONS = ("UNSPECIFIED", "INBOUND", "OUTBOUND")
 _DEFAULT_BUFFER_LIMIT = 1024 * 1024
 _DEFAULT_BACKLOG = 1024
-
-Serve = Callable[[Any, Transport, Strand], Coroutine[Any, Any, None]]
 
 
 class Assembly:
@@ -148,7 +147,6 @@ class Assembly:
         self.warnings.append(Problem("warning", mark, path, reason))
 
     def _listener(self, message: Any, path: str) -> None:
-        direction = _DIRECTIONS[message.traffic_direction]
         if message.WhichOneof("listener_specifier") or not message.HasField("address"):
             return  # an internal, API or UDP listener: the loader refused to serve it
         places = [(message.address, f"{path}.address")]
@@ -156,27 +154,17 @@ class Assembly:
             places.append((each.address, f"{path}.additional_addresses[{index}].address"))
         addresses = [compile_address(each, at) for each, at in places]
         name = message.name or addresses[0].text
-        if message.filter_chains:
-            chain, chain_path = message.filter_chains[0], f"{path}.filter_chains[0]"
-        else:
-            chain, chain_path = message.default_filter_chain, f"{path}.default_filter_chain"
-        serve: Serve = _close
-        manager: Any = None
-        if chain.filters:
-            filter_path = f"{chain_path}.filters[0].typed_config"
-            found = self._registry.find(chain.filters[0].typed_config)
-            if found is None:
-                return  # a filter that is still to come: the loader refused to serve it
-            recipe = found[0].compile(found[1], self.context(filter_path, direction))
-            if not isinstance(recipe, NetworkFilterRecipe):
-                raise ConfigError(filter_path, f"'{found[0].name}' ends no filter chain")
-            manager = recipe.build(self._parts(message))
-            serve = recipe.server(manager)
-            self.managers.append(manager)
+        direction = _DIRECTIONS[message.traffic_direction]
+        chains = compile_filter_chains(
+            message, self.context(path, direction), self._registry, self._parts(message)
+        )
+        if chains is None:
+            return
+        self.managers.extend(chains.managers)
         listener = Listener(
             name,
             addresses,
-            serve,
+            chains,
             self._reactor,
             self._store,
             stat_prefix=message.stat_prefix,
@@ -185,14 +173,10 @@ class Assembly:
             bind_options=[
                 BindOptions(each.pipe.mode, ipv4_compat=each.socket_address.ipv4_compat) for each, _ in places
             ],
-            filter_chain_name=chain.name,
             traffic_direction=direction,
         )
         listener.message = message
-        listener.manager = manager
-        if manager is not None:
-            prefix = f"http.{manager.stat_prefix}"
-            listener.on_bound.append(lambda scope: manager.set_listener_stats(scope.scope(prefix)))
+        listener.on_bound.append(partial(_add_listener_stats, chains.managers))
         self.listeners.append(listener)
         self.listener_paths[name] = path
 
@@ -212,8 +196,9 @@ class Assembly:
         )
 
 
-async def _close(connection: Any, transport: Transport, strand: Strand) -> None:
-    """A filter chain without filters closes every connection."""
+def _add_listener_stats(managers: list[ConnectionManager], scope: Any) -> None:
+    for manager in managers:
+        manager.set_listener_stats(scope.scope(f"http.{manager.stat_prefix}"))
 
 
 class _Gather:

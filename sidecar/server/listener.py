@@ -1,13 +1,12 @@
 """Listeners: bound sockets, and a task in their nursery for each connection.
 
 A listener owns its connections: when its nursery is cancelled they end, each in its own task.  What a
-connection does is decided by the filter chain, a function compiled from the configuration.
+connection does is decided by its filter chain (:mod:`sidecar.server.filter_chain`).
 """
 
 from __future__ import annotations
 
 import errno
-import itertools
 import logging
 import os
 import socket
@@ -21,55 +20,22 @@ import trio
 from sidecar.core.address import Address
 from sidecar.core.errors import Disconnected, SidecarError
 from sidecar.net.reactor import Reactor, Strand, Transport, drive
+from sidecar.server.connection import Connection
+from sidecar.server.filter_chain import FilterChain, FilterChains
 
 if TYPE_CHECKING:
     from sidecar.observability.stats import Store
 
-__all__ = ["BindError", "BindOptions", "Connection", "Listener", "bind"]
+__all__ = ["BindError", "BindOptions", "Listener", "bind"]
 
 logger = logging.getLogger("sidecar.connection")
 
-_next_connection_id = itertools.count(1).__next__
 #: Connections taken from the queue before others have their turn.
 _ACCEPTS_PER_TURN = 64
 
 
 class BindError(SidecarError):
     """A listener's address cannot be had."""
-
-
-class Connection:
-    """A downstream connection, as filters and formatters see it.
-
-    It is a :class:`sidecar.api.stream.ConnectionInfo`.
-    """
-
-    __slots__ = (
-        "connection_id",
-        "direct_remote_address",
-        "filter_chain_name",
-        "listener_name",
-        "local_address",
-        "remote_address",
-        "requested_server_name",
-        "start_ns",
-        "traffic_direction",
-    )
-
-    def __init__(self, listener: Listener, sock: socket.socket, peer: Any) -> None:
-        self.connection_id = _next_connection_id()
-        if sock.family == socket.AF_UNIX:
-            self.remote_address = listener.address.text
-            self.local_address = listener.address.text
-        else:
-            self.remote_address = Address.from_sockaddr(sock.family, peer).text
-            self.local_address = Address.from_sockaddr(sock.family, sock.getsockname()).text
-        self.direct_remote_address = self.remote_address
-        self.listener_name = listener.name
-        self.filter_chain_name = listener.filter_chain_name
-        self.requested_server_name = ""
-        self.traffic_direction = listener.traffic_direction
-        self.start_ns = time.monotonic_ns()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +77,7 @@ class Listener:
         self,
         name: str,
         addresses: list[Address],
-        serve: Callable[[Connection, Transport, Strand], Coroutine[Any, Any, None]],
+        chains: FilterChains,
         reactor: Reactor,
         store: Store,
         *,
@@ -119,7 +85,6 @@ class Listener:
         reuse_port: bool = True,
         backlog: int = 1024,
         bind_options: Sequence[BindOptions] = (),
-        filter_chain_name: str = "",
         traffic_direction: str = "UNSPECIFIED",
     ) -> None:
         self.name = name
@@ -129,15 +94,12 @@ class Listener:
         self.reuse_port = reuse_port
         self.backlog = backlog
         self.bind_options = tuple(bind_options) or (BindOptions(),) * len(addresses)
-        self.filter_chain_name = filter_chain_name
         self.traffic_direction = traffic_direction
-        self.serve = serve
+        self.chains = chains
         self.reactor = reactor
         self.store = store
         self.sockets: list[socket.socket] = []
         self.message: Any = None
-        #: The :class:`sidecar.http.connection_manager.ConnectionManager` of its filter chain.
-        self.manager: Any = None
         self.is_draining = False
         self.active = 0
         self._accept_scope: trio.CancelScope | None = None
@@ -177,6 +139,7 @@ class Listener:
         self._cx_active = scope.gauge("downstream_cx_active")
         self._cx_destroy = scope.counter("downstream_cx_destroy")
         self._cx_length = scope.histogram("downstream_cx_length_ms", "milliseconds")
+        self._no_match = scope.counter("no_filter_chain_match")
         worker = scope.scope("worker_0")
         self._worker_total = worker.counter("downstream_cx_total")
         self._worker_active = worker.gauge("downstream_cx_active")
@@ -228,21 +191,28 @@ class Listener:
                 nursery.start_soon(self._connection, client, peer, name=f"connection on {self.name}")
 
     async def _connection(self, client: socket.socket, peer: Any) -> None:
-        self._cx_total.value += 1
-        self._worker_total.value += 1
-        self._cx_active.inc()
-        self._worker_active.inc()
-        self.active += 1
         try:
             connection = Connection(self, client, peer)
             transport = Transport(client, self.reactor)
         except OSError:
             client.close()
-            self._gone(None)
             return
+        chain = self.chains.only
+        if chain is None:
+            chain = self._find_chain(connection)
+            if chain is None:
+                transport.close()
+                return
+        connection.filter_chain_name = chain.name
+        serve = chain.serve
+        self._cx_total.value += 1
+        self._worker_total.value += 1
+        self._cx_active.inc()
+        self._worker_active.inc()
+        self.active += 1
 
         def body(strand: Strand) -> Coroutine[Any, Any, None]:
-            return self.serve(connection, transport, strand)
+            return serve(connection, transport, strand)
 
         try:
             await drive(self.reactor, f"connection {connection.connection_id}", body)
@@ -255,10 +225,17 @@ class Listener:
             transport.close()
             self._gone(connection)
 
-    def _gone(self, connection: Connection | None) -> None:
+    def _find_chain(self, connection: Connection) -> FilterChain | None:
+        find = self.chains.find
+        assert find is not None
+        chain: FilterChain | None = find(connection)
+        if chain is None:
+            self._no_match.value += 1
+        return chain
+
+    def _gone(self, connection: Connection) -> None:
         self.active -= 1
         self._cx_active.dec()
         self._worker_active.dec()
         self._cx_destroy.value += 1
-        if connection is not None:
-            self._cx_length.record((time.monotonic_ns() - connection.start_ns) // 1_000_000)
+        self._cx_length.record((time.monotonic_ns() - connection.start_ns) // 1_000_000)

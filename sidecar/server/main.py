@@ -255,7 +255,7 @@ class Server:
             return
         if not self.draining.begin(inbound_only=inbound_only):
             return
-        self.draining.tell(each.manager for each in chosen if each.manager is not None)
+        self.draining.tell(manager for each in chosen for manager in each.chains.managers)
         if self._nursery is not None:
             self._nursery.start_soon(self._drain_later, chosen, skip_exit, name="drain")
 

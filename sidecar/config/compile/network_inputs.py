@@ -1,0 +1,90 @@
+"""Inputs of match trees that look at a connection (``extensions.matching.common_inputs.network.v3``).
+
+The data is a connection as :class:`sidecar.core.filter_chain_match.Facts` has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sidecar.core.address import split_address
+from sidecar.core.filter_chain_match import is_local
+from sidecar.core.matching import Input
+
+__all__ = ["NETWORK_INPUTS"]
+
+_NETWORK = "envoy.extensions.matching.common_inputs.network.v3"
+_SSL = "envoy.extensions.matching.common_inputs.ssl.v3"
+
+
+def _ip(field: str) -> Callable[[Any, str], Input[Any]]:
+    def take(connection: Any) -> bytes | None:
+        host, port = split_address(getattr(connection, field))
+        return None if port is None else host.encode()
+
+    return lambda message, path: take
+
+
+def _port(field: str) -> Callable[[Any, str], Input[Any]]:
+    def take(connection: Any) -> bytes | None:
+        port = split_address(getattr(connection, field))[1]
+        return None if port is None else b"%d" % port
+
+    return lambda message, path: take
+
+
+def _text(field: str) -> Callable[[Any, str], Input[Any]]:
+    def take(connection: Any) -> bytes | None:
+        value: str = getattr(connection, field)
+        return value.encode() if value else None
+
+    return lambda message, path: take
+
+
+def _source_type(message: Any, path: str) -> Input[Any]:
+    return lambda connection: b"local" if is_local(connection) else None
+
+
+def _application_protocols(message: Any, path: str) -> Input[Any]:
+    """All of them, each in quotes, as Envoy joins them."""
+
+    def take(connection: Any) -> bytes | None:
+        names = connection.application_protocols
+        return ",".join(f"'{name}'" for name in names).encode() if names else None
+
+    return take
+
+
+def _filter_state(message: Any, path: str) -> Input[Any]:
+    key, has_field = message.key, bool(message.field)
+
+    def take(connection: Any) -> bytes | None:
+        state = None if has_field else connection.filter_state
+        value = None if state is None else state.get(key)
+        return value.encode() if isinstance(value, str) else value
+
+    return take
+
+
+def _absent(message: Any, path: str) -> Input[Any]:
+    """What a connection has not before its handshake, or never (network namespaces)."""
+    return lambda connection: None
+
+
+NETWORK_INPUTS: dict[str, Callable[[Any, str], Input[Any]]] = {
+    f"{_NETWORK}.DestinationIPInput": _ip("local_address"),
+    f"{_NETWORK}.DestinationPortInput": _port("local_address"),
+    f"{_NETWORK}.SourceIPInput": _ip("remote_address"),
+    f"{_NETWORK}.SourcePortInput": _port("remote_address"),
+    f"{_NETWORK}.DirectSourceIPInput": _ip("direct_remote_address"),
+    f"{_NETWORK}.SourceTypeInput": _source_type,
+    f"{_NETWORK}.ServerNameInput": _text("requested_server_name"),
+    f"{_NETWORK}.TransportProtocolInput": _text("transport_protocol"),
+    f"{_NETWORK}.ApplicationProtocolInput": _application_protocols,
+    f"{_NETWORK}.FilterStateInput": _filter_state,
+    f"{_NETWORK}.NetworkNamespaceInput": _absent,
+    f"{_SSL}.UriSanInput": _absent,
+    f"{_SSL}.DnsSanInput": _absent,
+    f"{_SSL}.SubjectInput": _absent,
+}

@@ -1,0 +1,52 @@
+"""A downstream connection, as filters and formatters see it."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+from sidecar.core.address import Address
+
+if TYPE_CHECKING:
+    from sidecar.server.listener import Listener
+
+__all__ = ["Connection"]
+
+_next_connection_id = itertools.count(1).__next__
+
+
+class Connection:
+    """It is a :class:`sidecar.api.stream.ConnectionInfo`, and what a filter chain is chosen by.
+
+    What listener filters find out has its defaults on the class: most connections change none of it.
+    """
+
+    #: Of the chain that was chosen.
+    filter_chain_name = ""
+    #: SNI, in lower case.
+    requested_server_name = ""
+    #: ``tls`` or ``raw_buffer``.
+    transport_protocol = "raw_buffer"
+    #: What the client offered (ALPN), or was seen to speak.
+    application_protocols: tuple[str, ...] = ()
+    ja3_hash = ""
+    ja4_hash = ""
+    #: namespace → {key: value}, and name → value; None until a listener filter sets something.
+    dynamic_metadata: dict[str, dict[str, Any]] | None = None
+    filter_state: dict[str, Any] | None = None
+
+    def __init__(self, listener: Listener, sock: socket.socket, peer: Any) -> None:
+        self.connection_id = _next_connection_id()
+        if sock.family == socket.AF_UNIX:
+            self.remote_address = listener.address.text
+            self.local_address = listener.address.text
+        else:
+            self.remote_address = Address.from_sockaddr(sock.family, peer).text
+            self.local_address = Address.from_sockaddr(sock.family, sock.getsockname()).text
+        self.direct_remote_address = self.remote_address
+        self.direct_local_address = self.local_address
+        self.listener_name = listener.name
+        self.traffic_direction = listener.traffic_direction
+        self.start_ns = time.monotonic_ns()

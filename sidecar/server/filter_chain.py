@@ -1,0 +1,45 @@
+"""Filter chains of a listener, compiled: who serves a connection, and which chain that is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sidecar.core.filter_chain_match import Finder
+    from sidecar.net.reactor import Strand, Transport
+
+__all__ = ["FilterChain", "FilterChains", "Serve"]
+
+Serve = Callable[[Any, "Transport", "Strand"], Coroutine[Any, Any, None]]
+
+
+@dataclass(slots=True, eq=False)
+class FilterChain:
+    """``envoy.config.listener.v3.FilterChain``."""
+
+    name: str
+    #: Serves one connection to its end.
+    serve: Serve
+    #: Its :class:`sidecar.http.connection_manager.ConnectionManager`; None where the chain speaks no HTTP.
+    manager: Any = None
+
+
+@dataclass(slots=True, eq=False)
+class FilterChains:
+    """All chains of one listener, the default one among them."""
+
+    all: Sequence[FilterChain]
+    #: From a connection to its chain, or None for none; itself None where there is no choice.
+    find: Finder | None = None
+    #: The one chain where there is no choice.
+    only: FilterChain | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.only = self.all[0] if self.find is None else None
+
+    @property
+    def managers(self) -> list[Any]:
+        """The connection managers of the chains."""
+        return [chain.manager for chain in self.all if chain.manager is not None]

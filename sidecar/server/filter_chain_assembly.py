@@ -1,0 +1,87 @@
+"""From a listener's message to its filter chains and the choice between them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sidecar.api.context import FactoryContext
+from sidecar.api.network import NetworkFilterRecipe, ServerParts
+from sidecar.config.compile.filter_chain_match import compile_chain_match, compile_chain_matcher
+from sidecar.core.errors import ConfigError
+from sidecar.core.filter_chain_match import ChainMatch, Finder, Overlap, build_finder
+from sidecar.server.filter_chain import FilterChain, FilterChains
+
+if TYPE_CHECKING:
+    from sidecar.config.registry import Registry
+    from sidecar.net.reactor import Strand, Transport
+
+__all__ = ["compile_filter_chains"]
+
+
+def compile_filter_chains(
+    listener: Any, context: FactoryContext, registry: Registry, parts: ServerParts
+) -> FilterChains | None:
+    """The chains of ``envoy.config.listener.v3.Listener``, which stands at the context's path.
+
+    None where a filter is still to come, which the loader has told.  Raises: ConfigError.
+    """
+    chains: list[FilterChain] = []
+    for index, message in enumerate(listener.filter_chains):
+        chain = _chain(message, context.at(f"filter_chains[{index}]"), registry, parts)
+        if chain is None:
+            return None
+        chains.append(chain)
+    default: FilterChain | None = None
+    if listener.HasField("default_filter_chain"):
+        default = _chain(listener.default_filter_chain, context.at("default_filter_chain"), registry, parts)
+        if default is None:
+            return None
+    found = [*chains, default] if default is not None else chains
+    return FilterChains(found, _finder(listener, context.path, chains, default))
+
+
+def _chain(
+    message: Any, context: FactoryContext, registry: Registry, parts: ServerParts
+) -> FilterChain | None:
+    if not message.filters:
+        return FilterChain(message.name, _close)
+    at = context.at("filters[0].typed_config")
+    found = registry.find(message.filters[0].typed_config)
+    if found is None:
+        return None
+    recipe = found[0].compile(found[1], at)
+    if not isinstance(recipe, NetworkFilterRecipe):
+        raise ConfigError(at.path, f"'{found[0].name}' ends no filter chain")
+    manager = recipe.build(parts)
+    return FilterChain(message.name, recipe.server(manager), manager)
+
+
+async def _close(connection: Any, transport: Transport, strand: Strand) -> None:
+    """A filter chain without filters closes every connection."""
+
+
+def _finder(
+    listener: Any, path: str, chains: list[FilterChain], default: FilterChain | None
+) -> Finder | None:
+    """How a chain is chosen; None where there is no choice."""
+    if listener.HasField("filter_chain_matcher"):
+        by_name = {chain.name: chain for chain in chains}
+        return compile_chain_matcher(
+            listener.filter_chain_matcher, f"{path}.filter_chain_matcher", by_name, default
+        )
+    entries = [
+        (
+            compile_chain_match(each.filter_chain_match, f"{path}.filter_chains[{index}].filter_chain_match"),
+            chain,
+        )
+        for index, (each, chain) in enumerate(zip(listener.filter_chains, chains, strict=True))
+    ]
+    if not entries or (len(entries) == 1 and entries[0][0] == ChainMatch()):
+        return None
+    try:
+        return build_finder(entries, default)
+    except Overlap as overlap:
+        raise ConfigError(
+            f"{path}.filter_chains[{overlap.second}]",
+            "multiple filter chains with overlapping matching rules are defined",
+        ) from overlap
