@@ -237,6 +237,15 @@ class H2ReferenceConnection:
             # The package saw the stream end before we looked at what it carried.
             return
 
+    def reset_ended(self, stream_id: int, error_code: int) -> None:
+        """RST_STREAM for a stream that the peer has ended, too."""
+        if self._failed is not None:
+            return
+        self.resets_sent += 1
+        frame = h2.connection.RstStreamFrame(stream_id)
+        frame.error_code = error_code
+        self._h2._prepare_for_sending([frame])
+
     def goaway(self, error_code: int, *, notice: bool = False) -> None:
         """Tell the peer to open no more streams; after a ``notice`` new ones are still served."""
         if self._failed is not None:

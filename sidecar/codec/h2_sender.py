@@ -334,6 +334,13 @@ class H2Sender:
             self._budget.control_frames += 1
             self.resets_sent += 1
 
+    def reset_ended(self, stream_id: int, error_code: int) -> None:
+        """RST_STREAM for a stream that the peer has ended, too: it crossed the end of what nobody wants."""
+        if self._failed is None:
+            self._frame(RST_STREAM, 0, stream_id, _pack_u32(error_code))
+            self._budget.control_frames += 1
+            self.resets_sent += 1
+
     def goaway(self, error_code: int, *, notice: bool = False) -> None:
         """Tell the peer to open no more streams; after a ``notice`` new ones are still served."""
         if self._failed is not None:

@@ -62,7 +62,7 @@ def reply_for(error: SidecarError, stream: Stream) -> LocalReply:
     if isinstance(error, StreamAborted):
         return error.reply
     if isinstance(error, UpstreamError):
-        return _upstream_reply(error)
+        return _upstream_reply(error, "after" if stream.had_interim else "before")
     if isinstance(error, DeadlineExceeded):
         if error.kind == "total":
             return _UPSTREAM_TIMEOUT_204 if stream.is_timeout_204 else _UPSTREAM_TIMEOUT
@@ -78,7 +78,7 @@ def reply_for(error: SidecarError, stream: Stream) -> LocalReply:
     return _INTERNAL
 
 
-def _upstream_reply(error: UpstreamError) -> LocalReply:
+def _upstream_reply(error: UpstreamError, moment: str) -> LocalReply:
     if error.flag & Flag.UPSTREAM_OVERFLOW:
         return LocalReply(
             503,
@@ -93,7 +93,7 @@ def _upstream_reply(error: UpstreamError) -> LocalReply:
     return LocalReply(
         status,
         b"upstream connect error or disconnect/reset before headers. " + _reset_reason(error),
-        details=f"upstream_reset_before_response_started{{{details}}}",
+        details=f"upstream_reset_{moment}_response_started{{{details}}}",
         flag=error.flag,
         has_route_headers=True,
     )

@@ -255,6 +255,8 @@ class Router:
         if stream.had_interim or response.headers.status not in INTERIM:
             return None
         stream.had_interim = True
+        if stream.tries is not None:
+            stream.tries.settle()
         stream.cluster.stats.charge_response(response.headers.status, stream.internal)
         hcm = stream.hcm
         if not hcm.proxy_100_continue:
@@ -349,7 +351,7 @@ class Router:
             return
         if host.outlier is not None:
             put_error(host.outlier, stream, error.flag)
-        if stream.upstream_first_rx_ns:
+        if stream.upstream_first_rx_ns or stream.had_interim:
             return
         host.rq_error += 1
         if error.flag & Flag.UPSTREAM_CONNECTION_FAILURE:
@@ -515,7 +517,7 @@ class Router:
             host.rq_error += 1
             if host.outlier is not None:
                 put_timeout(host.outlier, stream)
-        if not stream.upstream_first_rx_ns:
+        if not stream.upstream_first_rx_ns and not stream.had_interim:
             cluster.stats.charge_response(504, stream.internal)
             for each in stream.route_counters:
                 each.charge_response(504)

@@ -138,6 +138,7 @@ class RetryState:
         "_interval_ms",
         "_is_armed",
         "_reset_ms",
+        "_waited_for",
         "policy",
         "remaining",
         "retry_on",
@@ -165,6 +166,8 @@ class RetryState:
         self._clock = clock
         self._interval_ms = policy.base_interval_ms
         self._reset_ms = 0
+        #: The counter of the back-off that is under way.
+        self._waited_for = ""
         #: Whether a retry of this stream is counted in the breaker.
         self._is_armed = False
         self.remaining = policy.num_retries
@@ -257,8 +260,14 @@ class RetryState:
             return OVERFLOW
         self._is_armed = True
         self._breaker.add()
-        self._count("upstream_rq_retry")
         return decision
+
+    def begin_retry(self) -> None:
+        """The next try begins: only now is it counted, and how its time was found."""
+        self._count("upstream_rq_retry")
+        if self._waited_for:
+            getattr(self._counters[0], self._waited_for).value += 1
+            self._waited_for = ""
 
     def end(self) -> None:
         """The retry under way, if there is one, is over."""
@@ -273,14 +282,13 @@ class RetryState:
     # -- how long to wait ---------------------------------------------------------------------------------
     def back_off_s(self) -> float:
         """Seconds until the next try: what the upstream asked for, else a jittered interval that doubles."""
-        stats = self._counters[0]
         if self._reset_ms:
             wait, self._reset_ms = self._reset_ms, 0
-            stats.upstream_rq_retry_backoff_ratelimited.value += 1
+            self._waited_for = "upstream_rq_retry_backoff_ratelimited"
             return (wait + self._draw(wait // 2)) / 1000
         interval = self._interval_ms
         self._interval_ms = min(interval * 2, self.policy.max_interval_ms)
-        stats.upstream_rq_retry_backoff_exponential.value += 1
+        self._waited_for = "upstream_rq_retry_backoff_exponential"
         return max(1, self._draw(interval)) / 1000
 
     def _reset_interval(self, headers: HeaderMap) -> int:

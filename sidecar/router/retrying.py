@@ -9,6 +9,7 @@ goes by (:mod:`sidecar.router.replay`); a pump for each try sends what is kept, 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from sidecar.net.timer import Timer, start_timer, stop_timer
 from sidecar.router.grpc_call import GrpcCall, is_grpc_request
 from sidecar.router.header_mutation import AttemptCount
 from sidecar.router.outliers import put_error, put_response, put_timeout
+from sidecar.router.per_try_idle import WatchedBody, try_timeout_reply
 from sidecar.router.retry_policy import BACK_OFF, LIMIT, NO, OVERFLOW, RetryState
 from sidecar.router.tunnel import open_tunnel, tcp_pool
 
@@ -88,6 +90,7 @@ class Tries:
 
     __slots__ = (
         "_complete_s",
+        "_idle_timer",
         "_is_between",
         "_is_retry",
         "_responder",
@@ -119,6 +122,7 @@ class Tries:
         #: When all of the request was here; 0 before.
         self._complete_s = 0.0
         self._timer: Timer | None = None
+        self._idle_timer: Timer | None = None
         self._router: Router
         self._responder: Responder
         self._strand: Strand
@@ -154,6 +158,18 @@ class Tries:
             self._stop_timer()
             if self.state is not None:
                 self.state.end()
+
+    def settle(self) -> None:
+        """A 1xx of the upstream was taken: what is under way is the last try, however long it takes.
+
+        Its pauses are still limited, as in Envoy.
+        """
+        state, self.state = self.state, None
+        if state is not None:
+            state.end()
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            stop_timer(self._strand, timer)
 
     # -- one try ---------------------------------------------------------------------------------------
     async def _try(self, route: Route) -> LocalReply | int | None:
@@ -268,6 +284,8 @@ class Tries:
             if is_grpc_request(stream.request) and stream.request.body is not None and stream.upgrade is None:
                 answered = GrpcCall(answered, stream)
             stream.upstream = answered
+            if self.idle_s and response.body is not None and response.body.whole is None:
+                response.body = WatchedBody(response.body, stream, self._strand, self.idle_s)
             return None
         host.rq_error += 1
         if host.outlier is not None:
@@ -303,20 +321,13 @@ class Tries:
             put_timeout(host.outlier, stream)
         if self._may_reset(host, error=None):
             return BACK_OFF
-        host.rq_error += 1
-        status = 204 if stream.is_timeout_204 else 504
-        stats.charge_response(status, stream.internal)
-        for each in stream.route_counters:
-            each.charge_response(status)
-        raise StreamAborted(
-            LocalReply(
-                status,
-                b"" if stream.is_timeout_204 else b"upstream request timeout",
-                details="upstream_per_try_idle_timeout" if timeout.is_idle else "upstream_per_try_timeout",
-                flag=Flag.UPSTREAM_REQUEST_TIMEOUT,
-                has_route_headers=True,
-            )
-        )
+        if not stream.had_interim:
+            host.rq_error += 1
+            status = 204 if stream.is_timeout_204 else 504
+            stats.charge_response(status, stream.internal)
+            for each in stream.route_counters:
+                each.charge_response(status)
+        raise StreamAborted(try_timeout_reply(stream, is_idle=timeout.is_idle))
 
     def _may_reset(self, host: Any, *, error: UpstreamError | None) -> bool:
         """Whether there is another try behind one that broke off; it is left then."""
@@ -372,6 +383,7 @@ class Tries:
             await pause(state.back_off_s())
         else:
             await turn()
+        state.begin_retry()
         self._is_between = False
         self._stop_pump()
         if self._responder.is_client_gone():
@@ -400,7 +412,9 @@ class Tries:
         if state is not None:
             state.end()
             if self._is_between:
-                self._strand.fail(StreamAborted(_TOO_LARGE))
+                # Envoy hears of the end of an HTTP/1 request behind its last piece, so it closes.
+                is_http1 = self._stream.protocol != "HTTP/2"
+                self._strand.fail(StreamAborted(replace(_TOO_LARGE, close=is_http1)))
 
     def _start_pump(self, upstream: Any) -> None:
         """Let a strand of its own send what is kept of the body, then read, keep and send the rest."""
@@ -471,22 +485,28 @@ class Tries:
     # -- the limits of a try ---------------------------------------------------------------------------
     def _start_timer(self) -> None:
         """Begin to count the time of this try: all of the request is here, and so is a connection."""
-        limit, is_idle = self.per_try_s, False
-        if self.idle_s and (not limit or self.idle_s < limit):
-            limit, is_idle = self.idle_s, True
-        if not limit or self._timer is not None:
-            return
         strand = self._strand
-
-        def fire() -> None:
-            strand.fail(_TryTimeout(is_idle=is_idle))
-
-        self._timer = start_timer(strand, self._router.reactor.clock() + limit, fire, "per_try_timeout")
+        now = self._router.reactor.clock()
+        if self.per_try_s and self._timer is None and not self._stream.had_interim:
+            self._timer = start_timer(
+                strand,
+                now + self.per_try_s,
+                lambda: strand.fail(_TryTimeout(is_idle=False)),
+                "per_try_timeout",
+            )
+        if self.idle_s and self._idle_timer is None:
+            self._idle_timer = start_timer(
+                strand,
+                now + self.idle_s,
+                lambda: strand.fail(_TryTimeout(is_idle=True)),
+                "per_try_idle_timeout",
+            )
 
     def _stop_timer(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            stop_timer(self._strand, timer)
+        for timer in (self._timer, self._idle_timer):
+            if timer is not None:
+                stop_timer(self._strand, timer)
+        self._timer = self._idle_timer = None
 
 
 def _ignore(error: BaseException | None) -> None:

@@ -236,7 +236,26 @@ class H2UpstreamStream:
         if self._end():
             self._connection.pool.cluster.stats.upstream_rq_tx_reset.value += 1
 
-    reset = release
+    def reset(self) -> None:
+        """Abandon the exchange, and tell the peer even where the end of its answer is here already.
+
+        It may still be on its way when Envoy does so, which has looked at the head alone.
+        """
+        connection = self._connection
+        stream_id = self._stream_id
+        if (
+            not self._is_over
+            and self._response is not None
+            and self._has_body
+            and self._error is None
+            and not connection.is_closed
+            and connection.codec.is_closed(stream_id)
+        ):
+            connection.codec.reset_ended(stream_id, ErrorCode.INTERNAL_ERROR)
+            connection.pool.h2_stats.tx_reset.value += 1
+            connection.pool.cluster.stats.upstream_rq_tx_reset.value += 1
+            connection.wire.flush_later()
+        self.release()
 
     def _end(self) -> bool:
         """Let the connection go on without this stream; whether it had to be reset."""

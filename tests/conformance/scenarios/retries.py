@@ -6,7 +6,7 @@ from __future__ import annotations
 from ..configuration import bootstrap, cluster, listener
 from ..lab import Session
 from ..scenario import Setup, scenario
-from ..upstream import Call, H2Call, Script, ok
+from ..upstream import Call, H2Call, H2Script, Script, ok
 from ..wire import head
 
 SUBJECT = "upstream"
@@ -16,6 +16,7 @@ LOG = (
     "in=%BYTES_RECEIVED% out=%BYTES_SENT% attempts=%UPSTREAM_REQUEST_ATTEMPT_COUNT% "
     "cluster=%UPSTREAM_CLUSTER% transport=%UPSTREAM_TRANSPORT_FAILURE_REASON%\n"
 )
+INSIDE = "{use_remote_address: true, internal_address_config: {cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}}"
 FAST = "retry_back_off: {base_interval: 0.001s, max_interval: 0.002s}"
 
 
@@ -95,6 +96,7 @@ RETRIES = Setup(
             listener("main", routes=ROUTES, log=LOG),
             listener("counted", COUNTED, log=LOG),
             listener("edge", "use_remote_address: true", routes=ROUTES, log=LOG),
+            listener("inside", INSIDE, routes=ROUTES, log=LOG),
         ],
         [
             cluster("app", "app"),
@@ -264,7 +266,7 @@ async def retry_goes_to_another_host(s: Session) -> None:
 async def retry_on_refused_stream(s: Session) -> None:
     """RST_STREAM with REFUSED_STREAM, and with another code."""
 
-    def resets(code: int, times: int) -> object:
+    def resets(code: int, times: int) -> H2Script:
         left = ["REFUSED_STREAM" if code == 7 else "INTERNAL_ERROR"] * times
 
         async def run(call: H2Call) -> None:
@@ -283,7 +285,7 @@ async def retry_on_refused_stream(s: Session) -> None:
             ("/refused", 2, 1),
             ("/h2reset", 7, 1),
         ):
-            s.upstream("h2app").script = resets(code, times)  # type: ignore[assignment]
+            s.upstream("h2app").h2_script = resets(code, times)
             await s.get(path)
 
 
@@ -302,7 +304,7 @@ async def retry_breakers(s: Session) -> None:
 @scenario(RETRIES)
 async def retry_request_headers(s: Session) -> None:
     """What the request itself asks for, on a route with a policy and on one without."""
-    async with s.logging(13):
+    async with s.logging(13, "inside"):
         for path, first, headers in (
             ("/", 503, ("x-envoy-retry-on: 5xx",)),
             ("/", 503, ("x-envoy-retry-on: reset, 5xx", "x-envoy-max-retries: 0")),
@@ -323,9 +325,10 @@ async def retry_request_headers(s: Session) -> None:
             ("/requests", 503, ("x-envoy-retry-on: 5xx", "x-envoy-max-retries: 3")),
         ):
             s.upstream().script = script(status(first, "x-up: 1", "grpc-status: 14"), DONE)
-            await s.get(path, *headers)
+            await s.get(path, *headers, to="inside")
+    for to in ("main", "edge"):  # whose clients are not internal
         s.upstream().script = script(BAD, DONE)
-        await s.get("/", "x-envoy-retry-on: 5xx", to="edge")
+        await s.get("/", "x-envoy-retry-on: 5xx", to=to)
 
 
 @scenario(RETRIES)
@@ -386,7 +389,10 @@ async def retry_per_try_timeout(s: Session) -> None:
 async def retry_in_the_whole_time(s: Session) -> None:
     """The route's timeout is that of all tries together, and of the time between them."""
     s.upstream().script = script(BAD)
-    async with s.logging(1):
+    async with (
+        s.logging(1),
+        s.counting(*stats(), "cluster.app.upstream_rq_504", "cluster.app.upstream_rq_503"),
+    ):
         await s.get("/waits")
 
 

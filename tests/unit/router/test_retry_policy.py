@@ -48,9 +48,18 @@ def test_names_are_trimmed_and_unknown_ones_say_nothing() -> None:
 
 
 def test_interval_doubles_up_to_its_maximum() -> None:
-    state, _, stats = make(RetryPolicy(FIVES, base_interval_ms=10, max_interval_ms=35))
+    state, _, _ = make(RetryPolicy(FIVES, base_interval_ms=10, max_interval_ms=35))
     assert [state.back_off_s() for _ in range(4)] == [0.009, 0.019, 0.034, 0.034]
-    assert stats.upstream_rq_retry_backoff_exponential.value == 4
+
+
+def test_retry_counts_when_it_begins_and_not_when_it_is_due() -> None:
+    state, _, stats = make(RetryPolicy(FIVES))
+    assert state.after_response(answer(), 503) == BACK_OFF
+    state.back_off_s()
+    counters = (stats.upstream_rq_retry, stats.upstream_rq_retry_backoff_exponential)
+    assert [each.value for each in counters] == [0, 0]
+    state.begin_retry()
+    assert [each.value for each in counters] == [1, 1]
 
 
 def test_interval_is_never_nothing() -> None:
@@ -70,7 +79,12 @@ def test_upstream_says_when_to_come_back_once() -> None:
     assert state.back_off_s() == 5.999
     state.after_response(answer((b"retry-after", b"6"), (b"x-reset", b"999")), 503)
     assert state.back_off_s() == 0.049
-    assert stats.upstream_rq_retry_backoff_ratelimited.value == 2
+    state.begin_retry()
+    assert stats.upstream_rq_retry_backoff_exponential.value == 1
+    state.after_response(answer((b"retry-after", b"2")), 503)
+    state.back_off_s()
+    state.begin_retry()
+    assert stats.upstream_rq_retry_backoff_ratelimited.value == 1
 
 
 def test_slot_is_held_until_the_next_answer() -> None:
