@@ -6,7 +6,6 @@ Reasons are Envoy's own words where it has any (seen on 1.40).
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,12 +13,11 @@ from sidecar.config.context import Context
 from sidecar.config.errors import Path
 from sidecar.config.messages import unpack
 
-__all__ = ["check_bootstrap_clusters", "check_cluster", "check_payload", "is_http2"]
+__all__ = ["check_bootstrap_clusters", "check_cluster", "endpoints", "is_http2"]
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _STATIC, _STRICT_DNS, _LOGICAL_DNS, _EDS = 0, 1, 2, 3
 _CLUSTER_PROVIDED = 6
-_HEX = re.compile(r"(?:[0-9a-fA-F]{2})+\Z")
 
 
 def check_bootstrap_clusters(context: Context) -> None:
@@ -61,36 +59,6 @@ def check_cluster(context: Context, path: Path, cluster: Any) -> None:
                 (*path, "lb_policy"),
                 f"cluster provided LB specified but cluster '{cluster.name}' did not provide one",
             )
-    detection = cluster.outlier_detection
-    if detection.HasField("max_ejection_time"):
-        longest, base = detection.max_ejection_time, detection.base_ejection_time
-        base_s = base.seconds + base.nanos / 1e9 if detection.HasField("base_ejection_time") else 30.0
-        if longest.seconds + longest.nanos / 1e9 < base_s:
-            context.report.error(
-                (*path, "outlier_detection", "max_ejection_time"),
-                "outlier detector's max_ejection_time cannot be smaller than base_ejection_time",
-            )
-    for index, check in enumerate(cluster.health_checks):
-        here = (*path, "health_checks", index)
-        if check.WhichOneof("health_checker") == "grpc_health_check" and not is_http2(cluster):
-            context.report.error(
-                (*here, "grpc_health_check"),
-                f"{cluster.name} cluster must support HTTP/2 for gRPC healthchecking",
-                "add to the cluster:\n"
-                "typed_extension_protocol_options:\n"
-                f"  {_HTTP_OPTIONS}:\n"
-                f'    "@type": type.googleapis.com/{_HTTP_OPTIONS}\n'
-                "    explicit_http_config:\n"
-                "      http2_protocol_options: {}",
-            )
-        for number, span in enumerate(check.http_health_check.expected_statuses):
-            if span.start >= span.end:
-                context.report.error(
-                    (*here, "http_health_check", "expected_statuses", number),
-                    "Invalid http expected status range: expecting start < end,"
-                    f" but found start={span.start} and end={span.end}",
-                    "the end is not part of the range",
-                )
 
 
 def is_http2(cluster: Any) -> bool:
@@ -107,17 +75,6 @@ def is_http2(cluster: Any) -> bool:
     if kind == "use_downstream_protocol_config":
         return bool(options.use_downstream_protocol_config.HasField("http2_protocol_options"))
     return bool(kind == "auto_config")
-
-
-def check_payload(context: Context, path: Path, payload: Any) -> None:
-    """``envoy.config.core.v3.HealthCheck.Payload``: ``text`` is hexadecimal."""
-    text = payload.text
-    if payload.WhichOneof("payload") == "text" and text and not _HEX.match(text):
-        context.report.error(
-            (*path, "text"),
-            f"invalid hex string '{text}': text is hexadecimal",
-            f"{text} is {text.encode().hex().upper()}",
-        )
 
 
 def endpoints(cluster: Any, path: Path) -> Iterator[tuple[Path, Any]]:

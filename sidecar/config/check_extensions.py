@@ -10,7 +10,7 @@ from sidecar.config.errors import Path
 from sidecar.config.messages import type_name
 from sidecar.config.registry import resolve_any
 
-__all__ = ["CATEGORIES", "check_entry", "check_protocol_options", "check_route_filters"]
+__all__ = ["CATEGORIES", "UNREAD", "check_entry", "check_protocol_options", "check_route_filters"]
 
 _ANY = "google.protobuf.Any"
 _FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
@@ -53,6 +53,8 @@ CATEGORIES = {
         "envoy.config.cluster.v3.Cluster.TransportSocketMatch",
         "transport_socket",
     ): "envoy.transport_sockets.upstream",
+    ("envoy.config.core.v3.HealthCheck", "custom_health_check"): "envoy.health_checkers",
+    ("envoy.config.core.v3.HealthCheck", "event_logger"): "envoy.health_check.event_sinks",
     ("envoy.config.bootstrap.v3.Bootstrap", "stats_sinks"): "envoy.stats_sinks",
     ("envoy.config.bootstrap.v3.Admin", "access_log"): "envoy.access_loggers",
     ("envoy.config.trace.v3.Tracing", "http"): "envoy.tracers",
@@ -79,6 +81,9 @@ CATEGORIES = {
         "stateful_formatter",
     ): "envoy.http.stateful_header_formatters",
 }
+
+#: Extensions that Envoy 1.40 does not look at, whatever stands there.
+UNREAD = frozenset({("envoy.config.cluster.v3.OutlierDetection", "monitors")})
 
 
 def check_entry(

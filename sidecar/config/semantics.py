@@ -12,7 +12,7 @@ from typing import Any
 from envoy.annotations import deprecation_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from sidecar.config.check_clusters import check_bootstrap_clusters, check_cluster, check_payload
+from sidecar.config.check_clusters import check_bootstrap_clusters, check_cluster
 from sidecar.config.check_discovery import (
     check_api_config_source,
     check_dynamic_resources,
@@ -21,10 +21,12 @@ from sidecar.config.check_discovery import (
 from sidecar.config.check_durations import check_duration
 from sidecar.config.check_extensions import (
     CATEGORIES,
+    UNREAD,
     check_entry,
     check_protocol_options,
     check_route_filters,
 )
+from sidecar.config.check_health import check_health_checks, check_outlier_detection, check_payload
 from sidecar.config.check_http2 import check_http2_options
 from sidecar.config.check_listeners import (
     check_admin,
@@ -83,6 +85,7 @@ def _check_unopened(context: Context, path: Path, packed: Any) -> None:
 _CHECKS: dict[str, tuple[_Check, ...]] = {
     "envoy.config.cluster.v3.Cluster": (
         check_cluster,
+        check_health_checks,
         check_load_balancing,
         check_node_for_discovery,
         check_protocol_options,
@@ -108,6 +111,7 @@ _CHECKS: dict[str, tuple[_Check, ...]] = {
     ),
     "xds.type.matcher.v3.RegexMatcher": (check_regex,),
     "envoy.config.core.v3.DataSource": (check_data_source,),
+    "envoy.config.cluster.v3.OutlierDetection": (check_outlier_detection,),
     "envoy.config.core.v3.HealthCheck.Payload": (check_payload,),
     "envoy.config.core.v3.ApiConfigSource": (check_api_config_source,),
     "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": (check_downstream_tls,),
@@ -158,6 +162,8 @@ def _entry_fields(descriptor: Descriptor) -> tuple[tuple[str, str], ...]:
     for field in descriptor.fields:
         kind = field.message_type
         category = CATEGORIES.get((descriptor.full_name, field.name))
+        if (descriptor.full_name, field.name) in UNREAD:
+            continue
         if kind is None or (
             category is None and kind.full_name != "envoy.config.core.v3.TypedExtensionConfig"
         ):

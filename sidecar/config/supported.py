@@ -47,6 +47,7 @@ _NETWORK_INPUT_NAMES = (
     "NetworkNamespaceInput",
 )
 
+_FILE_SINK = "envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink"
 _PRESERVE_CASE = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
 
 _ROWS: dict[str, str] = {
@@ -304,9 +305,10 @@ _ROWS: dict[str, str] = {
         "healthy_threshold reuse_connection http_health_check tcp_health_check grpc_health_check "
         "no_traffic_interval no_traffic_healthy_interval unhealthy_interval unhealthy_edge_interval "
         "healthy_edge_interval event_log_path always_log_health_check_failures "
-        "always_log_health_check_success"
+        "always_log_health_check_success event_logger name"
     ),
     f"{_CORE}.HealthCheck.Payload": "*",
+    _FILE_SINK: "*",
     f"{_CORE}.HealthCheck.HttpHealthCheck": (
         "host path method send receive response_buffer_size request_headers_to_add "
         "request_headers_to_remove expected_statuses retriable_statuses codec_client_type "
@@ -479,6 +481,7 @@ CORE_TYPES = frozenset(
         f"{_LB}.ring_hash.v3.RingHash",
         f"{_LB}.maglev.v3.Maglev",
         "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+        _FILE_SINK,
         "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate",
         "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig",
         f"{_REDIRECT}.previous_routes.v3.PreviousRoutesConfig",

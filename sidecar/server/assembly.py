@@ -126,12 +126,11 @@ class Assembly:
         self._closers.clear()
 
     def _make_health(self, cluster: Cluster) -> HealthTasks:
-        settings = cluster.config.health_checks[0]
-        tasks = HealthTasks(cluster, settings, self._reactor, self.pools.make, randrange)
-        path = cluster.config.message.health_checks[0].event_log_path
-        if path:
-            file = self.event_logs.open(path, "static_resources.clusters")
-            tasks.set_event_log(HealthEvents(settings.kind, cluster.name, file.write))
+        tasks = HealthTasks(cluster, self._reactor, self.pools.make, randrange)
+        for number, settings in enumerate(cluster.config.health_checks):
+            files = [self.event_logs.open(each.path, each.at) for each in settings.event_logs]
+            logs = tuple(HealthEvents(settings.kind, cluster.name, file.write) for file in files)
+            tasks.set_event_logs(number, logs)
         return tasks
 
     def _log_ejections(self, path: str) -> None:

@@ -13,12 +13,28 @@ from typing import Any, Protocol
 from sidecar.observability.stats import Counter, Scope
 from sidecar.upstream.host import HealthFlag, Host
 
-__all__ = ["HealthCheckSettings", "HealthEventLog", "HealthStats", "HostChecks", "Outcome"]
+__all__ = [
+    "EventLogPath",
+    "Flags",
+    "HealthCheckSettings",
+    "HealthEventLog",
+    "HealthStats",
+    "HostChecks",
+    "Outcome",
+]
 
 _FAILED = HealthFlag.FAILED_ACTIVE_HC
 _DEGRADED = HealthFlag.DEGRADED_ACTIVE_HC
 _TIMEOUT = HealthFlag.ACTIVE_HC_TIMEOUT
 _EXCLUDED = HealthFlag.EXCLUDED_VIA_IMMEDIATE_HC_FAIL
+
+
+@dataclass(frozen=True, slots=True)
+class EventLogPath:
+    """A file of events, and where the configuration names it."""
+
+    path: str
+    at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +58,10 @@ class HealthCheckSettings:
     reuse_connection: bool = True
     always_log_failures: bool = False
     always_log_success: bool = False
+    #: Where several are, each has one; it stands in the names of the stats.
+    name: str = ""
+    #: Files that get an event each: ``event_log_path`` and the sinks of ``event_logger``.
+    event_logs: tuple[EventLogPath, ...] = ()
     #: What the check asks (:mod:`sidecar.upstream.health_probes`).
     probe: Any = None
 
@@ -60,7 +80,7 @@ class Outcome:
 
 
 class HealthStats:
-    """``health_check.``"""
+    """``health_check.``, or ``health_check.name.<name>.`` of a check that has one."""
 
     def __init__(self, scope: Scope) -> None:
         self.attempt = scope.counter("attempt")
@@ -79,22 +99,31 @@ class HealthEventLog(Protocol):
     def put(self, host: Host, event: str, **values: Any) -> None: ...
 
 
+class Flags(Protocol):
+    """What a check finds is written here: a host, or one checker's view of it."""
+
+    health_flags: int
+
+    def set_flag(self, flag: int) -> None: ...
+
+    def clear_flag(self, flag: int) -> None: ...
+
+
 class HostChecks:
-    """The state of one host's checks (Envoy's ``ActiveHealthCheckSession``)."""
+    """The state of one check of one host (Envoy's ``ActiveHealthCheckSession``)."""
 
     __slots__ = (
-        "_changed",
         "_draw",
         "_had_traffic",
         "_is_first",
         "_num_healthy",
         "_num_unhealthy",
-        "_passed",
         "_settings",
         "_stats",
-        "event_log",
+        "_told",
+        "_view",
+        "event_logs",
         "host",
-        "on_first",
     )
 
     def __init__(
@@ -104,37 +133,40 @@ class HostChecks:
         host: Host,
         *,
         draw: Callable[[int], int],
-        changed: Callable[[Host], None],
         had_traffic: Callable[[], bool],
-        passed: Callable[[Host], None] | None = None,
+        told: Callable[[bool, bool], None],
+        view: Flags | None = None,
     ) -> None:
-        """``changed`` is called when flags did, ``passed`` (outlier detection) after every good check."""
+        """``told(has_changed, is_well)`` is called after every check, and when the host leaves without one.
+
+        ``view`` gets the flags where the host itself does not.
+        """
         self._settings = settings
         self._stats = stats
         self._draw = draw
-        self._changed = changed
         self._had_traffic = had_traffic
-        self._passed = passed
+        self._told = told
         self._is_first = True
         self._num_healthy = self._num_unhealthy = 0
+        self._view: Flags = host if view is None else view
         self.host = host
-        self.event_log: HealthEventLog | None = None
-        #: Called after the first check, whatever it found.
-        self.on_first: Callable[[], None] | None = None
-        if not host.health_flags & _FAILED:
+        self.event_logs: tuple[HealthEventLog, ...] = ()
+        if not self._view.health_flags & _FAILED:
             stats.healthy.inc()
+        if self._view.health_flags & _DEGRADED:
+            stats.degraded.inc()
 
     def take(self, outcome: Outcome) -> float:
         """Use what a check found; the seconds until the next."""
         if outcome.is_immediate and outcome.failure:
-            self.host.set_flag(_EXCLUDED)
+            self._view.set_flag(_EXCLUDED)
         if outcome.failure:
             return self._delay(False, self.fail(outcome))
         return self._delay(True, self._succeed(outcome.is_degraded))
 
     def fail_immediately(self) -> None:
         """A response of the data path said ``x-envoy-immediate-health-check-fail``."""
-        self.host.set_flag(_EXCLUDED)
+        self._view.set_flag(_EXCLUDED)
         self.fail(Outcome("PASSIVE"))
 
     def initial_delay_s(self) -> float:
@@ -144,99 +176,92 @@ class HostChecks:
 
     def close(self) -> None:
         """The host left."""
-        flags = self.host.health_flags
+        flags = self._view.health_flags
         if not flags & _FAILED:
             self._stats.healthy.dec()
         if flags & _DEGRADED:
             self._stats.degraded.dec()
-        self._end_first()
+        if self._is_first:
+            self._is_first = False
+            self._told(False, not flags & _FAILED)
 
     def fail(self, outcome: Outcome) -> str:
         """Count a failure; ``changed``, ``pending`` or nothing."""
-        settings, host, stats, log = self._settings, self.host, self._stats, self.event_log
+        settings, view, stats = self._settings, self._view, self._stats
         is_network = outcome.failure in ("NETWORK", "NETWORK_TIMEOUT")
         self._num_healthy = 0
         change = ""
-        if not host.health_flags & _FAILED:
+        if not view.health_flags & _FAILED:
             if is_network or outcome.is_retriable:
                 self._num_unhealthy += 1
             if (
                 not (is_network or outcome.is_retriable)
                 or self._num_unhealthy == settings.unhealthy_threshold
             ):
-                host.set_flag(_FAILED)
+                view.set_flag(_FAILED)
                 stats.healthy.dec()
                 change = "changed"
-                if log is not None:
-                    log.put(host, "eject_unhealthy_event", failure_type=outcome.failure,
-                            http_status_code=outcome.status)  # fmt: skip
+                self._log("eject_unhealthy_event", failure_type=outcome.failure,
+                          http_status_code=outcome.status)  # fmt: skip
             else:
                 change = "pending"
-        if outcome.failure == "NETWORK_TIMEOUT" and host.health_flags & _FAILED:
-            host.set_flag(_TIMEOUT)
+        if outcome.failure == "NETWORK_TIMEOUT" and view.health_flags & _FAILED:
+            view.set_flag(_TIMEOUT)
         else:
-            host.clear_flag(_TIMEOUT)
+            view.clear_flag(_TIMEOUT)
         change = self._clear_pending(change)
-        if log is not None and (self._is_first or settings.always_log_failures):
-            log.put(host, "health_check_failure_event", failure_type=outcome.failure,
-                    first_check=self._is_first, http_status_code=outcome.status)  # fmt: skip
+        if self._is_first or settings.always_log_failures:
+            self._log("health_check_failure_event", failure_type=outcome.failure,
+                      first_check=self._is_first, http_status_code=outcome.status)  # fmt: skip
         stats.failure.value += 1
         kind: Counter | None = stats.network_failure if is_network else None
         if outcome.failure == "PASSIVE":
             kind = stats.passive_failure
         if kind is not None:
             kind.value += 1
-        if change == "changed":
-            self._changed(host)
-        self._end_first()
+        self._is_first = False
+        self._told(change == "changed", False)
         return change
 
     def _succeed(self, is_degraded: bool) -> str:
-        settings, host, stats, log = self._settings, self.host, self._stats, self.event_log
+        settings, view, stats = self._settings, self._view, self._stats
         self._num_unhealthy = 0
         change = ""
-        if host.health_flags & _FAILED:
+        if view.health_flags & _FAILED:
             self._num_healthy += not self._is_first
             if self._is_first or self._num_healthy == settings.healthy_threshold:
-                host.clear_flag(_TIMEOUT | _EXCLUDED | _FAILED)
+                view.clear_flag(_TIMEOUT | _EXCLUDED | _FAILED)
                 stats.healthy.inc()
                 change = "changed"
-                if log is not None:
-                    log.put(host, "add_healthy_event", first_check=self._is_first)
+                self._log("add_healthy_event", first_check=self._is_first)
             else:
                 change = "pending"
-        if change != "changed" and settings.always_log_success and log is not None:
-            log.put(host, "successful_health_check_event")
+        if change != "changed" and settings.always_log_success:
+            self._log("successful_health_check_event")
         change = self._clear_pending(change)
-        if is_degraded != bool(host.health_flags & _DEGRADED):
+        if is_degraded != bool(view.health_flags & _DEGRADED):
             if is_degraded:
-                host.set_flag(_DEGRADED)
+                view.set_flag(_DEGRADED)
                 stats.degraded.inc()
             else:
-                host.clear_flag(_DEGRADED)
-                stats.degraded.dec()
-            if log is not None:
-                log.put(host, "degraded_healthy_host" if is_degraded else "no_longer_degraded_host")
+                # The gauge stays: Envoy counts each time that a host became degraded while it was there.
+                view.clear_flag(_DEGRADED)
+            self._log("degraded_healthy_host" if is_degraded else "no_longer_degraded_host")
             change = change or "changed"
         stats.success.value += 1
-        if change == "changed":
-            self._changed(host)
-        if self._passed is not None:
-            self._passed(host)
-        self._end_first()
+        self._is_first = False
+        self._told(change == "changed", True)
         return change
 
     def _clear_pending(self, change: str) -> str:
-        if self.host.health_flags & HealthFlag.PENDING_ACTIVE_HC:
-            self.host.clear_flag(HealthFlag.PENDING_ACTIVE_HC)
+        if self._view.health_flags & HealthFlag.PENDING_ACTIVE_HC:
+            self._view.clear_flag(HealthFlag.PENDING_ACTIVE_HC)
             return "changed"
         return change
 
-    def _end_first(self) -> None:
-        self._is_first = False
-        on_first, self.on_first = self.on_first, None
-        if on_first is not None:
-            on_first()
+    def _log(self, event: str, **values: Any) -> None:
+        for log in self.event_logs:
+            log.put(self.host, event, **values)
 
     def _delay(self, is_well: bool, change: str) -> float:
         settings = self._settings

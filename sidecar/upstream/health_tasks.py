@@ -1,4 +1,4 @@
-"""The tasks of active health checks: one per host, which asks, waits and asks again.
+"""The tasks of active health checks: one per host and check, which asks, waits and asks again.
 
 They run in the cluster's task, outside the data path.  A cluster is ready when each of its
 hosts was asked once.
@@ -8,144 +8,185 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from sidecar.core.errors import Disconnected
+from sidecar.upstream.health_aggregate import Aggregate
 from sidecar.upstream.health_check import HealthStats, HostChecks, Outcome
 from sidecar.upstream.host import HealthFlag, Host
 
 if TYPE_CHECKING:
     from sidecar.net.reactor import Reactor, Strand
     from sidecar.upstream.cluster import Cluster
-    from sidecar.upstream.health_check import HealthCheckSettings, HealthEventLog
+    from sidecar.upstream.health_check import HealthEventLog
     from sidecar.upstream.health_probes import MakePool
 
 __all__ = ["HealthTasks"]
+
+
+class _Watch:
+    """The checks of one host, one for each of the cluster's."""
+
+    __slots__ = ("aggregate", "checks", "host", "is_over", "scopes")
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.checks: tuple[HostChecks, ...] = ()
+        #: Where there is more than one check.
+        self.aggregate: Aggregate | None = None
+        self.scopes: list[trio.CancelScope] = []
+        self.is_over = False
+
+    def close(self) -> None:
+        """The host left."""
+        self.is_over = True
+        for scope in self.scopes:
+            scope.cancel()
+        if self.aggregate is not None:
+            self.aggregate.close()
+        self.host.checks = None
+        for checks in self.checks:
+            checks.close()
 
 
 class HealthTasks:
     """The checks of one cluster."""
 
     def __init__(
-        self,
-        cluster: Cluster,
-        settings: HealthCheckSettings,
-        reactor: Reactor,
-        make_pool: MakePool,
-        draw: Callable[[int], int],
+        self, cluster: Cluster, reactor: Reactor, make_pool: MakePool, draw: Callable[[int], int]
     ) -> None:
         self._cluster = cluster
-        self._settings = settings
+        self._settings = cluster.config.health_checks
         self._reactor = reactor
         self._make_pool = make_pool
         self._draw = draw
-        self._stats = HealthStats(cluster.stats.scope.scope("health_check"))
-        self._waiting: set[int] = set()
-        self._scopes: dict[int, trio.CancelScope] = {}
+        self._scope = cluster.stats.scope.scope("health_check")
+        self._stats = [
+            HealthStats(self._scope.scope(f"name.{each.name}") if each.name else self._scope)
+            for each in self._settings
+        ]
         self._nursery: trio.Nursery | None = None
-        self.event_log: HealthEventLog | None = None
+        self._event_logs: dict[int, tuple[HealthEventLog, ...]] = {}
+        self._watches: dict[int, _Watch] = {}
+        #: Results that are missing until the cluster is ready, as many as it had hosts.
+        self._missing = 0
         #: Set when every host that was there had its first check.
         self.initialized = trio.Event()
         cluster.on_hosts_set = self._set_hosts
-        self._checks: dict[int, HostChecks] = {}
         self._set_hosts(cluster.hosts)
 
     async def run(self) -> None:
         """Check until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            for checks in self._checks.values():
-                self._start(checks)
-            if not self._waiting:
+            self._missing = len(self._watches)
+            if not self._missing:
                 self.initialized.set()
+            for watch in self._watches.values():
+                self._start(nursery, watch)
             await trio.sleep_forever()
+
+    def set_event_logs(self, number: int, logs: tuple[HealthEventLog, ...]) -> None:
+        """Write what the check of this number finds of its hosts, and of those to come."""
+        self._event_logs[number] = logs
+        for watch in self._watches.values():
+            watch.checks[number].event_logs = logs
 
     def _set_hosts(self, hosts: Any) -> None:
         """Check these hosts; one that comes has failed until it was asked."""
-        before = self._checks
-        self._checks = {}
+        before = self._watches
+        self._watches = {}
         for host in hosts:
-            if host.has_no_health_checks:
-                continue
-            checks = before.pop(id(host), None)
-            if checks is None:
-                checks = self._add(host)
-            self._checks[id(host)] = checks
-        for key, checks in before.items():
-            scope = self._scopes.pop(key, None)
-            if scope is not None:
-                scope.cancel()
-            checks.host.checks = None
-            checks.close()
+            if not host.has_no_health_checks:
+                watch = before.pop(id(host), None)
+                self._watches[id(host)] = watch or self._add(host)
+        for watch in before.values():
+            watch.close()
 
-    def _add(self, host: Host) -> HostChecks:
-        cluster = self._cluster
+    def _add(self, host: Host) -> _Watch:
         host.set_flag(HealthFlag.FAILED_ACTIVE_HC)
-        if cluster.config.ignore_new_hosts_until_first_hc:
+        if self._cluster.config.ignore_new_hosts_until_first_hc:
             host.set_flag(HealthFlag.PENDING_ACTIVE_HC)
-        stats = cluster.stats
-        detector = cluster.detector
-        checks = HostChecks(
-            self._settings,
-            self._stats,
-            host,
-            draw=self._draw,
-            changed=cluster.on_host_changed,
-            had_traffic=lambda: stats.upstream_cx_total.used,
-            passed=None if detector is None else detector.on_health_check_passed,
+        traffic = self._cluster.stats.upstream_cx_total
+        watch = _Watch(host)
+        count = len(self._settings)
+        if count > 1:
+            healthy, degraded = self._scope.gauge("healthy"), self._scope.gauge("degraded")
+            told = partial(self._take, watch)
+            watch.aggregate = Aggregate(host, count, healthy, degraded, told)
+        watch.checks = tuple(
+            HostChecks(
+                settings,
+                self._stats[number],
+                host,
+                draw=self._draw,
+                had_traffic=lambda: traffic.used,
+                told=partial(self._take_one, watch, number),
+                view=None if watch.aggregate is None else watch.aggregate.views[number],
+            )
+            for number, settings in enumerate(self._settings)
         )
-        checks.event_log = self.event_log
-        host.checks = checks
-        key = id(host)
-        self._waiting.add(key)
+        for number, checks in enumerate(watch.checks):
+            checks.event_logs = self._event_logs.get(number, ())
+        # What the data path hears is told to one of them, as in Envoy.
+        host.checks = watch.checks[-1]
+        if self._nursery is not None:
+            self._start(self._nursery, watch)
+        return watch
 
-        def on_first() -> None:
-            self._waiting.discard(key)
-            if not self._waiting:
+    def _take_one(self, watch: _Watch, number: int, has_changed: bool, is_well: bool) -> None:
+        """One check has a result."""
+        if watch.aggregate is None:
+            self._take(watch, has_changed, is_well)
+        elif not watch.is_over:
+            watch.aggregate.take(number)
+
+    def _take(self, watch: _Watch, has_changed: bool, is_well: bool) -> None:
+        """A host has a result, or left before its first one."""
+        if not watch.is_over:
+            if has_changed:
+                self._cluster.on_host_changed(watch.host)
+            detector = self._cluster.detector
+            if is_well and detector is not None:
+                detector.on_health_check_passed(watch.host)
+        if self._missing:
+            self._missing -= 1
+            if not self._missing:
                 self.initialized.set()
 
-        checks.on_first = on_first
-        if self._nursery is not None:
-            self._checks[key] = checks
-            self._start(checks)
-        return checks
+    def _start(self, nursery: trio.Nursery, watch: _Watch) -> None:
+        name = f"health check {watch.host.address}"
+        for number, settings in enumerate(self._settings):
+            label = f"{name} {settings.name}" if settings.name else name
+            nursery.start_soon(self._keep, watch, number, name=label)
 
-    def set_event_log(self, log: HealthEventLog) -> None:
-        """Write events of these hosts, and of those to come."""
-        self.event_log = log
-        for checks in self._checks.values():
-            checks.event_log = log
-
-    def _start(self, checks: HostChecks) -> None:
-        assert self._nursery is not None
-        self._nursery.start_soon(self._keep, checks, name=f"health check {checks.host.address}")
-
-    async def _keep(self, checks: HostChecks) -> None:
-        host = checks.host
+    async def _keep(self, watch: _Watch, number: int) -> None:
+        """One check of one host, again and again."""
+        settings, stats, checks = self._settings[number], self._stats[number], watch.checks[number]
         with trio.CancelScope() as scope:
-            if self._checks.get(id(host)) is not checks:
+            if watch.is_over:
                 return
-            self._scopes[id(host)] = scope
-            probe = self._settings.probe
-            session = probe.connect(self._reactor, self._cluster.config, host, self._make_pool)
+            watch.scopes.append(scope)
+            session = settings.probe.connect(self._reactor, self._cluster.config, watch.host, self._make_pool)
             try:
                 if delay := checks.initial_delay_s():
                     await trio.sleep(delay)
                 while True:
-                    self._stats.attempt.value += 1
-                    outcome = await self._ask(session)
+                    stats.attempt.value += 1
+                    outcome = await self._ask(session, settings.timeout_s)
                     if session.verified:
                         session.verified = False
-                        self._stats.verify_cluster.value += 1
-                    if outcome.failure.startswith("NETWORK") or not self._settings.reuse_connection:
+                        stats.verify_cluster.value += 1
+                    if outcome.failure.startswith("NETWORK") or not settings.reuse_connection:
                         session.disconnect()
                     await trio.sleep(checks.take(outcome))
             finally:
                 session.disconnect()
 
-    async def _ask(self, session: Any) -> Outcome:
+    async def _ask(self, session: Any, timeout_s: float) -> Outcome:
         over = trio.Event()
         found = [Outcome("NETWORK")]
 
@@ -154,7 +195,7 @@ class HealthTasks:
 
         strand = self._reactor.spawn("health check", ask, on_done=lambda error: over.set())
         try:
-            with trio.move_on_after(self._settings.timeout_s or math.inf) as timeout:
+            with trio.move_on_after(timeout_s or math.inf) as timeout:
                 await over.wait()
         finally:
             if not over.is_set():

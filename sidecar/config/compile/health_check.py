@@ -5,7 +5,7 @@ Raises ConfigError for what Envoy refuses when it makes the checker.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from sidecar.api.context import FactoryContext
@@ -13,15 +13,17 @@ from sidecar.api.message import RequestMessage
 from sidecar.api.stream import Stream
 from sidecar.config.compile.matchers import compile_string_matcher
 from sidecar.config.compile.route_headers import compile_additions
+from sidecar.config.messages import type_name, unpack
 from sidecar.core.errors import ConfigError
 from sidecar.core.headers import RequestHeaders
 from sidecar.router.header_mutation import HeaderMutations
-from sidecar.upstream.health_check import HealthCheckSettings
+from sidecar.upstream.health_check import EventLogPath, HealthCheckSettings
 from sidecar.upstream.health_probes import GrpcProbe, HttpProbe, TcpProbe
 from sidecar.upstream.host import Host
 
 __all__ = ["compile_health_checks"]
 
+_FILE_SINK = "envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink"
 _NO_BODY = ("GET", "HEAD", "DELETE", "TRACE")
 
 
@@ -35,7 +37,7 @@ class _Checker:
 
 
 def compile_health_checks(message: Any, context: FactoryContext) -> tuple[HealthCheckSettings, ...]:
-    """The checks of the cluster ``message``; more than one are refused before.  Raises: ConfigError."""
+    """The checks of the cluster ``message``.  Raises: ConfigError."""
     root = f"{context.path}.health_checks" if context.path else "health_checks"
     return tuple(_compile(each, f"{root}[{n}]") for n, each in enumerate(message.health_checks))
 
@@ -72,8 +74,22 @@ def _compile(check: Any, path: str) -> HealthCheckSettings:
         reuse_connection=check.reuse_connection.value if check.HasField("reuse_connection") else True,
         always_log_failures=check.always_log_health_check_failures,
         always_log_success=check.always_log_health_check_success,
+        name=check.name,
+        event_logs=tuple(_event_logs(check, path)),
         probe=probe,
     )
+
+
+def _event_logs(check: Any, path: str) -> Iterator[EventLogPath]:
+    """The sinks first, as Envoy writes."""
+    for number, sink in enumerate(check.event_logger):
+        settings = unpack(sink.typed_config)
+        if settings is not None and type_name(sink.typed_config.type_url) == _FILE_SINK:
+            yield EventLogPath(
+                settings.event_log_path, f"{path}.event_logger[{number}].typed_config.event_log_path"
+            )
+    if check.event_log_path:
+        yield EventLogPath(check.event_log_path, f"{path}.event_log_path")
 
 
 def _http(http: Any, path: str) -> HttpProbe:

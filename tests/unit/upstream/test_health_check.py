@@ -36,12 +36,12 @@ class Lab:
             self.stats,
             self.host,
             draw=lambda n: n - 1,
-            changed=self._changed,
             had_traffic=lambda: traffic,
+            told=self._told,
         )
 
-    def _changed(self, host: Host) -> None:
-        self.changes += 1
+    def _told(self, has_changed: bool, is_well: bool) -> None:
+        self.changes += has_changed
 
     def take(self, *outcomes: Outcome) -> list[tuple[float, str]]:
         return [(self.checks.take(each), self.host.health_flags_text()) for each in outcomes]
