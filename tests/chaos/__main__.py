@@ -62,10 +62,23 @@ async def run_both(options: argparse.Namespace, directory: Path) -> Mapping[str,
     return outcomes
 
 
+def requests(outcomes: Mapping[str, Outcome]) -> str:
+    """A line for each request, to see in which phase and to whom something happened."""
+    return "".join(
+        f"{proxy}\t{kind}\t{begin:.3f}\t{end}\t{seconds:.3f}\n"
+        for proxy, outcome in outcomes.items()
+        for kind, tally in outcome.tallies.items()
+        for begin, end, seconds in zip(tally.began, tally.ends, tally.seconds, strict=True)
+    )
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
     parser.add_argument("--seconds", type=float, default=300.0, help="how long the load lasts")
     parser.add_argument("--rate", type=float, default=5.0, help="requests per second of each kind")
+    parser.add_argument(
+        "--requests", type=Path, help="write each request here: proxy, kind, begin, end, seconds"
+    )
     options = parser.parse_args(arguments)
     if envoy_binary() is None:
         print("chaos needs Envoy beside this interpreter (scripts/setup.sh dev)", file=sys.stderr)
@@ -75,6 +88,8 @@ def main(arguments: list[str]) -> int:
     ours, envoys = outcomes[SIDECAR], outcomes[ENVOY]
     found = lines(ours, envoys, CLUSTERS)
     print(table(found, ours, envoys))
+    if options.requests:
+        options.requests.write_text(requests(outcomes))
     bad = worse(found)
     for line in bad:
         print(f"WORSE: {line.name.strip()}: {line.ours:g}, Envoy {line.envoys:g}")

@@ -47,7 +47,10 @@ class Tally:
 
     #: ``200``, ``503``, ``cut``, ``no answer``, ``hung``, ``left``.
     outcomes: Counter[str] = field(default_factory=Counter)
+    #: Of each request: when it began, counted from the beginning of the load, and how long it took.
+    began: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    ends: list[str] = field(default_factory=list)
 
     @property
     def failed(self) -> int:
@@ -61,11 +64,12 @@ class Load:
     def __init__(self, port: int) -> None:
         self._port = port
         self._idle: list[Wire] = []
+        self._begin = 0.0
         self.tallies = {kind.name: Tally() for kind in KINDS}
 
     async def run(self, seconds: float, per_second: float) -> None:
         """``per_second`` requests of each kind; ends when the last has its answer."""
-        begin = trio.current_time()
+        self._begin = begin = trio.current_time()
         # Turns over three upstreams must not fall together with the order of the kinds.
         order = random.Random(3)
         kinds = list(KINDS)
@@ -87,6 +91,8 @@ class Load:
         if scope.cancelled_caught and kind.leaves_after_s:
             outcome = "left"
         tally.outcomes[outcome] += 1
+        tally.ends.append(outcome)
+        tally.began.append(begin - self._begin)
         tally.seconds.append(trio.current_time() - begin)
 
     async def _exchange(self, kind: Kind) -> str:

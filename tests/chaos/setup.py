@@ -24,7 +24,7 @@ _CLUSTER = """
 connect_timeout: 0.5s
 health_checks:
 - {timeout: 0.5s, interval: 0.5s, unhealthy_threshold: 2, healthy_threshold: 1,
-  http_health_check: {path: /health}}
+  http_health_check: {path: /health, codec_client_type: CODEC}}
 outlier_detection: {interval: 0.5s, base_ejection_time: 1s, max_ejection_time: 4s, max_ejection_percent: 67,
   consecutive_5xx: 4, consecutive_gateway_failure: 4, enforcing_consecutive_gateway_failure: 100}
 circuit_breakers: {thresholds: [
@@ -37,7 +37,9 @@ def make_setup(ports: dict[str, dict[str, int]]) -> Setup:
     routes = "".join(_ROUTES.format(name, ROUTE_TIMEOUT_S, _RETRY) for name in CLUSTERS)
     clusters = []
     for name, http2 in CLUSTERS.items():
-        each = cluster(name, *ports[name], extra=_CLUSTER, http2=http2)
+        each = cluster(
+            name, *ports[name], extra=_CLUSTER.replace("CODEC", "HTTP2" if http2 else "HTTP1"), http2=http2
+        )
         _fill(each, ports[name])
         clusters.append(each)
     return Setup("chaos", bootstrap([listener("main", routes=routes)], clusters), {})

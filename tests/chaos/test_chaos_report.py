@@ -12,10 +12,8 @@ from .upstream import MODES
 
 
 def make_outcome(failed: int = 0, stats: dict[str, int] | None = None, **left: int) -> Outcome:
-    tallies = {
-        kind.name: Tally(Counter({"200": 100 - failed, "503": failed} if failed else {"200": 100}), [0.1])
-        for kind in KINDS
-    }
+    outcomes = {"200": 100 - failed} | ({"503": failed} if failed else {})
+    tallies = {kind.name: Tally(Counter(outcomes), seconds=[0.1]) for kind in KINDS}
     return Outcome(tallies, stats or {}, left, 1.0)
 
 
