@@ -221,7 +221,7 @@ def _compile_endpoint(
         priority=0 if kind == "LOGICAL_DNS" else locality.priority,
         locality=Locality(where.region, where.zone, where.sub_zone),
         health_status=health.values_by_number[lb_endpoint.health_status].name,
-        metadata={**metadata_to_dict(locality.metadata), **metadata_to_dict(lb_endpoint.metadata)},
+        metadata=metadata_to_dict(lb_endpoint.metadata),
         health_port=checked.port_value,
         health_address=compile_address(checked.address, context, f"{path}.health_check_config.address")
         if checked.HasField("address")
