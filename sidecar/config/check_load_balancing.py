@@ -42,6 +42,8 @@ def check_load_balancing(context: Context, path: Path, cluster: Any) -> None:
                 f"Cannot use hostname for consistent hashing loadbalancing for cluster of type: '{kind}'",
             )
     if not cluster.HasField("load_balancing_policy"):
+        if cluster.lb_subset_config.subset_selectors:
+            return  # of a subset's policy Envoy sees that later (check_subsets)
         if cluster.lb_policy == _RING_HASH:
             _check_ring(context, (*path, "ring_hash_lb_config"), cluster.ring_hash_lb_config)
         elif cluster.lb_policy == _MAGLEV:

@@ -58,6 +58,7 @@ from sidecar.config.check_routes import (
     check_retry_policy,
     check_route_configuration,
 )
+from sidecar.config.check_subsets import check_subsets
 from sidecar.config.check_upstream_protocols import check_upstream_protocols
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
@@ -87,6 +88,7 @@ _CHECKS: dict[str, tuple[_Check, ...]] = {
         check_cluster,
         check_health_checks,
         check_load_balancing,
+        check_subsets,
         check_node_for_discovery,
         check_protocol_options,
         check_upstream_protocols,

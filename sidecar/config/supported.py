@@ -242,7 +242,7 @@ _ROWS: dict[str, str] = {
         "prefix_rewrite regex_rewrite path_rewrite host_rewrite host_rewrite_literal host_rewrite_header "
         "host_rewrite_path_regex auto_host_rewrite append_x_forwarded_host hash_policy "
         "internal_redirect_policy internal_redirect_action max_internal_redirects path_rewrite_policy "
-        "upgrade_configs request_mirror_policies retry_policy"
+        "upgrade_configs request_mirror_policies retry_policy metadata_match"
     ),
     f"{_ROUTE}.RetryPolicy": (
         "retry_on num_retries per_try_timeout per_try_idle_timeout retry_host_predicate "
@@ -278,7 +278,7 @@ _ROWS: dict[str, str] = {
     f"{_ROUTE}.WeightedCluster": "clusters header_name runtime_key_prefix total_weight use_hash_policy",
     f"{_ROUTE}.WeightedCluster.ClusterWeight": (
         "name cluster_header weight request_headers_to_add request_headers_to_remove response_headers_to_add "
-        "response_headers_to_remove host_rewrite_literal typed_per_filter_config"
+        "response_headers_to_remove host_rewrite_literal typed_per_filter_config metadata_match"
     ),
     f"{_ROUTE}.RedirectAction": (
         "https_redirect scheme_redirect host_redirect port_redirect path_redirect prefix_rewrite "
@@ -290,7 +290,7 @@ _ROWS: dict[str, str] = {
     # Clusters
     _CLUSTER: (
         "name alt_stat_name type cluster_type connect_timeout lb_policy load_balancing_policy "
-        "least_request_lb_config ring_hash_lb_config maglev_lb_config common_lb_config "
+        "least_request_lb_config ring_hash_lb_config maglev_lb_config common_lb_config lb_subset_config "
         "load_assignment circuit_breakers "
         "typed_extension_protocol_options common_http_protocol_options http_protocol_options "
         "http2_protocol_options protocol_selection max_requests_per_connection "
@@ -339,6 +339,10 @@ _ROWS: dict[str, str] = {
     f"{_CLUSTER}.CommonLbConfig.ConsistentHashingLbConfig": "*",
     f"{_CLUSTER}.RingHashLbConfig": "*",
     f"{_CLUSTER}.MaglevLbConfig": "*",
+    f"{_CLUSTER}.LbSubsetConfig": (
+        "fallback_policy default_subset subset_selectors panic_mode_any list_as_any metadata_fallback_policy"
+    ),
+    f"{_CLUSTER}.LbSubsetConfig.LbSubsetSelector": "*",
     "envoy.type.v3.Percent": "*",
     f"{_CORE}.RuntimeDouble": "*",
     "envoy.config.cluster.v3.LoadBalancingPolicy": "*",
@@ -353,6 +357,11 @@ _ROWS: dict[str, str] = {
     ),
     f"{_LB}.maglev.v3.Maglev": "table_size consistent_hashing_lb_config",
     f"{_LB}.common.v3.ConsistentHashingLbConfig": "*",
+    f"{_LB}.subset.v3.Subset": (
+        "fallback_policy default_subset subset_selectors allow_redundant_keys panic_mode_any list_as_any "
+        "metadata_fallback_policy subset_lb_policy"
+    ),
+    f"{_LB}.subset.v3.Subset.LbSubsetSelector": "*",
     "envoy.config.cluster.v3.CircuitBreakers": "thresholds",
     "envoy.config.cluster.v3.CircuitBreakers.Thresholds": (
         "priority max_connections max_pending_requests max_retries retry_budget"
@@ -368,7 +377,7 @@ _ROWS: dict[str, str] = {
     _CARES: "resolvers dns_resolver_options",
     f"{_ENDPOINT}.ClusterLoadAssignment": "cluster_name endpoints policy",
     f"{_ENDPOINT}.ClusterLoadAssignment.Policy": "overprovisioning_factor weighted_priority_health",
-    f"{_ENDPOINT}.LocalityLbEndpoints": "locality lb_endpoints priority",
+    f"{_ENDPOINT}.LocalityLbEndpoints": "locality lb_endpoints priority metadata",
     f"{_ENDPOINT}.LbEndpoint": "endpoint load_balancing_weight health_status metadata",
     f"{_ENDPOINT}.Endpoint": "address hostname additional_addresses health_check_config",
     f"{_ENDPOINT}.Endpoint.AdditionalAddress": "*",
@@ -463,6 +472,7 @@ CORE_TYPES = frozenset(
         f"{_LB}.round_robin.v3.RoundRobin",
         f"{_LB}.random.v3.Random",
         f"{_LB}.least_request.v3.LeastRequest",
+        f"{_LB}.subset.v3.Subset",
         f"{_ROUTE}.Route",
         f"{_ROUTE}.RouteList",
         "envoy.extensions.router.cluster_specifiers.matcher.v3.MatcherClusterSpecifier",

@@ -25,6 +25,7 @@ from sidecar.router.header_mutation import (
 )
 from sidecar.router.route_counters import Counted
 from sidecar.router.timeouts import unsigned
+from sidecar.upstream.metadata_match import MetadataMatch
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
@@ -56,7 +57,8 @@ class WeightedCluster:
     host_rewrite: bytes | None = None
     per_filter_config: dict[str, Any] = field(default_factory=dict)
     filter_switches: dict[str, bool] = field(default_factory=dict)
-    metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: What it asks of a host's metadata, over what the route asks.
+    metadata_match: dict[str, Any] | None = None
     #: The header that names the cluster, where ``name`` does not.
     cluster_header: bytes | None = None
 
@@ -149,6 +151,11 @@ def _of_entry(route: Route, entry: WeightedCluster) -> tuple[Route, HeaderChoice
         made.response_mutations = (entry.response_mutations, *route.response_mutations)
     made.per_filter_config = merge_filter_configs(route.per_filter_config, entry.per_filter_config)
     made.filter_switches = {**route.filter_switches, **entry.filter_switches}
+    if entry.metadata_match is not None:
+        over = route.metadata_match
+        made.metadata_match = (
+            MetadataMatch(entry.metadata_match) if over is None else over.merged(entry.metadata_match)
+        )
     made.freeze()
     return made, None if entry.cluster_header is None else HeaderChoice(made, entry.cluster_header)
 

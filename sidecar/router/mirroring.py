@@ -14,6 +14,7 @@ from sidecar.api.message import FixedBody
 from sidecar.core.headers import RequestHeaders
 from sidecar.router.cluster_choice import random_value
 from sidecar.router.http_client import HttpCall, HttpClient, PushBody
+from sidecar.upstream.metadata_match import NAMESPACE, criteria_of
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
@@ -106,6 +107,7 @@ def mirror(
         return None
     body = stream.request.body
     calls: list[HttpCall] = []
+    criteria = criteria_of(stream)
     for policy in route.mirrors:
         if random_value(stream) % policy.denominator >= policy.numerator:
             continue
@@ -117,6 +119,9 @@ def mirror(
             copied = PushBody(client.reactor, limit_bytes) if body.whole is None else FixedBody(body.whole)
         call = client.call(name, policy.head(headers, stream), copied, timeout_s=timeout_s, keep_bytes=0)
         call.stream.upgrade = stream.upgrade
+        if criteria is not None:
+            # A copy is for hosts like the request's; hash policies, on the other hand, are not for copies.
+            call.stream.dynamic_metadata = {NAMESPACE: criteria.values}
         call.start()
         calls.append(call)
     return Mirrors(calls) if calls and body is not None and body.whole is None else None

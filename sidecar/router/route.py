@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.router.mirroring import MirrorPolicy
     from sidecar.router.retry_policy import RetryPolicy
+    from sidecar.upstream.metadata_match import MetadataMatch
 
 __all__ = [
     "CONNECT",
@@ -117,6 +118,7 @@ class Route:
         "is_simple",
         "kind",
         "metadata",
+        "metadata_match",
         "mirrors",
         "name",
         "path_rewriter",
@@ -194,6 +196,8 @@ class Route:
         self.request_mutations: tuple[Mutations, ...] = ()
         self.response_mutations: tuple[Mutations, ...] = ()
         self.metadata: dict[str, dict[str, Any]] = {}
+        #: What the metadata of a host has to be, in clusters that part their hosts by it.
+        self.metadata_match: MetadataMatch | None = None
         self.per_filter_config: dict[str, Any] = {}
         #: Filters that the route says something of: whether they are off.
         self.filter_switches: dict[str, bool] = {}

@@ -8,12 +8,15 @@ from __future__ import annotations
 from sidecar.upstream.load_balancer import LbContext, LoadBalancer, PriorityBalancer
 from sidecar.upstream.load_balancer_hash import HashLoadBalancer
 from sidecar.upstream.load_balancer_policies import LbPolicy, picker_maker
+from sidecar.upstream.load_balancer_subset import SubsetLoadBalancer
 
 __all__ = ["make_load_balancer"]
 
 
 def make_load_balancer(policy: LbPolicy, context: LbContext) -> LoadBalancer:
     """A load balancer without hosts; its ``update`` brings them."""
+    if policy.subset is not None:
+        return SubsetLoadBalancer(policy.subset, context, make_load_balancer)
     if policy.is_hashing:
         return HashLoadBalancer(policy, context)
     return PriorityBalancer(picker_maker(policy, context.draw), context)

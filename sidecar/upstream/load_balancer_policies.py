@@ -17,6 +17,7 @@ from sidecar.upstream.load_balancer_pickers import (
     WeightedRoundRobinPicker,
     have_equal_weights,
 )
+from sidecar.upstream.subset_settings import SubsetSettings
 
 __all__ = ["ROUND_ROBIN", "LbPolicy", "picker_maker"]
 
@@ -44,6 +45,8 @@ class LbPolicy:
     #: The extension's own ``hash_policy``, which takes the place of the route's:
     #: ``hash(headers, stream, may_set_cookie)``.
     hash_policy: Callable[[Any, Any, bool], int | None] | None = None
+    #: How hosts are parted by their metadata, each part with a policy of its own; None for not at all.
+    subset: SubsetSettings | None = None
 
     @property
     def is_hashing(self) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sidecar.api.context import FactoryContext
 from sidecar.config.compile.hash_policy import compile_hash_policies
+from sidecar.config.compile.subset import compile_subset
 from sidecar.config.messages import type_name, unpack
 from sidecar.upstream.load_balancer_policies import ROUND_ROBIN, LbPolicy
 
@@ -18,6 +19,7 @@ _EXTENSIONS = {
     "envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash": "RING_HASH",
     "envoy.extensions.load_balancing_policies.maglev.v3.Maglev": "MAGLEV",
 }
+_SUBSET = "envoy.extensions.load_balancing_policies.subset.v3.Subset"
 _NAMES = frozenset(_EXTENSIONS.values())
 
 
@@ -27,13 +29,29 @@ def compile_lb_policy(message: Any, context: FactoryContext) -> LbPolicy:
     Raises: ConfigError.
     """
     if message.HasField("load_balancing_policy"):
-        for number, policy in enumerate(message.load_balancing_policy.policies):
-            packed = policy.typed_extension_config.typed_config
-            name = _EXTENSIONS.get(type_name(packed.type_url))
-            if name is not None:
-                path = f"load_balancing_policy.policies[{number}].typed_extension_config.typed_config"
-                return _of_extension(name, unpack(packed), _under(context, path))
-        return ROUND_ROBIN
+        return _of_policies(message.load_balancing_policy, _under(context, "load_balancing_policy"))
+    policy = _of_enum(message, context)
+    if not message.lb_subset_config.subset_selectors:
+        return policy  # the rest of it says nothing then
+    return LbPolicy("SUBSET", subset=compile_subset(message.lb_subset_config, policy))
+
+
+def _of_policies(message: Any, path: str) -> LbPolicy:
+    """The first that is known of a ``LoadBalancingPolicy``."""
+    for number, policy in enumerate(message.policies):
+        packed = policy.typed_extension_config.typed_config
+        here = f"{path}.policies[{number}].typed_extension_config.typed_config"
+        name = type_name(packed.type_url)
+        if name == _SUBSET:
+            settings: Any = unpack(packed)
+            child = _of_policies(settings.subset_lb_policy, f"{here}.subset_lb_policy")
+            return LbPolicy("SUBSET", subset=compile_subset(settings, child))
+        if name in _EXTENSIONS:
+            return _of_extension(_EXTENSIONS[name], unpack(packed), here)
+    return ROUND_ROBIN
+
+
+def _of_enum(message: Any, context: FactoryContext) -> LbPolicy:
     name = message.DESCRIPTOR.fields_by_name["lb_policy"].enum_type.values_by_number[message.lb_policy].name
     common = message.common_lb_config.consistent_hashing_lb_config
     if name == "LEAST_REQUEST":

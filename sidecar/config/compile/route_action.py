@@ -27,6 +27,7 @@ from sidecar.core.errors import ConfigError
 from sidecar.router.cluster_choice import WeightedCluster
 from sidecar.router.rewrites import by_format
 from sidecar.router.route import Route
+from sidecar.upstream.metadata_match import NAMESPACE, MetadataMatch
 
 __all__ = ["RouteActions", "compile_metadata", "duration_s"]
 
@@ -67,6 +68,9 @@ class RouteActions:
     def _route_action(self, route: Route, action: Any, path: str) -> None:
         route.internal_redirect = compile_internal_redirect(action, path)
         route.hash_policy = compile_hash_policies(action.hash_policy, f"{path}.hash_policy")
+        match = _match(action)
+        if match is not None:
+            route.metadata_match = MetadataMatch(match)
         kind = action.WhichOneof("cluster_specifier")
         if kind == "cluster":
             route.cluster_name = action.cluster
@@ -107,7 +111,7 @@ class RouteActions:
                     each.host_rewrite_literal.encode() or None,
                     filters.configs,
                     filters.switches,
-                    compile_metadata(each.metadata_match),
+                    _match(each),
                     each.cluster_header.lower().encode() or None,
                 )
             )
@@ -115,6 +119,11 @@ class RouteActions:
         route.weighted_header = message.header_name.lower().encode() or None
         if message.use_hash_policy.value:
             route.weighted_by = route.hash_policy
+
+
+def _match(message: Any) -> dict[str, Any] | None:
+    """``metadata_match`` as far as it is about hosts; None without."""
+    return compile_metadata(message.metadata_match).get(NAMESPACE)
 
 
 def _never(_headers: Any, _stream: Any) -> bool:
