@@ -9,6 +9,7 @@ import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
+from sidecar.config.check_path_source import check_path_source
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
 from sidecar.config.messages import unpack
@@ -42,6 +43,11 @@ def check_bootstrap_clusters(context: Context) -> None:
 
 def check_cluster(context: Context, path: Path, cluster: Any) -> None:
     """One ``envoy.config.cluster.v3.Cluster``."""
+    is_eds = cluster.type == _EDS and cluster.WhichOneof("cluster_discovery_type") != "cluster_type"
+    if cluster.HasField("eds_cluster_config") and not is_eds:
+        context.report.error(
+            (*path, "eds_cluster_config"), "eds_cluster_config set in a non-EDS cluster", "write type: EDS"
+        )
     if cluster.WhichOneof("cluster_discovery_type") != "cluster_type":
         if cluster.type == _EDS:
             _check_eds(context, path, cluster)
@@ -85,7 +91,21 @@ def endpoints(cluster: Any, path: Path) -> Iterator[tuple[Path, Any]]:
 
 
 def _check_eds(context: Context, path: Path, cluster: Any) -> None:
-    if not cluster.eds_cluster_config.HasField("eds_config"):
+    eds = cluster.eds_cluster_config
+    kind = eds.eds_config.WhichOneof("config_source_specifier")
+    here = (*path, "eds_cluster_config", "eds_config")
+    if kind == "path_config_source":
+        source = eds.eds_config.path_config_source
+        check_path_source(context, (*here, kind), source.path, source.watched_directory.path)
+    elif kind == "path":
+        check_path_source(context, here, eds.eds_config.path, "")
+    elif kind == "self" or (cluster.HasField("eds_cluster_config") and not eds.HasField("eds_config")):
+        context.report.error(
+            (*path, "eds_cluster_config"),
+            "Missing config source specifier in envoy::config::core::v3::ConfigSource",
+            "add eds_config with path_config_source, ads or api_config_source",
+        )
+    elif not cluster.HasField("eds_cluster_config"):
         context.report.error(
             path,
             "cannot create an EDS cluster without an EDS config",

@@ -27,7 +27,7 @@ from sidecar.config.semantics import check_bootstrap
 from sidecar.config.support import check_support
 from sidecar.config.yaml_text import read_yaml
 
-__all__ = ["Loaded", "load_bootstrap"]
+__all__ = ["Loaded", "load_bootstrap", "read_file"]
 
 _BOOTSTRAP = "envoy.config.bootstrap.v3.Bootstrap"
 _OVERLAY = "<--config-yaml>"
@@ -96,7 +96,7 @@ def load_bootstrap(
             )
         )
     if path is not None:
-        document = _read_file(path, bootstrap, problems)
+        document = read_file(path, bootstrap, problems)
         if document is not None:
             documents.append(document)
     if yaml_overlay:
@@ -148,8 +148,8 @@ def _name_node(bootstrap: Any, node_id: str | None, node_cluster: str | None, no
         bootstrap.node.locality.zone = node_zone
 
 
-def _read_file(path: str, bootstrap: Any, problems: list[Problem]) -> Document | None:
-    """The document in the file; None when it had no text to decode (protobuf fills ``bootstrap`` itself)."""
+def read_file(path: str, message: Any, problems: list[Problem]) -> Document | None:
+    """The document in the file; None when it had no text to decode (protobuf fills ``message`` itself)."""
     try:
         with open(path, "rb") as file:
             data = file.read()
@@ -162,27 +162,28 @@ def _read_file(path: str, bootstrap: Any, problems: list[Problem]) -> Document |
         return read_yaml(data, path)
     if lowered.endswith(".pb"):
         try:
-            bootstrap.MergeFromString(data)
+            message.MergeFromString(data)
         except DecodeError:
-            bootstrap.Clear()
-            reason = "no binary protobuf of a Bootstrap: Envoy takes it for an empty configuration"
+            message.Clear()
+            name = message.DESCRIPTOR.name
+            reason = f"no binary protobuf of a {name}: Envoy takes it for an empty configuration"
             problems.append(Problem("warning", Mark(path, 1, 1), "", reason))
         return None
     if lowered.endswith(".pb_text"):
-        _read_text_format(data, path, bootstrap, problems)
+        _read_text_format(data, path, message, problems)
         return None
     return read_json(data, path)
 
 
-def _read_text_format(data: bytes, path: str, bootstrap: Any, problems: list[Problem]) -> None:
+def _read_text_format(data: bytes, path: str, message: Any, problems: list[Problem]) -> None:
     from google.protobuf import text_format  # a sixth of the start-up time, for a rare kind of file
 
     text = data.decode("utf-8", "replace")
     for name in _TEXT_TYPES.findall(text):
         message_class(name)
     try:
-        text_format.Merge(text, bootstrap)
+        text_format.Merge(text, message)
     except text_format.ParseError as error:
         mark = Mark(path, error.GetLine() or 1, error.GetColumn() or 1)
-        reason = f"Unable to parse as a text protobuf (type {_BOOTSTRAP}): {error}"
+        reason = f"Unable to parse as a text protobuf (type {message.DESCRIPTOR.full_name}): {error}"
         problems.append(Problem("error", mark, "", reason))

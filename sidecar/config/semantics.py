@@ -67,7 +67,7 @@ from sidecar.config.messages import message_class, type_name, unpack
 from sidecar.config.validate_rules import check as check_rules
 from sidecar.config.walk import walk
 
-__all__ = ["check_bootstrap"]
+__all__ = ["check_bootstrap", "check_messages"]
 
 _Check = Callable[[Context, Path, Any], None]
 
@@ -131,7 +131,12 @@ def check_bootstrap(context: Context) -> None:
     """Report everything wrong with the context's bootstrap that Envoy would refuse, and its traps."""
     check_bootstrap_clusters(context)
     check_bootstrap_listeners(context)
-    for path, message in walk(context.bootstrap):
+    check_messages(context, context.bootstrap)
+
+
+def check_messages(context: Context, root: Any, start: Path = ()) -> None:
+    """The same for one message, and for all in it; ``start`` is where it stands."""
+    for path, message in walk(root, start):
         descriptor = message.DESCRIPTOR
         if not is_without_rules(path, descriptor.full_name):
             _check_rules(context, path, message)

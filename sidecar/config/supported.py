@@ -298,8 +298,12 @@ _ROWS: dict[str, str] = {
         "dns_jitter respect_dns_ttl "
         "dns_lookup_family dns_resolvers use_tcp_for_dns_lookups dns_resolution_config "
         "typed_dns_resolver_config wait_for_warm_on_init metadata outlier_detection health_checks "
-        "ignore_health_on_host_removal"
+        "ignore_health_on_host_removal eds_cluster_config"
     ),
+    f"{_CLUSTER}.EdsClusterConfig": "*",
+    f"{_CORE}.ConfigSource": "path path_config_source initial_fetch_timeout resource_api_version",
+    f"{_CORE}.PathConfigSource": "*",
+    f"{_CORE}.WatchedDirectory": "*",
     f"{_CORE}.HealthCheck": (
         "timeout interval initial_jitter interval_jitter interval_jitter_percent unhealthy_threshold "
         "healthy_threshold reuse_connection http_health_check tcp_health_check grpc_health_check "
@@ -376,7 +380,9 @@ _ROWS: dict[str, str] = {
     f"{_CORE}.DnsResolverOptions": "*",
     _CARES: "resolvers dns_resolver_options",
     f"{_ENDPOINT}.ClusterLoadAssignment": "cluster_name endpoints policy",
-    f"{_ENDPOINT}.ClusterLoadAssignment.Policy": "overprovisioning_factor weighted_priority_health",
+    f"{_ENDPOINT}.ClusterLoadAssignment.Policy": (
+        "endpoint_stale_after overprovisioning_factor weighted_priority_health"
+    ),
     f"{_ENDPOINT}.LocalityLbEndpoints": "locality lb_endpoints priority metadata",
     f"{_ENDPOINT}.LbEndpoint": "endpoint load_balancing_weight health_status metadata",
     f"{_ENDPOINT}.Endpoint": "address hostname additional_addresses health_check_config",

@@ -240,7 +240,9 @@ ENTRIES: tuple[Entry, ...] = (
         when=lambda message: message.priority == 1,
     ),
     *_rows(_BREAKERS, WARN, "circuit breakers", "per_host_thresholds"),
-    *_rows(_CLUSTER, STOP, "xDS", "eds_cluster_config lrs_server"),
+    *_rows(_CLUSTER, STOP, "xDS", "lrs_server"),
+    *_rows(f"{_CORE}.ConfigSource", STOP, "xDS", "api_config_source ads self"),
+    *_rows(f"{_CORE}.ConfigSource", WARN, "xDS", "authorities"),
     Entry(
         _CLUSTER,
         "cluster_type",
@@ -274,7 +276,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(_CLUSTER, WARN, "socket options", "upstream_bind_config"),
     *_rows(_CLUSTER, STOP, "upstream filters", "filters"),
     *_rows(_CLUSTER, WARN, "statistics tags", "track_timeout_budgets track_cluster_stats"),
-    Entry(_CLUSTER, "type", STOP, "xDS", "EDS", when=lambda message: message.type == 3),
     Entry(_CLUSTER, "type", STOP, "interception", "ORIGINAL_DST", when=lambda message: message.type == 4),
     Entry(
         _CLUSTER,
@@ -305,7 +306,6 @@ ENTRIES: tuple[Entry, ...] = (
         "load_balancer_endpoints leds_cluster_locality_config",
     ),
     *_rows(f"{_ENDPOINT}.ClusterLoadAssignment.Policy", WARN, "load balancing", "drop_overloads"),
-    *_rows(f"{_ENDPOINT}.ClusterLoadAssignment.Policy", WARN, "xDS", "endpoint_stale_after"),
     *_rows(f"{_ENDPOINT}.LbEndpoint", STOP, "xDS", "endpoint_name"),
     # Access logs and filters
     *_rows(

@@ -38,6 +38,8 @@ from sidecar.upstream.health_events import HealthEvents
 from sidecar.upstream.health_tasks import HealthTasks
 from sidecar.upstream.outlier_events import OutlierEvents
 from sidecar.upstream.pools import PoolTable
+from sidecar.xds.eds import EdsDiscovery, assignment_kind
+from sidecar.xds.filesystem import FileTransport
 
 __all__ = ["Assembly", "compile_address"]
 
@@ -76,6 +78,11 @@ class Assembly:
             reactor, self.clusters, http1_codec=options.http1_codec, http2_codec=options.http2_codec
         )
         self.clusters.make_health = self._make_health
+        self.clusters.make_eds = self._make_eds
+        self.files = FileTransport(
+            loaded.bootstrap, registry, store.scope("server").counter("dynamic_unknown_fields")
+        )
+        self._closers.append(self.files.close)
         self.event_logs = EventLogs(store)
         self.listeners: list[Listener] = []
         self.listener_paths: dict[str, str] = {}
@@ -132,6 +139,17 @@ class Assembly:
             logs = tuple(HealthEvents(settings.kind, cluster.name, file.write) for file in files)
             tasks.set_event_logs(number, logs)
         return tasks
+
+    def _make_eds(self, cluster: Cluster) -> EdsDiscovery:
+        settings = cluster.config.eds
+        assert settings is not None
+        assert settings.source is not None
+        subscribe = partial(self.files.subscribe, settings.source)
+        try:
+            return EdsDiscovery(cluster, settings, assignment_kind(self.context("")), subscribe)
+        except (OSError, ValueError) as error:
+            reason = f"unable to watch {settings.source.path} for cluster '{cluster.name}': {error}"
+            raise ConfigError("static_resources.clusters", reason) from error
 
     def _log_ejections(self, path: str) -> None:
         if not path:

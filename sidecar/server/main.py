@@ -153,6 +153,7 @@ class Server:
             await nursery.start(self._signals)
             nursery.start_soon(self._sweep, name="sweep")
             nursery.start_soon(self._timers.run, name="timers")
+            nursery.start_soon(self.assembly.files.watcher.run, name="file watcher")
             if self._flush_interval_s:
                 nursery.start_soon(self._flush_stats, name="stats flush")
             if self.admin is not None:

@@ -7,7 +7,7 @@ the router asks it for one.  Connections are the pools'.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import randrange
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from sidecar.upstream.health_check import HealthCheckSettings
 from sidecar.upstream.host import Health, Host
 from sidecar.upstream.host_removal import has_failed_removal
 from sidecar.upstream.host_set import NO_HOSTS, HostSet, part_hosts
-from sidecar.upstream.load_balancer import LbContext
+from sidecar.upstream.load_balancer import LbContext, LoadBalancer
 from sidecar.upstream.load_balancer_factory import make_load_balancer
 from sidecar.upstream.load_balancer_pickers import Picker
 from sidecar.upstream.load_balancer_policies import ROUND_ROBIN, LbPolicy
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.upstream.discovery import Endpoint
 
-__all__ = ["CircuitBreakerLimits", "Cluster", "ClusterConfig", "DnsSettings"]
+__all__ = ["CircuitBreakerLimits", "Cluster", "ClusterConfig", "DnsSettings", "EdsSettings", "PathSource"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,30 @@ class DnsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PathSource:
+    """``envoy.config.core.v3.PathConfigSource``: resources in a file."""
+
+    path: str
+    #: Moves into it tell that the file changed; empty takes the file's own.
+    watched_directory: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EdsSettings:
+    """``envoy.config.cluster.v3.Cluster.EdsClusterConfig``."""
+
+    #: The name of the resource.
+    service_name: str
+    #: None for a source that is still to come: such a configuration is not served.
+    source: PathSource | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterConfig:
     """One compiled ``envoy.config.cluster.v3.Cluster``."""
 
     name: str
-    #: ``STATIC``, ``STRICT_DNS`` or ``LOGICAL_DNS``.
+    #: ``STATIC``, ``STRICT_DNS``, ``LOGICAL_DNS`` or ``EDS``.
     type: str = "STATIC"
     alt_stat_name: str = ""
     endpoints: tuple[Endpoint, ...] = ()
@@ -95,6 +114,8 @@ class ClusterConfig:
     default_limits: CircuitBreakerLimits = CircuitBreakerLimits()
     high_limits: CircuitBreakerLimits = CircuitBreakerLimits()
     dns: DnsSettings = DnsSettings()
+    #: None but for an EDS cluster.
+    eds: EdsSettings | None = None
     #: None without outlier detection.
     outliers: OutlierSettings | None = None
     #: At most one so far.
@@ -113,6 +134,7 @@ class Cluster:
     """See the module.  Attributes that come from :class:`ClusterConfig` have its names."""
 
     __slots__ = (
+        "_draw",
         "_load_balancer",
         "config",
         "connector",
@@ -176,10 +198,15 @@ class Cluster:
         self.retries = RetryBreaker(
             limits.max_retries, limits.retry_budget, self.stats, self.stats.default_breakers.rq_retry_open
         )
-        self._load_balancer = make_load_balancer(
+        self._draw = draw
+        self._load_balancer = self._make_load_balancer()
+
+    def _make_load_balancer(self) -> LoadBalancer:
+        config = self.config
+        return make_load_balancer(
             config.lb_policy,
             LbContext(
-                draw,
+                self._draw,
                 self.stats,
                 panic_threshold=config.panic_threshold,
                 overprovisioning_factor=config.overprovisioning_factor,
@@ -197,14 +224,17 @@ class Cluster:
             self.stats.upstream_cx_none_healthy.value += 1
         return host
 
-    def set_hosts(self, hosts: Sequence[Host]) -> None:
-        """Go on with these hosts; a host that stays is the same object as before."""
+    def set_hosts(self, hosts: Sequence[Host], *, changes: int | None = None) -> None:
+        """Go on with these hosts; a host that stays is the same object as before.
+
+        ``changes`` counts the priorities to which hosts came or from which they went, where the hosts
+        themselves do not show it (one that stays may have moved).
+        """
         before = self.hosts
         self.hosts = tuple(hosts)
-        stats = self.stats
-        stats.membership_change.value += 1
-        known = set(map(id, before))
-        stats.default_total_match_count.value += sum(1 for host in hosts if id(host) not in known)
+        if changes is None:
+            changes = _changed_priorities(before, self.hosts)
+        self.stats.membership_change.value += changes
         if self.on_hosts_set is not None:
             self.on_hosts_set(self.hosts)
         if self.detector is not None:
@@ -215,6 +245,25 @@ class Cluster:
             removed = [host for host in before if id(host) not in kept]
             if removed:
                 self.on_hosts_removed(removed)
+
+    def set_assignment_policy(self, overprovisioning_factor: int, weighted_priority_health: bool) -> bool:
+        """Take what an assignment says about all its hosts; whether that is something new.
+
+        Who calls it sets the hosts, or refreshes their health, behind it.
+        """
+        config = self.config
+        if (config.overprovisioning_factor, config.weighted_priority_health) == (
+            overprovisioning_factor,
+            weighted_priority_health,
+        ):
+            return False
+        self.config = replace(
+            config,
+            overprovisioning_factor=overprovisioning_factor,
+            weighted_priority_health=weighted_priority_health,
+        )
+        self._load_balancer = self._make_load_balancer()
+        return True
 
     def on_host_changed(self, host: Host) -> None:
         """A detector or a health check changed a host's flags; one that fails loses its connections."""
@@ -240,3 +289,8 @@ class Cluster:
 
     def __repr__(self) -> str:
         return f"<Cluster {self.name} {self.config.type} {len(self.hosts)} hosts>"
+
+
+def _changed_priorities(before: Sequence[Host], after: Sequence[Host]) -> int:
+    kept = set(map(id, before)) & set(map(id, after))
+    return len({host.priority for hosts in (before, after) for host in hosts if id(host) not in kept})

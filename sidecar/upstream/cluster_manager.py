@@ -48,6 +48,8 @@ class ClusterManager:
         self.health: dict[str, HealthTasks] = {}
         #: Makes the tasks of health checks; without it there are none (tests).
         self.make_health: Callable[[Cluster], HealthTasks] | None = None
+        #: Makes the discovery of EDS clusters.
+        self.make_eds: Callable[[Cluster], Discovery] | None = None
         self._scopes: dict[str, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
         scope = store.scope("cluster_manager")
@@ -114,6 +116,12 @@ class ClusterManager:
     def _make_discovery(self, cluster: Cluster) -> Discovery:
         if cluster.config.type == "STATIC":
             return StaticDiscovery(cluster)
+        if (
+            cluster.config.eds is not None
+            and cluster.config.eds.source is not None
+            and self.make_eds is not None
+        ):
+            return self.make_eds(cluster)
         settings = cluster.config.dns
         resolver = self._resolvers.get(settings)
         if resolver is None:

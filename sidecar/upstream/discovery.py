@@ -98,6 +98,8 @@ class StaticDiscovery:
             assert endpoint.address is not None  # the compiler refuses names in a STATIC cluster
             addresses = (endpoint.address, *endpoint.additional_addresses)
             hosts.append(make_host(endpoint, endpoint.address, addresses))
+        hosts.sort(key=lambda host: host.priority)
+        cluster.stats.default_total_match_count.value += len(hosts)
         cluster.set_hosts(hosts)
         self.initialized.set()
 
@@ -150,6 +152,8 @@ class DnsDiscovery:
         stats.update_success.value += 1
         self._backoff_s = None
         addresses = tuple(dict.fromkeys(Address.ip(ip, endpoint.port) for ip, _ in answer.addresses))
+        # Envoy makes a host of each, and then sees whom it has already.
+        stats.default_total_match_count.value += len(addresses)
         changed = (
             self._update_logical(endpoint, addresses) if logical else self._update(index, endpoint, addresses)
         )

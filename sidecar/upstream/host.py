@@ -50,10 +50,17 @@ class HealthFlag(IntFlag):
     EDS_STATUS_DRAINING = 1 << 9
 
 
-_UNHEALTHY = HealthFlag.FAILED_ACTIVE_HC | HealthFlag.FAILED_OUTLIER_CHECK | HealthFlag.FAILED_EDS_HEALTH
+_UNHEALTHY = (
+    HealthFlag.FAILED_ACTIVE_HC
+    | HealthFlag.FAILED_OUTLIER_CHECK
+    | HealthFlag.FAILED_EDS_HEALTH
+    | HealthFlag.EDS_STATUS_DRAINING
+)
 _DEGRADED = HealthFlag.DEGRADED_ACTIVE_HC | HealthFlag.DEGRADED_EDS_HEALTH
 #: Such hosts do not count when the health of a priority is computed.
-_EXCLUDED = HealthFlag.PENDING_ACTIVE_HC | HealthFlag.EXCLUDED_VIA_IMMEDIATE_HC_FAIL
+_EXCLUDED = (
+    HealthFlag.PENDING_ACTIVE_HC | HealthFlag.EXCLUDED_VIA_IMMEDIATE_HC_FAIL | HealthFlag.EDS_STATUS_DRAINING
+)
 
 
 class Host:
@@ -168,8 +175,10 @@ class Host:
         self.eds_health_status = status
         flags = HealthFlag.FAILED_EDS_HEALTH | HealthFlag.DEGRADED_EDS_HEALTH | HealthFlag.EDS_STATUS_DRAINING
         self.health_flags &= ~flags
-        if status in ("UNHEALTHY", "TIMEOUT", "DRAINING"):
+        if status in ("UNHEALTHY", "TIMEOUT"):
             self.health_flags |= HealthFlag.FAILED_EDS_HEALTH
+        elif status == "DRAINING":
+            self.health_flags |= HealthFlag.EDS_STATUS_DRAINING
         elif status == "DEGRADED":
             self.health_flags |= HealthFlag.DEGRADED_EDS_HEALTH
         self._derive_health()

@@ -102,6 +102,10 @@ def bootstrap(
 
 def render(config: dict[str, Any], port: Callable[[str], int], file: Callable[[str], str]) -> str:
     """YAML text with the placeholders filled in."""
-    text = yaml.safe_dump(config, sort_keys=False, width=1000)
+    return fill(yaml.safe_dump(config, sort_keys=False, width=1000), port, file)
+
+
+def fill(text: str, port: Callable[[str], int], file: Callable[[str], str]) -> str:
+    """The text with the placeholders filled in."""
     text = re.sub(r"PORT\(([\w-]+)\)", lambda match: str(port(match[1])), text)
     return re.sub(r"FILE\(([\w.-]+)\)", lambda match: file(match[1]), text)

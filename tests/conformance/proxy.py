@@ -101,18 +101,23 @@ class Proxy:
         """Write the bootstrap and the files that it names."""
         self.directory.mkdir(parents=True, exist_ok=True)
         for name, content in self.setup.files.items():
-            (self.directory / name).write_bytes(content)
+            path = self.directory / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(self.fill(content.decode()).encode() if b"PORT(" in content else content)
         config = self.directory / "bootstrap.yaml"
         config.write_text(self.config_text())
         return config
 
     def config_text(self) -> str:
         """The bootstrap with this run's ports and paths."""
-        return configuration.render(
-            self.setup.bootstrap,
-            lambda name: int(self.listening[name].getsockname()[1]),
-            lambda name: str(self.directory / name),
-        )
+        return configuration.render(self.setup.bootstrap, self._port, lambda name: str(self.directory / name))
+
+    def fill(self, text: str) -> str:
+        """A text of a scenario with this run's ports and paths."""
+        return configuration.fill(text, self._port, lambda name: str(self.directory / name))
+
+    def _port(self, name: str) -> int:
+        return int(self.listening[name].getsockname()[1])
 
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None

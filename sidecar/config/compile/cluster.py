@@ -24,17 +24,32 @@ from sidecar.config.compile.outlier_detection import compile_outliers
 from sidecar.config.messages import type_name, unpack
 from sidecar.core.address import Address, is_ip
 from sidecar.core.errors import ConfigError
-from sidecar.upstream.cluster import CircuitBreakerLimits, Cluster, ClusterConfig, DnsSettings
+from sidecar.upstream.cluster import (
+    CircuitBreakerLimits,
+    Cluster,
+    ClusterConfig,
+    DnsSettings,
+    EdsSettings,
+    PathSource,
+)
 from sidecar.upstream.discovery import Endpoint
 from sidecar.upstream.host import Locality
 from sidecar.upstream.retry_breaker import RetryBudget
 
-__all__ = ["ResolverSettings", "compile_cluster", "compile_cluster_config", "compile_resolver"]
+__all__ = [
+    "ResolverSettings",
+    "compile_cluster",
+    "compile_cluster_config",
+    "compile_endpoints",
+    "compile_resolver",
+]
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _DNS_CLUSTER = "envoy.extensions.clusters.dns.v3.DnsCluster"
 #: ``Cluster.ClusterProtocolSelection``.
 _USE_DOWNSTREAM_PROTOCOL = 1
+#: The types whose endpoints stand in the cluster itself.
+_OWN_ENDPOINTS = ("STATIC", "STRICT_DNS", "LOGICAL_DNS")
 #: Names that ``cluster_type`` may have for the types of the enum.
 _CUSTOM_TYPES = {
     "envoy.cluster.static": "STATIC",
@@ -109,7 +124,9 @@ def compile_cluster_config(
         name=message.name,
         type=kind,
         alt_stat_name=message.alt_stat_name,
-        endpoints=tuple(_compile_endpoints(message, kind, context)),
+        endpoints=tuple(compile_endpoints(assignment, kind, context, "load_assignment"))
+        if kind in _OWN_ENDPOINTS
+        else (),
         connect_timeout_s=_seconds(message, "connect_timeout", 5.0),
         lb_policy=compile_lb_policy(message, context),
         panic_threshold=_percent(message.common_lb_config, "healthy_panic_threshold", 50.0),
@@ -133,6 +150,7 @@ def compile_cluster_config(
         default_limits=_compile_limits(message, 0),
         high_limits=_compile_limits(message, 1),
         dns=dns,
+        eds=_compile_eds(message) if kind == "EDS" else None,
         outliers=compile_outliers(message),
         health_checks=compile_health_checks(message, context),
         ignore_new_hosts_until_first_hc=message.common_lb_config.ignore_new_hosts_until_first_hc,
@@ -164,17 +182,31 @@ def _compile_type(
             return custom.name, DnsSettings()
     else:
         kind = message.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number[message.type].name
-    if kind not in ("STATIC", "STRICT_DNS", "LOGICAL_DNS"):
+    if kind not in _OWN_ENDPOINTS:
         return kind, DnsSettings()
     return kind, compile_dns(message, None, context, resolver)
 
 
-def _compile_endpoints(message: Any, kind: str, context: FactoryContext) -> Iterator[Endpoint]:
-    if kind not in ("STATIC", "STRICT_DNS", "LOGICAL_DNS"):
-        return
-    for i, locality in enumerate(message.load_assignment.endpoints):
+def _compile_eds(message: Any) -> EdsSettings:
+    eds = message.eds_cluster_config
+    source = eds.eds_config
+    name = eds.service_name or message.name
+    kind = source.WhichOneof("config_source_specifier")
+    if kind == "path_config_source":
+        path = source.path_config_source
+        return EdsSettings(name, PathSource(path.path, path.watched_directory.path))
+    return EdsSettings(name, PathSource(source.path) if kind == "path" else None)
+
+
+def compile_endpoints(assignment: Any, kind: str, context: FactoryContext, place: str) -> Iterator[Endpoint]:
+    """The endpoints of an ``envoy.config.endpoint.v3.ClusterLoadAssignment`` that stands at ``place``.
+
+    Raises: ConfigError.
+    """
+    prefix = f"{place}." if place else ""
+    for i, locality in enumerate(assignment.endpoints):
         for j, endpoint in enumerate(locality.lb_endpoints):
-            path = f"load_assignment.endpoints[{i}].lb_endpoints[{j}]"
+            path = f"{prefix}endpoints[{i}].lb_endpoints[{j}]"
             if endpoint.WhichOneof("host_identifier") == "endpoint_name":
                 raise _error(
                     context,
@@ -191,9 +223,10 @@ def _compile_endpoint(
     address: Address | None
     name, port = "", 0
     socket_address = endpoint.address.socket_address
-    if kind != "STATIC" and endpoint.address.WhichOneof("address") != "socket_address":
+    is_named = kind in ("STRICT_DNS", "LOGICAL_DNS")
+    if is_named and endpoint.address.WhichOneof("address") != "socket_address":
         raise _error(context, f"{path}.address", f"a {kind} cluster takes a socket_address")
-    if kind != "STATIC":
+    if is_named:
         name, port = socket_address.address, socket_address.port_value
         address = None
         if socket_address.resolver_name:

@@ -1,0 +1,133 @@
+"""EDS: the hosts of a cluster are a resource, a ClusterLoadAssignment, that may be replaced while serving.
+
+:class:`EdsDiscovery` is the subscriber of one cluster (Envoy's ``EdsClusterImpl``).  A host that a new
+assignment still names stays the same object with its connections and counters; weight, metadata, health and
+priority change in place.  Where the resource comes from is the transport's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import trio
+
+from sidecar.api.context import FactoryContext
+from sidecar.config.compile.cluster import compile_endpoints
+from sidecar.core.errors import XdsError
+from sidecar.upstream.cluster import Cluster, EdsSettings
+from sidecar.upstream.discovery import Endpoint
+from sidecar.upstream.host_update import HostUpdater
+from sidecar.xds.subscription import Resource, ResourceKind, Subscriber, Subscription, SubscriptionStats
+
+__all__ = ["CLUSTER_LOAD_ASSIGNMENT", "Assignment", "EdsDiscovery", "assignment_kind"]
+
+CLUSTER_LOAD_ASSIGNMENT = "envoy.config.endpoint.v3.ClusterLoadAssignment"
+_DEFAULT_OVERPROVISIONING = 140
+
+Subscribe = Callable[[Subscriber, SubscriptionStats], Subscription]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A compiled ``envoy.config.endpoint.v3.ClusterLoadAssignment``."""
+
+    cluster_name: str
+    endpoints: tuple[Endpoint, ...] = ()
+    overprovisioning_factor: int = _DEFAULT_OVERPROVISIONING
+    weighted_priority_health: bool = False
+    #: ``policy.endpoint_stale_after``: without a newer one the hosts go after so many seconds; 0 never.
+    stale_after_s: float = 0.0
+
+
+def assignment_kind(context: FactoryContext) -> ResourceKind:
+    """The kind of resource that EDS brings."""
+    return ResourceKind(CLUSTER_LOAD_ASSIGNMENT, "cluster_name", partial(_compile, context))
+
+
+def _compile(context: FactoryContext, message: Any, path: str) -> Assignment:
+    policy = message.policy
+    stale = policy.endpoint_stale_after
+    return Assignment(
+        message.cluster_name,
+        tuple(compile_endpoints(message, "EDS", context, path)),
+        policy.overprovisioning_factor.value
+        if policy.HasField("overprovisioning_factor")
+        else _DEFAULT_OVERPROVISIONING,
+        policy.weighted_priority_health,
+        # Envoy counts milliseconds.
+        (stale.seconds * 1000 + stale.nanos // 1_000_000) / 1000,
+    )
+
+
+class EdsDiscovery:
+    """Keeps the hosts of one EDS cluster (:class:`sidecar.upstream.discovery.Discovery`)."""
+
+    def __init__(
+        self, cluster: Cluster, settings: EdsSettings, kind: ResourceKind, subscribe: Subscribe
+    ) -> None:
+        """Raises: what ``subscribe`` does."""
+        self.kind = kind
+        self.initialized = trio.Event()
+        self._cluster = cluster
+        self._service_name = settings.service_name
+        self._updater = HostUpdater(cluster)
+        self._stale_after_s = 0.0
+        self._renewed = trio.Event()
+        self._subscription = subscribe(self, SubscriptionStats(cluster.stats.scope))
+        self._subscription.start()
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._expire, name=f"assignment of {self._cluster.name}")
+            await self._subscription.run()
+
+    # -- Subscriber ------------------------------------------------------------------------------------
+    def on_update(self, resources: Sequence[Resource], version: str) -> None:
+        stats = self._cluster.stats
+        if not resources:
+            stats.update_empty.value += 1
+            self.initialized.set()
+            return
+        if len(resources) != 1:
+            raise XdsError(f"Unexpected EDS resource length: {len(resources)}")
+        assignment: Assignment = resources[0].value
+        if assignment.cluster_name != self._service_name:
+            raise XdsError(
+                f"Unexpected EDS cluster (expecting {self._service_name}): {assignment.cluster_name}"
+            )
+        self._stale_after_s = assignment.stale_after_s
+        if assignment.stale_after_s:
+            stats.assignment_timeout_received.value += 1
+        self._renewed.set()
+        self._assign(assignment)
+
+    def on_failure(self) -> None:
+        # A file that is wrong, or a control plane that is away, keeps nobody from starting.
+        self.initialized.set()
+
+    # -- hosts -----------------------------------------------------------------------------------------
+    def _assign(self, assignment: Assignment) -> None:
+        cluster = self._cluster
+        rebuilt = cluster.set_assignment_policy(
+            assignment.overprovisioning_factor, assignment.weighted_priority_health
+        )
+        if not self._updater.update(assignment.endpoints, is_forced=rebuilt):
+            cluster.stats.update_no_rebuild.value += 1
+        self.initialized.set()
+
+    async def _expire(self) -> None:
+        """Drop the hosts of an assignment that says how long it holds, when that is over."""
+        while True:
+            self._renewed = trio.Event()
+            if not self._stale_after_s:
+                await self._renewed.wait()
+                continue
+            with trio.move_on_after(self._stale_after_s) as timeout:
+                await self._renewed.wait()
+            if timeout.cancelled_caught:
+                self._stale_after_s = 0.0
+                self._assign(Assignment(self._service_name))
+                self._cluster.stats.assignment_stale.value += 1

@@ -1,0 +1,164 @@
+"""What transports and subscribers agree on: resources, their kinds, and how an update is refused.
+
+A transport calls :meth:`ResourceKind.decode` for what a response holds, wherever it likes (a thread: it
+touches nothing that runs), and hands the whole response to the subscriber in the task that serves.  Each of
+the two may refuse: that is a NACK, nothing has changed, and the reason names the field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import xxhash
+
+from sidecar.config.context import Context
+from sidecar.config.errors import ConfigErrors, Path, Problem, format_path, parse_path
+from sidecar.config.messages import type_name, unpack
+from sidecar.config.registry import Registry
+from sidecar.config.report import Reporter
+from sidecar.config.semantics import check_messages
+from sidecar.config.support import check_support
+from sidecar.core.errors import ConfigError, XdsError
+from sidecar.observability.stats import Scope
+
+__all__ = [
+    "Resource",
+    "ResourceKind",
+    "ResponseRejected",
+    "Subscriber",
+    "Subscription",
+    "SubscriptionStats",
+]
+
+_RESOURCE = "envoy.service.discovery.v3.Resource"
+
+
+class ResponseRejected(XdsError):
+    """A response that is not taken; ``problems`` say why, with their places where it had any."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = ConfigErrors(problems).problems
+        errors = [each for each in self.problems if each.severity == "error"]
+        super().__init__("; ".join(str(each) for each in errors or self.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One resource, ready to be used."""
+
+    name: str
+    version: str
+    #: What the kind's compiler made of it.
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceKind:
+    """One type of resource."""
+
+    #: ``envoy.config.endpoint.v3.ClusterLoadAssignment``
+    message: str
+    #: The field that holds a resource's name.
+    name_field: str
+    #: Compiles a checked message that stands at a path.  Raises: ConfigError.
+    compile: Callable[[Any, str], Any]
+
+    def decode(
+        self, packed: Any, path: Path, version: str, *, bootstrap: Any, registry: Registry, report: Reporter
+    ) -> Resource | None:
+        """The resource in an Any that stands at ``path``, or in the Resource around it; None where ``report``
+        tells why not.
+
+        A field that is not implemented yet refuses the resource where it would refuse a file.
+        """
+        name = ""
+        if type_name(packed.type_url) == _RESOURCE:
+            wrapped: Any = unpack(packed)
+            if wrapped is None:
+                report.error(path, f"Unable to unpack as {_RESOURCE}")
+                return None
+            packed, path = wrapped.resource, (*path, "resource")
+            name, version = wrapped.name, wrapped.version
+        message: Any = unpack(packed) if type_name(packed.type_url) == self.message else None
+        if message is None:
+            report.error(path, f"Unable to unpack as {self.message}: it is {packed.type_url or 'empty'}")
+            return None
+        before = len(report.problems)
+        context = Context(bootstrap, registry, report)
+        context.clusters.update((each.name, each) for each in bootstrap.static_resources.clusters)
+        check_messages(context, message, path)
+        check_support(context, path, message)
+        report.problems += report.refusals
+        report.refusals.clear()
+        if any(problem.severity == "error" for problem in report.problems[before:]):
+            return None
+        try:
+            value = self.compile(message, format_path(path))
+        except ConfigError as error:
+            report.error(parse_path(error.path), error.reason, line_in_text=error.line_in_text)
+            return None
+        return Resource(name or getattr(message, self.name_field), version, value)
+
+
+class Subscriber(Protocol):
+    """Wants resources of one kind."""
+
+    kind: ResourceKind
+
+    def on_update(self, resources: Sequence[Resource], version: str) -> None:
+        """Take a whole response.  Raises: XdsError, when it is refused and nothing has changed."""
+        ...
+
+    def on_failure(self) -> None:
+        """Nothing usable came: go on with what there is."""
+        ...
+
+
+class Subscription(Protocol):
+    """Brings the resources of one subscriber until cancelled."""
+
+    def start(self) -> None:
+        """Ask for the first time.  A transport that has the answer at hand gives it before this returns."""
+        ...
+
+    async def run(self) -> None:
+        """Bring what comes."""
+        ...
+
+
+class SubscriptionStats:
+    """What Envoy counts of every subscription (``ALL_SUBSCRIPTION_STATS``), in the subscriber's scope."""
+
+    __slots__ = (
+        "init_fetch_timeout",
+        "update_attempt",
+        "update_duration",
+        "update_failure",
+        "update_rejected",
+        "update_success",
+        "update_time",
+        "version",
+        "version_text",
+    )
+
+    def __init__(self, scope: Scope) -> None:
+        self.init_fetch_timeout = scope.counter("init_fetch_timeout")
+        self.update_attempt = scope.counter("update_attempt")
+        self.update_duration = scope.histogram("update_duration", "milliseconds")
+        self.update_failure = scope.counter("update_failure")
+        self.update_rejected = scope.counter("update_rejected")
+        self.update_success = scope.counter("update_success")
+        #: Wall clock in milliseconds.
+        self.update_time = scope.gauge("update_time")
+        #: A hash of the version's text.
+        self.version = scope.gauge("version")
+        self.version_text = scope.text_readout("version_text")
+
+    def count_success(self, version: str, now_s: float) -> None:
+        """An update was taken."""
+        self.update_time.set(int(now_s * 1000))
+        self.version.set(xxhash.xxh64_intdigest(version.encode()))
+        self.version_text.set(version)
+        self.update_success.value += 1
