@@ -6,13 +6,14 @@ from typing import Any
 
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
-from sidecar.config.messages import type_name, unpack
+from sidecar.config.lb_policies import chosen_policy
+from sidecar.config.messages import unpack
 from sidecar.upstream.hash_tables import is_prime
 
 __all__ = ["check_load_balancing", "is_without_rules"]
 
 _LB = "envoy.extensions.load_balancing_policies"
-_RING_HASH, _MAGLEV = 2, 5
+_RING_HASH, _MAGLEV, _BY_CONFIG = 2, 5, 7
 #: The types that keep no names of their hosts; the last two of the enum are EDS and ORIGINAL_DST.
 _NAMELESS = {0: "envoy.cluster.static", 2: "envoy.cluster.logical_dns"}
 
@@ -42,24 +43,29 @@ def check_load_balancing(context: Context, path: Path, cluster: Any) -> None:
                 f"Cannot use hostname for consistent hashing loadbalancing for cluster of type: '{kind}'",
             )
     if not cluster.HasField("load_balancing_policy"):
-        if cluster.lb_subset_config.subset_selectors:
-            return  # of a subset's policy Envoy sees that later (check_subsets)
-        if cluster.lb_policy == _RING_HASH:
+        is_parted = bool(cluster.lb_subset_config.subset_selectors)  # Envoy sees that later (check_subsets)
+        if cluster.lb_policy == _RING_HASH and not is_parted:
             _check_ring(context, (*path, "ring_hash_lb_config"), cluster.ring_hash_lb_config)
-        elif cluster.lb_policy == _MAGLEV:
+        elif cluster.lb_policy == _MAGLEV and not is_parted:
             _check_table(context, (*path, "maglev_lb_config"), cluster.maglev_lb_config)
+        elif cluster.lb_policy == _BY_CONFIG:
+            reason = "cluster: field load_balancing_policy need to be set"
+            context.report.error((*path, "lb_policy"), reason)
         return
-    for number, policy in enumerate(cluster.load_balancing_policy.policies):
-        packed = policy.typed_extension_config.typed_config
-        here = (
-            *(*path, "load_balancing_policy", "policies", number),
-            *("typed_extension_config", "typed_config"),
+    chosen = chosen_policy(cluster.load_balancing_policy, (*path, "load_balancing_policy"))
+    if chosen is None:
+        names = (each.typed_extension_config.name for each in cluster.load_balancing_policy.policies)
+        context.report.error(
+            (*path, "load_balancing_policy"),
+            "cluster: didn't find a registered load balancer factory implementation for cluster:"
+            f" '{cluster.name}' with names from [{', '.join(names)}]",
         )
-        name = type_name(packed.type_url)
-        if name == f"{_LB}.ring_hash.v3.RingHash":
-            _check_ring(context, here, unpack(packed))
-        elif name == f"{_LB}.maglev.v3.Maglev":
-            _check_table(context, here, unpack(packed))
+        return
+    here, name, packed = chosen
+    if name == f"{_LB}.ring_hash.v3.RingHash":
+        _check_ring(context, here, unpack(packed))
+    elif name == f"{_LB}.maglev.v3.Maglev":
+        _check_table(context, here, unpack(packed))
 
 
 def _check_ring(context: Context, path: Path, settings: Any) -> None:

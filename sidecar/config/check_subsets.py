@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from sidecar.config import known_extensions
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
-from sidecar.config.messages import type_name, unpack
+from sidecar.config.lb_policies import chosen_policy
+from sidecar.config.messages import unpack
 from sidecar.upstream.hash_tables import is_prime
 
 __all__ = ["check_subsets"]
 
-_POLICIES = "envoy.load_balancing_policies"
 _LB = "envoy.extensions.load_balancing_policies"
 _SUBSET = f"{_LB}.subset.v3.Subset"
 _RING_HASH, _MAGLEV, _CLUSTER_PROVIDED = 2, 5, 6
 _KEYS_SUBSET = 4
-_TYPED = ("typed_extension_config", "typed_config")
 
 
 def check_subsets(context: Context, path: Path, cluster: Any) -> None:
@@ -61,13 +59,9 @@ def _check_policies(context: Context, path: Path, message: Any, *, inside: bool 
 
     ``inside`` of a subset it has to be there.
     """
-    known = known_extensions.types(_POLICIES)
-    for number, policy in enumerate(message.policies):
-        packed = policy.typed_extension_config.typed_config
-        name = type_name(packed.type_url)
-        if name not in known:
-            continue
-        here = (*path, "policies", number, *_TYPED)
+    chosen = chosen_policy(message, path)
+    if chosen is not None:
+        here, name, packed = chosen
         settings: Any = unpack(packed)
         if settings is None:
             return
@@ -80,8 +74,7 @@ def _check_policies(context: Context, path: Path, message: Any, *, inside: bool 
             _check_table(context, here, settings)
         elif inside and name == f"{_LB}.cluster_provided.v3.ClusterProvided":
             context.report.refuse_to_serve(here, "a subset has no load balancer to provide: Envoy ends there")
-        return
-    if inside:
+    elif inside:
         names = ", ".join(policy.typed_extension_config.name for policy in message.policies)
         context.report.error(
             path,

@@ -63,6 +63,7 @@ from sidecar.config.check_upstream_protocols import check_upstream_protocols
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
 from sidecar.config.hints import required_hint, rule_hint
+from sidecar.config.lb_policies import POLICY
 from sidecar.config.messages import message_class, type_name, unpack
 from sidecar.config.validate_rules import check as check_rules
 from sidecar.config.walk import walk
@@ -185,7 +186,7 @@ def _check_entries(context: Context, path: Path, message: Any, name: str, catego
         for index, entry in enumerate(getattr(message, name)):
             check_entry(context, (*path, name, index), entry, category)
     elif message.HasField(name):
-        is_optional = bool(getattr(message, "is_optional", False))
+        is_optional = bool(getattr(message, "is_optional", False)) or message.DESCRIPTOR.full_name == POLICY
         check_entry(context, (*path, name), getattr(message, name), category, is_optional=is_optional)
 
 

@@ -1,5 +1,5 @@
 # ruff: noqa: E501  (a case is a line of a table)
-"""Which subset configurations Envoy takes and refuses, and so do we."""
+"""Which subset configurations, and lists of policies, Envoy takes and refuses, and so do we."""
 
 from __future__ import annotations
 
@@ -111,6 +111,28 @@ CASES = {
     "both": old(_BY_A, new(_BY_A)),
     "other extension and subsets": old(_BY_A, f"load_balancing_policy: {{policies: [{_ROUND_ROBIN}]}}"),
     "other extension and nothing": old("", f"load_balancing_policy: {{policies: [{_ROUND_ROBIN}]}}"),
+}
+_NO_POLICY = "{typed_extension_config: {name: u, typed_config: {'@type': type.googleapis.com/envoy.config.core.v3.Node}}}"
+_RING = lb("ring_hash.v3.RingHash", _BAD_RING[1:-1])
+
+
+def policies(*entries: str, more: str = "") -> str:
+    return f"load_balancing_policy: {{policies: [{', '.join(entries)}]}}\n{more}"
+
+
+CASES |= {
+    "policy to be set": "lb_policy: LOAD_BALANCING_POLICY_CONFIG",
+    "policy that is set": policies(_ROUND_ROBIN, more="lb_policy: LOAD_BALANCING_POLICY_CONFIG"),
+    "no policy": policies(_NO_POLICY),
+    "no policy, then one": policies(_NO_POLICY, _ROUND_ROBIN),
+    "policy, then none": policies(_ROUND_ROBIN, _NO_POLICY),
+    "unknown type": policies(_NO_POLICY.replace("config.core", "nothing.such"), _ROUND_ROBIN),
+    "empty list": policies(),
+    "empty entry": policies("{}"),
+    "empty entry, then one": policies("{}", _ROUND_ROBIN),
+    "name alone": policies("{typed_extension_config: {name: envoy.load_balancing_policies.random}}", _ROUND_ROBIN),
+    "wrong ring": policies(_RING),
+    "policy, then a wrong ring": policies(_ROUND_ROBIN, _RING),
 }
 
 
