@@ -290,7 +290,8 @@ _ROWS: dict[str, str] = {
     # Clusters
     _CLUSTER: (
         "name alt_stat_name type cluster_type connect_timeout lb_policy load_balancing_policy "
-        "least_request_lb_config ring_hash_lb_config maglev_lb_config common_lb_config lb_subset_config "
+        "round_robin_lb_config least_request_lb_config ring_hash_lb_config maglev_lb_config common_lb_config "
+        "lb_subset_config "
         "load_assignment circuit_breakers "
         "typed_extension_protocol_options common_http_protocol_options http_protocol_options "
         "http2_protocol_options protocol_selection max_requests_per_connection "
@@ -332,15 +333,20 @@ _ROWS: dict[str, str] = {
         "enforcing_local_origin_success_rate enforcing_failure_percentage "
         "enforcing_failure_percentage_local_origin successful_active_health_check_uneject_host"
     ),
-    "envoy.config.bootstrap.v3.ClusterManager": "outlier_detection",
+    "envoy.config.bootstrap.v3.ClusterManager": "local_cluster_name outlier_detection",
     "envoy.config.bootstrap.v3.ClusterManager.OutlierDetection": "event_log_path",
     f"{_CLUSTER}.CustomClusterType": "name typed_config",
     f"{_CLUSTER}.RefreshRate": "*",
-    f"{_CLUSTER}.LeastRequestLbConfig": "choice_count active_request_bias",
+    f"{_CLUSTER}.RoundRobinLbConfig": "*",
+    f"{_CLUSTER}.LeastRequestLbConfig": "*",
+    f"{_CLUSTER}.SlowStartConfig": "*",
     f"{_CLUSTER}.CommonLbConfig": (
-        "healthy_panic_threshold ignore_new_hosts_until_first_hc consistent_hashing_lb_config"
+        "healthy_panic_threshold ignore_new_hosts_until_first_hc consistent_hashing_lb_config "
+        "zone_aware_lb_config locality_weighted_lb_config"
     ),
     f"{_CLUSTER}.CommonLbConfig.ConsistentHashingLbConfig": "*",
+    f"{_CLUSTER}.CommonLbConfig.ZoneAwareLbConfig": "*",
+    f"{_CLUSTER}.CommonLbConfig.LocalityWeightedLbConfig": "*",
     f"{_CLUSTER}.RingHashLbConfig": "*",
     f"{_CLUSTER}.MaglevLbConfig": "*",
     f"{_CLUSTER}.LbSubsetConfig": (
@@ -352,14 +358,19 @@ _ROWS: dict[str, str] = {
     "envoy.config.cluster.v3.LoadBalancingPolicy": "*",
     "envoy.config.cluster.v3.LoadBalancingPolicy.Policy": "*",
     f"{_CORE}.TypedExtensionConfig": "*",
-    f"{_LB}.round_robin.v3.RoundRobin": "",
-    f"{_LB}.random.v3.Random": "",
-    f"{_LB}.least_request.v3.LeastRequest": "choice_count active_request_bias",
+    f"{_LB}.round_robin.v3.RoundRobin": "*",
+    f"{_LB}.random.v3.Random": "*",
+    f"{_LB}.least_request.v3.LeastRequest": "*",
+    f"{_LB}.common.v3.SlowStartConfig": "*",
+    f"{_LB}.common.v3.LocalityLbConfig": "*",
+    f"{_LB}.common.v3.LocalityLbConfig.ZoneAwareLbConfig": "*",
+    f"{_LB}.common.v3.LocalityLbConfig.ZoneAwareLbConfig.ForceLocalZone": "*",
+    f"{_LB}.common.v3.LocalityLbConfig.LocalityWeightedLbConfig": "*",
     f"{_LB}.ring_hash.v3.RingHash": (
         "hash_function minimum_ring_size maximum_ring_size use_hostname_for_hashing hash_balance_factor "
-        "consistent_hashing_lb_config"
+        "consistent_hashing_lb_config locality_weighted_lb_config"
     ),
-    f"{_LB}.maglev.v3.Maglev": "table_size consistent_hashing_lb_config",
+    f"{_LB}.maglev.v3.Maglev": "table_size consistent_hashing_lb_config locality_weighted_lb_config",
     f"{_LB}.common.v3.ConsistentHashingLbConfig": "*",
     f"{_LB}.subset.v3.Subset": (
         "fallback_policy default_subset subset_selectors allow_redundant_keys panic_mode_any list_as_any "
@@ -383,7 +394,9 @@ _ROWS: dict[str, str] = {
     f"{_ENDPOINT}.ClusterLoadAssignment.Policy": (
         "endpoint_stale_after overprovisioning_factor weighted_priority_health"
     ),
-    f"{_ENDPOINT}.LocalityLbEndpoints": "locality lb_endpoints priority metadata",
+    f"{_ENDPOINT}.LocalityLbEndpoints": (
+        "locality lb_endpoints load_balancing_weight priority proximity metadata"
+    ),
     f"{_ENDPOINT}.LbEndpoint": "endpoint load_balancing_weight health_status metadata",
     f"{_ENDPOINT}.Endpoint": "address hostname additional_addresses health_check_config",
     f"{_ENDPOINT}.Endpoint.AdditionalAddress": "*",

@@ -32,7 +32,6 @@ _BOOTSTRAP = "envoy.config.bootstrap.v3.Bootstrap"
 _LISTENER = "envoy.config.listener.v3"
 _CLUSTER = "envoy.config.cluster.v3.Cluster"
 _BREAKERS = "envoy.config.cluster.v3.CircuitBreakers"
-_LB = "envoy.extensions.load_balancing_policies"
 _ENDPOINT = "envoy.config.endpoint.v3"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -76,7 +75,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(_BOOTSTRAP, WARN, "statistics sinks", "stats_sinks"),
     *_rows(_BOOTSTRAP, WARN, "statistics tags", "deferred_stat_options stats_eviction_interval"),
     *_rows(_BOOTSTRAP, WARN, "tracing", "tracing perf_tracing_file_path"),
-    *_rows(f"{_BOOTSTRAP[:-9]}ClusterManager", WARN, "zone-aware load balancing", "local_cluster_name"),
     *_rows(f"{_BOOTSTRAP[:-9]}ClusterManager", WARN, "upstream connections", "upstream_bind_config"),
     *_rows(
         f"{_BOOTSTRAP[:-9]}ClusterManager", WARN, "xDS", "load_stats_config enable_deferred_cluster_creation"
@@ -251,23 +249,6 @@ ENTRIES: tuple[Entry, ...] = (
         "all but static, strict_dns, logical_dns and dns",
         when=lambda message: not _is_known_cluster_type(message.cluster_type),
     ),
-    *_rows(_CLUSTER, WARN, "slow start", "round_robin_lb_config"),
-    *_rows(f"{_CLUSTER}.LeastRequestLbConfig", WARN, "slow start", "slow_start_config"),
-    *_rows(f"{_CLUSTER}.CommonLbConfig", WARN, "zone-aware load balancing", "zone_aware_lb_config"),
-    *_rows(f"{_CLUSTER}.CommonLbConfig", WARN, "zone-aware load balancing", "locality_weighted_lb_config"),
-    *_rows(f"{_LB}.round_robin.v3.RoundRobin", WARN, "slow start", "slow_start_config"),
-    *_rows(f"{_LB}.least_request.v3.LeastRequest", WARN, "slow start", "slow_start_config"),
-    *_rows(f"{_LB}.round_robin.v3.RoundRobin", WARN, "zone-aware load balancing", "locality_lb_config"),
-    *_rows(f"{_LB}.random.v3.Random", WARN, "zone-aware load balancing", "locality_lb_config"),
-    *_rows(f"{_LB}.ring_hash.v3.RingHash", WARN, "zone-aware load balancing", "locality_weighted_lb_config"),
-    *_rows(f"{_LB}.maglev.v3.Maglev", WARN, "zone-aware load balancing", "locality_weighted_lb_config"),
-    *_rows(f"{_LB}.least_request.v3.LeastRequest", WARN, "zone-aware load balancing", "locality_lb_config"),
-    *_rows(
-        f"{_LB}.least_request.v3.LeastRequest",
-        WARN,
-        "load balancing",
-        "enable_full_scan selection_method",
-    ),
     *_rows(_CLUSTER, STOP, "interception", "original_dst_lb_config"),
     *_rows(_CLUSTER, WARN, "connection pools", "per_connection_buffer_limit_bytes"),
     *_rows(_CLUSTER, WARN, "connection pools", "upstream_connection_options preconnect_policy"),
@@ -293,12 +274,6 @@ ENTRIES: tuple[Entry, ...] = (
         "envoy.extensions.filters.http.router.v3.Router", STOP, "upstream filters", "upstream_http_filters"
     ),
     *_rows(f"{_ENDPOINT}.ClusterLoadAssignment", WARN, "load balancing", "named_endpoints"),
-    *_rows(
-        f"{_ENDPOINT}.LocalityLbEndpoints",
-        WARN,
-        "zone-aware load balancing",
-        "load_balancing_weight proximity",
-    ),
     *_rows(
         f"{_ENDPOINT}.LocalityLbEndpoints",
         STOP,

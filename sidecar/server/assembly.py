@@ -17,6 +17,7 @@ from sidecar.api.context import FactoryContext
 from sidecar.api.network import ServerParts
 from sidecar.config.compile.access_log import compile_access_logs
 from sidecar.config.compile.cluster import compile_cluster, compile_resolver
+from sidecar.config.compile.localities import compile_locality
 from sidecar.config.compile.node import compile_node
 from sidecar.config.data_source import read_data_source
 from sidecar.config.errors import ConfigErrors, Problem
@@ -36,6 +37,7 @@ from sidecar.upstream.cluster import Cluster
 from sidecar.upstream.cluster_manager import ClusterManager
 from sidecar.upstream.health_events import HealthEvents
 from sidecar.upstream.health_tasks import HealthTasks
+from sidecar.upstream.local_zone import LocalZone
 from sidecar.upstream.outlier_events import OutlierEvents
 from sidecar.upstream.pools import PoolTable
 from sidecar.xds.eds import EdsDiscovery, assignment_kind
@@ -73,7 +75,7 @@ class Assembly:
         self._http1_codec = options.http1_codec
         self._http2_codec = options.http2_codec
         self.node = compile_node(loaded.bootstrap.node)
-        self.clusters = ClusterManager(store)
+        self.clusters = ClusterManager(store, local=_local_zone(loaded.bootstrap))
         self.pools = PoolTable(
             reactor, self.clusters, http1_codec=options.http1_codec, http2_codec=options.http2_codec
         )
@@ -216,6 +218,12 @@ class Assembly:
 def _add_listener_stats(managers: list[ConnectionManager], scope: Any) -> None:
     for manager in managers:
         manager.set_listener_stats(scope.scope(f"http.{manager.stat_prefix}"))
+
+
+def _local_zone(bootstrap: Any) -> LocalZone:
+    node = bootstrap.node
+    locality = compile_locality(node.locality) if node.HasField("locality") else None
+    return LocalZone(locality, bootstrap.cluster_manager.local_cluster_name)
 
 
 class _Gather:

@@ -20,11 +20,12 @@ from sidecar.upstream.connector import Connector
 from sidecar.upstream.health_check import HealthCheckSettings
 from sidecar.upstream.host import Health, Host
 from sidecar.upstream.host_removal import has_failed_removal
-from sidecar.upstream.host_set import NO_HOSTS, HostSet, part_hosts
+from sidecar.upstream.host_set import NO_HOSTS, HostSet, compare_hosts, part_hosts
 from sidecar.upstream.load_balancer import LbContext, LoadBalancer
 from sidecar.upstream.load_balancer_factory import make_load_balancer
 from sidecar.upstream.load_balancer_pickers import Picker
 from sidecar.upstream.load_balancer_policies import ROUND_ROBIN, LbPolicy
+from sidecar.upstream.local_zone import NOWHERE, LocalZone
 from sidecar.upstream.outlier_detection import Detector, OutlierSettings
 from sidecar.upstream.retry_breaker import RetryBreaker, RetryBudget
 
@@ -136,6 +137,7 @@ class Cluster:
     __slots__ = (
         "_draw",
         "_load_balancer",
+        "_local",
         "config",
         "connector",
         "detector",
@@ -199,20 +201,32 @@ class Cluster:
             limits.max_retries, limits.retry_budget, self.stats, self.stats.default_breakers.rq_retry_open
         )
         self._draw = draw
+        self._local = NOWHERE
         self._load_balancer = self._make_load_balancer()
 
     def _make_load_balancer(self) -> LoadBalancer:
         config = self.config
-        return make_load_balancer(
-            config.lb_policy,
-            LbContext(
-                self._draw,
-                self.stats,
-                panic_threshold=config.panic_threshold,
-                overprovisioning_factor=config.overprovisioning_factor,
-                weighted_priority_health=config.weighted_priority_health,
-            ),
+        context = LbContext(
+            self._draw,
+            self.stats,
+            panic_threshold=config.panic_threshold,
+            overprovisioning_factor=config.overprovisioning_factor,
+            weighted_priority_health=config.weighted_priority_health,
+            # The proxies themselves are not chosen by zone.
+            local=NOWHERE if self._is_local else self._local,
         )
+        return make_load_balancer(config.lb_policy, context)
+
+    @property
+    def _is_local(self) -> bool:
+        return self._local is not NOWHERE and self.name == self._local.cluster_name
+
+    def join(self, local: LocalZone) -> None:
+        """Stand among the clusters of a cluster manager, before there are hosts."""
+        self._local = local
+        if not self._is_local:
+            local.on_change[self.name] = self.refresh_health
+        self._load_balancer = self._make_load_balancer()
 
     def choose_host(self, stream: Stream | None = None, attempt: int = 0) -> Host | None:
         """The host for the next request; None when none can be had (503 with UH).
@@ -230,21 +244,18 @@ class Cluster:
         ``changes`` counts the priorities to which hosts came or from which they went, where the hosts
         themselves do not show it (one that stays may have moved).
         """
-        before = self.hosts
-        self.hosts = tuple(hosts)
+        before, self.hosts = self.hosts, tuple(hosts)
+        added, removed = compare_hosts(before, self.hosts)
         if changes is None:
-            changes = _changed_priorities(before, self.hosts)
+            changes = len({host.priority for host in (*added, *removed)})
         self.stats.membership_change.value += changes
         if self.on_hosts_set is not None:
             self.on_hosts_set(self.hosts)
         if self.detector is not None:
             self.detector.set_hosts(self.hosts)
         self.refresh_health()
-        if self.on_hosts_removed is not None:
-            kept = set(map(id, hosts))
-            removed = [host for host in before if id(host) not in kept]
-            if removed:
-                self.on_hosts_removed(removed)
+        if removed and self.on_hosts_removed is not None:
+            self.on_hosts_removed(removed)
 
     def set_assignment_policy(self, overprovisioning_factor: int, weighted_priority_health: bool) -> bool:
         """Take what an assignment says about all its hosts; whether that is something new.
@@ -278,7 +289,7 @@ class Cluster:
 
     def refresh_health(self) -> None:
         """Take in changed health flags or weights of hosts."""
-        self.host_sets = part_hosts(self.hosts, before=self.host_sets)
+        self.host_sets = part_hosts(self.hosts, self._local.locality, self.host_sets)
         self._load_balancer.update(self.host_sets)
         self.picker = self._load_balancer.only
         stats = self.stats
@@ -286,11 +297,8 @@ class Cluster:
         stats.membership_healthy.set(sum(len(each.healthy) for each in self.host_sets))
         stats.membership_degraded.set(sum(len(each.degraded) for each in self.host_sets))
         stats.membership_excluded.set(sum(each.excluded for each in self.host_sets))
+        if self._is_local:
+            self._local.set_peers(self.host_sets[0])
 
     def __repr__(self) -> str:
         return f"<Cluster {self.name} {self.config.type} {len(self.hosts)} hosts>"
-
-
-def _changed_priorities(before: Sequence[Host], after: Sequence[Host]) -> int:
-    kept = set(map(id, before)) & set(map(id, after))
-    return len({host.priority for hosts in (before, after) for host in hosts if id(host) not in kept})

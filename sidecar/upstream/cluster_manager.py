@@ -18,6 +18,7 @@ from sidecar.observability.stats import Store
 from sidecar.upstream.cluster import Cluster, DnsSettings
 from sidecar.upstream.discovery import Discovery, DnsDiscovery, Resolver, StaticDiscovery
 from sidecar.upstream.health_tasks import HealthTasks
+from sidecar.upstream.local_zone import LocalZone
 from sidecar.upstream.outlier_detection import Detector
 
 __all__ = ["ClusterManager"]
@@ -36,11 +37,13 @@ class ClusterManager:
         *,
         make_resolver: MakeResolver | None = None,
         draw: Callable[[int], int] = randrange,
+        local: LocalZone | None = None,
     ) -> None:
-        """``make_resolver`` and ``draw`` are replaced by tests."""
+        """``make_resolver`` and ``draw`` are replaced by tests; ``local`` says where the proxy is."""
         self.clusters: dict[str, Cluster] = {}
         self._store = store
         self._draw = draw
+        self._local = local or LocalZone()
         self._make_resolver = make_resolver or self._make_dns_resolver
         self._resolvers: dict[DnsSettings, Resolver] = {}
         self._discoveries: dict[str, Discovery] = {}
@@ -75,6 +78,7 @@ class ClusterManager:
         else:
             self._cluster_added.value += 1
         self.clusters[name] = cluster
+        cluster.join(self._local)
         self._active_clusters.set(len(self.clusters))
         discovery = self._make_discovery(cluster)
         self._discoveries[name] = discovery
@@ -89,6 +93,7 @@ class ClusterManager:
         cluster = self.clusters.pop(name, None)
         if cluster is not None:
             self._cluster_removed.value += 1
+            self._local.on_change.pop(name, None)
             self._active_clusters.set(len(self.clusters))
             self._stop(name)
         return cluster

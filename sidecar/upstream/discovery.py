@@ -38,6 +38,8 @@ class Endpoint:
     weight: int = 1
     priority: int = 0
     locality: Locality = NO_LOCALITY
+    #: ``LocalityLbEndpoints.load_balancing_weight``; 0 for none.
+    locality_weight: int = 0
     #: Name of ``envoy.config.core.v3.HealthStatus``.
     health_status: str = "UNKNOWN"
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -75,6 +77,7 @@ def make_host(endpoint: Endpoint, address: Address, addresses: tuple[Address, ..
         weight=endpoint.weight,
         priority=endpoint.priority,
         locality=endpoint.locality,
+        locality_weight=endpoint.locality_weight,
         metadata=endpoint.metadata,
         eds_health_status=endpoint.health_status,
         addresses=addresses,

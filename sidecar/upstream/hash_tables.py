@@ -37,10 +37,10 @@ def hash_key(host: Host, use_hostname: bool) -> bytes:
     return (host.hostname if use_hostname else host.address).encode()
 
 
-def normalized(hosts: Sequence[Host]) -> list[tuple[Host, float]]:
-    """Hosts with their weights, which sum up to 1."""
+def normalized(hosts: Sequence[Host], whole: float = 1.0) -> list[tuple[Host, float]]:
+    """Hosts with their weights, which sum up to ``whole``."""
     total = sum(host.weight for host in hosts)
-    return [(host, host.weight * 1.0 / total) for host in hosts]
+    return [(host, host.weight * whole / total) for host in hosts]
 
 
 class Ring:

@@ -83,6 +83,7 @@ class Host:
         "health_flags",
         "health_hostname",
         "hostname",
+        "last_hc_pass_s",
         "locality",
         "locality_weight",
         "metadata",
@@ -159,6 +160,8 @@ class Host:
         self.health_address: Address | None = None
         self.health_hostname = ""
         self.has_no_health_checks = False
+        #: When a health check passed while it was unhealthy, else when a balancer first saw it well.
+        self.last_hc_pass_s: float | None = None
 
     def set_flag(self, flag: int) -> None:
         """Raise a health flag; whoever does it tells the cluster (:meth:`Cluster.refresh_health`)."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sidecar.upstream.host import Health, Host, Locality
 
-__all__ = ["NO_HOSTS", "HostSet", "Localities", "part_hosts"]
+__all__ = ["NO_HOSTS", "HostSet", "Localities", "compare_hosts", "part_hosts"]
 
 Hosts = tuple[Host, ...]
 
@@ -113,6 +113,28 @@ def part_hosts(
             mine = ()
         sets.append(_make_set(mine, local_locality, before[priority] if priority < len(before) else NO_HOSTS))
     return sets
+
+
+def compare_hosts(before: Hosts, now: Hosts) -> tuple[list[Host], list[Host]]:
+    """The hosts that came and those that left, fast where most of the list is as it was."""
+    start = _common(before, now)
+    end = _common(before[start:][::-1], now[start:][::-1])
+    left = before[start : len(before) - end]
+    came = now[start : len(now) - end]
+    old, new = set(left), set(came)
+    return [host for host in came if host not in old], [host for host in left if host not in new]
+
+
+def _common(one: Hosts, other: Hosts) -> int:
+    """How many hosts both begin with."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _make_set(hosts: Sequence[Host], local_locality: Locality | None, before: HostSet = NO_HOSTS) -> HostSet:

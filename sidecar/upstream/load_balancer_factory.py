@@ -9,6 +9,7 @@ from sidecar.upstream.load_balancer import LbContext, LoadBalancer, PriorityBala
 from sidecar.upstream.load_balancer_hash import HashLoadBalancer
 from sidecar.upstream.load_balancer_policies import LbPolicy, picker_maker
 from sidecar.upstream.load_balancer_subset import SubsetLoadBalancer
+from sidecar.upstream.slow_start import SlowStart
 
 __all__ = ["make_load_balancer"]
 
@@ -19,4 +20,11 @@ def make_load_balancer(policy: LbPolicy, context: LbContext) -> LoadBalancer:
         return SubsetLoadBalancer(policy.subset, context, make_load_balancer)
     if policy.is_hashing:
         return HashLoadBalancer(policy, context)
-    return PriorityBalancer(picker_maker(policy, context.draw), context)
+    slow = None if policy.slow_start is None else SlowStart(policy.slow_start, context.clock)
+    return PriorityBalancer(
+        picker_maker(policy, context.draw, slow),
+        context,
+        locality_weighted=policy.locality_weighted,
+        zone_aware=policy.zone_aware,
+        note=None if slow is None else slow.note,
+    )

@@ -29,11 +29,12 @@ MakeTable = Callable[[Sequence[tuple["Host", float]]], HashTable]
 class HashLoadBalancer:
     """A table for every priority; the hash chooses the priority, too."""
 
-    __slots__ = ("_context", "_hash_policy", "_make_table", "_tables", "loads", "only")
+    __slots__ = ("_context", "_hash_policy", "_is_weighted", "_make_table", "_tables", "loads", "only")
 
     def __init__(self, policy: LbPolicy, context: LbContext) -> None:
         self._context = context
         self._hash_policy = policy.hash_policy
+        self._is_weighted = policy.locality_weighted
         self._make_table = _table_maker(policy, context.stats)
         self._tables: list[HashTable] = []
         #: Without a request there is no host: the router has to ask :meth:`choose`.
@@ -43,7 +44,7 @@ class HashLoadBalancer:
     def update(self, sets: Sequence[HostSet]) -> None:
         self.loads = self._context.loads(sets)
         self._tables = [
-            self._make_table(normalized(each.hosts if panic else each.healthy))
+            self._make_table(_weighted(each, panic, self._is_weighted))
             for each, panic in zip(sets, self.loads.panic, strict=True)
         ]
 
@@ -66,6 +67,23 @@ class HashLoadBalancer:
                         self._context.stats.lb_healthy_panic.value += 1
                     return self._tables[priority].choose(value, attempt)
         return None
+
+
+def _weighted(each: HostSet, panic: bool, by_locality: bool) -> list[tuple[Host, float]]:
+    """The hosts of a priority with weights that sum up to 1.
+
+    A locality's weight counts as it stands, however few of its hosts are well.
+    """
+    if not by_locality or not each.hosts:
+        return normalized(each.hosts if panic else each.healthy)
+    localities = each.localities
+    total = sum(localities.weights)
+    weighted: list[tuple[Host, float]] = []
+    parts = localities.hosts if panic else localities.healthy
+    for hosts, weight in zip(parts, localities.weights, strict=True):
+        if weight:
+            weighted.extend(normalized(hosts, weight / total))
+    return weighted
 
 
 def _table_maker(policy: LbPolicy, stats: Any) -> MakeTable:

@@ -1,33 +1,27 @@
-"""Ways through one list of hosts: in turns, by weight, at random, the least busy.
+"""Ways through one list of hosts: in turns, at random, the least busy.
 
 Each picker serves one source (the healthy hosts of one priority, say) and is made anew when that list
-changes; a rotation goes on where it stood.  Weighted turns are earliest deadline first, as in Envoy's
-``EdfScheduler``: a host's next turn is due ``1 / weight`` after its last.
+changes; a rotation goes on where it stood.  Turns by weight are :mod:`sidecar.upstream.load_balancer_edf`'s.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Protocol
 
 from sidecar.upstream.host import Host
 
 __all__ = [
-    "EdfPicker",
+    "FullScanPicker",
     "LeastRequestPicker",
     "Picker",
     "RandomPicker",
     "RoundRobinPicker",
-    "WeightedRoundRobinPicker",
     "have_equal_weights",
 ]
 
-Weigh = Callable[[Host], float]
 Draw = Callable[[int], int]
-
-#: Bounds the work of making a schedule.
-_MAX_PICKS = 1024
 
 
 class Picker(Protocol):
@@ -98,58 +92,31 @@ class LeastRequestPicker:
         return best
 
 
-class WeightedRoundRobinPicker:
-    """Turns in proportion to fixed weights.
+class FullScanPicker:
+    """The least busy of all; among several any, each as often (``selection_method: FULL_SCAN``)."""
 
-    The n-th turn of a host is due at ``n / weight``; divided and not added up, so that turns that fall
-    together keep their order for ever.
-    """
+    __slots__ = ("_draw", "_hosts")
 
-    __slots__ = ("_queue", "_sequence")
-
-    def __init__(self, hosts: Sequence[Host], picks: int) -> None:
-        """``picks`` turns are taken as already had, so that proxies do not all begin with the same host."""
-        self._sequence = len(hosts)
-        #: (due, order of insertion, number of the turn, host): a heap.
-        self._queue = [(1 / host.weight, number, 1, host) for number, host in enumerate(hosts)]
-        heapq.heapify(self._queue)
-        # The turns repeat after as many as the weights sum up to.
-        for _ in range(picks % min(max(1, sum(host.weight for host in hosts)), _MAX_PICKS)):
-            self.pick()
+    def __init__(self, hosts: Sequence[Host], draw: Draw) -> None:
+        self._hosts = tuple(hosts)
+        self._draw = draw
 
     def pick(self) -> Host | None:
-        queue = self._queue
-        if not queue:
+        hosts = self._hosts
+        if not hosts:
             return None
-        _, _, turn, host = queue[0]
-        turn += 1
-        heapq.heapreplace(queue, (turn / host.weight, self._sequence, turn, host))
-        self._sequence += 1
-        return host
-
-
-class EdfPicker:
-    """Turns in proportion to weights that change: ``weigh`` is asked anew at every turn of a host."""
-
-    __slots__ = ("_queue", "_sequence", "_weigh")
-
-    def __init__(self, hosts: Sequence[Host], weigh: Weigh) -> None:
-        self._weigh = weigh
-        self._sequence = len(hosts)
-        #: (deadline, order of insertion, host): a heap.
-        self._queue = [(1.0 / weigh(host), number, host) for number, host in enumerate(hosts)]
-        heapq.heapify(self._queue)
-
-    def pick(self) -> Host | None:
-        queue = self._queue
-        if not queue:
-            return None
-        deadline, _, host = queue[0]
-        heapq.heapreplace(queue, (deadline + 1.0 / self._weigh(host), self._sequence, host))
-        self._sequence += 1
-        return host
+        active = [host.rq_active for host in hosts]
+        least = min(active)
+        number = self._draw(active.count(least))
+        place = -1
+        for _ in range(number + 1):
+            place = active.index(least, place + 1)
+        return hosts[place]
 
 
 def have_equal_weights(hosts: Sequence[Host]) -> bool:
     """Whether turns by weight and plain turns are the same."""
-    return len({host.weight for host in hosts}) <= 1
+    return len(set(map(_weight_of, hosts))) <= 1
+
+
+_weight_of = attrgetter("weight")

@@ -8,20 +8,22 @@ from typing import Any
 
 from sidecar.upstream.host import Host
 from sidecar.upstream.load_balancer import MakePicker
+from sidecar.upstream.load_balancer_edf import EdfPicker, Weigh, WeightedRoundRobinPicker
 from sidecar.upstream.load_balancer_pickers import (
-    EdfPicker,
+    FullScanPicker,
     LeastRequestPicker,
     Picker,
     RandomPicker,
     RoundRobinPicker,
-    WeightedRoundRobinPicker,
     have_equal_weights,
 )
+from sidecar.upstream.load_balancer_zones import ZONE_AWARE, ZoneAwareSettings
+from sidecar.upstream.slow_start import SlowStart, SlowStartSettings
 from sidecar.upstream.subset_settings import SubsetSettings
 
 __all__ = ["ROUND_ROBIN", "LbPolicy", "picker_maker"]
 
-#: Enough to begin anywhere in a rotation, little enough to be walked when a schedule is made.
+#: Enough to begin anywhere in a rotation.
 _SEEDS = 1 << 16
 
 
@@ -33,6 +35,12 @@ class LbPolicy:
     #: ``least_request_lb_config``.
     choice_count: int = 2
     active_request_bias: float = 1.0
+    full_scan: bool = False
+    #: Of ROUND_ROBIN and LEAST_REQUEST.
+    slow_start: SlowStartSettings | None = None
+    #: ``locality_weighted_lb_config``, else ``zone_aware_lb_config``.
+    locality_weighted: bool = False
+    zone_aware: ZoneAwareSettings = ZONE_AWARE
     #: ``ring_hash_lb_config``.
     minimum_ring_size: int = 1024
     maximum_ring_size: int = 8 * 1024 * 1024
@@ -57,32 +65,63 @@ class LbPolicy:
 ROUND_ROBIN = LbPolicy()
 
 
-def picker_maker(policy: LbPolicy, draw: Callable[[int], int]) -> MakePicker:
-    """What makes the pickers of a load balancer with this policy."""
+def picker_maker(policy: LbPolicy, draw: Callable[[int], int], slow: SlowStart | None = None) -> MakePicker:
+    """What makes the pickers of a load balancer with this policy; ``slow`` where it starts hosts slowly."""
+    if policy.name == "RANDOM":
+        return lambda hosts, before: RandomPicker(hosts, draw)
+    if policy.name == "LEAST_REQUEST":
+        return _least_request_maker(policy, draw, slow)
     seed = draw(_SEEDS)
+    weigh = None if slow is None else _slowly(lambda host: host.weight, slow)
 
     def round_robin(hosts: Sequence[Host], before: Picker | None) -> Picker:
-        start = before.index if isinstance(before, RoundRobinPicker) else seed
-        if have_equal_weights(hosts):
-            return RoundRobinPicker(hosts, start)
+        if _needs_no_schedule(hosts, slow):
+            return RoundRobinPicker(hosts, before.index if isinstance(before, RoundRobinPicker) else seed)
+        if weigh is not None:
+            return _schedule(hosts, before, weigh, seed)
+        if isinstance(before, WeightedRoundRobinPicker):
+            before.update(hosts)
+            return before
         return WeightedRoundRobinPicker(hosts, seed)
 
+    return round_robin
+
+
+def _least_request_maker(policy: LbPolicy, draw: Callable[[int], int], slow: SlowStart | None) -> MakePicker:
+    seed = draw(_SEEDS)
+    weigh = _weigh_busy(policy.active_request_bias)
+    if slow is not None:
+        weigh = _slowly(weigh, slow)
+
     def least_request(hosts: Sequence[Host], before: Picker | None) -> Picker:
-        bias = policy.active_request_bias
+        if not _needs_no_schedule(hosts, slow):
+            return _schedule(hosts, before, weigh, seed)
+        if policy.full_scan:
+            return FullScanPicker(hosts, draw)
+        return LeastRequestPicker(hosts, draw, policy.choice_count)
 
-        def weigh(host: Host) -> float:
-            return float(host.weight / (host.rq_active + 1.0) ** bias)
+    return least_request
 
-        if have_equal_weights(hosts):
-            return LeastRequestPicker(hosts, draw, policy.choice_count)
-        return EdfPicker(hosts, weigh)
 
-    def random(hosts: Sequence[Host], before: Picker | None) -> Picker:
-        return RandomPicker(hosts, draw)
+def _needs_no_schedule(hosts: Sequence[Host], slow: SlowStart | None) -> bool:
+    return len(hosts) <= 1 or (have_equal_weights(hosts) and (slow is None or slow.is_over()))
 
-    makers: dict[str, MakePicker] = {
-        "ROUND_ROBIN": round_robin,
-        "LEAST_REQUEST": least_request,
-        "RANDOM": random,
-    }
-    return makers[policy.name]
+
+def _schedule(hosts: Sequence[Host], before: Picker | None, weigh: Weigh, seed: int) -> EdfPicker:
+    if isinstance(before, EdfPicker):
+        before.update(hosts)
+        return before
+    return EdfPicker(hosts, weigh, seed)
+
+
+def _weigh_busy(bias: float) -> Weigh:
+    """A host's weight, less the more requests it has (``active_request_bias``)."""
+    if bias == 1.0:
+        return lambda host: host.weight / (host.rq_active + 1)
+    if bias == 0.0:
+        return lambda host: host.weight
+    return lambda host: float(host.weight / (host.rq_active + 1) ** bias)
+
+
+def _slowly(weigh: Weigh, slow: SlowStart) -> Weigh:
+    return lambda host: weigh(host) * slow.factor(host)

@@ -19,7 +19,8 @@ from sidecar.config.compile.cluster_dns import ResolverSettings, compile_dns, co
 from sidecar.config.compile.health_check import compile_health_checks
 from sidecar.config.compile.http1_options import compile_http1_options
 from sidecar.config.compile.http2_options import compile_http2_options
-from sidecar.config.compile.load_balancing import compile_lb_policy
+from sidecar.config.compile.load_balancing import compile_lb_policy, rounded_percent
+from sidecar.config.compile.localities import LocalityWeights, compile_locality, compile_locality_weights
 from sidecar.config.compile.outlier_detection import compile_outliers
 from sidecar.config.messages import type_name, unpack
 from sidecar.core.address import Address, is_ip
@@ -33,7 +34,6 @@ from sidecar.upstream.cluster import (
     PathSource,
 )
 from sidecar.upstream.discovery import Endpoint
-from sidecar.upstream.host import Locality
 from sidecar.upstream.retry_breaker import RetryBudget
 
 __all__ = [
@@ -129,7 +129,7 @@ def compile_cluster_config(
         else (),
         connect_timeout_s=_seconds(message, "connect_timeout", 5.0),
         lb_policy=compile_lb_policy(message, context),
-        panic_threshold=_percent(message.common_lb_config, "healthy_panic_threshold", 50.0),
+        panic_threshold=rounded_percent(message.common_lb_config, "healthy_panic_threshold", 50),
         overprovisioning_factor=_wrapped(assignment.policy, "overprovisioning_factor", 140),
         weighted_priority_health=assignment.policy.weighted_priority_health,
         per_connection_buffer_limit=_wrapped(message, "per_connection_buffer_limit_bytes", 1024 * 1024),
@@ -204,6 +204,7 @@ def compile_endpoints(assignment: Any, kind: str, context: FactoryContext, place
     Raises: ConfigError.
     """
     prefix = f"{place}." if place else ""
+    weights = compile_locality_weights(assignment)
     for i, locality in enumerate(assignment.endpoints):
         for j, endpoint in enumerate(locality.lb_endpoints):
             path = f"{prefix}endpoints[{i}].lb_endpoints[{j}]"
@@ -213,11 +214,11 @@ def compile_endpoints(assignment: Any, kind: str, context: FactoryContext, place
                     f"{path}.endpoint_name",
                     "named endpoints are not supported",
                 )
-            yield _compile_endpoint(locality, endpoint, kind, context, f"{path}.endpoint")
+            yield _compile_endpoint(locality, endpoint, kind, context, f"{path}.endpoint", weights)
 
 
 def _compile_endpoint(
-    locality: Any, lb_endpoint: Any, kind: str, context: FactoryContext, path: str
+    locality: Any, lb_endpoint: Any, kind: str, context: FactoryContext, path: str, weights: LocalityWeights
 ) -> Endpoint:
     endpoint = lb_endpoint.endpoint
     address: Address | None
@@ -241,7 +242,7 @@ def _compile_endpoint(
         compile_address(each.address, context, f"{path}.additional_addresses[{number}].address")
         for number, each in enumerate(endpoint.additional_addresses)
     )
-    where = locality.locality
+    where = compile_locality(locality.locality)
     checked = endpoint.health_check_config
     health = lb_endpoint.DESCRIPTOR.fields_by_name["health_status"].enum_type
     return Endpoint(
@@ -252,7 +253,8 @@ def _compile_endpoint(
         additional_addresses=more,
         weight=_wrapped(lb_endpoint, "load_balancing_weight", 1),
         priority=0 if kind == "LOGICAL_DNS" else locality.priority,
-        locality=Locality(where.region, where.zone, where.sub_zone),
+        locality=where,
+        locality_weight=weights.get((locality.priority, where), 0),
         health_status=health.values_by_number[lb_endpoint.health_status].name,
         metadata=metadata_to_dict(lb_endpoint.metadata),
         health_port=checked.port_value,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sidecar.api.context import FactoryContext
@@ -9,6 +10,8 @@ from sidecar.config.compile.hash_policy import compile_hash_policies
 from sidecar.config.compile.subset import compile_subset
 from sidecar.config.messages import type_name, unpack
 from sidecar.upstream.load_balancer_policies import ROUND_ROBIN, LbPolicy
+from sidecar.upstream.load_balancer_zones import ZoneAwareSettings
+from sidecar.upstream.slow_start import SlowStartSettings
 
 __all__ = ["compile_lb_policy"]
 
@@ -53,34 +56,100 @@ def _of_policies(message: Any, path: str) -> LbPolicy:
 
 def _of_enum(message: Any, context: FactoryContext) -> LbPolicy:
     name = message.DESCRIPTOR.fields_by_name["lb_policy"].enum_type.values_by_number[message.lb_policy].name
-    common = message.common_lb_config.consistent_hashing_lb_config
+    common = message.common_lb_config
+    hashing = common.consistent_hashing_lb_config
     if name == "LEAST_REQUEST":
-        return _least_request(message.least_request_lb_config)
-    if name == "RING_HASH":
-        return _ring_hash(message.ring_hash_lb_config, common, _under(context, "ring_hash_lb_config"))
-    if name == "MAGLEV":
-        return _maglev(message.maglev_lb_config, common, _under(context, "maglev_lb_config"))
-    return LbPolicy(name) if name in _NAMES else ROUND_ROBIN
+        policy = _least_request(message.least_request_lb_config)
+    elif name == "RING_HASH":
+        policy = _ring_hash(message.ring_hash_lb_config, hashing, _under(context, "ring_hash_lb_config"))
+    elif name == "MAGLEV":
+        policy = _maglev(message.maglev_lb_config, hashing, _under(context, "maglev_lb_config"))
+    elif name == "ROUND_ROBIN":
+        policy = LbPolicy(slow_start=_slow_start(message.round_robin_lb_config))
+    else:
+        policy = LbPolicy(name) if name in _NAMES else ROUND_ROBIN
+    return _with_localities(policy, common)
+
+
+def rounded_percent(message: Any, field: str, otherwise: int) -> int:
+    """An ``envoy.type.v3.Percent`` in whole percent."""
+    return int(getattr(message, field).value + 0.5) if message.HasField(field) else otherwise
 
 
 def _of_extension(name: str, settings: Any, path: str) -> LbPolicy:
-    if name == "LEAST_REQUEST" and settings is not None:
-        return _least_request(settings)
     if name == "MAGLEV":
-        return _maglev(settings, settings.consistent_hashing_lb_config, path)
-    if name == "RING_HASH":
+        policy = _maglev(settings, settings.consistent_hashing_lb_config, path)
+    elif name == "RING_HASH":
         # The fields of the message itself are the deprecated place.
         is_new = settings.HasField("consistent_hashing_lb_config")
-        return _ring_hash(settings, settings.consistent_hashing_lb_config if is_new else settings, path)
-    return LbPolicy(name)
+        policy = _ring_hash(settings, settings.consistent_hashing_lb_config if is_new else settings, path)
+    elif name == "LEAST_REQUEST":
+        policy = _least_request(settings)
+    elif name == "ROUND_ROBIN":
+        policy = LbPolicy(slow_start=_slow_start(settings))
+    else:
+        policy = LbPolicy(name)
+    return _with_localities(policy, settings if policy.is_hashing else settings.locality_lb_config)
+
+
+def _with_localities(policy: LbPolicy, settings: Any) -> LbPolicy:
+    """The policy with what ``CommonLbConfig``, ``LocalityLbConfig`` or a hash policy says of localities."""
+    if settings.HasField("locality_weighted_lb_config"):
+        return replace(policy, locality_weighted=True)
+    if policy.is_hashing or not settings.HasField("zone_aware_lb_config"):
+        return policy
+    return replace(policy, zone_aware=_zone_aware(settings.zone_aware_lb_config))
+
+
+def _zone_aware(settings: Any) -> ZoneAwareSettings:
+    # Some fields are the extensions' alone.
+    forced: int | None = None
+    if "force_local_zone" in settings.DESCRIPTOR.fields_by_name:
+        if settings.HasField("force_local_zone"):
+            forced = _wrapped(settings.force_local_zone, "min_size", 1)
+        elif settings.force_locality_direct_routing:
+            forced = 1
+    return ZoneAwareSettings(
+        routing_enabled=rounded_percent(settings, "routing_enabled", 100),
+        min_cluster_size=_wrapped(settings, "min_cluster_size", 6),
+        fail_traffic_on_panic=settings.fail_traffic_on_panic,
+        force_local_min_size=forced,
+        by_weight=bool(getattr(settings, "locality_basis", 0)),
+    )
+
+
+def _slow_start(settings: Any) -> SlowStartSettings | None:
+    if not settings.HasField("slow_start_config"):
+        return None
+    slow = settings.slow_start_config
+    window_ms = slow.slow_start_window.seconds * 1000 + slow.slow_start_window.nanos // 1_000_000
+    if not window_ms:
+        return None
+    aggression = slow.aggression.default_value if slow.HasField("aggression") else 1.0
+    percent = slow.min_weight_percent.value if slow.HasField("min_weight_percent") else 10.0
+    return SlowStartSettings(
+        window_ms, aggression=aggression if aggression > 0 else 1.0, min_weight=percent / 100
+    )
 
 
 def _least_request(settings: Any) -> LbPolicy:
     bias = 1.0
     if settings.HasField("active_request_bias"):
+        # Envoy warns about a bias below 0, and takes 1.
         bias = settings.active_request_bias.default_value
+        bias = bias if bias >= 0 else 1.0
+    full_scan = False
+    if "selection_method" in settings.DESCRIPTOR.fields_by_name:
+        method = settings.DESCRIPTOR.fields_by_name["selection_method"].enum_type.values_by_name
+        full_scan = settings.selection_method == method["FULL_SCAN"].number
+        if settings.HasField("enable_full_scan"):
+            full_scan = full_scan or settings.enable_full_scan.value
     return LbPolicy(
-        "LEAST_REQUEST", choice_count=_wrapped(settings, "choice_count", 2), active_request_bias=bias
+        "LEAST_REQUEST",
+        choice_count=_wrapped(settings, "choice_count", 2),
+        active_request_bias=bias,
+        full_scan=full_scan,
+        slow_start=_slow_start(settings),
     )
 
 

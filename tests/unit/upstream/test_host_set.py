@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sidecar.core.address import Address
 from sidecar.upstream.host import HealthFlag, Host, Locality
-from sidecar.upstream.host_set import part_hosts
+from sidecar.upstream.host_set import compare_hosts, part_hosts
 
 EAST, WEST, NORTH = Locality("r", "east"), Locality("r", "west"), Locality("r", "north")
 
@@ -76,3 +78,22 @@ def test_restricted_set_keeps_what_is_wanted() -> None:
     part = part_hosts(hosts, WEST)[0].restrict(lambda each: each is not hosts[0])
     assert (part.hosts, part.healthy) == ((hosts[1], hosts[2]), (hosts[1],))
     assert part.localities.keys == (WEST, EAST)
+
+
+@pytest.mark.parametrize("change", ["none", "first", "last", "middle", "grow", "all", "order", "empty"])
+def test_hosts_that_came_and_left_are_told(change: str) -> None:
+    before = [host(number) for number in range(9)]
+    now = list(before)
+    if change in ("first", "last", "middle"):
+        now[{"first": 0, "last": 8, "middle": 4}[change]] = host(20)
+    elif change == "grow":
+        now[4:4] = [host(20), host(21)]
+    elif change == "all":
+        now = [host(20)]
+    elif change == "order":
+        now.reverse()
+    elif change == "empty":
+        now = []
+    came, left = compare_hosts(tuple(before), tuple(now))
+    assert came == [each for each in now if each not in before]
+    assert left == [each for each in before if each not in now]

@@ -1,0 +1,30 @@
+"""``envoy.config.core.v3.Locality`` and the weights of ``LocalityLbEndpoints`` compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sidecar.upstream.host import Locality
+
+__all__ = ["LocalityWeights", "compile_locality", "compile_locality_weights"]
+
+#: By priority and locality.
+LocalityWeights = dict[tuple[int, Locality], int]
+
+
+def compile_locality(message: Any) -> Locality:
+    """Where something is."""
+    return Locality(message.region, message.zone, message.sub_zone)
+
+
+def compile_locality_weights(assignment: Any) -> LocalityWeights:
+    """What each locality of a ``ClusterLoadAssignment`` weighs.
+
+    As in Envoy the weight of an entry without ``locality`` does not count, and of several entries of one
+    locality and priority the last that has a weight says it for all.
+    """
+    return {
+        (entry.priority, compile_locality(entry.locality)): entry.load_balancing_weight.value
+        for entry in assignment.endpoints
+        if entry.HasField("locality") and entry.HasField("load_balancing_weight")
+    }
