@@ -168,7 +168,7 @@ _ROWS: dict[str, str] = {
         "name domains routes request_headers_to_add request_headers_to_remove response_headers_to_add "
         "response_headers_to_remove metadata typed_per_filter_config include_request_attempt_count "
         "include_attempt_count_in_response per_request_buffer_limit_bytes request_body_buffer_limit "
-        "require_tls request_mirror_policies virtual_clusters matcher retry_policy"
+        "require_tls request_mirror_policies virtual_clusters matcher retry_policy hedge_policy"
     ),
     f"{_ROUTE}.Route": (
         "name match route redirect direct_response request_headers_to_add request_headers_to_remove "
@@ -242,8 +242,10 @@ _ROWS: dict[str, str] = {
         "prefix_rewrite regex_rewrite path_rewrite host_rewrite host_rewrite_literal host_rewrite_header "
         "host_rewrite_path_regex auto_host_rewrite append_x_forwarded_host hash_policy "
         "internal_redirect_policy internal_redirect_action max_internal_redirects path_rewrite_policy "
-        "upgrade_configs request_mirror_policies retry_policy metadata_match"
+        "upgrade_configs request_mirror_policies retry_policy hedge_policy metadata_match"
     ),
+    # initial_requests and additional_request_chance mean nothing to Envoy either.
+    f"{_ROUTE}.HedgePolicy": "*",
     f"{_ROUTE}.RetryPolicy": (
         "retry_on num_retries per_try_timeout per_try_idle_timeout retry_host_predicate "
         "host_selection_retry_max_attempts retriable_status_codes retry_back_off "

@@ -21,6 +21,7 @@ from sidecar.http.stream_duration import limit_upstream
 from sidecar.net.reactor import turn
 from sidecar.router.actions import answer, missing_header
 from sidecar.router.grpc_call import GrpcCall, is_grpc_request
+from sidecar.router.hedging import HedgedTries
 from sidecar.router.internal_redirects import InternalRedirect, InternalRedirectPolicy, follow
 from sidecar.router.outliers import put_error, put_response, put_timeout
 from sidecar.router.replay import ReplayBuffer
@@ -367,6 +368,7 @@ class Router:
         timeout = expected = route.timeout_s
         policy = route.retry_policy
         per_try = 0.0 if policy is None else policy.per_try_timeout_s
+        is_hedged = route.hedge_on_per_try_timeout
         grpc_timeouts = route.grpc_timeouts
         if grpc_timeouts is not None:
             if is_grpc(headers.get(b"content-type") or b""):
@@ -383,6 +385,9 @@ class Router:
             given = unsigned(headers.get(b"x-envoy-upstream-stream-duration-ms"))
             if given is not None:
                 stream.upstream_limit_s = given / 1000
+            hedge = headers.get(b"x-envoy-hedge-on-per-try-timeout")
+            if hedge == b"true" or hedge == b"false":
+                is_hedged = hedge == b"true"
             stream.is_timeout_204 = b"x-envoy-upstream-rq-timeout-alt-response" in headers
             for name in _CONSUMED:
                 if name != _EXPECTED_TIMEOUT and name not in _RETRY:
@@ -390,7 +395,8 @@ class Router:
             expected = timeout
         if per_try and timeout and per_try >= timeout:
             per_try = 0.0
-        expected = per_try or expected
+        if per_try and not is_hedged:
+            expected = per_try
         if expected and not self.suppress_envoy_headers:
             text = _timeout_texts.get(expected)
             if text is None:
@@ -402,12 +408,12 @@ class Router:
             set_grpc_timeout(headers, expected)
         if route.is_plain:
             if per_try or not _RETRY.isdisjoint(headers.index()):
-                self._prepare_tries(route, stream, headers, timeout, per_try)
+                self._prepare_tries(route, stream, headers, timeout, per_try, is_hedged)
             return timeout
         for mutations in route.request_mutations:
             mutations.apply(headers, stream)
         if policy is not None or per_try or not _RETRY.isdisjoint(headers.index()):
-            self._prepare_tries(route, stream, headers, timeout, per_try)
+            self._prepare_tries(route, stream, headers, timeout, per_try, is_hedged)
         if route.host_rewriter is not None:
             host = route.host_rewriter(headers, stream)
             if host:
@@ -419,7 +425,13 @@ class Router:
         return timeout
 
     def _prepare_tries(
-        self, route: Route, stream: Stream, headers: RequestHeaders, timeout: float, per_try: float
+        self,
+        route: Route,
+        stream: Stream,
+        headers: RequestHeaders,
+        timeout: float,
+        per_try: float,
+        is_hedged: bool,
     ) -> None:
         """See what the route and the request (after its mutations, as in Envoy) say of several tries."""
         policy = route.retry_policy or _NO_POLICY
@@ -431,7 +443,10 @@ class Router:
             headers.remove(name)
         if state is None and not per_try and not policy.per_try_idle_timeout_s:
             return
-        stream.tries = Tries(stream, state, timeout, per_try, policy.per_try_idle_timeout_s)
+        idle = policy.per_try_idle_timeout_s
+        may_hedge = (per_try or idle) and stream.upgrade is None and route.connect_config is None
+        made = HedgedTries if is_hedged and may_hedge else Tries
+        stream.tries = made(stream, state, timeout, per_try, idle)
         body = stream.request.body
         if state is not None and state.retry_on and body is not None and stream.upgrade is None:
             stream.replay = self._keep_body(route, stream, body)
@@ -506,7 +521,7 @@ class Router:
     def count_timeout(self, stream: Stream) -> None:
         """The route's timeout ended this stream."""
         cluster = stream.cluster
-        if cluster is None or (stream.tries is not None and stream.upstream is None):
+        if cluster is None or (stream.tries is not None and stream.tries.is_between):
             return  # between two tries Envoy counts none
         cluster.stats.upstream_rq_timeout.value += 1
         for each in stream.route_counters:

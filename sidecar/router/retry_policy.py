@@ -222,6 +222,10 @@ class RetryState:
             decision = BACK_OFF
         return self._decide(decision)
 
+    def after_soft_timeout(self) -> int:
+        """What comes of a try that is too slow and goes on: another, whatever ``retry_on`` says."""
+        return self._decide(BACK_OFF)
+
     def would_retry(self, headers: HeaderMap, status: int) -> int:
         """Whether an answer is one to try again after, were there no limits."""
         bits = self.retry_on

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from sidecar.router.route import Route
     from sidecar.upstream.host import Host
 
-__all__ = ["Answered", "Tries"]
+__all__ = ["Answered", "Tries", "last_error"]
 
 _EXPECTED_TIMEOUT = b"x-envoy-expected-rq-timeout-ms"
 _TOO_LARGE = LocalReply(
@@ -88,10 +88,12 @@ class Answered:
 class Tries:
     """The tries of one request."""
 
+    #: Whether a try goes on beside the one that follows it (:class:`sidecar.router.hedging.HedgedTries`).
+    is_hedged = False
+
     __slots__ = (
         "_complete_s",
         "_idle_timer",
-        "_is_between",
         "_is_retry",
         "_responder",
         "_router",
@@ -100,6 +102,7 @@ class Tries:
         "_timer",
         "_was_sent",
         "idle_s",
+        "is_between",
         "per_try_s",
         "state",
         "timeout_s",
@@ -116,7 +119,7 @@ class Tries:
         self.idle_s = idle_s
         self._is_retry = False
         #: Whether no try is under way: the next waits for its time.
-        self._is_between = False
+        self.is_between = False
         #: Whether a try got as far as its first byte.
         self._was_sent = False
         #: When all of the request was here; 0 before.
@@ -134,6 +137,23 @@ class Tries:
 
         Raises: UpstreamError, StreamAborted, DeadlineExceeded, Disconnected.
         """
+        self._start(router, manager, responder, strand)
+        route: Route = self._stream.route
+        try:
+            while True:
+                decision = await self._try(route)
+                if decision.__class__ is not int:
+                    return decision  # type: ignore[return-value]
+                await self._pass_time(decision)
+                self._prepare_next(route)
+        finally:
+            self._stop_timer()
+            if self.state is not None:
+                self.state.end()
+
+    def _start(
+        self, router: Router, manager: ConnectionManager, responder: Responder, strand: Strand
+    ) -> None:
         self._router, self._responder, self._strand = router, responder, strand
         stream = self._stream
         route: Route = stream.route
@@ -147,17 +167,6 @@ class Tries:
             self._complete_s = start_s
             if self.timeout_s:
                 strand.deadline = start_s + self.timeout_s
-        try:
-            while True:
-                decision = await self._try(route)
-                if decision.__class__ is not int:
-                    return decision  # type: ignore[return-value]
-                await self._pass_time(decision)
-                self._prepare_next(route)
-        finally:
-            self._stop_timer()
-            if self.state is not None:
-                self.state.end()
 
     def settle(self) -> None:
         """A 1xx of the upstream was taken: what is under way is the last try, however long it takes.
@@ -184,6 +193,7 @@ class Tries:
             return NO_HEALTHY_UPSTREAM
         stream.upstream_host = host
         stream.upstream_transport_failure = ""
+        self._was_sent = False
         try:
             upstream = await self._connect(route, host)
             if self.state is not None:
@@ -280,12 +290,7 @@ class Tries:
         decision = NO if state is None else state.after_response(response.headers, status)
         if decision in (NO, OVERFLOW, LIMIT):
             self._flag(decision)
-            answered: Any = Answered(stream.upstream, response)
-            if is_grpc_request(stream.request) and stream.request.body is not None and stream.upgrade is None:
-                answered = GrpcCall(answered, stream)
-            stream.upstream = answered
-            if self.idle_s and response.body is not None and response.body.whole is None:
-                response.body = WatchedBody(response.body, stream, self._strand, self.idle_s)
+            self._take_answer(response)
             return None
         host.rq_error += 1
         if host.outlier is not None:
@@ -294,6 +299,16 @@ class Tries:
         self._leave(reset=response.body is not None)
         return decision
 
+    def _take_answer(self, response: ResponseMessage) -> None:
+        """``response`` is what the connection manager shall get of the stream's upstream."""
+        stream = self._stream
+        answered: Any = Answered(stream.upstream, response)
+        if is_grpc_request(stream.request) and stream.request.body is not None and stream.upgrade is None:
+            answered = GrpcCall(answered, stream)
+        stream.upstream = answered
+        if self.idle_s and not self.is_hedged and response.body is not None and response.body.whole is None:
+            response.body = WatchedBody(response.body, stream, self._strand, self.idle_s)
+
     def _after_error(self, host: Any, error: UpstreamError) -> int:
         stream = self._stream
         if stream.pump_error is not None:
@@ -301,12 +316,7 @@ class Tries:
         if not self._may_reset(host, error=error):
             if not self._is_retry:
                 raise error
-            # Its own: the error of a connect is that of all who waited for it.
-            last = UpstreamError(
-                str(error), flag=error.flag, details=error.details, retryable=error.retryable
-            )
-            last.was_retried = True
-            raise last from error
+            raise last_error(error) from error
         return BACK_OFF
 
     def _after_timeout(self, host: Any, timeout: _TryTimeout) -> int:
@@ -332,16 +342,9 @@ class Tries:
     def _may_reset(self, host: Any, *, error: UpstreamError | None) -> bool:
         """Whether there is another try behind one that broke off; it is left then."""
         self._stop_timer()
-        state = self.state
-        if state is None:
+        if self.state is None:
             return False
-        flag = 0 if error is None else error.flag
-        decision = state.after_reset(
-            is_connect_failure=bool(flag & Flag.UPSTREAM_CONNECTION_FAILURE),
-            is_refused=error is not None and error.details == "remote refused stream reset",
-            is_overflow=bool(flag & Flag.UPSTREAM_OVERFLOW),
-            sent=self._was_sent,
-        )
+        decision = self._decide_reset(error, sent=self._was_sent)
         if decision != BACK_OFF:
             self._flag(decision)
             return False
@@ -350,6 +353,17 @@ class Tries:
             put_error(host.outlier, self._stream, error.flag)
         self._leave(reset=error is None)
         return True
+
+    def _decide_reset(self, error: UpstreamError | None, *, sent: bool) -> int:
+        """What comes of a try that broke off, None for by a limit of its time."""
+        assert self.state is not None
+        flag = 0 if error is None else error.flag
+        return self.state.after_reset(
+            is_connect_failure=bool(flag & Flag.UPSTREAM_CONNECTION_FAILURE),
+            is_refused=error is not None and error.details == "remote refused stream reset",
+            is_overflow=bool(flag & Flag.UPSTREAM_OVERFLOW),
+            sent=sent,
+        )
 
     def _flag(self, decision: int) -> None:
         if decision == OVERFLOW:
@@ -376,15 +390,15 @@ class Tries:
         stream, state = self._stream, self.state
         assert state is not None
         body = stream.request.body
+        self.is_between = True
         if body is not None and not self._complete_s and stream.upgrade is None:
-            self._is_between = True
             self._start_pump(None)
         if decision == BACK_OFF:
             await pause(state.back_off_s())
         else:
             await turn()
         state.begin_retry()
-        self._is_between = False
+        self.is_between = False
         self._stop_pump()
         if self._responder.is_client_gone():
             raise Disconnected("the client left")
@@ -398,6 +412,8 @@ class Tries:
             if mutations.__class__ is AttemptCount:
                 mutations.apply(headers, stream)
         expected = self.per_try_s or self.timeout_s
+        if self.is_hedged:
+            expected = self.timeout_s
         if not expected or self._router.suppress_envoy_headers:
             return
         if self.timeout_s and self._complete_s:
@@ -411,7 +427,7 @@ class Tries:
         state, self.state = self.state, None
         if state is not None:
             state.end()
-            if self._is_between:
+            if self.is_between:
                 # Envoy hears of the end of an HTTP/1 request behind its last piece, so it closes.
                 is_http1 = self._stream.protocol != "HTTP/2"
                 self._strand.fail(StreamAborted(replace(_TOO_LARGE, close=is_http1)))
@@ -507,6 +523,13 @@ class Tries:
             if timer is not None:
                 stop_timer(self._strand, timer)
         self._timer = self._idle_timer = None
+
+
+def last_error(error: UpstreamError) -> UpstreamError:
+    """That of the last of several tries; its own, since one of a connect is that of all who waited."""
+    last = UpstreamError(str(error), flag=error.flag, details=error.details, retryable=error.retryable)
+    last.was_retried = True
+    return last
 
 
 def _ignore(error: BaseException | None) -> None:

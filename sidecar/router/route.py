@@ -110,6 +110,7 @@ class Route:
         "filter_switches",
         "grpc_timeouts",
         "hash_policy",
+        "hedge_on_per_try_timeout",
         "host_rewriter",
         "idle_timeout_s",
         "internal_redirect",
@@ -187,6 +188,8 @@ class Route:
         self.per_request_buffer_limit_bytes = 2**32 - 1
         #: When the request is tried again; None for never.
         self.retry_policy: RetryPolicy | None = None
+        #: ``hedge_policy``: a try that is too slow goes on beside the next.
+        self.hedge_on_per_try_timeout = False
         #: Whether the host becomes the name of the chosen upstream host.
         self.auto_host_rewrite = False
         #: What a cluster that balances by a hash is given.

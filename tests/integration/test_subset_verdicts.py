@@ -130,7 +130,9 @@ CASES |= {
     "empty list": policies(),
     "empty entry": policies("{}"),
     "empty entry, then one": policies("{}", _ROUND_ROBIN),
-    "name alone": policies("{typed_extension_config: {name: envoy.load_balancing_policies.random}}", _ROUND_ROBIN),
+    "name alone": policies(
+        "{typed_extension_config: {name: envoy.load_balancing_policies.random}}", _ROUND_ROBIN
+    ),
     "wrong ring": policies(_RING),
     "policy, then a wrong ring": policies(_ROUND_ROBIN, _RING),
 }

@@ -16,7 +16,7 @@ from sidecar.router.retry_policy import (
     previous_hosts,
 )
 
-__all__ = ["compile_retry_policy"]
+__all__ = ["compile_hedging", "compile_retry_policy"]
 
 _HOST = "envoy.extensions.retry.host"
 
@@ -31,6 +31,17 @@ def compile_retry_policy(levels: list[tuple[Any, str]]) -> RetryPolicy | None:
             policy = _compile(message.retry_policy, f"{path}.retry_policy")
             return None if policy == RetryPolicy() else policy
     return None
+
+
+def compile_hedging(levels: list[tuple[Any, str]]) -> bool:
+    """``hedge_policy.hedge_on_per_try_timeout`` of the innermost of ``levels`` that has a policy.
+
+    ``initial_requests`` and ``additional_request_chance`` mean nothing to Envoy.
+    """
+    for message, _path in levels:
+        if message.HasField("hedge_policy"):
+            return bool(message.hedge_policy.hedge_on_per_try_timeout)
+    return False
 
 
 def _compile(message: Any, path: str) -> RetryPolicy:

@@ -14,7 +14,7 @@ from typing import Any
 from sidecar.api.context import FactoryContext
 from sidecar.config.compile.cluster_specifiers import ClusterSpecifiers
 from sidecar.config.compile.mirror import compile_mirrors
-from sidecar.config.compile.retry_policy import compile_retry_policy
+from sidecar.config.compile.retry_policy import compile_hedging, compile_retry_policy
 from sidecar.config.compile.route_action import RouteActions, compile_metadata
 from sidecar.config.compile.route_counters import CountedRoutes
 from sidecar.config.compile.route_filters import LevelFilters, PerFilterConfigs
@@ -124,6 +124,7 @@ class _Compiler:
             if route.is_forwarding:
                 levels = [(each.route, f"{route_path}.route"), (message, path)]
                 route.retry_policy = compile_retry_policy(levels)
+                route.hedge_on_per_try_timeout = compile_hedging(levels)
             if message.include_request_attempt_count:
                 route.request_mutations = (AttemptCount(), *route.request_mutations)
             if message.include_attempt_count_in_response:

@@ -389,10 +389,7 @@ async def retry_per_try_timeout(s: Session) -> None:
 async def retry_in_the_whole_time(s: Session) -> None:
     """The route's timeout is that of all tries together, and of the time between them."""
     s.upstream().script = script(BAD)
-    async with (
-        s.logging(1),
-        s.counting(*stats(), "cluster.app.upstream_rq_504", "cluster.app.upstream_rq_503"),
-    ):
+    async with s.logging(1), s.counting(*stats()):
         await s.get("/waits")
 
 

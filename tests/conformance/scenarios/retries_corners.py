@@ -36,6 +36,8 @@ ROUTES = "".join(
         "- {match: {prefix: /slowly}, request_body_buffer_limit: 10, route: {cluster: app, timeout: 0s, retry_policy: {retry_on: 5xx, "
         + SLOWLY
         + "}}}\n",
+        route("/single", to="single", more="timeout: 0.1s"),
+        route("/held", to="single"),
         "- {match: {prefix: /unlimited}, route: {cluster: app, timeout: 0s}}\n",
         "- {match: {prefix: /}, route: {cluster: app, timeout: 5s}}\n",
     )
@@ -53,6 +55,7 @@ CORNERS = Setup(
             cluster("app", "app"),
             cluster("h2app", "h2app", http2=True),
             cluster("shadow", "shadow"),
+            cluster("single", "app", extra="circuit_breakers: {thresholds: [{max_connections: 1}]}"),
         ],
     ),
     {"app": "h1", "h2app": "h2", "shadow": "h1"},
@@ -154,6 +157,7 @@ async def retry_of_a_body_that_still_comes(s: Session) -> None:
         async def h2run(call: H2Call) -> None:
             seen[0] += 1
             if seen[0] == 1:
+                await call.stream.received(3)
                 await call.peer.reset(call.stream, "REFUSED_STREAM")
                 failed.set()
             else:
@@ -336,3 +340,23 @@ async def retry_of_a_client_that_leaves(s: Session) -> None:
         await s.upstream().arrivals(1)
         await s.until_stats(lambda found: not any(found.values()), r"^cluster\.app\.upstream_rq_active$")
         client.close()
+
+
+@scenario(CORNERS)
+async def retry_timed_out_without_a_connection(s: Session) -> None:
+    """The route's timeout passes while a try still waits for its connection."""
+    over = trio.Event()
+
+    async def run(call: Call) -> None:
+        await over.wait()
+        await call.send(DONE)
+
+    s.upstream().script = run
+    names = ("upstream_rq_504", "upstream_rq_cancelled", "upstream_rq_pending_total")
+    async with s.logging(2), s.counting(*stats("single"), *(f"cluster.single.{name}" for name in names)):
+        client = await s.connect()
+        await client.send(head("GET /held HTTP/1.1", "host: a"))
+        await s.upstream().arrivals(1)
+        await s.get("/single")
+        over.set()
+        await client.reply("the first")
