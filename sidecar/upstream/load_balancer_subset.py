@@ -75,10 +75,7 @@ class SubsetLoadBalancer:
         self._subsets = self._members.subsets
 
     def choose(self, stream: Any = None, attempt: int = 0) -> Host | None:
-        criteria: MetadataMatch | None = None
-        if stream is not None:
-            criteria = stream.route.metadata_match if stream.dynamic_metadata is None else criteria_of(stream)
-        return self.choose_by(criteria, stream, attempt)
+        return self.choose_by(None if stream is None else criteria_of(stream), stream, attempt)
 
     def choose_by(self, criteria: MetadataMatch | None, stream: Any, attempt: int) -> Host | None:
         """The host for a request with these criteria, whatever it says itself."""

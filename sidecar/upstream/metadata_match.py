@@ -76,11 +76,13 @@ class MetadataMatch:
 
 
 def criteria_of(stream: Stream) -> MetadataMatch | None:
-    """What the route asks for, and over it what filters have set; None where nobody says anything."""
+    """What the route asks for, over it what the connection says and over all what filters have set.
+
+    None where nobody says anything.
+    """
     found: MetadataMatch | None = stream.route.metadata_match
-    dynamic = stream.dynamic_metadata
-    if dynamic is not None:
-        own = dynamic.get(NAMESPACE)
+    for dynamic in (getattr(stream.connection, "dynamic_metadata", None), stream.dynamic_metadata):
+        own = None if dynamic is None else dynamic.get(NAMESPACE)
         if own is not None:
-            return MetadataMatch(own) if found is None else found.merged(own)
+            found = MetadataMatch(own) if found is None else found.merged(own)
     return found

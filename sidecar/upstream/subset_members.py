@@ -1,14 +1,13 @@
 """Which hosts are in which subset; each subset has a load balancer of its own.
 
-When somebody's health changes only the subsets that the host is in are told; when the membership changes,
-those whose hosts are not the same as before.  Values of hosts are compared as texts
-(:func:`sidecar.upstream.metadata_match.canonical`).
+When something changes about a host only the subsets that it is in, or was in, are told.  Values of hosts are
+compared as texts (:func:`sidecar.upstream.metadata_match.canonical`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sidecar.upstream.host_set import HostSet, part_hosts
 from sidecar.upstream.metadata_match import NAMESPACE, canonical
@@ -27,18 +26,20 @@ _THREADS = 2
 
 
 class SingleHost:
-    """A subset of one host, which gets the requests whatever its health is; those of lower priority wait."""
+    """A subset of which one host gets the requests: the first of the highest priority, well or not."""
 
-    __slots__ = ("hosts",)
+    __slots__ = ("_host", "hosts")
 
     def __init__(self) -> None:
         self.hosts: list[Host] = []
+        self._host: Host | None = None
 
     def update(self, hosts: list[Host], locality: Locality | None) -> None:
         self.hosts = hosts
+        self._host = min(hosts, key=lambda host: host.priority)
 
     def choose(self, stream: Any, attempt: int) -> Host | None:
-        return self.hosts[0]
+        return self._host
 
 
 class Subset:
@@ -57,48 +58,76 @@ class Subset:
         self._sets = part_hosts(hosts, locality, self._sets)
         self.balancer.update(self._sets)
 
+    def take(self, hosts: list[Host], sets: Sequence[HostSet]) -> None:
+        """Be all of the cluster, which has parted its hosts already."""
+        self.hosts, self._sets = hosts, sets
+        self.balancer.update(sets)
 
-class _Known:
-    """What was known of a host when it was last looked at."""
 
-    __slots__ = ("_state", "is_default", "keys", "metadata")
+class _Place(NamedTuple):
+    """Where a host is by its metadata."""
 
-    def __init__(
-        self, host: Host, metadata: Any, keys: tuple[tuple[str, bool], ...], is_default: bool
-    ) -> None:
-        self.metadata = metadata
-        #: The texts of the subsets that it is in, and whether they are for a single host.
-        self.keys = keys
-        self.is_default = is_default
-        self._state = (host.availability, host.excluded, host.weight)
+    #: The texts of its subsets, one as often as selectors lead there, and whether they are for one host.
+    keys: tuple[tuple[str, bool], ...]
+    is_default: bool
 
-    def has_changed(self, host: Host) -> bool:
-        """Whether the host is not as it was; from now on this is how it was."""
-        before = self._state
-        self._state = (host.availability, host.excluded, host.weight)
-        return self._state != before
+
+class _Snapshot:
+    """What was seen of the hosts at one time."""
+
+    __slots__ = ("flags", "hosts", "metadata", "priorities", "weights")
+
+    def __init__(self, sets: Sequence[HostSet]) -> None:
+        hosts = [host for each in sets for host in each.hosts]
+        self.hosts = hosts
+        self.flags = [host.health_flags for host in hosts]
+        self.weights = [host.weight for host in hosts]
+        self.priorities = [host.priority for host in hosts]
+        self.metadata = [host.metadata for host in hosts]
+
+    def has_members_of(self, other: _Snapshot) -> bool:
+        """Whether the hosts are the same, each in its priority, with the same metadata."""
+        return (
+            self.hosts == other.hosts
+            and self.priorities == other.priorities
+            and self.metadata == other.metadata
+        )
+
+    def changed_since(self, other: _Snapshot) -> list[Host]:
+        """The hosts whose health or weight is not the same; both have the same members."""
+        if self.flags == other.flags and self.weights == other.weights:
+            return []
+        states = zip(self.hosts, self.flags, other.flags, self.weights, other.weights, strict=True)
+        return [host for host, flags, before, weight, old in states if flags != before or weight != old]
+
+    def news_since(self, other: _Snapshot) -> tuple[list[Host], list[Host], list[Host]]:
+        """Hosts that came, or whose metadata may be new; that left; of which something else is new."""
+        placed = dict(zip(other.hosts, other.metadata, strict=True))
+        flags = dict(zip(other.hosts, other.flags, strict=True))
+        weights = dict(zip(other.hosts, other.weights, strict=True))
+        come, changed = [], []
+        priorities = dict(zip(other.hosts, other.priorities, strict=True))
+        states = zip(self.hosts, self.metadata, self.flags, self.weights, self.priorities, strict=True)
+        for host, metadata, flag, weight, priority in states:
+            if placed.get(host) is not metadata:
+                come.append(host)
+            elif flags[host] != flag or weights[host] != weight or priorities[host] != priority:
+                changed.append(host)
+        now = set(self.hosts)
+        return come, [host for host in other.hosts if host not in now], changed
 
 
 class SubsetMembers:
     """The subsets of one cluster."""
 
-    __slots__ = (
-        "_any",
-        "_context",
-        "_default",
-        "_known",
-        "_make_balancer",
-        "_sets",
-        "_settings",
-        "subsets",
-    )
+    __slots__ = ("_any", "_context", "_default", "_make_balancer", "_places", "_seen", "_settings", "subsets")
 
     def __init__(self, settings: SubsetSettings, context: LbContext, make_balancer: MakeBalancer) -> None:
         self._settings = settings
         self._context = context
         self._make_balancer = make_balancer
-        self._sets: list[tuple[Host, ...]] = []
-        self._known: dict[Host, _Known] = {}
+        self._seen = _Snapshot(())
+        self._places: dict[Host, _Place] = {}
         self._any: Subset | None = None
         self._default: Subset | None = None
         #: Those that have a host, by the text of the criteria that lead to them.
@@ -119,75 +148,99 @@ class SubsetMembers:
 
     def update(self, sets: Sequence[HostSet]) -> None:
         """Go on with these hosts (the membership, or somebody's health or weight changed)."""
-        before, now = self._known, {}
-        changed: set[Host] = set()
-        members = [each.hosts for each in sets]
-        is_as_before = members == self._sets
-        self._sets = members
-        for hosts in members:
-            for host in hosts:
-                known = before.get(host)
-                metadata = host.metadata.get(NAMESPACE)
-                if known is None or known.metadata is not metadata:
-                    is_as_before = False
-                    keys = tuple(self._keys(metadata or {}))
-                    known = _Known(host, metadata, keys, self._is_default(metadata or {}))
-                    changed.add(host)
-                elif known.has_changed(host):
-                    changed.add(host)
-                now[host] = known
-        self._known = now
-        locality = sets[0].local_locality if sets else None
-        if is_as_before:
-            for subset in {each for host in changed for each in self._subsets_of(now[host])}:
-                subset.update(subset.hosts, locality)
-        else:
-            self._part(changed, locality)
+        before, seen = self._seen, _Snapshot(sets)
+        self._seen = seen
+        if not seen.has_members_of(before):
+            self._move(before, sets)
+            return
+        changed = seen.changed_since(before)
+        for subset in self._subsets_of(changed):
+            subset.update(subset.hosts, sets[0].local_locality)
+        if changed and self._any is not None:
+            self._any.take(seen.hosts, sets)
 
-    def _subsets_of(self, known: _Known) -> Iterator[Subset | SingleHost]:
-        for key, _ in known.keys:
-            yield self.subsets[key]
-        if self._any is not None:
-            yield self._any
-        if self._default is not None and known.is_default:
-            yield self._default
+    def _subsets_of(self, hosts: Iterable[Host]) -> set[Subset | SingleHost]:
+        found: set[Subset | SingleHost] = set()
+        for host in hosts:
+            place = self._places[host]
+            found.update(self.subsets[key] for key, _ in place.keys)
+            if self._default is not None and place.is_default:
+                found.add(self._default)
+        return found
 
-    def _part(self, changed: set[Host], locality: Locality | None) -> None:
-        def refresh(subset: Subset | SingleHost, hosts: list[Host]) -> None:
-            if hosts != subset.hosts or not changed.isdisjoint(hosts):
-                subset.update(hosts, locality)
-
-        known = self._known
-        if self._any is not None:
-            refresh(self._any, list(known))
-        if self._default is not None:
-            refresh(self._default, [host for host, each in known.items() if each.is_default])
-        members: dict[str, dict[Host, None]] = {}
+    def _move(self, before: _Snapshot, sets: Sequence[HostSet]) -> None:
+        """Hosts came, left or changed their metadata or their priority."""
+        seen = self._seen
+        locality = sets[0].local_locality
+        come, left, changed = seen.news_since(before)
+        places = self._places
+        #: Subsets of which something is new, and the hosts that come into them; single ones among them.
+        touched: dict[str, list[Host]] = {}
         single: dict[str, bool] = {}
-        duplicates: dict[int, int] = {}
-        for host, each in known.items():
-            for key, is_single in each.keys:
-                mine = members.setdefault(key, {})
-                if single.setdefault(key, is_single) and any(one.priority == host.priority for one in mine):
-                    duplicates[host.priority] = duplicates.get(host.priority, 0) + 1
-                else:
-                    mine[host] = None
-        stats, before = self._context.stats, self.subsets
-        # Envoy goes through the priorities one by one, and what it counts of the last one stays.
-        gauge = stats.scope.gauge("lb_subsets_single_host_per_subset_duplicate")
-        gauge.set(duplicates.get(len(self._sets) - 1, 0))
-        now: dict[str, Subset | SingleHost] = {}
-        for key, mine in members.items():
-            subset = before.get(key)
+        for host in left:
+            touched.update((key, []) for key, _ in places.pop(host).keys)
+        for host in changed:
+            touched.update((key, []) for key, _ in places[host].keys)
+        for host in come:
+            was = places.get(host)
+            if was is not None:
+                for key, _ in was.keys:
+                    touched.setdefault(key, [])
+            place = places[host] = self._place(host.metadata.get(NAMESPACE))
+            for key, is_single in place.keys:
+                touched.setdefault(key, []).append(host)
+                single.setdefault(key, is_single)
+        if self._any is not None:
+            self._any.take(seen.hosts, sets)
+        if self._default is not None:
+            self._default.update([host for host in seen.hosts if places[host].is_default], locality)
+        self._touch(touched, single, locality)
+        self._count_duplicates(len(sets) - 1)
+
+    def _touch(
+        self, touched: dict[str, list[Host]], single: dict[str, bool], locality: Locality | None
+    ) -> None:
+        position = {host: number for number, host in enumerate(self._seen.hosts)}
+        stats = self._context.stats
+        subsets = dict(self.subsets)
+        for key, come in touched.items():
+            subset = subsets.get(key)
+            stay = [] if subset is None else [host for host in subset.hosts if self._is_in(host, key)]
+            hosts = list(dict.fromkeys(sorted([*stay, *come], key=position.__getitem__)))
+            if not hosts:
+                del subsets[key]
+                stats.lb_subsets_removed.value += _THREADS
+                continue
             if subset is None:
-                subset = SingleHost() if single[key] else self._make()
+                subset = subsets[key] = SingleHost() if single[key] else self._make()
                 stats.lb_subsets_created.value += _THREADS
-            now[key] = subset
-            refresh(subset, list(mine))
-        removed = sum(1 for key in before if key not in now)
-        stats.lb_subsets_removed.value += _THREADS * removed
-        stats.lb_subsets_active.value += _THREADS * (len(now) - len(before))
-        self.subsets = now
+            subset.update(hosts, locality)
+        stats.lb_subsets_active.value += _THREADS * (len(subsets) - len(self.subsets))
+        self.subsets = subsets
+
+    def _is_in(self, host: Host, key: str) -> bool:
+        place = self._places.get(host)
+        return place is not None and any(each == key for each, _ in place.keys)
+
+    def _count_duplicates(self, priority: int) -> None:
+        """Count hosts that are not the one of their subset.
+
+        Envoy goes through the priorities one by one, and what it counts of the last one stays.
+        """
+        count = 0
+        if any(selector.single_host for selector in self._settings.selectors):
+            taken: set[str] = set()
+            for host in self._seen.hosts:
+                for key, _ in self._places[host].keys if host.priority == priority else ():
+                    if key in taken:
+                        count += 1
+                    elif isinstance(self.subsets[key], SingleHost):
+                        taken.add(key)
+        self._context.stats.scope.gauge("lb_subsets_single_host_per_subset_duplicate").set(count)
+
+    def _place(self, metadata: dict[str, Any] | None) -> _Place:
+        known = metadata or {}
+        return _Place(tuple(self._keys(known)), self._is_default(known))
 
     def _keys(self, metadata: dict[str, Any]) -> Iterator[tuple[str, bool]]:
         for selector in self._settings.selectors:

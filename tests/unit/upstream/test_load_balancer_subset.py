@@ -6,6 +6,8 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from sidecar.core.address import Address
 from sidecar.observability.stats import Store
 from sidecar.upstream.cluster_stats import ClusterStats
@@ -45,7 +47,9 @@ class Balancer:
     def take(self, criteria: dict[str, Any] | None, count: int = 4) -> set[int]:
         """The numbers of the hosts chosen, -1 for none."""
         match = None if criteria is None else MetadataMatch(criteria)
-        stream = SimpleNamespace(route=SimpleNamespace(metadata_match=match), dynamic_metadata=None)
+        stream = SimpleNamespace(
+            route=SimpleNamespace(metadata_match=match), connection=None, dynamic_metadata=None
+        )
         chosen = [self.lb.choose(stream) for _ in range(count)]
         return {-1 if host is None else self.hosts.index(host) for host in chosen}
 
@@ -174,3 +178,63 @@ def test_panic_mode_any_needs_a_fallback() -> None:
 def test_empty_list_begins_the_combinations_anew() -> None:
     balancer = Balancer([host(1, a=[], b=[1, 2])], SubsetSelector(("a", "b")), list_as_any=True)
     assert balancer.take({"b": 2}) == {0}
+
+
+def test_host_that_changes_its_priority_is_told_to_its_subset() -> None:
+    hosts = [host(1, v=1), host(2, 1, v=1)]
+    balancer = Balancer(hosts, V)
+    assert balancer.take({"v": 1}) == {0}
+    hosts[0].priority, hosts[1].priority = 1, 0
+    balancer.update()
+    assert balancer.take({"v": 1}) == {1}
+
+
+def seen_by(subset: Any) -> Any:
+    """What the load balancer of a subset goes by."""
+    if not subset.hosts:
+        return None
+    sets = getattr(subset, "_sets", ())
+    loads = subset.balancer.loads if sets else subset.choose(None, 0)
+    return [(each.hosts, each.healthy, each.excluded) for each in sets], loads, subset.hosts
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_subsets_after_any_changes_are_those_of_a_fresh_start(seed: int) -> None:
+    random = Random(seed)
+    selectors = (V, VS, SubsetSelector(("s",), single_host=True))
+    settings: dict[str, Any] = {
+        "fallback": Fallback.DEFAULT,
+        "default_subset": {"s": 1},
+        "list_as_any": True,
+        "panic_mode_any": True,
+    }
+
+    def values() -> dict[str, Any]:
+        made = {"v": random.choice([1, 2, [1, 2]]), "s": random.choice([1, 2, 3])}
+        return {name: value for name, value in made.items() if random.random() < 0.8}
+
+    hosts: list[Host] = []
+    balancer = Balancer(hosts, *selectors, **settings)
+    for number in range(60):
+        for _ in range(random.randrange(3)):
+            what = random.randrange(4) if hosts else 0
+            if what == 0:
+                hosts.insert(random.randint(0, len(hosts)), host(number, random.randrange(2), **values()))
+            elif what == 1:
+                del hosts[random.randrange(len(hosts))]
+            elif what == 2:
+                random.choice(hosts).metadata = {"envoy.lb": values()}
+            else:
+                one = random.choice(hosts)
+                one.health_flags ^= HealthFlag.FAILED_ACTIVE_HC
+                one.set_flag(0)
+        balancer.update()
+        fresh = Balancer(hosts, *selectors, **settings)
+        mine, theirs = balancer.lb._members, fresh.lb._members
+        assert mine.subsets.keys() == theirs.subsets.keys()
+        for key, subset in theirs.subsets.items():
+            assert seen_by(mine.subsets[key]) == seen_by(subset)
+        assert seen_by(mine._any) == seen_by(theirs._any)
+        assert seen_by(mine._default) == seen_by(theirs._default)
+        for stat in ("lb_subsets_active", "lb_subsets_single_host_per_subset_duplicate"):
+            assert balancer.stats.scope.gauge(stat).value == fresh.stats.scope.gauge(stat).value

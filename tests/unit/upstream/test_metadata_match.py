@@ -80,19 +80,22 @@ def test_fallback_list_goes_over_the_rest(listed: Any, tried: list[dict[str, int
 
 
 @pytest.mark.parametrize(
-    ("of_route", "dynamic", "expected"),
+    ("of_route", "of_connection", "dynamic", "expected"),
     [
-        (None, None, None),
-        (None, {"other": {"a": 1}}, None),
-        ({"a": 1}, {"other": {"a": 2}}, {"a": 1}),
-        (None, {"envoy.lb": {"a": 1}}, {"a": 1}),
-        ({"a": 1, "b": 1}, {"envoy.lb": {"a": 2}}, {"a": 2, "b": 1}),
+        (None, None, None, None),
+        (None, None, {"other": {"a": 1}}, None),
+        ({"a": 1}, None, {"other": {"a": 2}}, {"a": 1}),
+        (None, None, {"envoy.lb": {"a": 1}}, {"a": 1}),
+        ({"a": 1, "b": 1}, None, {"envoy.lb": {"a": 2}}, {"a": 2, "b": 1}),
+        ({"a": 1, "b": 1}, {"envoy.lb": {"a": 2}}, None, {"a": 2, "b": 1}),
+        ({"a": 1, "b": 1}, {"envoy.lb": {"a": 2}}, {"envoy.lb": {"a": 3}}, {"a": 3, "b": 1}),
     ],
 )
-def test_criteria_of_a_stream_are_the_routes_under_the_filters(
-    of_route: Any, dynamic: Any, expected: Any
+def test_criteria_of_a_stream_are_the_routes_under_the_connections_under_the_filters(
+    of_route: Any, of_connection: Any, dynamic: Any, expected: Any
 ) -> None:
     route = SimpleNamespace(metadata_match=None if of_route is None else MetadataMatch(of_route))
-    stream: Any = SimpleNamespace(route=route, dynamic_metadata=dynamic)
+    connection = SimpleNamespace(dynamic_metadata=of_connection)
+    stream: Any = SimpleNamespace(route=route, connection=connection, dynamic_metadata=dynamic)
     found = criteria_of(stream)
     assert (found and found.values) == expected
