@@ -52,7 +52,7 @@ bench-routes *arguments:
 chaos *arguments:
     python -m tests.chaos {{ arguments }}
 
-# throw mutated input at the parsers (h1, h2; --seconds N, --seed N, --inputs N)
+# throw mutated input at the parsers (h1, h2, client_hello, proxy_protocol, http_inspector; --seconds N, --seed N, --inputs N)
 fuzz *arguments:
     python -m tests.fuzz {{ arguments }}
 

@@ -116,9 +116,13 @@ class ConnectionInfo(Protocol):
     remote_address: str
     direct_remote_address: str
     local_address: str
+    #: The socket's, where ``local_address`` was restored to what the client meant.
+    direct_local_address: str
     listener_name: str
     filter_chain_name: str
     requested_server_name: str
+    #: What listener filters kept for all streams; None for nothing.
+    filter_state: dict[str, Any] | None
     start_ns: int
 
 

@@ -23,6 +23,7 @@ _READ_AS_MILLISECONDS = frozenset(
         "request_headers_timeout",
         "drain_timeout",
         "delayed_close_timeout",
+        "listener_filters_timeout",
     )
 )
 

@@ -33,6 +33,7 @@ _REDIRECT = "envoy.extensions.internal_redirect"
 _DNS_CLUSTER = "envoy.extensions.clusters.dns.v3.DnsCluster"
 _CARES = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 
+_LISTENER_FILTERS = "envoy.extensions.filters.listener"
 _NETWORK_INPUTS = "envoy.extensions.matching.common_inputs.network.v3"
 _NETWORK_INPUT_NAMES = (
     "DestinationIPInput",
@@ -77,7 +78,8 @@ _ROWS: dict[str, str] = {
     "envoy.config.listener.v3.Listener": (
         "name address additional_addresses stat_prefix filter_chains filter_chain_matcher "
         "default_filter_chain reuse_port "
-        "enable_reuse_port traffic_direction tcp_backlog_size per_connection_buffer_limit_bytes"
+        "enable_reuse_port traffic_direction tcp_backlog_size per_connection_buffer_limit_bytes "
+        "listener_filters listener_filters_timeout continue_on_listener_filters_timeout use_original_dst"
     ),
     "envoy.config.listener.v3.AdditionalAddress": "address",
     "envoy.config.listener.v3.FilterChain": "name filters filter_chain_match",
@@ -87,6 +89,19 @@ _ROWS: dict[str, str] = {
     "envoy.extensions.matching.common_inputs.ssl.v3.DnsSanInput": "",
     "envoy.extensions.matching.common_inputs.ssl.v3.SubjectInput": "",
     "envoy.config.listener.v3.Filter": "name typed_config",
+    "envoy.config.listener.v3.ListenerFilter": "name typed_config filter_disabled",
+    "envoy.config.listener.v3.ListenerFilterChainMatchPredicate": "*",
+    "envoy.config.listener.v3.ListenerFilterChainMatchPredicate.MatchSet": "*",
+    "envoy.type.v3.Int32Range": "*",
+    f"{_LISTENER_FILTERS}.tls_inspector.v3.TlsInspector": "*",
+    f"{_LISTENER_FILTERS}.http_inspector.v3.HttpInspector": "",
+    f"{_LISTENER_FILTERS}.original_dst.v3.OriginalDst": "",
+    f"{_LISTENER_FILTERS}.proxy_protocol.v3.ProxyProtocol": "*",
+    f"{_LISTENER_FILTERS}.proxy_protocol.v3.ProxyProtocol.Rule": "*",
+    f"{_LISTENER_FILTERS}.proxy_protocol.v3.ProxyProtocol.KeyValuePair": "*",
+    f"{_LISTENER_FILTERS}.local_ratelimit.v3.LocalRateLimit": "stat_prefix token_bucket",
+    "envoy.type.v3.TokenBucket": "*",
+    f"{_CORE}.ProxyProtocolPassThroughTLVs": "*",
     # HTTP connection manager
     _HCM: (
         "codec_type stat_prefix route_config record_route_resolution_stats http_filters access_log "

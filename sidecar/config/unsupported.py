@@ -107,12 +107,7 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_CORE}.DataSource", WARN, "file watching", "watched_directory"),
     # Listeners
     *_rows(f"{_LISTENER}.Listener", WARN, "access log of connections", "access_log"),
-    *_rows(f"{_LISTENER}.Listener", STOP, "listener filters", "listener_filters"),
-    *_rows(f"{_LISTENER}.Listener", WARN, "listener filters", "listener_filters_timeout"),
-    *_rows(f"{_LISTENER}.Listener", WARN, "listener filters", "continue_on_listener_filters_timeout"),
-    *_rows(
-        f"{_LISTENER}.Listener", STOP, "interception", "use_original_dst transparent freebind bind_to_port"
-    ),
+    *_rows(f"{_LISTENER}.Listener", STOP, "interception", "transparent freebind bind_to_port"),
     *_rows(f"{_LISTENER}.Listener", STOP, "UDP and HTTP/3", "udp_listener_config"),
     *_rows(f"{_LISTENER}.Listener", STOP, "internal listeners", "internal_listener api_listener"),
     *_rows(f"{_LISTENER}.Listener", WARN, "connection limits", "max_connections_to_accept_per_socket_event"),
@@ -130,6 +125,13 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_LISTENER}.Listener", STOP, "xDS", "fcds_config"),
     *_rows(f"{_LISTENER}.Listener", STOP, "interception", "deprecated_v1"),
     *_rows(f"{_LISTENER}.AdditionalAddress", WARN, "socket options", "socket_options"),
+    *_rows(f"{_LISTENER}.ListenerFilter", STOP, "xDS", "config_discovery"),
+    *_rows(
+        "envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit",
+        WARN,
+        "runtime",
+        "runtime_enabled",
+    ),
     *_rows(f"{_LISTENER}.FilterChain", STOP, "TLS", "transport_socket"),
     *_rows(f"{_LISTENER}.FilterChain", WARN, "TLS", "transport_socket_connect_timeout"),
     *_rows(f"{_LISTENER}.FilterChain", STOP, "listener filters", "use_proxy_proto"),

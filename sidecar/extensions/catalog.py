@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from sidecar.api.listener_filter import ListenerFilter
 from sidecar.config.registry import Registry
 from sidecar.extensions.access_loggers.file_config import FileFactory, StderrFactory, StdoutFactory
 from sidecar.extensions.access_loggers.log_file import DEFAULT_MIN_FLUSH_BYTES
@@ -17,9 +20,17 @@ from sidecar.extensions.http.original_ip_detection_config import (
 from sidecar.extensions.http.request_id_config import UuidRequestIdFactory
 from sidecar.extensions.http.router_config import RouterFactory
 from sidecar.extensions.http.wasm_config import WasmFactory
+from sidecar.extensions.listener.original_dst import OriginalDst
+from sidecar.extensions.listener.plain_config import (
+    HttpInspectorFactory,
+    ListenerRateLimitFactory,
+    OriginalDstFactory,
+)
+from sidecar.extensions.listener.proxy_protocol_config import ProxyProtocolFactory
+from sidecar.extensions.listener.tls_inspector_config import TlsInspectorFactory
 from sidecar.extensions.network.http_connection_manager_config import HttpConnectionManagerFactory
 
-__all__ = ["make_registry"]
+__all__ = ["implied_listener_filters", "make_registry"]
 
 
 def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry:
@@ -30,6 +41,11 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
     return Registry(
         [
             HttpConnectionManagerFactory(),
+            TlsInspectorFactory(),
+            HttpInspectorFactory(),
+            OriginalDstFactory(),
+            ProxyProtocolFactory(),
+            ListenerRateLimitFactory(),
             RouterFactory(),
             HeaderMutationFactory(),
             XffDetectionFactory(),
@@ -45,3 +61,8 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             StderrFactory(min_flush_bytes=min_flush_bytes),
         ]
     )
+
+
+def implied_listener_filters(listener: Any) -> list[ListenerFilter]:
+    """The listener filters that other fields of an ``envoy.config.listener.v3.Listener`` ask for."""
+    return [OriginalDst()] if listener.use_original_dst.value else []

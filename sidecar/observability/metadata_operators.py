@@ -81,7 +81,8 @@ def metadata(argument: str, limit: int | None) -> Value:
 def filter_state(argument: str, limit: int | None) -> Value:
     """``FILTER_STATE(KEY:PLAIN|TYPED|FIELD:NAME):Z``.
 
-    The filters of this proxy keep strings, which have no fields.
+    What filters keep are strings, which have no fields, and dicts of them.  What listener filters kept for
+    the connection counts for all of its streams.
     """
     key, _, rest = argument.partition(":")
     kind, _, field = rest.partition(":")
@@ -94,8 +95,13 @@ def filter_state(argument: str, limit: int | None) -> Value:
 
     def read(stream: Stream) -> Any:
         state = stream.filter_state
-        value = None if state is None or kind == "FIELD" else state.get(key)
-        if value is None:
+        value = None if state is None else state.get(key)
+        if value is None and stream.connection.filter_state is not None:
+            value = stream.connection.filter_state.get(key)
+        if kind == "FIELD":
+            value = value.get(field) if isinstance(value, dict) else None
+            return value if value is None or limit is None else value[:limit]
+        if value is None or isinstance(value, dict):
             return None
         if isinstance(value, bytes):
             value = value.decode("utf-8", "surrogateescape")

@@ -364,7 +364,7 @@ OPERATORS: dict[str, tuple[int, Maker]] = {
     ),
     **_addresses("DOWNSTREAM_DIRECT_REMOTE", lambda stream: stream.connection.direct_remote_address),
     **_addresses("DOWNSTREAM_LOCAL", lambda stream: stream.connection.local_address),
-    **_addresses("DOWNSTREAM_DIRECT_LOCAL", lambda stream: stream.connection.local_address),
+    **_addresses("DOWNSTREAM_DIRECT_LOCAL", lambda stream: stream.connection.direct_local_address),
     # Only internal listeners have endpoint ids.
     "UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID": _plain(
         lambda stream: None if stream.upstream_host is None else ""

@@ -31,6 +31,7 @@ from sidecar.http.connection_manager import ConnectionManager
 from sidecar.net.reactor import Reactor
 from sidecar.observability.stats import Store
 from sidecar.server.filter_chain_assembly import compile_filter_chains
+from sidecar.server.inspection_assembly import compile_inspector
 from sidecar.server.listener import BindOptions, Listener
 from sidecar.server.timers import Timers
 from sidecar.upstream.cluster import Cluster
@@ -179,6 +180,7 @@ class Assembly:
         )
         if chains is None:
             return
+        inspector = compile_inspector(message, self.context(path, direction), self._registry)
         self.managers.extend(chains.managers)
         listener = Listener(
             name,
@@ -193,6 +195,7 @@ class Assembly:
                 BindOptions(each.pipe.mode, ipv4_compat=each.socket_address.ipv4_compat) for each, _ in places
             ],
             traffic_direction=direction,
+            inspector=inspector,
         )
         listener.message = message
         listener.on_bound.append(partial(_add_listener_stats, chains.managers))

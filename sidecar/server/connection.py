@@ -36,6 +36,10 @@ class Connection:
     #: namespace → {key: value}, and name → value; None until a listener filter sets something.
     dynamic_metadata: dict[str, dict[str, Any]] | None = None
     filter_state: dict[str, Any] | None = None
+    #: The PROXY protocol's TLVs that are handed on; None without its head.
+    proxy_protocol_tlvs: tuple[tuple[int, bytes], ...] | None = None
+    #: Whether ``local_address`` is another than the socket's.
+    is_local_address_restored = False
 
     def __init__(self, listener: Listener, sock: socket.socket, peer: Any) -> None:
         self.connection_id = _next_connection_id()
@@ -50,3 +54,8 @@ class Connection:
         self.listener_name = listener.name
         self.traffic_direction = listener.traffic_direction
         self.start_ns = time.monotonic_ns()
+
+    def restore_local_address(self, address: str) -> None:
+        """The client meant ``address``, whatever socket it came to."""
+        self.local_address = address
+        self.is_local_address_restored = True

@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,10 @@ import trio
 
 from sidecar.core.address import Address
 from sidecar.core.errors import Disconnected, SidecarError
-from sidecar.net.reactor import Reactor, Strand, Transport, drive
+from sidecar.net.reactor import Reactor, Transport, drive
 from sidecar.server.connection import Connection
 from sidecar.server.filter_chain import FilterChain, FilterChains
+from sidecar.server.inspection import Inspector
 
 if TYPE_CHECKING:
     from sidecar.observability.stats import Store
@@ -86,6 +87,7 @@ class Listener:
         backlog: int = 1024,
         bind_options: Sequence[BindOptions] = (),
         traffic_direction: str = "UNSPECIFIED",
+        inspector: Inspector | None = None,
     ) -> None:
         self.name = name
         self.addresses = addresses
@@ -96,6 +98,8 @@ class Listener:
         self.bind_options = tuple(bind_options) or (BindOptions(),) * len(addresses)
         self.traffic_direction = traffic_direction
         self.chains = chains
+        #: What looks at a connection before its chain is chosen; None where nothing does.
+        self.inspector = inspector
         self.reactor = reactor
         self.store = store
         self.sockets: list[socket.socket] = []
@@ -143,6 +147,8 @@ class Listener:
         worker = scope.scope("worker_0")
         self._worker_total = worker.counter("downstream_cx_total")
         self._worker_active = worker.gauge("downstream_cx_active")
+        if self.inspector is not None:
+            self.inspector.bind(scope)
         for callback in self.on_bound:
             callback(scope)
 
@@ -197,25 +203,24 @@ class Listener:
         except OSError:
             client.close()
             return
-        chain = self.chains.only
-        if chain is None:
-            chain = self._find_chain(connection)
-            if chain is None:
-                transport.close()
-                return
-        connection.filter_chain_name = chain.name
-        serve = chain.serve
-        self._cx_total.value += 1
-        self._worker_total.value += 1
-        self._cx_active.inc()
-        self._worker_active.inc()
-        self.active += 1
-
-        def body(strand: Strand) -> Coroutine[Any, Any, None]:
-            return serve(connection, transport, strand)
-
+        name = f"connection {connection.connection_id}"
+        inspector = self.inspector
+        is_counted = False
         try:
-            await drive(self.reactor, f"connection {connection.connection_id}", body)
+            if inspector is not None and not await drive(
+                self.reactor, name, lambda strand: inspector.run(connection, transport, strand)
+            ):
+                return
+            chain = self.chains.only
+            if chain is None:
+                chain = self._find_chain(connection)
+                if chain is None:
+                    return
+            connection.filter_chain_name = chain.name
+            serve = chain.serve
+            is_counted = True
+            self._come()
+            await drive(self.reactor, name, lambda strand: serve(connection, transport, strand))
         except Disconnected:
             return
         except Exception:
@@ -223,7 +228,15 @@ class Listener:
             logger.exception("connection %d on %s failed", connection.connection_id, self.name)
         finally:
             transport.close()
-            self._gone(connection)
+            if is_counted:
+                self._gone(connection)
+
+    def _come(self) -> None:
+        self._cx_total.value += 1
+        self._worker_total.value += 1
+        self._cx_active.inc()
+        self._worker_active.inc()
+        self.active += 1
 
     def _find_chain(self, connection: Connection) -> FilterChain | None:
         find = self.chains.find

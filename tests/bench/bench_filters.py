@@ -49,7 +49,8 @@ end
 
 class Connection:
     remote_address = direct_remote_address = "127.0.0.1:1"
-    local_address = "127.0.0.1:2"
+    local_address = direct_local_address = "127.0.0.1:2"
+    filter_state = None
     requested_server_name = ""
 
 

@@ -153,7 +153,8 @@ class _Reactor(Reactor):
 class _Connection:
     connection_id = 1
     remote_address = direct_remote_address = "127.0.0.1:5555"
-    local_address = "127.0.0.1:80"
+    local_address = direct_local_address = "127.0.0.1:80"
+    filter_state = None
     listener_name = "bench"
     filter_chain_name = requested_server_name = ""
     traffic_direction = "UNSPECIFIED"

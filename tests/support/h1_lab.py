@@ -48,6 +48,8 @@ class ClientConnection:
     connection_id = 1
     remote_address = "127.0.0.1:5555"
     direct_remote_address = "127.0.0.1:5555"
+    direct_local_address = "127.0.0.1:80"
+    filter_state = None
     local_address = "127.0.0.1:80"
     listener_name = "ingress"
     filter_chain_name = ""

@@ -31,7 +31,8 @@ class _Checker:
     """Who asks, for header values that speak of a connection."""
 
     connection_id = 0
-    remote_address = direct_remote_address = local_address = "127.0.0.1:0"
+    filter_state = None
+    remote_address = direct_remote_address = local_address = direct_local_address = "127.0.0.1:0"
     listener_name = filter_chain_name = requested_server_name = ""
     start_ns = 0
 

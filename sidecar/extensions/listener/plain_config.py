@@ -1,0 +1,59 @@
+"""Compiles the listener filters that have hardly anything to say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sidecar.api.context import FactoryContext
+from sidecar.config.compile.route_action import duration_s
+from sidecar.core.errors import ConfigError
+from sidecar.core.token_bucket import TokenBucket
+from sidecar.extensions.listener.http_inspector import HttpInspector
+from sidecar.extensions.listener.local_ratelimit import LocalRateLimit
+from sidecar.extensions.listener.original_dst import OriginalDst
+
+__all__ = ["HttpInspectorFactory", "ListenerRateLimitFactory", "OriginalDstFactory"]
+
+_LISTENER = "envoy.extensions.filters.listener"
+_SHORTEST_FILL_S = 0.05
+
+
+class HttpInspectorFactory:
+    """``HttpInspector``, which has no fields."""
+
+    name = "envoy.filters.listener.http_inspector"
+    category = "envoy.filters.listener"
+    config_type = f"{_LISTENER}.http_inspector.v3.HttpInspector"
+
+    def compile(self, message: Any, context: FactoryContext) -> HttpInspector:
+        return HttpInspector(context.root_stats.scope("http_inspector"))
+
+
+class OriginalDstFactory:
+    """``OriginalDst``, which has no fields."""
+
+    name = "envoy.filters.listener.original_dst"
+    category = "envoy.filters.listener"
+    config_type = f"{_LISTENER}.original_dst.v3.OriginalDst"
+
+    def compile(self, message: Any, context: FactoryContext) -> OriginalDst:
+        return OriginalDst()
+
+
+class ListenerRateLimitFactory:
+    """``LocalRateLimit``: a bucket for the connections of a listener."""
+
+    name = "envoy.filters.listener.local_ratelimit"
+    category = "envoy.filters.listener"
+    config_type = f"{_LISTENER}.local_ratelimit.v3.LocalRateLimit"
+
+    def compile(self, message: Any, context: FactoryContext) -> LocalRateLimit:
+        bucket = message.token_bucket
+        if duration_s(bucket.fill_interval) < _SHORTEST_FILL_S:
+            reason = "local rate limit token bucket fill timer must be >= 50ms"
+            raise ConfigError("token_bucket.fill_interval", reason)
+        per_fill = bucket.tokens_per_fill.value if bucket.HasField("tokens_per_fill") else 1
+        return LocalRateLimit(
+            TokenBucket(bucket.max_tokens, per_fill, duration_s(bucket.fill_interval)),
+            context.root_stats.scope(f"listener_local_ratelimit.{message.stat_prefix}"),
+        )
