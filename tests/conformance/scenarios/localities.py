@@ -298,5 +298,7 @@ async def localities_leave_drained_hosts_out(s: Session) -> None:
     found = await chosen(s, "/drained/", 1000)
     s.see("drained", near(found, {"1": 0.35, "5": 0.35, "4": 0.3}))
     s.see("half drained", counts(await chosen(s, "/half-drained/", 20)))
-    stats = await s.counters(r"^cluster\.(drained|half-drained|priorities|no-name|nobody|nobody-second)\.membership_")
+    stats = await s.counters(
+        r"^cluster\.(drained|half-drained|priorities|no-name|nobody|nobody-second)\.membership_"
+    )
     s.see("membership", {name: stats[name] for name in sorted(stats)})

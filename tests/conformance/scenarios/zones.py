@@ -112,7 +112,18 @@ CLUSTERS = {
     ),
 }
 DIRECT = ("default", "direct", "weighted-without", "extension-plain", "forced", "by-weight", "own-weights")
-FLAT = ("small", "five", "turned-off", "one-zone", "panic", "panic-fails", "second", "weighted", "degraded", "local")
+FLAT = (
+    "small",
+    "five",
+    "turned-off",
+    "one-zone",
+    "panic",
+    "panic-fails",
+    "second",
+    "weighted",
+    "degraded",
+    "local",
+)
 #: Shares by host; of 10,000 requests of the zone with 33.33 % of the proxies and 20 % of the hosts 6,000 stay.
 RESIDUAL = {
     "residual": {"1": 0.6, "2": 0.1, "3": 0.1, "4": 0.1, "5": 0.1},
