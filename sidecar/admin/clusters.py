@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sidecar.admin.state import ListenerStatus
-from sidecar.upstream.cluster import CircuitBreakerLimits, Cluster
+from sidecar.upstream.cluster import Cluster
 from sidecar.upstream.host import HealthFlag, Host
+from sidecar.upstream.resources import CircuitBreakerLimits
 
 __all__ = ["address_json", "clusters_json", "clusters_text", "listeners_json", "listeners_text"]
 

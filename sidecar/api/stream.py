@@ -242,6 +242,8 @@ class Stream:
     routing_cookies: list[bytes] | None = None
     #: Whether a timeout of the upstream is a 204 (x-envoy-upstream-rq-timeout-alt-response).
     is_timeout_204: bool = False
+    #: A circuit breaker refused it before anything was waited for.
+    is_refused: bool = False
     #: What the request asks to become (``websocket``, or ``CONNECT``); None for an ordinary request.
     upgrade: bytes | None = None
     #: Whether it was allowed to (None until that is known), and whether the response makes it a tunnel.

@@ -394,9 +394,10 @@ _ROWS: dict[str, str] = {
         "metadata_fallback_policy subset_lb_policy"
     ),
     f"{_LB}.subset.v3.Subset.LbSubsetSelector": "*",
-    "envoy.config.cluster.v3.CircuitBreakers": "thresholds",
+    "envoy.config.cluster.v3.CircuitBreakers": "thresholds per_host_thresholds",
     "envoy.config.cluster.v3.CircuitBreakers.Thresholds": (
-        "priority max_connections max_pending_requests max_retries retry_budget"
+        "priority max_connections max_pending_requests max_requests max_retries retry_budget "
+        "track_remaining max_connection_pools"
     ),
     "envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget": "*",
     _DNS_CLUSTER: (

@@ -222,14 +222,6 @@ ENTRIES: tuple[Entry, ...] = (
         "outlier detection",
         "detect_degraded_hosts",
     ),
-    *_rows(f"{_BREAKERS}.Thresholds", WARN, "circuit breakers", "track_remaining"),
-    *_rows(f"{_BREAKERS}.Thresholds", WARN, "circuit breakers", "max_connection_pools"),
-    *_rows(
-        f"{_BREAKERS}.Thresholds",
-        WARN,
-        "circuit breakers (HTTP/2 connections count it, HTTP/1.1 connections do not)",
-        "max_requests",
-    ),
     Entry(
         f"{_BREAKERS}.Thresholds",
         "priority",
@@ -238,7 +230,6 @@ ENTRIES: tuple[Entry, ...] = (
         "HIGH",
         when=lambda message: message.priority == 1,
     ),
-    *_rows(_BREAKERS, WARN, "circuit breakers", "per_host_thresholds"),
     *_rows(_CLUSTER, STOP, "xDS", "lrs_server"),
     *_rows(f"{_CORE}.ConfigSource", STOP, "xDS", "api_config_source ads self"),
     *_rows(f"{_CORE}.ConfigSource", WARN, "xDS", "authorities"),

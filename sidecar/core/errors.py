@@ -86,6 +86,8 @@ class UpstreamError(SidecarError):
         self.retryable = retryable
         #: Whether there were tries before this one.
         self.was_retried = False
+        #: Whether nothing was waited for before.
+        self.is_immediate = False
 
 
 class StreamAborted(SidecarError):

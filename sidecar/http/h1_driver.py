@@ -430,7 +430,7 @@ class H1Driver:
             if body.whole and stream.upstream_host is None:
                 stream.bytes_received = len(body.whole)  # a filter has read it
             return False
-        if stream.upstream_host is None:
+        if stream.upstream_host is None or stream.is_refused:
             self._body_done = False
             return True
         stream.bytes_received = len(body.whole)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from sidecar.observability.histogram import Histogram
 
-__all__ = ["Counter", "Gauge", "Histogram", "Scope", "Store", "TextReadout", "sanitize"]
+__all__ = ["Counter", "Gauge", "Histogram", "LiveGauge", "Scope", "Store", "TextReadout", "sanitize"]
 
 
 class Counter:
@@ -81,6 +81,28 @@ class Gauge:
         return self._was_set or self.value != 0
 
 
+class LiveGauge(Gauge):
+    """A gauge of what is counted elsewhere: it is asked when somebody looks."""
+
+    __slots__ = ("_read", "_was_seen")
+
+    def __init__(self, name: str, read: Callable[[], int]) -> None:
+        self.name = name
+        self._read = read
+        self._was_seen = False
+
+    @property
+    def value(self) -> int:  # type: ignore[override] # nobody sets it
+        """What it is now."""
+        return self._read()
+
+    @property
+    def used(self) -> bool:
+        """Whether it was ever seen at another value than 0."""
+        self._was_seen = self._was_seen or self._read() != 0
+        return self._was_seen
+
+
 class TextReadout:
     """A piece of text that changes seldom (a version, an identifier)."""
 
@@ -139,6 +161,14 @@ class Store:
             if not self._is_rejected(name):
                 self.gauges[name] = found
         return found
+
+    def live_gauge(self, name: str, read: Callable[[], int]) -> LiveGauge:
+        """A gauge that shows what ``read`` returns, in the place of one of this name that was there."""
+        name = sanitize(name)
+        made = LiveGauge(name, read)
+        if not self._is_rejected(name):
+            self.gauges[name] = made
+        return made
 
     def histogram(self, name: str, unit: str = "unspecified") -> Histogram:
         """The histogram of this name, made when missing; the unit is the first caller's."""
@@ -208,6 +238,10 @@ class Scope:
     def gauge(self, name: str) -> Gauge:
         """The gauge ``prefix + name``."""
         return self.store.gauge(self.prefix + name)
+
+    def live_gauge(self, name: str, read: Callable[[], int]) -> LiveGauge:
+        """The gauge ``prefix + name``, which shows what ``read`` returns."""
+        return self.store.live_gauge(self.prefix + name, read)
 
     def histogram(self, name: str, unit: str = "unspecified") -> Histogram:
         """The histogram ``prefix + name``."""

@@ -23,6 +23,7 @@ from sidecar.router.actions import answer, missing_header
 from sidecar.router.grpc_call import GrpcCall, is_grpc_request
 from sidecar.router.hedging import HedgedTries
 from sidecar.router.internal_redirects import InternalRedirect, InternalRedirectPolicy, follow
+from sidecar.router.no_pool import refuse_without_pool
 from sidecar.router.outliers import put_error, put_response, put_timeout
 from sidecar.router.replay import ReplayBuffer
 from sidecar.router.response_headers import finish_response_headers
@@ -74,11 +75,12 @@ class Router:
     __slots__ = ("find_cluster", "get_pool", "mirror", "reactor", "suppress_envoy_headers")
 
     def __init__(
-        self, reactor: Reactor, find_cluster: Callable[[str], Any], get_pool: Callable[[Any, Any, str], Any]
+        self, reactor: Reactor, find_cluster: Callable[[str], Any], get_pool: Callable[..., Any]
     ) -> None:
         self.reactor = reactor
         self.find_cluster = find_cluster
-        #: ``get_pool(cluster, host, protocol)``: the pool of a host for requests that came by ``protocol``.
+        #: ``get_pool(cluster, host, stream)``: the pool of a host for a request
+        #: (:meth:`sidecar.upstream.pools.PoolTable.get`).
         self.get_pool = get_pool
         #: ``mirror(route, stream, timeout_s, limit_bytes)`` starts copies of a request (:mod:`.mirroring`).
         self.mirror: Callable[[Route, Stream, float, int], Any]
@@ -160,7 +162,7 @@ class Router:
         strand.idle_deadline = start_s + idle if idle else 0.0
         pool = host.pool
         if pool is None:
-            pool = self.get_pool(cluster, host, stream.protocol)
+            pool = self.get_pool(cluster, host, stream)
         if route.is_plain:
             upstream = pool.acquire()
         else:
@@ -184,8 +186,10 @@ class Router:
     ) -> None:
         try:
             upstream = await pool.wait()
-        except BaseException:
+        except BaseException as error:
             _cancel_mirrors(stream)
+            if isinstance(error, UpstreamError):
+                refuse_without_pool(stream, error)
             raise
         if limit:
             limit_upstream(stream, strand, limit)
@@ -221,7 +225,6 @@ class Router:
         stream.upstream_protocol = upstream.protocol
         cluster_stats = stream.cluster.stats
         cluster_stats.upstream_rq_total.value += 1
-        cluster_stats.upstream_rq_active.value += 1
         host: Any = stream.upstream_host
         host.rq_total += 1
         host.rq_active += 1
@@ -340,7 +343,6 @@ class Router:
         """Take the upstream stream away from ``stream``."""
         upstream: UpstreamStream = stream.upstream
         stream.upstream = None
-        stream.cluster.stats.upstream_rq_active.value -= 1
         host: Any = stream.upstream_host
         host.rq_active -= 1
         return upstream
@@ -352,6 +354,7 @@ class Router:
             return
         if host.outlier is not None:
             put_error(host.outlier, stream, error.flag)
+        stream.is_refused = error.is_immediate
         if stream.upstream_first_rx_ns or stream.had_interim:
             return
         host.rq_error += 1

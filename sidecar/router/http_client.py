@@ -255,7 +255,7 @@ class HttpClient:
         self,
         reactor: Reactor,
         find_cluster: Callable[[str], Any],
-        get_pool: Callable[[Any, Any, str], Any],
+        get_pool: Callable[..., Any],
         store: Any,
     ) -> None:
         self.reactor = reactor

@@ -23,6 +23,7 @@ from sidecar.net.reactor import turn
 from sidecar.net.timer import Timer, start_timer, stop_timer
 from sidecar.router.grpc_call import GrpcCall, is_grpc_request
 from sidecar.router.header_mutation import AttemptCount
+from sidecar.router.no_pool import refuse_without_pool
 from sidecar.router.outliers import put_error, put_response, put_timeout
 from sidecar.router.per_try_idle import WatchedBody, try_timeout_reply
 from sidecar.router.retry_policy import BACK_OFF, LIMIT, NO, OVERFLOW, RetryState
@@ -231,7 +232,7 @@ class Tries:
         headers = stream.request.headers
         pool: Any = host.pool
         if pool is None:
-            pool = router.get_pool(cluster, host, stream.protocol)
+            pool = router.get_pool(cluster, host, stream)
         pool = tcp_pool(router, route, stream, headers, host) or pool
         upstream = pool.acquire()
         if route.mirrors and not self._is_retry:
@@ -243,7 +244,8 @@ class Tries:
                 raise Disconnected("the client left")
             try:
                 upstream = await pool.wait()
-            except UpstreamError:
+            except UpstreamError as error:
+                refuse_without_pool(stream, error)
                 if self.state is not None:
                     self.state.tried.append(host)
                 raise

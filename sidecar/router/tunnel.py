@@ -43,10 +43,7 @@ def tcp_pool(
         return None
     if headers.method != _CONNECT and not (config.allow_post and headers.method == b"POST"):
         return None
-    pool: TcpPool | None = host.tcp_pool
-    if pool is None:
-        router.get_pool(stream.cluster, host, stream.protocol)  # what sees to the host's end
-        pool = host.tcp_pool = TcpPool(router.reactor, stream.cluster, host)
+    pool: TcpPool = router.get_pool(stream.cluster, host, stream, raw=True)
     if config.proxy_protocol:
         connection = stream.connection
         head = proxy_header(connection.remote_address, connection.local_address, config.proxy_protocol)

@@ -27,26 +27,13 @@ from sidecar.upstream.load_balancer_pickers import Picker
 from sidecar.upstream.load_balancer_policies import ROUND_ROBIN, LbPolicy
 from sidecar.upstream.local_zone import NOWHERE, LocalZone
 from sidecar.upstream.outlier_detection import Detector, OutlierSettings
-from sidecar.upstream.retry_breaker import RetryBreaker, RetryBudget
+from sidecar.upstream.resources import DEFAULT_LIMITS, CircuitBreakerLimits, Resources
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.upstream.discovery import Endpoint
 
-__all__ = ["CircuitBreakerLimits", "Cluster", "ClusterConfig", "DnsSettings", "EdsSettings", "PathSource"]
-
-
-@dataclass(frozen=True, slots=True)
-class CircuitBreakerLimits:
-    """``envoy.config.cluster.v3.CircuitBreakers.Thresholds`` of one routing priority."""
-
-    max_connections: int = 1024
-    max_pending_requests: int = 1024
-    max_requests: int = 1024
-    max_retries: int = 3
-    max_connection_pools: int = 2**32 - 1
-    track_remaining: bool = False
-    retry_budget: RetryBudget | None = None
+__all__ = ["Cluster", "ClusterConfig", "DnsSettings", "EdsSettings", "PathSource"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +98,10 @@ class ClusterConfig:
     http2: bool = False
     #: The upstream speaks what the downstream spoke (``use_downstream_protocol_config``).
     use_downstream_protocol: bool = False
+    connection_pool_per_downstream_connection: bool = False
     http2_settings: H2Settings = field(default_factory=H2Settings)
-    default_limits: CircuitBreakerLimits = CircuitBreakerLimits()
-    high_limits: CircuitBreakerLimits = CircuitBreakerLimits()
+    default_limits: CircuitBreakerLimits = DEFAULT_LIMITS
+    high_limits: CircuitBreakerLimits = DEFAULT_LIMITS
     dns: DnsSettings = DnsSettings()
     #: None but for an EDS cluster.
     eds: EdsSettings | None = None
@@ -141,6 +129,7 @@ class Cluster:
         "config",
         "connector",
         "detector",
+        "has_pools_of_clients",
         "host_sets",
         "hosts",
         "http2",
@@ -154,7 +143,7 @@ class Cluster:
         "on_hosts_set",
         "per_connection_buffer_limit",
         "picker",
-        "pool",
+        "resources",
         "retries",
         "stats",
         "use_downstream_protocol",
@@ -176,6 +165,7 @@ class Cluster:
         self.per_connection_buffer_limit = config.per_connection_buffer_limit
         self.http2 = config.http2
         self.use_downstream_protocol = config.use_downstream_protocol
+        self.has_pools_of_clients = config.connection_pool_per_downstream_connection
         self.metadata = config.metadata
         #: All hosts, of every priority and health.
         self.hosts: tuple[Host, ...] = ()
@@ -187,19 +177,21 @@ class Cluster:
         self.on_hosts_set: Callable[[Sequence[Host]], None] | None = None
         #: Picks a host where one priority gets everything (the router asks it first), else None.
         self.picker: Picker | None = None
-        #: What the connection pools keep for the whole cluster.
-        self.pool: Any = None
         #: Ejects hosts, where the cluster has outlier detection.
         self.detector: Detector | None = None
         if config.outliers is not None:
             self.detector = Detector(
                 config.outliers, self.stats.scope, clock=monotonic, draw=draw, changed=self.on_host_changed
             )
-        #: Limits how many retries are under way at once.
-        limits = config.default_limits
-        self.retries = RetryBreaker(
-            limits.max_retries, limits.retry_budget, self.stats, self.stats.default_breakers.rq_retry_open
+        breakers = self.stats.scope.scope("circuit_breakers")
+        #: What is allowed and used, by routing priority.
+        self.resources = (
+            Resources(config.default_limits, breakers.scope("default")),
+            Resources(config.high_limits, breakers.scope("high")),
         )
+        self.stats.show_use(self.resources)
+        #: Limits how many retries are under way at once.
+        self.retries = self.resources[0].retries
         self._draw = draw
         self._local = NOWHERE
         self._load_balancer = self._make_load_balancer()
@@ -283,9 +275,8 @@ class Cluster:
             return
         self.refresh_health()
         if host.health is Health.UNHEALTHY:
-            for pool in (*host.pools, host.tcp_pool):
-                if pool is not None:
-                    pool.drain()
+            for pool in host.pools:
+                pool.drain()
 
     def refresh_health(self) -> None:
         """Take in changed health flags or weights of hosts."""

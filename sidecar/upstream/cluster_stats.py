@@ -9,24 +9,14 @@ Envoy's configuration/upstream/cluster_manager/cluster_stats, and ``/stats`` of 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sidecar.observability.stats import Counter, Gauge, Histogram, Scope
 
-__all__ = ["CircuitBreakerStats", "ClusterStats"]
+if TYPE_CHECKING:
+    from sidecar.upstream.resources import Resources
 
-
-class CircuitBreakerStats:
-    """``circuit_breakers.<default|high>.``: 1 while the limit is reached."""
-
-    __slots__ = ("cx_open", "cx_pool_open", "rq_open", "rq_pending_open", "rq_retry_open")
-
-    def __init__(self, scope: Scope) -> None:
-        self.cx_open = scope.gauge("cx_open")
-        self.cx_pool_open = scope.gauge("cx_pool_open")
-        self.rq_open = scope.gauge("rq_open")
-        self.rq_pending_open = scope.gauge("rq_pending_open")
-        self.rq_retry_open = scope.gauge("rq_retry_open")
+__all__ = ["ClusterStats"]
 
 
 class ClusterStats:
@@ -141,14 +131,21 @@ class ClusterStats:
             else:
                 stat = scope.histogram(name, "milliseconds" if name.endswith("_ms") else "unspecified")
             setattr(self, name, stat)
-        self.default_breakers = CircuitBreakerStats(scope.scope("circuit_breakers.default"))
-        self.high_breakers = CircuitBreakerStats(scope.scope("circuit_breakers.high"))
         #: How many hosts were matched to the one transport socket of the cluster.
         self.default_total_match_count = scope.counter("default.total_match_count")
         self._responses: dict[tuple[int, bool, bool], tuple[Counter, ...]] = {}
         self._times: dict[tuple[bool, bool], tuple[Histogram, ...]] = {}
         #: The pending bins behind the commonest call of charge_time, once it was made.
         self._external_times: tuple[dict[int, int], ...] = ()
+
+    def show_use(self, resources: tuple[Resources, ...]) -> None:
+        """Let the gauges of what is under way show what ``resources`` have counted."""
+        live = self.scope.live_gauge
+        self.upstream_cx_active = live("upstream_cx_active", lambda: sum(r.connections for r in resources))
+        self.upstream_rq_active = live("upstream_rq_active", lambda: sum(r.requests for r in resources))
+        self.upstream_rq_pending_active = live(
+            "upstream_rq_pending_active", lambda: sum(r.pending for r in resources)
+        )
 
     def charge_response(self, status: int, internal: bool = False, canary: bool = False) -> None:
         """Count a finished response: completed, class and code, in all trees that it belongs to."""

@@ -1,21 +1,22 @@
 """What the pools of every protocol share: the queue of those who wait, connecting for them, and counting.
 
-A pool has the connections of this process to one host.  Requests that find none wait in a queue, the oldest
-is served first, and all of them are told when connecting fails (Envoy's ``ConnPoolImplBase``).  What a
-connection is, and when it takes another request, is said by :mod:`sidecar.upstream.h1_pool`,
-:mod:`sidecar.upstream.h2_pool` and :mod:`sidecar.upstream.tcp_pool`.
+A pool has the connections of this process to one host in one routing priority.  Requests that find none wait
+in a queue, the oldest is served first, and all of them are told when connecting fails (Envoy's
+``ConnPoolImplBase``).  What a connection is, and when it takes another request, is said by
+:mod:`sidecar.upstream.h1_pool`, :mod:`sidecar.upstream.h2_pool` and :mod:`sidecar.upstream.tcp_pool`; what is
+allowed, by :mod:`sidecar.upstream.resources`.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sidecar.api.stream import Flag
 from sidecar.core.errors import UpstreamError
 from sidecar.net.reactor import Reactor, Signal, Strand, Transport
-from sidecar.upstream.pool import connect_failure
+from sidecar.upstream.pool import connect_failure, no_pool, overflow
 
 if TYPE_CHECKING:
     from sidecar.upstream.cluster import Cluster
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["ConnectionPool", "next_connection_id"]
 
 next_connection_id = itertools.count(1).__next__
+
+#: So many connections are begun at most for one request that came, or one connection that went.
+_MOST_AT_ONCE = 3
 
 
 class _Waiter:
@@ -40,16 +44,36 @@ class _Waiter:
 class ConnectionPool:
     """See the module."""
 
-    __slots__ = ("_connecting", "_pending", "cluster", "host", "is_draining", "reactor")
+    __slots__ = (
+        "_connecting",
+        "_is_counted",
+        "_pending",
+        "cluster",
+        "host",
+        "is_draining",
+        "key",
+        "on_empty",
+        "reactor",
+        "resources",
+    )
 
-    def __init__(self, reactor: Reactor, cluster: Cluster, host: Host) -> None:
+    #: Whether it counts against ``max_connection_pools``.
+    is_limited = True
+
+    def __init__(self, reactor: Reactor, cluster: Cluster, host: Host, *, priority: int = 0) -> None:
         self.reactor = reactor
         self.cluster = cluster
         self.host = host
+        self.resources = cluster.resources[priority]
         self._pending: deque[_Waiter] = deque()
         self._connecting = 0
+        self._is_counted = False
         #: The host has left: connections end with what is on them.
         self.is_draining = False
+        #: Whom this pool serves, for the table of pools.
+        self.key: Any = None
+        #: Called when its last connection is gone and nobody waits.
+        self.on_empty: Callable[[ConnectionPool], None] | None = None
 
     # -- what a protocol says ---------------------------------------------------------------------
     def streams_per_connection(self) -> int:
@@ -58,6 +82,10 @@ class ConnectionPool:
 
     def has_connections(self) -> bool:
         """Whether there is any connection that has been made."""
+        raise NotImplementedError
+
+    def has_streams(self) -> bool:
+        """Whether a request is under way on any of them."""
         raise NotImplementedError
 
     def count_connection(self) -> None:
@@ -71,6 +99,10 @@ class ConnectionPool:
         """Take back what nobody began to use."""
         raise NotImplementedError
 
+    def drain(self) -> None:
+        """The host fails: let every connection end, the busy ones with what is on them."""
+        raise NotImplementedError
+
     # -- the queue --------------------------------------------------------------------------------
     async def wait(self) -> Any:
         """Queue for a stream, opening one more connection if the limits allow.
@@ -78,11 +110,14 @@ class ConnectionPool:
         Raises: UpstreamError.  If cancelled: the place in the queue is given up.
         """
         stats = self.cluster.stats
-        if stats.upstream_rq_pending_active.value >= self.cluster.config.default_limits.max_pending_requests:
+        resources = self.resources
+        if not self._is_counted:
+            self._count_pool()
+        if resources.pending >= resources.max_pending_requests:
             stats.upstream_rq_pending_overflow.value += 1
-            raise UpstreamError("overflow", flag=Flag.UPSTREAM_OVERFLOW, details="overflow")
+            raise overflow()
         stats.upstream_rq_pending_total.value += 1
-        stats.upstream_rq_pending_active.inc()
+        resources.pending += 1
         self.host.rq_pending_active += 1
         waiter = _Waiter(self.reactor)
         self._pending.append(waiter)
@@ -93,17 +128,31 @@ class ConnectionPool:
         except BaseException:
             if waiter.stream is not None:
                 self.give_back(waiter.stream)
-            else:
-                if waiter in self._pending:
-                    self._pending.remove(waiter)
+            elif waiter.error is None:
+                self._pending.remove(waiter)
                 stats.upstream_rq_cancelled.value += 1
+                self._check_empty()
             raise
         finally:
-            stats.upstream_rq_pending_active.dec()
+            resources.pending -= 1
             self.host.rq_pending_active -= 1
         if waiter.error is not None:
             raise waiter.error
         return waiter.stream
+
+    def refuse(self) -> UpstreamError:
+        """The error of a request that is one too many, counted."""
+        self.cluster.stats.upstream_rq_active_overflow.value += 1
+        return overflow()
+
+    def may_serve(self) -> bool:
+        """Whether somebody waits who may have a stream; who waits in vain is told."""
+        resources = self.resources
+        while self._pending and resources.requests >= resources.max_requests:
+            error = self.refuse()
+            error.is_immediate = False
+            self._tell(self._pending.popleft(), error)
+        return bool(self._pending)
 
     def serve_next(self, stream: Any, /) -> None:
         """Give ``stream`` to the oldest of those who wait; there must be one."""
@@ -116,27 +165,45 @@ class ConnectionPool:
         waiters, self._pending = self._pending, deque()
         self.cluster.stats.upstream_rq_pending_failure_eject.value += len(waiters)
         for waiter in waiters:
-            waiter.error = error
-            waiter.signal.fire()
+            self._tell(waiter, error)
+
+    @staticmethod
+    def _tell(waiter: _Waiter, error: UpstreamError) -> None:
+        waiter.error = error
+        waiter.signal.fire()
 
     # -- connecting -------------------------------------------------------------------------------
     def connect_if_needed(self) -> None:
-        """Open a connection where more wait than those under way will serve."""
-        if len(self._pending) <= self._connecting * self.streams_per_connection():
-            return
-        stats = self.cluster.stats
-        if stats.upstream_cx_active.value >= self.cluster.config.default_limits.max_connections:
-            stats.upstream_cx_overflow.value += 1
-            if self._connecting or self.has_connections():
-                return  # the request waits for a connection to come free
-        self._connecting += 1
+        """Open connections where more wait than those under way will serve, as far as the limits allow."""
+        for _ in range(_MOST_AT_ONCE):
+            if not self.wants_connection() or not self._may_connect():
+                return
+
+    def wants_connection(self) -> bool:
+        """Whether another connection is needed."""
+        return len(self._pending) > self._connecting * self.streams_per_connection()
+
+    def _may_connect(self) -> bool:
+        """Begin to connect; False where that was the last connection, or one too many."""
+        resources = self.resources
         host = self.host
+        is_allowed = (
+            resources.connections < resources.max_connections
+            and host.cx_active < resources.max_connections_per_host
+        )
+        if not is_allowed:
+            self.cluster.stats.upstream_cx_overflow.value += 1
+            if self._connecting or self.has_connections():
+                return False  # requests wait for a connection to come free
+        stats = self.cluster.stats
+        self._connecting += 1
         stats.upstream_cx_total.value += 1
         self.count_connection()
-        stats.upstream_cx_active.inc()
+        resources.add_connection()
         host.cx_total += 1
         host.cx_active += 1
         self.reactor.spawn(f"connect to {host.address}", self._connect)
+        return is_allowed
 
     async def _connect(self, strand: Strand) -> None:
         cluster = self.cluster
@@ -144,21 +211,24 @@ class ConnectionPool:
         started = self.reactor.clock()
         try:
             transport = await cluster.connector.connect(self.reactor, self.host, strand)
-        except UpstreamError as error:
-            self._connecting -= 1
-            is_timeout = error.details == "connection timeout"
-            stats.upstream_cx_connect_fail.value += 1
-            if is_timeout:
-                stats.upstream_cx_connect_timeout.value += 1
-            self.host.cx_connect_fail += 1
-            self._count_closed(local=is_timeout, active=False, started=started)
-            self._fail_pending(error)
-            return
         except BaseException as broken:
             self._connecting -= 1
-            self._count_closed(local=True, active=False, started=started)
-            self._fail_pending(connect_failure(str(broken), remote=False))
-            raise
+            is_local = True
+            if isinstance(broken, UpstreamError):
+                error = broken
+                is_local = error.details == "connection timeout"
+                if is_local:
+                    stats.upstream_cx_connect_timeout.value += 1
+                stats.upstream_cx_connect_fail.value += 1
+                self.host.cx_connect_fail += 1
+            else:
+                error = connect_failure(str(broken), remote=False)
+            self._count_closed(local=is_local, active=False, started=started)
+            self._fail_pending(error)
+            self._check_empty()
+            if error is not broken:
+                raise
+            return
         self._connecting -= 1
         stats.upstream_cx_connect_ms.record(int((self.reactor.clock() - started) * 1000))
         self.take_in(transport)
@@ -170,10 +240,12 @@ class ConnectionPool:
         self._count_closed(local=local, active=active, started=connection.start_s)
         if self._pending:
             self.connect_if_needed()
+        else:
+            self._check_empty()
 
     def _count_closed(self, *, local: bool, active: bool, started: float) -> None:
         stats = self.cluster.stats
-        stats.upstream_cx_active.dec()
+        self.resources.connections -= 1
         self.host.cx_active -= 1
         stats.upstream_cx_destroy.value += 1
         stats.upstream_cx_length_ms.record(int((self.reactor.clock() - started) * 1000))
@@ -185,3 +257,44 @@ class ConnectionPool:
                 if local
                 else stats.upstream_cx_destroy_remote_with_active_rq
             ).value += 1
+
+    # -- the pool among others --------------------------------------------------------------------
+    def _count_pool(self) -> None:
+        """Be one of the pools that there may be.  Raises: UpstreamError."""
+        resources = self.resources
+        if self.is_limited:
+            if resources.pools >= resources.max_pools and not self._free_another():
+                self.cluster.stats.upstream_cx_pool_overflow.value += 1
+                raise no_pool()
+            resources.pools += 1
+        self._is_counted = True
+
+    def _free_another(self) -> bool:
+        """Let a pool of this host go that nobody uses now; False where there is none."""
+        for pool in self.host.pools:
+            if (
+                pool._is_counted
+                and pool.is_limited
+                and pool.resources is self.resources
+                and not pool.is_used()
+            ):
+                pool.drain()
+                if pool._is_counted:
+                    pool._uncount()
+                return True
+        return False
+
+    def is_used(self) -> bool:
+        """Whether a request is under way on it, or waits."""
+        return bool(self._pending) or self.has_streams()
+
+    def _check_empty(self) -> None:
+        if self._is_counted and not self._pending and not self._connecting and not self.has_connections():
+            self._uncount()
+            if self.on_empty is not None:
+                self.on_empty(self)
+
+    def _uncount(self) -> None:
+        self._is_counted = False
+        if self.is_limited:
+            self.resources.pools -= 1

@@ -30,6 +30,7 @@ class H1Connection(H1Exchange):
 
     # -- the end of an exchange ----------------------------------------------------------------------
     def release(self) -> None:
+        self._pool.resources.requests -= 1
         reader = self._reader
         if reader.rx_bytes:
             self._take_rx_bytes()
@@ -47,6 +48,7 @@ class H1Connection(H1Exchange):
             self.close(local=local, active=not self._response_done)
 
     def reset(self) -> None:
+        self._pool.resources.requests -= 1
         self.close(local=True, active=True)
 
     # -- its life ------------------------------------------------------------------------------------

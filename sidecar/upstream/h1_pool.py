@@ -28,8 +28,10 @@ class H1Pool(ConnectionPool):
 
     __slots__ = ("_all", "_idle", "codec", "http1", "max_requests", "rx_bytes", "tx_bytes")
 
-    def __init__(self, reactor: Reactor, cluster: Cluster, host: Host, *, codec: H1Codec = LLHTTP) -> None:
-        super().__init__(reactor, cluster, host)
+    def __init__(
+        self, reactor: Reactor, cluster: Cluster, host: Host, *, priority: int = 0, codec: H1Codec = LLHTTP
+    ) -> None:
+        super().__init__(reactor, cluster, host, priority=priority)
         self.codec = codec
         self.http1 = cluster.config.http1
         declare_h1_stats(cluster.stats.scope)
@@ -48,35 +50,59 @@ class H1Pool(ConnectionPool):
 
     # -- giving out -------------------------------------------------------------------------------
     def acquire(self) -> H1Connection | None:
-        """An idle connection, or None: then ``wait``."""
+        """An idle connection, or None: then ``wait``.
+
+        Raises: UpstreamError, when the circuit breaker for requests is open.
+        """
         idle = self._idle
         while idle:
             connection = idle.pop()
-            if not connection._transport.hangup:
-                connection._transport.on_idle_event = None
+            transport = connection._transport
+            if not transport.hangup:
+                resources = self.resources
+                if resources.requests >= resources.max_requests:
+                    idle.append(connection)
+                    raise self.refuse()
+                resources.requests += 1
+                transport.on_idle_event = None
                 connection.requests += 1
+                if connection.requests == self.max_requests:
+                    self._end_soon(connection)
                 return connection
             connection.close(local=False, active=False)
         return None
 
-    def serve_next(self, connection: H1Connection, /) -> None:
+    def _end_soon(self, connection: H1Connection) -> None:
+        """This is its last request."""
+        self.cluster.stats.upstream_cx_max_requests.value += 1
+        connection._must_close = True
+
+    def serve(self, connection: H1Connection) -> bool:
+        """Give the connection to the oldest who waits; False where nobody does."""
+        if not self.may_serve():
+            return False
+        self.resources.requests += 1
         connection.requests += 1
-        super().serve_next(connection)
+        if connection.requests == self.max_requests:
+            self._end_soon(connection)
+        self.serve_next(connection)
+        return True
 
     def give_back(self, connection: H1Connection, /) -> None:
+        self.resources.requests -= 1
         connection.requests -= 1
-        self.put_idle(connection)
+        if connection._must_close:
+            connection.close(local=True, active=False)
+        else:
+            self.put_idle(connection)
 
     def put_idle(self, connection: H1Connection) -> None:
         """Give the connection to the oldest waiter, or keep it for the next request."""
         transport = connection._transport
         if transport.hangup or (transport.ready and not connection.is_quiet()):
             connection.close(local=not transport.hangup, active=False)
-        elif self.max_requests and connection.requests >= self.max_requests:
-            self.cluster.stats.upstream_cx_max_requests.value += 1
-            connection.close(local=True, active=False)
-        elif self._pending:
-            self.serve_next(connection)
+        elif self._pending and self.serve(connection):
+            return
         elif self.is_draining:
             connection.close(local=True, active=False)
         else:
@@ -88,6 +114,9 @@ class H1Pool(ConnectionPool):
     def has_connections(self) -> bool:
         return bool(self._all)
 
+    def has_streams(self) -> bool:
+        return len(self._all) > len(self._idle)
+
     def count_connection(self) -> None:
         self.cluster.stats.upstream_cx_http1_total.value += 1
 
@@ -98,10 +127,8 @@ class H1Pool(ConnectionPool):
     def take_in(self, transport: Transport) -> None:
         connection = self.make_connection(transport)
         self._all.add(connection)
-        if self._pending:
-            # Even where the server has left already: its request is to see that, not to connect again.
-            self.serve_next(connection)
-        else:
+        # Even where the server has left already: its request is to see that, not to connect again.
+        if not self.serve(connection):
             self.put_idle(connection)
 
     # -- ends -------------------------------------------------------------------------------------

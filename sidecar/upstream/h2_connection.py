@@ -263,6 +263,7 @@ class H2UpstreamStream:
             return False
         self._is_over = True
         connection = self._connection
+        connection.pool.resources.requests -= 1
         stream_id = self._stream_id
         is_unfinished = (
             bool(stream_id) and not connection.is_closed and not connection.codec.is_closed(stream_id)
@@ -359,6 +360,7 @@ class H2UpstreamConnection:
 
     def reserve(self) -> H2UpstreamStream:
         """A stream for somebody."""
+        self.pool.resources.requests += 1
         self._reserved += 1
         self.requests += 1
         self.idle_since = 0.0

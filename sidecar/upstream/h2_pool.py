@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sidecar.api.stream import Flag
 from sidecar.codec.h2_connection import H2Connection
 from sidecar.codec.h2_stats import H2Stats
-from sidecar.core.errors import UpstreamError
 from sidecar.net.reactor import Reactor, Transport
 from sidecar.upstream.connection_pool import ConnectionPool
 from sidecar.upstream.h2_connection import H2UpstreamConnection, H2UpstreamStream
@@ -31,9 +29,15 @@ class H2Pool(ConnectionPool):
     __slots__ = ("_codec_class", "_connections", "h2_stats", "settings")
 
     def __init__(
-        self, reactor: Reactor, cluster: Cluster, host: Host, *, codec_class: Any = H2Connection
+        self,
+        reactor: Reactor,
+        cluster: Cluster,
+        host: Host,
+        *,
+        priority: int = 0,
+        codec_class: Any = H2Connection,
     ) -> None:
-        super().__init__(reactor, cluster, host)
+        super().__init__(reactor, cluster, host, priority=priority)
         self._codec_class = codec_class
         self.settings = cluster.config.http2_settings
         self.h2_stats = H2Stats(cluster.stats.scope.scope("http2"))
@@ -47,15 +51,11 @@ class H2Pool(ConnectionPool):
         """
         for connection in self._connections:
             if connection.has_room:
-                self._check_requests()
+                resources = self.resources
+                if resources.requests >= resources.max_requests:
+                    raise self.refuse()
                 return connection.reserve()
         return None
-
-    def _check_requests(self) -> None:
-        stats = self.cluster.stats
-        if stats.upstream_rq_active.value >= self.cluster.config.default_limits.max_requests:
-            stats.upstream_rq_pending_overflow.value += 1
-            raise UpstreamError("overflow", flag=Flag.UPSTREAM_OVERFLOW, details="overflow")
 
     def serve_waiters(self) -> None:
         """Give streams to those who wait, oldest first."""
@@ -63,7 +63,7 @@ class H2Pool(ConnectionPool):
         if not pending:
             return
         for connection in self._connections:
-            while pending and connection.has_room:
+            while pending and connection.has_room and self.may_serve():
                 self.serve_next(connection.reserve())
         self.connect_if_needed()
 
@@ -77,6 +77,9 @@ class H2Pool(ConnectionPool):
     def has_connections(self) -> bool:
         return bool(self._connections)
 
+    def has_streams(self) -> bool:
+        return any(connection.active for connection in self._connections)
+
     def count_connection(self) -> None:
         self.cluster.stats.upstream_cx_http2_total.value += 1
 
@@ -88,6 +91,9 @@ class H2Pool(ConnectionPool):
         has_left, transport.hangup = transport.hangup, False
         self.serve_waiters()
         transport.hangup = has_left
+        if self.is_draining and not connection.active:
+            connection.close(local=True)
+            return
         self.reactor.spawn(f"read from {self.host.address}", connection.read)
 
     # -- ends ---------------------------------------------------------------------------------

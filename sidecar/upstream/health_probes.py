@@ -20,6 +20,7 @@ from sidecar.upstream.cluster import Cluster, ClusterConfig
 from sidecar.upstream.connector import Connector
 from sidecar.upstream.health_check import Outcome
 from sidecar.upstream.host import Host
+from sidecar.upstream.resources import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
     from sidecar.net.reactor import Reactor, Strand
@@ -103,7 +104,8 @@ class _PoolSession:
         self._make_pool = make_pool
         self._cluster = Cluster(
             replace(config, endpoints=(), outliers=None, health_checks=(), http2=probe.http2,
-                    idle_timeout_s=0.0, max_connection_duration_s=0.0, max_requests_per_connection=0),
+                    default_limits=DEFAULT_LIMITS, idle_timeout_s=0.0, max_connection_duration_s=0.0,
+                    max_requests_per_connection=0),
             Store(),
         )  # fmt: skip
         self._host = host
@@ -118,8 +120,7 @@ class _PoolSession:
         if pool is None:
             pool = self._pool = self._make_pool(self._cluster, self._target)
         upstream = pool.acquire() or await pool.wait()
-        stats, host = self._cluster.stats, self._target
-        stats.upstream_rq_active.value += 1
+        host = self._target
         host.rq_active += 1
         try:
             body = None if payload is None else FixedBody(payload)
@@ -135,7 +136,6 @@ class _PoolSession:
             upstream.reset()
             raise
         finally:
-            stats.upstream_rq_active.value -= 1
             host.rq_active -= 1
         upstream.release()
         return response.headers, bytes(data), trailers

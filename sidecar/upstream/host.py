@@ -98,7 +98,6 @@ class Host:
         "rq_timeout",
         "rq_total",
         "sockaddr",
-        "tcp_pool",
         "weight",
     )
 
@@ -146,11 +145,10 @@ class Host:
         self.rq_success = 0
         self.rq_error = 0
         self.rq_timeout = 0
-        #: What the connection pools keep here; None, too, where the downstream protocol chooses of ``pools``.
+        #: The pool of most requests; None, too, where each has to ask (:mod:`sidecar.upstream.pools`).
         self.pool: Any = None
-        #: All pools of HTTP.
+        #: All pools.
         self.pools: tuple[Any, ...] = ()
-        self.tcp_pool: Any = None
         #: What outlier detection keeps here, where the cluster has it
         #: (:class:`sidecar.upstream.outlier_detection.HostMonitor`).
         self.outlier: Any = None

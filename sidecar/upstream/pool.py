@@ -24,6 +24,8 @@ __all__ = [
     "connect_failure",
     "connect_timeout",
     "connection_termination",
+    "no_pool",
+    "overflow",
     "protocol_error",
     "remote_reset",
 ]
@@ -94,6 +96,18 @@ class Pool(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def overflow() -> UpstreamError:
+    """A circuit breaker is open: nobody has waited for anything."""
+    error = UpstreamError("overflow", flag=Flag.UPSTREAM_OVERFLOW, details="overflow")
+    error.is_immediate = True
+    return error
+
+
+def no_pool() -> UpstreamError:
+    """There are as many pools as there may be (``max_connection_pools``): as if there were no host."""
+    return UpstreamError("no healthy upstream", flag=Flag.NO_HEALTHY_UPSTREAM, details="no_healthy_upstream")
 
 
 def connect_failure(reason: str, *, remote: bool = True) -> UpstreamError:

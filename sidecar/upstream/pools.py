@@ -1,7 +1,9 @@
-"""Which pool serves a host: one of each kind per host, made when it is first used.
+"""Which pool serves a request to a host: made when it is first used, kept at the host.
 
-Where the downstream protocol decides (``use_downstream_protocol_config``) :attr:`Host.pool` stays None,
-so that every request asks here; HTTP/1.0 goes on as HTTP/1.1 (``ClusterInfoImpl::upstreamHttpProtocol``).
+There is one for each protocol, each routing priority, and, where the cluster says so, for each connection of
+a client.  What most requests use stands at :attr:`Host.pool`, so that they need not ask here; where the
+downstream protocol or connection decides that stays None.  HTTP/1.0 goes on as HTTP/1.1
+(``ClusterInfoImpl::upstreamHttpProtocol``, ``ClusterManagerImpl::httpConnPool``).
 """
 
 from __future__ import annotations
@@ -13,14 +15,21 @@ from sidecar.codec.h1_choice import h1_codec
 from sidecar.codec.h2_choice import h2_codec_class
 from sidecar.upstream.h1_pool import H1Pool
 from sidecar.upstream.h2_pool import H2Pool
+from sidecar.upstream.tcp_pool import TcpPool
 
 if TYPE_CHECKING:
+    from sidecar.api.stream import Stream
     from sidecar.net.reactor import Reactor
     from sidecar.upstream.cluster import Cluster
     from sidecar.upstream.cluster_manager import ClusterManager
+    from sidecar.upstream.connection_pool import ConnectionPool
     from sidecar.upstream.host import Host
 
 __all__ = ["PoolTable"]
+
+_H1, _H2, _TCP = "h1", "h2", "tcp"
+#: Protocol, routing priority, the client's connection (0 for all).
+_Key = tuple[str, int, int]
 
 
 class PoolTable:
@@ -39,34 +48,52 @@ class PoolTable:
         self._h1_codec = h1_codec(http1_codec)
         self._h2_codec_class = h2_codec_class(http2_codec)
 
-    def get(self, cluster: Cluster, host: Host, protocol: str) -> Any:
-        """The pool of ``host`` for a request that came by ``protocol``."""
+    def get(
+        self, cluster: Cluster, host: Host, stream: Stream, priority: int = 0, *, raw: bool = False
+    ) -> Any:
+        """The pool of ``host`` for a request; ``raw`` where its bytes are carried as they are.
+
+        ``priority`` is a ``RoutingPriority``.
+        """
+        if raw:
+            return self._find(cluster, host, (_TCP, priority, 0))
+        http2 = cluster.http2
         if cluster.use_downstream_protocol:
-            return self._get_by_protocol(cluster, host, http2=protocol == "HTTP/2")
+            http2 = stream.protocol == "HTTP/2"
+        client = stream.connection.connection_id if cluster.has_pools_of_clients else 0
+        key = (_H2 if http2 else _H1, priority, client)
+        if cluster.use_downstream_protocol or priority or client:
+            return self._find(cluster, host, key)
         pool: Any = host.pool
         if pool is None:
-            pool = host.pool = self._make(cluster, host, http2=cluster.http2)
+            pool = host.pool = self._make(cluster, host, key)
         return pool
 
-    def _get_by_protocol(self, cluster: Cluster, host: Host, *, http2: bool) -> Any:
+    def _find(self, cluster: Cluster, host: Host, key: _Key) -> Any:
         for pool in host.pools:
-            if isinstance(pool, H2Pool) is http2:
+            if pool.key == key:
                 return pool
-        return self._make(cluster, host, http2=http2)
+        pool = self._make(cluster, host, key)
+        if key[2]:
+            pool.on_empty = _forget
+        return pool
 
-    def _make(self, cluster: Cluster, host: Host, *, http2: bool) -> H1Pool | H2Pool:
-        pool: H1Pool | H2Pool
-        if http2:
-            pool = H2Pool(self._reactor, cluster, host, codec_class=self._h2_codec_class)
+    def _make(self, cluster: Cluster, host: Host, key: _Key) -> ConnectionPool:
+        kind, priority, _ = key
+        pool: ConnectionPool
+        if kind == _H2:
+            pool = H2Pool(self._reactor, cluster, host, priority=priority, codec_class=self._h2_codec_class)
         else:
-            pool = H1Pool(self._reactor, cluster, host, codec=self._h1_codec)
+            make = H1Pool if kind == _H1 else TcpPool
+            pool = make(self._reactor, cluster, host, priority=priority, codec=self._h1_codec)
+        pool.key = key
         host.pools = (*host.pools, pool)
         cluster.on_hosts_removed = self._on_hosts_removed
         return pool
 
     def make(self, cluster: Cluster, host: Host) -> Any:
         """A fresh pool for health checks; who asked closes it."""
-        return self._make(cluster, host, http2=cluster.http2)
+        return self._make(cluster, host, (_H2 if cluster.http2 else _H1, 0, 0))
 
     def sweep(self, now: float) -> None:
         """Close connections that were idle too long; called about once a second."""
@@ -95,6 +122,9 @@ class PoolTable:
                 pool.close()
             host.pool = None
             host.pools = ()
-            if host.tcp_pool is not None:
-                host.tcp_pool.close()
-                host.tcp_pool = None
+
+
+def _forget(pool: ConnectionPool) -> None:
+    """The pool of a client's connection has nothing any more: it is made again if that is needed."""
+    host = pool.host
+    host.pools = tuple(each for each in host.pools if each is not pool)

@@ -100,13 +100,15 @@ class TcpConnection(H1Connection):
 
     def release(self) -> None:
         self._take_rx_bytes()
-        self.close(local=True, active=True)
+        self.reset()
 
 
 class TcpPool(H1Pool):
     """All raw connections of this process to one host."""
 
     __slots__ = ()
+
+    is_limited = False
 
     def count_connection(self) -> None:
         """No protocol is known."""
@@ -116,12 +118,10 @@ class TcpPool(H1Pool):
 
     def put_idle(self, connection: H1Connection) -> None:
         """Give the connection to the oldest waiter; nobody else will want it."""
-        if not self._pending:
-            connection.close(local=True, active=False)
-            return
         # The upstream may have spoken first, or have left: the tunnel is to see that, its edge is gone.
         connection._transport.ready = True
-        self.serve_next(connection)
+        if not self.serve(connection):
+            connection.close(local=True, active=False)
 
 
 class PrefacedPool:

@@ -22,10 +22,11 @@ from sidecar.http.connection_manager import ConnectionManager, HcmStats
 from sidecar.http.h2_driver import serve_h2
 from sidecar.net.reactor import Reactor, Transport, drive, open_reactor
 from sidecar.observability.stats import Store
-from sidecar.upstream.cluster import CircuitBreakerLimits, Cluster, ClusterConfig
+from sidecar.upstream.cluster import Cluster, ClusterConfig
 from sidecar.upstream.h2_connection import H2UpstreamConnection, H2UpstreamStream
 from sidecar.upstream.h2_pool import H2Pool
 from sidecar.upstream.host import Host
+from sidecar.upstream.resources import CircuitBreakerLimits
 from tests.support.h2_frames import (
     ACK,
     CLIENT_START,
@@ -130,7 +131,7 @@ async def pair(terminal: Terminal, **changes: Any) -> AsyncIterator[tuple[Lab, H
         nursery.start_soon(lab.serve, theirs)
         client = H2UpstreamConnection(lab.pool, Transport(ours, reactor), H2Connection)
         lab.pool._connections.append(client)
-        lab.cluster.stats.upstream_cx_active.inc()
+        lab.cluster.resources[0].connections += 1
         client.wire.flush_later()
         reactor.spawn("client", client.read)
         with trio.fail_after(20):

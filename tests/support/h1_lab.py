@@ -12,6 +12,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import trio
@@ -24,8 +25,8 @@ from sidecar.observability.stats import Store
 from sidecar.router.exchange import Router
 from sidecar.router.route_table import PREFIX, Route, RouteTable, VirtualHost
 from sidecar.upstream.cluster import Cluster, ClusterConfig
-from sidecar.upstream.h1_pool import H1Pool
 from sidecar.upstream.host import Host
+from sidecar.upstream.pools import PoolTable
 from tests.support.strands import Driven, Lab, open_lab, settle
 
 __all__ = ["ClientConnection", "H1Lab", "Upstream", "make_manager", "open_h1_lab", "skewed_clock"]
@@ -86,13 +87,8 @@ class Upstream:
 def make_manager(reactor: Reactor, store: Store, clusters: dict[str, Cluster]) -> ConnectionManager:
     """A connection manager that routes everything to the cluster ``up`` over HTTP/1 pools."""
 
-    def pool_of(cluster: Cluster, host: Host, _protocol: str) -> H1Pool:
-        if host.pool is None:
-            host.pool = H1Pool(reactor, cluster, host)
-        pool: H1Pool = host.pool
-        return pool
-
-    router = Router(reactor, clusters.get, pool_of)
+    table = PoolTable(reactor, SimpleNamespace(clusters=clusters))  # type: ignore[arg-type] # all it reads
+    router = Router(reactor, clusters.get, table.get)
     manager = ConnectionManager(reactor, HcmStats(store.scope("http.test")), router)
     manager.delayed_close_timeout_s = 0.0
     route = Route(PREFIX, b"/")
@@ -146,11 +142,13 @@ class H1Lab:
         return 0 if found is None else found.value
 
     def gauges(self) -> dict[str, int]:
-        """The gauges that are not zero, but for those that describe the membership."""
+        """The gauges that are not zero, but for those of the membership and of limits."""
         return {
             name: gauge.value
             for name, gauge in self.store.gauges.items()
-            if gauge.value and not name.rpartition(".")[2].startswith(("membership", "max_host_weight"))
+            if gauge.value
+            and ".circuit_breakers." not in name
+            and not name.rpartition(".")[2].startswith(("membership", "max_host_weight"))
         }
 
 

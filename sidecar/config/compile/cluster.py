@@ -26,7 +26,6 @@ from sidecar.config.messages import type_name, unpack
 from sidecar.core.address import Address, is_ip
 from sidecar.core.errors import ConfigError
 from sidecar.upstream.cluster import (
-    CircuitBreakerLimits,
     Cluster,
     ClusterConfig,
     DnsSettings,
@@ -34,7 +33,7 @@ from sidecar.upstream.cluster import (
     PathSource,
 )
 from sidecar.upstream.discovery import Endpoint
-from sidecar.upstream.retry_breaker import RetryBudget
+from sidecar.upstream.resources import CircuitBreakerLimits, RetryBudget
 
 __all__ = [
     "ResolverSettings",
@@ -50,6 +49,7 @@ _DNS_CLUSTER = "envoy.extensions.clusters.dns.v3.DnsCluster"
 _USE_DOWNSTREAM_PROTOCOL = 1
 #: The types whose endpoints stand in the cluster itself.
 _OWN_ENDPOINTS = ("STATIC", "STRICT_DNS", "LOGICAL_DNS")
+_NO_LIMIT = 2**64 - 1
 #: Names that ``cluster_type`` may have for the types of the enum.
 _CUSTOM_TYPES = {
     "envoy.cluster.static": "STATIC",
@@ -144,11 +144,12 @@ def compile_cluster_config(
         max_stream_duration_s=_seconds(common, "max_stream_duration", 0.0),
         http2=http2,
         use_downstream_protocol=by_downstream,
+        connection_pool_per_downstream_connection=message.connection_pool_per_downstream_connection,
         http2_settings=compile_http2_options(http2_options, **limits)
         if http2 or by_downstream
         else H2Settings(),
-        default_limits=_compile_limits(message, 0),
-        high_limits=_compile_limits(message, 1),
+        default_limits=_compile_limits(message, 0, context),
+        high_limits=_compile_limits(message, 1, context),
         dns=dns,
         eds=_compile_eds(message) if kind == "EDS" else None,
         outliers=compile_outliers(message),
@@ -283,7 +284,15 @@ def compile_address(message: Any, context: FactoryContext, path: str) -> Address
     return Address.ip(socket_address.address, socket_address.port_value)
 
 
-def _compile_limits(message: Any, priority: int) -> CircuitBreakerLimits:
+def _compile_limits(message: Any, priority: int, context: FactoryContext) -> CircuitBreakerLimits:
+    per_host = _NO_LIMIT
+    for number, threshold in reversed(list(enumerate(message.circuit_breakers.per_host_thresholds))):
+        for field, _ in threshold.ListFields():
+            if field.name not in ("priority", "max_connections", "track_remaining"):
+                path = f"circuit_breakers.per_host_thresholds[{number}].{field.name}"
+                raise _error(context, path, "Unsupported field in per_host_thresholds")
+        if threshold.priority == priority:
+            per_host = _wrapped(threshold, "max_connections", _NO_LIMIT)
     for threshold in message.circuit_breakers.thresholds:
         if threshold.priority == priority:
             return CircuitBreakerLimits(
@@ -291,11 +300,12 @@ def _compile_limits(message: Any, priority: int) -> CircuitBreakerLimits:
                 max_pending_requests=_wrapped(threshold, "max_pending_requests", 1024),
                 max_requests=_wrapped(threshold, "max_requests", 1024),
                 max_retries=_wrapped(threshold, "max_retries", 3),
-                max_connection_pools=_wrapped(threshold, "max_connection_pools", 2**32 - 1),
+                max_connection_pools=_wrapped(threshold, "max_connection_pools", _NO_LIMIT),
                 track_remaining=threshold.track_remaining,
                 retry_budget=_compile_retry_budget(threshold),
+                max_connections_per_host=per_host,
             )
-    return CircuitBreakerLimits()
+    return CircuitBreakerLimits(max_connections_per_host=per_host)
 
 
 def _compile_retry_budget(threshold: Any) -> RetryBudget | None:

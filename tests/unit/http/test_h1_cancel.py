@@ -15,7 +15,8 @@ from sidecar.api.stream import Stream
 from sidecar.http.upgrade import UpgradeConfig
 from sidecar.router.route import CONNECT as CONNECT_KIND
 from sidecar.router.route import PREFIX, ConnectConfig, Route
-from sidecar.upstream.cluster import CircuitBreakerLimits
+from sidecar.upstream.resources import CircuitBreakerLimits
+from sidecar.upstream.tcp_pool import TcpPool
 from tests.support.h1_lab import GET, OK, H1Lab, open_h1_lab, table_of
 from tests.support.strands import Driven, settle
 
@@ -281,7 +282,7 @@ async def play(
         second.send(GET)
         await settle()
         server = talk.server
-        if not connections or server is None or lab.host.tcp_pool is not None:
+        if not connections or server is None or any(isinstance(each, TcpPool) for each in lab.host.pools):
             server = newest_connection(lab, talk.server)
         assert b"GET / HTTP/1.1" in server.recv(65536), where
         server.send(OK)

@@ -11,7 +11,7 @@ import trio
 from sidecar.api.message import LocalReply
 from sidecar.api.stream import Flag, Stream
 from sidecar.codec.h1_types import H1Settings
-from sidecar.upstream.cluster import CircuitBreakerLimits
+from sidecar.upstream.resources import CircuitBreakerLimits
 from tests.support.h1_lab import GET, OK, H1Lab, open_h1_lab, skewed_clock
 from tests.support.strands import Driven, settle
 

@@ -30,8 +30,9 @@ from sidecar.router.internal_redirects import InternalRedirectPolicy
 from sidecar.router.mirroring import MirrorPolicy, mirror
 from sidecar.router.route import PREFIX, DirectResponse, Route
 from sidecar.router.route_table import RouteTable
-from sidecar.upstream.cluster import CircuitBreakerLimits, Cluster, ClusterConfig
+from sidecar.upstream.cluster import Cluster, ClusterConfig
 from sidecar.upstream.host import Host
+from sidecar.upstream.resources import CircuitBreakerLimits
 from tests.support.h1_lab import GET, OK, H1Lab, Upstream, open_h1_lab, table_of
 from tests.support.strands import Driven, settle
 

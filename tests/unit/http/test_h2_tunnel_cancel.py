@@ -17,8 +17,8 @@ from sidecar.http.upgrade import UpgradeConfig
 from sidecar.net.reactor import Reactor
 from sidecar.router.route import CONNECT as CONNECT_KIND
 from sidecar.router.route import PREFIX, ConnectConfig, Route
-from sidecar.upstream.cluster import CircuitBreakerLimits
 from sidecar.upstream.h2_pool import H2Pool
+from sidecar.upstream.resources import CircuitBreakerLimits
 from tests.support.h1_lab import GET, OK, H1Lab, open_h1_lab, table_of
 from tests.support.h2_frames import (
     CLIENT_START,

@@ -16,7 +16,7 @@ from sidecar.router.retry_policy import (
     previous_hosts,
 )
 from sidecar.upstream.cluster_stats import ClusterStats
-from sidecar.upstream.retry_breaker import RetryBreaker, RetryBudget
+from sidecar.upstream.resources import CircuitBreakerLimits, Resources, RetryBreaker, RetryBudget
 
 
 def make(
@@ -25,8 +25,11 @@ def make(
     max_retries: int = 3,
     budget: RetryBudget | None = None,
 ) -> tuple[RetryState, RetryBreaker, ClusterStats]:
-    stats = ClusterStats(Store().scope("cluster.c"))
-    breaker = RetryBreaker(max_retries, budget, stats, stats.default_breakers.rq_retry_open)
+    store = Store()
+    stats = ClusterStats(store.scope("cluster.c"))
+    limits = CircuitBreakerLimits(max_retries=max_retries, retry_budget=budget)
+    resources = Resources(limits, store.scope("breakers"))
+    breaker = resources.retries
     headers = RequestHeaders(b"GET", b"/", b"a", b"http", list(fields))
     state = RetryState(policy, headers, breaker, (stats,), draw=lambda n: n - 1, clock=lambda: 1000.5)
     return state, breaker, stats
@@ -90,9 +93,9 @@ def test_upstream_says_when_to_come_back_once() -> None:
 def test_slot_is_held_until_the_next_answer() -> None:
     state, breaker, stats = make(RetryPolicy(FIVES, num_retries=5), max_retries=1)
     assert state.after_response(answer(), 503) == BACK_OFF
-    assert (breaker.active, stats.default_breakers.rq_retry_open.value) == (1, 1)
+    assert (breaker.active, breaker.is_open()) == (1, True)
     assert state.after_response(answer(), 200) == NO
-    assert (breaker.active, stats.default_breakers.rq_retry_open.value) == (0, 0)
+    assert (breaker.active, breaker.is_open()) == (0, False)
     assert stats.upstream_rq_retry_success.value == 1
 
 
@@ -114,9 +117,9 @@ def test_limits_are_told_apart() -> None:
 
 
 def test_budget_is_a_share_of_the_requests_with_a_minimum() -> None:
-    _, breaker, stats = make(RetryPolicy(FIVES), budget=RetryBudget(20.0, 3))
+    _, breaker, _ = make(RetryPolicy(FIVES), budget=RetryBudget(20.0, 3))
     assert breaker.limit() == 3
-    stats.upstream_rq_active.value += 50
+    breaker._resources.requests += 50
     assert breaker.limit() == 10
 
 

@@ -16,15 +16,15 @@ from sidecar.core.address import Address
 from sidecar.core.errors import Disconnected, UpstreamError
 from sidecar.core.headers import RequestHeaders
 from sidecar.net.reactor import Strand
-from sidecar.upstream.cluster import CircuitBreakerLimits
 from sidecar.upstream.h1_connection import H1Connection
 from sidecar.upstream.h1_pool import H1Pool
+from sidecar.upstream.resources import CircuitBreakerLimits
 from tests.support.h1_lab import OK, H1Lab, open_h1_lab, skewed_clock
 from tests.support.strands import Driven, settle
 
 
 def pool_of(lab: H1Lab) -> H1Pool:
-    pool: H1Pool = lab.manager.router.get_pool(lab.cluster, lab.host, "HTTP/1.1")
+    pool: H1Pool = lab.manager.router.get_pool(lab.cluster, lab.host, None)
     return pool
 
 
@@ -83,7 +83,7 @@ async def test_pool_without_a_connection_opens_one_for_who_waits() -> None:
         connection = await connection_of(lab, pool)
         assert connection.requests == 1
         assert connection.protocol == "HTTP/1.1"
-        assert lab.gauges() == {"cluster.up.upstream_cx_active": 1}
+        assert lab.gauges() == {"cluster.up.upstream_cx_active": 1, "cluster.up.upstream_rq_active": 1}
         assert (stat(lab, "upstream_cx_total"), stat(lab, "upstream_cx_http1_total")) == (1, 1)
         assert (stat(lab, "upstream_rq_pending_total"), lab.host.cx_active) == (1, 1)
 
@@ -320,7 +320,7 @@ async def test_waiter_that_leaves_with_its_connection_in_hand_gives_it_back(how:
         await settle()
         assert leaving.result is None
         assert pool.acquire() is connection
-        assert lab.gauges() == {"cluster.up.upstream_cx_active": 1}
+        assert lab.gauges() == {"cluster.up.upstream_cx_active": 1, "cluster.up.upstream_rq_active": 1}
 
 
 # -- connecting -----------------------------------------------------------------------------------------
@@ -401,7 +401,7 @@ async def test_closed_pool_closes_idle_connections_now_and_busy_ones_on_release(
         idle, busy = await connection_of(lab, pool), await connection_of(lab, pool)
         idle.release()
         pool.close()
-        assert lab.gauges() == {"cluster.up.upstream_cx_active": 1}
+        assert lab.gauges() == {"cluster.up.upstream_cx_active": 1, "cluster.up.upstream_rq_active": 1}
         busy.release()
         assert lab.gauges() == {}
 

@@ -14,9 +14,10 @@ from sidecar.config.compile.cluster_dns import ResolverSettings, compile_resolve
 from sidecar.config.messages import message_class
 from sidecar.core.errors import ConfigError
 from sidecar.observability.stats import Store
-from sidecar.upstream.cluster import CircuitBreakerLimits, ClusterConfig
+from sidecar.upstream.cluster import ClusterConfig
 from sidecar.upstream.host import Locality
 from sidecar.upstream.load_balancer_policies import LbPolicy
+from sidecar.upstream.resources import CircuitBreakerLimits
 
 HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
