@@ -121,6 +121,12 @@ def _check_eds(context: Context, path: Path, cluster: Any) -> None:
 
 
 def _check_static(context: Context, path: Path, cluster: Any) -> None:
+    for number, locality in enumerate(cluster.load_assignment.endpoints):
+        if locality.HasField("leds_cluster_locality_config"):
+            context.report.error(
+                (*path, "load_assignment", "endpoints", number, "leds_cluster_locality_config"),
+                f"LEDS is only supported when EDS is used. Static cluster {cluster.name} cannot use LEDS.",
+            )
     for here, endpoint in endpoints(cluster, path):
         address = endpoint.address.socket_address
         kind = endpoint.address.WhichOneof("address")

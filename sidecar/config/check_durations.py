@@ -24,6 +24,7 @@ _READ_AS_MILLISECONDS = frozenset(
         "drain_timeout",
         "delayed_close_timeout",
         "listener_filters_timeout",
+        "slow_start_window",
     )
 )
 

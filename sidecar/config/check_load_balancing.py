@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sidecar.config.check_load_assignment import check_sums
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
 from sidecar.config.lb_policies import chosen_policy
@@ -13,7 +14,10 @@ from sidecar.upstream.hash_tables import is_prime
 __all__ = ["check_load_balancing", "is_without_rules"]
 
 _LB = "envoy.extensions.load_balancing_policies"
+_CLIENT_SIDE = f"{_LB}.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin"
 _RING_HASH, _MAGLEV, _BY_CONFIG = 2, 5, 7
+_STATIC, _ORIGINAL_DST = 0, 4
+_PICKING = f"name a policy of type {_CLIENT_SIDE}"
 #: The types that keep no names of their hosts; the last two of the enum are EDS and ORIGINAL_DST.
 _NAMELESS = {0: "envoy.cluster.static", 2: "envoy.cluster.logical_dns"}
 
@@ -42,30 +46,85 @@ def check_load_balancing(context: Context, path: Path, cluster: Any) -> None:
                 (*path, "common_lb_config", "consistent_hashing_lb_config", "use_hostname_for_hashing"),
                 f"Cannot use hostname for consistent hashing loadbalancing for cluster of type: '{kind}'",
             )
-    if not cluster.HasField("load_balancing_policy"):
-        is_parted = bool(cluster.lb_subset_config.subset_selectors)  # Envoy sees that later (check_subsets)
-        if cluster.lb_policy == _RING_HASH and not is_parted:
-            _check_ring(context, (*path, "ring_hash_lb_config"), cluster.ring_hash_lb_config)
-        elif cluster.lb_policy == _MAGLEV and not is_parted:
-            _check_table(context, (*path, "maglev_lb_config"), cluster.maglev_lb_config)
-        elif cluster.lb_policy == _BY_CONFIG:
-            reason = "cluster: field load_balancing_policy need to be set"
-            context.report.error((*path, "lb_policy"), reason)
-        return
-    chosen = chosen_policy(cluster.load_balancing_policy, (*path, "load_balancing_policy"))
+    if cluster.HasField("load_balancing_policy"):
+        _check_partial(context, path, cluster)
+        _check_extension(context, path, cluster)
+    elif cluster.lb_policy == _BY_CONFIG:
+        context.report.error((*path, "lb_policy"), "cluster: field load_balancing_policy need to be set")
+    elif cluster.lb_subset_config.subset_selectors:
+        return  # of a subset's policy Envoy sees that later (check_subsets)
+    elif cluster.lb_policy == _RING_HASH:
+        _check_ring(context, (*path, "ring_hash_lb_config"), cluster.ring_hash_lb_config)
+        _check_sums(context, path, cluster)
+    elif cluster.lb_policy == _MAGLEV:
+        _check_table(context, (*path, "maglev_lb_config"), cluster.maglev_lb_config)
+        _check_sums(context, path, cluster)
+
+
+def _check_partial(context: Context, path: Path, cluster: Any) -> None:
+    for field in ("zone_aware_lb_config", "locality_weighted_lb_config", "consistent_hashing_lb_config"):
+        if cluster.common_lb_config.HasField(field):
+            context.report.error(
+                (*path, "common_lb_config", field),
+                "cluster: load_balancing_policy cannot be combined with partial fields (zone_aware_lb_config,"
+                " locality_weighted_lb_config, consistent_hashing_lb_config) of common_lb_config",
+                "the policy's own message has a field for it",
+            )
+
+
+def _check_extension(context: Context, path: Path, cluster: Any) -> None:
+    here = (*path, "load_balancing_policy")
+    chosen = chosen_policy(cluster.load_balancing_policy, here)
     if chosen is None:
-        names = (each.typed_extension_config.name for each in cluster.load_balancing_policy.policies)
+        policies = cluster.load_balancing_policy.policies
+        names = ", ".join(policy.typed_extension_config.name for policy in policies)
         context.report.error(
-            (*path, "load_balancing_policy"),
+            here,
             "cluster: didn't find a registered load balancer factory implementation for cluster:"
-            f" '{cluster.name}' with names from [{', '.join(names)}]",
+            f" '{cluster.name}' with names from [{names}]",
         )
         return
     here, name, packed = chosen
+    settings: Any = unpack(packed)
+    if settings is None:
+        return
     if name == f"{_LB}.ring_hash.v3.RingHash":
-        _check_ring(context, here, unpack(packed))
+        _check_ring(context, here, settings)
+        _check_sums(context, path, cluster)
     elif name == f"{_LB}.maglev.v3.Maglev":
-        _check_table(context, here, unpack(packed))
+        _check_table(context, here, settings)
+        _check_sums(context, path, cluster)
+    elif name == f"{_LB}.cluster_provided.v3.ClusterProvided" and _has_no_balancer(cluster):
+        context.report.error(
+            here,
+            f"cluster manager: cluster provided LB specified but cluster '{cluster.name}' did not provide"
+            " one. Check cluster documentation.",
+        )
+    elif name == f"{_LB}.wrr_locality.v3.WrrLocality":
+        _check_picking(context, (*here, "endpoint_picking_policy"), settings.endpoint_picking_policy)
+
+
+def _has_no_balancer(cluster: Any) -> bool:
+    is_custom = cluster.WhichOneof("cluster_discovery_type") == "cluster_type"
+    return not is_custom and cluster.type != _ORIGINAL_DST
+
+
+def _check_picking(context: Context, path: Path, policy: Any) -> None:
+    chosen = chosen_policy(policy, path)
+    if chosen is None:
+        context.report.error(path, "No supported endpoint picking policy.", _PICKING)
+    elif chosen[1] != _CLIENT_SIDE:
+        context.report.error(
+            chosen[0],
+            "Currently WrrLocalityLoadBalancer only supports ClientSideWeightedRoundRobinLoadBalancer as its"
+            " endpoint picking policy.",
+            _PICKING,
+        )
+
+
+def _check_sums(context: Context, path: Path, cluster: Any) -> None:
+    if cluster.WhichOneof("cluster_discovery_type") != "cluster_type" and cluster.type == _STATIC:
+        check_sums(context, path, cluster)
 
 
 def _check_ring(context: Context, path: Path, settings: Any) -> None:

@@ -34,6 +34,7 @@ from sidecar.config.check_listeners import (
     check_http_filters,
     check_listener,
 )
+from sidecar.config.check_load_assignment import check_load_assignment, check_local_priority
 from sidecar.config.check_load_balancing import check_load_balancing, is_without_rules
 from sidecar.config.check_manager import check_manager
 from sidecar.config.check_matchers import (
@@ -89,11 +90,13 @@ _CHECKS: dict[str, tuple[_Check, ...]] = {
         check_cluster,
         check_health_checks,
         check_load_balancing,
+        check_local_priority,
         check_subsets,
         check_node_for_discovery,
         check_protocol_options,
         check_upstream_protocols,
     ),
+    "envoy.config.endpoint.v3.ClusterLoadAssignment": (check_load_assignment,),
     "envoy.config.listener.v3.Listener": (check_listener,),
     "envoy.config.core.v3.Http2ProtocolOptions": (check_http2_options,),
     _HCM: (check_http_filters, check_manager),

@@ -54,7 +54,7 @@ _PRESERVE_CASE = "envoy.extensions.http.header_formatters.preserve_case.v3.Prese
 _ROWS: dict[str, str] = {
     # Bootstrap
     "envoy.config.bootstrap.v3.Bootstrap": (
-        "node static_resources admin stats_config stats_flush_interval stats_flush_on_admin "
+        "node static_resources cluster_manager admin stats_config stats_flush_interval stats_flush_on_admin "
         "use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config"
     ),
     "envoy.config.bootstrap.v3.Bootstrap.StaticResources": "listeners clusters",
@@ -410,8 +410,9 @@ _ROWS: dict[str, str] = {
     _CARES: "resolvers dns_resolver_options",
     f"{_ENDPOINT}.ClusterLoadAssignment": "cluster_name endpoints policy",
     f"{_ENDPOINT}.ClusterLoadAssignment.Policy": (
-        "endpoint_stale_after overprovisioning_factor weighted_priority_health"
+        "endpoint_stale_after overprovisioning_factor weighted_priority_health drop_overloads"
     ),
+    f"{_ENDPOINT}.ClusterLoadAssignment.Policy.DropOverload": "*",
     f"{_ENDPOINT}.LocalityLbEndpoints": (
         "locality lb_endpoints load_balancing_weight priority proximity metadata"
     ),

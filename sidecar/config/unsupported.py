@@ -270,9 +270,10 @@ ENTRIES: tuple[Entry, ...] = (
         f"{_ENDPOINT}.LocalityLbEndpoints",
         STOP,
         "xDS",
-        "load_balancer_endpoints leds_cluster_locality_config",
+        "leds_cluster_locality_config",
     ),
-    *_rows(f"{_ENDPOINT}.ClusterLoadAssignment.Policy", WARN, "load balancing", "drop_overloads"),
+    # Envoy takes it, and no host from it.
+    *_rows(f"{_ENDPOINT}.LocalityLbEndpoints", WARN, "endpoint discovery", "load_balancer_endpoints"),
     *_rows(f"{_ENDPOINT}.LbEndpoint", STOP, "xDS", "endpoint_name"),
     # Access logs and filters
     *_rows(

@@ -20,6 +20,7 @@ from sidecar.http.local_reply import NO_CLUSTER, NO_HEALTHY_UPSTREAM, NO_ROUTE, 
 from sidecar.http.stream_duration import limit_upstream
 from sidecar.net.reactor import turn
 from sidecar.router.actions import answer, missing_header
+from sidecar.router.drop_overload import drop_overload
 from sidecar.router.grpc_call import GrpcCall, is_grpc_request
 from sidecar.router.hedging import HedgedTries
 from sidecar.router.internal_redirects import InternalRedirect, InternalRedirectPolicy, follow
@@ -142,10 +143,18 @@ class Router:
             if stream.tries is not None:
                 if headers.path is None and headers.method != b"CONNECT":
                     return missing_header(":path")
+                if cluster.drop_per_million:
+                    dropped = drop_overload(stream, cluster, self.suppress_envoy_headers)
+                    if dropped is not None:
+                        return dropped
                 return stream.tries.run(self, manager, responder, strand)  # type: ignore[no-any-return]
         picker = cluster.picker
         host = None if picker is None else picker.pick()
         if host is None:
+            if cluster.drop_per_million:
+                dropped = drop_overload(stream, cluster, self.suppress_envoy_headers)
+                if dropped is not None:
+                    return dropped
             host = cluster.choose_host(stream)
             if host is None:
                 cluster.stats.charge_response(503, stream.internal)

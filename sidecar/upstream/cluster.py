@@ -88,6 +88,8 @@ class ClusterConfig:
     panic_threshold: float = 50.0
     overprovisioning_factor: int = 140
     weighted_priority_health: bool = False
+    #: ``drop_overloads``.
+    drop_per_million: int = 0
     per_connection_buffer_limit: int = 1024 * 1024
     max_requests_per_connection: int = 0
     http1: H1Settings = UPSTREAM_HTTP1
@@ -123,12 +125,13 @@ class Cluster:
     """See the module.  Attributes that come from :class:`ClusterConfig` have its names."""
 
     __slots__ = (
-        "_draw",
         "_load_balancer",
         "_local",
         "config",
         "connector",
         "detector",
+        "draw",
+        "drop_per_million",
         "has_pools_of_clients",
         "host_sets",
         "hosts",
@@ -175,7 +178,7 @@ class Cluster:
         self.on_hosts_removed: Callable[[Sequence[Host]], None] | None = None
         #: Called with the hosts of a new membership, before the load balancer takes them in.
         self.on_hosts_set: Callable[[Sequence[Host]], None] | None = None
-        #: Picks a host where one priority gets everything (the router asks it first), else None.
+        #: Picks a host for every request (the router asks it first); None where there is more to it.
         self.picker: Picker | None = None
         #: Ejects hosts, where the cluster has outlier detection.
         self.detector: Detector | None = None
@@ -192,14 +195,16 @@ class Cluster:
         self.stats.show_use(self.resources)
         #: Limits how many retries are under way at once.
         self.retries = self.resources[0].retries
-        self._draw = draw
+        self.draw = draw
+        #: Of so many requests in a million that are to be dropped (:mod:`sidecar.router.drop_overload`).
+        self.drop_per_million = config.drop_per_million
         self._local = NOWHERE
         self._load_balancer = self._make_load_balancer()
 
     def _make_load_balancer(self) -> LoadBalancer:
         config = self.config
         context = LbContext(
-            self._draw,
+            self.draw,
             self.stats,
             panic_threshold=config.panic_threshold,
             overprovisioning_factor=config.overprovisioning_factor,
@@ -268,6 +273,14 @@ class Cluster:
         self._load_balancer = self._make_load_balancer()
         return True
 
+    def set_drops(self, per_million: int) -> None:
+        """Drop so many of a million requests from now on."""
+        self.drop_per_million = per_million
+        self._set_picker()
+
+    def _set_picker(self) -> None:
+        self.picker = None if self.drop_per_million else self._load_balancer.only
+
     def on_host_changed(self, host: Host) -> None:
         """A detector or a health check changed a host's flags; one that fails loses its connections."""
         if self.config.type == "EDS" and has_failed_removal(host):
@@ -282,7 +295,7 @@ class Cluster:
         """Take in changed health flags or weights of hosts."""
         self.host_sets = part_hosts(self.hosts, self._local.locality, self.host_sets)
         self._load_balancer.update(self.host_sets)
-        self.picker = self._load_balancer.only
+        self._set_picker()
         stats = self.stats
         stats.membership_total.set(len(self.hosts))
         stats.membership_healthy.set(sum(len(each.healthy) for each in self.host_sets))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntFlag
+from time import monotonic
 from typing import Any
 
 from sidecar.core.address import Address
@@ -168,6 +169,8 @@ class Host:
 
     def clear_flag(self, flag: int) -> None:
         """Lower a health flag."""
+        if self.health_flags & flag & HealthFlag.FAILED_ACTIVE_HC:
+            self.last_hc_pass_s = monotonic()
         self.health_flags &= ~flag
         self._derive_health()
 

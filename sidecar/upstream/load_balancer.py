@@ -93,6 +93,7 @@ class PriorityBalancer:
         "_pickers",
         "_routing",
         "_sets",
+        "_single",
         "_tops",
         "_turns",
         "_zone_aware",
@@ -125,6 +126,8 @@ class PriorityBalancer:
         self._tops: dict[tuple[int, str], Picker] = {}
         self._turns: dict[tuple[int, str], Turns] = {}
         self._routing: ZoneRouting | None = None
+        #: What serves every request, where it is one.
+        self._single: Picker | None = None
         self.only: Picker | None = None
         self.loads = context.loads(self._sets)
 
@@ -145,14 +148,18 @@ class PriorityBalancer:
             part = self._part(*source)
             if part is not None:
                 self._pickers[source] = self._make_picker(part, picker)
-        self.only = None
+        self.only = self._single = None
         if not any(loads.panic) and 100 in loads.healthy:
-            self.only = self._top(loads.healthy.index(100), "healthy")
+            priority = loads.healthy.index(100)
+            self._single = self._top(priority, "healthy")
+            if priority or self._routing is None:
+                # A picker that may say no, and counts what it does, is not to be asked twice.
+                self.only = self._single
 
     def choose(self, stream: Any = None, attempt: int = 0) -> Host | None:
-        only = self.only
-        if only is not None:
-            return only.pick()
+        single = self._single
+        if single is not None:
+            return single.pick()
         loads = self.loads
         number = self._context.draw(100) + 1
         reached = 0

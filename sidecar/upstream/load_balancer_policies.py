@@ -98,7 +98,8 @@ def _least_request_maker(policy: LbPolicy, draw: Callable[[int], int], slow: Slo
             return _schedule(hosts, before, weigh, seed)
         if policy.full_scan:
             return FullScanPicker(hosts, draw)
-        return LeastRequestPicker(hosts, draw, policy.choice_count)
+        # An extension may say that it has no choice at all, and then has none.
+        return LeastRequestPicker(hosts if policy.choice_count else (), draw, policy.choice_count)
 
     return least_request
 

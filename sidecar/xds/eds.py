@@ -16,6 +16,7 @@ import trio
 
 from sidecar.api.context import FactoryContext
 from sidecar.config.compile.cluster import compile_endpoints
+from sidecar.config.compile.localities import compile_drops
 from sidecar.core.errors import XdsError
 from sidecar.upstream.cluster import Cluster, EdsSettings
 from sidecar.upstream.discovery import Endpoint
@@ -38,6 +39,8 @@ class Assignment:
     endpoints: tuple[Endpoint, ...] = ()
     overprovisioning_factor: int = _DEFAULT_OVERPROVISIONING
     weighted_priority_health: bool = False
+    #: ``policy.drop_overloads``.
+    drop_per_million: int = 0
     #: ``policy.endpoint_stale_after``: without a newer one the hosts go after so many seconds; 0 never.
     stale_after_s: float = 0.0
 
@@ -57,6 +60,7 @@ def _compile(context: FactoryContext, message: Any, path: str) -> Assignment:
         if policy.HasField("overprovisioning_factor")
         else _DEFAULT_OVERPROVISIONING,
         policy.weighted_priority_health,
+        compile_drops(message),
         # Envoy counts milliseconds.
         (stale.seconds * 1000 + stale.nanos // 1_000_000) / 1000,
     )
@@ -111,6 +115,7 @@ class EdsDiscovery:
     # -- hosts -----------------------------------------------------------------------------------------
     def _assign(self, assignment: Assignment) -> None:
         cluster = self._cluster
+        cluster.set_drops(assignment.drop_per_million)
         rebuilt = cluster.set_assignment_policy(
             assignment.overprovisioning_factor, assignment.weighted_priority_health
         )

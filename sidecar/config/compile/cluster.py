@@ -20,7 +20,12 @@ from sidecar.config.compile.health_check import compile_health_checks
 from sidecar.config.compile.http1_options import compile_http1_options
 from sidecar.config.compile.http2_options import compile_http2_options
 from sidecar.config.compile.load_balancing import compile_lb_policy, rounded_percent
-from sidecar.config.compile.localities import LocalityWeights, compile_locality, compile_locality_weights
+from sidecar.config.compile.localities import (
+    LocalityWeights,
+    compile_drops,
+    compile_locality,
+    compile_locality_weights,
+)
 from sidecar.config.compile.outlier_detection import compile_outliers
 from sidecar.config.messages import type_name, unpack
 from sidecar.core.address import Address, is_ip
@@ -132,6 +137,7 @@ def compile_cluster_config(
         panic_threshold=rounded_percent(message.common_lb_config, "healthy_panic_threshold", 50),
         overprovisioning_factor=_wrapped(assignment.policy, "overprovisioning_factor", 140),
         weighted_priority_health=assignment.policy.weighted_priority_health,
+        drop_per_million=compile_drops(assignment),
         per_connection_buffer_limit=_wrapped(message, "per_connection_buffer_limit_bytes", 1024 * 1024),
         max_requests_per_connection=max_requests,
         http1=compile_http1_options(

@@ -1,4 +1,4 @@
-"""``envoy.config.core.v3.Locality`` and the weights of ``LocalityLbEndpoints`` compiled."""
+"""What a ``ClusterLoadAssignment`` says of its hosts together: localities, their weights, what to drop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from typing import Any
 
 from sidecar.upstream.host import Locality
 
-__all__ = ["LocalityWeights", "compile_locality", "compile_locality_weights"]
+__all__ = ["LocalityWeights", "compile_drops", "compile_locality", "compile_locality_weights"]
+
+#: By ``FractionalPercent.DenominatorType``: how many of a million one is.
+_PER_MILLION = (10_000, 100, 1)
 
 #: By priority and locality.
 LocalityWeights = dict[tuple[int, Locality], int]
@@ -28,3 +31,12 @@ def compile_locality_weights(assignment: Any) -> LocalityWeights:
         for entry in assignment.endpoints
         if entry.HasField("locality") and entry.HasField("load_balancing_weight")
     }
+
+
+def compile_drops(assignment: Any) -> int:
+    """How many requests of a million ``policy.drop_overloads`` drops: there is one category at most."""
+    drops = assignment.policy.drop_overloads
+    if not drops:
+        return 0
+    share = drops[0].drop_percentage
+    return int(share.numerator * _PER_MILLION[share.denominator])

@@ -123,8 +123,9 @@ def test_mistake_in_a_file_is_told_by_line_and_column(bed: Bed) -> None:
 
 
 def test_field_that_is_not_implemented_refuses_the_file_by_name(bed: Bed) -> None:
-    wrong = text().replace("endpoints: [{lb_endpoints: []}]", "endpoints: [{load_balancer_endpoints: {}}]")
-    with pytest.raises(ResponseRejected, match=r"load_balancer_endpoints: known to .*, not implemented"):
+    leds = "leds_cluster_locality_config: {leds_config: {ads: {}}, leds_collection_name: a}"
+    wrong = text().replace("endpoints: [{lb_endpoints: []}]", f"endpoints: [{{{leds}}}]")
+    with pytest.raises(ResponseRejected, match=r"leds_cluster_locality_config: known to .*, not implemented"):
         bed.read(wrong)
 
 
