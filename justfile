@@ -44,6 +44,10 @@ h2spec:
 bench *arguments:
     python -m tests.bench {{ arguments }}
 
+# measure what choosing a host costs, and a change of one host among many
+bench-lb *arguments:
+    python -m tests.bench.lb {{ arguments }}
+
 # measure what a request costs by the number of routes, beside Envoy
 bench-routes *arguments:
     python -m tests.bench.routes {{ arguments }}

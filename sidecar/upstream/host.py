@@ -51,15 +51,16 @@ class HealthFlag(IntFlag):
     EDS_STATUS_DRAINING = 1 << 9
 
 
-_UNHEALTHY = (
+# Plain numbers: what an IntFlag does to its members takes a microsecond each.
+_UNHEALTHY = int(
     HealthFlag.FAILED_ACTIVE_HC
     | HealthFlag.FAILED_OUTLIER_CHECK
     | HealthFlag.FAILED_EDS_HEALTH
     | HealthFlag.EDS_STATUS_DRAINING
 )
-_DEGRADED = HealthFlag.DEGRADED_ACTIVE_HC | HealthFlag.DEGRADED_EDS_HEALTH
+_DEGRADED = int(HealthFlag.DEGRADED_ACTIVE_HC | HealthFlag.DEGRADED_EDS_HEALTH)
 #: Such hosts do not count when the health of a priority is computed.
-_EXCLUDED = (
+_EXCLUDED = int(
     HealthFlag.PENDING_ACTIVE_HC | HealthFlag.EXCLUDED_VIA_IMMEDIATE_HC_FAIL | HealthFlag.EDS_STATUS_DRAINING
 )
 
@@ -77,6 +78,7 @@ class Host:
         "cx_connect_fail",
         "cx_total",
         "eds_health_status",
+        "excluded",
         "family",
         "has_no_health_checks",
         "health",
@@ -135,6 +137,8 @@ class Host:
         self.health = Health.HEALTHY
         #: The same, but UNHEALTHY for a host that is excluded: what load balancers go by.
         self.availability = Health.HEALTHY
+        #: Whether the host is left out when the health of its priority is computed.
+        self.excluded = False
         self.eds_health_status = eds_health_status
         self.set_eds_health(eds_health_status)
         self.cx_total = 0
@@ -164,33 +168,28 @@ class Host:
 
     def set_flag(self, flag: int) -> None:
         """Raise a health flag; whoever does it tells the cluster (:meth:`Cluster.refresh_health`)."""
-        self.health_flags |= flag
+        self.health_flags |= int(flag)
         self._derive_health()
 
     def clear_flag(self, flag: int) -> None:
         """Lower a health flag."""
         if self.health_flags & flag & HealthFlag.FAILED_ACTIVE_HC:
             self.last_hc_pass_s = monotonic()
-        self.health_flags &= ~flag
+        self.health_flags &= ~int(flag)
         self._derive_health()
 
     def set_eds_health(self, status: str) -> None:
         """Take the health that the configuration or EDS states."""
         self.eds_health_status = status
         flags = HealthFlag.FAILED_EDS_HEALTH | HealthFlag.DEGRADED_EDS_HEALTH | HealthFlag.EDS_STATUS_DRAINING
-        self.health_flags &= ~flags
+        self.health_flags &= ~int(flags)
         if status in ("UNHEALTHY", "TIMEOUT"):
-            self.health_flags |= HealthFlag.FAILED_EDS_HEALTH
+            self.health_flags |= int(HealthFlag.FAILED_EDS_HEALTH)
         elif status == "DRAINING":
-            self.health_flags |= HealthFlag.EDS_STATUS_DRAINING
+            self.health_flags |= int(HealthFlag.EDS_STATUS_DRAINING)
         elif status == "DEGRADED":
-            self.health_flags |= HealthFlag.DEGRADED_EDS_HEALTH
+            self.health_flags |= int(HealthFlag.DEGRADED_EDS_HEALTH)
         self._derive_health()
-
-    @property
-    def excluded(self) -> bool:
-        """Whether the host is left out when the health of its priority is computed."""
-        return bool(self.health_flags & _EXCLUDED)
 
     def health_flags_text(self) -> str:
         """``healthy``, or the raised flags as ``/clusters`` joins them."""
@@ -208,4 +207,5 @@ class Host:
             self.health = Health.DEGRADED
         else:
             self.health = Health.HEALTHY
-        self.availability = Health.UNHEALTHY if self.health_flags & _EXCLUDED else self.health
+        self.excluded = bool(self.health_flags & _EXCLUDED)
+        self.availability = Health.UNHEALTHY if self.excluded else self.health

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from sidecar.upstream.host import Health, Host, Locality
 
-__all__ = ["NO_HOSTS", "HostSet", "Localities", "compare_hosts", "part_hosts"]
+__all__ = ["NO_HOSTS", "HostSet", "Localities", "common_start", "compare_hosts", "part_hosts"]
 
 Hosts = tuple[Host, ...]
 
@@ -43,7 +44,7 @@ class Localities:
 class HostSet:
     """The hosts of one priority."""
 
-    __slots__ = ("_localities", "degraded", "excluded", "healthy", "hosts", "local_locality")
+    __slots__ = ("_localities", "degraded", "excluded", "groups", "healthy", "hosts", "local_locality")
 
     def __init__(
         self,
@@ -60,6 +61,8 @@ class HostSet:
         self.excluded = excluded
         #: Where the proxy is (``node.locality``); None where it does not say.
         self.local_locality = local_locality
+        #: The hosts by locality, whatever their health, once somebody asked.
+        self.groups: dict[Locality, Hosts] | None = None
         self._localities: Localities | None = None
 
     @property
@@ -92,6 +95,7 @@ class HostSet:
 
 
 NO_HOSTS = HostSet((), ())
+_priority_of = attrgetter("priority")
 
 
 def part_hosts(
@@ -101,7 +105,7 @@ def part_hosts(
 
     ``before`` is what the same cluster's hosts were parted into last.
     """
-    priorities = {host.priority for host in hosts} or {0}
+    priorities = set(map(_priority_of, hosts)) or {0}
     last = max(priorities)
     sets: list[HostSet] = []
     for priority in range(last + 1):
@@ -117,16 +121,16 @@ def part_hosts(
 
 def compare_hosts(before: Hosts, now: Hosts) -> tuple[list[Host], list[Host]]:
     """The hosts that came and those that left, fast where most of the list is as it was."""
-    start = _common(before, now)
-    end = _common(before[start:][::-1], now[start:][::-1])
+    start = common_start(before, now)
+    end = common_start(before[start:][::-1], now[start:][::-1])
     left = before[start : len(before) - end]
     came = now[start : len(now) - end]
     old, new = set(left), set(came)
     return [host for host in came if host not in old], [host for host in left if host not in new]
 
 
-def _common(one: Hosts, other: Hosts) -> int:
-    """How many hosts both begin with."""
+def common_start(one: Sequence[object], other: Sequence[object]) -> int:
+    """How much both begin with."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
@@ -141,15 +145,19 @@ def _make_set(hosts: Sequence[Host], local_locality: Locality | None, before: Ho
     mine = _same(tuple(hosts), before.hosts)
     well, worse = Health.HEALTHY, Health.DEGRADED
     healthy = tuple([host for host in mine if host.availability is well])
+    degraded: Hosts = ()
+    excluded = 0
     if len(healthy) == len(mine):
-        return HostSet(mine, mine, (), 0, local_locality)
-    return HostSet(
-        mine,
-        _same(healthy, before.healthy),
-        _same(tuple([host for host in mine if host.availability is worse]), before.degraded),
-        sum([host.excluded for host in mine]),
-        local_locality,
-    )
+        healthy = mine
+    else:
+        healthy = _same(healthy, before.healthy)
+        others = [host for host in mine if host.availability is not well]
+        degraded = tuple([host for host in others if host.availability is worse])
+        excluded = sum([host.excluded for host in others])
+    made = HostSet(mine, healthy, degraded, excluded, local_locality)
+    if mine is before.hosts and local_locality == before.local_locality:
+        made.groups = before.groups
+    return made
 
 
 def _same(hosts: Hosts, before: Hosts) -> Hosts:
@@ -157,27 +165,46 @@ def _same(hosts: Hosts, before: Hosts) -> Hosts:
 
 
 def _part_localities(part: HostSet) -> Localities:
-    groups: dict[Locality, list[Host]] = {}
-    for host in part.hosts:
-        group = groups.get(host.locality)
-        if group is None:
-            group = groups[host.locality] = []
-        group.append(host)
-    local = part.local_locality
-    has_local = local is not None and local in groups
-    keys = sorted(groups)
-    if local is not None and has_local:
-        keys.remove(local)
-        keys.insert(0, local)
+    if part.groups is None:
+        part.groups = _group(part.hosts, part.local_locality)
+    groups = part.groups
     well, worse = Health.HEALTHY, Health.DEGRADED
-    mine = [tuple(groups[key]) for key in keys]
-    healthy = [tuple([host for host in group if host.availability is well]) for group in mine]
+    hosts = tuple(groups.values())
+    healthy = hosts
+    if len(part.healthy) < len(part.hosts):
+        healthy = tuple([tuple([host for host in group if host.availability is well]) for group in hosts])
+    degraded: tuple[Hosts, ...] = ((),) * len(hosts)
+    if part.degraded:
+        degraded = tuple([tuple([host for host in group if host.availability is worse]) for group in hosts])
+    excluded = (0,) * len(hosts)
+    if part.excluded:
+        excluded = tuple([sum([host.excluded for host in group]) for group in hosts])
     return Localities(
-        keys=tuple(keys),
-        hosts=tuple(mine),
-        healthy=tuple(healthy),
-        degraded=tuple(tuple([host for host in group if host.availability is worse]) for group in mine),
-        excluded=tuple(sum([host.excluded for host in group]) for group in mine),
-        weights=tuple(group[0].locality_weight for group in mine),
-        has_local=has_local,
+        keys=tuple(groups),
+        hosts=hosts,
+        healthy=healthy,
+        degraded=degraded,
+        excluded=excluded,
+        weights=tuple([group[0].locality_weight for group in hosts]),
+        has_local=part.local_locality in groups,
     )
+
+
+def _group(hosts: Hosts, local: Locality | None) -> dict[Locality, Hosts]:
+    """The hosts of each locality: the proxy's own first, the others in order."""
+    # Hosts of a locality mostly share the object, and an object's address is quicker hashed than a locality.
+    by_object: dict[int, list[Host]] = {}
+    for host in hosts:
+        group = by_object.get(id(host.locality))
+        if group is None:
+            group = by_object[id(host.locality)] = []
+        group.append(host)
+    groups: dict[Locality, list[Host]] = {}
+    for group in by_object.values():
+        groups.setdefault(group[0].locality, []).extend(group)
+    if len(by_object) > len(groups):
+        groups = {key: [] for key in groups}
+        for host in hosts:
+            groups[host.locality].append(host)
+    keys = sorted(groups, key=lambda key: (key != local, key))
+    return {key: tuple(groups[key]) for key in keys}

@@ -90,6 +90,7 @@ class PriorityBalancer:
         "_is_weighted",
         "_make_picker",
         "_note",
+        "_peers",
         "_pickers",
         "_routing",
         "_sets",
@@ -126,6 +127,7 @@ class PriorityBalancer:
         self._tops: dict[tuple[int, str], Picker] = {}
         self._turns: dict[tuple[int, str], Turns] = {}
         self._routing: ZoneRouting | None = None
+        self._peers: HostSet | None = None
         #: What serves every request, where it is one.
         self._single: Picker | None = None
         self.only: Picker | None = None
@@ -140,7 +142,7 @@ class PriorityBalancer:
         self._tops = {}
         self._routing = None
         context = self._context
-        peers = context.local.peers
+        peers = self._peers = context.local.peers
         if peers is not None:
             self._routing = route_by_zone(self._zone_aware, sets[0], peers, context.stats)
         before, self._pickers = self._pickers, {}
@@ -157,6 +159,9 @@ class PriorityBalancer:
                 self.only = self._single
 
     def choose(self, stream: Any = None, attempt: int = 0) -> Host | None:
+        if self._context.local.peers is not self._peers:
+            # Who holds this for a part of the cluster is not told of the proxy's peers.
+            self.update(self._sets)
         single = self._single
         if single is not None:
             return single.pick()
@@ -182,14 +187,12 @@ class PriorityBalancer:
         return found
 
     def _choose_top(self, priority: int, kind: str) -> Picker:
-        plain = self._picker(priority, kind)
-        if kind == "all":
-            return plain
-        if self._is_weighted:
+        if self._is_weighted and kind != "all":
             turns = self._locality_turns(priority, kind)
             if turns is not None:
                 return LocalityPicker(turns, self._locality_pickers(priority, kind))
-        if priority or self._routing is None:
+        plain = self._picker(priority, kind)
+        if priority or self._routing is None or kind == "all":
             return plain
         context = self._context
         peers = context.local.peers

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from sidecar.upstream.host import Host
+from sidecar.upstream.host_set import common_start, compare_hosts
 
 __all__ = ["EdfPicker", "Turns", "Weigh", "WeightedRoundRobinPicker"]
 
@@ -19,6 +21,9 @@ Weigh = Callable[[Host], float]
 
 #: Bounds the turns that are walked when a schedule is made.
 _MAX_STEPS = 1024
+#: Up to so many hosts are taken in one by one.
+_FEW = 64
+_weight_of = attrgetter("weight")
 
 
 class _Class:
@@ -41,14 +46,16 @@ class WeightedRoundRobinPicker:
     and not added up: turns that fall together keep their order for ever.
     """
 
-    __slots__ = ("_classes", "_numbers", "_queue")
+    __slots__ = ("_classes", "_hosts", "_numbers", "_queue", "_weights")
 
     def __init__(self, hosts: Sequence[Host], picks: int) -> None:
         """``picks`` turns are taken as already had."""
+        self._hosts = tuple(hosts)
+        self._weights = list(map(_weight_of, hosts))
         self._classes: dict[int, _Class] = {}
         #: (due, due before, number, class): a heap.
         self._queue: list[tuple[float, float, int, _Class]] = []
-        total = sum([host.weight for host in hosts])
+        total = sum(self._weights)
         picks %= max(1, total)
         for host in hosts:
             each = self._classes.get(host.weight)
@@ -64,41 +71,73 @@ class WeightedRoundRobinPicker:
 
     def pick(self) -> Host | None:
         queue = self._queue
-        if not queue:
-            return None
-        due, _, number, each = queue[0]
-        hosts = each.hosts
-        place = each.place
-        host = hosts[place]
-        place += 1
-        if place < len(hosts):
-            each.place = place
-        else:
-            each.place = 0
-            each.turn = turn = each.turn + 1
-            heapq.heapreplace(queue, (turn / each.weight, due, number, each))
-        return host
+        while queue:
+            due, _, number, each = queue[0]
+            hosts = each.hosts
+            place = each.place
+            if place >= len(hosts):
+                self._pass(due)
+                continue
+            host = hosts[place]
+            place += 1
+            if place < len(hosts):
+                each.place = place
+            else:
+                each.place = 0
+                each.turn = turn = each.turn + 1
+                heapq.heapreplace(queue, (turn / each.weight, due, number, each))
+            return host
+        return None
+
+    def _pass(self, due: float) -> None:
+        """Let the first class wait that lost the rest of its hosts; one that has none goes."""
+        each = self._queue[0][3]
+        if not each.hosts:
+            heapq.heappop(self._queue)
+            del self._classes[each.weight]
+            return
+        each.place = 0
+        each.turn += 1
+        heapq.heapreplace(self._queue, (each.turn / each.weight, due, each.number, each))
 
     def update(self, hosts: Sequence[Host]) -> None:
         """Go on with these hosts, their weights read anew."""
+        before, old = self._hosts, self._weights
+        self._hosts, self._weights = tuple(hosts), list(map(_weight_of, hosts))
+        start, end = _middle(before, old, self._hosts, self._weights)
+        left = before[start : len(before) - end]
+        came = self._hosts[start : len(hosts) - end]
+        if len(left) + len(came) > _FEW:
+            self._regroup()
+            return
+        for host, weight in zip(left, old[start:], strict=False):
+            self._remove(host, weight)
         now = self._queue[0][0] if self._queue else 0.0
-        classes = self._classes
-        for each in classes.values():
+        for host in came:
+            self._find(host.weight, now).hosts.append(host)
+
+    def _remove(self, host: Host, weight: int) -> None:
+        each = self._classes[weight]
+        place = each.hosts.index(host)
+        del each.hosts[place]
+        if place < each.place:
+            each.place -= 1
+
+    def _find(self, weight: int, now: float) -> _Class:
+        found = self._classes.get(weight)
+        if found is None:
+            turn = int(now * weight) + 1
+            found = self._classes[weight] = _Class(weight, self._numbers, turn)
+            self._numbers += 1
+            heapq.heappush(self._queue, (turn / weight, (turn - 1) / weight, found.number, found))
+        return found
+
+    def _regroup(self) -> None:
+        now = self._queue[0][0] if self._queue else 0.0
+        for each in self._classes.values():
             each.hosts = []
-        for host in hosts:
-            found = classes.get(host.weight)
-            if found is None:
-                turn = int(now * host.weight) + 1
-                found = classes[host.weight] = _Class(host.weight, self._numbers, turn)
-                self._numbers += 1
-            found.hosts.append(host)
-        for weight in [weight for weight, each in classes.items() if not each.hosts]:
-            del classes[weight]
-        for each in classes.values():
-            if each.place >= len(each.hosts):
-                each.place = 0
-                each.turn += 1
-        self._schedule()
+        for host in self._hosts:
+            self._find(host.weight, now).hosts.append(host)
 
     def _schedule(self) -> None:
         self._queue = [
@@ -108,6 +147,15 @@ class WeightedRoundRobinPicker:
         heapq.heapify(self._queue)
 
 
+def _middle(
+    before: Sequence[Host], old: Sequence[int], now: Sequence[Host], new: Sequence[int]
+) -> tuple[int, int]:
+    """How many hosts both begin and end with, of the same weights, too."""
+    start = min(common_start(before, now), common_start(old, new))
+    ends = [each[start:][::-1] for each in (before, now, old, new)]
+    return start, min(common_start(ends[0], ends[1]), common_start(ends[2], ends[3]))
+
+
 class EdfPicker:
     """Turns in proportion to weights that change: ``weigh`` is asked anew at every turn of a host.
 
@@ -115,14 +163,14 @@ class EdfPicker:
     in one entry, so that a schedule of very many is quickly made.
     """
 
-    __slots__ = ("_gone", "_members", "_now", "_queue", "_sequence", "_weigh")
+    __slots__ = ("_gone", "_hosts", "_now", "_queue", "_sequence", "_weigh")
 
     def __init__(self, hosts: Sequence[Host], weigh: Weigh, picks: int = 0) -> None:
         """``picks`` turns are taken as already had."""
         self._weigh = weigh
         self._now = 0.0
         self._sequence = 0
-        self._members: set[Host] | None = None
+        self._hosts = tuple(hosts)
         self._gone: set[Host] = set()
         #: (deadline, order of insertion, host, further hosts of the same entry): a heap.
         self._queue: list[tuple[float, int, Host, list[Host]]] = []
@@ -153,14 +201,10 @@ class EdfPicker:
 
     def update(self, hosts: Sequence[Host]) -> None:
         """Go on with these hosts; a weight is read anew at the host's next turn."""
-        members = set(hosts)
-        before = self._members
-        if before is None:
-            before = {host for entry in self._queue for host in (entry[2], *entry[3])} - self._gone
-        self._members = members
-        for host in before - members:
-            self._gone.add(host)
-        for host in members - before:
+        came, left = compare_hosts(self._hosts, tuple(hosts))
+        self._hosts = tuple(hosts)
+        self._gone.update(left)
+        for host in came:
             if host in self._gone:
                 self._gone.discard(host)
             else:

@@ -23,30 +23,52 @@ if TYPE_CHECKING:
 
 __all__ = ["HashLoadBalancer"]
 
+#: Tables of more hosts than this are not made before a request needs them, so that changes that come together
+#: make them once.
+_MANY = 1000
+
 MakeTable = Callable[[Sequence[tuple["Host", float]]], HashTable]
 
 
 class HashLoadBalancer:
     """A table for every priority; the hash chooses the priority, too."""
 
-    __slots__ = ("_context", "_hash_policy", "_is_weighted", "_make_table", "_tables", "loads", "only")
+    __slots__ = (
+        "_context",
+        "_hash_policy",
+        "_is_weighted",
+        "_make_table",
+        "_sets",
+        "_tables",
+        "loads",
+        "only",
+    )
 
     def __init__(self, policy: LbPolicy, context: LbContext) -> None:
         self._context = context
         self._hash_policy = policy.hash_policy
         self._is_weighted = policy.locality_weighted
         self._make_table = _table_maker(policy, context.stats)
-        self._tables: list[HashTable] = []
+        self._sets: Sequence[HostSet] = (NO_HOSTS,)
+        #: By priority; None until the first request after a change of very many hosts.
+        self._tables: list[HashTable] | None = []
         #: Without a request there is no host: the router has to ask :meth:`choose`.
         self.only: Picker | None = None
         self.update([NO_HOSTS])
 
     def update(self, sets: Sequence[HostSet]) -> None:
+        self._sets = sets
         self.loads = self._context.loads(sets)
-        self._tables = [
+        self._tables = None
+        if sum(len(each.hosts) for each in sets) <= _MANY:
+            self._make_tables()
+
+    def _make_tables(self) -> list[HashTable]:
+        found = self._tables = [
             self._make_table(_weighted(each, panic, self._is_weighted))
-            for each, panic in zip(sets, self.loads.panic, strict=True)
+            for each, panic in zip(self._sets, self.loads.panic, strict=True)
         ]
+        return found
 
     def choose(self, stream: Any = None, attempt: int = 0) -> Host | None:
         value: int | None = None
@@ -57,6 +79,9 @@ class HashLoadBalancer:
         if value is None:
             value = self._context.draw(2**64)
         loads = self.loads
+        tables = self._tables
+        if tables is None:
+            tables = self._make_tables()
         number = value % 100 + 1
         reached = 0
         for shares in (loads.healthy, loads.degraded):
@@ -65,7 +90,7 @@ class HashLoadBalancer:
                 if number <= reached:
                     if loads.panic[priority]:
                         self._context.stats.lb_healthy_panic.value += 1
-                    return self._tables[priority].choose(value, attempt)
+                    return tables[priority].choose(value, attempt)
         return None
 
 

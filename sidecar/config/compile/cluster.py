@@ -19,7 +19,7 @@ from sidecar.config.compile.cluster_dns import ResolverSettings, compile_dns, co
 from sidecar.config.compile.health_check import compile_health_checks
 from sidecar.config.compile.http1_options import compile_http1_options
 from sidecar.config.compile.http2_options import compile_http2_options
-from sidecar.config.compile.load_balancing import compile_lb_policy, rounded_percent
+from sidecar.config.compile.load_balancing import compile_lb_policy, whole_percent
 from sidecar.config.compile.localities import (
     LocalityWeights,
     compile_drops,
@@ -134,7 +134,7 @@ def compile_cluster_config(
         else (),
         connect_timeout_s=_seconds(message, "connect_timeout", 5.0),
         lb_policy=compile_lb_policy(message, context),
-        panic_threshold=rounded_percent(message.common_lb_config, "healthy_panic_threshold", 50),
+        panic_threshold=whole_percent(message.common_lb_config, "healthy_panic_threshold", 50),
         overprovisioning_factor=_wrapped(assignment.policy, "overprovisioning_factor", 140),
         weighted_priority_health=assignment.policy.weighted_priority_health,
         drop_per_million=compile_drops(assignment),

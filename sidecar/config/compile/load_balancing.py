@@ -13,7 +13,7 @@ from sidecar.upstream.load_balancer_policies import ROUND_ROBIN, LbPolicy
 from sidecar.upstream.load_balancer_zones import ZoneAwareSettings
 from sidecar.upstream.slow_start import SlowStartSettings
 
-__all__ = ["compile_lb_policy"]
+__all__ = ["compile_lb_policy", "whole_percent"]
 
 _EXTENSIONS = {
     "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin": "ROUND_ROBIN",
@@ -71,9 +71,9 @@ def _of_enum(message: Any, context: FactoryContext) -> LbPolicy:
     return _with_localities(policy, common)
 
 
-def rounded_percent(message: Any, field: str, otherwise: int) -> int:
-    """An ``envoy.type.v3.Percent`` in whole percent."""
-    return int(getattr(message, field).value + 0.5) if message.HasField(field) else otherwise
+def whole_percent(message: Any, field: str, otherwise: int) -> int:
+    """An ``envoy.type.v3.Percent`` in whole percent, computed as Envoy does: 57 comes to 56."""
+    return int(100 * (getattr(message, field).value / 100)) if message.HasField(field) else otherwise
 
 
 def _of_extension(name: str, settings: Any, path: str) -> LbPolicy:
@@ -110,7 +110,7 @@ def _zone_aware(settings: Any) -> ZoneAwareSettings:
         elif settings.force_locality_direct_routing:
             forced = 1
     return ZoneAwareSettings(
-        routing_enabled=rounded_percent(settings, "routing_enabled", 100),
+        routing_enabled=whole_percent(settings, "routing_enabled", 100),
         min_cluster_size=_wrapped(settings, "min_cluster_size", 6),
         fail_traffic_on_panic=settings.fail_traffic_on_panic,
         force_local_min_size=forced,

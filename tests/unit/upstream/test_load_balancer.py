@@ -21,7 +21,7 @@ from sidecar.upstream.priority_loads import priority_loads
 def make_hosts(*weights: int, priority: int = 0, status: str = "UNKNOWN") -> list[Host]:
     return [
         Host(
-            Address.ip(f"10.0.{priority}.{number}", 80),
+            Address.ip(f"10.{priority}.{number >> 8}.{number & 255}", 80),
             weight=weight,
             priority=priority,
             eds_health_status=status,
@@ -134,6 +134,54 @@ def test_priority_loads_follow_the_documented_table(well: int, expected: tuple[i
     assert priority_loads(part_hosts(hosts), 50).healthy == expected
 
 
+@pytest.mark.parametrize(
+    ("well", "expected"),
+    [
+        # The same page, three levels.
+        ((100, 100, 100), (100, 0, 0)),
+        ((72, 72, 100), (100, 0, 0)),
+        ((71, 71, 100), (99, 1, 0)),
+        ((50, 50, 100), (70, 30, 0)),
+        ((25, 100, 100), (35, 65, 0)),
+        ((25, 25, 100), (35, 35, 30)),
+        ((25, 25, 20), (36, 35, 29)),
+    ],
+)
+def test_priority_loads_of_three_levels(well: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    loads = priority_loads(part_hosts(hundreds(*well)), 0)
+    assert sum(loads.healthy) == 100
+    assert loads.healthy == pytest.approx(expected, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("well", "panic"),
+    [
+        # docs: arch_overview/upstream/load_balancing/panic_threshold, the threshold at 50 %.
+        ((72, 72), (False, False)),
+        ((71, 71), (False, False)),
+        ((50, 60), (False, False)),
+        ((25, 100), (False, False)),
+        ((25, 25), (True, True)),
+        ((5, 65), (True, False)),
+    ],
+)
+def test_panic_begins_when_all_levels_together_are_unwell(
+    well: tuple[int, ...], panic: tuple[bool, ...]
+) -> None:
+    assert priority_loads(part_hosts(hundreds(*well)), 50).panic == panic
+
+
+def hundreds(*well: int) -> list[Host]:
+    """A hundred hosts in each priority, so many of them well."""
+    hosts = []
+    for priority, count in enumerate(well):
+        level = make_hosts(*[1] * 100, priority=priority)
+        for host in level[count:]:
+            host.set_flag(HealthFlag.FAILED_ACTIVE_HC)
+        hosts.extend(level)
+    return hosts
+
+
 def test_priority_loads_with_degraded_hosts_prefers_the_healthy() -> None:
     hosts = make_hosts(1, 1, 1, 1)
     for host in hosts[1:]:
@@ -181,6 +229,15 @@ def test_hash_balancer_gives_other_hosts_to_further_attempts(name: str) -> None:
     request = HashedRequest(12345)
     assert lb.choose(request) is lb.choose(request)
     assert len({lb.choose(request, attempt) for attempt in range(50)}) > 3
+
+
+def test_tables_of_very_many_hosts_are_made_by_the_first_request() -> None:
+    balancer = Balancer(make_hosts(*[1] * 1001), LbPolicy("MAGLEV"))
+    gauge = balancer.stats.scope.gauge("maglev_lb.max_entries_per_host")
+    balancer.update()
+    assert gauge.value == 0
+    assert balancer.lb.choose(HashedRequest(7)) is not None
+    assert gauge.value == 66
 
 
 class HashedRequest:
