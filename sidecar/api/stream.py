@@ -123,6 +123,10 @@ class ConnectionInfo(Protocol):
     requested_server_name: str
     #: What listener filters kept for all streams; None for nothing.
     filter_state: dict[str, Any] | None
+    #: A :class:`sidecar.net.tls_facts.TlsFacts`; None without TLS.
+    tls: Any
+    #: Why the transport socket failed.
+    transport_failure_reason: str
     start_ns: int
 
 
@@ -178,6 +182,8 @@ class Stream:
     cluster: Any = None
     upstream_host: HostInfo | None = None
     upstream_local_address: str = ""
+    #: A :class:`sidecar.net.tls_facts.TlsFacts`; None without TLS.
+    upstream_tls: Any = None
     upstream_protocol: str = ""
     upstream_connection_id: int = 0
     upstream_transport_failure: str = ""

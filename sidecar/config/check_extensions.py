@@ -9,6 +9,7 @@ from sidecar.config.context import Context
 from sidecar.config.errors import Path
 from sidecar.config.messages import type_name
 from sidecar.config.registry import resolve_any
+from sidecar.config.supported import CORE_TYPES
 
 __all__ = ["CATEGORIES", "UNREAD", "check_entry", "check_protocol_options", "check_route_filters"]
 
@@ -112,6 +113,8 @@ def check_entry(
     if factory is not None and (not category or factory.category == category):
         return
     known = known_extensions.types(category)
+    if resolved in CORE_TYPES and not category:
+        return  # of a category that Envoy's list of extensions does not have
     if resolved in known or (factory is not None and resolved not in known_extensions.types()):
         return
     if not known and resolved in known_extensions.types():

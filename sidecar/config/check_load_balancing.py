@@ -25,10 +25,11 @@ _NAMELESS = {0: "envoy.cluster.static", 2: "envoy.cluster.logical_dns"}
 def is_without_rules(path: Path, name: str) -> bool:
     """Whether Envoy skips the API's rules for a message of this name there.
 
-    It builds load balancing extensions, and predicates of redirects, without looking at the rules of their
-    configuration; that a hash policy without a specifier takes it down is no reason to accept one.
+    It builds load balancing extensions, predicates of redirects and the SPIFFE validator without looking at
+    the rules of their configuration; that a hash policy without a specifier takes it down is no reason to
+    accept one.
     """
-    if name.startswith("envoy.extensions.internal_redirect."):
+    if name.startswith("envoy.extensions.internal_redirect.") or name.endswith(".SPIFFECertValidatorConfig"):
         return True
     return "load_balancing_policy" in path and "typed_config" in path and not name.endswith(".HashPolicy")
 

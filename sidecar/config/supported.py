@@ -31,6 +31,7 @@ _FORMATTER = "envoy.extensions.formatter"
 _LB = "envoy.extensions.load_balancing_policies"
 _REDIRECT = "envoy.extensions.internal_redirect"
 _DNS_CLUSTER = "envoy.extensions.clusters.dns.v3.DnsCluster"
+_TLS = "envoy.extensions.transport_sockets.tls.v3"
 _CARES = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 
 _LISTENER_FILTERS = "envoy.extensions.filters.listener"
@@ -82,7 +83,9 @@ _ROWS: dict[str, str] = {
         "listener_filters listener_filters_timeout continue_on_listener_filters_timeout use_original_dst"
     ),
     "envoy.config.listener.v3.AdditionalAddress": "address",
-    "envoy.config.listener.v3.FilterChain": "name filters filter_chain_match",
+    "envoy.config.listener.v3.FilterChain": (
+        "name filters filter_chain_match transport_socket transport_socket_connect_timeout"
+    ),
     "envoy.config.listener.v3.FilterChainMatch": "*",
     **{f"{_NETWORK_INPUTS}.{name}": "" for name in _NETWORK_INPUT_NAMES},
     "envoy.extensions.matching.common_inputs.ssl.v3.UriSanInput": "",
@@ -102,6 +105,29 @@ _ROWS: dict[str, str] = {
     f"{_LISTENER_FILTERS}.local_ratelimit.v3.LocalRateLimit": "stat_prefix token_bucket",
     "envoy.type.v3.TokenBucket": "*",
     f"{_CORE}.ProxyProtocolPassThroughTLVs": "*",
+    f"{_CORE}.TransportSocket": "name typed_config",
+    f"{_TLS}.DownstreamTlsContext": (
+        "common_tls_context require_client_certificate require_sni session_ticket_keys "
+        "disable_stateless_session_resumption disable_stateful_session_resumption session_timeout "
+        "full_scan_certs_on_sni_mismatch prefer_client_ciphers"
+    ),
+    f"{_TLS}.CommonTlsContext": "tls_params tls_certificates validation_context alpn_protocols key_log",
+    f"{_TLS}.TlsParameters": (
+        "tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves "
+        "signature_algorithms"
+    ),
+    f"{_TLS}.TlsCertificate": "certificate_chain private_key pkcs12 password",
+    f"{_TLS}.TlsSessionTicketKeys": "*",
+    f"{_TLS}.CertificateValidationContext": (
+        "trusted_ca system_root_certs verify_certificate_spki verify_certificate_hash "
+        "match_typed_subject_alt_names match_subject_alt_names crl allow_expired_certificate "
+        "trust_chain_verification custom_validator_config only_verify_leaf_cert_crl max_verify_depth"
+    ),
+    f"{_TLS}.CertificateValidationContext.SystemRootCerts": "",
+    f"{_TLS}.SubjectAltNameMatcher": "*",
+    f"{_TLS}.SPIFFECertValidatorConfig": "*",
+    f"{_TLS}.SPIFFECertValidatorConfig.TrustDomain": "*",
+    f"{_TLS}.TlsKeyLog": "path",
     # HTTP connection manager
     _HCM: (
         "codec_type stat_prefix route_config record_route_resolution_stats http_filters access_log "
@@ -532,6 +558,7 @@ CORE_TYPES = frozenset(
         _FILE_SINK,
         "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate",
         "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig",
+        f"{_TLS}.SPIFFECertValidatorConfig",
         f"{_REDIRECT}.previous_routes.v3.PreviousRoutesConfig",
         f"{_REDIRECT}.allow_listed_routes.v3.AllowListedRoutesConfig",
         f"{_REDIRECT}.safe_cross_scheme.v3.SafeCrossSchemeConfig",

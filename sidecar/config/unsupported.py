@@ -33,6 +33,7 @@ _LISTENER = "envoy.config.listener.v3"
 _CLUSTER = "envoy.config.cluster.v3.Cluster"
 _BREAKERS = "envoy.config.cluster.v3.CircuitBreakers"
 _ENDPOINT = "envoy.config.endpoint.v3"
+_TLS = "envoy.extensions.transport_sockets.tls.v3"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
@@ -132,8 +133,36 @@ ENTRIES: tuple[Entry, ...] = (
         "runtime",
         "runtime_enabled",
     ),
-    *_rows(f"{_LISTENER}.FilterChain", STOP, "TLS", "transport_socket"),
-    *_rows(f"{_LISTENER}.FilterChain", WARN, "TLS", "transport_socket_connect_timeout"),
+    # TLS
+    *_rows(f"{_TLS}.DownstreamTlsContext", STOP, "secrets", "session_ticket_keys_sds_secret_config"),
+    *_rows(f"{_TLS}.DownstreamTlsContext", WARN, "OCSP stapling", "ocsp_staple_policy"),
+    *_rows(
+        f"{_TLS}.CommonTlsContext",
+        STOP,
+        "secrets",
+        "tls_certificate_sds_secret_configs validation_context_sds_secret_config combined_validation_context",
+    ),
+    *_rows(
+        f"{_TLS}.CommonTlsContext",
+        STOP,
+        "certificate providers",
+        "tls_certificate_provider_instance tls_certificate_certificate_provider "
+        "tls_certificate_certificate_provider_instance validation_context_certificate_provider "
+        "validation_context_certificate_provider_instance custom_tls_certificate_selector",
+    ),
+    *_rows(f"{_TLS}.CommonTlsContext", STOP, "handshakers", "custom_handshaker"),
+    *_rows(f"{_TLS}.TlsParameters", STOP, "FIPS", "compliance_policies"),
+    *_rows(f"{_TLS}.TlsCertificate", WARN, "file watching", "watched_directory"),
+    *_rows(f"{_TLS}.TlsCertificate", STOP, "private key providers", "private_key_provider"),
+    *_rows(f"{_TLS}.TlsCertificate", WARN, "OCSP stapling", "ocsp_staple"),
+    *_rows(f"{_TLS}.CertificateValidationContext", WARN, "file watching", "watched_directory"),
+    *_rows(
+        f"{_TLS}.CertificateValidationContext",
+        STOP,
+        "certificate providers",
+        "ca_certificate_provider_instance",
+    ),
+    *_rows(f"{_TLS}.TlsKeyLog", STOP, "key logs by address", "local_address_range remote_address_range"),
     *_rows(f"{_LISTENER}.FilterChain", STOP, "listener filters", "use_proxy_proto"),
     *_rows(f"{_LISTENER}.Filter", STOP, "xDS", "config_discovery"),
     # HTTP connection manager
@@ -185,7 +214,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows("envoy.type.matcher.v3.StringMatcher", STOP, "matchers", "custom"),
     *_rows("xds.type.matcher.v3.StringMatcher", STOP, "matchers", "custom"),
     # Clusters
-    *_rows(_CLUSTER, STOP, "TLS", "transport_socket transport_socket_matches"),
     *_rows(
         _CLUSTER,
         WARN,

@@ -105,7 +105,7 @@ def settle_client(
         if not manager.skip_xff_append:
             _append_peer(manager, headers, peer)
         if hops == 0 or b"x-forwarded-proto" not in headers:
-            headers.set(b"x-forwarded-proto", b"http")
+            headers.set(b"x-forwarded-proto", _proto(stream))
         if manager.append_x_forwarded_port and (hops == 0 or b"x-forwarded-port" not in headers):
             _, colon, port = stream.connection.local_address.rpartition(":")
             if colon:
@@ -127,7 +127,7 @@ def settle_client(
             client = forwarded_address(forwarded, hops)
             may_be_internal = client is not None and not hops and b"," not in forwarded
         if b"x-forwarded-proto" not in headers:
-            headers.add(b"x-forwarded-proto", b"http")
+            headers.add(b"x-forwarded-proto", _proto(stream))
     if headers.scheme is ASSUMED_SCHEME:
         proto = (headers.get(b"x-forwarded-proto") or b"").lower()
         if proto in (b"http", b"https"):
@@ -140,6 +140,10 @@ def settle_client(
         return client, may_be_internal
     stream.remote_address = address
     return address if peer is None else peer, may_be_internal
+
+
+def _proto(stream: Stream) -> bytes:
+    return b"http" if stream.connection.tls is None else b"https"
 
 
 def _append_peer(manager: ConnectionManager, headers: RequestHeaders, peer: str | None) -> None:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from sidecar.codec.h1 import RequestParser
     from sidecar.codec.h1_chunks import ChunkedDecoder
     from sidecar.http.client_address import IpDetection
+    from sidecar.http.client_cert import ClientCert
     from sidecar.http.local_reply_config import LocalReplyConfig
     from sidecar.http.proxy_status import ProxyStatus
     from sidecar.net.reactor import Reactor, Strand
@@ -109,6 +110,13 @@ class HcmStats:
         tracing = scope.scope("tracing")
         for name in ("random_sampling", "service_forced", "client_enabled", "not_traceable", "health_check"):
             tracing.counter(name)
+
+    def count_refused(self, *, is_remote: bool) -> None:
+        """A connection ended in its TLS handshake; ``is_remote``: not by us."""
+        self.downstream_cx_total.value += 1
+        self.downstream_cx_ssl_total.value += 1
+        self.downstream_cx_destroy.value += 1
+        (self.downstream_cx_destroy_remote if is_remote else self.downstream_cx_destroy_local).value += 1
 
 
 _COUNTERS = (
@@ -206,7 +214,8 @@ class ConnectionManager:
         #: ``original_ip_detection_extensions``.
         self.ip_detections: tuple[IpDetection, ...] = ()
         #: ``forward_client_cert_details: ALWAYS_FORWARD_ONLY``; other modes differ with client certificates.
-        self.keeps_client_cert = False
+        #: ``forward_client_cert_details``; None for SANITIZE.
+        self.client_cert: ClientCert | None = None
         #: ``proxy_status_config``: adds the header where something went wrong.
         self.proxy_status: ProxyStatus | None = None
         #: Whether an option makes every request one that is looked at closely.

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from sidecar.api.message import LocalReply
 from sidecar.core.headers import RequestHeaders
 from sidecar.http.client_address import settle_client
+from sidecar.http.h1_target import ASSUMED_SCHEME
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
@@ -74,6 +75,7 @@ _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 #: Ids made at once.
 _BATCH = 64
 _FORWARDED_PROTO = (b"x-forwarded-proto", b"http")
+_FORWARDED_HTTPS = (b"x-forwarded-proto", b"https")
 
 
 class RequestIds:
@@ -145,15 +147,23 @@ def prepare_request_headers(
         headers.join_repeated()
         index = headers.index()
     connection = stream.connection
+    tls = connection.tls
     if (
         manager.use_remote_address
+        or (tls is not None and manager.client_cert is not None)
         or manager.is_thorough
         or not (INTERESTING.isdisjoint(index) or _has_only_te(index))
     ):
         return _prepare_thoroughly(manager, stream, headers)
     stream.remote_address = connection.remote_address
-    fields.append(_FORWARDED_PROTO)
-    index[b"x-forwarded-proto"] = b"http"
+    if tls is None:
+        fields.append(_FORWARDED_PROTO)
+        index[b"x-forwarded-proto"] = b"http"
+    else:
+        fields.append(_FORWARDED_HTTPS)
+        index[b"x-forwarded-proto"] = b"https"
+        if headers.scheme is ASSUMED_SCHEME:
+            headers.scheme = b"https"
     if manager.via:
         _append_via(headers, manager.via)
     if manager.add_user_agent:
@@ -210,7 +220,9 @@ def _prepare_thoroughly(
                 headers.remove(name)
         for name in manager.route_table.internal_only_headers:
             headers.remove(name)
-    if not manager.keeps_client_cert:
+    if manager.client_cert is not None:
+        manager.client_cert.apply(headers, stream.connection.tls)
+    else:
         headers.remove(b"x-forwarded-client-cert")
     if manager.add_user_agent:
         _add_user_agent(manager, headers)

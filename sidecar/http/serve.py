@@ -43,6 +43,10 @@ async def serve_http(
     stats.downstream_cx_total.value += 1
     stats.downstream_cx_active.inc()
     transport.watcher = strand
+    tls = connection.tls
+    if tls is not None:
+        stats.downstream_cx_ssl_total.value += 1
+        stats.downstream_cx_ssl_active.inc()
     active = None
     driver: H1Driver | H2Driver | None = None
 
@@ -62,7 +66,11 @@ async def serve_http(
         received = await _first_bytes(manager, transport, strand)
         if not received:
             return
-        if manager.codec_type == "HTTP2" or (manager.codec_type == "AUTO" and received.startswith(_PREFACE)):
+        kind = manager.codec_type
+        if kind == "AUTO" and tls is not None and tls.alpn:
+            # Both sides agreed already.
+            kind = "HTTP2" if tls.alpn == "h2" else "HTTP1"
+        if kind == "HTTP2" or (kind == "AUTO" and received.startswith(_PREFACE)):
             stats.downstream_cx_http2_total.value += 1
             active = stats.downstream_cx_http2_active
             active.inc()
@@ -82,6 +90,8 @@ async def serve_http(
             await driver.serve()
     finally:
         stats.downstream_cx_active.dec()
+        if tls is not None:
+            stats.downstream_cx_ssl_active.dec()
         if active is not None:
             active.dec()
         manager.drivers.discard(driver)

@@ -30,6 +30,7 @@ import select
 import time
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
+from socket import SHUT_WR
 from typing import TYPE_CHECKING, Any
 
 import outcome
@@ -163,7 +164,7 @@ class Transport:
         "writer",
     )
 
-    def __init__(self, sock: socket.socket, reactor: Reactor) -> None:
+    def __init__(self, sock: socket.socket, reactor: Reactor, replaced: Transport | None = None) -> None:
         self.sock = sock
         self.fd = sock.fileno()
         self.recv: Callable[[int], bytes] = sock.recv
@@ -185,7 +186,13 @@ class Transport:
         #: The peer has closed its side, or the connection broke.
         self.hangup = False
         self.is_closed = False
-        reactor.register(self)
+        if replaced is None:
+            reactor.register(self)
+        else:
+            # Another layer on the same descriptor (TLS): what the edges said so far stays known.
+            self.ready = replaced.ready
+            self.hangup = replaced.hangup
+            reactor.replace(replaced, self)
 
     def arm(self, strand: Strand) -> None:
         self.reader = strand
@@ -282,6 +289,10 @@ class Transport:
         rest = self.try_send(data)
         if rest is not None:
             await self.finish_send(rest)
+
+    def half_close(self) -> None:
+        """Say that nothing more will be sent.  Raises: OSError."""
+        self.sock.shutdown(SHUT_WR)
 
     def close(self) -> None:
         """Close the descriptor (at the end of the reactor's pass).  Waiters get Disconnected."""
@@ -507,7 +518,7 @@ class Strand:
                 assert self.owner is not None
                 reschedule(self.owner, outcome.capture(raise_cancel))
                 return
-            elif trap.__class__ in _PARKS:
+            elif trap.__class__ in _PARKS or isinstance(trap, Transport):
                 trap.arm(self)
                 self.parked = trap
                 return
@@ -580,7 +591,7 @@ def _drive(strand: Strand, value: Any) -> Generator[Any, Any, Any]:
             strand.done = True
             raise
         value = None
-        if trap.__class__ in _PARKS:
+        if trap.__class__ in _PARKS or isinstance(trap, Transport):
             if strand.pending is not None:
                 error, strand.pending = strand.pending, None
                 continue
@@ -655,6 +666,11 @@ class Reactor:
     def register(self, transport: Transport) -> None:
         self._transports[transport.fd] = transport
         self._epoll.register(transport.fd, _REGISTER)
+
+    def replace(self, old: Transport, new: Transport) -> None:
+        """Give the events of ``old`` to ``new``; ``old`` counts as closed, its descriptor lives on."""
+        old.is_closed = True
+        self._transports[new.fd] = new
 
     def unregister(self, transport: Transport) -> None:
         if self._transports.get(transport.fd) is transport:

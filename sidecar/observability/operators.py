@@ -20,6 +20,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sidecar.api.stream import Stream, flag_text
@@ -53,6 +54,7 @@ from sidecar.observability.time_format import (
     compile_time_format,
     has_newline,
 )
+from sidecar.observability.tls_operators import cert_time, tls_readers
 from sidecar.observability.unset_operators import NOT_RECORDED, UNSET_ON_PLAINTEXT
 
 __all__ = ["EXTENSION_OPERATORS", "OPERATORS", "UnknownOperator", "Value", "make_operator", "operator_names"]
@@ -88,8 +90,7 @@ def make_operator(name: str, argument: str, limit: int | None, extensions: froze
         entry = EXTENSION_OPERATORS.get(name)
     if entry is None:
         if name in UNSET_ON_PLAINTEXT or name in NOT_RECORDED:
-            syntax = _NO_LENGTH if name.endswith(("_V_START", "_V_END")) else _COMMAND_ONLY
-            _check_syntax(name, syntax, argument, limit)
+            _check_syntax(name, _COMMAND_ONLY, argument, limit)
             return _unset
         if name in ("CEL", "TYPED_CEL"):
             raise SidecarError(f"{name}: CEL expressions are not supported")
@@ -194,6 +195,14 @@ def _response_code_details(argument: str, limit: int | None) -> Value:
 
 def _transport_failure(stream: Stream) -> str | None:
     return _without_spaces(stream.upstream_transport_failure) or None
+
+
+def _downstream_transport_failure(stream: Stream) -> str | None:
+    return _without_spaces(stream.connection.transport_failure_reason) or None
+
+
+def _cert_time(name: str, argument: str, limit: int | None) -> Value:
+    return cert_time(name, argument)
 
 
 def _flags(stream: Stream) -> str:
@@ -365,6 +374,13 @@ OPERATORS: dict[str, tuple[int, Maker]] = {
     **_addresses("DOWNSTREAM_DIRECT_REMOTE", lambda stream: stream.connection.direct_remote_address),
     **_addresses("DOWNSTREAM_LOCAL", lambda stream: stream.connection.local_address),
     **_addresses("DOWNSTREAM_DIRECT_LOCAL", lambda stream: stream.connection.direct_local_address),
+    **{name: _plain(read) for name, read in tls_readers().items()},
+    **{
+        name: (_NO_LENGTH, partial(_cert_time, name))
+        for side in ("DOWNSTREAM", "UPSTREAM")
+        for name in (f"{side}_PEER_CERT_V_START", f"{side}_PEER_CERT_V_END")
+    },
+    "DOWNSTREAM_TRANSPORT_FAILURE_REASON": _plain(_downstream_transport_failure),
     # Only internal listeners have endpoint ids.
     "UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID": _plain(
         lambda stream: None if stream.upstream_host is None else ""

@@ -63,6 +63,8 @@ class _Proxy:
     filter_state = None
     remote_address = direct_remote_address = local_address = direct_local_address = ""
     listener_name = filter_chain_name = requested_server_name = ""
+    tls = None
+    transport_failure_reason = ""
     start_ns = 0
 
     def is_client_gone(self) -> bool:

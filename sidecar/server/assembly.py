@@ -198,7 +198,7 @@ class Assembly:
             inspector=inspector,
         )
         listener.message = message
-        listener.on_bound.append(partial(_add_listener_stats, chains.managers))
+        listener.on_bound.append(chains.set_scope)
         self.listeners.append(listener)
         self.listener_paths[name] = path
 
@@ -216,11 +216,6 @@ class Assembly:
             http1_codec=self._http1_codec,
             http2_codec=self._http2_codec,
         )
-
-
-def _add_listener_stats(managers: list[ConnectionManager], scope: Any) -> None:
-    for manager in managers:
-        manager.set_listener_stats(scope.scope(f"http.{manager.stat_prefix}"))
 
 
 def _local_zone(bootstrap: Any) -> LocalZone:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.core.address import Address
 
 if TYPE_CHECKING:
+    from sidecar.net.tls_facts import TlsFacts
     from sidecar.server.listener import Listener
 
 __all__ = ["Connection"]
@@ -31,6 +32,10 @@ class Connection:
     transport_protocol = "raw_buffer"
     #: What the client offered (ALPN), or was seen to speak.
     application_protocols: tuple[str, ...] = ()
+    #: What is known of its TLS; None without TLS.
+    tls: TlsFacts | None = None
+    #: Why its transport socket failed.
+    transport_failure_reason = ""
     ja3_hash = ""
     ja4_hash = ""
     #: namespace → {key: value}, and name → value; None until a listener filter sets something.

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sidecar.core.filter_chain_match import Finder
     from sidecar.net.reactor import Strand, Transport
+    from sidecar.net.tls_server import TlsServer
+    from sidecar.observability.stats import Scope
 
 __all__ = ["FilterChain", "FilterChains", "Serve"]
 
@@ -24,6 +26,8 @@ class FilterChain:
     serve: Serve
     #: Its :class:`sidecar.http.connection_manager.ConnectionManager`; None where the chain speaks no HTTP.
     manager: Any = None
+    #: Its :class:`sidecar.net.tls_server.TlsServer`; None where the bytes are used as they are.
+    tls: TlsServer | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +42,14 @@ class FilterChains:
 
     def __post_init__(self) -> None:
         self.only = self.all[0] if self.find is None else None
+
+    def set_scope(self, scope: Scope) -> None:
+        """Count in ``listener.<address>.``."""
+        for chain in self.all:
+            if chain.tls is not None:
+                chain.tls.set_scope(scope)
+            if chain.manager is not None:
+                chain.manager.set_listener_stats(scope.scope(f"http.{chain.manager.stat_prefix}"))
 
     @property
     def managers(self) -> list[Any]:

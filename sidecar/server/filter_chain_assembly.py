@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from sidecar.api.context import FactoryContext
 from sidecar.api.network import NetworkFilterRecipe, ServerParts
 from sidecar.config.compile.filter_chain_match import compile_chain_match, compile_chain_matcher
+from sidecar.config.compile.transport_socket import compile_transport_socket
 from sidecar.core.errors import ConfigError
 from sidecar.core.filter_chain_match import ChainMatch, Finder, Overlap, build_finder
+from sidecar.net.tls_server import TlsServer, tls_serve
 from sidecar.server.filter_chain import FilterChain, FilterChains
 
 if TYPE_CHECKING:
@@ -43,8 +45,9 @@ def compile_filter_chains(
 def _chain(
     message: Any, context: FactoryContext, registry: Registry, parts: ServerParts
 ) -> FilterChain | None:
+    tls = compile_transport_socket(message, context, registry)
     if not message.filters:
-        return FilterChain(message.name, _close)
+        return _secured(FilterChain(message.name, _close), tls)
     at = context.at("filters[0].typed_config")
     found = registry.find(message.filters[0].typed_config)
     if found is None:
@@ -53,7 +56,16 @@ def _chain(
     if not isinstance(recipe, NetworkFilterRecipe):
         raise ConfigError(at.path, f"'{found[0].name}' ends no filter chain")
     manager = recipe.build(parts)
-    return FilterChain(message.name, recipe.server(manager), manager)
+    return _secured(FilterChain(message.name, recipe.server(manager), manager), tls)
+
+
+def _secured(chain: FilterChain, tls: TlsServer | None) -> FilterChain:
+    """``chain`` behind its transport socket."""
+    if tls is not None:
+        chain.tls = tls
+        manager = chain.manager
+        chain.serve = tls_serve(tls, chain.serve, None if manager is None else manager.stats.count_refused)
+    return chain
 
 
 async def _close(connection: Any, transport: Transport, strand: Strand) -> None:

@@ -7,7 +7,6 @@ Envoy's ``TcpUpstream``.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
@@ -83,7 +82,7 @@ class TcpConnection(H1Connection):
 
     async def end_tunnel(self, trailers: HeaderMap | None) -> bool:
         try:
-            self._transport.sock.shutdown(socket.SHUT_WR)
+            self._transport.half_close()
         except OSError:
             return True  # reading tells
         self._request_done = True

@@ -52,6 +52,8 @@ class Connection:
     local_address = direct_local_address = "127.0.0.1:2"
     filter_state = None
     requested_server_name = ""
+    tls = None
+    transport_failure_reason = ""
 
 
 class Hcm:

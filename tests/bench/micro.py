@@ -157,6 +157,8 @@ class _Connection:
     filter_state = None
     listener_name = "bench"
     filter_chain_name = requested_server_name = ""
+    tls = None
+    transport_failure_reason = ""
     traffic_direction = "UNSPECIFIED"
     start_ns = 0
 

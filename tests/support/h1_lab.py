@@ -55,6 +55,8 @@ class ClientConnection:
     listener_name = "ingress"
     filter_chain_name = ""
     requested_server_name = ""
+    tls = None
+    transport_failure_reason = ""
     traffic_direction = "UNSPECIFIED"
     start_ns = 0
 

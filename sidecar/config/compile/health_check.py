@@ -34,6 +34,8 @@ class _Checker:
     filter_state = None
     remote_address = direct_remote_address = local_address = direct_local_address = "127.0.0.1:0"
     listener_name = filter_chain_name = requested_server_name = ""
+    tls = None
+    transport_failure_reason = ""
     start_ns = 0
 
 

@@ -15,6 +15,7 @@ from sidecar.api.network import ServerParts
 from sidecar.codec.h1_choice import h1_codec
 from sidecar.codec.h2_choice import h2_codec_class
 from sidecar.config.compile.access_log import compile_access_logs
+from sidecar.config.compile.client_cert import compile_client_cert
 from sidecar.config.compile.errors import placed
 from sidecar.config.compile.extension import compile_extensions
 from sidecar.config.compile.http1_options import compile_http1_options
@@ -59,8 +60,6 @@ _WITHOUT_EFFECT = {
     "path_normalization_options": ": normalize_path and merge_slashes have",
     "represent_ipv4_remote_address_as_ipv4_mapped_ipv6": "",
 }
-#: The number of ``ForwardClientCertDetails.ALWAYS_FORWARD_ONLY``.
-_ALWAYS_FORWARD_ONLY = 4
 _UNDERSCORES = (None, "REJECT_REQUEST", "DROP_HEADER")
 _SERVER_HEADER = ("OVERWRITE", "APPEND_IF_ABSENT", "PASS_THROUGH")
 
@@ -259,7 +258,7 @@ class HcmCompiler:
             except ValueError as error:
                 path = f"{self._context.path}.internal_address_config.cidr_ranges"
                 raise ConfigError(path, str(error)) from error
-        manager.keeps_client_cert = message.forward_client_cert_details == _ALWAYS_FORWARD_ONLY
+        manager.client_cert = compile_client_cert(message)
         for field, _ in message.ListFields():
             if field.name in _WITHOUT_EFFECT:
                 path = f"{self._context.path}.{field.name}"

@@ -90,7 +90,7 @@ def test_field_without_entry_warns_by_name_and_line(tmp_path: Path) -> None:
     assert loaded.refusals == []
 
 
-def test_tls_on_a_listener_validates_and_is_refused_to_serve(tmp_path: Path) -> None:
+def test_transport_socket_without_a_factory_validates_and_is_refused_to_serve(tmp_path: Path) -> None:
     (tmp_path / "pem").write_text("x")
     tls = (
         "    - transport_socket:\n"
@@ -104,7 +104,7 @@ def test_tls_on_a_listener_validates_and_is_refused_to_serve(tmp_path: Path) -> 
     assert isinstance(loaded, Loaded), loaded
     (refusal,) = loaded.refusals
     assert refusal.severity == "error"
-    assert refusal.path == "static_resources.listeners[0].filter_chains[0].transport_socket"
+    assert refusal.path == "static_resources.listeners[0].filter_chains[0].transport_socket.typed_config"
     assert refusal.reason.endswith("not implemented yet by sidecar: TLS")
     assert [p.path for p in loaded.warnings] == [refusal.path]
 

@@ -19,6 +19,8 @@ class Connection:
     listener_name = "main"
     filter_chain_name = ""
     requested_server_name = ""
+    tls = None
+    transport_failure_reason = ""
     start_ns = 1
 
 

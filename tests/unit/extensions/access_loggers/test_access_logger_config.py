@@ -45,6 +45,8 @@ class Connection:
     filter_state = None
     remote_address = direct_remote_address = local_address = direct_local_address = "127.0.0.1:1"
     listener_name = filter_chain_name = requested_server_name = ""
+    tls = None
+    transport_failure_reason = ""
     start_ns = 1
 
 

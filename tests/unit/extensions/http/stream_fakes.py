@@ -38,6 +38,8 @@ class FakeConnection:
     listener_name = "ingress"
     filter_chain_name = "chain"
     requested_server_name = "sni.example"
+    tls = None
+    transport_failure_reason = ""
     start_ns = 0
 
 

@@ -1,0 +1,253 @@
+"""The contexts of one TLS configuration: OpenSSL's, made from plain values.
+
+A configuration with several certificates has a context for each pair of an RSA and an ECDSA certificate that
+serve the same name; OpenSSL chooses between the two by what the client can verify, and the callback for SNI
+chooses the context, as Envoy's ``ServerContextImpl`` chooses the certificate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sidecar.net.tls_certificate import Identity, MemoryFile
+from sidecar.net.tls_client_hello import CipherOrder
+from sidecar.net.tls_library import library
+from sidecar.net.tls_names import CIPHERSUITES
+from sidecar.net.tls_verify import PeerRules, Verifier
+
+__all__ = ["ClientContext", "ServerContext", "TlsSettings", "TlsUnavailable"]
+
+
+class TlsUnavailable(ValueError):
+    """This Python's OpenSSL cannot do what is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """What both ends of a connection are told."""
+
+    identities: tuple[Identity, ...] = ()
+    minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
+    maximum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
+    #: In OpenSSL's syntax, by groups of equal preference.
+    ciphers: tuple[tuple[str, ...], ...] = ()
+    groups: str = ""
+    signature_algorithms: str = ""
+    alpn: tuple[str, ...] = ()
+    rules: PeerRules = field(default_factory=PeerRules)
+    key_log: str = ""
+    # Of a server
+    requires_client_certificate: bool = False
+    full_scan: bool = False
+    prefers_client_ciphers: bool = False
+    #: 80 bytes each; the first one seals.
+    ticket_keys: tuple[bytes, ...] = ()
+    has_tickets: bool = True
+    has_session_cache: bool = True
+    session_timeout_s: int = 0
+    # Of a client
+    sni: str = ""
+    auto_host_sni: bool = False
+    auto_sni_san_validation: bool = False
+    allows_renegotiation: bool = False
+    max_session_keys: int = 1
+
+
+class _Contexts:
+    """What servers and clients share."""
+
+    _PROTOCOL = ssl.PROTOCOL_TLS_SERVER
+
+    def __init__(self, settings: TlsSettings) -> None:
+        self.settings = settings
+        rules = settings.rules
+        self.verifier: Verifier | None = None
+        if rules.asks_for_certificate or settings.auto_sni_san_validation:
+            openssl = library()
+            if openssl is None:
+                raise TlsUnavailable("the OpenSSL of this Python cannot be asked to verify certificates")
+            self.verifier = Verifier(rules, openssl)
+
+    def _make(self, identities: tuple[Identity, ...]) -> ssl.SSLContext:
+        settings = self.settings
+        context = ssl.SSLContext(self._PROTOCOL)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        # BoringSSL has no levels of security: old versions and suites work where they are asked for.
+        names = [name for group in settings.ciphers for name in group]
+        context.set_ciphers(":".join([*names, "@SECLEVEL=0"]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of old versions that are asked for
+            context.minimum_version = settings.minimum
+            context.maximum_version = settings.maximum
+        if settings.alpn:
+            context.set_alpn_protocols(list(settings.alpn))
+        if settings.key_log:
+            context.keylog_filename = settings.key_log
+        for identity in identities:
+            identity.load_into(context)
+        self._set_further(context)
+        if self.verifier is not None:
+            self.verifier.install(context)
+        return context
+
+    def _set_further(self, context: ssl.SSLContext) -> None:
+        settings = self.settings
+        openssl = library()
+        if openssl is None:
+            return
+        if settings.groups and not openssl.set_groups(context, settings.groups):
+            raise TlsUnavailable(f"Failed to initialize ECDH curves {settings.groups}")
+        if settings.signature_algorithms and not openssl.set_signature_algorithms(
+            context, settings.signature_algorithms
+        ):
+            raise TlsUnavailable(
+                f"Failed to initialize TLS signature algorithms {settings.signature_algorithms}"
+            )
+        openssl.set_ciphersuites(context, CIPHERSUITES)
+
+    @property
+    def local_certificates(self) -> tuple[Identity, ...]:
+        return self.settings.identities
+
+
+class ServerContext(_Contexts):
+    """Accepts handshakes.  Raises: ssl.SSLError, ValueError for settings that cannot be used."""
+
+    def __init__(self, settings: TlsSettings) -> None:
+        super().__init__(settings)
+        identities = settings.identities
+        self._pairs: dict[tuple[int, ...], ssl.SSLContext] = {}
+        self._by_name: dict[str, ssl.SSLContext] = {}
+        names: dict[str, dict[bool, int]] = {}
+        first: dict[bool, int] = {}
+        for index, identity in enumerate(identities):
+            first.setdefault(identity.is_ecdsa, index)
+            for name in identity.server_names():
+                names.setdefault(name, {}).setdefault(identity.is_ecdsa, index)
+        self._session_id = self._session_identity()
+        openssl = library()
+        self._order = None
+        if openssl is not None and not settings.prefers_client_ciphers:
+            self._order = CipherOrder(settings.ciphers, openssl)
+        #: For clients that name nobody: the first of each kind.
+        self.default = self._pair(tuple(sorted(first.values())))
+        #: For clients that name somebody else.
+        self._fallback = self.default if settings.full_scan else self._pair((0,))
+        # For clients that cannot verify ECDSA, where a name has nothing else.
+        spare = first.get(False) if settings.full_scan or not identities[0].is_ecdsa else None
+        for name, pair in names.items():
+            if spare is not None:
+                pair.setdefault(False, spare)
+            self._by_name[name] = self._pair(tuple(sorted(pair.values())))
+        if len(self._pairs) > 1:
+            self.default.sni_callback = self._choose
+
+    def _pair(self, indexes: tuple[int, ...]) -> ssl.SSLContext:
+        context = self._pairs.get(indexes)
+        if context is None:
+            context = self._pairs[indexes] = self._make(
+                tuple(self.settings.identities[index] for index in indexes)
+            )
+        return context
+
+    def _choose(self, tls: Any, name: str | None, _: Any) -> int | None:
+        if name is None:
+            return None
+        found = self._by_name.get(name) or self._by_name.get(f"*.{name.partition('.')[2]}") or self._fallback
+        if found is not self.default:
+            tls.context = found
+        return None
+
+    def _make(self, identities: tuple[Identity, ...]) -> ssl.SSLContext:
+        context = super()._make(identities)
+        settings = self.settings
+        rules = settings.rules
+        if settings.prefers_client_ciphers:
+            context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+        else:
+            context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+        if self._order is not None:
+            self._order.install(context)
+        if self.verifier is not None:
+            is_needed = settings.requires_client_certificate or (
+                rules.needs_certificate and not rules.accepts_untrusted
+            )
+            context.verify_mode = ssl.CERT_REQUIRED if is_needed else ssl.CERT_OPTIONAL
+        openssl = library()
+        if not settings.has_tickets:
+            context.options |= ssl.OP_NO_TICKET
+        if openssl is not None:
+            openssl.set_session_context(context, self._session_id)
+            openssl.set_session_cache(context, is_on=settings.has_session_cache)
+            if settings.session_timeout_s:
+                openssl.set_timeout(context, settings.session_timeout_s)
+            if settings.ticket_keys:
+                openssl.set_ticket_key(context, settings.ticket_keys[0])
+            if rules.trusted_ca:
+                with MemoryFile(rules.trusted_ca) as path:
+                    openssl.set_client_ca_list(context, path)
+        return context
+
+    def _session_identity(self) -> bytes:
+        """Sessions are resumed between contexts that verify the same and show the same certificates."""
+        digest = hashlib.sha256()
+        for identity in self.settings.identities:
+            digest.update(identity.pem)
+        digest.update(repr(self.settings.rules).encode())
+        digest.update(bytes([self.settings.requires_client_certificate]))
+        return digest.digest()
+
+    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
+        return self.default.wrap_bio(incoming, outgoing, server_side=True)
+
+
+class ClientContext(_Contexts):
+    """Begins handshakes.  Raises: ssl.SSLError, ValueError for settings that cannot be used."""
+
+    _PROTOCOL = ssl.PROTOCOL_TLS_CLIENT
+
+    def __init__(self, settings: TlsSettings) -> None:
+        super().__init__(settings)
+        self.context = self._make(settings.identities)
+        if self.verifier is not None:
+            self.context.verify_mode = ssl.CERT_REQUIRED
+        self._with_alpn: dict[tuple[str, ...], ssl.SSLContext] = {settings.alpn: self.context}
+        #: Sessions to resume, the latest last.
+        self.sessions: list[ssl.SSLSession] = []
+
+    def _make(self, identities: tuple[Identity, ...]) -> ssl.SSLContext:
+        context = super()._make(identities)
+        if self.settings.allows_renegotiation:
+            context.options &= ~ssl.OP_NO_RENEGOTIATION
+        else:
+            context.options |= ssl.OP_NO_RENEGOTIATION
+        return context
+
+    def wrap_for(
+        self, sni: str, alpn: tuple[str, ...] = ()
+    ) -> Callable[[ssl.MemoryBIO, ssl.MemoryBIO], ssl.SSLObject]:
+        """What makes a connection that asks for ``sni``; ``alpn`` is used where none is configured."""
+        context = self.context
+        if alpn and not self.settings.alpn:
+            found = self._with_alpn.get(alpn)
+            if found is None:
+                found = self._with_alpn[alpn] = self._make(self.settings.identities)
+                found.set_alpn_protocols(list(alpn))
+                found.verify_mode = context.verify_mode
+            context = found
+
+        def wrap(incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
+            session = self.sessions.pop() if self.sessions else None
+            try:
+                return context.wrap_bio(incoming, outgoing, server_hostname=sni or None, session=session)
+            except ValueError:
+                # A session of another context (another ALPN): begin anew.
+                return context.wrap_bio(incoming, outgoing, server_hostname=sni or None)
+
+        return wrap

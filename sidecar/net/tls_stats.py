@@ -1,0 +1,60 @@
+"""The counters under ``ssl.`` of a listener or a cluster (Envoy's ``SslStats``)."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+from sidecar.net.tls_library import library
+from sidecar.net.tls_names import GROUP_NAMES, signature_name
+
+if TYPE_CHECKING:
+    from sidecar.observability.stats import Scope
+
+__all__ = ["TlsStats"]
+
+_COUNTERS = (
+    "connection_error", "handshake", "session_reused", "no_certificate", "fail_verify_no_cert",
+    "fail_verify_error", "fail_verify_san", "fail_verify_cert_hash", "ocsp_staple_failed",
+    "ocsp_staple_omitted", "ocsp_staple_responses", "ocsp_staple_requests", "was_key_usage_invalid",
+)  # fmt: skip
+
+
+class TlsStats:
+    """What happened on the connections of one scope."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope.scope("ssl")
+        for name in _COUNTERS:
+            self.scope.counter(name)
+        self.handshake = self.scope.counter("handshake")
+        self.session_reused = self.scope.counter("session_reused")
+        self.no_certificate = self.scope.counter("no_certificate")
+        self._seen: dict[tuple[str, str], object] = {}
+
+    def count(self, name: str) -> None:
+        self.scope.counter(name).value += 1
+
+    def shook_hands(self, tls: ssl.SSLObject, *, has_peer: bool) -> None:
+        """A handshake is done."""
+        self.handshake.value += 1
+        if tls.session_reused:
+            self.session_reused.value += 1
+        if not has_peer:
+            self.no_certificate.value += 1
+        cipher = tls.cipher()
+        if cipher is not None:
+            self.count(f"ciphers.{cipher[0]}")
+        self.count(f"versions.{tls.version()}")
+        openssl = library()
+        if openssl is not None:
+            group = GROUP_NAMES.get(openssl.group(tls))
+            if group:
+                self.count(f"curves.{group}")
+            signature = signature_name(*openssl.peer_signature(tls))
+            if signature:
+                self.count(f"sigalgs.{signature}")
+
+    def failed(self, counter: str) -> None:
+        """A handshake broke: ``counter`` is one of ``fail_verify_*``, or empty for the general one."""
+        self.count(counter or "connection_error")
