@@ -9,6 +9,7 @@ import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
+from sidecar.config.check_original_dst import check_provided_balancer
 from sidecar.config.check_path_source import check_path_source
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
@@ -17,8 +18,7 @@ from sidecar.config.messages import unpack
 __all__ = ["check_bootstrap_clusters", "check_cluster", "endpoints", "is_http2"]
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_STATIC, _STRICT_DNS, _LOGICAL_DNS, _EDS = 0, 1, 2, 3
-_CLUSTER_PROVIDED = 6
+_STATIC, _LOGICAL_DNS, _EDS = 0, 2, 3
 
 
 def check_bootstrap_clusters(context: Context) -> None:
@@ -55,16 +55,7 @@ def check_cluster(context: Context, path: Path, cluster: Any) -> None:
             _check_static(context, path, cluster)
         elif cluster.type == _LOGICAL_DNS:
             _check_logical_dns(context, path, cluster)
-        if cluster.lb_policy == _CLUSTER_PROVIDED and cluster.type in (
-            _STATIC,
-            _STRICT_DNS,
-            _LOGICAL_DNS,
-            _EDS,
-        ):
-            context.report.error(
-                (*path, "lb_policy"),
-                f"cluster provided LB specified but cluster '{cluster.name}' did not provide one",
-            )
+    check_provided_balancer(context, path, cluster)
 
 
 def is_http2(cluster: Any) -> bool:

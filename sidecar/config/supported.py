@@ -342,9 +342,13 @@ _ROWS: dict[str, str] = {
         "dns_jitter respect_dns_ttl "
         "dns_lookup_family dns_resolvers use_tcp_for_dns_lookups dns_resolution_config "
         "typed_dns_resolver_config wait_for_warm_on_init metadata outlier_detection health_checks "
-        "ignore_health_on_host_removal eds_cluster_config"
+        "ignore_health_on_host_removal eds_cluster_config original_dst_lb_config cleanup_interval"
     ),
     f"{_CLUSTER}.EdsClusterConfig": "*",
+    f"{_CLUSTER}.OriginalDstLbConfig": "*",
+    "envoy.type.metadata.v3.MetadataKey": "*",
+    "envoy.type.metadata.v3.MetadataKey.PathSegment": "*",
+    f"{_LB}.cluster_provided.v3.ClusterProvided": "",
     f"{_CORE}.ConfigSource": "path path_config_source initial_fetch_timeout resource_api_version",
     f"{_CORE}.PathConfigSource": "*",
     f"{_CORE}.WatchedDirectory": "*",
@@ -554,6 +558,7 @@ CORE_TYPES = frozenset(
         "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig",
         f"{_LB}.ring_hash.v3.RingHash",
         f"{_LB}.maglev.v3.Maglev",
+        f"{_LB}.cluster_provided.v3.ClusterProvided",
         "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
         _FILE_SINK,
         "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate",

@@ -58,6 +58,7 @@ def _rows(message: str, action: Action, subject: str, fields: str) -> tuple[Entr
 def _is_known_cluster_type(custom: Any) -> bool:
     return custom.typed_config.type_url.endswith("/envoy.extensions.clusters.dns.v3.DnsCluster") or (
         custom.name in ("envoy.cluster.static", "envoy.cluster.strict_dns", "envoy.cluster.logical_dns")
+        or (custom.name == "envoy.cluster.original_dst" and not custom.HasField("typed_config"))
     )
 
 
@@ -266,26 +267,16 @@ ENTRIES: tuple[Entry, ...] = (
         "cluster_type",
         STOP,
         "cluster types",
-        "all but static, strict_dns, logical_dns and dns",
+        "all but static, strict_dns, logical_dns, dns and original_dst",
         when=lambda message: not _is_known_cluster_type(message.cluster_type),
     ),
-    *_rows(_CLUSTER, STOP, "interception", "original_dst_lb_config"),
     *_rows(_CLUSTER, WARN, "connection pools", "per_connection_buffer_limit_bytes"),
     *_rows(_CLUSTER, WARN, "connection pools", "upstream_connection_options preconnect_policy"),
-    *_rows(_CLUSTER, WARN, "connection pools", "connection_pool_per_downstream_connection cleanup_interval"),
+    *_rows(_CLUSTER, WARN, "connection pools", "connection_pool_per_downstream_connection"),
     *_rows(_CLUSTER, WARN, "connection pools", "upstream_http_protocol_options"),
     *_rows(_CLUSTER, WARN, "socket options", "upstream_bind_config"),
     *_rows(_CLUSTER, STOP, "upstream filters", "filters"),
     *_rows(_CLUSTER, WARN, "statistics tags", "track_timeout_budgets track_cluster_stats"),
-    Entry(_CLUSTER, "type", STOP, "interception", "ORIGINAL_DST", when=lambda message: message.type == 4),
-    Entry(
-        _CLUSTER,
-        "lb_policy",
-        WARN,
-        "load balancing",
-        "CLUSTER_PROVIDED",
-        when=lambda message: message.lb_policy == 6,
-    ),
     *_rows(_HTTP_OPTIONS, STOP, "upstream filters", "http_filters"),
     *_rows(_HTTP_OPTIONS, STOP, "TLS", "auto_config"),
     *_rows(f"{_HTTP_OPTIONS}.UseDownstreamHttpConfig", STOP, "UDP and HTTP/3", "http3_protocol_options"),

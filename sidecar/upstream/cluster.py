@@ -26,6 +26,7 @@ from sidecar.upstream.load_balancer_factory import make_load_balancer
 from sidecar.upstream.load_balancer_pickers import Picker
 from sidecar.upstream.load_balancer_policies import ROUND_ROBIN, LbPolicy
 from sidecar.upstream.local_zone import NOWHERE, LocalZone
+from sidecar.upstream.original_dst import OriginalDstBalancer
 from sidecar.upstream.outlier_detection import Detector, OutlierSettings
 from sidecar.upstream.resources import DEFAULT_LIMITS, CircuitBreakerLimits, Resources
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.upstream.discovery import Endpoint
 
-__all__ = ["Cluster", "ClusterConfig", "DnsSettings", "EdsSettings", "PathSource"]
+__all__ = ["Cluster", "ClusterConfig", "DnsSettings", "EdsSettings", "OriginalDstSettings", "PathSource"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +76,23 @@ class EdsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class OriginalDstSettings:
+    """``envoy.config.cluster.v3.Cluster.OriginalDstLbConfig``, and how often hosts that nobody uses go."""
+
+    #: None without ``use_http_header``.
+    http_header_name: bytes | None = None
+    #: ``metadata_key``, the name of the filter first; empty without.
+    metadata_path: tuple[str, ...] = ()
+    upstream_port_override: int | None = None
+    cleanup_interval_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterConfig:
     """One compiled ``envoy.config.cluster.v3.Cluster``."""
 
     name: str
-    #: ``STATIC``, ``STRICT_DNS``, ``LOGICAL_DNS`` or ``EDS``.
+    #: ``STATIC``, ``STRICT_DNS``, ``LOGICAL_DNS``, ``EDS`` or ``ORIGINAL_DST``.
     type: str = "STATIC"
     alt_stat_name: str = ""
     endpoints: tuple[Endpoint, ...] = ()
@@ -107,6 +120,8 @@ class ClusterConfig:
     dns: DnsSettings = DnsSettings()
     #: None but for an EDS cluster.
     eds: EdsSettings | None = None
+    #: None but for an ORIGINAL_DST cluster.
+    original_dst: OriginalDstSettings | None = None
     #: None without outlier detection.
     outliers: OutlierSettings | None = None
     #: At most one so far.
@@ -144,6 +159,7 @@ class Cluster:
         "name",
         "on_hosts_removed",
         "on_hosts_set",
+        "original_dst",
         "per_connection_buffer_limit",
         "picker",
         "resources",
@@ -199,10 +215,15 @@ class Cluster:
         #: Of so many requests in a million that are to be dropped (:mod:`sidecar.router.drop_overload`).
         self.drop_per_million = config.drop_per_million
         self._local = NOWHERE
+        #: The balancer of an ORIGINAL_DST cluster, which makes its hosts.
+        self.original_dst: OriginalDstBalancer | None = None
         self._load_balancer = self._make_load_balancer()
 
     def _make_load_balancer(self) -> LoadBalancer:
         config = self.config
+        if config.original_dst is not None:
+            self.original_dst = OriginalDstBalancer(self, config.original_dst)
+            return self.original_dst
         context = LbContext(
             self.draw,
             self.stats,

@@ -16,7 +16,13 @@ import trio
 from sidecar.net.dns import DnsResolver
 from sidecar.observability.stats import Store
 from sidecar.upstream.cluster import Cluster, DnsSettings
-from sidecar.upstream.discovery import Discovery, DnsDiscovery, Resolver, StaticDiscovery
+from sidecar.upstream.discovery import (
+    Discovery,
+    DnsDiscovery,
+    OriginalDstDiscovery,
+    Resolver,
+    StaticDiscovery,
+)
 from sidecar.upstream.health_tasks import HealthTasks
 from sidecar.upstream.local_zone import LocalZone
 from sidecar.upstream.outlier_detection import Detector
@@ -121,6 +127,8 @@ class ClusterManager:
     def _make_discovery(self, cluster: Cluster) -> Discovery:
         if cluster.config.type == "STATIC":
             return StaticDiscovery(cluster)
+        if cluster.config.original_dst is not None:
+            return OriginalDstDiscovery(cluster)
         if (
             cluster.config.eds is not None
             and cluster.config.eds.source is not None

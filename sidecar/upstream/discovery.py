@@ -19,7 +19,15 @@ from sidecar.upstream.cluster import Cluster
 from sidecar.upstream.host import NO_LOCALITY, Host, Locality
 from sidecar.upstream.host_removal import keep_until_failed
 
-__all__ = ["Discovery", "DnsDiscovery", "Endpoint", "Resolver", "StaticDiscovery", "make_host"]
+__all__ = [
+    "Discovery",
+    "DnsDiscovery",
+    "Endpoint",
+    "OriginalDstDiscovery",
+    "Resolver",
+    "StaticDiscovery",
+    "make_host",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +116,24 @@ class StaticDiscovery:
 
     async def run(self) -> None:
         await trio.lowlevel.checkpoint()
+
+
+class OriginalDstDiscovery:
+    """The hosts are made when they are asked for: only their removal has a time."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        settings = cluster.config.original_dst
+        assert settings is not None
+        self.initialized = trio.Event()
+        self.initialized.set()
+        self._cluster = cluster
+        self._interval_s = settings.cleanup_interval_s
+
+    async def run(self) -> None:
+        while True:
+            await trio.sleep(self._interval_s)
+            if self._cluster.original_dst is not None:
+                self._cluster.original_dst.sweep()
 
 
 class DnsDiscovery:

@@ -25,6 +25,21 @@ def eds(source: str, *more: str) -> tuple[str, ...]:
     return (_EDS, f"eds_cluster_config: {{eds_config: {{{source}}}}}", *more)
 
 
+def original(*more: str) -> tuple[str, ...]:
+    return ("type: ORIGINAL_DST", *more)
+
+
+def policy(name: str) -> str:
+    lb = f"type.googleapis.com/envoy.extensions.load_balancing_policies.{name}"
+    return (
+        "load_balancing_policy: {policies: [{typed_extension_config: "
+        f'{{name: x, typed_config: {{"@type": {lb}}}}}}}]}}'
+    )
+
+
+_PROVIDED = "lb_policy: CLUSTER_PROVIDED"
+_EXTENSION = policy("cluster_provided.v3.ClusterProvided")
+_CUSTOM = "cluster_type: {name: envoy.cluster.original_dst}"
 CASES: dict[str, tuple[str, ...]] = {
     "file": eds(_FILE),
     "deprecated path": eds("path: DIR/eds.yaml"),
@@ -58,6 +73,31 @@ CASES: dict[str, tuple[str, ...]] = {
         "cluster_type: {name: envoy.cluster.eds}",
         f"eds_cluster_config: {{eds_config: {{{_FILE}}}}}",
     ),
+    "original": original(_PROVIDED),
+    "original without policy": original(),
+    "original with another policy": original("lb_policy: RANDOM"),
+    "original with extension alone": original(_EXTENSION),
+    "original with both": original(_PROVIDED, _EXTENSION),
+    "original with another extension": original(_PROVIDED, policy("round_robin.v3.RoundRobin")),
+    "original with endpoints": original(_PROVIDED, "load_assignment: {cluster_name: c}"),
+    "original with name alone": original(_PROVIDED, "original_dst_lb_config: {http_header_name: x}"),
+    "original with odd name": original(
+        _PROVIDED, "original_dst_lb_config: {use_http_header: true, http_header_name: 'x y'}"
+    ),
+    "original with empty key": original(_PROVIDED, "original_dst_lb_config: {metadata_key: {key: ''}}"),
+    "original with key alone": original(_PROVIDED, "original_dst_lb_config: {metadata_key: {key: a}}"),
+    "original with port": original(_PROVIDED, "original_dst_lb_config: {upstream_port_override: 65535}"),
+    "original with wrong port": original(
+        _PROVIDED, "original_dst_lb_config: {upstream_port_override: 65536}"
+    ),
+    "original without a pause": original(_PROVIDED, "cleanup_interval: 0s"),
+    "original by name": (_CUSTOM, _PROVIDED),
+    "original by name without policy": (_CUSTOM,),
+    "static with settings": ("type: STATIC", "original_dst_lb_config: {use_http_header: true}"),
+    "static provides nothing": ("type: STATIC", _PROVIDED),
+    "static provides no extension": ("type: STATIC", _EXTENSION),
+    "static by name provides nothing": ("cluster_type: {name: envoy.cluster.static}", _PROVIDED),
+    "EDS provides nothing": eds(_FILE, _PROVIDED),
 }
 
 

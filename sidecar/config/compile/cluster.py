@@ -35,6 +35,7 @@ from sidecar.upstream.cluster import (
     ClusterConfig,
     DnsSettings,
     EdsSettings,
+    OriginalDstSettings,
     PathSource,
 )
 from sidecar.upstream.discovery import Endpoint
@@ -60,6 +61,7 @@ _CUSTOM_TYPES = {
     "envoy.cluster.static": "STATIC",
     "envoy.cluster.strict_dns": "STRICT_DNS",
     "envoy.cluster.logical_dns": "LOGICAL_DNS",
+    "envoy.cluster.original_dst": "ORIGINAL_DST",
 }
 
 
@@ -158,6 +160,7 @@ def compile_cluster_config(
         high_limits=_compile_limits(message, 1, context),
         dns=dns,
         eds=_compile_eds(message) if kind == "EDS" else None,
+        original_dst=_compile_original_dst(message) if kind == "ORIGINAL_DST" else None,
         outliers=compile_outliers(message),
         health_checks=compile_health_checks(message, context),
         ignore_new_hosts_until_first_hc=message.common_lb_config.ignore_new_hosts_until_first_hc,
@@ -203,6 +206,20 @@ def _compile_eds(message: Any) -> EdsSettings:
         path = source.path_config_source
         return EdsSettings(name, PathSource(path.path, path.watched_directory.path))
     return EdsSettings(name, PathSource(source.path) if kind == "path" else None)
+
+
+def _compile_original_dst(message: Any) -> OriginalDstSettings:
+    settings = message.original_dst_lb_config
+    header = None
+    if settings.use_http_header:
+        header = settings.http_header_name.lower().encode() or b"x-envoy-original-dst-host"
+    key = settings.metadata_key
+    return OriginalDstSettings(
+        header,
+        (key.key, *(segment.key for segment in key.path)) if settings.HasField("metadata_key") else (),
+        settings.upstream_port_override.value if settings.HasField("upstream_port_override") else None,
+        _seconds(message, "cleanup_interval", 5.0),
+    )
 
 
 def compile_endpoints(assignment: Any, kind: str, context: FactoryContext, place: str) -> Iterator[Endpoint]:

@@ -12,6 +12,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import LocalReply
+from sidecar.core.destination import ORIGINAL_DST_STATE, parse_destination
 from sidecar.core.errors import LuaError
 from sidecar.extensions.http.header_edits import BAD_VALUE, header_name
 
@@ -208,8 +209,11 @@ def filter_state(stream: Stream, name: bytes) -> bytes | None:
 
 
 def set_filter_state(stream: Stream, name: bytes, factory: bytes, value: bytes) -> bytes | None:
-    """Keep a filter state object; only Envoy's string factory is there."""
-    if factory != b"envoy.string":
+    """Keep a filter state object; of Envoy's factories the one of strings and one of addresses are there."""
+    if factory == ORIGINAL_DST_STATE.encode():
+        if parse_destination(value.decode("latin-1")) is None:
+            return b"failed to create an object for '" + name + b"' from value"
+    elif factory != b"envoy.string":
         return b"'" + factory + b"' does not have an object factory"
     if stream.filter_state is None:
         stream.filter_state = {}

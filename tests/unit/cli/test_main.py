@@ -116,12 +116,10 @@ def test_main_with_an_error_of_the_compiler_prints_it(
 def test_main_serving_what_may_only_be_validated_is_refused(
     tmp_path: Path, server: FakeServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = write(
-        tmp_path, GOOD.replace("connect_timeout: 1s", "type: ORIGINAL_DST, lb_policy: CLUSTER_PROVIDED")
-    )
+    path = write(tmp_path, GOOD.replace("connect_timeout: 1s", "lrs_server: {self: {}}"))
     assert main(["-c", path, "-l", "off"]) == 1
     assert server.served == []
-    assert "type" in capsys.readouterr().err
+    assert "lrs_server" in capsys.readouterr().err
     assert main(["-c", path, "--mode", "validate"]) == 0
 
 
