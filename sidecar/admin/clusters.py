@@ -35,6 +35,8 @@ def _eds_health(host: Host) -> str:
     """The coarse state that EDS gave the host."""
     if host.health_flags & HealthFlag.FAILED_EDS_HEALTH:
         return "UNHEALTHY"
+    if host.health_flags & HealthFlag.EDS_STATUS_DRAINING:
+        return "DRAINING"
     if host.health_flags & HealthFlag.DEGRADED_EDS_HEALTH:
         return "DEGRADED"
     return "HEALTHY"
@@ -53,8 +55,8 @@ def _cluster_lines(cluster: Cluster) -> Iterator[str]:
     detector = cluster.detector
     if detector is not None:
         for prefix, numbers in (("", detector.external), ("local_origin_", detector.local)):
-            yield f"{name}::outlier::{prefix}success_rate_average::{_number(numbers.average)}"
-            yield f"{name}::outlier::{prefix}success_rate_ejection_threshold::{_number(numbers.threshold)}"
+            yield f"{name}::outlier::{prefix}success_rate_average::{numbers.average:g}"
+            yield f"{name}::outlier::{prefix}success_rate_ejection_threshold::{numbers.threshold:g}"
     for priority, limits in (("default", config.default_limits), ("high", config.high_limits)):
         for limit in _LIMITS:
             yield f"{name}::{priority}_priority::{limit}::{getattr(limits, limit)}"

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from sidecar.admin.clusters import address_json
+from sidecar.admin.endpoints_dump import endpoints_json
 from sidecar.admin.query import RegexError, compile_filter, pretty_json
 from sidecar.admin.state import JSON, AdminState
+from sidecar.config.messages import message_class
 from sidecar.config.redact import message_json, unpacked
-from sidecar.upstream.cluster import Cluster
 
 __all__ = ["config_dump", "node_json"]
 
@@ -132,7 +132,7 @@ def _dumps(state: AdminState, wants: Wants, include_eds: bool) -> Iterator[dict[
         yield _section(
             "EndpointsConfigDump",
             "static_endpoint_configs",
-            [{"endpoint_config": _endpoints(cluster)} for cluster in clusters],
+            [{"endpoint_config": endpoints_json(cluster)} for cluster in clusters],
         )
     listeners = [each for each in state.listeners() if each.message is not None]
     yield _section(
@@ -187,38 +187,6 @@ def _route_configs(listener: Any) -> Iterator[Any]:
                     yield message.route_config
 
 
-def _endpoints(cluster: Cluster) -> dict[str, Any]:
-    """``ClusterLoadAssignment`` of the hosts as they are now."""
-    groups: dict[tuple[int, Any], list[dict[str, Any]]] = {}
-    for host in cluster.hosts:
-        endpoint: dict[str, Any] = {"address": address_json(host.address), "health_check_config": {}}
-        if host.hostname:
-            endpoint["hostname"] = host.hostname
-        groups.setdefault((host.priority, host.locality), []).append(
-            {
-                "endpoint": endpoint,
-                "health_status": host.health.upper(),
-                "load_balancing_weight": host.weight,
-            }
-        )
-    endpoints = []
-    for (priority, locality), lb_endpoints in groups.items():
-        parts = {name: getattr(locality, name) for name in ("region", "zone", "sub_zone")}
-        entry: dict[str, Any] = {
-            "locality": {name: value for name, value in parts.items() if value},
-            "lb_endpoints": lb_endpoints,
-        }
-        if priority:
-            entry["priority"] = priority
-        endpoints.append(entry)
-    return {
-        "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
-        "cluster_name": cluster.name,
-        "endpoints": endpoints,
-        "policy": {"overprovisioning_factor": cluster.config.overprovisioning_factor},
-    }
-
-
 # -- masks ----------------------------------------------------------------------------------------
 _KNOWN_FIELDS = {
     "BootstrapConfigDump": ("bootstrap", "last_updated"),
@@ -243,14 +211,23 @@ def _masked(dump: dict[str, Any], mask: list[str]) -> dict[str, Any] | None:
     result: dict[str, Any] = {"@type": dump["@type"]}
     for path in mask:
         steps = path.split(".")
-        if steps[0] not in known or not _copy_path(dump, result, steps):
+        if steps[0] not in known or not _copy_path(dump, result, steps, _descriptor(dump)):
             return None
     return result
 
 
-def _copy_path(source: dict[str, Any], target: dict[str, Any], steps: list[str]) -> bool:
-    """Copy what lies at ``steps``; False where the way leads through a repeated field."""
+def _descriptor(dump: dict[str, Any]) -> Any:
+    """What fields the message may have; None where its type is not known."""
+    found = message_class(dump["@type"].rpartition("/")[2]) if "@type" in dump else None
+    return None if found is None else found.DESCRIPTOR
+
+
+def _copy_path(source: dict[str, Any], target: dict[str, Any], steps: list[str], kind: Any) -> bool:
+    """Copy what lies at ``steps``; False for no such field, or one behind a repeated field."""
     name, rest = steps[0], steps[1:]
+    field = None if kind is None else kind.fields_by_name.get(name)
+    if kind is not None and field is None:
+        return False
     value = source.get(name)
     if value is None:
         return True
@@ -260,4 +237,5 @@ def _copy_path(source: dict[str, Any], target: dict[str, Any], steps: list[str])
     if not isinstance(value, dict):
         return False
     inner = target.setdefault(name, {"@type": value["@type"]} if "@type" in value else {})
-    return _copy_path(value, inner, rest)
+    within = _descriptor(value) if "@type" in value else field and field.message_type
+    return _copy_path(value, inner, rest, within)

@@ -49,9 +49,9 @@ def move(s: Session, name: str, text: str) -> None:
     os.rename(fresh, target)
 
 
-async def assign(s: Session, name: str, text: str, *, attempts: int = 1) -> None:
+async def assign(s: Session, name: str, text: str, *, attempts: int = 1, stat_name: str = "") -> None:
     """Move an assignment into `<name>.yaml` and wait until it was looked at."""
-    attempt = f"cluster.{name}.update_attempt"
+    attempt = f"cluster.{stat_name or name}.update_attempt"
     before = (await s.counters(f"^{attempt}$"))[attempt]
     move(s, f"{name}.yaml", text)
     await s.until_stats(lambda stats: stats[attempt] >= before + attempts, f"^{attempt}$")
