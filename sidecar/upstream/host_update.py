@@ -90,8 +90,8 @@ class HostUpdater:
 def _change(host: Host, endpoint: Endpoint) -> bool:
     """Let the host be what the endpoint says; whether that concerns the load balancer."""
     is_changed = False
-    if host.weight != endpoint.weight:
-        host.weight = endpoint.weight
+    if (host.weight, host.locality_weight) != (endpoint.weight, endpoint.locality_weight):
+        host.weight, host.locality_weight = endpoint.weight, endpoint.locality_weight
         is_changed = True
     if host.locality_weight != endpoint.locality_weight:
         host.locality_weight = endpoint.locality_weight

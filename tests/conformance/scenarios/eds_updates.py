@@ -18,6 +18,7 @@ from ..endpoints import (
 from ..lab import Session
 from ..scenario import Setup, scenario
 from ..upstream import Call, answers, ok
+from ..wire import read_response
 
 NODE = "node: {id: node1, cluster: cluster1}"
 UPDATES = Setup(
@@ -188,4 +189,76 @@ async def eds_removal_of_a_checked_host(s: Session) -> None:
     await s.until_stats(lambda stats: stats[healthy["checked"]] == 1, "membership_healthy")
     await assign(s, "checked", assignment("checked", locality(endpoint("c"))))
     await hosts(s, "checked", "said to be unhealthy, then removed")
+    s.upstreams.clear()
+
+
+BALANCED = Setup(
+    "eds_balanced",
+    bootstrap(
+        [
+            listener(
+                "main",
+                routes="- {match: {prefix: /rr/}, route: {cluster: rr}}\n"
+                "- {match: {prefix: /localities/}, route: {cluster: localities}}\n"
+                "- {match: {prefix: /subsets/}, route: {cluster: subsets, "
+                "metadata_match: {filter_metadata: {envoy.lb: {v: one}}}}}\n",
+            )
+        ],
+        [
+            eds_cluster("rr"),
+            eds_cluster("localities", extra="common_lb_config: {locality_weighted_lb_config: {}}"),
+            eds_cluster("subsets", extra="lb_subset_config: {subset_selectors: [{keys: [v]}]}"),
+        ],
+        extra=NODE,
+    ),
+    {"a": "h1", "b": "h1"},
+    {
+        f"{name}.yaml": assignment(name, locality(endpoint("a")), locality(endpoint("b"))).encode()
+        for name in ("rr", "localities", "subsets")
+    },
+)
+REQUESTS = 36
+
+
+async def shares(s: Session, name: str, label: str) -> None:
+    """Observe how many requests each host answers, by threes: where a round begins is chance."""
+    client = await s.connect()
+    found = {"a": 0, "b": 0, "none": 0}
+    for _ in range(REQUESTS):
+        await client.send(f"GET /{name}/x HTTP/1.1\r\nhost: h\r\n\r\n".encode())
+        reply = await read_response(client.wire)
+        found[reply.body.decode() if "200" in reply.start_line else "none"] += 1
+    client.close()
+    s.see(label, {host: round(count / 3) * 3 for host, count in found.items()})
+
+
+@scenario(BALANCED)
+async def eds_updates_reach_the_load_balancer(s: Session) -> None:
+    """Weights of hosts and of localities, and metadata, that change in place are balanced by at once."""
+    s.proxy.is_spent = True
+    for name in ("a", "b"):
+        s.upstream(name).script = answers(ok(name.encode()))
+    await shares(s, "rr", "equal")
+    for weights in ((3, 1), (1, 5), (1, 1)):
+        both = (endpoint(up, f"load_balancing_weight: {w},") for up, w in zip("ab", weights, strict=True))
+        await assign(s, "rr", assignment("rr", locality(*both)))
+        await shares(s, "rr", f"weights {weights}")
+    for weights in ((1, 3), (5, 1)):
+        places = (
+            locality(endpoint(up), more=f"locality: {{zone: {up}}}, load_balancing_weight: {weight},")
+            for up, weight in zip("ab", weights, strict=True)
+        )
+        await assign(s, "localities", assignment("localities", *places))
+        await shares(s, "localities", f"localities {weights}")
+    for chosen in ("a", "b", "none", "ab"):
+        both = (
+            endpoint(
+                up,
+                f"metadata: {{filter_metadata: {{envoy.lb: {{v: {'one' if up in chosen else 'two'}}}}}}},",
+            )
+            for up in "ab"
+        )
+        await assign(s, "subsets", assignment("subsets", locality(*both)))
+        await shares(s, "subsets", f"subset {chosen}")
+        await update_stats(s, "subsets", f"subset {chosen}: stats")
     s.upstreams.clear()
