@@ -9,6 +9,7 @@ import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
+from sidecar.config.check_dns import check_dns_cluster, check_names, check_single_host
 from sidecar.config.check_original_dst import check_provided_balancer
 from sidecar.config.check_path_source import check_path_source
 from sidecar.config.context import Context
@@ -18,7 +19,7 @@ from sidecar.config.messages import unpack
 __all__ = ["check_bootstrap_clusters", "check_cluster", "endpoints", "is_http2"]
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_STATIC, _LOGICAL_DNS, _EDS = 0, 2, 3
+_STATIC, _STRICT_DNS, _LOGICAL_DNS, _EDS = 0, 1, 2, 3
 
 
 def check_bootstrap_clusters(context: Context) -> None:
@@ -54,7 +55,12 @@ def check_cluster(context: Context, path: Path, cluster: Any) -> None:
         elif cluster.type == _STATIC:
             _check_static(context, path, cluster)
         elif cluster.type == _LOGICAL_DNS:
-            _check_logical_dns(context, path, cluster)
+            check_single_host(context, path, cluster)
+            check_names(context, path, cluster, "LOGICAL_DNS")
+        elif cluster.type == _STRICT_DNS:
+            check_names(context, path, cluster, "STRICT_DNS")
+    else:
+        check_dns_cluster(context, path, cluster)
     check_provided_balancer(context, path, cluster)
 
 
@@ -136,19 +142,6 @@ def _check_static(context: Context, path: Path, cluster: Any) -> None:
                 f"cluster '{cluster.name}' is of type STATIC, which takes IP addresses only:"
                 " set its type to STRICT_DNS or LOGICAL_DNS",
             )
-
-
-def _check_logical_dns(context: Context, path: Path, cluster: Any) -> None:
-    localities = cluster.load_assignment.endpoints
-    count = sum(len(locality.lb_endpoints) for locality in localities)
-    if not localities:
-        context.report.error(path, "LOGICAL_DNS clusters must have a single host", "add a load_assignment")
-    elif len(localities) != 1 or count != 1:
-        context.report.error(
-            (*path, "load_assignment", "endpoints"),
-            "LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint",
-            "type STRICT_DNS takes several",
-        )
 
 
 def is_ip(text: str) -> bool:

@@ -20,16 +20,18 @@ _STATIC, _ORIGINAL_DST = 0, 4
 _PICKING = f"name a policy of type {_CLIENT_SIDE}"
 #: The types that keep no names of their hosts; the last two of the enum are EDS and ORIGINAL_DST.
 _NAMELESS = {0: "envoy.cluster.static", 2: "envoy.cluster.logical_dns"}
+#: The starts of messages whose rules nobody looks at.
+_UNCHECKED = ("envoy.extensions.internal_redirect.", "envoy.extensions.network.dns_resolver.")
 
 
 def is_without_rules(path: Path, name: str) -> bool:
     """Whether Envoy skips the API's rules for a message of this name there.
 
-    It builds load balancing extensions, predicates of redirects and the SPIFFE validator without looking at
-    the rules of their configuration; that a hash policy without a specifier takes it down is no reason to
-    accept one.
+    It builds load balancing extensions, predicates of redirects, resolvers of names and the SPIFFE validator
+    without looking at the rules of their configuration; that a hash policy without a specifier takes it down
+    is no reason to accept one.
     """
-    if name.startswith("envoy.extensions.internal_redirect.") or name.endswith(".SPIFFECertValidatorConfig"):
+    if name.startswith(_UNCHECKED) or name.endswith(".SPIFFECertValidatorConfig"):
         return True
     return "load_balancing_policy" in path and "typed_config" in path and not name.endswith(".HashPolicy")
 

@@ -32,6 +32,7 @@ _LB = "envoy.extensions.load_balancing_policies"
 _REDIRECT = "envoy.extensions.internal_redirect"
 _DNS_CLUSTER = "envoy.extensions.clusters.dns.v3.DnsCluster"
 _TLS = "envoy.extensions.transport_sockets.tls.v3"
+_GETADDRINFO = "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig"
 _CARES = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 
 _LISTENER_FILTERS = "envoy.extensions.filters.listener"
@@ -432,12 +433,17 @@ _ROWS: dict[str, str] = {
     "envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget": "*",
     _DNS_CLUSTER: (
         "dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_jitter typed_dns_resolver_config "
-        "dns_lookup_family all_addresses_in_single_endpoint"
+        "dns_lookup_family all_addresses_in_single_endpoint dns_min_refresh_rate"
     ),
     f"{_DNS_CLUSTER}.RefreshRate": "*",
     f"{_CORE}.DnsResolutionConfig": "*",
     f"{_CORE}.DnsResolverOptions": "*",
-    _CARES: "resolvers dns_resolver_options",
+    _CARES: (
+        "resolvers use_resolvers_as_fallback filter_unroutable_families dns_resolver_options udp_max_queries "
+        "query_timeout_seconds query_tries rotate_nameservers edns0_max_payload_size qcache_max_ttl "
+        "reinit_channel_on_timeout"
+    ),
+    _GETADDRINFO: "num_retries num_resolver_threads",
     f"{_ENDPOINT}.ClusterLoadAssignment": "cluster_name endpoints policy",
     f"{_ENDPOINT}.ClusterLoadAssignment.Policy": (
         "endpoint_stale_after overprovisioning_factor weighted_priority_health drop_overloads"
@@ -535,6 +541,7 @@ CORE_TYPES = frozenset(
         _PRESERVE_CASE,
         _DNS_CLUSTER,
         _CARES,
+        _GETADDRINFO,
         f"{_FORMATTER}.req_without_query.v3.ReqWithoutQuery",
         f"{_FORMATTER}.metadata.v3.Metadata",
         f"{_LB}.round_robin.v3.RoundRobin",

@@ -58,7 +58,10 @@ def _rows(message: str, action: Action, subject: str, fields: str) -> tuple[Entr
 def _is_known_cluster_type(custom: Any) -> bool:
     return custom.typed_config.type_url.endswith("/envoy.extensions.clusters.dns.v3.DnsCluster") or (
         custom.name in ("envoy.cluster.static", "envoy.cluster.strict_dns", "envoy.cluster.logical_dns")
-        or (custom.name == "envoy.cluster.original_dst" and not custom.HasField("typed_config"))
+        or (
+            custom.name in ("envoy.cluster.original_dst", "envoy.cluster.dns")
+            and not custom.HasField("typed_config")
+        )
     )
 
 

@@ -7,20 +7,20 @@ Envoy's (``c-ares`` resolver, ``dns_lookup_family``).  Discovery calls it; nothi
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from sidecar.core.address import is_ip
+from sidecar.net.interfaces import has_route
 
 if TYPE_CHECKING:
     from sidecar.observability.stats import Scope
 
-__all__ = ["DnsAnswer", "DnsResolver", "HostsFile"]
-
-#: What c-ares gives a name server, and how often Envoy has it tried.
-_TRY_TIMEOUT_S = 5.0
-_TRIES = 4
+__all__ = ["DnsAnswer", "DnsResolver", "HostsFile", "ResolverSettings"]
 
 #: dns_lookup_family → the record types, and whether the second is asked only after the first gave nothing.
 _PLANS: dict[str, tuple[tuple[str, ...], bool]] = {
@@ -30,6 +30,37 @@ _PLANS: dict[str, tuple[tuple[str, ...], bool]] = {
     "V4_PREFERRED": (("A", "AAAA"), True),
     "ALL": (("A", "AAAA"), False),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class ResolverSettings:
+    """Whom to ask, and how: ``CaresDnsResolverConfig``, or ``GetAddrInfoDnsResolverConfig``.
+
+    ``udp_max_queries`` and ``max_udp_channel_duration`` have no place here: each question has a socket of
+    its own.
+    """
+
+    #: ``cares``, or ``getaddrinfo`` (:mod:`sidecar.net.getaddrinfo`).
+    kind: str = "cares"
+    #: ``(ip, port)``; without any the system's are asked.
+    servers: tuple[tuple[str, int], ...] = ()
+    #: ``use_resolvers_as_fallback``: the system's are asked, where it has any.
+    servers_are_fallback: bool = False
+    use_tcp: bool = False
+    no_default_search_domain: bool = False
+    filter_unroutable_families: bool = False
+    rotate_nameservers: bool = False
+    #: How long one try takes, and how many there are.
+    query_timeout_s: float = 5.0
+    query_tries: int = 4
+    #: ``edns0_max_payload_size``; 0 for none.
+    edns0_payload_bytes: int = 0
+    #: ``qcache_max_ttl``: answers are kept so many seconds at most; 0 not at all.
+    cache_ttl_s: int = 0
+    #: Count a fresh start after a timeout.
+    reinit_on_timeout: bool = False
+    #: Of getaddrinfo; None without end.
+    num_retries: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +98,20 @@ class HostsFile:
 
 
 class DnsResolver:
-    """Asks the name servers given, or those of /etc/resolv.conf."""
+    """Asks the name servers of its settings, or those of /etc/resolv.conf."""
 
     def __init__(
         self,
-        servers: tuple[tuple[str, int], ...] = (),
+        settings: ResolverSettings = ResolverSettings(),
         *,
-        use_tcp: bool = False,
-        search: bool = True,
         hosts: HostsFile | None = None,
         stats: Scope | None = None,
-        try_timeout_s: float = _TRY_TIMEOUT_S,
-        tries: int = _TRIES,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
-        """``servers`` are ``(ip, port)``; ``search`` lets resolv.conf complete short names."""
-        self._try_timeout_s = try_timeout_s
-        self._tries = tries
-        self._servers = servers
-        self._use_tcp = use_tcp
-        self._search = search
+        self._settings = settings
+        self._clock = clock
+        #: Answers that may be used again, by name and type, until a time.
+        self._cache: dict[tuple[str, str], tuple[float, DnsAnswer]] = {}
         self._hosts = hosts if hosts is not None else HostsFile()
         self._resolver: Any = None
         self._stats = None if stats is None else _DnsStats(stats)
@@ -98,6 +124,12 @@ class DnsResolver:
             stats.resolve_total.value += 1
         if is_ip(name):
             return DnsAnswer(ok=True, addresses=((name, 0),))
+        if not name:
+            return DnsAnswer(ok=False, detail="there is no name")
+        if self._settings.filter_unroutable_families:
+            record_types = tuple(each for each in record_types if has_route(each == "AAAA"))
+            if not record_types:
+                return DnsAnswer(ok=True)
         if stats is not None:
             stats.pending_resolutions.inc()
         try:
@@ -113,6 +145,13 @@ class DnsResolver:
         finally:
             if stats is not None:
                 stats.pending_resolutions.dec()
+        if stats is not None:
+            # To ask for both families at once is one question that may find nothing.
+            empty = sum(1 for answer in answers if answer.ok and not answer.addresses)
+            if in_turn or len(answers) == 1:
+                stats.not_found.value += empty
+            elif empty == len(answers):
+                stats.not_found.value += 1
         addresses = tuple(address for answer in answers for address in answer.addresses)
         ok = bool(addresses) or all(answer.ok for answer in answers)
         return DnsAnswer(ok, addresses, "; ".join(answer.detail for answer in answers if answer.detail))
@@ -124,7 +163,17 @@ class DnsResolver:
             local = ("::1",) if record_type == "AAAA" else ("127.0.0.1",)
         if local:
             return DnsAnswer(ok=True, addresses=tuple((ip, 0) for ip in local))
-        return await self._ask(name, record_type)
+        ttl_s = self._settings.cache_ttl_s
+        if not ttl_s:
+            return await self._ask(name, record_type)
+        kept = self._cache.get((key, record_type))
+        if kept is not None and kept[0] > self._clock():
+            return kept[1]
+        answer = await self._ask(name, record_type)
+        if answer.addresses:
+            ttl_s = min(ttl_s, *(ttl for _, ttl in answer.addresses))
+            self._cache[key, record_type] = (self._clock() + ttl_s, answer)
+        return answer
 
     async def _ask(self, name: str, record_type: str) -> DnsAnswer:
         # dnspython is wanted by those alone who have a name to resolve.
@@ -137,16 +186,19 @@ class DnsResolver:
         stats = self._stats
         try:
             answer = await resolver.resolve(
-                name, record_type, tcp=self._use_tcp, raise_on_no_answer=False, search=self._search
+                name,
+                record_type,
+                tcp=self._settings.use_tcp,
+                raise_on_no_answer=False,
+                search=not self._settings.no_default_search_domain,
             )
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer) as error:
-            if stats is not None:
-                stats.not_found.value += 1
             return DnsAnswer(ok=True, detail=str(error))
         except dns.exception.Timeout as error:
             if stats is not None:
                 stats.timeouts.value += 1
                 stats.get_addr_failure.value += 1
+                stats.reinits.value += self._settings.reinit_on_timeout
             return DnsAnswer(ok=False, detail=str(error))
         except (dns.exception.DNSException, OSError) as error:
             if stats is not None:
@@ -154,8 +206,6 @@ class DnsResolver:
             return DnsAnswer(ok=False, detail=str(error))
         rrset = answer.rrset
         if rrset is None:
-            if stats is not None:
-                stats.not_found.value += 1
             return DnsAnswer(ok=True)
         # The TTL that counts is the least one on the way, aliases among them (RFC 2308 §5).
         ttl = min(each.ttl for each in answer.response.answer)
@@ -166,18 +216,20 @@ class DnsResolver:
         import dns.nameserver
         import dns.resolver
 
-        if self._servers:
-            resolver = dns.asyncresolver.Resolver(configure=False)
-            resolver.nameservers = [dns.nameserver.Do53Nameserver(ip, port) for ip, port in self._servers]
-        else:
-            try:
+        settings = self._settings
+        resolver = dns.asyncresolver.Resolver(configure=False)
+        if not settings.servers or settings.servers_are_fallback:
+            with contextlib.suppress(dns.resolver.NoResolverConfiguration):
                 resolver = dns.asyncresolver.Resolver()
-            except dns.resolver.NoResolverConfiguration:
-                # c-ares falls back to a server on this machine.
-                resolver = dns.asyncresolver.Resolver(configure=False)
-                resolver.nameservers = ["127.0.0.1"]
-        resolver.timeout = self._try_timeout_s
-        resolver.lifetime = self._try_timeout_s * self._tries
+        if not resolver.nameservers:
+            # Without any c-ares asks a server on this machine.
+            servers = settings.servers or (("127.0.0.1", 53),)
+            resolver.nameservers = [dns.nameserver.Do53Nameserver(ip, port) for ip, port in servers]
+        resolver.timeout = settings.query_timeout_s
+        resolver.lifetime = settings.query_timeout_s * settings.query_tries
+        resolver.rotate = settings.rotate_nameservers
+        if settings.edns0_payload_bytes:
+            resolver.use_edns(0, 0, settings.edns0_payload_bytes)
         return resolver
 
 

@@ -7,7 +7,7 @@ import os
 import socket
 from functools import cache
 
-__all__ = ["local_address"]
+__all__ = ["has_route", "local_address"]
 
 _LOOPBACK = "127.0.0.1"
 
@@ -36,7 +36,20 @@ def local_address() -> str:
     return next((address for address in _ipv4_addresses() if address != _LOOPBACK), _LOOPBACK)
 
 
+@cache
+def has_route(is_v6: bool) -> bool:
+    """Whether an interface has an address of this family that is no loopback address.  Raises: OSError."""
+    if not is_v6:
+        return any(not address.startswith("127.") for address in _ipv4_addresses())
+    return any(ip != bytes(15) + b"\x01" for ip in _raw_addresses(socket.AF_INET6, 8, 16))
+
+
 def _ipv4_addresses() -> list[str]:
+    # struct sockaddr_in: family, port, address
+    return [socket.inet_ntoa(ip) for ip in _raw_addresses(socket.AF_INET, 4, 4)]
+
+
+def _raw_addresses(family: int, offset: int, size: int) -> list[bytes]:
     library = ctypes.CDLL(None, use_errno=True)
     library.freeifaddrs.argtypes = [ctypes.c_void_p]
     first = ctypes.POINTER(_IfAddrs)()
@@ -48,9 +61,8 @@ def _ipv4_addresses() -> list[str]:
         entry = first
         while entry:
             at = entry.contents.address
-            # struct sockaddr_in: family, port, address
-            if at and ctypes.c_ushort.from_address(at).value == socket.AF_INET:
-                found.append(socket.inet_ntoa(ctypes.string_at(at + 4, 4)))
+            if at and ctypes.c_ushort.from_address(at).value == family:
+                found.append(ctypes.string_at(at + offset, size))
             entry = entry.contents.next
     finally:
         library.freeifaddrs(first)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.codec.h1_types import UPSTREAM_HTTP1, H1Settings
 from sidecar.codec.h2_types import H2Settings
+from sidecar.net.dns import ResolverSettings
 from sidecar.observability.stats import Store
 from sidecar.upstream.cluster_stats import ClusterStats
 from sidecar.upstream.connector import Connector
@@ -45,13 +46,12 @@ class DnsSettings:
     refresh_rate_s: float = 5.0
     jitter_s: float = 0.0
     respect_ttl: bool = False
+    #: The shortest time that a TTL may ask for; 0 for any.
+    min_refresh_rate_s: float = 0.0
     #: Base and maximum of the backoff after a failure; None retries at the refresh rate.
     failure_base_s: float | None = None
     failure_max_s: float | None = None
-    #: ``(ip, port)`` of the name servers; empty takes the system's.
-    resolvers: tuple[tuple[str, int], ...] = ()
-    use_tcp: bool = False
-    no_default_search_domain: bool = False
+    resolver: ResolverSettings = field(default_factory=ResolverSettings)
     #: Do not wait for the first answer when starting.
     wait_for_warm_on_init: bool = True
 

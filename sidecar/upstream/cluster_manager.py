@@ -14,6 +14,7 @@ from random import randrange
 import trio
 
 from sidecar.net.dns import DnsResolver
+from sidecar.net.getaddrinfo import GetAddrInfoResolver
 from sidecar.observability.stats import Store
 from sidecar.upstream.cluster import Cluster, DnsSettings
 from sidecar.upstream.discovery import (
@@ -142,12 +143,9 @@ class ClusterManager:
         return DnsDiscovery(cluster, resolver, self._draw)
 
     def _make_dns_resolver(self, settings: DnsSettings) -> Resolver:
-        return DnsResolver(
-            settings.resolvers,
-            use_tcp=settings.use_tcp,
-            search=not settings.no_default_search_domain,
-            stats=self._store.scope("dns.cares"),
-        )
+        if settings.resolver.kind == "getaddrinfo":
+            return GetAddrInfoResolver(settings.resolver.num_retries)
+        return DnsResolver(settings.resolver, stats=self._store.scope("dns.cares"))
 
     def _start(self, nursery: trio.Nursery, name: str, discovery: Discovery) -> None:
         nursery.start_soon(self._keep, name, discovery, name=f"cluster {name}")

@@ -181,8 +181,8 @@ class DnsDiscovery:
         stats.update_success.value += 1
         self._backoff_s = None
         addresses = tuple(dict.fromkeys(Address.ip(ip, endpoint.port) for ip, _ in answer.addresses))
-        # Envoy makes a host of each, and then sees whom it has already.
-        stats.default_total_match_count.value += len(addresses)
+        # Envoy makes a host of each, one of all for LOGICAL_DNS, and then sees whom it has already.
+        stats.default_total_match_count.value += 1 if logical else len(addresses)
         changed = (
             self._update_logical(endpoint, addresses) if logical else self._update(index, endpoint, addresses)
         )
@@ -193,7 +193,7 @@ class DnsDiscovery:
         delay = settings.refresh_rate_s
         ttl = min((ttl for _, ttl in answer.addresses), default=0)
         if settings.respect_ttl and ttl:
-            delay = float(ttl)
+            delay = max(float(ttl), settings.min_refresh_rate_s)
         if settings.jitter_s >= 0.001:
             delay += self._draw(int(settings.jitter_s * 1000)) / 1000
         return delay
@@ -204,8 +204,8 @@ class DnsDiscovery:
         known = {host.address: host for host in before}
         named = [known.get(address.text) or make_host(endpoint, address) for address in addresses]
         hosts = self._resolved[index] = keep_until_failed(self._cluster.config, before, named)
-        weights = [host.weight for resolved in self._resolved for host in resolved]
-        self._cluster.stats.max_host_weight.set(max(weights, default=1))
+        # Each name writes this gauge, so that the last one's stands.
+        self._cluster.stats.max_host_weight.set(max((host.weight for host in hosts), default=1))
         return set(map(id, before)) != set(map(id, hosts))
 
     def _update_logical(self, endpoint: Endpoint, addresses: tuple[Address, ...]) -> bool:

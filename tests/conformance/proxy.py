@@ -68,7 +68,7 @@ class Proxy:
         self.arguments = arguments  # of the command line, beside those that every proxy gets
         self.setup = setup
         self.directory = directory
-        self.listening = {name: _bound(listen=kind != "dead") for name, kind in setup.upstreams.items()}
+        self.listening = {name: _bound(kind) for name, kind in setup.upstreams.items()}
         self.ports: dict[str, int] = {}
         self.admin_port = 0
         self.is_spent = False  # set by a scenario after which no other one can use this process
@@ -197,11 +197,11 @@ def _port_in(path: Path) -> int:
     return int(address.rpartition(":")[2] or 0)
 
 
-def _bound(*, listen: bool) -> socket.socket:
-    """A loopback socket; one that does not listen holds a port that refuses connections."""
-    sock = socket.socket()
+def _bound(kind: str) -> socket.socket:
+    """A loopback socket; a dead one holds a port that refuses connections, one of DNS keeps questions."""
+    sock = socket.socket(type=socket.SOCK_DGRAM if kind == "dns" else socket.SOCK_STREAM)
     sock.bind(("127.0.0.1", 0))
-    if listen:
+    if kind not in ("dead", "dns"):
         sock.listen(128)
     return sock
 

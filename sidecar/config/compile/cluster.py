@@ -15,7 +15,7 @@ from google.protobuf import json_format
 from sidecar.api.context import FactoryContext
 from sidecar.codec.h1_types import UPSTREAM_HTTP1
 from sidecar.codec.h2_types import H2Settings
-from sidecar.config.compile.cluster_dns import ResolverSettings, compile_dns, compile_resolver
+from sidecar.config.compile.cluster_dns import compile_dns, compile_resolver
 from sidecar.config.compile.health_check import compile_health_checks
 from sidecar.config.compile.http1_options import compile_http1_options
 from sidecar.config.compile.http2_options import compile_http2_options
@@ -30,6 +30,7 @@ from sidecar.config.compile.outlier_detection import compile_outliers
 from sidecar.config.messages import type_name, unpack
 from sidecar.core.address import Address, is_ip
 from sidecar.core.errors import ConfigError
+from sidecar.net.dns import ResolverSettings
 from sidecar.upstream.cluster import (
     Cluster,
     ClusterConfig,
@@ -62,6 +63,7 @@ _CUSTOM_TYPES = {
     "envoy.cluster.strict_dns": "STRICT_DNS",
     "envoy.cluster.logical_dns": "LOGICAL_DNS",
     "envoy.cluster.original_dst": "ORIGINAL_DST",
+    "envoy.cluster.dns": "STRICT_DNS",
 }
 
 
@@ -250,7 +252,9 @@ def _compile_endpoint(
     socket_address = endpoint.address.socket_address
     is_named = kind in ("STRICT_DNS", "LOGICAL_DNS")
     if is_named and endpoint.address.WhichOneof("address") != "socket_address":
-        raise _error(context, f"{path}.address", f"a {kind} cluster takes a socket_address")
+        # Envoy takes it, and looks up a name that is empty.
+        here = f"{context.path}.{path}.address" if context.path else f"{path}.address"
+        context.warn(here, f"a {kind} cluster resolves the name of a socket_address, and here is none")
     if is_named:
         name, port = socket_address.address, socket_address.port_value
         address = None

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from sidecar.api.context import FactoryContext
 from sidecar.config.messages import type_name, unpack
 from sidecar.core.address import is_ip
 from sidecar.core.errors import ConfigError
+from sidecar.net.dns import ResolverSettings
 from sidecar.upstream.cluster import DnsSettings
 
 __all__ = ["ResolverSettings", "compile_dns", "compile_resolver"]
 
 _CARES = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
+_GETADDRINFO = "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig"
 _FAMILIES = {0: "AUTO", 1: "V4_ONLY", 2: "V6_ONLY", 3: "V4_PREFERRED", 4: "ALL"}
 #: The enum of DnsCluster numbers the same families from UNSPECIFIED on.
 _DNS_CLUSTER_FAMILIES = {0: "AUTO", 1: "AUTO", 2: "V4_ONLY", 3: "V6_ONLY", 4: "V4_PREFERRED", 5: "ALL"}
-
-
-@dataclass(frozen=True, slots=True)
-class ResolverSettings:
-    """Whom to ask, and how."""
-
-    servers: tuple[tuple[str, int], ...] = ()
-    use_tcp: bool = False
-    no_default_search_domain: bool = False
 
 
 def compile_resolver(message: Any, context: FactoryContext) -> ResolverSettings | None:
@@ -37,7 +30,10 @@ def compile_resolver(message: Any, context: FactoryContext) -> ResolverSettings 
     if message.HasField("typed_dns_resolver_config"):
         packed = message.typed_dns_resolver_config.typed_config
         kind = type_name(packed.type_url)
-        config = unpack(packed) if kind == _CARES else None
+        config = unpack(packed) if kind in (_CARES, _GETADDRINFO) else None
+        if config is not None and kind == _GETADDRINFO:
+            retries = config.num_retries.value if config.HasField("num_retries") else None
+            return ResolverSettings("getaddrinfo", num_retries=retries)
         if config is None:
             path = (
                 f"{context.path}.typed_dns_resolver_config" if context.path else "typed_dns_resolver_config"
@@ -46,12 +42,14 @@ def compile_resolver(message: Any, context: FactoryContext) -> ResolverSettings 
                 path, f"resolver {kind or 'without a type'} is not available: /etc/hosts and DNS are used"
             )
             return ResolverSettings()
-        return _from_options(config, context, "typed_dns_resolver_config.typed_config")
+        settings = _from_options(config, context, "typed_dns_resolver_config.typed_config")
+        return _with_cares(settings, config)
     if "dns_resolution_config" in fields and message.HasField("dns_resolution_config"):
         return _from_options(message.dns_resolution_config, context, "dns_resolution_config")
     use_tcp = "use_tcp_for_dns_lookups" in fields and message.use_tcp_for_dns_lookups
     if "dns_resolvers" in fields and message.dns_resolvers:
-        return ResolverSettings(_servers(message.dns_resolvers, context, "dns_resolvers"), use_tcp)
+        servers = _servers(message.dns_resolvers, context, "dns_resolvers")
+        return ResolverSettings(servers=servers, use_tcp=use_tcp)
     return ResolverSettings(use_tcp=True) if use_tcp else None
 
 
@@ -80,9 +78,8 @@ def compile_dns(
         respect_ttl=source.respect_dns_ttl,
         failure_base_s=failure_base,
         failure_max_s=failure_max,
-        resolvers=chosen.servers,
-        use_tcp=chosen.use_tcp,
-        no_default_search_domain=chosen.no_default_search_domain,
+        resolver=chosen,
+        min_refresh_rate_s=_seconds(dns_cluster.dns_min_refresh_rate) if dns_cluster is not None else 0.0,
         wait_for_warm_on_init=wait,
     )
 
@@ -90,9 +87,26 @@ def compile_dns(
 def _from_options(config: Any, context: FactoryContext, path: str) -> ResolverSettings:
     options = config.dns_resolver_options
     return ResolverSettings(
-        _servers(config.resolvers, context, f"{path}.resolvers"),
-        options.use_tcp_for_dns_lookups,
-        options.no_default_search_domain,
+        servers=_servers(config.resolvers, context, f"{path}.resolvers"),
+        use_tcp=options.use_tcp_for_dns_lookups,
+        no_default_search_domain=options.no_default_search_domain,
+    )
+
+
+def _with_cares(settings: ResolverSettings, config: Any) -> ResolverSettings:
+    """The same with what c-ares alone has."""
+    default = ResolverSettings()
+    return replace(
+        settings,
+        servers_are_fallback=config.use_resolvers_as_fallback,
+        filter_unroutable_families=config.filter_unroutable_families,
+        rotate_nameservers=config.rotate_nameservers,
+        # Envoy looks at no rule of this message: 0 is as good as nothing.
+        query_timeout_s=float(config.query_timeout_seconds.value) or default.query_timeout_s,
+        query_tries=config.query_tries.value or default.query_tries,
+        edns0_payload_bytes=config.edns0_max_payload_size.value,
+        cache_ttl_s=config.qcache_max_ttl.value,
+        reinit_on_timeout=config.reinit_channel_on_timeout,
     )
 
 

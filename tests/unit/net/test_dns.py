@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 import dns.rcode
+import dns.resolver
 import pytest
 from dns_peer import DnsPeer
 
-from sidecar.net.dns import DnsResolver, HostsFile
-from sidecar.observability.stats import Store
+from sidecar.net.dns import DnsResolver, HostsFile, ResolverSettings
+from sidecar.observability.stats import Scope, Store
+from tests.support.cancelling import cancel_at_every_step
 
 
 @pytest.fixture
@@ -24,9 +28,16 @@ async def peer() -> AsyncIterator[DnsPeer]:
         yield running
 
 
-def make_resolver(peer: DnsPeer, **options: object) -> DnsResolver:
-    hosts = options.pop("hosts", HostsFile("/nonexistent"))
-    return DnsResolver((("127.0.0.1", peer.port),), hosts=hosts, **options)  # type: ignore[arg-type]
+def make_resolver(
+    peer: DnsPeer,
+    *,
+    hosts: HostsFile | None = None,
+    stats: Scope | None = None,
+    clock: Callable[[], float] = monotonic,
+    **options: Any,
+) -> DnsResolver:
+    settings = ResolverSettings(servers=(("127.0.0.1", peer.port),), **options)
+    return DnsResolver(settings, hosts=hosts or HostsFile("/nonexistent"), stats=stats, clock=clock)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +81,7 @@ async def test_resolve_when_the_server_fails_is_not_ok(peer: DnsPeer) -> None:
 async def test_resolve_when_nobody_answers_is_not_ok(peer: DnsPeer) -> None:
     peer.silent = True
     store = Store()
-    resolver = make_resolver(peer, stats=store.scope("dns.cares"), try_timeout_s=0.02, tries=2)
+    resolver = make_resolver(peer, stats=store.scope("dns.cares"), query_timeout_s=0.02, query_tries=2)
     answer = await resolver.resolve("both.test", "V4_ONLY")
     assert answer.ok is False
     assert peer.questions
@@ -123,3 +134,82 @@ async def test_resolve_counts_under_the_resolvers_name(peer: DnsPeer) -> None:
     names = ("resolve_total", "not_found", "get_addr_failure")
     assert [store.counter(f"dns.cares.{name}").value for name in names] == [3, 1, 1]
     assert store.gauge("dns.cares.pending_resolutions").value == 0
+
+
+async def test_resolve_keeps_answers_for_the_ttl_where_it_may(peer: DnsPeer) -> None:
+    now = [100.0]
+    resolver = make_resolver(peer, cache_ttl_s=90, clock=lambda: now[0])
+    for passed, questions in ((0, 1), (59, 1), (2, 2), (1, 2)):
+        now[0] += passed
+        assert (await resolver.resolve("four.test", "V4_ONLY")).addresses == (("192.0.2.4", 60),)
+        assert len(peer.questions) == questions
+    resolver = make_resolver(peer, cache_ttl_s=5, clock=lambda: now[0])
+    await resolver.resolve("four.test", "V4_ONLY")
+    now[0] += 6
+    await resolver.resolve("four.test", "V4_ONLY")
+    assert len(peer.questions) == 4
+
+
+async def test_resolve_of_no_name_fails_without_a_question(peer: DnsPeer) -> None:
+    assert (await make_resolver(peer).resolve("", "ALL")).ok is False
+    assert peer.questions == []
+
+
+async def test_resolve_leaves_out_families_that_no_interface_has(
+    peer: DnsPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.net.dns.has_route", lambda is_v6: not is_v6)
+    resolver = make_resolver(peer, filter_unroutable_families=True)
+    assert len((await resolver.resolve("both.test", "ALL")).addresses) == 2
+    assert (await resolver.resolve("both.test", "V6_ONLY")).addresses == ()
+    assert [kind for _, _, kind in peer.questions] == ["A"]
+
+
+async def test_resolve_of_both_families_counts_one_name_that_is_not_found(peer: DnsPeer) -> None:
+    store = Store()
+    resolver = make_resolver(peer, stats=store.scope("dns.cares"))
+    await resolver.resolve("four.test", "ALL")
+    await resolver.resolve("none.test", "ALL")
+    assert store.counter("dns.cares.not_found").value == 1
+    await resolver.resolve("none.test", "AUTO")
+    assert store.counter("dns.cares.not_found").value == 3
+
+
+async def test_resolve_counts_a_fresh_start_after_a_timeout(peer: DnsPeer) -> None:
+    store = Store()
+    peer.silent = True
+    resolver = make_resolver(
+        peer,
+        stats=store.scope("dns.cares"),
+        query_timeout_s=0.01,
+        query_tries=1,
+        reinit_on_timeout=True,
+        edns0_payload_bytes=1232,
+        rotate_nameservers=True,
+    )
+    assert (await resolver.resolve("four.test", "V4_ONLY")).ok is False
+    assert (store.counter("dns.cares.timeouts").value, store.counter("dns.cares.reinits").value) == (1, 1)
+
+
+async def test_resolver_without_name_servers_of_the_system_asks_its_own(
+    peer: DnsPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(*args: object, **kwargs: object) -> object:
+        raise dns.resolver.NoResolverConfiguration
+
+    monkeypatch.setattr("dns.asyncresolver.Resolver.read_resolv_conf", nothing)
+    resolver = make_resolver(peer, servers_are_fallback=True)
+    assert (await resolver.resolve("four.test", "V4_ONLY")).addresses == (("192.0.2.4", 60),)
+
+
+async def test_resolve_is_cancelled_at_any_step(peer: DnsPeer) -> None:
+    store = Store()
+    resolver = make_resolver(peer, stats=store.scope("dns.cares"))
+
+    async def work() -> None:
+        await resolver.resolve("four.test", "AUTO")
+
+    def check() -> None:
+        assert store.gauge("dns.cares.pending_resolutions").value == 0
+
+    assert await cancel_at_every_step(work, check) > 1

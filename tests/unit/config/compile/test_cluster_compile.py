@@ -10,9 +10,10 @@ from google.protobuf import json_format
 
 from sidecar.api.context import FactoryContext, NodeInfo
 from sidecar.config.compile.cluster import compile_cluster, compile_cluster_config
-from sidecar.config.compile.cluster_dns import ResolverSettings, compile_resolver
+from sidecar.config.compile.cluster_dns import compile_resolver
 from sidecar.config.messages import message_class
 from sidecar.core.errors import ConfigError
+from sidecar.net.dns import ResolverSettings
 from sidecar.observability.stats import Store
 from sidecar.upstream.cluster import ClusterConfig
 from sidecar.upstream.host import Locality
@@ -187,8 +188,10 @@ def test_compile_cluster_reads_dns_settings() -> None:
         True,
     )
     assert (dns.failure_base_s, dns.failure_max_s) == (2.0, 20.0)
-    assert dns.resolvers == (("127.0.0.1", 5353),)
-    assert (dns.use_tcp, dns.no_default_search_domain, dns.wait_for_warm_on_init) == (True, True, False)
+    assert dns.resolver == ResolverSettings(
+        servers=(("127.0.0.1", 5353),), use_tcp=True, no_default_search_domain=True
+    )
+    assert dns.wait_for_warm_on_init is False
     [endpoint] = config.endpoints
     assert (endpoint.address, endpoint.name, endpoint.port) == (None, "api.test", 80)
 
@@ -211,15 +214,12 @@ def test_compile_cluster_with_dns_cluster_extension_is_a_dns_cluster() -> None:
 def test_compile_cluster_takes_the_resolver_of_the_bootstrap_unless_it_has_one() -> None:
     everywhere = ResolverSettings(servers=(("10.0.0.1", 53),))
     message = decode("{name: a, type: STRICT_DNS}")
-    assert (
-        compile_cluster_config(message, make_context(), resolver=everywhere).dns.resolvers
-        == everywhere.servers
-    )
+    assert compile_cluster_config(message, make_context(), resolver=everywhere).dns.resolver == everywhere
     message = decode(
         "{name: a, type: STRICT_DNS, dns_resolvers: [{socket_address: {address: 10.0.0.2, port_value: 54}}]}"
     )
     found = compile_cluster_config(message, make_context(), resolver=everywhere).dns
-    assert found.resolvers == (("10.0.0.2", 54),)
+    assert found.resolver.servers == (("10.0.0.2", 54),)
 
 
 def test_compile_resolver_of_a_plain_bootstrap_is_none() -> None:
