@@ -60,7 +60,8 @@ class _Proxy:
     """The peer of a call: this proxy, which stays."""
 
     connection_id = 0
-    filter_state = None
+    filter_state = dynamic_metadata = None
+    is_local_address_restored = False
     remote_address = direct_remote_address = local_address = direct_local_address = ""
     listener_name = filter_chain_name = requested_server_name = ""
     tls = None

@@ -73,25 +73,28 @@ class OriginalDstBalancer:
         return host
 
     def _destination(self, stream: Stream) -> Address | None:
-        state = stream.filter_state
-        if state is not None and (said := state.get(ORIGINAL_DST_STATE)) is not None:
-            address = parse_destination(said.decode("latin-1") if isinstance(said, bytes) else str(said))
-            if address is not None:
-                return address
-        if self._metadata_path and stream.dynamic_metadata is not None:
-            value = _value_at(stream.dynamic_metadata, self._metadata_path)
-            if isinstance(value, str):
-                address = self._parse(value)
+        connection: Any = stream.connection
+        for state in (stream.filter_state, connection.filter_state):
+            if state is not None and (said := state.get(ORIGINAL_DST_STATE)) is not None:
+                address = parse_destination(said.decode("latin-1") if isinstance(said, bytes) else str(said))
                 if address is not None:
                     return address
+        if self._metadata_path:
+            for metadata in (stream.dynamic_metadata, connection.dynamic_metadata):
+                value = None if metadata is None else _value_at(metadata, self._metadata_path)
+                if isinstance(value, str):
+                    address = self._parse(value)
+                    if address is not None:
+                        return address
+                    break
         if self._header is not None:
             values = stream.request.headers.get_all(self._header)
             if values:
                 address = self._parse(values[0].decode("latin-1"))
                 if address is not None:
                     return address
-        if getattr(stream.connection, "is_local_address_restored", False):
-            return parse_destination(stream.connection.local_address)
+        if connection.is_local_address_restored:
+            return parse_destination(connection.local_address)
         return None
 
     def _parse(self, text: str) -> Address | None:

@@ -12,6 +12,7 @@ from ..scenario import Setup, scenario
 from ..upstream import answers, ok
 
 LUA = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
+PROXY_PROTOCOL = "type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
 SCRIPT = """
 function envoy_on_request(handle)
   local headers = handle:headers()
@@ -61,7 +62,13 @@ DST = Setup(
                 ),
                 filters=f'- {{name: lua, typed_config: {{"@type": {LUA}, '
                 f"default_source_code: {{inline_string: {json.dumps(SCRIPT)}}}}}}}",
-            )
+            ),
+            listener(
+                "proxied",
+                routes="- {match: {prefix: /port/}, route: {cluster: port}}\n"
+                "- {match: {prefix: /}, route: {cluster: none}}\n",
+                extra=f'listener_filters: [{{name: p, typed_config: {{"@type": {PROXY_PROTOCOL}}}}}]',
+            ),
         ],
         [
             *(original(name, settings) for name, settings in BY.items()),
@@ -164,3 +171,27 @@ async def original_dst_sweep(s: Session) -> None:
     await s.get("/swept/x", f"x-envoy-original-dst-host: {address(s, 'a')}", label="a closes")
     await s.until_stats(lambda found: found[total] == 0, total)
     await stats(s, "swept")
+
+
+@scenario(DST)
+async def original_dst_of_the_connection(s: Session) -> None:
+    """A connection whose destination a listener filter restored goes there; a header goes before it."""
+    serve(s)
+    for label, to, path, lines in (
+        ("restored", "a", "/x", ""),
+        ("port", "a", "/port/x", ""),
+        ("header first", "a", "/port/x", f"x-envoy-original-dst-host: {address(s, 'dead')}\r\n"),
+        ("nobody there", "dead", "/x", ""),
+    ):
+        client = await s.connect("proxied")
+        port = address(s, to).rpartition(":")[2]
+        await client.send(f"PROXY TCP4 192.0.2.1 127.0.0.1 1000 {port}\r\n".encode())
+        await client.send(f"GET {path} HTTP/1.1\r\nhost: h\r\n{lines}\r\n".encode())
+        await client.reply(label)
+    # Without an address in its head the connection is where it came to.
+    client = await s.connect("proxied")
+    await client.send(b"PROXY UNKNOWN\r\nGET /x HTTP/1.1\r\nhost: h\r\n\r\n")
+    await client.reply("unknown")
+    for name in ("none", "port"):
+        await stats(s, name)
+        await hosts(s, name, f"hosts of {name}", KEYS)

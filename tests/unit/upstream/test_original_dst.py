@@ -30,7 +30,12 @@ def ask(*values: str, metadata: Any = None, state: Any = None, restored: str = "
         request=SimpleNamespace(headers=headers),
         dynamic_metadata=metadata,
         filter_state=state,
-        connection=SimpleNamespace(is_local_address_restored=bool(restored), local_address=restored),
+        connection=SimpleNamespace(
+            is_local_address_restored=bool(restored),
+            local_address=restored,
+            dynamic_metadata=None,
+            filter_state=None,
+        ),
     )
 
 
