@@ -21,7 +21,7 @@ class ServerParts:
     reactor: Any
     #: :class:`sidecar.config.registry.Registry`, for the extensions inside the filter.
     registry: Any
-    #: ``get_pool(cluster, host, stream)``: the pool of a host for a request.
+    #: ``get_pool(cluster, host, stream)``: the pool of a host for a request; ``raw=True`` for plain bytes.
     get_pool: Callable[..., Any]
     #: ``per_connection_buffer_limit_bytes`` of the listener.
     buffer_limit_bytes: int

@@ -62,6 +62,8 @@ class Flag(IntFlag):
     DROP_OVERLOAD = 1 << 27
     DOWNSTREAM_REMOTE_RESET = 1 << 28
     UNCONDITIONAL_DROP_OVERLOAD = 1 << 29
+    #: No more attempts to connect: a TCP proxy's, which raises it behind what the last one met.
+    CONNECT_ATTEMPTS_EXCEEDED = 1 << 30
 
 
 #: (flag, short, long) in Envoy's order: that in which flags are raised.  No more tries comes before why.
@@ -74,6 +76,7 @@ FLAG_NAMES: tuple[tuple[int, str, str], ...] = (
     (Flag.LOCAL_RESET, "LR", "LocalReset"),
     (Flag.UPSTREAM_REMOTE_RESET, "UR", "UpstreamRemoteReset"),
     (Flag.UPSTREAM_CONNECTION_FAILURE, "UF", "UpstreamConnectionFailure"),
+    (Flag.CONNECT_ATTEMPTS_EXCEEDED, "URX", "UpstreamRetryLimitExceeded"),
     (Flag.UPSTREAM_CONNECTION_TERMINATION, "UC", "UpstreamConnectionTermination"),
     (Flag.NO_ROUTE_FOUND, "NR", "NoRouteFound"),
     (Flag.DELAY_INJECTED, "DI", "DelayInjected"),

@@ -35,6 +35,7 @@ _TLS = "envoy.extensions.transport_sockets.tls.v3"
 _GETADDRINFO = "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig"
 _CARES = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 
+_TCP = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _LISTENER_FILTERS = "envoy.extensions.filters.listener"
 _NETWORK_INPUTS = "envoy.extensions.matching.common_inputs.network.v3"
 _NETWORK_INPUT_NAMES = (
@@ -81,7 +82,8 @@ _ROWS: dict[str, str] = {
         "name address additional_addresses stat_prefix filter_chains filter_chain_matcher "
         "default_filter_chain reuse_port "
         "enable_reuse_port traffic_direction tcp_backlog_size per_connection_buffer_limit_bytes "
-        "listener_filters listener_filters_timeout continue_on_listener_filters_timeout use_original_dst"
+        "listener_filters listener_filters_timeout continue_on_listener_filters_timeout use_original_dst "
+        "access_log"
     ),
     "envoy.config.listener.v3.AdditionalAddress": "address",
     "envoy.config.listener.v3.FilterChain": (
@@ -97,6 +99,17 @@ _ROWS: dict[str, str] = {
     "envoy.config.listener.v3.ListenerFilterChainMatchPredicate": "*",
     "envoy.config.listener.v3.ListenerFilterChainMatchPredicate.MatchSet": "*",
     "envoy.type.v3.Int32Range": "*",
+    f"{_TCP}": (
+        "stat_prefix cluster weighted_clusters metadata_match idle_timeout access_log max_connect_attempts "
+        "backoff_options hash_policy max_downstream_connection_duration "
+        "max_downstream_connection_duration_jitter_percentage access_log_flush_interval "
+        "flush_access_log_on_connected access_log_options"
+    ),
+    f"{_TCP}.WeightedCluster": "*",
+    f"{_TCP}.WeightedCluster.ClusterWeight": "*",
+    f"{_TCP}.TcpAccessLogOptions": "*",
+    "envoy.type.v3.HashPolicy": "source_ip",
+    "envoy.type.v3.HashPolicy.SourceIp": "",
     f"{_LISTENER_FILTERS}.tls_inspector.v3.TlsInspector": "*",
     f"{_LISTENER_FILTERS}.http_inspector.v3.HttpInspector": "",
     f"{_LISTENER_FILTERS}.original_dst.v3.OriginalDst": "",

@@ -35,6 +35,7 @@ _BREAKERS = "envoy.config.cluster.v3.CircuitBreakers"
 _ENDPOINT = "envoy.config.endpoint.v3"
 _TLS = "envoy.extensions.transport_sockets.tls.v3"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_TCP = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 
@@ -111,7 +112,6 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     *_rows(f"{_CORE}.DataSource", WARN, "file watching", "watched_directory"),
     # Listeners
-    *_rows(f"{_LISTENER}.Listener", WARN, "access log of connections", "access_log"),
     *_rows(f"{_LISTENER}.Listener", STOP, "interception", "transparent freebind bind_to_port"),
     *_rows(f"{_LISTENER}.Listener", STOP, "UDP and HTTP/3", "udp_listener_config"),
     *_rows(f"{_LISTENER}.Listener", STOP, "internal listeners", "internal_listener api_listener"),
@@ -130,6 +130,20 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_LISTENER}.Listener", STOP, "xDS", "fcds_config"),
     *_rows(f"{_LISTENER}.Listener", STOP, "interception", "deprecated_v1"),
     *_rows(f"{_LISTENER}.AdditionalAddress", WARN, "socket options", "socket_options"),
+    *_rows(
+        _TCP,
+        STOP,
+        "TCP proxy",
+        "tunneling_config upstream_connect_mode max_early_data_bytes proxy_protocol_tlvs",
+    ),
+    *_rows(_TCP, STOP, "on-demand discovery", "on_demand"),
+    *_rows(
+        _TCP,
+        WARN,
+        "TCP proxy",
+        "downstream_idle_timeout upstream_idle_timeout proxy_protocol_tlv_merge_policy check_drain_close",
+    ),
+    *_rows("envoy.type.v3.HashPolicy", WARN, "TCP proxy", "filter_state"),
     *_rows(f"{_LISTENER}.ListenerFilter", STOP, "xDS", "config_discovery"),
     *_rows(
         "envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit",
@@ -348,7 +362,6 @@ EXTENSIONS: dict[str, tuple[Action, str]] = {
     "envoy.request_id/": (STOP, "request id extensions"),
     "envoy.http.original_ip_detection/": (STOP, "internal addresses"),
     "envoy.filters.network/": (STOP, "further network filters"),
-    "envoy.filters.network/envoy.extensions.filters.network.tcp_proxy.": (STOP, "TCP proxy"),
     "envoy.filters.network/envoy.extensions.filters.network.rbac.": (STOP, "RBAC"),
     "envoy.filters.listener/": (STOP, "listener filters"),
     "envoy.transport_sockets.downstream/": (STOP, "TLS"),

@@ -29,6 +29,7 @@ from sidecar.extensions.listener.plain_config import (
 from sidecar.extensions.listener.proxy_protocol_config import ProxyProtocolFactory
 from sidecar.extensions.listener.tls_inspector_config import TlsInspectorFactory
 from sidecar.extensions.network.http_connection_manager_config import HttpConnectionManagerFactory
+from sidecar.extensions.network.tcp_proxy_config import TcpProxyFactory
 from sidecar.extensions.transport_sockets.tls_config import DownstreamTlsFactory
 
 __all__ = ["implied_listener_filters", "make_registry"]
@@ -48,6 +49,7 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             ProxyProtocolFactory(),
             ListenerRateLimitFactory(),
             DownstreamTlsFactory(),
+            TcpProxyFactory(),
             RouterFactory(),
             HeaderMutationFactory(),
             XffDetectionFactory(),

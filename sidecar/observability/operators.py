@@ -367,7 +367,9 @@ OPERATORS: dict[str, tuple[int, Maker]] = {
     "FILTER_STATE": (_ANY, filter_state),
     "COALESCE": (_REQUIRED, _coalesce),
     **_addresses("UPSTREAM_LOCAL", lambda stream: stream.upstream_local_address),
-    **_addresses("UPSTREAM_REMOTE", host_address),
+    **_addresses(
+        "UPSTREAM_REMOTE", lambda stream: host_address(stream) if stream.upstream_local_address else None
+    ),
     **_addresses(
         "DOWNSTREAM_REMOTE", lambda stream: stream.remote_address or stream.connection.remote_address
     ),

@@ -27,7 +27,6 @@ from sidecar.core.address import Address, is_ip
 from sidecar.core.errors import ConfigError
 from sidecar.core.options import Options
 from sidecar.extensions.event_logs import EventLogs
-from sidecar.http.connection_manager import ConnectionManager
 from sidecar.net.reactor import Reactor
 from sidecar.observability.stats import Store
 from sidecar.server.filter_chain_assembly import compile_filter_chains
@@ -89,7 +88,8 @@ class Assembly:
         self.event_logs = EventLogs(store)
         self.listeners: list[Listener] = []
         self.listener_paths: dict[str, str] = {}
-        self.managers: list[ConnectionManager] = []
+        #: The filters at the ends of filter chains; their access logs are flushed and closed.
+        self.terminals: list[Any] = []
         problems: list[Problem] = []
         bootstrap = loaded.bootstrap
         resolver = compile_resolver(bootstrap, self.context(""))
@@ -181,7 +181,7 @@ class Assembly:
         if chains is None:
             return
         inspector = compile_inspector(message, self.context(path, direction), self._registry)
-        self.managers.extend(chains.managers)
+        self.terminals.extend(chains.terminals)
         listener = Listener(
             name,
             addresses,
@@ -196,6 +196,7 @@ class Assembly:
             ],
             traffic_direction=direction,
             inspector=inspector,
+            access_logs=compile_access_logs(message, self.context(path, direction), self._registry),
         )
         listener.message = message
         listener.on_bound.append(chains.set_scope)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import itertools
 import socket
 import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sidecar.api.message import RequestMessage
+from sidecar.api.stream import Stream
 from sidecar.core.address import Address
+from sidecar.core.headers import RequestHeaders
 
 if TYPE_CHECKING:
     from sidecar.net.tls_facts import TlsFacts
@@ -45,6 +49,9 @@ class Connection:
     proxy_protocol_tlvs: tuple[tuple[int, bytes], ...] | None = None
     #: Whether ``local_address`` is another than the socket's.
     is_local_address_restored = False
+    _stream: Stream | None = None
+    #: What is called once the connection is over, behind its listener's log.
+    at_end: Sequence[Callable[[], None]] = ()
 
     def __init__(self, listener: Listener, sock: socket.socket, peer: Any) -> None:
         self.connection_id = _next_connection_id()
@@ -64,3 +71,16 @@ class Connection:
         """The client meant ``address``, whatever socket it came to."""
         self.local_address = address
         self.is_local_address_restored = True
+
+    @property
+    def stream(self) -> Stream:
+        """The connection as access logs see it: a stream without a request, which all of them share."""
+        stream = self._stream
+        if stream is None:
+            stream = self._stream = Stream(self, None, RequestMessage(RequestHeaders()), "")
+            stream.start_ns = self.start_ns
+            stream.start_time = time.time() - (time.monotonic_ns() - self.start_ns) / 1e9
+            stream.dynamic_metadata = self.dynamic_metadata
+            stream.resolve_route = False
+            stream.access_log_type = "NotSet"
+        return stream

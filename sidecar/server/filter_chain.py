@@ -28,6 +28,8 @@ class FilterChain:
     manager: Any = None
     #: Its :class:`sidecar.net.tls_server.TlsServer`; None where the bytes are used as they are.
     tls: TlsServer | None = None
+    #: The filter that ends it: the connection manager, or another.
+    terminal: Any = None
 
 
 @dataclass(slots=True, eq=False)
@@ -55,3 +57,8 @@ class FilterChains:
     def managers(self) -> list[Any]:
         """The connection managers of the chains."""
         return [chain.manager for chain in self.all if chain.manager is not None]
+
+    @property
+    def terminals(self) -> list[Any]:
+        """The filters that end the chains."""
+        return [chain.terminal for chain in self.all if chain.terminal is not None]

@@ -10,6 +10,7 @@ from sidecar.config.compile.filter_chain_match import compile_chain_match, compi
 from sidecar.config.compile.transport_socket import compile_transport_socket
 from sidecar.core.errors import ConfigError
 from sidecar.core.filter_chain_match import ChainMatch, Finder, Overlap, build_finder
+from sidecar.http.connection_manager import ConnectionManager
 from sidecar.net.tls_server import TlsServer, tls_serve
 from sidecar.server.filter_chain import FilterChain, FilterChains
 
@@ -55,16 +56,18 @@ def _chain(
     recipe = found[0].compile(found[1], at)
     if not isinstance(recipe, NetworkFilterRecipe):
         raise ConfigError(at.path, f"'{found[0].name}' ends no filter chain")
-    manager = recipe.build(parts)
-    return _secured(FilterChain(message.name, recipe.server(manager), manager), tls)
+    terminal = recipe.build(parts)
+    manager = terminal if isinstance(terminal, ConnectionManager) else None
+    return _secured(FilterChain(message.name, recipe.server(terminal), manager, terminal=terminal), tls)
 
 
 def _secured(chain: FilterChain, tls: TlsServer | None) -> FilterChain:
     """``chain`` behind its transport socket."""
     if tls is not None:
         chain.tls = tls
-        manager = chain.manager
-        chain.serve = tls_serve(tls, chain.serve, None if manager is None else manager.stats.count_refused)
+        # Network filters count a connection when it comes, whether its handshake succeeds or not.
+        stats = getattr(chain.terminal, "stats", None)
+        chain.serve = tls_serve(tls, chain.serve, getattr(stats, "count_refused", None))
     return chain
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from sidecar.api.stream import Flag
 from sidecar.core.address import Address
 from sidecar.core.errors import Disconnected, SidecarError
 from sidecar.net.reactor import Reactor, Transport, drive
@@ -88,6 +89,7 @@ class Listener:
         bind_options: Sequence[BindOptions] = (),
         traffic_direction: str = "UNSPECIFIED",
         inspector: Inspector | None = None,
+        access_logs: Sequence[Any] = (),
     ) -> None:
         self.name = name
         self.addresses = addresses
@@ -100,6 +102,7 @@ class Listener:
         self.chains = chains
         #: What looks at a connection before its chain is chosen; None where nothing does.
         self.inspector = inspector
+        self.access_logs = tuple(access_logs)
         self.reactor = reactor
         self.store = store
         self.sockets: list[socket.socket] = []
@@ -230,6 +233,10 @@ class Listener:
             transport.close()
             if is_counted:
                 self._gone(connection)
+            if self.access_logs:
+                self._log(connection)
+            for each in connection.at_end:
+                each()
 
     def _come(self) -> None:
         self._cx_total.value += 1
@@ -244,7 +251,14 @@ class Listener:
         chain: FilterChain | None = find(connection)
         if chain is None:
             self._no_match.value += 1
+            connection.stream.flags |= Flag.NO_ROUTE_FOUND
+            connection.stream.details = "filter_chain_not_found"
         return chain
+
+    def _log(self, connection: Connection) -> None:
+        stream = connection.stream
+        for log in self.access_logs:
+            log.log(stream)
 
     def _gone(self, connection: Connection) -> None:
         self.active -= 1

@@ -173,8 +173,8 @@ class Server:
         """Release what the process holds; idempotent."""
         for listener in self.assembly.listeners:
             listener.close()
-        for manager in self.assembly.managers:
-            for log in manager.access_logs:
+        for owner in (*self.assembly.terminals, *self.assembly.listeners):
+            for log in owner.access_logs:
                 log.close()
         for file in self.assembly.event_logs.files.values():
             file.close()
@@ -274,7 +274,8 @@ class Server:
                 reopen()
 
     def _access_logs(self) -> list[Any]:
-        logs: list[Any] = [log for manager in self.assembly.managers for log in manager.access_logs]
+        owners = (*self.assembly.terminals, *self.assembly.listeners)
+        logs: list[Any] = [log for owner in owners for log in owner.access_logs]
         if self.admin is not None:
             logs.extend(self.admin.access_logs)
         logs.extend(self.assembly.event_logs.files.values())

@@ -57,6 +57,11 @@ class TcpConnection(H1Connection):
         #: What goes in front of the tunnel's bytes.
         self.preface = b""
 
+    @property
+    def transport(self) -> Transport:
+        """The connection's bytes, for who carries them without a tunnel."""
+        return self._transport
+
     def start(self, request: RequestMessage, body: bytes | None) -> Awaitable[None] | None:
         return self._start(body, end=body is not None or request.body is None)
 
@@ -100,6 +105,11 @@ class TcpConnection(H1Connection):
     def release(self) -> None:
         self._take_rx_bytes()
         self.reset()
+
+    def end(self, *, local: bool) -> None:
+        """Who carried the bytes itself is done with it; ``local`` says that the upstream had not ended."""
+        self._pool.resources.requests -= 1
+        self.close(local=local, active=True)
 
 
 class TcpPool(H1Pool):

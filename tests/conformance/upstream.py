@@ -166,6 +166,11 @@ async def h2_ok(call: H2Call) -> None:
     await call.answer([(":status", "200"), ("content-length", "2")], b"ok")
 
 
+async def _echo(wire: Wire) -> None:
+    while data := await wire.some():
+        await wire.send(data)
+
+
 class Upstream:
     """One scripted server. Set `script` (or `h2_script`); read `seen`, in order of arrival."""
 
@@ -174,6 +179,8 @@ class Upstream:
         self.kind = kind
         self.script: Script = answers(ok())
         self.h2_script: H2Script = h2_ok
+        #: Of a `raw` upstream: it gets the connection as it is, and closes it by returning.
+        self.raw_script: Callable[[Wire], Awaitable[None]] = _echo
         self.seen: list[Call | H2Call] = []
         self.connections = 0
         self.sent = bytearray()
@@ -187,6 +194,8 @@ class Upstream:
         wire = Wire(stream)
         if self.kind == "h2":
             await self._serve_h2(wire)
+        elif self.kind == "raw":
+            await self._serve_raw(wire)
         else:
             await self._serve_h1(wire)
 
@@ -203,6 +212,14 @@ class Upstream:
                 await call.body()
         except Ended:
             pass
+        finally:
+            self._closed(wire)
+            wire.close()
+
+    async def _serve_raw(self, wire: Wire) -> None:
+        self._open.add(wire)
+        try:
+            await self.raw_script(wire)
         finally:
             self._closed(wire)
             wire.close()

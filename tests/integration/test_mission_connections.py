@@ -91,3 +91,14 @@ def test_mission_07_takes_the_client_from_the_proxy_protocol(
         answer = exchange(port, b"PROXY TCP4 192.0.2.9 192.0.2.1 1000 80\r\n" + REQUEST)
         assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
         assert exchange(port, REQUEST) in (b"", b"reset")
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("kind", PROXIES)
+def test_mission_08_carries_bytes(kind: str, upstream: int, tmp_path: Path) -> None:
+    configuration = text("08_tcp_proxy.yaml", 18083, upstream)
+    with running_proxy(kind, configuration, tmp_path, keep=[upstream]) as proxy:
+        assert exchange(proxy.ports[10000], REQUEST).startswith(b"HTTP/1.0 200 OK\r\n")
+        stats = proxy.get("/stats?filter=^tcp.tcp_stats.downstream_cx", port=9901).body.decode()
+        assert "tcp.tcp_stats.downstream_cx_total: 1" in stats
+        assert f"tcp.tcp_stats.downstream_cx_rx_bytes_total: {len(REQUEST)}" in stats

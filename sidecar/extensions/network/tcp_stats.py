@@ -1,0 +1,36 @@
+"""What a TCP proxy counts: ``tcp.<stat_prefix>.``"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["TcpStats"]
+
+_COUNTERS = (
+    "downstream_cx_drain_close", "downstream_cx_no_route", "downstream_cx_rx_bytes_total",
+    "downstream_cx_total", "downstream_cx_tx_bytes_total", "downstream_flow_control_paused_reading_total",
+    "downstream_flow_control_resumed_reading_total", "early_data_received_count_total", "idle_timeout",
+    "max_downstream_connection_duration", "route_delayed_total", "upstream_flush_total",
+)  # fmt: skip
+_GAUGES = ("downstream_cx_rx_bytes_buffered", "downstream_cx_tx_bytes_buffered", "upstream_flush_active")
+
+
+class TcpStats:
+    """An attribute for each; what is not kept here stays zero."""
+
+    downstream_cx_total: Any
+    downstream_cx_no_route: Any
+    downstream_cx_rx_bytes_total: Any
+    downstream_cx_tx_bytes_total: Any
+    idle_timeout: Any
+    max_downstream_connection_duration: Any
+
+    def __init__(self, scope: Any) -> None:
+        for name in _COUNTERS:
+            setattr(self, name, scope.counter(name))
+        for name in _GAUGES:
+            scope.gauge(name)
+
+    def count_refused(self) -> None:
+        """Count a connection that ended before it came to the proxy."""
+        self.downstream_cx_total.value += 1

@@ -1,0 +1,140 @@
+"""Carrying bytes from one socket to another: through this process, or past it by splice(2).
+
+A pipe in the kernel takes pages from one socket and gives them to the other; nothing is copied here.  That is
+worth its two descriptors only where much comes, so a carrier begins with plain reads.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+
+from sidecar.net.reactor import Transport, turn
+
+__all__ = ["Broken", "PipePool", "carry"]
+
+#: Bytes of one plain read; a full one is the sign that much comes.
+_READ_SIZE = 65536
+#: ``F_SETPIPE_SZ`` (fcntl.h), and the size that an unprivileged process may ask for.
+_SET_SIZE = 1031
+_PIPE_SIZE = 1024 * 1024
+#: Pipes that are kept for the next stream.
+_KEPT = 16
+#: Reads before others have their turn, and spliced bytes.
+_READS_PER_TURN = 16
+_BYTES_PER_TURN = 4 * 1024 * 1024
+_FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
+
+
+class Broken(Exception):
+    """One side of what is carried broke: ``transport``."""
+
+    def __init__(self, transport: Transport, error: OSError) -> None:
+        super().__init__(str(error))
+        self.transport = transport
+
+
+class PipePool:
+    """Empty pipes."""
+
+    __slots__ = ("_free",)
+
+    def __init__(self) -> None:
+        self._free: list[tuple[int, int]] = []
+
+    def take(self) -> tuple[int, int]:
+        """The two ends of a pipe, non-blocking.  Raises: OSError."""
+        if self._free:
+            return self._free.pop()
+        pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            fcntl.fcntl(pipe[1], _SET_SIZE, _PIPE_SIZE)
+        except OSError:
+            pass  # this user has no more; the size that it has does, too
+        return pipe
+
+    def give_back(self, pipe: tuple[int, int], *, is_empty: bool) -> None:
+        """Keep the pipe for another stream, if nothing is left in it."""
+        if is_empty and len(self._free) < _KEPT:
+            self._free.append(pipe)
+        else:
+            os.close(pipe[0])
+            os.close(pipe[1])
+
+    def close(self) -> None:
+        """Close those that are kept."""
+        for pipe in self._free:
+            os.close(pipe[0])
+            os.close(pipe[1])
+        self._free.clear()
+
+
+async def carry(
+    source: Transport, target: Transport, count: Callable[[int], None], pipes: PipePool | None
+) -> None:
+    """Carry bytes until ``source`` has ended; ``count`` is told of all that the target took.
+
+    Without ``pipes`` nothing is spliced.  Raises: Broken.  If cancelled: bytes under way are lost.
+    """
+    reads = 0
+    while True:
+        try:
+            data = await source.receive(_READ_SIZE)
+        except OSError as error:
+            raise Broken(source, error) from error
+        if not data:
+            return
+        try:
+            rest = target.try_send(data)
+            if rest is not None:
+                await target.finish_send(rest)
+        except OSError as error:
+            raise Broken(target, error) from error
+        count(len(data))
+        reads += 1
+        if len(data) == _READ_SIZE:
+            if pipes is not None and _is_plain(source) and _is_plain(target):
+                await _splice(source, target, count, pipes)
+                return
+            if not reads % _READS_PER_TURN:
+                await turn()
+
+
+def _is_plain(transport: Transport) -> bool:
+    """Whether nobody stands between the socket and who uses it."""
+    return type(transport) is Transport and transport.recv == transport.sock.recv and not transport.queued
+
+
+async def _splice(
+    source: Transport, target: Transport, count: Callable[[int], None], pipes: PipePool
+) -> None:
+    pipe = pipes.take()
+    reader, writer = pipe
+    left = passed = 0
+    try:
+        while True:
+            try:
+                left = os.splice(source.fd, writer, _PIPE_SIZE, flags=_FLAGS)
+            except (BlockingIOError, InterruptedError):
+                await source.readable()
+                continue
+            except OSError as error:
+                raise Broken(source, error) from error
+            if not left:
+                return
+            whole = left
+            while left:
+                try:
+                    left -= os.splice(reader, target.fd, left, flags=_FLAGS)
+                except (BlockingIOError, InterruptedError):
+                    await target.writable()
+                except OSError as error:
+                    raise Broken(target, error) from error
+            count(whole)
+            passed += whole
+            if passed >= _BYTES_PER_TURN:
+                passed = 0
+                await turn()
+    finally:
+        pipes.give_back(pipe, is_empty=not left)

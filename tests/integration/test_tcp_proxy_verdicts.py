@@ -1,0 +1,111 @@
+# ruff: noqa: E501  (a case is a line of a table)
+"""tcp_proxy and its neighbours: what Envoy accepts is accepted, what it refuses refused, each tried on Envoy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from config_oracle import envoy_verdict
+
+from sidecar.cli.main import main
+
+pytestmark = pytest.mark.oracle
+
+_KIND = "type.googleapis.com/envoy.extensions.filters.network"
+_BASE = """\
+static_resources:
+  listeners:
+  - name: l
+    address: {socket_address: {address: 127.0.0.1, port_value: 0}}
+    filter_chains: [{filters: [FILTERS]}]
+    LISTENER
+  clusters:
+  - {name: app, type: STATIC}
+"""
+
+
+def filters(*entries: str, listener: str = "") -> str:
+    return _BASE.replace("FILTERS", ", ".join(entries)).replace("LISTENER", listener)
+
+
+def entry(kind: str, config: str = "") -> str:
+    return f"{{name: f, typed_config: {{'@type': {_KIND}.{kind}{config and ', ' + config}}}}}"
+
+
+def tcp(config: str) -> str:
+    return filters(entry("tcp_proxy.v3.TcpProxy", config))
+
+
+def to_app(config: str) -> str:
+    return tcp(f"stat_prefix: a, cluster: app, {config}")
+
+
+TCP = entry("tcp_proxy.v3.TcpProxy", "stat_prefix: a, cluster: app")
+CASES = {
+    "plain": filters(TCP),
+    "without prefix": tcp("cluster: app"),
+    "without cluster": tcp("stat_prefix: a"),
+    "empty cluster": tcp("stat_prefix: a, cluster: ''"),
+    "unknown cluster": tcp("stat_prefix: a, cluster: nope"),
+    "weighted": tcp("stat_prefix: a, weighted_clusters: {clusters: [{name: app, weight: 1}]}"),
+    "weighted by nothing": tcp("stat_prefix: a, weighted_clusters: {}"),
+    "weighted with zero": tcp("stat_prefix: a, weighted_clusters: {clusters: [{name: app, weight: 0}]}"),
+    "weighted unknown": tcp("stat_prefix: a, weighted_clusters: {clusters: [{name: nope, weight: 1}]}"),
+    "weighted beyond": tcp(
+        "stat_prefix: a, weighted_clusters: {clusters: [{name: app, weight: 4294967295}, {name: app, weight: 1}]}"
+    ),
+    "both": tcp("stat_prefix: a, cluster: app, weighted_clusters: {clusters: [{name: app, weight: 1}]}"),
+    "idle 0": to_app("idle_timeout: 0s"),
+    "negative idle": to_app("idle_timeout: -1s"),
+    "duration": to_app("max_downstream_connection_duration: 1s"),
+    "duration 0": to_app("max_downstream_connection_duration: 0s"),
+    "duration too short": to_app("max_downstream_connection_duration: 0.0001s"),
+    "jitter": to_app(
+        "max_downstream_connection_duration: 1s, max_downstream_connection_duration_jitter_percentage: {value: 100}"
+    ),
+    "jitter beyond": to_app(
+        "max_downstream_connection_duration: 1s, max_downstream_connection_duration_jitter_percentage: {value: 101}"
+    ),
+    "attempts 0": to_app("max_connect_attempts: 0"),
+    "attempts": to_app("max_connect_attempts: 7"),
+    "backoff": to_app("backoff_options: {base_interval: 0.1s}"),
+    "backoff of nothing": to_app("backoff_options: {}"),
+    "backoff of zero": to_app("backoff_options: {base_interval: 0s}"),
+    "backoff below its base": to_app("backoff_options: {base_interval: 0.2s, max_interval: 0.1s}"),
+    "hash": to_app("hash_policy: [{source_ip: {}}]"),
+    "hash twice": to_app("hash_policy: [{source_ip: {}}, {source_ip: {}}]"),
+    "hash of nothing": to_app("hash_policy: [{}]"),
+    "hash of filter state": to_app("hash_policy: [{filter_state: {key: a}}]"),
+    "hash of filter state without key": to_app("hash_policy: [{filter_state: {}}]"),
+    "log options twice": to_app(
+        "access_log_flush_interval: 1s, access_log_options: {access_log_flush_interval: 1s}"
+    ),
+    "log options and the old flush": to_app("flush_access_log_on_connected: true, access_log_options: {}"),
+    "log interval": to_app("access_log_options: {access_log_flush_interval: 0.001s}"),
+    "log interval too short": to_app("access_log_options: {access_log_flush_interval: 0.0001s}"),
+    "old log interval": to_app("access_log_flush_interval: 1s"),
+    "old log interval too short": to_app("access_log_flush_interval: 0.0001s"),
+    "tunnel": to_app("tunneling_config: {hostname: 'a:80'}"),
+    "tunnel without host": to_app("tunneling_config: {}"),
+    "on demand": to_app("on_demand: {}"),
+    "not last": filters(TCP, TCP),
+    "log of the listener": filters(
+        TCP,
+        listener="access_log: [{name: a, typed_config: {'@type': type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog}}]",
+    ),
+    "log of the listener that is unknown": filters(
+        TCP, listener="access_log: [{name: a, typed_config: {'@type': type.googleapis.com/no.such.Log}}]"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", CASES.values(), ids=CASES.keys())
+def test_network_filters_get_envoys_verdict(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    theirs = envoy_verdict(file)
+    accepted = main(["--mode", "validate", "-c", str(file)]) == 0
+    assert accepted is theirs.accepted, f"Envoy: {theirs.text}\nours: {capsys.readouterr().err}"
