@@ -48,6 +48,9 @@ class LocalReply:
     close: bool = False
     #: The response headers of the route are added, also where it leads to no cluster.
     has_route_headers: bool = False
+    #: A filter's own answer instead of the upstream's (Envoy's ``encodeHeaders``): the headers are these, and
+    #: neither the route nor ``local_reply_config`` changes it.
+    is_answer: bool = False
 
 
 class Body:
@@ -182,7 +185,7 @@ class Message:
         if body.whole is not None:
             data = body.whole
             if len(data) > limit_bytes:
-                raise StreamAborted(overflow)
+                raise StreamAborted(overflow, received=len(data))
             self.body = FixedBody(data)
             return data
         chunks: list[bytes] = []
@@ -190,7 +193,7 @@ class Message:
         while chunk := await body.receive():
             size += len(chunk)
             if size > limit_bytes:
-                raise StreamAborted(overflow)
+                raise StreamAborted(overflow, received=size)
             chunks.append(chunk)
         data = b"".join(chunks)
         self.body = FixedBody(data, body.trailers)

@@ -148,22 +148,28 @@ def check_route_filters(context: Context, path: Path, message: Any) -> None:
         name, inner = resolve_any(packed)
         config: Any = inner
         if name != _FILTER_CONFIG or config is None:
-            _check_route_filter(context, here, key, name, is_optional=False)
+            _check_route_filter(context, here, key, packed, is_optional=False)
         elif config.disabled:
             continue
         elif not config.HasField("config"):
             reason = f"Empty route/virtual host per filter configuration for {key} filter"
             context.report.error(here, reason, "add config, or disabled: true")
         elif config.config.type_url:
-            name = resolve_any(config.config)[0]
-            _check_route_filter(context, (*here, "config"), key, name, is_optional=config.is_optional)
+            _check_route_filter(
+                context, (*here, "config"), key, config.config, is_optional=config.is_optional
+            )
 
 
-def _check_route_filter(context: Context, path: Path, key: str, name: str, *, is_optional: bool) -> None:
+def _check_route_filter(context: Context, path: Path, key: str, packed: Any, *, is_optional: bool) -> None:
+    name = resolve_any(packed)[0]
     if name in known_extensions.types("envoy.filters.http"):
         if name in _NOT_FOR_ROUTES and not is_optional:
             reason = f"The filter {key} doesn't support virtual host or route specific configurations"
             context.report.error(path, reason)
+            return
+        wanted = getattr(context.registry.by_type(name), "route_config_type", name)
+        if wanted != name and packed.value:  # Envoy takes an empty message for any other
+            context.report.error(path, f"Unable to unpack as {wanted}", f"a route takes {wanted}")
     elif context.registry.by_type(name) is None:
         report = context.report.warning if is_optional else context.report.error
         reason = f"Didn't find a registered implementation for '{key}' with type URL: '{name}'"

@@ -223,7 +223,7 @@ _ROWS: dict[str, str] = {
         "name domains routes request_headers_to_add request_headers_to_remove response_headers_to_add "
         "response_headers_to_remove metadata typed_per_filter_config include_request_attempt_count "
         "include_attempt_count_in_response per_request_buffer_limit_bytes request_body_buffer_limit "
-        "require_tls request_mirror_policies virtual_clusters matcher retry_policy hedge_policy"
+        "require_tls request_mirror_policies virtual_clusters matcher retry_policy hedge_policy cors"
     ),
     f"{_ROUTE}.Route": (
         "name match route redirect direct_response request_headers_to_add request_headers_to_remove "
@@ -297,10 +297,11 @@ _ROWS: dict[str, str] = {
         "prefix_rewrite regex_rewrite path_rewrite host_rewrite host_rewrite_literal host_rewrite_header "
         "host_rewrite_path_regex auto_host_rewrite append_x_forwarded_host hash_policy "
         "internal_redirect_policy internal_redirect_action max_internal_redirects path_rewrite_policy "
-        "upgrade_configs request_mirror_policies retry_policy hedge_policy metadata_match"
+        "upgrade_configs request_mirror_policies retry_policy hedge_policy metadata_match cors"
     ),
     # initial_requests and additional_request_chance mean nothing to Envoy either.
     f"{_ROUTE}.HedgePolicy": "*",
+    f"{_ROUTE}.CorsPolicy": "*",
     f"{_ROUTE}.RetryPolicy": (
         "retry_on num_retries per_try_timeout per_try_idle_timeout retry_host_predicate "
         "host_selection_retry_max_attempts retriable_status_codes retry_back_off "
@@ -508,6 +509,19 @@ _ROWS: dict[str, str] = {
     # HTTP filters
     "envoy.extensions.filters.http.router.v3.Router": "suppress_envoy_headers",
     "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb": "",
+    "envoy.extensions.filters.http.cors.v3.Cors": "",
+    "envoy.extensions.filters.http.cors.v3.CorsPolicy": "*",
+    "envoy.extensions.filters.http.csrf.v3.CsrfPolicy": "*",
+    "envoy.extensions.filters.http.buffer.v3.Buffer": "*",
+    "envoy.extensions.filters.http.fault.v3.HTTPFault": "*",
+    "envoy.extensions.filters.http.fault.v3.FaultAbort": "*",
+    "envoy.extensions.filters.http.fault.v3.FaultAbort.HeaderAbort": "",
+    "envoy.extensions.filters.common.fault.v3.FaultDelay": "*",
+    "envoy.extensions.filters.common.fault.v3.FaultDelay.HeaderDelay": "",
+    "envoy.extensions.filters.common.fault.v3.FaultRateLimit": "*",
+    "envoy.extensions.filters.common.fault.v3.FaultRateLimit.FixedLimit": "*",
+    "envoy.extensions.filters.common.fault.v3.FaultRateLimit.HeaderLimit": "",
+    "envoy.extensions.filters.http.buffer.v3.BufferPerRoute": "*",
     "envoy.extensions.filters.http.grpc_http1_bridge.v3.Config": "*",
     "envoy.extensions.filters.http.lua.v3.Lua": (
         "inline_code default_source_code source_codes stat_prefix clear_route_cache"

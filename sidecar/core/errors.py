@@ -91,11 +91,15 @@ class UpstreamError(SidecarError):
 
 
 class StreamAborted(SidecarError):
-    """Control flow inside one stream: stop here and send ``reply``.  Never crosses a nursery."""
+    """Control flow inside one stream: stop here and send ``reply``.  Never crosses a nursery.
 
-    def __init__(self, reply: LocalReply) -> None:
+    ``received``: bytes of a body that were read before, where it was for its length.
+    """
+
+    def __init__(self, reply: LocalReply, *, received: int = 0) -> None:
         super().__init__(reply.details)
         self.reply = reply
+        self.received = received
 
 
 class Disconnected(SidecarError):

@@ -8,7 +8,11 @@ from sidecar.api.listener_filter import ListenerFilter
 from sidecar.config.registry import Registry
 from sidecar.extensions.access_loggers.file_config import FileFactory, StderrFactory, StdoutFactory
 from sidecar.extensions.access_loggers.log_file import DEFAULT_MIN_FLUSH_BYTES
+from sidecar.extensions.http.buffer_config import BufferFactory
+from sidecar.extensions.http.cors_config import CorsFactory
+from sidecar.extensions.http.csrf_config import CsrfFactory
 from sidecar.extensions.http.early_header_mutation_config import EarlyHeaderMutationFactory
+from sidecar.extensions.http.fault_config import FaultFactory
 from sidecar.extensions.http.grpc_http1_bridge_config import GrpcHttp1BridgeFactory
 from sidecar.extensions.http.grpc_web_config import GrpcWebFactory
 from sidecar.extensions.http.header_mutation_config import HeaderMutationFactory
@@ -56,6 +60,10 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             UuidRequestIdFactory(),
             EarlyHeaderMutationFactory(),
             CustomHeaderDetectionFactory(),
+            CorsFactory(),
+            CsrfFactory(),
+            BufferFactory(),
+            FaultFactory(),
             LuaFactory(),
             GrpcWebFactory(),
             GrpcHttp1BridgeFactory(),

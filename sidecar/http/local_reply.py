@@ -119,6 +119,9 @@ def build_response(
         stream.find_route()
     headers = ResponseHeaders(reply.status)
     route = stream.route
+    if reply.is_answer:
+        config = None
+        route = None
     is_routed = route is not None and (route.is_forwarding or reply.has_route_headers)
     if is_routed:
         stream.response = ResponseMessage(headers)  # for %RESP()%

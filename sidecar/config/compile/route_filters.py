@@ -14,6 +14,8 @@ from sidecar.router.filter_configs import merge_filter_configs
 
 __all__ = ["LevelFilters", "PerFilterConfigs"]
 
+#: Where such a policy is kept, among those of filters, which have no such names.
+_CORS = "envoy.config.route.v3.CorsPolicy"
 _FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
 
 
@@ -67,4 +69,18 @@ class PerFilterConfigs:
                 found.configs[name] = factory.compile_route(inner, context)
             except ConfigError as error:
                 raise placed(error, at) from error
+        self._compile_cors(message, path, found)
         return found
+
+    def _compile_cors(self, message: Any, path: str, found: LevelFilters) -> None:
+        """The ``cors`` of routes and virtual hosts, which is older than ``typed_per_filter_config``."""
+        fields = message.DESCRIPTOR.fields_by_name
+        if "route" in fields and message.HasField("route"):
+            message, path = message.route, f"{path}.route"
+            fields = message.DESCRIPTOR.fields_by_name
+        if "cors" in fields and message.HasField("cors"):
+            factory = self._registry.by_route_type("envoy.extensions.filters.http.cors.v3.CorsPolicy")
+            if factory is not None:
+                context = self._context.at("")
+                context.path = f"{path}.cors"
+                found.configs[_CORS] = factory.compile_route(message.cors, context)

@@ -1,0 +1,213 @@
+"""The filter ``envoy.filters.http.fault``: delays, aborts and slow answers on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from random import randrange
+from typing import TYPE_CHECKING, Any
+
+from sidecar.api.filters import HttpFilter
+from sidecar.api.message import LocalReply
+from sidecar.api.stream import Flag
+from sidecar.extensions.http.slow_body import SlowBody
+from sidecar.net.pause import pause
+
+if TYPE_CHECKING:
+    from sidecar.api.stream import Stream
+    from sidecar.core.headers import HeaderMap
+
+__all__ = ["Abort", "Delay", "FaultFilter", "FaultSettings", "Percentage", "RateLimit"]
+
+_ABORT_HTTP = b"x-envoy-fault-abort-request"
+_ABORT_GRPC = b"x-envoy-fault-abort-grpc-request"
+_DELAY = b"x-envoy-fault-delay-request"
+_THROUGHPUT = b"x-envoy-fault-throughput-response"
+_SERVICE_CLUSTER = b"x-envoy-downstream-service-cluster"
+_SERVICE_NODE = b"x-envoy-downstream-service-node"
+
+
+@dataclass(frozen=True, slots=True)
+class Percentage:
+    """``envoy.type.v3.FractionalPercent``; where requests may say how much, at most this."""
+
+    numerator: int
+    denominator: int
+    header: bytes | None = None
+
+    def hits(self, headers: HeaderMap) -> bool:
+        """Drawn for one request."""
+        numerator = self.numerator
+        if self.header is not None:
+            said = _number(headers, self.header)
+            if said is not None:
+                numerator = min(said, numerator)
+        return numerator >= self.denominator or randrange(self.denominator) < numerator  # noqa: S311
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """``FaultDelay``; None leaves the time to the request."""
+
+    fixed_s: float | None
+    percentage: Percentage
+
+    def seconds(self, headers: HeaderMap) -> float:
+        """How long this request is kept; 0 for not."""
+        if self.fixed_s is not None:
+            return self.fixed_s
+        return (_number(headers, _DELAY) or 0) / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """``FaultAbort``; neither status leaves it to the request."""
+
+    http_status: int | None
+    grpc_status: int | None
+    percentage: Percentage
+    body: bytes = b"fault filter abort"
+
+    def status(self, headers: HeaderMap) -> tuple[int, int | None] | None:
+        """Of HTTP and of gRPC; None where the request asks for nothing that can be."""
+        if self.grpc_status is not None:
+            return 200, self.grpc_status
+        if self.http_status is not None:
+            return self.http_status, None
+        asked = _number(headers, _ABORT_HTTP)
+        if asked is not None and 200 <= asked < 600:
+            return asked, None
+        asked = _number(headers, _ABORT_GRPC)
+        return None if asked is None else (200, asked)
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """``FaultRateLimit``: KiB a second; None leaves it to the request."""
+
+    fixed_kbps: int | None
+    percentage: Percentage
+
+    def kbps(self, headers: HeaderMap) -> int | None:
+        return self.fixed_kbps if self.fixed_kbps is not None else _number(headers, _THROUGHPUT) or None
+
+
+@dataclass(frozen=True, slots=True)
+class FaultSettings:
+    """``envoy.extensions.filters.http.fault.v3.HTTPFault``."""
+
+    delay: Delay | None = None
+    abort: Abort | None = None
+    rate_limit: RateLimit | None = None
+    upstream_cluster: str = ""
+    headers: tuple[Callable[[HeaderMap], bool], ...] = ()
+    downstream_nodes: frozenset[bytes] = frozenset()
+    max_active_faults: int | None = None
+    disable_downstream_cluster_stats: bool = False
+    filter_metadata: dict[str, Any] = field(default_factory=dict)
+
+    def concern(self, headers: HeaderMap, route: Any) -> bool:
+        """Whether this request is one of those that are meant."""
+        if self.upstream_cluster and (
+            route is None or not route.is_forwarding or route.cluster_name != self.upstream_cluster
+        ):
+            return False
+        if self.downstream_nodes and headers.get(_SERVICE_NODE) not in self.downstream_nodes:
+            return False
+        return all(matches(headers) for matches in self.headers)
+
+
+class FaultFilter(HttpFilter):
+    """Keeps, aborts and slows what the settings say."""
+
+    uses_trio = False
+
+    def __init__(self, settings: FaultSettings, stats: Any) -> None:
+        """``stats``: the scope ``http.<prefix>.fault.``."""
+        self._settings = settings
+        self._stats = stats
+        self._aborts = stats.counter("aborts_injected")
+        self._delays = stats.counter("delays_injected")
+        self._slowed = stats.counter("response_rl_injected")
+        self._overflow = stats.counter("faults_overflow")
+        self._active = stats.gauge("active_faults")
+
+    def decode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
+        route = stream.find_route()
+        settings = self._settings
+        if route is not None:
+            settings = route.per_filter_config.get(self.config_name, settings)
+        if settings.max_active_faults is not None and self._active.value >= settings.max_active_faults:
+            self._overflow.value += 1
+            return None
+        headers = stream.request.headers
+        if not settings.concern(headers, route):
+            return None
+        limit = settings.rate_limit
+        if limit is not None:
+            kbps = limit.kbps(headers)
+            if kbps is not None and limit.percentage.hits(headers):
+                self._begin(stream)
+                self._slowed.value += 1
+                stream.set_slot(self.slot, kbps)
+        delay = settings.delay
+        if delay is not None and delay.percentage.hits(headers):
+            seconds = delay.seconds(headers)
+            if seconds > 0:
+                self._begin(stream)
+                self._count(stream, self._delays, "delays_injected", settings)
+                stream.flags |= Flag.DELAY_INJECTED
+                return self._delay(stream, seconds, settings)
+        return self._abort(stream, settings)
+
+    def encode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
+        kbps = stream.get_slot(self.slot)
+        response = stream.response
+        if kbps and response is not None and response.body is not None:
+            response.body = SlowBody(response.body, kbps * 1024)
+        return None
+
+    def on_complete(self, stream: Stream) -> None:
+        if stream.get_slot(self.slot) is not None:
+            self._active.dec()
+
+    async def _delay(self, stream: Stream, seconds: float, settings: FaultSettings) -> LocalReply | None:
+        await pause(seconds)
+        return self._abort(stream, settings)
+
+    def _abort(self, stream: Stream, settings: FaultSettings) -> LocalReply | None:
+        abort = settings.abort
+        headers = stream.request.headers
+        if abort is None or not abort.percentage.hits(headers):
+            return None
+        status = abort.status(headers)
+        if status is None:
+            return None
+        self._begin(stream)
+        self._count(stream, self._aborts, "aborts_injected", settings)
+        return LocalReply(
+            status[0],
+            abort.body,
+            details="fault_filter_abort",
+            flag=Flag.FAULT_INJECTED,
+            grpc_status=status[1],
+        )
+
+    def _begin(self, stream: Stream) -> None:
+        """Several faults of a request count as one."""
+        if stream.get_slot(self.slot) is None:
+            stream.set_slot(self.slot, 0)
+            self._active.inc()
+
+    def _count(self, stream: Stream, counter: Any, name: str, settings: FaultSettings) -> None:
+        stream.metadata_namespace(self.config_name).update(settings.filter_metadata)
+        counter.value += 1
+        if not settings.disable_downstream_cluster_stats:
+            cluster = stream.request.headers.get(_SERVICE_CLUSTER)
+            if cluster:
+                self._stats.counter(f"{cluster.decode('latin-1')}.{name}").value += 1
+
+
+def _number(headers: HeaderMap, name: bytes) -> int | None:
+    value = headers.get(name)
+    return int(value) if value and value.isdigit() else None

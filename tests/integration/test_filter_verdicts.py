@@ -1,0 +1,89 @@
+# ruff: noqa: E501  (a case is a line of a table)
+"""Configurations of HTTP filters: what Envoy accepts and refuses, wholly compiled, each case tried on Envoy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from config_oracle import envoy_verdict
+from test_config_verdicts import any_of, conf
+
+from sidecar.cli.main import main
+
+pytestmark = pytest.mark.oracle
+EXT = "envoy.extensions.filters.http"
+
+
+def chain(kind: str, config: str = "") -> str:
+    return conf(filters=f"- {{name: x, typed_config: {any_of(f'{EXT}.{kind}', config)}}}")
+
+
+def route(filter_kind: str, kind: str, config: str = "", filter_config: str = "") -> str:
+    return conf(
+        filters=f"- {{name: x, typed_config: {any_of(f'{EXT}.{filter_kind}', filter_config)}}}",
+        routes=f"typed_per_filter_config: {{x: {any_of(f'{EXT}.{kind}', config)}}}",
+    )
+
+
+ALWAYS = "{default_value: {numerator: 100}}"
+CASES = {
+    "cors": chain("cors.v3.Cors"),
+    "cors policy": route("cors.v3.Cors", "cors.v3.CorsPolicy", "allow_origin_string_match: [{exact: a}]"),
+    "cors policy in the chain": chain("cors.v3.CorsPolicy"),
+    "cors filter in a route": route("cors.v3.Cors", "cors.v3.Cors"),
+    "cors regex": route(
+        "cors.v3.Cors", "cors.v3.CorsPolicy", "allow_origin_string_match: [{safe_regex: {regex: '('}}]"
+    ),
+    "cors empty matcher": route("cors.v3.Cors", "cors.v3.CorsPolicy", "allow_origin_string_match: [{}]"),
+    "cors enabled without a value": route(
+        "cors.v3.Cors", "cors.v3.CorsPolicy", "filter_enabled: {runtime_key: a}"
+    ),
+    "cors of a route": conf(routes="cors: {allow_methods: GET}"),
+    "csrf without filter_enabled": chain("csrf.v3.CsrfPolicy"),
+    "csrf": chain("csrf.v3.CsrfPolicy", f"filter_enabled: {ALWAYS}"),
+    "csrf without a default": chain("csrf.v3.CsrfPolicy", "filter_enabled: {}"),
+    "csrf of a route without filter_enabled": route(
+        "csrf.v3.CsrfPolicy", "csrf.v3.CsrfPolicy", "", f"filter_enabled: {ALWAYS}"
+    ),
+    "buffer without a limit": chain("buffer.v3.Buffer"),
+    "buffer of nothing": chain("buffer.v3.Buffer", "max_request_bytes: 0"),
+    "buffer": chain("buffer.v3.Buffer", "max_request_bytes: 1"),
+    "buffer off": route(
+        "buffer.v3.Buffer", "buffer.v3.BufferPerRoute", "disabled: true", "max_request_bytes: 1"
+    ),
+    "buffer not off": route(
+        "buffer.v3.Buffer", "buffer.v3.BufferPerRoute", "disabled: false", "max_request_bytes: 1"
+    ),
+    "buffer that says nothing": route(
+        "buffer.v3.Buffer", "buffer.v3.BufferPerRoute", "", "max_request_bytes: 1"
+    ),
+    "buffer of a route": route(
+        "buffer.v3.Buffer", "buffer.v3.Buffer", "max_request_bytes: 1", "max_request_bytes: 1"
+    ),
+    "header mutation of a chain in a route": route(
+        "header_mutation.v3.HeaderMutation", "header_mutation.v3.HeaderMutation"
+    ),
+    "lua of a chain in a route": route("lua.v3.Lua", "lua.v3.Lua", "inline_code: 'x = 1'"),
+    "nothing of a chain in a route": route("lua.v3.Lua", "lua.v3.Lua"),
+    "fault of nothing": chain("fault.v3.HTTPFault"),
+    "fault with an empty delay": chain("fault.v3.HTTPFault", "delay: {}"),
+    "fault without a percentage": chain("fault.v3.HTTPFault", "delay: {fixed_delay: 1s}"),
+    "fault with no delay": chain("fault.v3.HTTPFault", "delay: {fixed_delay: 0s}"),
+    "fault with an empty abort": chain("fault.v3.HTTPFault", "abort: {}"),
+    "fault with status 199": chain("fault.v3.HTTPFault", "abort: {http_status: 199}"),
+    "fault with status 600": chain("fault.v3.HTTPFault", "abort: {http_status: 600}"),
+    "fault with any gRPC status": chain("fault.v3.HTTPFault", "abort: {grpc_status: 99}"),
+    "fault with an empty rate": chain("fault.v3.HTTPFault", "response_rate_limit: {}"),
+    "fault with no rate": chain("fault.v3.HTTPFault", "response_rate_limit: {fixed_limit: {limit_kbps: 0}}"),
+    "fault of a route": route("fault.v3.HTTPFault", "fault.v3.HTTPFault", "abort: {http_status: 500}"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_filter_gets_envoys_verdict(case: str, tmp_path: Path) -> None:
+    file = tmp_path / "bootstrap.yaml"
+    file.write_text(CASES[case], encoding="utf-8")
+    theirs = envoy_verdict(file)
+    status = main(["--mode", "validate", "-c", str(file)])
+    assert (status == 0) is theirs.accepted, theirs.text
