@@ -37,6 +37,7 @@ _CARES = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 
 _TCP = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _LISTENER_FILTERS = "envoy.extensions.filters.listener"
+_COMPRESSION = "envoy.extensions.compression"
 _NETWORK_INPUTS = "envoy.extensions.matching.common_inputs.network.v3"
 _NETWORK_INPUT_NAMES = (
     "DestinationIPInput",
@@ -513,6 +514,26 @@ _ROWS: dict[str, str] = {
     "envoy.extensions.filters.http.cors.v3.CorsPolicy": "*",
     "envoy.extensions.filters.http.csrf.v3.CsrfPolicy": "*",
     "envoy.extensions.filters.http.buffer.v3.Buffer": "*",
+    "envoy.config.core.v3.RuntimeFeatureFlag": "*",
+    "envoy.extensions.filters.http.compressor.v3.Compressor": "*",
+    "envoy.extensions.filters.http.compressor.v3.Compressor.CommonDirectionConfig": "*",
+    "envoy.extensions.filters.http.compressor.v3.Compressor.RequestDirectionConfig": "*",
+    "envoy.extensions.filters.http.compressor.v3.Compressor.ResponseDirectionConfig": "*",
+    "envoy.extensions.filters.http.compressor.v3.CompressorPerRoute": "*",
+    "envoy.extensions.filters.http.compressor.v3.CompressorOverrides": "*",
+    "envoy.extensions.filters.http.compressor.v3.ResponseDirectionOverrides": "*",
+    "envoy.extensions.filters.http.decompressor.v3.Decompressor": "*",
+    "envoy.extensions.filters.http.decompressor.v3.Decompressor.CommonDirectionConfig": "*",
+    "envoy.extensions.filters.http.decompressor.v3.Decompressor.RequestDirectionConfig": "*",
+    "envoy.extensions.filters.http.decompressor.v3.Decompressor.ResponseDirectionConfig": "*",
+    f"{_COMPRESSION}.gzip.compressor.v3.Gzip": "*",
+    f"{_COMPRESSION}.brotli.compressor.v3.Brotli": (
+        "quality encoder_mode window_bits input_block_bits chunk_size"
+    ),
+    f"{_COMPRESSION}.zstd.compressor.v3.Zstd": "*",
+    f"{_COMPRESSION}.gzip.decompressor.v3.Gzip": "*",
+    f"{_COMPRESSION}.brotli.decompressor.v3.Brotli": "*",
+    f"{_COMPRESSION}.zstd.decompressor.v3.Zstd": "chunk_size",
     "envoy.extensions.filters.http.fault.v3.HTTPFault": "*",
     "envoy.extensions.filters.http.fault.v3.FaultAbort": "*",
     "envoy.extensions.filters.http.fault.v3.FaultAbort.HeaderAbort": "",
@@ -571,6 +592,12 @@ CORE_TYPES = frozenset(
         _GETADDRINFO,
         f"{_FORMATTER}.req_without_query.v3.ReqWithoutQuery",
         f"{_FORMATTER}.metadata.v3.Metadata",
+        f"{_COMPRESSION}.gzip.compressor.v3.Gzip",
+        f"{_COMPRESSION}.brotli.compressor.v3.Brotli",
+        f"{_COMPRESSION}.zstd.compressor.v3.Zstd",
+        f"{_COMPRESSION}.gzip.decompressor.v3.Gzip",
+        f"{_COMPRESSION}.brotli.decompressor.v3.Brotli",
+        f"{_COMPRESSION}.zstd.decompressor.v3.Zstd",
         f"{_LB}.round_robin.v3.RoundRobin",
         f"{_LB}.random.v3.Random",
         f"{_LB}.least_request.v3.LeastRequest",

@@ -309,6 +309,13 @@ ENTRIES: tuple[Entry, ...] = (
     # Envoy takes it, and no host from it.
     *_rows(f"{_ENDPOINT}.LocalityLbEndpoints", WARN, "endpoint discovery", "load_balancer_endpoints"),
     *_rows(f"{_ENDPOINT}.LbEndpoint", STOP, "xDS", "endpoint_name"),
+    *_rows("envoy.extensions.compression.zstd.decompressor.v3.Zstd", STOP, "compression", "dictionaries"),
+    *_rows(
+        "envoy.extensions.compression.brotli.compressor.v3.Brotli",
+        WARN,
+        "compression",
+        "disable_literal_context_modeling",
+    ),
     # Access logs and filters
     *_rows(
         "envoy.config.accesslog.v3.AccessLogFilter",
@@ -341,8 +348,6 @@ EXTENSIONS: dict[str, tuple[Action, str]] = {
     "envoy.router.cluster_specifier_plugin/": (STOP, "cluster choice"),
     # Leaving out a filter must not open what it closes; filters that only add are warned about.
     "envoy.filters.http/": (STOP, "further HTTP filters"),
-    "envoy.filters.http/envoy.extensions.filters.http.compressor.": (WARN, "compression"),
-    "envoy.filters.http/envoy.extensions.filters.http.decompressor.": (WARN, "compression"),
     "envoy.filters.http/envoy.extensions.filters.http.health_check.": (WARN, "health checks"),
     "envoy.filters.http/envoy.extensions.filters.http.grpc_stats.": (WARN, "gRPC filters"),
     "envoy.filters.http/envoy.extensions.filters.http.tap.": (WARN, "tap"),

@@ -9,8 +9,10 @@ from sidecar.config.registry import Registry
 from sidecar.extensions.access_loggers.file_config import FileFactory, StderrFactory, StdoutFactory
 from sidecar.extensions.access_loggers.log_file import DEFAULT_MIN_FLUSH_BYTES
 from sidecar.extensions.http.buffer_config import BufferFactory
+from sidecar.extensions.http.compressor_config import CompressorFactory
 from sidecar.extensions.http.cors_config import CorsFactory
 from sidecar.extensions.http.csrf_config import CsrfFactory
+from sidecar.extensions.http.decompressor_config import DecompressorFactory
 from sidecar.extensions.http.early_header_mutation_config import EarlyHeaderMutationFactory
 from sidecar.extensions.http.fault_config import FaultFactory
 from sidecar.extensions.http.grpc_http1_bridge_config import GrpcHttp1BridgeFactory
@@ -63,6 +65,8 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             CorsFactory(),
             CsrfFactory(),
             BufferFactory(),
+            CompressorFactory(),
+            DecompressorFactory(),
             FaultFactory(),
             LuaFactory(),
             GrpcWebFactory(),

@@ -80,6 +80,109 @@ CASES = {
 }
 
 
+def lib(name: str, config: str = "", way: str = "compressor") -> str:
+    kind = f"envoy.extensions.compression.{name}.{way}.v3.{name.title()}"
+    return f"{way}_library: {{name: a, typed_config: {any_of(kind, config)}}}"
+
+
+COMPRESSOR, DECOMPRESSOR = "compressor.v3.Compressor", "decompressor.v3.Decompressor"
+TYPES = "content_type: [a], content_type_matcher: [{exact: a}]"
+CASES |= {
+    "compressor without a library": chain(COMPRESSOR),
+    "compressor": chain(COMPRESSOR, lib("gzip")),
+    "compressor with a decompressor": chain(COMPRESSOR, lib("gzip", way="decompressor")),
+    "compressor with both kinds of types": chain(
+        COMPRESSOR, f"{lib('gzip')}, response_direction_config: {{common_config: {{{TYPES}}}}}"
+    ),
+    "compressor with an empty matcher": chain(
+        COMPRESSOR,
+        f"{lib('gzip')}, response_direction_config: {{common_config: {{content_type_matcher: [{{}}]}}}}",
+    ),
+    "compressor with a code twice": chain(
+        COMPRESSOR, f"{lib('gzip')}, response_direction_config: {{uncompressible_response_codes: [206, 206]}}"
+    ),
+    "compressor with code 199": chain(
+        COMPRESSOR, f"{lib('gzip')}, response_direction_config: {{uncompressible_response_codes: [199]}}"
+    ),
+    "compressor with code 600": chain(
+        COMPRESSOR, f"{lib('gzip')}, response_direction_config: {{uncompressible_response_codes: [600]}}"
+    ),
+    "compressor with old fields": chain(
+        COMPRESSOR, f"{lib('gzip')}, content_length: 30, content_type: [a], disable_on_etag_header: true"
+    ),
+    "compressor with old fields and new ones": chain(
+        COMPRESSOR, f"{lib('gzip')}, content_length: 30, response_direction_config: {{}}"
+    ),
+    **{
+        f"gzip {config}": chain(COMPRESSOR, lib("gzip", config))
+        for config in (
+            "memory_level: 0",
+            "memory_level: 10",
+            "window_bits: 8",
+            "window_bits: 9",
+            "window_bits: 16",
+            "chunk_size: 4095",
+            "compression_level: COMPRESSION_LEVEL_5",
+            "compression_level: 10",
+            "compression_strategy: FIXED",
+        )
+    },
+    **{
+        f"brotli {config}": chain(COMPRESSOR, lib("brotli", config))
+        for config in (
+            "quality: 12",
+            "window_bits: 9",
+            "window_bits: 25",
+            "input_block_bits: 15",
+            "input_block_bits: 25",
+            "encoder_mode: FONT",
+        )
+    },
+    **{
+        f"zstd {config}": chain(COMPRESSOR, lib("zstd", config))
+        for config in (
+            "compression_level: 0",
+            "compression_level: 22",
+            "compression_level: 23",
+            "strategy: BTULTRA2",
+            "dictionary: {inline_string: abc}",
+            "dictionary: {filename: /nowhere}",
+            "chunk_size: 1",
+        )
+    },
+    "compressor of a route that says nothing": route(
+        COMPRESSOR, "compressor.v3.CompressorPerRoute", "", lib("gzip")
+    ),
+    "compressor of a route off": route(
+        COMPRESSOR, "compressor.v3.CompressorPerRoute", "disabled: true", lib("gzip")
+    ),
+    "compressor of a route not off": route(
+        COMPRESSOR, "compressor.v3.CompressorPerRoute", "disabled: false", lib("gzip")
+    ),
+    "compressor of a route, empty": route(
+        COMPRESSOR, "compressor.v3.CompressorPerRoute", "overrides: {}", lib("gzip")
+    ),
+    "compressor of a route, library": route(
+        COMPRESSOR, "compressor.v3.CompressorPerRoute", f"overrides: {{{lib('zstd')}}}", lib("gzip")
+    ),
+    "decompressor without a library": chain(DECOMPRESSOR),
+    "decompressor": chain(DECOMPRESSOR, lib("gzip", way="decompressor")),
+    "decompressor with a compressor": chain(DECOMPRESSOR, lib("gzip")),
+    "decompressor of zstd": chain(DECOMPRESSOR, lib("zstd", way="decompressor")),
+    **{
+        f"decompressor {config}": chain(DECOMPRESSOR, lib("gzip", config, way="decompressor"))
+        for config in (
+            "window_bits: 8",
+            "window_bits: 9",
+            "max_inflate_ratio: 0",
+            "max_inflate_ratio: 1",
+            "max_inflate_ratio: 1039",
+            "chunk_size: 65537",
+        )
+    },
+}
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_filter_gets_envoys_verdict(case: str, tmp_path: Path) -> None:
     file = tmp_path / "bootstrap.yaml"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,27 @@ def lua(m: Mission) -> None:
     assert answer.headers["server"] == "envoy"  # written behind the filters
     stamp = m.upstreams["backend"].seen[0].headers["x-request-timestamp"]
     assert time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ")
+
+
+def compressor(m: Mission) -> None:
+    body = "x" * 2000
+    answers = {"/json": "application/json", "/png": "image/png", "/none": ""}
+    upstream = m.upstreams["backend"]
+    upstream.answer = lambda seen: (
+        200,
+        {
+            "content-length": str(len(body)),
+            **({"content-type": kind} if (kind := answers[seen.path]) else {}),
+        },
+    )
+    upstream.name = body
+    for path in answers:
+        answer = m.get(path, {"accept-encoding": "gzip"})
+        is_packed = answer.headers.get("content-encoding") == "gzip"
+        assert is_packed is (path != "/png"), path
+        text = zlib.decompress(answer.body, 31) if is_packed else answer.body
+        assert text.decode() == body
+    assert "content-encoding" not in m.get("/json").headers
 
 
 def ring_hash(m: Mission) -> None:
@@ -131,6 +153,7 @@ CHECKS: dict[str, Callable[[Mission], None]] = {
     "04_endpoint_priorities": endpoint_priorities,
     "05_static_bootstrap": static_bootstrap,
     "12_lua": lua,
+    "13_compressor": compressor,
     "15_ring_hash": ring_hash,
     "21_outlier_detection": outlier_detection,
     "30_header_routing": header_routing,

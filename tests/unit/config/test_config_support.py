@@ -144,7 +144,6 @@ ROUTE_FILTERS = """
 @pytest.mark.parametrize(
     ("message", "severity"),
     [
-        ("envoy.extensions.filters.http.compressor.v3.CompressorPerRoute", "warning"),
         ("envoy.extensions.filters.http.rbac.v3.RBACPerRoute", "refusal"),
     ],
 )
