@@ -405,7 +405,8 @@ _ROWS: dict[str, str] = {
     f"{_CLUSTER}.SlowStartConfig": "*",
     f"{_CLUSTER}.CommonLbConfig": (
         "healthy_panic_threshold ignore_new_hosts_until_first_hc consistent_hashing_lb_config "
-        "zone_aware_lb_config locality_weighted_lb_config"
+        "zone_aware_lb_config locality_weighted_lb_config update_merge_window "
+        "close_connections_on_host_set_change"
     ),
     f"{_CLUSTER}.CommonLbConfig.ConsistentHashingLbConfig": "*",
     f"{_CLUSTER}.CommonLbConfig.ZoneAwareLbConfig": "*",

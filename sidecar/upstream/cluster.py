@@ -101,6 +101,7 @@ class ClusterConfig:
     panic_threshold: float = 50.0
     overprovisioning_factor: int = 140
     weighted_priority_health: bool = False
+    close_connections_on_host_set_change: bool = False
     #: ``drop_overloads``.
     drop_per_million: int = 0
     per_connection_buffer_limit: int = 1024 * 1024
@@ -140,6 +141,7 @@ class Cluster:
     """See the module.  Attributes that come from :class:`ClusterConfig` have its names."""
 
     __slots__ = (
+        "_drops",
         "_load_balancer",
         "_local",
         "config",
@@ -213,7 +215,7 @@ class Cluster:
         self.retries = self.resources[0].retries
         self.draw = draw
         #: Of so many requests in a million that are to be dropped (:mod:`sidecar.router.drop_overload`).
-        self.drop_per_million = config.drop_per_million
+        self.drop_per_million = self._drops = config.drop_per_million
         self._local = NOWHERE
         #: The balancer of an ORIGINAL_DST cluster, which makes its hosts.
         self.original_dst: OriginalDstBalancer | None = None
@@ -295,12 +297,8 @@ class Cluster:
         return True
 
     def set_drops(self, per_million: int) -> None:
-        """Drop so many of a million requests from now on."""
-        self.drop_per_million = per_million
-        self._set_picker()
-
-    def _set_picker(self) -> None:
-        self.picker = None if self.drop_per_million else self._load_balancer.only
+        """Drop so many of a million requests from the next change of the hosts on, as Envoy does."""
+        self._drops = per_million
 
     def on_host_changed(self, host: Host) -> None:
         """A detector or a health check changed a host's flags; one that fails loses its connections."""
@@ -309,14 +307,18 @@ class Cluster:
             return
         self.refresh_health()
         if host.health is Health.UNHEALTHY:
-            for pool in host.pools:
-                pool.drain()
+            _drain(host)
 
     def refresh_health(self) -> None:
         """Take in changed health flags or weights of hosts."""
         self.host_sets = part_hosts(self.hosts, self._local.locality, self.host_sets)
         self._load_balancer.update(self.host_sets)
-        self._set_picker()
+        self.drop_per_million = self._drops
+        self.picker = None if self._drops else self._load_balancer.only
+        if self.config.close_connections_on_host_set_change:
+            # Whatever it was that changed about any of them.
+            for host in self.hosts:
+                _drain(host)
         stats = self.stats
         stats.membership_total.set(len(self.hosts))
         stats.membership_healthy.set(sum(len(each.healthy) for each in self.host_sets))
@@ -327,3 +329,9 @@ class Cluster:
 
     def __repr__(self) -> str:
         return f"<Cluster {self.name} {self.config.type} {len(self.hosts)} hosts>"
+
+
+def _drain(host: Host) -> None:
+    """Let no further request go on the connections that a host has now."""
+    for pool in host.pools:
+        pool.drain()

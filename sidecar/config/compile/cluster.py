@@ -142,6 +142,7 @@ def compile_cluster_config(
         overprovisioning_factor=_wrapped(assignment.policy, "overprovisioning_factor", 140),
         weighted_priority_health=assignment.policy.weighted_priority_health,
         drop_per_million=compile_drops(assignment),
+        close_connections_on_host_set_change=message.common_lb_config.close_connections_on_host_set_change,
         per_connection_buffer_limit=_wrapped(message, "per_connection_buffer_limit_bytes", 1024 * 1024),
         max_requests_per_connection=max_requests,
         http1=compile_http1_options(

@@ -114,3 +114,29 @@ def test_refresh_health_moves_requests_away_from_a_host_that_failed() -> None:
 
 def test_host_with_canary_metadata_is_a_canary() -> None:
     assert Host(Address.ip("192.0.2.1", 80), metadata={"envoy.lb": {"canary": True}}).canary is True
+
+
+def test_every_change_counts_at_once() -> None:
+    cluster, _ = make_cluster(2)
+    for host in cluster.hosts:
+        host.set_flag(HealthFlag.FAILED_OUTLIER_CHECK)
+        cluster.on_host_changed(host)
+        assert host not in cluster.host_sets[0].healthy
+
+
+def test_hosts_lose_their_connections_when_anything_changes_if_asked() -> None:
+    class Pool:
+        drained = 0
+
+        def drain(self) -> None:
+            self.drained += 1
+
+    hosts = [Host(Address.ip(f"192.0.2.{number}", 80)) for number in range(3)]
+    cluster = Cluster(ClusterConfig("c", close_connections_on_host_set_change=True), Store())
+    cluster.set_hosts(hosts[:2])
+    pool = Pool()
+    hosts[0].pools = (pool,)
+    cluster.on_host_changed(hosts[1])
+    assert pool.drained == 1
+    cluster.set_hosts(hosts)
+    assert pool.drained == 2
