@@ -126,6 +126,11 @@ _ROWS: dict[str, str] = {
         "disable_stateless_session_resumption disable_stateful_session_resumption session_timeout "
         "full_scan_certs_on_sni_mismatch prefer_client_ciphers"
     ),
+    f"{_TLS}.UpstreamTlsContext": (
+        "common_tls_context sni auto_host_sni auto_sni_san_validation allow_renegotiation max_session_keys"
+    ),
+    f"{_CLUSTER}.TransportSocketMatch": "*",
+    "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": "",
     f"{_TLS}.CommonTlsContext": "tls_params tls_certificates validation_context alpn_protocols key_log",
     f"{_TLS}.TlsParameters": (
         "tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves "
@@ -358,7 +363,8 @@ _ROWS: dict[str, str] = {
         "dns_jitter respect_dns_ttl "
         "dns_lookup_family dns_resolvers use_tcp_for_dns_lookups dns_resolution_config "
         "typed_dns_resolver_config wait_for_warm_on_init metadata outlier_detection health_checks "
-        "ignore_health_on_host_removal eds_cluster_config original_dst_lb_config cleanup_interval"
+        "ignore_health_on_host_removal eds_cluster_config original_dst_lb_config cleanup_interval "
+        "transport_socket transport_socket_matches upstream_http_protocol_options"
     ),
     f"{_CLUSTER}.EdsClusterConfig": "*",
     f"{_CLUSTER}.OriginalDstLbConfig": "*",
@@ -471,7 +477,12 @@ _ROWS: dict[str, str] = {
     f"{_ENDPOINT}.LbEndpoint": "endpoint load_balancing_weight health_status metadata",
     f"{_ENDPOINT}.Endpoint": "address hostname additional_addresses health_check_config",
     f"{_ENDPOINT}.Endpoint.AdditionalAddress": "*",
-    _HTTP_OPTIONS: "explicit_http_config use_downstream_protocol_config common_http_protocol_options",
+    _HTTP_OPTIONS: (
+        "explicit_http_config use_downstream_protocol_config auto_config common_http_protocol_options "
+        "upstream_http_protocol_options"
+    ),
+    f"{_HTTP_OPTIONS}.AutoHttpConfig": "http_protocol_options http2_protocol_options",
+    f"{_CORE}.UpstreamHttpProtocolOptions": "*",
     f"{_HTTP_OPTIONS}.ExplicitHttpConfig": "http_protocol_options http2_protocol_options",
     f"{_HTTP_OPTIONS}.UseDownstreamHttpConfig": "http_protocol_options http2_protocol_options",
     # Access logs

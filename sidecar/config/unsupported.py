@@ -154,6 +154,8 @@ ENTRIES: tuple[Entry, ...] = (
     # TLS
     *_rows(f"{_TLS}.DownstreamTlsContext", STOP, "secrets", "session_ticket_keys_sds_secret_config"),
     *_rows(f"{_TLS}.DownstreamTlsContext", WARN, "OCSP stapling", "ocsp_staple_policy"),
+    *_rows(f"{_TLS}.UpstreamTlsContext", WARN, "key usage", "enforce_rsa_key_usage"),
+    *_rows(_CLUSTER, STOP, "generic matching", "transport_socket_matcher"),
     *_rows(
         f"{_TLS}.CommonTlsContext",
         STOP,
@@ -296,13 +298,18 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(_CLUSTER, WARN, "connection pools", "per_connection_buffer_limit_bytes"),
     *_rows(_CLUSTER, WARN, "connection pools", "upstream_connection_options preconnect_policy"),
     *_rows(_CLUSTER, WARN, "connection pools", "connection_pool_per_downstream_connection"),
-    *_rows(_CLUSTER, WARN, "connection pools", "upstream_http_protocol_options"),
     *_rows(_CLUSTER, WARN, "socket options", "upstream_bind_config"),
     *_rows(_CLUSTER, STOP, "upstream filters", "filters"),
     *_rows(_CLUSTER, WARN, "statistics tags", "track_timeout_budgets track_cluster_stats"),
     *_rows(_HTTP_OPTIONS, STOP, "upstream filters", "http_filters"),
-    *_rows(_HTTP_OPTIONS, STOP, "TLS", "auto_config"),
     *_rows(f"{_HTTP_OPTIONS}.UseDownstreamHttpConfig", STOP, "UDP and HTTP/3", "http3_protocol_options"),
+    *_rows(f"{_HTTP_OPTIONS}.AutoHttpConfig", STOP, "UDP and HTTP/3", "http3_protocol_options"),
+    *_rows(
+        f"{_HTTP_OPTIONS}.AutoHttpConfig",
+        WARN,
+        "UDP and HTTP/3",
+        "alternate_protocols_cache_options",
+    ),
     *_rows(f"{_HTTP_OPTIONS}.ExplicitHttpConfig", STOP, "UDP and HTTP/3", "http3_protocol_options"),
     *_rows(
         "envoy.extensions.filters.http.router.v3.Router", STOP, "upstream filters", "upstream_http_filters"

@@ -36,7 +36,11 @@ from sidecar.extensions.listener.proxy_protocol_config import ProxyProtocolFacto
 from sidecar.extensions.listener.tls_inspector_config import TlsInspectorFactory
 from sidecar.extensions.network.http_connection_manager_config import HttpConnectionManagerFactory
 from sidecar.extensions.network.tcp_proxy_config import TcpProxyFactory
-from sidecar.extensions.transport_sockets.tls_config import DownstreamTlsFactory
+from sidecar.extensions.transport_sockets.tls_config import (
+    DownstreamTlsFactory,
+    RawBufferFactory,
+    UpstreamTlsFactory,
+)
 
 __all__ = ["implied_listener_filters", "make_registry"]
 
@@ -56,6 +60,8 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             ListenerRateLimitFactory(),
             DownstreamTlsFactory(),
             TcpProxyFactory(),
+            UpstreamTlsFactory(),
+            RawBufferFactory(),
             RouterFactory(),
             HeaderMutationFactory(),
             XffDetectionFactory(),

@@ -146,6 +146,9 @@ class Transport:
     transport knows whether it is a downstream or an upstream and maps them.
     """
 
+    #: What is known of a peer by its TLS.
+    facts: Any = None
+
     __slots__ = (
         "fd",
         "hangup",

@@ -65,13 +65,15 @@ class _Contexts:
 
     def __init__(self, settings: TlsSettings) -> None:
         self.settings = settings
-        rules = settings.rules
         self.verifier: Verifier | None = None
-        if rules.asks_for_certificate or settings.auto_sni_san_validation:
+        if self._needs_verifier():
             openssl = library()
             if openssl is None:
                 raise TlsUnavailable("the OpenSSL of this Python cannot be asked to verify certificates")
-            self.verifier = Verifier(rules, openssl)
+            self.verifier = Verifier(settings.rules, openssl)
+
+    def _needs_verifier(self) -> bool:
+        return self.settings.rules.asks_for_certificate
 
     def _make(self, identities: tuple[Identity, ...]) -> ssl.SSLContext:
         settings = self.settings
@@ -207,6 +209,16 @@ class ServerContext(_Contexts):
         return self.default.wrap_bio(incoming, outgoing, server_side=True)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Session:
+    """A session that may be resumed, by connections of the context that ask for the same name."""
+
+    context: ssl.SSLContext
+    sni: str
+    session: ssl.SSLSession
+    is_for_once: bool
+
+
 class ClientContext(_Contexts):
     """Begins handshakes.  Raises: ssl.SSLError, ValueError for settings that cannot be used."""
 
@@ -215,14 +227,20 @@ class ClientContext(_Contexts):
     def __init__(self, settings: TlsSettings) -> None:
         super().__init__(settings)
         self.context = self._make(settings.identities)
-        if self.verifier is not None:
-            self.context.verify_mode = ssl.CERT_REQUIRED
         self._with_alpn: dict[tuple[str, ...], ssl.SSLContext] = {settings.alpn: self.context}
         #: Sessions to resume, the latest last.
-        self.sessions: list[ssl.SSLSession] = []
+        self._sessions: list[_Session] = []
+        #: What servers signed with when a handshake was whole the last time.
+        self.signature = ""
+
+    def _needs_verifier(self) -> bool:
+        # Names may be asked for by a request.
+        return super()._needs_verifier() or library() is not None
 
     def _make(self, identities: tuple[Identity, ...]) -> ssl.SSLContext:
         context = super()._make(identities)
+        if self.verifier is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
         if self.settings.allows_renegotiation:
             context.options &= ~ssl.OP_NO_RENEGOTIATION
         else:
@@ -239,15 +257,33 @@ class ClientContext(_Contexts):
             if found is None:
                 found = self._with_alpn[alpn] = self._make(self.settings.identities)
                 found.set_alpn_protocols(list(alpn))
-                found.verify_mode = context.verify_mode
             context = found
 
         def wrap(incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
-            session = self.sessions.pop() if self.sessions else None
-            try:
-                return context.wrap_bio(incoming, outgoing, server_hostname=sni or None, session=session)
-            except ValueError:
-                # A session of another context (another ALPN): begin anew.
-                return context.wrap_bio(incoming, outgoing, server_hostname=sni or None)
+            return context.wrap_bio(
+                incoming, outgoing, server_hostname=sni or None, session=self._session_of(context, sni)
+            )
 
         return wrap
+
+    # -- sessions ---------------------------------------------------------------------------------
+    def _session_of(self, context: ssl.SSLContext, sni: str) -> ssl.SSLSession | None:
+        """One to resume; those of TLS 1.3 are used once, as RFC 8446 (appendix C.4) wants it."""
+        for kept in reversed(self._sessions):
+            if kept.context is context and kept.sni == sni:
+                if kept.is_for_once:
+                    self._sessions.remove(kept)
+                return kept.session
+        return None
+
+    def keep_session(self, sni: str, tls: ssl.SSLObject) -> None:
+        """Keep the session of a connection for the next ones (``max_session_keys``)."""
+        limit = self.settings.max_session_keys
+        session = tls.session if limit else None
+        if session is None or not (session.has_ticket or session.id):
+            return
+        kept = self._sessions
+        kept[:] = [each for each in kept if each.session != session]
+        kept.append(_Session(tls.context, sni, session, is_for_once=tls.version() == "TLSv1.3"))
+        if len(kept) > limit:
+            del kept[0]

@@ -35,8 +35,11 @@ class TlsStats:
     def count(self, name: str) -> None:
         self.scope.counter(name).value += 1
 
-    def shook_hands(self, tls: ssl.SSLObject, *, has_peer: bool) -> None:
-        """A handshake is done."""
+    def shook_hands(self, tls: ssl.SSLObject, *, has_peer: bool, known_signature: str = "") -> str:
+        """A handshake is done; what the peer signed with.
+
+        ``known_signature``: of the handshake that a resumed session began with.
+        """
         self.handshake.value += 1
         if tls.session_reused:
             self.session_reused.value += 1
@@ -52,8 +55,12 @@ class TlsStats:
             if group:
                 self.count(f"curves.{group}")
             signature = signature_name(*openssl.peer_signature(tls))
+            if tls.session_reused:
+                signature = known_signature
             if signature:
                 self.count(f"sigalgs.{signature}")
+            return signature
+        return ""
 
     def failed(self, counter: str) -> None:
         """A handshake broke: ``counter`` is one of ``fail_verify_*``, or empty for the general one."""

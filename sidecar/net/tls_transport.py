@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.core.errors import Disconnected
 from sidecar.net.reactor import Transport
+from sidecar.net.tls_verify import NOTHING, Expected
 
 if TYPE_CHECKING:
     from sidecar.net.tls_verify import Verdict, Verifier
@@ -43,6 +44,8 @@ class TlsTransport(Transport):
         "_raw_recv",
         "_raw_send",
         "_tls",
+        "facts",
+        "on_closing",
         "tls",
         "verdict",
     )
@@ -68,6 +71,10 @@ class TlsTransport(Transport):
         #: The bytes that these records stand for: not sent as far as the sender knows, who comes again.
         self._promised = b""
         self._is_open = False
+        #: Of an upstream connection: a :class:`sidecar.net.tls_facts.TlsFacts`.
+        self.facts: Any = None
+        #: Called with the TLS connection before it is closed.
+        self.on_closing: Callable[[ssl.SSLObject], None] | None = None
         #: What was found of the peer's certificate; None where none was shown, or the session resumed.
         self.verdict: Verdict | None = None
 
@@ -94,13 +101,13 @@ class TlsTransport(Transport):
             self._on_idle()
 
     # -- handshake --------------------------------------------------------------------------------
-    async def handshake(self, verifier: Verifier | None = None, expected_names: tuple[str, ...] = ()) -> None:
+    async def handshake(self, verifier: Verifier | None = None, expected: Expected = NOTHING) -> None:
         """Shake hands.  Raises: OSError, ssl.SSLError.  If cancelled: the connection is of no use.
 
-        ``expected_names``: what the peer's certificate must be for, beside the verifier's rules.
+        ``expected``: what the peer's certificate must be for, beside the verifier's rules.
         """
         try:
-            while not self._shake(verifier, expected_names):
+            while not self._shake(verifier, expected):
                 await self._send_outgoing()
                 await self._receive_raw()
         except ssl.SSLError:
@@ -115,11 +122,11 @@ class TlsTransport(Transport):
         self.recv = self._read
         self.send = self._write
 
-    def _shake(self, verifier: Verifier | None, expected_names: tuple[str, ...]) -> bool:
+    def _shake(self, verifier: Verifier | None, expected: Expected) -> bool:
         """One step; whether it was the last.  The verifier is asked, if at all, inside this call."""
         if verifier is not None:
             verifier.verdict = None
-            verifier.expected_names = expected_names
+            verifier.expected = expected
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
@@ -289,6 +296,9 @@ class TlsTransport(Transport):
 
     def close(self) -> None:
         if not self.is_closed:
+            if self.on_closing is not None:
+                self.on_closing(self.tls)
+                self.on_closing = None
             if not self._backlog:
                 self._notify()
             self._on_idle = None

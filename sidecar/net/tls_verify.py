@@ -11,7 +11,7 @@ import hashlib
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -21,7 +21,7 @@ from sidecar.net.tls_certificate import MemoryFile, alternative_names, parse_cer
 if TYPE_CHECKING:
     from sidecar.net.tls_library import Library
 
-__all__ = ["PeerRules", "SanRule", "Verdict", "Verifier", "matches_dns_name"]
+__all__ = ["NOTHING", "Expected", "PeerRules", "SanRule", "Verdict", "Verifier", "matches_dns_name"]
 
 _NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
 #: A code that OpenSSL has no alert for, so that it sends certificate_unknown, as Envoy does.
@@ -90,14 +90,25 @@ class Verdict:
     counter: str = ""
 
 
+class Expected(NamedTuple):
+    """Names of which a connection's peer must have one, beside the rules."""
+
+    names: tuple[str, ...] = ()
+    #: They were made a matcher of the rules (``auto_sni_san_validation``); only the words differ.
+    is_matcher: bool = False
+
+
+NOTHING = Expected()
+
+
 class Verifier:
     """The rules of one context, and what it found about the connection that shakes hands just now."""
 
     def __init__(self, rules: PeerRules, library: Library) -> None:
         self.rules = rules
         self._library = library
-        #: The connection's own names (``auto_san_validation``), in place of the rules'.
-        self.expected_names: tuple[str, ...] = ()
+        #: Of the connection that shakes hands.
+        self.expected = NOTHING
         self.verdict: Verdict | None = None
         self._callbacks: list[object] = []
         self._stores = {domain: _store(bundle) for domain, bundle in (rules.trust_domains or {}).items()}
@@ -158,7 +169,7 @@ class Verifier:
                 verdict.counter, verdict.reason, verdict.is_validated = counter, reason, False
                 self._library.set_error(store, _REJECTED)
             else:
-                verdict.is_validated = rules.has_roots or rules.needs_certificate or bool(self.expected_names)
+                verdict.is_validated = rules.has_roots or rules.needs_certificate or bool(self.expected.names)
         return not verdict.reason or rules.accepts_untrusted
 
     def _tell_chain(self, store: int, verdict: Verdict) -> None:
@@ -171,16 +182,21 @@ class Verifier:
     def _judge_leaf(self, leaf: x509.Certificate, der: bytes) -> tuple[str, str]:
         """The counter and the reason of what is wrong with it; empty where nothing is."""
         rules = self.rules
-        if self.expected_names and not any(
-            matches_dns_name(name, value) if kind == "DNS" else name == value
-            for kind, value, _ in alternative_names(leaf)
-            for name in self.expected_names
-        ):
-            return "fail_verify_san", "verify cert failed: verify SAN list"
-        if rules.sans:
+        wanted = self.expected.names
+        if rules.sans or wanted:
             names = alternative_names(leaf)
-            if not any(rule.fits(*name) for rule in rules.sans for name in names):
-                shown = ", ".join(value for _, value, _ in names)
+            shown = ", ".join(value for _, value, _ in names)
+            if wanted and not any(
+                matches_dns_name(name, value) if kind == "DNS" else name == value
+                for kind, value, _ in names
+                for name in wanted
+            ):
+                reason = f"SAN matcher, certificate SANs are [{shown}]"
+                if not self.expected.is_matcher:
+                    listed = ", ".join(wanted)
+                    reason = f"verify SAN list, expected SANs: [{listed}], certificate SANs: [{shown}]"
+                return "fail_verify_san", f"verify cert failed: {reason}"
+            if rules.sans and not any(rule.fits(*name) for rule in rules.sans for name in names):
                 return "fail_verify_san", f"verify cert failed: SAN matcher, certificate SANs are [{shown}]"
         if (rules.hashes or rules.spki_hashes) and not (
             hashlib.sha256(der).digest() in rules.hashes or _spki_hash(leaf) in rules.spki_hashes

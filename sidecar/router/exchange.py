@@ -232,6 +232,7 @@ class Router:
         stream.upstream_connection_id = upstream.connection_id
         stream.upstream_local_address = upstream.local_address
         stream.upstream_protocol = upstream.protocol
+        stream.upstream_tls = upstream.tls
         cluster_stats = stream.cluster.stats
         cluster_stats.upstream_rq_total.value += 1
         host: Any = stream.upstream_host

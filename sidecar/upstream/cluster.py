@@ -34,6 +34,7 @@ from sidecar.upstream.resources import DEFAULT_LIMITS, CircuitBreakerLimits, Res
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.upstream.discovery import Endpoint
+    from sidecar.upstream.transport_sockets import RequestNames, TransportSockets
 
 __all__ = ["Cluster", "ClusterConfig", "DnsSettings", "EdsSettings", "OriginalDstSettings", "PathSource"]
 
@@ -131,6 +132,12 @@ class ClusterConfig:
     #: A host that discovery drops goes at once, well or not (:mod:`sidecar.upstream.host_removal`).
     ignore_health_on_host_removal: bool = False
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: None where a request says nothing about the handshake of its connection.
+    request_names: RequestNames | None = None
+    #: HTTP/2 or HTTP/1.1 as the server says in the handshake (``auto_config``).
+    is_auto: bool = False
+    #: None where the bytes of every connection are used as they are.
+    transport_sockets: TransportSockets | None = None
     added_via_api: bool = False
     version_info: str = ""
     #: The message, for ``/config_dump`` alone.
@@ -177,6 +184,8 @@ class Cluster:
         self.config = config
         self.name = config.name
         self.stats = ClusterStats(store.scope(f"cluster.{config.alt_stat_name or config.name}"))
+        if config.transport_sockets is not None:
+            config.transport_sockets.set_scope(self.stats.scope)
         #: Makes all connections to the hosts.
         self.connector = Connector(config)
         self.idle_timeout_s = config.idle_timeout_s

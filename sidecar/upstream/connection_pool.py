@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.core.errors import UpstreamError
 from sidecar.net.reactor import Reactor, Signal, Strand, Transport
+from sidecar.net.tls_client import PLAIN_OPTIONS
 from sidecar.upstream.pool import connect_failure, no_pool, overflow
 
 if TYPE_CHECKING:
@@ -53,12 +54,16 @@ class ConnectionPool:
         "is_draining",
         "key",
         "on_empty",
+        "opener",
+        "options",
         "reactor",
         "resources",
     )
 
     #: Whether it counts against ``max_connection_pools``.
     is_limited = True
+    #: What its connections ask for in their TLS handshake, where requests say nothing.
+    default_options = PLAIN_OPTIONS
 
     def __init__(self, reactor: Reactor, cluster: Cluster, host: Host, *, priority: int = 0) -> None:
         self.reactor = reactor
@@ -68,12 +73,20 @@ class ConnectionPool:
         self._pending: deque[_Waiter] = deque()
         self._connecting = 0
         self._is_counted = False
+        #: Who connects for this pool; None for itself.
+        self.opener: ConnectionPool | None = None
+        self.options = self.default_options
         #: The host has left: connections end with what is on them.
         self.is_draining = False
         #: Whom this pool serves, for the table of pools.
         self.key: Any = None
         #: Called when its last connection is gone and nobody waits.
         self.on_empty: Callable[[ConnectionPool], None] | None = None
+
+    def join(self, opener: ConnectionPool) -> None:
+        """Serve the queue of ``opener``, and let it make the connections."""
+        self.opener = opener
+        self._pending = opener._pending
 
     # -- what a protocol says ---------------------------------------------------------------------
     def streams_per_connection(self) -> int:
@@ -162,7 +175,8 @@ class ConnectionPool:
 
     def _fail_pending(self, error: UpstreamError) -> None:
         """Nobody connects for those who wait: tell them."""
-        waiters, self._pending = self._pending, deque()
+        waiters = list(self._pending)
+        self._pending.clear()
         self.cluster.stats.upstream_rq_pending_failure_eject.value += len(waiters)
         for waiter in waiters:
             self._tell(waiter, error)
@@ -175,6 +189,9 @@ class ConnectionPool:
     # -- connecting -------------------------------------------------------------------------------
     def connect_if_needed(self) -> None:
         """Open connections where more wait than those under way will serve, as far as the limits allow."""
+        if self.opener is not None:
+            self.opener.connect_if_needed()
+            return
         for _ in range(_MOST_AT_ONCE):
             if not self.wants_connection() or not self._may_connect():
                 return
@@ -210,7 +227,7 @@ class ConnectionPool:
         stats = cluster.stats
         started = self.reactor.clock()
         try:
-            transport = await cluster.connector.connect(self.reactor, self.host, strand)
+            transport = await cluster.connector.connect(self.reactor, self.host, strand, options=self.options)
         except BaseException as broken:
             self._connecting -= 1
             is_local = True
@@ -241,7 +258,7 @@ class ConnectionPool:
         if self._pending:
             self.connect_if_needed()
         else:
-            self._check_empty()
+            (self.opener or self)._check_empty()
 
     def _count_closed(self, *, local: bool, active: bool, started: float) -> None:
         stats = self.cluster.stats

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.core.errors import DeadlineExceeded, UpstreamError
 from sidecar.net.reactor import Reactor, Strand, Transport
+from sidecar.net.tls_client import PLAIN_OPTIONS, PeerOptions
 from sidecar.upstream.pool import connect_failure, connect_timeout
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Connector", "Handshake"]
 
-#: ``handshake(transport, host, strand)``: the transport to be used.  Raises: UpstreamError.  Whatever it
+#: ``handshake(transport, host, options)``: the transport to be used.  Raises: UpstreamError.  Whatever it
 #: raises, the connector closes the transport that it was given.
-Handshake = Callable[[Transport, "Host", Strand], Awaitable[Transport]]
+Handshake = Callable[[Transport, "Host", PeerOptions], Awaitable[Transport]]
 
 
 class Connector:
@@ -37,10 +38,17 @@ class Connector:
     def __init__(self, config: ClusterConfig) -> None:
         self.timeout_s = config.connect_timeout_s
         #: None where the bytes of the connection are used as they are.
-        self.handshake: Handshake | None = None
+        sockets = config.transport_sockets
+        self.handshake: Handshake | None = None if sockets is None else sockets.shake_hands
 
     async def connect(
-        self, reactor: Reactor, host: Host, strand: Strand, *, has_timeout: bool = True
+        self,
+        reactor: Reactor,
+        host: Host,
+        strand: Strand,
+        *,
+        has_timeout: bool = True,
+        options: PeerOptions = PLAIN_OPTIONS,
     ) -> Transport:
         """A connection to ``host``, ready to be used.  ``strand`` carries the deadline.
 
@@ -54,7 +62,7 @@ class Connector:
                 try:
                     transport = await self._open(reactor, address)
                     if self.handshake is not None:
-                        transport = await self._shake_hands(transport, host, strand)
+                        transport = await self._shake_hands(transport, host, options)
                 except UpstreamError as error:
                     last = error
                 else:
@@ -94,10 +102,10 @@ class Connector:
             raise connect_failure(f"delayed connect error: {os.strerror(code)}")
         return transport
 
-    async def _shake_hands(self, transport: Transport, host: Host, strand: Strand) -> Transport:
+    async def _shake_hands(self, transport: Transport, host: Host, options: PeerOptions) -> Transport:
         assert self.handshake is not None
         try:
-            return await self.handshake(transport, host, strand)
+            return await self.handshake(transport, host, options)
         except BaseException:
             transport.close()
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sidecar.core.address import Address
 from sidecar.net.reactor import Transport
@@ -18,12 +18,13 @@ __all__ = ["H1Connection"]
 class H1Connection(H1Exchange):
     """See the module.  It is its own stream (:class:`sidecar.upstream.pool.UpstreamStream`)."""
 
-    __slots__ = ("connection_id", "idle_since", "local_address", "requests", "start_s")
+    __slots__ = ("connection_id", "idle_since", "local_address", "requests", "start_s", "tls")
 
     def __init__(self, pool: H1Pool, transport: Transport) -> None:
         super().__init__(pool, transport)
         self.connection_id = next_connection_id()
         self.local_address = Address.from_sockaddr(transport.sock.family, transport.sock.getsockname()).text
+        self.tls: Any = transport.facts
         self.requests = 0
         self.start_s = pool.reactor.clock()
         self.idle_since = 0.0

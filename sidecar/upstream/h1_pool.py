@@ -13,6 +13,7 @@ from sidecar.codec.h1_choice import LLHTTP, H1Codec
 from sidecar.codec.h1_chunks import ChunkedDecoder
 from sidecar.codec.h1_stats import declare_h1_stats
 from sidecar.net.reactor import Reactor, Transport
+from sidecar.net.tls_client import PeerOptions
 from sidecar.upstream.connection_pool import ConnectionPool
 from sidecar.upstream.h1_connection import H1Connection
 
@@ -27,6 +28,8 @@ class H1Pool(ConnectionPool):
     """All HTTP/1.1 connections of this process to one host."""
 
     __slots__ = ("_all", "_idle", "codec", "http1", "max_requests", "rx_bytes", "tx_bytes")
+
+    default_options = PeerOptions(alpn=("http/1.1",))
 
     def __init__(
         self, reactor: Reactor, cluster: Cluster, host: Host, *, priority: int = 0, codec: H1Codec = LLHTTP

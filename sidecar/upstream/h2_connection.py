@@ -97,6 +97,10 @@ class H2UpstreamStream:
         return self._connection.connection_id
 
     @property
+    def tls(self) -> Any:
+        return self._connection.tls
+
+    @property
     def local_address(self) -> str:
         return self._connection.local_address
 
@@ -321,6 +325,7 @@ class H2UpstreamConnection:
         "requests",
         "start_s",
         "strand",
+        "tls",
         "transport",
         "wire",
     )
@@ -328,6 +333,7 @@ class H2UpstreamConnection:
     def __init__(self, pool: H2Pool, transport: Transport, codec_class: Any) -> None:
         self.pool = pool
         self.transport = transport
+        self.tls: Any = transport.facts
         self.codec: H2Codec = codec_class(self, client=True, settings=pool.settings)
         self.wire = H2Wire(pool.reactor, transport, self.codec, pool.cluster.stats.upstream_cx_tx_bytes_total)
         pool.h2_stats.count_connection("upstream", use_oghttp2_codec=pool.settings.use_oghttp2_codec)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.codec.h2_connection import H2Connection
 from sidecar.codec.h2_stats import H2Stats
 from sidecar.net.reactor import Reactor, Transport
+from sidecar.net.tls_client import PeerOptions
 from sidecar.upstream.connection_pool import ConnectionPool
 from sidecar.upstream.h2_connection import H2UpstreamConnection, H2UpstreamStream
 
@@ -27,6 +28,8 @@ class H2Pool(ConnectionPool):
     """All HTTP/2 connections of this process to one host."""
 
     __slots__ = ("_codec_class", "_connections", "h2_stats", "settings")
+
+    default_options = PeerOptions(alpn=("h2",))
 
     def __init__(
         self,

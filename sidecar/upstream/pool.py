@@ -7,7 +7,7 @@ can; else ``wait`` queues, as Envoy's pending requests do.  Failures are Upstrea
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sidecar.api.stream import Flag
 from sidecar.core.errors import UpstreamError
@@ -40,6 +40,8 @@ class UpstreamStream(Protocol):
 
     connection_id: int
     local_address: str
+    #: A :class:`sidecar.net.tls_facts.TlsFacts`; None without TLS.
+    tls: Any
     #: ``HTTP/1.1`` or ``HTTP/2``.
     protocol: str
 

@@ -1,9 +1,10 @@
 """Which pool serves a request to a host: made when it is first used, kept at the host.
 
 There is one for each protocol, each routing priority, and, where the cluster says so, for each connection of
-a client.  What most requests use stands at :attr:`Host.pool`, so that they need not ask here; where the
-downstream protocol or connection decides that stays None.  HTTP/1.0 goes on as HTTP/1.1
-(``ClusterInfoImpl::upstreamHttpProtocol``, ``ClusterManagerImpl::httpConnPool``).
+a client, or for each name that requests want in the TLS handshake (``auto_sni``).  What most requests use
+stands at :attr:`Host.pool`, so that they need not ask here; where a request decides that stays None.
+HTTP/1.0 goes on as HTTP/1.1 (``ClusterInfoImpl::upstreamHttpProtocol`` and
+``ClusterManagerImpl::httpConnPool``).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.codec.h1_choice import h1_codec
 from sidecar.codec.h2_choice import h2_codec_class
+from sidecar.net.tls_client import PeerOptions
+from sidecar.upstream.auto_pool import AutoPool
 from sidecar.upstream.h1_pool import H1Pool
 from sidecar.upstream.h2_pool import H2Pool
 from sidecar.upstream.tcp_pool import TcpPool
@@ -28,8 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["PoolTable"]
 
 _H1, _H2, _TCP = "h1", "h2", "tcp"
-#: Protocol, routing priority, the client's connection (0 for all).
-_Key = tuple[str, int, int]
+_AUTO = "auto"
+_DEFAULTS = {_H1: H1Pool.default_options, _H2: H2Pool.default_options, _AUTO: AutoPool.default_options}
+#: Protocol, routing priority, the client's connection (0 for all), what the handshake asks for.
+_Key = tuple[str, int, int, PeerOptions | None]
 
 
 class PoolTable:
@@ -56,13 +61,16 @@ class PoolTable:
         ``priority`` is a ``RoutingPriority``.
         """
         if raw:
-            return self._find(cluster, host, (_TCP, priority, 0))
+            return self._find(cluster, host, (_TCP, priority, 0, None))
         http2 = cluster.http2
         if cluster.use_downstream_protocol:
             http2 = stream.protocol == "HTTP/2"
         client = stream.connection.connection_id if cluster.has_pools_of_clients else 0
-        key = (_H2 if http2 else _H1, priority, client)
-        if cluster.use_downstream_protocol or priority or client:
+        kind = _AUTO if cluster.config.is_auto else _H2 if http2 else _H1
+        names = cluster.config.request_names
+        options = None if names is None else names.options(stream.request.headers, _DEFAULTS[kind])
+        key = (kind, priority, client, options)
+        if cluster.use_downstream_protocol or priority or client or options is not None:
             return self._find(cluster, host, key)
         pool: Any = host.pool
         if pool is None:
@@ -74,26 +82,36 @@ class PoolTable:
             if pool.key == key:
                 return pool
         pool = self._make(cluster, host, key)
-        if key[2]:
+        if key[2] or key[3] is not None:
+            # Clients choose what it is for: it goes when it has nothing any more.
             pool.on_empty = _forget
         return pool
 
     def _make(self, cluster: Cluster, host: Host, key: _Key) -> ConnectionPool:
-        kind, priority, _ = key
+        kind, priority, _, options = key
         pool: ConnectionPool
-        if kind == _H2:
+        if kind == _AUTO:
+            pool = AutoPool(
+                H1Pool(self._reactor, cluster, host, priority=priority, codec=self._h1_codec),
+                H2Pool(self._reactor, cluster, host, priority=priority, codec_class=self._h2_codec_class),
+                priority=priority,
+            )
+        elif kind == _H2:
             pool = H2Pool(self._reactor, cluster, host, priority=priority, codec_class=self._h2_codec_class)
         else:
             make = H1Pool if kind == _H1 else TcpPool
             pool = make(self._reactor, cluster, host, priority=priority, codec=self._h1_codec)
         pool.key = key
+        if options is not None:
+            pool.options = options
         host.pools = (*host.pools, pool)
         cluster.on_hosts_removed = self._on_hosts_removed
         return pool
 
     def make(self, cluster: Cluster, host: Host) -> Any:
         """A fresh pool for health checks; who asked closes it."""
-        return self._make(cluster, host, (_H2 if cluster.http2 else _H1, 0, 0))
+        kind = _AUTO if cluster.config.is_auto else _H2 if cluster.http2 else _H1
+        return self._make(cluster, host, (kind, 0, 0, None))
 
     def sweep(self, now: float) -> None:
         """Close connections that were idle too long; called about once a second."""

@@ -14,6 +14,7 @@ from sidecar.api.message import Body, RequestMessage, ResponseMessage
 from sidecar.core.headers import ResponseHeaders
 from sidecar.net.h1_stream import UntilCloseBody
 from sidecar.net.reactor import Transport
+from sidecar.net.tls_client import PLAIN_OPTIONS
 from sidecar.upstream.h1_connection import H1Connection
 from sidecar.upstream.h1_pool import H1Pool
 from sidecar.upstream.pool import connection_termination
@@ -118,6 +119,7 @@ class TcpPool(H1Pool):
     __slots__ = ()
 
     is_limited = False
+    default_options = PLAIN_OPTIONS
 
     def count_connection(self) -> None:
         """No protocol is known."""

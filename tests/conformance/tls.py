@@ -24,7 +24,7 @@ from tests.support.pki import Authority, Leaf
 from .client import H1Client
 from .configuration import listener, parse
 from .lab import Session
-from .wire import Wire
+from .wire import TlsWire
 
 DOWNSTREAM = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 UPSTREAM = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
@@ -176,23 +176,6 @@ def client_context(
     return context
 
 
-class TlsWire(Wire):
-    """A TLS stream with look-ahead; half closing says close_notify."""
-
-    def __init__(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
-        super().__init__(stream)  # type: ignore[arg-type]  # it sends and receives like one
-        self._socket = stream.transport_stream.socket
-
-    def half_close(self) -> None:
-        try:
-            self._socket.shutdown(trio.socket.SHUT_WR)
-        except OSError:
-            pass
-
-    def close(self) -> None:
-        self._socket.close()
-
-
 async def connect_tls(
     s: Session,
     to: str = "main",
@@ -221,6 +204,30 @@ async def connect_tls(
     client._session = s
     s._clients.append(client)
     return client
+
+
+def server_context(
+    cert: str = "server",
+    *,
+    versions: tuple[ssl.TLSVersion, ssl.TLSVersion] = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3),
+    alpn: tuple[str, ...] = (),
+    ciphers: str = "",
+    is_mutual: bool = False,
+    has_tickets: bool = True,
+) -> ssl.SSLContext:
+    """What a scripted upstream is told; ``is_mutual``: clients show a certificate of the root."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pki().path(cert))
+    context.set_ciphers(ciphers or "ALL:@SECLEVEL=0")
+    context.minimum_version, context.maximum_version = versions
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
+    if is_mutual:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cadata=pki().root.cert_pem.decode())
+    if not has_tickets:
+        context.options |= ssl.OP_NO_TICKET
+    return context
 
 
 def shown_handshake(tls: Any) -> dict[str, object]:

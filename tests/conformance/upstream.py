@@ -6,12 +6,13 @@ it: read or not, answer in bytes, stall on an event, close, reset.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable
 
 import trio
 
 from .http2 import Fields, Peer, Stream, ordered
-from .wire import Ended, Message, Wire, read_body, read_head, show_bytes, show_headers
+from .wire import Ended, Message, TlsWire, Wire, read_body, read_head, show_bytes, show_headers
 
 FINISH_TIMEOUT_S = 3.0
 
@@ -184,6 +185,11 @@ class Upstream:
         self.seen: list[Call | H2Call] = []
         self.connections = 0
         self.sent = bytearray()
+        #: TLS is spoken; the name that the last client asked for is kept in ``asked``.
+        self.tls: ssl.SSLContext | None = None
+        self.asked: str | None = None
+        #: What was seen of each handshake.
+        self.handshakes: list[object] = []
         self._open: set[Wire | Peer] = set()
         self._arrival = trio.Event()
         self._closing = trio.Event()
@@ -192,12 +198,50 @@ class Upstream:
         """Handle one connection, to its end."""
         self.connections += 1
         wire = Wire(stream)
-        if self.kind == "h2":
+        is_h2 = self.kind == "h2"
+        if self.tls is not None:
+            tls = await self._shake_hands(stream, self.tls)
+            if tls is None:
+                return
+            wire = TlsWire(tls)
+            chosen = tls.selected_alpn_protocol()
+            is_h2 = chosen == "h2" if chosen else is_h2
+        if is_h2:
             await self._serve_h2(wire)
         elif self.kind == "raw":
             await self._serve_raw(wire)
         else:
             await self._serve_h1(wire)
+
+    async def _shake_hands(
+        self, stream: trio.SocketStream, context: ssl.SSLContext
+    ) -> trio.SSLStream[trio.SocketStream] | None:
+        self.asked = None
+        context.sni_callback = self._ask
+        tls = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+        try:
+            await tls.do_handshake()
+        except (trio.BrokenResourceError, OSError) as error:
+            reason = getattr(error.__cause__, "reason", None) or "closed"
+            self.handshakes.append({"sni": self.asked, "refused": reason})
+            await trio.aclose_forcefully(stream)
+            return None
+        subject = (tls.getpeercert() or {}).get("subject", ())
+        names = [value for part in subject for key, value in part if key == "commonName"]
+        self.handshakes.append(
+            {
+                "sni": self.asked,
+                "version": tls.version(),
+                "cipher": tls.cipher()[0],
+                "alpn": tls.selected_alpn_protocol(),
+                "client": names[0] if names else None,
+                "resumed": tls.session_reused,
+            }
+        )
+        return tls
+
+    def _ask(self, _tls: object, name: str | None, _context: object) -> None:
+        self.asked = name
 
     async def _serve_h1(self, wire: Wire) -> None:
         connection = self.connections

@@ -107,6 +107,23 @@ class Wire:
         self.stream.socket.close()
 
 
+class TlsWire(Wire):
+    """A TLS stream with look-ahead; half closing says close_notify."""
+
+    def __init__(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
+        super().__init__(stream)  # type: ignore[arg-type]  # it sends and receives like one
+        self._socket = stream.transport_stream.socket
+
+    def half_close(self) -> None:
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        self._socket.close()
+
+
 @dataclass(slots=True)
 class Message:
     """One HTTP/1 message as it came over the wire."""

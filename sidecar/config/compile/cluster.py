@@ -27,6 +27,7 @@ from sidecar.config.compile.localities import (
     compile_locality_weights,
 )
 from sidecar.config.compile.outlier_detection import compile_outliers
+from sidecar.config.compile.transport_socket import compile_request_names, compile_transport_sockets
 from sidecar.config.messages import type_name, unpack
 from sidecar.core.address import Address, is_ip
 from sidecar.core.errors import ConfigError
@@ -100,6 +101,7 @@ def compile_cluster_config(
     # The options of the cluster itself are the deprecated place; one place alone counts, as in Envoy.
     http2: bool
     by_downstream: bool
+    is_auto = False
     if options is None:
         common = message.common_http_protocol_options
         http2 = message.HasField("http2_protocol_options")
@@ -110,9 +112,10 @@ def compile_cluster_config(
     else:
         common = options.common_http_protocol_options
         kind_of_options = options.WhichOneof("upstream_protocol_options")
+        is_auto = kind_of_options == "auto_config"
         by_downstream = kind_of_options == "use_downstream_protocol_config"
         protocols = getattr(options, kind_of_options)
-        http2 = protocols.HasField("http2_protocol_options")
+        http2 = protocols.HasField("http2_protocol_options") and not is_auto
         http2_options = protocols.http2_protocol_options
         http1_options = protocols.http_protocol_options
         http1_path = (
@@ -157,7 +160,7 @@ def compile_cluster_config(
         use_downstream_protocol=by_downstream,
         connection_pool_per_downstream_connection=message.connection_pool_per_downstream_connection,
         http2_settings=compile_http2_options(http2_options, **limits)
-        if http2 or by_downstream
+        if http2 or by_downstream or is_auto
         else H2Settings(),
         default_limits=_compile_limits(message, 0, context),
         high_limits=_compile_limits(message, 1, context),
@@ -169,6 +172,13 @@ def compile_cluster_config(
         ignore_new_hosts_until_first_hc=message.common_lb_config.ignore_new_hosts_until_first_hc,
         ignore_health_on_host_removal=message.ignore_health_on_host_removal,
         metadata=metadata_to_dict(message.metadata),
+        transport_sockets=compile_transport_sockets(message, context),
+        request_names=compile_request_names(
+            message.upstream_http_protocol_options
+            if options is None
+            else options.upstream_http_protocol_options
+        ),
+        is_auto=is_auto,
         added_via_api=added_via_api,
         version_info=version_info,
         message=message,

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from sidecar.config.compile.route_timeouts import duration_s
 from sidecar.config.compile.tls_certificates import compile_certificate, compile_rules
 from sidecar.core.errors import ConfigError
-from sidecar.net.tls_context import ServerContext, TlsSettings
+from sidecar.net.tls_client import TlsClient
+from sidecar.net.tls_context import ClientContext, ServerContext, TlsSettings
 from sidecar.net.tls_library import library
 from sidecar.net.tls_names import (
     DEFAULT_CIPHERS,
@@ -27,7 +28,7 @@ from sidecar.net.tls_verify import PeerRules
 if TYPE_CHECKING:
     from sidecar.api.context import FactoryContext
 
-__all__ = ["compile_common", "compile_downstream_tls"]
+__all__ = ["compile_downstream_tls", "compile_upstream_tls"]
 
 _VERSIONS = (
     None,
@@ -41,7 +42,7 @@ _TICKET_KEY_BYTES = 80
 
 def compile_downstream_tls(message: Any, context: FactoryContext) -> TlsServer:
     """The server's side of a filter chain.  Raises: ConfigError."""
-    settings = compile_common(message.common_tls_context, context, is_server=True)
+    settings = _common(message.common_tls_context, context, is_server=True)
     path = context.path
     ticket_keys = [
         context.read_data_source(each, f"{path}.session_ticket_keys.keys[{index}]")
@@ -74,7 +75,29 @@ def compile_downstream_tls(message: Any, context: FactoryContext) -> TlsServer:
         raise ConfigError(f"{path}.common_tls_context", str(error)) from error
 
 
-def compile_common(common: Any, context: FactoryContext, *, is_server: bool) -> TlsSettings:
+def compile_upstream_tls(message: Any, context: FactoryContext) -> TlsClient:
+    """The client's side of a cluster.  Raises: ConfigError."""
+    settings = _common(message.common_tls_context, context, is_server=False)
+    if message.auto_sni_san_validation and not settings.rules.has_roots:
+        raise ConfigError(
+            f"{context.path}.auto_sni_san_validation",
+            "'auto_sni_san_validation' was configured without a validation context",
+        )
+    settings = replace(
+        settings,
+        sni=message.sni,
+        auto_host_sni=message.auto_host_sni,
+        auto_sni_san_validation=message.auto_sni_san_validation,
+        allows_renegotiation=message.allow_renegotiation,
+        max_session_keys=message.max_session_keys.value if message.HasField("max_session_keys") else 1,
+    )
+    try:
+        return TlsClient(ClientContext(settings))
+    except ValueError as error:
+        raise ConfigError(f"{context.path}.common_tls_context", str(error)) from error
+
+
+def _common(common: Any, context: FactoryContext, *, is_server: bool) -> TlsSettings:
     """``CommonTlsContext`` at ``common_tls_context`` of the context's message.  Raises: ConfigError."""
     path = f"{context.path}.common_tls_context"
     identities = tuple(

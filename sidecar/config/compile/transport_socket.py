@@ -1,19 +1,27 @@
-"""The transport socket of a filter chain, compiled by the factory of its type."""
+"""Transport sockets of filter chains and clusters, compiled by the factories of their types."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from google.protobuf import json_format
+
 from sidecar.config.compile.errors import placed
 from sidecar.config.compile.route_timeouts import duration_s
+from sidecar.config.compile.tls import compile_upstream_tls
+from sidecar.config.registry import resolve_any
 from sidecar.core.errors import ConfigError
+from sidecar.net.tls_client import TlsClient
 from sidecar.net.tls_server import TlsServer
+from sidecar.upstream.transport_sockets import RequestNames, SocketMatch, TransportSockets
 
 if TYPE_CHECKING:
     from sidecar.api.context import FactoryContext
     from sidecar.config.registry import Registry
 
-__all__ = ["compile_transport_socket"]
+__all__ = ["compile_request_names", "compile_transport_socket", "compile_transport_sockets"]
+
+_UPSTREAM_TLS = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
 
 def compile_transport_socket(chain: Any, context: FactoryContext, registry: Registry) -> TlsServer | None:
@@ -35,3 +43,45 @@ def compile_transport_socket(chain: Any, context: FactoryContext, registry: Regi
         return None  # raw_buffer
     compiled.timeout_s = duration_s(chain.transport_socket_connect_timeout)
     return compiled
+
+
+def compile_transport_sockets(cluster: Any, context: FactoryContext) -> TransportSockets | None:
+    """Of ``envoy.config.cluster.v3.Cluster`` at the context's path; None where all bytes go as they are.
+
+    Raises: ConfigError with a path from the bootstrap's root.
+    """
+    default = None
+    if cluster.HasField("transport_socket"):
+        default = _client(cluster.transport_socket, context.at("transport_socket.typed_config"))
+    matches = [
+        SocketMatch(
+            each.name,
+            json_format.MessageToDict(each.match),
+            _client(
+                each.transport_socket,
+                context.at(f"transport_socket_matches[{index}].transport_socket.typed_config"),
+            ),
+        )
+        for index, each in enumerate(cluster.transport_socket_matches)
+    ]
+    sockets = TransportSockets(default, matches)
+    return sockets if sockets.clients else None
+
+
+def _client(socket: Any, context: FactoryContext) -> TlsClient | None:
+    name, message = resolve_any(socket.typed_config)
+    if name != _UPSTREAM_TLS or message is None:
+        return None  # raw_buffer, or one that is still to come: the loader refused to serve it
+    try:
+        return compile_upstream_tls(message, context)
+    except ConfigError as error:
+        raise placed(error, context.path) from error
+
+
+def compile_request_names(message: Any) -> RequestNames | None:
+    """``envoy.config.core.v3.UpstreamHttpProtocolOptions``; None where it asks for nothing."""
+    if not message.auto_sni and not message.auto_san_validation:
+        return None
+    return RequestNames(
+        message.auto_sni, message.auto_san_validation, message.override_auto_sni_header.lower().encode()
+    )

@@ -1,0 +1,96 @@
+"""Transport sockets of a cluster: which one a host gets, and hands shaken through it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sidecar.core.address import is_ip
+from sidecar.net.tls_client import PeerOptions, TlsClient, TlsRefused
+from sidecar.upstream.pool import connect_failure
+
+if TYPE_CHECKING:
+    from sidecar.core.headers import RequestHeaders
+    from sidecar.net.reactor import Transport
+    from sidecar.observability.stats import Scope
+    from sidecar.upstream.host import Host
+
+__all__ = ["RequestNames", "SocketMatch", "TransportSockets"]
+
+#: Where an endpoint's metadata says which socket it wants.
+_NAMESPACE = "envoy.transport_socket_match"
+
+
+@dataclass(frozen=True, slots=True)
+class SocketMatch:
+    """``Cluster.TransportSocketMatch``: for endpoints whose metadata has all of ``criteria``."""
+
+    name: str
+    criteria: Mapping[str, Any]
+    #: None for bytes as they are.
+    client: TlsClient | None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestNames:
+    """``UpstreamHttpProtocolOptions``: what a request's host means for the handshake of its connection."""
+
+    auto_sni: bool = False
+    auto_san_validation: bool = False
+    #: The header to be taken in place of the host; empty for the host.
+    header: bytes = b""
+
+    def options(self, headers: RequestHeaders, defaults: PeerOptions) -> PeerOptions:
+        """What a connection for the request asks for."""
+        value = (headers.get(self.header) if self.header else None) or headers.authority or b""
+        name = value.decode("latin-1").lower()
+        host, _, port = name.rpartition(":")
+        if host and port.isdigit() and not name.endswith("]"):
+            name = host
+        bare = name.removeprefix("[").removesuffix("]")
+        if not bare:
+            return defaults
+        return PeerOptions(
+            defaults.alpn,
+            sni=name if self.auto_sni and not is_ip(bare) else "",
+            names=(bare,) if self.auto_san_validation else (),
+        )
+
+
+class TransportSockets:
+    """Of one cluster: the first match that fits a host, else ``default`` (None: bytes as they are)."""
+
+    def __init__(self, default: TlsClient | None, matches: Sequence[SocketMatch] = ()) -> None:
+        self.default = default
+        self.matches = tuple(matches)
+
+    @property
+    def clients(self) -> list[TlsClient]:
+        """Every TLS socket."""
+        found = [self.default, *(match.client for match in self.matches)]
+        return [client for client in found if client is not None]
+
+    def set_scope(self, scope: Scope) -> None:
+        """Count in ``cluster.<name>.``."""
+        for client in self.clients:
+            client.set_scope(scope)
+
+    def client_of(self, host: Host) -> TlsClient | None:
+        """The socket of ``host``."""
+        if self.matches:
+            wanted = host.metadata.get(_NAMESPACE, {})
+            for match in self.matches:
+                if all(wanted.get(key) == value for key, value in match.criteria.items()):
+                    return match.client
+        return self.default
+
+    async def shake_hands(self, transport: Transport, host: Host, options: PeerOptions) -> Transport:
+        """The transport that is used for ``host`` over ``transport``.  Raises: UpstreamError."""
+        client = self.client_of(host)
+        if client is None:
+            return transport
+        try:
+            return await client.shake_hands(transport, host.hostname, options)
+        except TlsRefused as refused:
+            raise connect_failure(refused.reason) from refused
