@@ -9,7 +9,16 @@ from typing import Any
 from sidecar.api.stream import Stream
 from sidecar.core.address import split_address
 
-__all__ = ["address", "host_address", "host_name", "host_name_without_port", "port", "without_port"]
+__all__ = [
+    "address",
+    "attempted",
+    "host_address",
+    "host_address_without_port",
+    "host_name",
+    "host_name_without_port",
+    "port",
+    "without_port",
+]
 
 Value = Callable[[Stream], Any]
 
@@ -60,6 +69,24 @@ def host_address(stream: Stream) -> str | None:
 def host_name(stream: Stream) -> str | None:
     host = stream.upstream_host
     return None if host is None else host.hostname or host.address
+
+
+def attempted(value: Value) -> Value:
+    """``value`` of the last try's host, where it got as far as a connection.
+
+    Envoy keeps what it tells of hosts that were tried with the try, so a request that was tried several times
+    tells of the last alone, and of none that could not be reached.
+    """
+
+    def read(stream: Stream) -> Any:
+        return value(stream) if stream.upstream_connection_id else None
+
+    return read
+
+
+def host_address_without_port(stream: Stream) -> str | None:
+    found = host_address(stream)
+    return None if found is None else split_address(found)[0]
 
 
 def host_name_without_port(stream: Stream) -> str | None:

@@ -27,7 +27,9 @@ from sidecar.api.stream import Stream, flag_text
 from sidecar.core.errors import SidecarError
 from sidecar.observability.address_operators import (
     address,
+    attempted,
     host_address,
+    host_address_without_port,
     host_name,
     host_name_without_port,
     port,
@@ -343,6 +345,11 @@ OPERATORS: dict[str, tuple[int, Maker]] = {
     "UPSTREAM_HOST_NAME": _plain(host_name),
     "UPSTREAM_HOST_NAME_WITHOUT_PORT": _plain(host_name_without_port),
     "UPSTREAM_CONNECTION_ID": _attribute("upstream_connection_id"),
+    "UPSTREAM_CONNECTION_IDS_ATTEMPTED": _attribute("upstream_connection_id"),
+    "UPSTREAM_HOSTS_ATTEMPTED": _plain(attempted(host_address)),
+    "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT": _plain(attempted(host_address_without_port)),
+    "UPSTREAM_HOST_NAMES_ATTEMPTED": _plain(attempted(host_name)),
+    "UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT": _plain(attempted(host_name_without_port)),
     "UPSTREAM_TRANSPORT_FAILURE_REASON": _plain(_transport_failure),
     "FILTER_CHAIN_NAME": _attribute("connection.filter_chain_name"),
     "CONNECTION_ID": _attribute("connection.connection_id"),

@@ -80,28 +80,36 @@ class HedgedTries(Tries):
         self._signal = Signal(router.reactor)
         try:
             self._launch(None)
-            while True:
-                while self._events:
-                    leg, event = self._events.popleft()
-                    if leg not in self._legs:
-                        continue
-                    outcome = self._take(leg, event)
-                    if outcome is _ANSWERED:
-                        return None
-                    if outcome is not None:
-                        return outcome  # type: ignore[no-any-return]
-                if responder.is_client_gone():
-                    raise Disconnected("the client left")
-                await self._signal.wait()
+            return await self._outcome()
         except DeadlineExceeded as error:
             if error.kind == "total":
                 self._count_timeouts()
+            raise
+        except BaseException:
+            self._cancel_mirrors()
             raise
         finally:
             for leg in list(self._legs):
                 self._drop(leg)
             if self.state is not None:
                 self.state.end()
+
+    async def _outcome(self) -> LocalReply | None:
+        """Hear what becomes of the legs, until the request has its answer."""
+        while True:
+            while self._events:
+                leg, event = self._events.popleft()
+                if leg not in self._legs:
+                    continue
+                outcome = self._take(leg, event)
+                if outcome is _ANSWERED:
+                    return None
+                if outcome is not None:
+                    self._cancel_mirrors()
+                    return outcome  # type: ignore[no-any-return]
+            if self._responder.is_client_gone():
+                raise Disconnected("the client left")
+            await self._signal.wait()
 
     def settle_on(self, leg: _Leg) -> None:
         """The response begins with a 1xx on ``leg``: all else is over."""
@@ -165,6 +173,7 @@ class HedgedTries(Tries):
                 each.charge_response(503)
             return NO_HEALTHY_UPSTREAM
         own.upstream_host = main.upstream_host = host
+        main.upstream_connection_id = 0
         upstream = await self._connect_leg(leg, host)
         router.attach(upstream, own)
         if not main.upstream_first_tx_ns:

@@ -144,13 +144,24 @@ class Tries:
             while True:
                 decision = await self._try(route)
                 if decision.__class__ is not int:
+                    if decision is not None:
+                        self._cancel_mirrors()
                     return decision  # type: ignore[return-value]
                 await self._pass_time(decision)
                 self._prepare_next(route)
+        except BaseException:
+            self._cancel_mirrors()
+            raise
         finally:
             self._stop_timer()
             if self.state is not None:
                 self.state.end()
+
+    def _cancel_mirrors(self) -> None:
+        """The request breaks off: copies that still wait for the rest of its body do, too."""
+        mirrors = self._stream.mirrors
+        if mirrors is not None and not self._complete_s:
+            mirrors.cancel()
 
     def _start(
         self, router: Router, manager: ConnectionManager, responder: Responder, strand: Strand
@@ -194,6 +205,7 @@ class Tries:
             return NO_HEALTHY_UPSTREAM
         stream.upstream_host = host
         stream.upstream_transport_failure = ""
+        stream.upstream_connection_id = 0
         self._was_sent = False
         try:
             upstream = await self._connect(route, host)
