@@ -68,6 +68,7 @@ CATEGORIES = {
     (_HCM, "request_id_extension"): "envoy.request_id",
     (_HCM, "original_ip_detection_extensions"): "envoy.http.original_ip_detection",
     ("envoy.config.route.v3.RetryPolicy", "retry_host_predicate"): "envoy.retry_host_predicates",
+    ("envoy.config.route.v3.RetryPolicy", "retry_priority"): "envoy.retry_priorities",
     ("envoy.config.route.v3.RouteMatch", "path_match_policy"): "envoy.path.match",
     ("envoy.config.route.v3.ClusterSpecifierPlugin", "extension"): "envoy.router.cluster_specifier_plugin",
     ("envoy.type.matcher.v3.StringMatcher", "custom"): "envoy.string_matcher",

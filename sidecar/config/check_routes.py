@@ -12,6 +12,7 @@ from sidecar.config.check_matchers import check_route_matcher
 from sidecar.config.check_upgrades import check_route_upgrades
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
+from sidecar.config.messages import type_name
 
 __all__ = [
     "check_direct_response",
@@ -223,8 +224,19 @@ def check_internal_redirect(context: Context, path: Path, policy: Any) -> None:
             )
 
 
+def _check_options_predicates(context: Context, path: Path, policy: Any) -> None:
+    """Envoy has none of these extensions."""
+    for number, each in enumerate(policy.retry_options_predicates):
+        name = type_name(each.typed_config.type_url)
+        context.report.error(
+            (*path, "retry_options_predicates", number),
+            f"Didn't find a registered implementation for '{each.name}' with type URL: '{name}'",
+        )
+
+
 def check_retry_policy(context: Context, path: Path, policy: Any) -> None:
     """``RetryPolicy``: its back-off does not end below where it begins; both are a millisecond at least."""
+    _check_options_predicates(context, path, policy)
     back_off = policy.retry_back_off
     if not back_off.HasField("max_interval"):
         return

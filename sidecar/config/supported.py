@@ -229,7 +229,8 @@ _ROWS: dict[str, str] = {
         "name domains routes request_headers_to_add request_headers_to_remove response_headers_to_add "
         "response_headers_to_remove metadata typed_per_filter_config include_request_attempt_count "
         "include_attempt_count_in_response per_request_buffer_limit_bytes request_body_buffer_limit "
-        "require_tls request_mirror_policies virtual_clusters matcher retry_policy hedge_policy cors"
+        "require_tls request_mirror_policies virtual_clusters matcher retry_policy hedge_policy "
+        "retry_policy_typed_config cors"
     ),
     f"{_ROUTE}.Route": (
         "name match route redirect direct_response request_headers_to_add request_headers_to_remove "
@@ -303,7 +304,8 @@ _ROWS: dict[str, str] = {
         "prefix_rewrite regex_rewrite path_rewrite host_rewrite host_rewrite_literal host_rewrite_header "
         "host_rewrite_path_regex auto_host_rewrite append_x_forwarded_host hash_policy "
         "internal_redirect_policy internal_redirect_action max_internal_redirects path_rewrite_policy "
-        "upgrade_configs request_mirror_policies retry_policy hedge_policy metadata_match cors"
+        "upgrade_configs request_mirror_policies retry_policy hedge_policy metadata_match "
+        "retry_policy_typed_config cors"  # Envoy does not read it
     ),
     # initial_requests and additional_request_chance mean nothing to Envoy either.
     f"{_ROUTE}.HedgePolicy": "*",
@@ -311,12 +313,15 @@ _ROWS: dict[str, str] = {
     f"{_ROUTE}.RetryPolicy": (
         "retry_on num_retries per_try_timeout per_try_idle_timeout retry_host_predicate "
         "host_selection_retry_max_attempts retriable_status_codes retry_back_off "
-        "rate_limited_retry_back_off retriable_headers retriable_request_headers"
+        "rate_limited_retry_back_off retriable_headers retriable_request_headers refresh_cluster_on_retry "
+        "retry_priority"
     ),
     f"{_ROUTE}.RetryPolicy.RetryHostPredicate": "name typed_config",
+    f"{_ROUTE}.RetryPolicy.RetryPriority": "name typed_config",
     f"{_ROUTE}.RetryPolicy.RetryBackOff": "*",
     f"{_ROUTE}.RetryPolicy.ResetHeader": "*",
     f"{_ROUTE}.RetryPolicy.RateLimitedRetryBackOff": "*",
+    "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig": "*",
     "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate": "",
     "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate": "",
     "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig": "*",
@@ -479,7 +484,7 @@ _ROWS: dict[str, str] = {
     f"{_ENDPOINT}.Endpoint.AdditionalAddress": "*",
     _HTTP_OPTIONS: (
         "explicit_http_config use_downstream_protocol_config auto_config common_http_protocol_options "
-        "upstream_http_protocol_options"
+        "upstream_http_protocol_options retry_policy request_mirror_policies hash_policy"
     ),
     f"{_HTTP_OPTIONS}.AutoHttpConfig": "http_protocol_options http2_protocol_options",
     f"{_CORE}.UpstreamHttpProtocolOptions": "*",
@@ -632,6 +637,7 @@ CORE_TYPES = frozenset(
         f"{_LB}.ring_hash.v3.RingHash",
         f"{_LB}.maglev.v3.Maglev",
         f"{_LB}.cluster_provided.v3.ClusterProvided",
+        "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
         "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
         _FILE_SINK,
         "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate",

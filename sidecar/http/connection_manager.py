@@ -184,6 +184,9 @@ _clock = _Clock()
 class ConnectionManager:
     """One compiled connection manager."""
 
+    #: Whether the requests are the proxy's own (:mod:`sidecar.router.http_client`).
+    is_client = False
+
     def __init__(self, reactor: Reactor, stats: HcmStats, router: Router) -> None:
         self.reactor = reactor
         self.stats = stats

@@ -73,17 +73,40 @@ class WeightedChoice:
         self._total = sum(entry.weight for entry in route.weighted)
         self._header = route.weighted_header
         self._hash = route.weighted_by
+        for _, made, _ in self._entries:
+            made.chosen_by = self
 
     def __call__(self, headers: RequestHeaders, stream: Stream | None) -> Route:
+        draw = self._value(headers, stream) % self._total
+        for weight, route, choose in self._entries:
+            if draw < weight:
+                return route if choose is None else choose(headers, stream)
+            draw -= weight
+        raise AssertionError("the total is the sum of the weights")
+
+    def _value(self, headers: RequestHeaders, stream: Stream | None) -> int:
         value = None
         if self._header is not None:
             value = _number(headers.get_all(self._header))
         elif self._hash is not None and stream is not None:
             value = self._hash(headers, stream, False)
-        draw = (random_value(stream) if value is None else value) % self._total
-        for weight, route, choose in self._entries:
+        return random_value(stream) if value is None else value
+
+    def again(self, headers: RequestHeaders, stream: Stream, tried: set[str]) -> Route:
+        """Another entry: of no cluster in ``tried`` while one has weight, and then any."""
+        made = [
+            (weight, route if choose is None else choose(headers, stream))
+            for weight, route, choose in self._entries
+        ]
+        left = [each for each in made if each[1].cluster_name not in tried]
+        total = sum(weight for weight, _ in left)
+        if not total:
+            tried.clear()
+            left, total = made, self._total
+        draw = self._value(headers, stream) % total
+        for weight, route in left:
             if draw < weight:
-                return route if choose is None else choose(headers, stream)
+                return route
             draw -= weight
         raise AssertionError("the total is the sum of the weights")
 
@@ -104,10 +127,16 @@ class HeaderChoice:
         if found is None:
             found = _copy(self._route)
             found.cluster_name = value.decode("latin-1")
+            if found.chosen_by is None:
+                found.chosen_by = self
             found.freeze()
             if len(self._routes) < _KEPT:
                 self._routes[value] = found
         return found
+
+    def again(self, headers: RequestHeaders, stream: Stream, tried: set[str]) -> Route:
+        """What the header says now."""
+        return self(headers, stream)
 
 
 class TreeChoice:
@@ -127,8 +156,13 @@ class TreeChoice:
         if found is None:
             found = self._routes[name] = _copy(self._route)
             found.cluster_name = name
+            found.chosen_by = self
             found.freeze()
         return found
+
+    def again(self, headers: RequestHeaders, stream: Stream, tried: set[str]) -> Route:
+        """What the tree finds now."""
+        return self(headers, stream)
 
 
 def _number(values: Sequence[bytes]) -> int | None:

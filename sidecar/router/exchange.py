@@ -84,7 +84,7 @@ class Router:
         #: (:meth:`sidecar.upstream.pools.PoolTable.get`).
         self.get_pool = get_pool
         #: ``mirror(route, stream, timeout_s, limit_bytes)`` starts copies of a request (:mod:`.mirroring`).
-        self.mirror: Callable[[Route, Stream, float, int], Any]
+        self.mirror: Callable[[Route, Stream, float, int], Any] = _no_mirrors
         self.suppress_envoy_headers = False
 
     def begin(
@@ -128,7 +128,12 @@ class Router:
         index = headers._index
         if index is None:
             index = headers.index()
-        if route.is_plain and not self.suppress_envoy_headers and _CONSUMED.isdisjoint(index):
+        if (
+            route.is_plain
+            and cluster.policies is None
+            and not self.suppress_envoy_headers
+            and _CONSUMED.isdisjoint(index)
+        ):
             # The common request, without a call: nothing to rewrite, one header to add.
             timeout = route.timeout_s
             limit = cluster.max_stream_duration_s
@@ -137,6 +142,8 @@ class Router:
                 headers.fields.append(field)
                 index[field[0]] = field[1]
         else:
+            if cluster.policies is not None:
+                route = stream.route = cluster.policies.over(route)
             stream.upstream_limit_s = cluster.max_stream_duration_s
             timeout = self._prepare(route, stream, headers)
             limit = stream.upstream_limit_s
@@ -425,7 +432,12 @@ class Router:
             return timeout
         for mutations in route.request_mutations:
             mutations.apply(headers, stream)
-        if policy is not None or per_try or not _RETRY.isdisjoint(headers.index()):
+        if (
+            policy is not None
+            or route.tries_policy is not None
+            or per_try
+            or not _RETRY.isdisjoint(headers.index())
+        ):
             self._prepare_tries(route, stream, headers, timeout, per_try, is_hedged)
         if route.host_rewriter is not None:
             host = route.host_rewriter(headers, stream)
@@ -447,16 +459,17 @@ class Router:
         is_hedged: bool,
     ) -> None:
         """See what the route and the request (after its mutations, as in Envoy) say of several tries."""
-        policy = route.retry_policy or _NO_POLICY
+        policy = route.tries_policy or route.retry_policy or _NO_POLICY
+        limits = route.retry_policy or _NO_POLICY
         state = None
         if policy.retry_on or b"x-envoy-retry-on" in headers or b"x-envoy-retry-grpc-on" in headers:
             counters = (stream.cluster.stats, *stream.route_counters)
             state = RetryState(policy, headers, stream.cluster.retries, counters)
         for name in _RETRY:
             headers.remove(name)
-        if state is None and not per_try and not policy.per_try_idle_timeout_s:
+        idle = limits.per_try_idle_timeout_s
+        if state is None and not per_try and not idle:
             return
-        idle = policy.per_try_idle_timeout_s
         may_hedge = (per_try or idle) and stream.upgrade is None and route.connect_config is None
         made = HedgedTries if is_hedged and may_hedge else Tries
         stream.tries = made(stream, state, timeout, per_try, idle)
@@ -592,6 +605,10 @@ def _buffer_limit(route: Route, stream: Stream) -> int:
     if route.request_body_buffer_limit is not None:
         return route.request_body_buffer_limit
     return int(min(stream.hcm.buffer_limit_bytes, route.per_request_buffer_limit_bytes))
+
+
+def _no_mirrors(route: Route, stream: Stream, timeout_s: float, limit_bytes: int) -> None:
+    """For requests whose copies are not copied again."""
 
 
 def _ignore(error: BaseException | None) -> None:

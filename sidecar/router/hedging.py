@@ -156,18 +156,17 @@ class HedgedTries(Tries):
     async def _run_leg(self, leg: _Leg, wait_s: float | None) -> Any:
         """What came of it: a response, or a reply where there is no host.  Raises: UpstreamError …"""
         main, own, router = self._stream, leg.stream, self._router
-        route, cluster = main.route, main.cluster
         if wait_s is not None:
             await (pause(wait_s) if wait_s else turn())
             leg.is_waiting = False
             if self.is_between:
                 self.is_between = False
                 self._stop_pump()
-            if self.state is not None:
-                self.state.begin_retry()
-            self._prepare_next(route)
+            self._prepare_next()
+            own.route, own.cluster = main.route, main.cluster
         host = self._choose_host()
         if host is None:
+            cluster = main.cluster
             cluster.stats.charge_response(503, main.internal)
             for each in main.route_counters:
                 each.charge_response(503)
@@ -190,7 +189,6 @@ class HedgedTries(Tries):
         pool: Any = host.pool
         if pool is None:
             pool = router.get_pool(main.cluster, host, main.protocol)
-        tried = self.state.tried if self.state is not None else []
         upstream = pool.acquire()
         if route.mirrors and not self._is_retry:
             main.mirrors = router.mirror_now(route, main, self.timeout_s)
@@ -200,9 +198,11 @@ class HedgedTries(Tries):
             try:
                 upstream = await pool.wait()
             except UpstreamError:
-                tried.append(host)
+                if self.state is not None:
+                    self.state.attempted(host)
                 raise
-        tried.append(host)
+        if self.state is not None:
+            self.state.attempted(host)
         limit = main.upstream_limit_s
         if limit:
             assert leg.strand is not None

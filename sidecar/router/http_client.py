@@ -250,6 +250,7 @@ class HttpClient:
 
     # What the router and the pools look at.
     durations = None
+    is_client = True
     proxy_100_continue = False
     slot_count = 0
     stream_idle_timeout_s = 0.0

@@ -14,6 +14,7 @@ from random import randrange
 from typing import TYPE_CHECKING, Any
 
 from sidecar.router.timeouts import unsigned
+from sidecar.upstream.retry_priorities import PreviousPriorities
 
 if TYPE_CHECKING:
     from sidecar.core.headers import HeaderMap, RequestHeaders
@@ -123,6 +124,9 @@ class RetryPolicy:
     reset_max_interval_ms: int = 300_000
     host_predicates: tuple[HostPredicate, ...] = ()
     host_selection_attempts: int = 1
+    refresh_cluster_on_retry: bool = False
+    #: ``update_frequency`` of previous_priorities; 0 for no ``retry_priority``.
+    priority_update_frequency: int = 0
 
 
 class RetryState:
@@ -140,6 +144,7 @@ class RetryState:
         "_reset_ms",
         "_waited_for",
         "policy",
+        "priorities",
         "remaining",
         "retry_on",
         "tried",
@@ -175,6 +180,10 @@ class RetryState:
         self._headers = policy.retriable_headers
         #: Hosts that were tried.
         self.tried: list[Any] = []
+        #: What they leave of the priorities; None where that is nobody's concern.
+        self.priorities: PreviousPriorities | None = None
+        if policy.priority_update_frequency:
+            self.priorities = PreviousPriorities(policy.priority_update_frequency)
         self.retry_on = policy.retry_on
         self._take_headers(headers)
 
@@ -273,6 +282,14 @@ class RetryState:
             getattr(self._counters[0], self._waited_for).value += 1
             self._waited_for = ""
 
+    def move(self, stats: Any, breaker: Any) -> None:
+        """The next try goes to another cluster: it counts there, and takes a place there."""
+        self._counters = (stats, *self._counters[1:])
+        if self._is_armed:
+            self._breaker.remove()
+            breaker.add()
+        self._breaker = breaker
+
     def end(self) -> None:
         """The retry under way, if there is one, is over."""
         if self._is_armed:
@@ -304,6 +321,12 @@ class RetryState:
         return 0
 
     # -- where to --------------------------------------------------------------------------------------------
+    def attempted(self, host: Host) -> None:
+        """``host`` was tried, or could not be reached."""
+        self.tried.append(host)
+        if self.priorities is not None:
+            self.priorities.add(host)
+
     def rejects(self, host: Host) -> bool:
         """Whether another host shall be looked for."""
         return any(rejects(host, self.tried) for rejects in self.policy.host_predicates)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
-from sidecar.api.message import LocalReply, ResponseMessage
+from sidecar.api.message import FixedBody, LocalReply, ResponseMessage
 from sidecar.api.stream import Flag, Stream
 from sidecar.core.errors import Disconnected, SidecarError, StreamAborted, UpstreamError
 from sidecar.http.local_reply import NO_HEALTHY_UPSTREAM
@@ -101,6 +101,7 @@ class Tries:
         "_strand",
         "_stream",
         "_timer",
+        "_tried_clusters",
         "_was_sent",
         "idle_s",
         "is_between",
@@ -125,6 +126,8 @@ class Tries:
         self._was_sent = False
         #: When all of the request was here; 0 before.
         self._complete_s = 0.0
+        #: Where it was tried, where the route may choose another cluster.
+        self._tried_clusters: set[str] | None = None
         self._timer: Timer | None = None
         self._idle_timer: Timer | None = None
         self._router: Router
@@ -139,16 +142,15 @@ class Tries:
         Raises: UpstreamError, StreamAborted, DeadlineExceeded, Disconnected.
         """
         self._start(router, manager, responder, strand)
-        route: Route = self._stream.route
         try:
             while True:
-                decision = await self._try(route)
+                decision = await self._try(self._stream.route)
                 if decision.__class__ is not int:
                     if decision is not None:
                         self._cancel_mirrors()
                     return decision  # type: ignore[return-value]
                 await self._pass_time(decision)
-                self._prepare_next(route)
+                self._prepare_next()
         except BaseException:
             self._cancel_mirrors()
             raise
@@ -210,7 +212,7 @@ class Tries:
         try:
             upstream = await self._connect(route, host)
             if self.state is not None:
-                self.state.tried.append(host)
+                self.state.attempted(host)
             await self._send(upstream)
             response: ResponseMessage = await stream.upstream.response(stream)
         except UpstreamError as error:
@@ -229,13 +231,14 @@ class Tries:
     def _choose_host(self) -> Host | None:
         stream = self._stream
         cluster = stream.cluster
-        host: Host | None = cluster.choose_host(stream)
         state = self.state
+        priorities = None if state is None else state.priorities
+        host: Host | None = cluster.choose_host(stream, 0, priorities)
         if state is not None and self._is_retry and state.policy.host_predicates:
             for attempt in range(1, state.policy.host_selection_attempts + 1):
                 if host is None or not state.rejects(host):
                     break
-                host = cluster.choose_host(stream, attempt)
+                host = cluster.choose_host(stream, attempt, priorities)
         return host
 
     async def _connect(self, route: Route, host: Host) -> Any:
@@ -259,7 +262,7 @@ class Tries:
             except UpstreamError as error:
                 refuse_without_pool(stream, error)
                 if self.state is not None:
-                    self.state.tried.append(host)
+                    self.state.attempted(host)
                 raise
         limit = stream.upstream_limit_s
         if limit:
@@ -411,16 +414,23 @@ class Tries:
             await pause(state.back_off_s())
         else:
             await turn()
-        state.begin_retry()
         self.is_between = False
         self._stop_pump()
         if self._responder.is_client_gone():
             raise Disconnected("the client left")
 
-    def _prepare_next(self, route: Route) -> None:
-        stream = self._stream
+    def _prepare_next(self) -> None:
+        """Another try begins.  Raises: StreamAborted, where the cluster to try is none."""
+        stream, state = self._stream, self.state
         self._is_retry = True
         stream.attempt_count += 1
+        if state is not None:
+            if state.policy.refresh_cluster_on_retry:
+                self._refresh_cluster(state)
+            state.begin_retry()
+        route: Route = stream.route
+        if stream.request.body is None and stream.hcm.is_client:
+            stream.request.body = FixedBody(b"")  # to Envoy's own client, a body of nothing from now on
         headers = stream.request.headers
         for mutations in route.request_mutations:
             if mutations.__class__ is AttemptCount:
@@ -434,6 +444,32 @@ class Tries:
             left = self.timeout_s - (self._router.reactor.clock() - self._complete_s)
             expected = min(expected, left) if left > 0 else 0.001
         headers.set(_EXPECTED_TIMEOUT, b"%d" % max(1, int(expected * 1000)))
+
+    def _refresh_cluster(self, state: RetryState) -> None:
+        """Let the route choose again where the request goes."""
+        stream, router = self._stream, self._router
+        before = stream.route
+        if before.chosen_by is None:
+            return
+        if self._tried_clusters is None:
+            self._tried_clusters = set()
+        self._tried_clusters.add(before.cluster_name)
+        route = before.chosen_by.again(stream.request.headers, stream, self._tried_clusters)
+        cluster = router.find_cluster(route.cluster_name)
+        if cluster is None:
+            stream.cluster.stats.charge_response(503, stream.internal)
+            for each in stream.route_counters:
+                each.charge_response(503)
+            stream.route, stream.cluster = route, None
+            raise StreamAborted(NO_HEALTHY_UPSTREAM)
+        if cluster.policies is not None:
+            route = cluster.policies.over(route)
+        stream.route = route
+        if cluster is not stream.cluster:
+            if stream.upstream_limit_s == stream.cluster.max_stream_duration_s:
+                stream.upstream_limit_s = cluster.max_stream_duration_s
+            stream.cluster = cluster
+            state.move(cluster.stats, cluster.retries)
 
     # -- the request body ------------------------------------------------------------------------------
     def _give_up(self) -> None:

@@ -100,6 +100,7 @@ class Route:
         "auto_host_rewrite",
         "case_sensitive",
         "choose",
+        "chosen_by",
         "cluster_header",
         "cluster_name",
         "cluster_not_found_status",
@@ -135,6 +136,7 @@ class Route:
         "stat_prefix",
         "timeout_field",
         "timeout_s",
+        "tries_policy",
         "upgrades",
         "virtual_host_metadata",
         "virtual_host_name",
@@ -161,6 +163,8 @@ class Route:
         self.weighted_by: HashPolicy | None = None
         #: Chooses among clusters, or by a header; None where one is named.
         self.choose: Callable[[RequestHeaders, Any], Route] | None = None
+        #: What chose this route's cluster, and may choose another for another try; None where it is named.
+        self.chosen_by: Any = None
         self.cluster_not_found_status = 503
         #: How CONNECT, and POST where it allows that, ends here as raw bytes; None hands it on.
         self.connect_config: ConnectConfig | None = None
@@ -188,6 +192,8 @@ class Route:
         self.per_request_buffer_limit_bytes = 2**32 - 1
         #: When the request is tried again; None for never.
         self.retry_policy: RetryPolicy | None = None
+        #: The cluster's ``retry_policy``, in the place of the route's for all but the limits of tries.
+        self.tries_policy: RetryPolicy | None = None
         #: ``hedge_policy``: a try that is too slow goes on beside the next.
         self.hedge_on_per_try_timeout = False
         #: Whether the host becomes the name of the chosen upstream host.
@@ -245,6 +251,7 @@ class Route:
             and self.internal_redirect is None
             and not self.mirrors
             and self.retry_policy is None
+            and self.tries_policy is None
         )
 
     def matches(self, headers: RequestHeaders, path: bytes, stream: Any = None) -> bool:

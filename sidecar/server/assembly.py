@@ -124,7 +124,7 @@ class Assembly:
             warn=self._warn,
             read_data_source=read_data_source,
             on_close=self._closers.append,
-            find_cluster=self.clusters.get,
+            find_cluster=self.clusters.clusters.get,  # the dictionary's own: it is asked for each request
             traffic_direction=direction,
             every=self._timers.every,
         )

@@ -22,7 +22,7 @@ from sidecar.upstream.health_check import HealthCheckSettings
 from sidecar.upstream.host import Health, Host
 from sidecar.upstream.host_removal import has_failed_removal
 from sidecar.upstream.host_set import NO_HOSTS, HostSet, compare_hosts, part_hosts
-from sidecar.upstream.load_balancer import LbContext, LoadBalancer
+from sidecar.upstream.load_balancer import LbContext, LoadBalancer, Steering
 from sidecar.upstream.load_balancer_factory import make_load_balancer
 from sidecar.upstream.load_balancer_pickers import Picker
 from sidecar.upstream.load_balancer_policies import ROUND_ROBIN, LbPolicy
@@ -34,6 +34,7 @@ from sidecar.upstream.resources import DEFAULT_LIMITS, CircuitBreakerLimits, Res
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.upstream.discovery import Endpoint
+    from sidecar.upstream.retry_priorities import PreviousPriorities
     from sidecar.upstream.transport_sockets import RequestNames, TransportSockets
 
 __all__ = ["Cluster", "ClusterConfig", "DnsSettings", "EdsSettings", "OriginalDstSettings", "PathSource"]
@@ -132,6 +133,8 @@ class ClusterConfig:
     #: A host that discovery drops goes at once, well or not (:mod:`sidecar.upstream.host_removal`).
     ignore_health_on_host_removal: bool = False
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: What takes the place of routes' policies (:class:`sidecar.router.cluster_policies.ClusterPolicies`).
+    policies: Any = None
     #: None where a request says nothing about the handshake of its connection.
     request_names: RequestNames | None = None
     #: HTTP/2 or HTTP/1.1 as the server says in the handshake (``auto_config``).
@@ -151,6 +154,7 @@ class Cluster:
         "_drops",
         "_load_balancer",
         "_local",
+        "_steering",
         "config",
         "connector",
         "detector",
@@ -171,6 +175,7 @@ class Cluster:
         "original_dst",
         "per_connection_buffer_limit",
         "picker",
+        "policies",
         "resources",
         "retries",
         "stats",
@@ -197,6 +202,8 @@ class Cluster:
         self.use_downstream_protocol = config.use_downstream_protocol
         self.has_pools_of_clients = config.connection_pool_per_downstream_connection
         self.metadata = config.metadata
+        self.policies = config.policies
+        self._steering = Steering()
         #: All hosts, of every priority and health.
         self.hosts: tuple[Host, ...] = ()
         #: The same by priority.
@@ -243,6 +250,7 @@ class Cluster:
             weighted_priority_health=config.weighted_priority_health,
             # The proxies themselves are not chosen by zone.
             local=NOWHERE if self._is_local else self._local,
+            steering=self._steering,
         )
         return make_load_balancer(config.lb_policy, context)
 
@@ -257,12 +265,22 @@ class Cluster:
             local.on_change[self.name] = self.refresh_health
         self._load_balancer = self._make_load_balancer()
 
-    def choose_host(self, stream: Stream | None = None, attempt: int = 0) -> Host | None:
+    def choose_host(
+        self, stream: Stream | None = None, attempt: int = 0, priorities: PreviousPriorities | None = None
+    ) -> Host | None:
         """The host for the next request; None when none can be had (503 with UH).
 
-        ``attempt`` counts the hosts that were chosen for the same try before and refused.
+        ``attempt`` counts the hosts that were chosen for the same try before and refused, ``priorities`` says
+        what the tries before leave of the priorities.
         """
-        host = self._load_balancer.choose(stream, attempt)
+        if priorities is None:
+            host = self._load_balancer.choose(stream, attempt)
+        else:
+            self._steering.priorities = priorities
+            try:
+                host = self._load_balancer.choose(stream, attempt)
+            finally:
+                self._steering.priorities = None
         if host is None:
             self.stats.upstream_cx_none_healthy.value += 1
         return host

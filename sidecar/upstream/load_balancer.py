@@ -9,9 +9,9 @@ which balancer a policy needs is :mod:`sidecar.upstream.load_balancer_factory`'s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sidecar.upstream.host import Host
 from sidecar.upstream.host_set import NO_HOSTS, HostSet
@@ -28,7 +28,10 @@ from sidecar.upstream.load_balancer_zones import (
 from sidecar.upstream.local_zone import NOWHERE, LocalZone
 from sidecar.upstream.priority_loads import PriorityLoads, priority_loads
 
-__all__ = ["LbContext", "LoadBalancer", "PriorityBalancer"]
+if TYPE_CHECKING:
+    from sidecar.upstream.retry_priorities import PreviousPriorities
+
+__all__ = ["LbContext", "LoadBalancer", "PriorityBalancer", "Steering"]
 
 #: ``(priority, "healthy" | "degraded" | "all", number of the locality or -1)``: a list of hosts that a picker
 #: goes through.
@@ -37,6 +40,15 @@ MakePicker = Callable[[Sequence[Host], Picker | None], Picker]
 
 #: Enough to begin anywhere in a rotation.
 _SEEDS = 1 << 16
+
+
+class Steering:
+    """What the tries of the request for which a host is being chosen leave of the priorities."""
+
+    __slots__ = ("priorities",)
+
+    def __init__(self) -> None:
+        self.priorities: PreviousPriorities | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +66,8 @@ class LbContext:
     local: LocalZone = NOWHERE
     #: Seconds that only grow.
     clock: Callable[[], float] = monotonic
+    #: The cluster's: set while it chooses a host for a request that says more.
+    steering: Steering = field(default_factory=Steering)
 
     def loads(self, sets: Sequence[HostSet]) -> PriorityLoads:
         """How requests are spread over these priorities."""
@@ -162,10 +176,12 @@ class PriorityBalancer:
         if self._context.local.peers is not self._peers:
             # Who holds this for a part of the cluster is not told of the proxy's peers.
             self.update(self._sets)
-        single = self._single
-        if single is not None:
-            return single.pick()
         loads = self.loads
+        steered = self._context.steering.priorities
+        if steered is not None:
+            loads = steered.loads(self._context, self._sets, loads)
+        elif self._single is not None:
+            return self._single.pick()
         number = self._context.draw(100) + 1
         reached = 0
         for kind, shares in (("healthy", loads.healthy), ("degraded", loads.degraded)):

@@ -16,6 +16,7 @@ from sidecar.api.context import FactoryContext
 from sidecar.codec.h1_types import UPSTREAM_HTTP1
 from sidecar.codec.h2_types import H2Settings
 from sidecar.config.compile.cluster_dns import compile_dns, compile_resolver
+from sidecar.config.compile.cluster_policies import compile_cluster_policies
 from sidecar.config.compile.health_check import compile_health_checks
 from sidecar.config.compile.http1_options import compile_http1_options
 from sidecar.config.compile.http2_options import compile_http2_options
@@ -172,6 +173,9 @@ def compile_cluster_config(
         ignore_new_hosts_until_first_hc=message.common_lb_config.ignore_new_hosts_until_first_hc,
         ignore_health_on_host_removal=message.ignore_health_on_host_removal,
         metadata=metadata_to_dict(message.metadata),
+        policies=compile_cluster_policies(
+            options, f"{context.path}.typed_extension_protocol_options[{_HTTP_OPTIONS}]"
+        ),
         transport_sockets=compile_transport_sockets(message, context),
         request_names=compile_request_names(
             message.upstream_http_protocol_options

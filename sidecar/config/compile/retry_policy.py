@@ -73,6 +73,8 @@ def _compile(message: Any, path: str) -> RetryPolicy:
             for index, each in enumerate(message.retry_host_predicate)
         ),
         host_selection_attempts=message.host_selection_retry_max_attempts or 1,
+        priority_update_frequency=_priority(message, f"{path}.retry_priority"),
+        refresh_cluster_on_retry=message.refresh_cluster_on_retry,
     )
 
 
@@ -94,6 +96,17 @@ def _predicate(packed: Any, path: str) -> HostPredicate:
     if name == f"{_HOST}.omit_host_metadata.v3.OmitHostMetadataConfig":
         return _omit_host_metadata(unpack(packed))
     raise ConfigError(path, f"retry host predicate '{name}' is not supported")
+
+
+def _priority(message: Any, path: str) -> int:
+    if not message.HasField("retry_priority"):
+        return 0
+    packed = message.retry_priority.typed_config
+    name = type_name(packed.type_url)
+    if name != "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig":
+        raise ConfigError(path, f"retry priority '{name}' is not supported")
+    config: Any = unpack(packed)
+    return int(config.update_frequency)
 
 
 def _omit_host_metadata(config: Any) -> HostPredicate:

@@ -133,7 +133,7 @@ class HcmCompiler:
         registry: Registry = parts.registry
         router = Router(parts.reactor, context.find_cluster, parts.get_pool)
         client = HttpClient(parts.reactor, context.find_cluster, parts.get_pool, context.root_stats)
-        router.mirror = partial(mirror, client)
+        router.mirror = client.router.mirror = partial(mirror, client)
         manager = ConnectionManager(parts.reactor, stats, router)
         manager.buffer_limit_bytes = parts.buffer_limit_bytes
         manager.is_draining = parts.is_draining
@@ -305,6 +305,7 @@ class HcmCompiler:
         if not message.filters:
             return UpgradeConfig(is_enabled(message))
         router = Router(base.reactor, base.find_cluster, base.get_pool)
+        router.mirror = base.mirror
         router.suppress_envoy_headers = chain.suppress_envoy_headers
         return UpgradeConfig(is_enabled(message), chain.filters, router)
 

@@ -38,6 +38,7 @@ ROUTES = "".join(
         + "}}}\n",
         route("/single", to="single", more="timeout: 0.1s"),
         route("/held", to="single"),
+        f"- {{match: {{prefix: /tight}}, route: {{cluster: tight, timeout: 0s, retry_policy: {{retry_on: 5xx, {SLOWLY}}}}}}}\n",
         "- {match: {prefix: /unlimited}, route: {cluster: app, timeout: 0s}}\n",
         "- {match: {prefix: /}, route: {cluster: app, timeout: 5s}}\n",
     )
@@ -55,6 +56,7 @@ CORNERS = Setup(
             cluster("app", "app"),
             cluster("h2app", "h2app", http2=True),
             cluster("shadow", "shadow"),
+            cluster("tight", "app", extra="circuit_breakers: {thresholds: [{max_retries: 1}]}"),
             cluster("single", "app", extra="circuit_breakers: {thresholds: [{max_connections: 1}]}"),
         ],
     ),
@@ -360,3 +362,22 @@ async def retry_timed_out_without_a_connection(s: Session) -> None:
         await s.get("/single")
         over.set()
         await client.reply("the first")
+
+
+@scenario(CORNERS)
+async def retry_that_waits_takes_a_place(s: Session) -> None:
+    """A retry counts for max_retries from its decision on, not from its beginning."""
+    s.upstream().script = script(BAD)
+    async with s.logging(2), s.counting(*stats("tight")):
+        client = await s.connect()
+        await client.send(head("GET /tight HTTP/1.1", "host: a"))
+        await s.until_stats(
+            lambda found: (
+                not found["cluster.tight.upstream_rq_active"] and found["cluster.tight.upstream_rq_total"] > 0
+            ),
+            r"^cluster\.tight\.upstream_rq_(active|total)$",
+        )
+        gauges = r"^cluster\.tight\.(circuit_breakers\.default\.rq_retry_open|upstream_rq_retry)$"
+        s.see("while it waits", await s.counters(gauges))
+        await s.get("/tight")
+        client.close()

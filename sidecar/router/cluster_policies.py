@@ -1,0 +1,49 @@
+"""What a cluster says of the requests that come to it, in the place of their routes.
+
+``HttpProtocolOptions.retry_policy``, ``request_mirror_policies`` and ``hash_policy``, which Envoy lets stand
+in a cluster too.  Each takes the place of the route's, whole; the limits of single tries stay the route's.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sidecar.router.hash_policy import HashPolicy
+    from sidecar.router.mirroring import MirrorPolicy
+    from sidecar.router.retry_policy import RetryPolicy
+    from sidecar.router.route import Route
+
+__all__ = ["ClusterPolicies"]
+
+#: Routes that are kept as this cluster sees them.
+_KEPT = 1024
+
+
+@dataclass(slots=True)
+class ClusterPolicies:
+    """The policies of one cluster; None or empty for those of the route."""
+
+    retry_policy: RetryPolicy | None = None
+    mirrors: tuple[MirrorPolicy, ...] = ()
+    hash_policy: HashPolicy | None = None
+    _routes: dict[Route, Route] = field(default_factory=dict)
+
+    def over(self, route: Route) -> Route:
+        """``route`` with what this cluster says."""
+        made = self._routes.get(route)
+        if made is None:
+            made = copy.copy(route)
+            if self.retry_policy is not None:
+                made.tries_policy = self.retry_policy
+            if self.mirrors:
+                made.mirrors = self.mirrors
+            if self.hash_policy is not None:
+                made.hash_policy = self.hash_policy
+            made.freeze()
+            if len(self._routes) >= _KEPT:
+                self._routes.clear()
+            self._routes[route] = made
+        return made
