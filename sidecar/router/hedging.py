@@ -19,6 +19,7 @@ from sidecar.http.stream_duration import UPSTREAM_DETAILS, limit_upstream
 from sidecar.net.pause import pause
 from sidecar.net.reactor import Signal, turn
 from sidecar.net.timer import Timer, start_timer, stop_timer
+from sidecar.router.no_pool import refuse_without_pool
 from sidecar.router.outliers import put_error, put_response, put_timeout
 from sidecar.router.retry_policy import BACK_OFF, LIMIT, NO, NOW, OVERFLOW
 from sidecar.router.retrying import Tries, last_error
@@ -188,7 +189,7 @@ class HedgedTries(Tries):
         route = main.route
         pool: Any = host.pool
         if pool is None:
-            pool = router.get_pool(main.cluster, host, main.protocol)
+            pool = router.get_pool(main.cluster, host, main)
         upstream = pool.acquire()
         if route.mirrors and not self._is_retry:
             main.mirrors = router.mirror_now(route, main, self.timeout_s)
@@ -197,7 +198,8 @@ class HedgedTries(Tries):
         if upstream is None:
             try:
                 upstream = await pool.wait()
-            except UpstreamError:
+            except UpstreamError as error:
+                refuse_without_pool(main, error)
                 if self.state is not None:
                     self.state.attempted(host)
                 raise
