@@ -107,8 +107,12 @@ class HealthTasks:
             watch.close()
 
     def _add(self, host: Host) -> _Watch:
-        host.set_flag(HealthFlag.FAILED_ACTIVE_HC)
-        if self._cluster.config.ignore_new_hosts_until_first_hc:
+        if not host.keeps_health or len(self._settings) > 1:
+            host.set_flag(HealthFlag.FAILED_ACTIVE_HC)
+        if (
+            host.health_flags & HealthFlag.FAILED_ACTIVE_HC
+            and self._cluster.config.ignore_new_hosts_until_first_hc
+        ):
             host.set_flag(HealthFlag.PENDING_ACTIVE_HC)
         traffic = self._cluster.stats.upstream_cx_total
         watch = _Watch(host)

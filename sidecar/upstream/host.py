@@ -86,6 +86,7 @@ class Host:
         "health_flags",
         "health_hostname",
         "hostname",
+        "keeps_health",
         "last_hc_pass_s",
         "locality",
         "locality_weight",
@@ -163,6 +164,8 @@ class Host:
         self.health_address: Address | None = None
         self.health_hostname = ""
         self.has_no_health_checks = False
+        #: Whether it takes the place of a host that was checked, and is as well as that one was.
+        self.keeps_health = False
         #: When a health check passed while it was unhealthy, else when a balancer first saw it well.
         self.last_hc_pass_s: float | None = None
 

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["has_failed_removal", "keep_until_failed"]
 
-_PENDING = HealthFlag.PENDING_DYNAMIC_REMOVAL
-_GONE = HealthFlag.FAILED_ACTIVE_HC | HealthFlag.FAILED_EDS_HEALTH | HealthFlag.EDS_STATUS_DRAINING
+# Numbers, not flags: every host of a cluster is asked, and flags would be made for the answers.
+_PENDING = int(HealthFlag.PENDING_DYNAMIC_REMOVAL)
+_GONE = int(HealthFlag.FAILED_ACTIVE_HC | HealthFlag.FAILED_EDS_HEALTH | HealthFlag.EDS_STATUS_DRAINING)
 
 
 def keep_until_failed(config: ClusterConfig, before: Sequence[Host], after: Sequence[Host]) -> list[Host]:

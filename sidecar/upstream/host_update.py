@@ -11,10 +11,19 @@ from collections.abc import Iterable
 
 from sidecar.upstream.cluster import Cluster
 from sidecar.upstream.discovery import Endpoint, make_host
-from sidecar.upstream.host import Host
+from sidecar.upstream.host import HealthFlag, Host
 from sidecar.upstream.host_removal import keep_until_failed
 
 __all__ = ["HostUpdater"]
+
+_PENDING = int(HealthFlag.PENDING_DYNAMIC_REMOVAL)
+#: What active health checks found of a host.
+_CHECKED = int(
+    HealthFlag.FAILED_ACTIVE_HC
+    | HealthFlag.DEGRADED_ACTIVE_HC
+    | HealthFlag.PENDING_ACTIVE_HC
+    | HealthFlag.ACTIVE_HC_TIMEOUT
+)
 
 
 class HostUpdater:
@@ -22,18 +31,36 @@ class HostUpdater:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        #: What each address was last said to be.
+        #: What each address that has a host was last said to be.
         self._endpoints: dict[str, Endpoint] = {}
         #: How many priorities there ever were: one that is empty now is still there.
         self._priorities = 1
 
+    def share(self, endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+        """The same, and where an endpoint equals the one that was said of its address, that one.
+
+        Thread-safe.  What is the same object need not be compared when it is put in use.
+        """
+        known = self._endpoints
+        shared = []
+        for endpoint in endpoints:
+            before = None if endpoint.address is None else known.get(endpoint.address.text)
+            shared.append(before if before is not None and before == endpoint else endpoint)
+        return tuple(shared)
+
     def update(self, endpoints: Iterable[Endpoint], *, is_forced: bool = False) -> bool:
         """Go on with these; whether the load balancer was told (``is_forced``: it is in any case)."""
         cluster = self._cluster
-        before = {host.address: host for host in cluster.hosts}
+        before: dict[str, Host] = {}
+        for each in cluster.hosts:
+            # Of two at one address the one that is named counts, not the one that only waits to go.
+            if each.address not in before or not each.health_flags & _PENDING:
+                before[each.address] = each
         old = self._endpoints
         said: dict[str, Endpoint] = {}
         named: list[Host] = []
+        #: Hosts that go at once, well or not.
+        dropped: set[int] = set()
         #: Priorities to which hosts came, or from which they went.
         moved: set[int] = set()
         is_changed = is_forced
@@ -47,8 +74,13 @@ class HostUpdater:
             said[text] = endpoint
             made += 1
             host = before.get(text)
+            if host is not None and endpoint is old.get(text):
+                named.append(host)
+                continue
             if host is None or self._is_another(host, endpoint):
-                host = make_host(endpoint, address, (address, *endpoint.additional_addresses))
+                replaced, host = host, make_host(endpoint, address, (address, *endpoint.additional_addresses))
+                if replaced is not None:
+                    self._replace(replaced, host, endpoint, dropped)
                 moved.add(host.priority)
             elif endpoint != old.get(text):
                 priority, metadata = host.priority, host.metadata
@@ -57,13 +89,17 @@ class HostUpdater:
                     moved |= {priority, host.priority}
                 made += host.metadata is not metadata
             named.append(host)
-        gone = [host for host in cluster.hosts if host.address not in said]
+        kept = set(map(id, named)) | dropped
+        gone = [host for host in cluster.hosts if id(host) not in kept]
         hosts = keep_until_failed(cluster.config, gone, named)
         kept = set(map(id, hosts))
         moved.update(host.priority for host in cluster.hosts if id(host) not in kept)
         hosts.sort(key=lambda host: host.priority)
         # Envoy makes a host of every endpoint first, and one more to change the metadata of one.
         cluster.stats.default_total_match_count.value += made
+        for host in hosts:
+            if host.address not in said and host.address in old:
+                said[host.address] = old[host.address]
         self._endpoints = said
         self._priorities = max(self._priorities, hosts[-1].priority + 1 if hosts else 1)
         # Each priority writes this gauge, so that the last one's stands.
@@ -78,12 +114,22 @@ class HostUpdater:
         """Whether the host has to make place for a new one at its address."""
         if host.locality != endpoint.locality or host.hostname != endpoint.hostname:
             return True
-        if not self._cluster.config.health_checks:
-            return False
-        before = self._endpoints.get(host.address)
+        return bool(self._cluster.config.health_checks) and not self._is_checked_alike(endpoint)
+
+    def _replace(self, old: Host, new: Host, endpoint: Endpoint, dropped: set[int]) -> None:
+        """Let ``new`` be as well as ``old``, where it is checked alike; see who goes at once."""
+        if self._is_checked_alike(endpoint):
+            new.keeps_health = True
+            new.set_flag(old.health_flags & _CHECKED)
+        if old.locality != new.locality or old.has_no_health_checks != new.has_no_health_checks:
+            dropped.add(id(old))
+
+    def _is_checked_alike(self, endpoint: Endpoint) -> bool:
+        """Whether the endpoint at this address was checked before, and at the same place."""
+        before = None if endpoint.address is None else self._endpoints.get(endpoint.address.text)
         return before is not None and (
             (before.health_address, before.health_port, before.has_no_health_checks)
-            != (endpoint.health_address, endpoint.health_port, endpoint.has_no_health_checks)
+            == (endpoint.health_address, endpoint.health_port, endpoint.has_no_health_checks)
         )
 
 

@@ -8,7 +8,7 @@ priority change in place.  Where the resource comes from is the transport's.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -73,7 +73,7 @@ class EdsDiscovery:
         self, cluster: Cluster, settings: EdsSettings, kind: ResourceKind, subscribe: Subscribe
     ) -> None:
         """Raises: what ``subscribe`` does."""
-        self.kind = kind
+        self.kind = replace(kind, compile=partial(self._compile, kind))
         self.initialized = trio.Event()
         self._cluster = cluster
         self._service_name = settings.service_name
@@ -87,6 +87,11 @@ class EdsDiscovery:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._expire, name=f"assignment of {self._cluster.name}")
             await self._subscription.run()
+
+    def _compile(self, kind: ResourceKind, message: Any, path: str) -> Assignment:
+        """In a thread: what changed is found here, so that serving does not wait for it."""
+        assignment: Assignment = kind.compile(message, path)
+        return replace(assignment, endpoints=self._updater.share(assignment.endpoints))
 
     # -- Subscriber ------------------------------------------------------------------------------------
     def on_update(self, resources: Sequence[Resource], version: str) -> None:

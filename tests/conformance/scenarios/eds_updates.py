@@ -192,6 +192,35 @@ async def eds_removal_of_a_checked_host(s: Session) -> None:
     s.upstreams.clear()
 
 
+@scenario(CHECKED)
+async def eds_health_of_a_host_that_is_replaced(s: Session) -> None:
+    """A host that takes the place of one at its address is as well as that; checked elsewhere it is not."""
+    s.proxy.is_spent = True
+    is_silent = False
+
+    async def serve(call: Call) -> None:
+        if is_silent:
+            await call.gone()
+        else:
+            await call.send(ok())
+
+    s.upstream("a").script = serve
+    key = "cluster.checked.membership_healthy"
+    await s.until_stats(lambda stats: stats[key] == 1, key)
+    await s.get("/x", label="connected")
+    is_silent = True
+    for label, more, of in (
+        ("locality", "locality: {zone: z},", ""),
+        ("hostname", "locality: {zone: z},", "hostname: name.example,"),
+        ("port", "locality: {zone: z},", "hostname: name.example, health_check_config: {port_value: 1},"),
+    ):
+        await assign(s, "checked", assignment("checked", locality(endpoint("a", of=of), more=more)))
+        await hosts(s, "checked", label, ("hostname", "health_flags", "zone"))
+        healthy = await s.counters(r"^cluster\.checked\.(membership_healthy|health_check\.healthy)")
+        s.see(f"{label}: stats", healthy)
+    s.upstreams.clear()
+
+
 BALANCED = Setup(
     "eds_balanced",
     bootstrap(
