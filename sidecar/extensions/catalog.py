@@ -18,6 +18,7 @@ from sidecar.extensions.http.fault_config import FaultFactory
 from sidecar.extensions.http.grpc_http1_bridge_config import GrpcHttp1BridgeFactory
 from sidecar.extensions.http.grpc_web_config import GrpcWebFactory
 from sidecar.extensions.http.header_mutation_config import HeaderMutationFactory
+from sidecar.extensions.http.header_to_metadata_config import HeaderToMetadataFactory
 from sidecar.extensions.http.lua_config import LuaFactory
 from sidecar.extensions.http.original_ip_detection_config import (
     CustomHeaderDetectionFactory,
@@ -25,6 +26,7 @@ from sidecar.extensions.http.original_ip_detection_config import (
 )
 from sidecar.extensions.http.request_id_config import UuidRequestIdFactory
 from sidecar.extensions.http.router_config import RouterFactory
+from sidecar.extensions.http.set_metadata_config import SetMetadataFactory
 from sidecar.extensions.http.wasm_config import WasmFactory
 from sidecar.extensions.listener.original_dst import OriginalDst
 from sidecar.extensions.listener.plain_config import (
@@ -74,6 +76,8 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             CompressorFactory(),
             DecompressorFactory(),
             FaultFactory(),
+            HeaderToMetadataFactory(),
+            SetMetadataFactory(),
             LuaFactory(),
             GrpcWebFactory(),
             GrpcHttp1BridgeFactory(),

@@ -182,6 +182,40 @@ CASES |= {
     },
 }
 
+H2M = "header_to_metadata.v3.Config"
+CASES |= {
+    f"header_to_metadata {rule}": chain(H2M, f"request_rules: [{rule}]")
+    for rule in (
+        "{}",
+        "{header: a}",
+        "{header: a, cookie: b, on_header_present: {key: k}}",
+        "{on_header_present: {key: k}}",
+        "{header: a, on_header_present: {}}",
+        "{header: a, on_header_present: {key: k, value: v, regex_value_rewrite: {pattern: {regex: a}}}}",
+        "{header: a, on_header_present: {key: k, regex_value_rewrite: {pattern: {regex: '('}}}}",
+        "{cookie: a, on_header_present: {key: k}, remove: true}",
+        "{header: a, on_header_missing: {key: k}}",
+        "{header: a, on_header_missing: {key: k, value: v}}",
+        "{header: a, on_header_present: {key: k, type: NUMBER, encode: BASE64}}",
+        "{header: 'a b', on_header_present: {key: k}}",
+        "{header: a, on_header_present: {key: k, metadata_namespace: ''}}",
+    )
+}
+CASES |= {
+    "header_to_metadata of nothing": chain(H2M),
+    "header_to_metadata of a route of nothing": route(H2M, H2M, "response_rules: []"),
+    "header_to_metadata of a route": route(
+        H2M, H2M, "response_rules: [{header: a, on_header_present: {key: k}}]"
+    ),
+    "set_metadata of nothing": chain("set_metadata.v3.Config"),
+    "set_metadata without namespace": chain("set_metadata.v3.Config", "metadata: [{value: {a: 1}}]"),
+    "set_metadata without value": chain("set_metadata.v3.Config", "metadata: [{metadata_namespace: a}]"),
+    "set_metadata of before without namespace": chain("set_metadata.v3.Config", "value: {a: 1}"),
+    "set_metadata in a route": route(
+        "set_metadata.v3.Config", "set_metadata.v3.Config", "metadata: [{metadata_namespace: a}]"
+    ),
+}
+
 
 @pytest.mark.parametrize("case", CASES)
 def test_filter_gets_envoys_verdict(case: str, tmp_path: Path) -> None:
