@@ -25,6 +25,9 @@ _READ_AS_MILLISECONDS = frozenset(
         "delayed_close_timeout",
         "listener_filters_timeout",
         "slow_start_window",
+        "blackout_period",
+        "weight_expiration_period",
+        "weight_update_period",
     )
 )
 

@@ -17,6 +17,8 @@ _LB = "envoy.extensions.load_balancing_policies"
 _CLIENT_SIDE = f"{_LB}.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin"
 _RING_HASH, _MAGLEV, _BY_CONFIG = 2, 5, 7
 _STATIC, _ORIGINAL_DST = 0, 4
+#: Whose rules Envoy does look at.
+_WITH_RULES = (f"{_LB}.override_host.", "envoy.type.metadata.v3.MetadataKey")
 _PICKING = f"name a policy of type {_CLIENT_SIDE}"
 #: The types that keep no names of their hosts; the last two of the enum are EDS and ORIGINAL_DST.
 _NAMELESS = {0: "envoy.cluster.static", 2: "envoy.cluster.logical_dns"}
@@ -33,6 +35,8 @@ def is_without_rules(path: Path, name: str) -> bool:
     """
     if name.startswith(_UNCHECKED) or name.endswith(".SPIFFECertValidatorConfig"):
         return True
+    if name.startswith(_WITH_RULES):
+        return False
     return "load_balancing_policy" in path and "typed_config" in path and not name.endswith(".HashPolicy")
 
 
@@ -91,7 +95,9 @@ def _check_extension(context: Context, path: Path, cluster: Any) -> None:
     settings: Any = unpack(packed)
     if settings is None:
         return
-    if name == f"{_LB}.ring_hash.v3.RingHash":
+    if name == f"{_LB}.override_host.v3.OverrideHost":
+        _check_override(context, here, settings)
+    elif name == f"{_LB}.ring_hash.v3.RingHash":
         _check_ring(context, here, settings)
         _check_sums(context, path, cluster)
     elif name == f"{_LB}.maglev.v3.Maglev":
@@ -105,6 +111,34 @@ def _check_extension(context: Context, path: Path, cluster: Any) -> None:
         )
     elif name == f"{_LB}.wrr_locality.v3.WrrLocality":
         _check_picking(context, (*here, "endpoint_picking_policy"), settings.endpoint_picking_policy)
+
+
+def _check_override(context: Context, path: Path, settings: Any) -> None:
+    for number, source in enumerate(settings.override_host_sources):
+        here = (*path, "override_host_sources", number)
+        if source.header and source.HasField("metadata"):
+            context.report.error(here, "Only one override source must be set")
+        elif not source.header and not source.HasField("metadata"):
+            context.report.error(here, "Empty override source", "say header or metadata")
+    if not settings.HasField("fallback_policy"):
+        return  # a rule tells
+    here = (*path, "fallback_policy")
+    chosen = chosen_policy(settings.fallback_policy, here)
+    if chosen is None:
+        policies = settings.fallback_policy.policies
+        names = ", ".join(policy.typed_extension_config.name for policy in policies)
+        context.report.error(
+            here,
+            "dynamic forwarding LB: didn't find a registered fallback load balancer factory with names from"
+            f" {names}",
+        )
+        return
+    here, name, packed = chosen
+    inside: Any = unpack(packed)
+    if inside is not None and name == f"{_LB}.ring_hash.v3.RingHash":
+        _check_ring(context, here, inside)
+    elif inside is not None and name == f"{_LB}.maglev.v3.Maglev":
+        _check_table(context, here, inside)
 
 
 def _has_no_balancer(cluster: Any) -> bool:

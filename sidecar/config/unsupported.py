@@ -385,6 +385,11 @@ EXTENSIONS: dict[str, tuple[Action, str]] = {
     "envoy.access_loggers/": (WARN, "further access loggers"),
     "envoy.formatter/": (STOP, "access log formatters"),
     "envoy.load_balancing_policies/": (WARN, "load balancing"),
+    # It goes round its hosts without the reports of their load that it is for.
+    (
+        "envoy.load_balancing_policies/envoy.extensions.load_balancing_policies."
+        "client_side_weighted_round_robin."
+    ): (WARN, "load reports of hosts (ORCA)"),
     "envoy.internal_redirect_predicates/": (STOP, "internal redirects"),
     "envoy.retry_host_predicates/": (STOP, "retries"),
     "envoy.retry_priorities/": (STOP, "priorities"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sidecar.upstream.load_balancer import LbContext, LoadBalancer, PriorityBalancer
 from sidecar.upstream.load_balancer_hash import HashLoadBalancer
+from sidecar.upstream.load_balancer_override import OverrideHostBalancer
 from sidecar.upstream.load_balancer_policies import LbPolicy, picker_maker
 from sidecar.upstream.load_balancer_subset import SubsetLoadBalancer
 from sidecar.upstream.slow_start import SlowStart
@@ -18,6 +19,8 @@ def make_load_balancer(policy: LbPolicy, context: LbContext) -> LoadBalancer:
     """A load balancer without hosts; its ``update`` brings them."""
     if policy.subset is not None:
         return SubsetLoadBalancer(policy.subset, context, make_load_balancer)
+    if policy.override is not None:
+        return OverrideHostBalancer(policy.override, context, make_load_balancer)
     if policy.is_hashing:
         return HashLoadBalancer(policy, context)
     slow = None if policy.slow_start is None else SlowStart(policy.slow_start, context.clock)

@@ -9,6 +9,7 @@ from typing import Any
 from sidecar.upstream.host import Host
 from sidecar.upstream.load_balancer import MakePicker
 from sidecar.upstream.load_balancer_edf import EdfPicker, Weigh, WeightedRoundRobinPicker
+from sidecar.upstream.load_balancer_override import OverrideSettings
 from sidecar.upstream.load_balancer_pickers import (
     FullScanPicker,
     LeastRequestPicker,
@@ -38,6 +39,8 @@ class LbPolicy:
     full_scan: bool = False
     #: Of ROUND_ROBIN and LEAST_REQUEST.
     slow_start: SlowStartSettings | None = None
+    #: Every host weighs the same, whatever its endpoint says (``client_side_weighted_round_robin``).
+    equal_weights: bool = False
     #: ``locality_weighted_lb_config``, else ``zone_aware_lb_config``.
     locality_weighted: bool = False
     zone_aware: ZoneAwareSettings = ZONE_AWARE
@@ -55,6 +58,8 @@ class LbPolicy:
     hash_policy: Callable[[Any, Any, bool], int | None] | None = None
     #: How hosts are parted by their metadata, each part with a policy of its own; None for not at all.
     subset: SubsetSettings | None = None
+    #: OVERRIDE_HOST's.
+    override: OverrideSettings | None = None
 
     @property
     def is_hashing(self) -> bool:
@@ -72,10 +77,11 @@ def picker_maker(policy: LbPolicy, draw: Callable[[int], int], slow: SlowStart |
     if policy.name == "LEAST_REQUEST":
         return _least_request_maker(policy, draw, slow)
     seed = draw(_SEEDS)
-    weigh = None if slow is None else _slowly(lambda host: host.weight, slow)
+    is_equal = policy.equal_weights
+    weigh = None if slow is None else _slowly(lambda host: 1 if is_equal else host.weight, slow)
 
     def round_robin(hosts: Sequence[Host], before: Picker | None) -> Picker:
-        if _needs_no_schedule(hosts, slow):
+        if _needs_no_schedule(hosts, slow, is_equal):
             return RoundRobinPicker(hosts, before.index if isinstance(before, RoundRobinPicker) else seed)
         if weigh is not None:
             return _schedule(hosts, before, weigh, seed)
@@ -104,8 +110,9 @@ def _least_request_maker(policy: LbPolicy, draw: Callable[[int], int], slow: Slo
     return least_request
 
 
-def _needs_no_schedule(hosts: Sequence[Host], slow: SlowStart | None) -> bool:
-    return len(hosts) <= 1 or (have_equal_weights(hosts) and (slow is None or slow.is_over()))
+def _needs_no_schedule(hosts: Sequence[Host], slow: SlowStart | None, is_equal: bool = False) -> bool:
+    is_even = len(hosts) <= 1 or is_equal or have_equal_weights(hosts)
+    return is_even and (slow is None or len(hosts) <= 1 or slow.is_over())
 
 
 def _schedule(hosts: Sequence[Host], before: Picker | None, weigh: Weigh, seed: int) -> EdfPicker:

@@ -66,6 +66,27 @@ SUMS = {
     ),
     "of priorities": tuple(f"{{priority: {number}, lb_endpoints: [{{{_HEAVY}}}]}}" for number in (0, 1)),
 }
+FALLBACK = policy("round_robin", "RoundRobin").replace("load_balancing_policy", "fallback_policy", 1)
+NAMED = "override_host_sources: [{header: x-host}], "
+OVERRIDES = {
+    "": NAMED + FALLBACK,
+    "without a fallback": NAMED,
+    "with an empty fallback": NAMED + "fallback_policy: {}",
+    "with a fallback of no policy": NAMED
+    + "fallback_policy: {policies: [{typed_extension_config: {name: a, typed_config: {'@type': type.googleapis.com/google.protobuf.Struct}}}]}",
+    "with a ring": NAMED
+    + policy("ring_hash", "RingHash", "minimum_ring_size: 9, maximum_ring_size: 3").replace(
+        "load_balancing_policy", "fallback_policy", 1
+    ),
+    "without sources": FALLBACK,
+    "with an empty source": "override_host_sources: [{}], " + FALLBACK,
+    "with two in one source": "override_host_sources: [{header: x, metadata: {key: a, path: [{key: b}]}}], "
+    + FALLBACK,
+    "with metadata": "override_host_sources: [{metadata: {key: a, path: [{key: b}]}}], " + FALLBACK,
+    "with metadata of nobody": "override_host_sources: [{metadata: {path: [{key: b}]}}], " + FALLBACK,
+    "with metadata of no path": "override_host_sources: [{metadata: {key: a}}], " + FALLBACK,
+    "told": NAMED + "selected_host_key: {key: a, path: [{key: b}]}, " + FALLBACK,
+}
 CASES = {
     **{f"extension beside {name}": conf(cluster=f"{ROUND_ROBIN}\n{COMMON % name}") for name in PARTIAL},
     "extension beside panic threshold": conf(
@@ -90,6 +111,15 @@ CASES = {
     ),
     "client_side_weighted_round_robin": conf(
         cluster=policy("client_side_weighted_round_robin", "ClientSideWeightedRoundRobin")
+    ),
+    **{
+        f"override_host {name}": conf(cluster=policy("override_host", "OverrideHost", fields))
+        for name, fields in OVERRIDES.items()
+    },
+    "weight update period": conf(
+        cluster=policy(
+            "client_side_weighted_round_robin", "ClientSideWeightedRoundRobin", "weight_update_period: -1s"
+        )
     ),
     "slow start window": conf(cluster=f"round_robin_lb_config: {{{SLOW % '-1s'}}}"),
     "slow start window of an extension": conf(cluster=policy("round_robin", "RoundRobin", SLOW % "-1s")),

@@ -9,6 +9,7 @@ from sidecar.api.context import FactoryContext
 from sidecar.config.compile.hash_policy import compile_hash_policies
 from sidecar.config.compile.subset import compile_subset
 from sidecar.config.messages import type_name, unpack
+from sidecar.upstream.load_balancer_override import MetadataPath, OverrideSettings
 from sidecar.upstream.load_balancer_policies import ROUND_ROBIN, LbPolicy
 from sidecar.upstream.load_balancer_zones import ZoneAwareSettings
 from sidecar.upstream.slow_start import SlowStartSettings
@@ -23,6 +24,9 @@ _EXTENSIONS = {
     "envoy.extensions.load_balancing_policies.maglev.v3.Maglev": "MAGLEV",
 }
 _SUBSET = "envoy.extensions.load_balancing_policies.subset.v3.Subset"
+_OVERRIDE_HOST = "envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost"
+_WRR_LOCALITY = "envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality"
+_CLIENT_SIDE = ".client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin"
 _NAMES = frozenset(_EXTENSIONS.values())
 
 
@@ -49,9 +53,37 @@ def _of_policies(message: Any, path: str) -> LbPolicy:
             settings: Any = unpack(packed)
             child = _of_policies(settings.subset_lb_policy, f"{here}.subset_lb_policy")
             return LbPolicy("SUBSET", subset=compile_subset(settings, child))
+        if name == _OVERRIDE_HOST:
+            return _override_host(unpack(packed), here)
+        if name == _WRR_LOCALITY:
+            return _wrr_locality(unpack(packed), here)
+        if name.endswith(_CLIENT_SIDE):
+            return LbPolicy(equal_weights=True, slow_start=_slow_start(unpack(packed)))
         if name in _EXTENSIONS:
             return _of_extension(_EXTENSIONS[name], unpack(packed), here)
     return ROUND_ROBIN
+
+
+def _override_host(settings: Any, path: str) -> LbPolicy:
+    override = OverrideSettings(
+        tuple(
+            source.header.lower().encode() if source.header else _metadata_path(source.metadata)
+            for source in settings.override_host_sources
+        ),
+        _of_policies(settings.fallback_policy, f"{path}.fallback_policy"),
+        _metadata_path(settings.selected_host_key) if settings.HasField("selected_host_key") else None,
+    )
+    return LbPolicy("OVERRIDE_HOST", override=override)
+
+
+def _metadata_path(key: Any) -> MetadataPath:
+    return MetadataPath(key.key, tuple(segment.key for segment in key.path))
+
+
+def _wrr_locality(settings: Any, path: str) -> LbPolicy:
+    """Localities by weight, in each the hosts as the policy inside says."""
+    inside = _of_policies(settings.endpoint_picking_policy, f"{path}.endpoint_picking_policy")
+    return replace(inside, locality_weighted=True)
 
 
 def _of_enum(message: Any, context: FactoryContext) -> LbPolicy:
