@@ -249,19 +249,20 @@ class Cluster:
             overprovisioning_factor=config.overprovisioning_factor,
             weighted_priority_health=config.weighted_priority_health,
             # The proxies themselves are not chosen by zone.
-            local=NOWHERE if self._is_local else self._local,
+            local=NOWHERE if self.is_local else self._local,
             steering=self._steering,
         )
         return make_load_balancer(config.lb_policy, context)
 
     @property
-    def _is_local(self) -> bool:
+    def is_local(self) -> bool:
+        """Whether the proxy itself is one of the hosts (``cluster_manager.local_cluster_name``)."""
         return self._local is not NOWHERE and self.name == self._local.cluster_name
 
     def join(self, local: LocalZone) -> None:
         """Stand among the clusters of a cluster manager, before there are hosts."""
         self._local = local
-        if not self._is_local:
+        if not self.is_local:
             local.on_change[self.name] = self.refresh_health
         self._load_balancer = self._make_load_balancer()
 
@@ -351,7 +352,7 @@ class Cluster:
         stats.membership_healthy.set(sum(len(each.healthy) for each in self.host_sets))
         stats.membership_degraded.set(sum(len(each.degraded) for each in self.host_sets))
         stats.membership_excluded.set(sum(each.excluded for each in self.host_sets))
-        if self._is_local:
+        if self.is_local:
             self._local.set_peers(self.host_sets[0])
 
     def __repr__(self) -> str:

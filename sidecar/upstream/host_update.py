@@ -139,9 +139,6 @@ def _change(host: Host, endpoint: Endpoint) -> bool:
     if (host.weight, host.locality_weight) != (endpoint.weight, endpoint.locality_weight):
         host.weight, host.locality_weight = endpoint.weight, endpoint.locality_weight
         is_changed = True
-    if host.locality_weight != endpoint.locality_weight:
-        host.locality_weight = endpoint.locality_weight
-        is_changed = True
     if host.eds_health_status != endpoint.health_status:
         health = host.health
         host.set_eds_health(endpoint.health_status)

@@ -107,6 +107,8 @@ class EdsDiscovery:
             raise XdsError(
                 f"Unexpected EDS cluster (expecting {self._service_name}): {assignment.cluster_name}"
             )
+        if self._cluster.is_local and any(endpoint.priority for endpoint in assignment.endpoints):
+            raise XdsError(f"Unexpected non-zero priority for local cluster '{self._cluster.name}'.")
         self._stale_after_s = assignment.stale_after_s
         if assignment.stale_after_s:
             stats.assignment_timeout_received.value += 1

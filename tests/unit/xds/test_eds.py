@@ -18,6 +18,7 @@ from sidecar.observability.stats import Store
 from sidecar.upstream.cluster import Cluster, ClusterConfig, EdsSettings, PathSource
 from sidecar.upstream.cluster_manager import ClusterManager
 from sidecar.upstream.host import Health
+from sidecar.upstream.local_zone import LocalZone
 from sidecar.xds.eds import EdsDiscovery, assignment_kind
 from sidecar.xds.filesystem import FileTransport, ResponseUnreadable, read_response
 from sidecar.xds.subscription import ResponseRejected
@@ -179,6 +180,17 @@ def test_response_of_two_resources_is_refused(bed: Bed) -> None:
     one = bed.read(text(endpoint(1))).resources[0]
     with pytest.raises(XdsError, match="Unexpected EDS resource length: 2"):
         discovery.on_update([one, one], "")
+
+
+def test_local_cluster_has_one_priority(bed: Bed) -> None:
+    bed.manager = ClusterManager(bed.store, local=LocalZone(cluster_name="c"))
+    bed.manager.make_eds = bed._make
+    bed.manager.add(bed.cluster)
+    discovery: Any = bed.manager._discoveries["c"]
+    wrong = bed.read(text(endpoint(1)).replace("[{lb_endpoints", "[{priority: 1, lb_endpoints")).resources
+    with pytest.raises(XdsError, match="Unexpected non-zero priority for local cluster 'c'"):
+        discovery.on_update(wrong, "")
+    assert len(bed.cluster.hosts) == 2
 
 
 async def test_stale_assignment_ends_and_a_newer_one_restarts_the_clock(
