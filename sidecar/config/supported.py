@@ -18,6 +18,7 @@ from __future__ import annotations
 __all__ = ["CORE_TYPES", "SUPPORTED", "SUPPORTED_AT"]
 
 _CORE = "envoy.config.core.v3"
+_ADDRESS_SELECTOR = "envoy.config.upstream.local_address_selector.v3.DefaultLocalAddressSelector"
 _ROUTE = "envoy.config.route.v3"
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -369,8 +370,22 @@ _ROWS: dict[str, str] = {
         "dns_lookup_family dns_resolvers use_tcp_for_dns_lookups dns_resolution_config "
         "typed_dns_resolver_config wait_for_warm_on_init metadata outlier_detection health_checks "
         "ignore_health_on_host_removal eds_cluster_config original_dst_lb_config cleanup_interval "
-        "transport_socket transport_socket_matches upstream_http_protocol_options"
+        "transport_socket transport_socket_matches upstream_http_protocol_options "
+        "upstream_bind_config upstream_connection_options preconnect_policy "
+        "connection_pool_per_downstream_connection"
     ),
+    f"{_CORE}.BindConfig": "*",
+    f"{_CORE}.ExtraSourceAddress": "*",
+    f"{_CORE}.SocketOptionsOverride": "*",
+    f"{_CORE}.SocketOption": "*",
+    f"{_CORE}.SocketOption.SocketType": "*",
+    f"{_CORE}.SocketOption.SocketType.Stream": "*",
+    f"{_CORE}.SocketOption.SocketType.Datagram": "*",
+    f"{_CORE}.TcpKeepalive": "*",
+    "envoy.config.cluster.v3.UpstreamConnectionOptions": "tcp_keepalive happy_eyeballs_config",
+    "envoy.config.cluster.v3.UpstreamConnectionOptions.HappyEyeballsConfig": "*",
+    f"{_CLUSTER}.PreconnectPolicy": "per_upstream_preconnect_ratio",
+    f"{_ADDRESS_SELECTOR}": "*",
     f"{_CLUSTER}.EdsClusterConfig": "*",
     f"{_CLUSTER}.OriginalDstLbConfig": "*",
     "envoy.type.metadata.v3.MetadataKey": "*",
@@ -407,7 +422,7 @@ _ROWS: dict[str, str] = {
         "enforcing_local_origin_success_rate enforcing_failure_percentage "
         "enforcing_failure_percentage_local_origin successful_active_health_check_uneject_host"
     ),
-    "envoy.config.bootstrap.v3.ClusterManager": "local_cluster_name outlier_detection",
+    "envoy.config.bootstrap.v3.ClusterManager": "local_cluster_name outlier_detection upstream_bind_config",
     "envoy.config.bootstrap.v3.ClusterManager.OutlierDetection": "event_log_path",
     f"{_CLUSTER}.CustomClusterType": "name typed_config",
     f"{_CLUSTER}.RefreshRate": "*",
@@ -610,6 +625,7 @@ SUPPORTED_AT = _split(_ROWS_AT)
 #: Messages inside an Any that no extension stands for: the core reads them itself.
 CORE_TYPES = frozenset(
     (
+        _ADDRESS_SELECTOR,
         _HTTP_OPTIONS,
         _PRESERVE_CASE,
         _DNS_CLUSTER,

@@ -81,7 +81,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(_BOOTSTRAP, WARN, "statistics sinks", "stats_sinks"),
     *_rows(_BOOTSTRAP, WARN, "statistics tags", "deferred_stat_options stats_eviction_interval"),
     *_rows(_BOOTSTRAP, WARN, "tracing", "tracing perf_tracing_file_path"),
-    *_rows(f"{_BOOTSTRAP[:-9]}ClusterManager", WARN, "upstream connections", "upstream_bind_config"),
     *_rows(
         f"{_BOOTSTRAP[:-9]}ClusterManager", WARN, "xDS", "load_stats_config enable_deferred_cluster_creation"
     ),
@@ -294,9 +293,13 @@ ENTRIES: tuple[Entry, ...] = (
         when=lambda message: message.update_merge_window.ByteSize() > 0,
     ),
     *_rows(_CLUSTER, WARN, "connection pools", "per_connection_buffer_limit_bytes"),
-    *_rows(_CLUSTER, WARN, "connection pools", "upstream_connection_options preconnect_policy"),
-    *_rows(_CLUSTER, WARN, "connection pools", "connection_pool_per_downstream_connection"),
-    *_rows(_CLUSTER, WARN, "socket options", "upstream_bind_config"),
+    *_rows(
+        "envoy.config.cluster.v3.UpstreamConnectionOptions",
+        WARN,
+        "connection pools",
+        "set_local_interface_name_on_upstream_connections",
+    ),
+    *_rows(f"{_CLUSTER}.PreconnectPolicy", WARN, "connection pools", "predictive_preconnect_ratio"),
     *_rows(_CLUSTER, STOP, "upstream filters", "filters"),
     *_rows(_CLUSTER, WARN, "statistics tags", "track_timeout_budgets track_cluster_stats"),
     *_rows(_HTTP_OPTIONS, STOP, "upstream filters", "http_filters"),

@@ -93,10 +93,14 @@ class Assembly:
         problems: list[Problem] = []
         bootstrap = loaded.bootstrap
         resolver = compile_resolver(bootstrap, self.context(""))
+        manager = bootstrap.cluster_manager
+        manager_bind = manager.upstream_bind_config if manager.HasField("upstream_bind_config") else None
         for index, message in enumerate(bootstrap.static_resources.clusters):
             path = f"static_resources.clusters[{index}]"
             with _Gather(problems, loaded):
-                self.clusters.add(compile_cluster(message, self.context(path), resolver=resolver))
+                self.clusters.add(
+                    compile_cluster(message, self.context(path), resolver=resolver, manager_bind=manager_bind)
+                )
         with _Gather(problems, loaded):
             self._log_ejections(bootstrap.cluster_manager.outlier_detection.event_log_path)
         for index, message in enumerate(bootstrap.static_resources.listeners):

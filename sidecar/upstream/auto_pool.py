@@ -39,8 +39,11 @@ class AutoPool(ConnectionPool):
     def has_connections(self) -> bool:
         return self._h1.has_connections() or self._h2.has_connections()
 
-    def has_streams(self) -> bool:
-        return self._h1.has_streams() or self._h2.has_streams()
+    def active_streams(self) -> int:
+        return self._h1.active_streams() + self._h2.active_streams()
+
+    def free_places(self) -> int:
+        return self._h1.free_places() + self._h2.free_places()
 
     def take_in(self, transport: Transport) -> None:
         facts = transport.facts

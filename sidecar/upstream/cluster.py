@@ -17,6 +17,7 @@ from sidecar.codec.h2_types import H2Settings
 from sidecar.net.dns import ResolverSettings
 from sidecar.observability.stats import Store
 from sidecar.upstream.cluster_stats import ClusterStats
+from sidecar.upstream.connect_options import ConnectOptions
 from sidecar.upstream.connector import Connector
 from sidecar.upstream.health_check import HealthCheckSettings
 from sidecar.upstream.host import Health, Host
@@ -99,6 +100,10 @@ class ClusterConfig:
     alt_stat_name: str = ""
     endpoints: tuple[Endpoint, ...] = ()
     connect_timeout_s: float = 5.0
+    #: None where nothing is said of sockets and addresses.
+    connect_options: ConnectOptions | None = None
+    #: ``preconnect_policy.per_upstream_preconnect_ratio``.
+    preconnect_ratio: float = 1.0
     lb_policy: LbPolicy = ROUND_ROBIN
     panic_threshold: float = 50.0
     overprovisioning_factor: int = 140
@@ -192,7 +197,7 @@ class Cluster:
         if config.transport_sockets is not None:
             config.transport_sockets.set_scope(self.stats.scope)
         #: Makes all connections to the hosts.
-        self.connector = Connector(config)
+        self.connector = Connector(config, self.stats)
         self.idle_timeout_s = config.idle_timeout_s
         self.max_connection_duration_s = config.max_connection_duration_s
         self.max_stream_duration_s = config.max_stream_duration_s

@@ -97,8 +97,12 @@ class ConnectionPool:
         """Whether there is any connection that has been made."""
         raise NotImplementedError
 
-    def has_streams(self) -> bool:
-        """Whether a request is under way on any of them."""
+    def active_streams(self) -> int:
+        """How many requests are under way on them."""
+        raise NotImplementedError
+
+    def free_places(self) -> int:
+        """How many more requests they would take now."""
         raise NotImplementedError
 
     def count_connection(self) -> None:
@@ -233,8 +237,8 @@ class ConnectionPool:
             is_local = True
             if isinstance(broken, UpstreamError):
                 error = broken
-                is_local = error.details == "connection timeout"
-                if is_local:
+                is_local = not error.details.startswith("remote")
+                if error.details == "connection timeout":
                     stats.upstream_cx_connect_timeout.value += 1
                 stats.upstream_cx_connect_fail.value += 1
                 self.host.cx_connect_fail += 1
@@ -303,7 +307,7 @@ class ConnectionPool:
 
     def is_used(self) -> bool:
         """Whether a request is under way on it, or waits."""
-        return bool(self._pending) or self.has_streams()
+        return bool(self._pending) or self.active_streams() > 0
 
     def _check_empty(self) -> None:
         if self._is_counted and not self._pending and not self._connecting and not self.has_connections():

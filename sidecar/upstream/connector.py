@@ -1,8 +1,9 @@
 """Connections to the hosts of a cluster: every one is made here, whoever wants it.
 
-Pools of every protocol and the health checks share the :class:`Connector` of their cluster: the addresses of
-the host are tried in order, then ``handshake`` makes the transport that is used out of the one that was
-connected.  All of it has ``Cluster.connect_timeout``.
+Pools of every protocol and the health checks share the :class:`Connector` of their cluster: a socket is
+prepared as the cluster says (:mod:`sidecar.upstream.connect_options`), connected, and ``handshake`` makes the
+transport that is used out of it.  A host of several addresses has several attempts
+(:mod:`sidecar.upstream.happy_eyeballs`).  All of it has ``Cluster.connect_timeout``.
 """
 
 from __future__ import annotations
@@ -10,17 +11,21 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from sidecar.core.errors import DeadlineExceeded, UpstreamError
+from sidecar.core.errors import DeadlineExceeded
 from sidecar.net.reactor import Reactor, Strand, Transport
 from sidecar.net.tls_client import PLAIN_OPTIONS, PeerOptions
+from sidecar.upstream.connect_options import BindError
+from sidecar.upstream.happy_eyeballs import connect_first, sort_addresses
 from sidecar.upstream.pool import connect_failure, connect_timeout
 
 if TYPE_CHECKING:
     from sidecar.core.address import Address
     from sidecar.upstream.cluster import ClusterConfig
+    from sidecar.upstream.cluster_stats import ClusterStats
+    from sidecar.upstream.connect_options import ConnectOptions
     from sidecar.upstream.host import Host
 
 __all__ = ["Connector", "Handshake"]
@@ -33,10 +38,13 @@ Handshake = Callable[[Transport, "Host", PeerOptions], Awaitable[Transport]]
 class Connector:
     """Makes the connections of one cluster."""
 
-    __slots__ = ("handshake", "timeout_s")
+    __slots__ = ("_options", "_stats", "handshake", "timeout_s")
 
-    def __init__(self, config: ClusterConfig) -> None:
+    def __init__(self, config: ClusterConfig, stats: ClusterStats | None = None) -> None:
+        """``stats`` are those of connections for requests; health checks count in none."""
         self.timeout_s = config.connect_timeout_s
+        self._options = config.connect_options
+        self._stats = stats
         #: None where the bytes of the connection are used as they are.
         sockets = config.transport_sockets
         self.handshake: Handshake | None = None if sockets is None else sockets.shake_hands
@@ -52,29 +60,47 @@ class Connector:
     ) -> Transport:
         """A connection to ``host``, ready to be used.  ``strand`` carries the deadline.
 
+        What edges said meanwhile stays: a server may speak, or leave, at once, and no edge comes twice.
         Raises: UpstreamError.  If cancelled: nothing is left open.
         """
-        last: UpstreamError | None = None
         if has_timeout:
             strand.deadline = reactor.clock() + self.timeout_s if self.timeout_s else 0.0
+        addresses: Sequence[Address] = host.addresses
         try:
-            for address in host.addresses:
-                try:
-                    transport = await self._open(reactor, address)
-                    if self.handshake is not None:
-                        transport = await self._shake_hands(transport, host, options)
-                except UpstreamError as error:
-                    last = error
-                else:
-                    # What edges said meanwhile stays: a server may speak, or leave, at once, and no edge
-                    # comes twice.
-                    return transport
+            if len(addresses) == 1:
+                return await self._attempt(reactor, host, addresses[0], options)
+            ours = self._options
+            if ours is None:
+                addresses = sort_addresses(addresses)
+            else:
+                addresses = sort_addresses(addresses, ours.first_family, ours.first_count)
+            first = addresses[0]
+
+            async def attempt(address: Address) -> Transport:
+                if address is not first and self._stats is not None:
+                    # Envoy counts every attempt as a connection, but ends one.
+                    self._stats.upstream_cx_total.value += 1
+                    host.cx_total += 1
+                return await self._attempt(reactor, host, address, options)
+
+            return await connect_first(reactor, f"connect to {host.address}", strand, addresses, attempt)
         except DeadlineExceeded:
             raise connect_timeout() from None
         finally:
             if has_timeout:
                 strand.deadline = 0.0
-        raise last or connect_failure("the host has no address", remote=False)
+
+    async def _attempt(
+        self, reactor: Reactor, host: Host, address: Address, options: PeerOptions
+    ) -> Transport:
+        transport = await self._open(reactor, address)
+        if self.handshake is None:
+            return transport
+        try:
+            return await self.handshake(transport, host, options)
+        except BaseException:
+            transport.close()
+            raise
 
     async def _open(self, reactor: Reactor, address: Address) -> Transport:
         """A connected transport."""
@@ -86,6 +112,8 @@ class Connector:
             raise connect_failure(error.strerror or "", remote=False) from error
         if address.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._options is not None:
+            self._prepare(sock, address, self._options)
         code = sock.connect_ex(address.sockaddr)
         if code not in (0, errno.EINPROGRESS):
             sock.close()
@@ -102,10 +130,14 @@ class Connector:
             raise connect_failure(f"delayed connect error: {os.strerror(code)}")
         return transport
 
-    async def _shake_hands(self, transport: Transport, host: Host, options: PeerOptions) -> Transport:
-        assert self.handshake is not None
+    def _prepare(self, sock: socket.socket, address: Address, options: ConnectOptions) -> None:
         try:
-            return await self.handshake(transport, host, options)
-        except BaseException:
-            transport.close()
-            raise
+            options.prepare(sock, address)
+        except BindError as error:
+            sock.close()
+            if self._stats is not None:
+                self._stats.bind_errors.value += 1
+            raise connect_failure(str(error), remote=False) from error
+        except OSError as error:
+            sock.close()
+            raise connect_failure("", remote=False) from error

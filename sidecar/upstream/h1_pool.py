@@ -117,8 +117,11 @@ class H1Pool(ConnectionPool):
     def has_connections(self) -> bool:
         return bool(self._all)
 
-    def has_streams(self) -> bool:
-        return len(self._all) > len(self._idle)
+    def active_streams(self) -> int:
+        return len(self._all) - len(self._idle)
+
+    def free_places(self) -> int:
+        return len(self._idle)
 
     def count_connection(self) -> None:
         self.cluster.stats.upstream_cx_http1_total.value += 1

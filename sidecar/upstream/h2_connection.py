@@ -359,6 +359,14 @@ class H2UpstreamConnection:
         limit = min(self.pool.settings.max_concurrent_streams, self.codec.peer_max_concurrent_streams)
         return len(self._streams) + self._reserved < limit
 
+    def free_places(self) -> int:
+        """How many more streams can be given out now."""
+        if not self.has_room:
+            return 0
+        limit = min(self.pool.settings.max_concurrent_streams, self.codec.peer_max_concurrent_streams)
+        most = self.pool.cluster.max_requests_per_connection or 2**32
+        return min(limit - self.active, most - self.requests)
+
     @property
     def active(self) -> int:
         """Streams on this connection, those about to begin among them."""

@@ -75,13 +75,16 @@ class H2Pool(ConnectionPool):
 
     # -- connecting ---------------------------------------------------------------------------
     def streams_per_connection(self) -> int:
-        return self.settings.max_concurrent_streams
+        return min(self.settings.max_concurrent_streams, self.cluster.max_requests_per_connection or 2**32)
 
     def has_connections(self) -> bool:
         return bool(self._connections)
 
-    def has_streams(self) -> bool:
-        return any(connection.active for connection in self._connections)
+    def active_streams(self) -> int:
+        return sum(connection.active for connection in self._connections)
+
+    def free_places(self) -> int:
+        return sum(connection.free_places() for connection in self._connections)
 
     def count_connection(self) -> None:
         self.cluster.stats.upstream_cx_http2_total.value += 1

@@ -18,6 +18,7 @@ from sidecar.net.tls_client import PeerOptions
 from sidecar.upstream.auto_pool import AutoPool
 from sidecar.upstream.h1_pool import H1Pool
 from sidecar.upstream.h2_pool import H2Pool
+from sidecar.upstream.preconnect import EagerAutoPool, EagerH1Pool, EagerH2Pool, EagerTcpPool
 from sidecar.upstream.tcp_pool import TcpPool
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ __all__ = ["PoolTable"]
 _H1, _H2, _TCP = "h1", "h2", "tcp"
 _AUTO = "auto"
 _DEFAULTS = {_H1: H1Pool.default_options, _H2: H2Pool.default_options, _AUTO: AutoPool.default_options}
+_USUAL: dict[str, Any] = {_H1: H1Pool, _H2: H2Pool, _TCP: TcpPool}
+_EAGER: dict[str, Any] = {_H1: EagerH1Pool, _H2: EagerH2Pool, _TCP: EagerTcpPool}
 #: Protocol, routing priority, the client's connection (0 for all), what the handshake asks for.
 _Key = tuple[str, int, int, PeerOptions | None]
 
@@ -91,22 +94,25 @@ class PoolTable:
         kind, priority, _, options = key
         pool: ConnectionPool
         if kind == _AUTO:
-            pool = AutoPool(
+            make = EagerAutoPool if cluster.config.preconnect_ratio > 1.0 else AutoPool
+            pool = make(
                 H1Pool(self._reactor, cluster, host, priority=priority, codec=self._h1_codec),
                 H2Pool(self._reactor, cluster, host, priority=priority, codec_class=self._h2_codec_class),
                 priority=priority,
             )
-        elif kind == _H2:
-            pool = H2Pool(self._reactor, cluster, host, priority=priority, codec_class=self._h2_codec_class)
         else:
-            make = H1Pool if kind == _H1 else TcpPool
-            pool = make(self._reactor, cluster, host, priority=priority, codec=self._h1_codec)
+            pool = self._make_one(cluster, host, kind, priority)
         pool.key = key
         if options is not None:
             pool.options = options
         host.pools = (*host.pools, pool)
         cluster.on_hosts_removed = self._on_hosts_removed
         return pool
+
+    def _make_one(self, cluster: Cluster, host: Host, kind: str, priority: int) -> Any:
+        make = (_EAGER if cluster.config.preconnect_ratio > 1.0 else _USUAL)[kind]
+        codec = {"codec_class": self._h2_codec_class} if kind == _H2 else {"codec": self._h1_codec}
+        return make(self._reactor, cluster, host, priority=priority, **codec)
 
     def make(self, cluster: Cluster, host: Host) -> Any:
         """A fresh pool for health checks; who asked closes it."""

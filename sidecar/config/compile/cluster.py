@@ -17,6 +17,7 @@ from sidecar.codec.h1_types import UPSTREAM_HTTP1
 from sidecar.codec.h2_types import H2Settings
 from sidecar.config.compile.cluster_dns import compile_dns, compile_resolver
 from sidecar.config.compile.cluster_policies import compile_cluster_policies
+from sidecar.config.compile.connect_options import compile_connect_options
 from sidecar.config.compile.health_check import compile_health_checks
 from sidecar.config.compile.http1_options import compile_http1_options
 from sidecar.config.compile.http2_options import compile_http2_options
@@ -74,16 +75,22 @@ def compile_cluster(
     context: FactoryContext,
     *,
     resolver: ResolverSettings | None = None,
+    manager_bind: Any = None,
     added_via_api: bool = False,
     version_info: str = "",
 ) -> Cluster:
     """The cluster, with its stats in ``context.root_stats``; its hosts come when the manager takes it.
 
-    ``resolver`` is what the bootstrap says about DNS.  Raises: ConfigError with a path from the root
-    (``context.path`` is the path of ``message``).
+    ``resolver`` is what the bootstrap says about DNS, ``manager_bind`` the cluster manager's ``BindConfig``.
+    Raises: ConfigError with a path from the root (``context.path`` is the path of ``message``).
     """
     config = compile_cluster_config(
-        message, context, resolver=resolver, added_via_api=added_via_api, version_info=version_info
+        message,
+        context,
+        resolver=resolver,
+        manager_bind=manager_bind,
+        added_via_api=added_via_api,
+        version_info=version_info,
     )
     return Cluster(config, context.root_stats)
 
@@ -93,6 +100,7 @@ def compile_cluster_config(
     context: FactoryContext,
     *,
     resolver: ResolverSettings | None = None,
+    manager_bind: Any = None,
     added_via_api: bool = False,
     version_info: str = "",
 ) -> ClusterConfig:
@@ -141,6 +149,8 @@ def compile_cluster_config(
         if kind in _OWN_ENDPOINTS
         else (),
         connect_timeout_s=_seconds(message, "connect_timeout", 5.0),
+        connect_options=compile_connect_options(message, context, manager_bind),
+        preconnect_ratio=_wrapped(message.preconnect_policy, "per_upstream_preconnect_ratio", 1),
         lb_policy=compile_lb_policy(message, context),
         panic_threshold=whole_percent(message.common_lb_config, "healthy_panic_threshold", 50),
         overprovisioning_factor=_wrapped(assignment.policy, "overprovisioning_factor", 140),
