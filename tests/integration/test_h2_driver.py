@@ -95,6 +95,7 @@ class Lab:
             remote_address="127.0.0.1:1000",
             direct_remote_address="127.0.0.1:1000",
             local_address="127.0.0.1:80",
+            tls=None,
         )
         try:
             await drive(
