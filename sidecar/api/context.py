@@ -51,6 +51,8 @@ class FactoryContext:
     traffic_direction: str = "UNSPECIFIED"
     #: Sets a timer: ``every(seconds, callback)``; the result cancels it.
     every: Callable[[float, Callable[[], None]], Callable[[], None]] | None = None
+    #: :class:`sidecar.xds.sds.Secrets`, for ``SdsSecretConfig``.
+    secrets: Any = None
 
     def at(self, path: str) -> FactoryContext:
         """The same surroundings for a field further down."""
@@ -65,4 +67,5 @@ class FactoryContext:
             find_cluster=self.find_cluster,
             traffic_direction=self.traffic_direction,
             every=self.every,
+            secrets=self.secrets,
         )

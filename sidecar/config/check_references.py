@@ -10,10 +10,8 @@ from sidecar.config.errors import Path
 
 __all__ = [
     "check_data_source",
-    "check_downstream_tls",
     "check_file_access_log",
     "check_statsd",
-    "check_upstream_tls",
 ]
 
 
@@ -58,22 +56,3 @@ def check_statsd(context: Context, path: Path, sink: Any) -> None:
     if name and name not in context.clusters:
         context.report.error(here, f"tcp statsd: unknown cluster '{name}'", context.suggest_cluster(name))
     context.require_node(here, "tcp statsd")
-
-
-def check_downstream_tls(context: Context, path: Path, tls: Any) -> None:
-    """A TLS server has a certificate, or says where it will come from."""
-    common = tls.common_tls_context
-    fields = [field.name for field, _ in common.ListFields()]
-    if not any("certificate" in name for name in fields):
-        context.report.error(
-            path, "No TLS certificates found for server context", "add common_tls_context.tls_certificates"
-        )
-
-
-def check_upstream_tls(context: Context, path: Path, tls: Any) -> None:
-    """A TLS client shows one certificate."""
-    if len(tls.common_tls_context.tls_certificates) > 1:
-        context.report.error(
-            (*path, "common_tls_context", "tls_certificates"),
-            "Multiple TLS certificates are not supported for client contexts",
-        )

@@ -46,10 +46,8 @@ from sidecar.config.check_matchers import (
 )
 from sidecar.config.check_references import (
     check_data_source,
-    check_downstream_tls,
     check_file_access_log,
     check_statsd,
-    check_upstream_tls,
 )
 from sidecar.config.check_routes import (
     check_hash_cookie,
@@ -60,6 +58,7 @@ from sidecar.config.check_routes import (
     check_route_configuration,
 )
 from sidecar.config.check_subsets import check_subsets
+from sidecar.config.check_tls import check_downstream_tls, check_upstream_tls
 from sidecar.config.check_upstream_protocols import check_upstream_protocols
 from sidecar.config.context import Context
 from sidecar.config.errors import Path

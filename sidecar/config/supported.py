@@ -62,7 +62,7 @@ _ROWS: dict[str, str] = {
         "node static_resources cluster_manager admin stats_config stats_flush_interval stats_flush_on_admin "
         "use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config"
     ),
-    "envoy.config.bootstrap.v3.Bootstrap.StaticResources": "listeners clusters",
+    "envoy.config.bootstrap.v3.Bootstrap.StaticResources": "listeners clusters secrets",
     "envoy.config.bootstrap.v3.Admin": "address access_log",
     "envoy.config.metrics.v3.StatsConfig": (
         "stats_tags use_all_default_tags stats_matcher histogram_bucket_settings"
@@ -125,24 +125,33 @@ _ROWS: dict[str, str] = {
     f"{_TLS}.DownstreamTlsContext": (
         "common_tls_context require_client_certificate require_sni session_ticket_keys "
         "disable_stateless_session_resumption disable_stateful_session_resumption session_timeout "
-        "full_scan_certs_on_sni_mismatch prefer_client_ciphers"
+        "full_scan_certs_on_sni_mismatch prefer_client_ciphers session_ticket_keys_sds_secret_config"
     ),
     f"{_TLS}.UpstreamTlsContext": (
         "common_tls_context sni auto_host_sni auto_sni_san_validation allow_renegotiation max_session_keys"
     ),
     f"{_CLUSTER}.TransportSocketMatch": "*",
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": "",
-    f"{_TLS}.CommonTlsContext": "tls_params tls_certificates validation_context alpn_protocols key_log",
+    f"{_TLS}.CommonTlsContext": (
+        "tls_params tls_certificates validation_context alpn_protocols key_log "
+        "tls_certificate_sds_secret_configs validation_context_sds_secret_config combined_validation_context"
+    ),
+    f"{_TLS}.CommonTlsContext.CombinedCertificateValidationContext": (
+        "default_validation_context validation_context_sds_secret_config"
+    ),
+    f"{_TLS}.SdsSecretConfig": "*",
+    f"{_TLS}.Secret": "name tls_certificate session_ticket_keys validation_context",
     f"{_TLS}.TlsParameters": (
         "tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves "
         "signature_algorithms"
     ),
-    f"{_TLS}.TlsCertificate": "certificate_chain private_key pkcs12 password",
+    f"{_TLS}.TlsCertificate": "certificate_chain private_key pkcs12 password watched_directory",
     f"{_TLS}.TlsSessionTicketKeys": "*",
     f"{_TLS}.CertificateValidationContext": (
         "trusted_ca system_root_certs verify_certificate_spki verify_certificate_hash "
         "match_typed_subject_alt_names match_subject_alt_names crl allow_expired_certificate "
-        "trust_chain_verification custom_validator_config only_verify_leaf_cert_crl max_verify_depth"
+        "trust_chain_verification custom_validator_config only_verify_leaf_cert_crl max_verify_depth "
+        "watched_directory"
     ),
     f"{_TLS}.CertificateValidationContext.SystemRootCerts": "",
     f"{_TLS}.SubjectAltNameMatcher": "*",

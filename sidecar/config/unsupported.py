@@ -87,7 +87,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_BOOTSTRAP[:-9]}ClusterManager.OutlierDetection", WARN, "outlier detection", "event_service"),
     *_rows(_BOOTSTRAP, WARN, "watchdog", "watchdog watchdogs fatal_actions"),
     *_rows(_BOOTSTRAP, STOP, "TLS", "certificate_provider_instances"),
-    *_rows(f"{_BOOTSTRAP}.StaticResources", WARN, "TLS", "secrets"),
     *_rows(
         "envoy.config.bootstrap.v3.Admin",
         WARN,
@@ -151,16 +150,9 @@ ENTRIES: tuple[Entry, ...] = (
         "runtime_enabled",
     ),
     # TLS
-    *_rows(f"{_TLS}.DownstreamTlsContext", STOP, "secrets", "session_ticket_keys_sds_secret_config"),
     *_rows(f"{_TLS}.DownstreamTlsContext", WARN, "OCSP stapling", "ocsp_staple_policy"),
     *_rows(f"{_TLS}.UpstreamTlsContext", WARN, "key usage", "enforce_rsa_key_usage"),
     *_rows(_CLUSTER, STOP, "generic matching", "transport_socket_matcher"),
-    *_rows(
-        f"{_TLS}.CommonTlsContext",
-        STOP,
-        "secrets",
-        "tls_certificate_sds_secret_configs validation_context_sds_secret_config combined_validation_context",
-    ),
     *_rows(
         f"{_TLS}.CommonTlsContext",
         STOP,
@@ -171,16 +163,21 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     *_rows(f"{_TLS}.CommonTlsContext", STOP, "handshakers", "custom_handshaker"),
     *_rows(f"{_TLS}.TlsParameters", STOP, "FIPS", "compliance_policies"),
-    *_rows(f"{_TLS}.TlsCertificate", WARN, "file watching", "watched_directory"),
     *_rows(f"{_TLS}.TlsCertificate", STOP, "private key providers", "private_key_provider"),
     *_rows(f"{_TLS}.TlsCertificate", WARN, "OCSP stapling", "ocsp_staple"),
-    *_rows(f"{_TLS}.CertificateValidationContext", WARN, "file watching", "watched_directory"),
     *_rows(
         f"{_TLS}.CertificateValidationContext",
         STOP,
         "certificate providers",
         "ca_certificate_provider_instance",
     ),
+    *_rows(
+        f"{_TLS}.CommonTlsContext.CombinedCertificateValidationContext",
+        STOP,
+        "certificate providers",
+        "validation_context_certificate_provider validation_context_certificate_provider_instance",
+    ),
+    *_rows(f"{_TLS}.Secret", WARN, "generic secrets", "generic_secret"),
     *_rows(f"{_TLS}.TlsKeyLog", STOP, "key logs by address", "local_address_range remote_address_range"),
     *_rows(f"{_LISTENER}.FilterChain", STOP, "listener filters", "use_proxy_proto"),
     *_rows(f"{_LISTENER}.Filter", STOP, "xDS", "config_discovery"),

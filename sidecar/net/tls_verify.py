@@ -21,8 +21,19 @@ from sidecar.net.tls_certificate import MemoryFile, alternative_names, parse_cer
 if TYPE_CHECKING:
     from sidecar.net.tls_library import Library
 
-__all__ = ["NOTHING", "Expected", "PeerRules", "SanRule", "Verdict", "Verifier", "matches_dns_name"]
+__all__ = [
+    "CRL_MARK",
+    "NOTHING",
+    "Expected",
+    "PeerRules",
+    "SanRule",
+    "Verdict",
+    "Verifier",
+    "matches_dns_name",
+]
 
+#: Text without it holds no list, and revokes nobody; as in Envoy it is still one that must be there.
+CRL_MARK = b"-----BEGIN X509 CRL-----"
 _NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
 #: A code that OpenSSL has no alert for, so that it sends certificate_unknown, as Envoy does.
 _REJECTED = 9999
@@ -122,10 +133,10 @@ class Verifier:
         if rules.trusted_ca:
             with MemoryFile(rules.trusted_ca) as path:
                 context.load_verify_locations(cafile=path)
-        if rules.crl:
+        if CRL_MARK in rules.crl:
             with MemoryFile(rules.crl) as path:
                 context.load_verify_locations(cafile=path)
-        if rules.crl or b"-----BEGIN X509 CRL-----" in rules.trusted_ca:
+        if rules.crl or CRL_MARK in rules.trusted_ca:
             flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
             if not rules.only_leaf_crl:
                 flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_CHAIN

@@ -42,6 +42,7 @@ from sidecar.upstream.outlier_events import OutlierEvents
 from sidecar.upstream.pools import PoolTable
 from sidecar.xds.eds import EdsDiscovery, assignment_kind
 from sidecar.xds.filesystem import FileTransport
+from sidecar.xds.sds import Secrets
 
 __all__ = ["Assembly", "compile_address"]
 
@@ -85,6 +86,7 @@ class Assembly:
             loaded.bootstrap, registry, store.scope("server").counter("dynamic_unknown_fields")
         )
         self._closers.append(self.files.close)
+        self.secrets = Secrets(loaded.bootstrap, self.files, self.context)
         self.event_logs = EventLogs(store)
         self.listeners: list[Listener] = []
         self.listener_paths: dict[str, str] = {}
@@ -131,6 +133,7 @@ class Assembly:
             find_cluster=self.clusters.clusters.get,  # the dictionary's own: it is asked for each request
             traffic_direction=direction,
             every=self._timers.every,
+            secrets=self.secrets,
         )
 
     def close(self) -> None:

@@ -154,6 +154,8 @@ class Server:
             nursery.start_soon(self._sweep, name="sweep")
             nursery.start_soon(self._timers.run, name="timers")
             nursery.start_soon(self.assembly.files.watcher.run, name="file watcher")
+            for subscription in self.assembly.secrets.subscriptions():
+                nursery.start_soon(subscription.run, name="secret")
             if self._flush_interval_s:
                 nursery.start_soon(self._flush_stats, name="stats flush")
             if self.admin is not None:

@@ -103,7 +103,8 @@ class Proxy:
         for name, content in self.setup.files.items():
             path = self.directory / name
             path.parent.mkdir(exist_ok=True)
-            path.write_bytes(self.fill(content.decode()).encode() if b"PORT(" in content else content)
+            has_places = b"PORT(" in content or b"FILE(" in content
+            path.write_bytes(self.fill(content.decode()).encode() if has_places else content)
         config = self.directory / "bootstrap.yaml"
         config.write_text(self.config_text())
         return config

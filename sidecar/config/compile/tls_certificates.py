@@ -6,22 +6,80 @@ import base64
 import binascii
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sidecar.config.compile.matchers import compile_string_matcher
 from sidecar.config.compile.tls_spiffe import compile_trust_domains
 from sidecar.core.errors import ConfigError
 from sidecar.net.tls_certificate import Identity, IdentityError, MemoryFile, load_identity, load_pkcs12
-from sidecar.net.tls_verify import PeerRules, SanRule
+from sidecar.net.tls_verify import CRL_MARK, PeerRules, SanRule
 
 if TYPE_CHECKING:
     from sidecar.api.context import FactoryContext
 
-__all__ = ["compile_certificate", "compile_rules", "data_name"]
+__all__ = [
+    "Secret",
+    "compile_certificate",
+    "compile_rules",
+    "compile_secret",
+    "compile_ticket_keys",
+    "data_name",
+]
 
 _SAN_KINDS = ("", "EMAIL", "DNS", "URI", "IP_ADDRESS", "OTHER_NAME")
 _SHA256_BYTES = 32
+_TICKET_KEY_BYTES = 80
 _FINGERPRINT_WITH_COLONS = 95
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """One ``envoy.extensions.transport_sockets.tls.v3.Secret``."""
+
+    #: ``tls_certificate``, ``validation_context`` or ``session_ticket_keys``.
+    kind: str
+    #: An :class:`Identity`, PeerRules, or keys.
+    value: Any
+    #: The message, for what is read again or merged.
+    message: Any
+    #: The files that it names, and the directory to be watched in their place.
+    files: tuple[str, ...] = ()
+    watched_directory: str = ""
+
+
+def compile_secret(message: Any, path: str, kind: str, context: FactoryContext) -> Secret:
+    """``message``, which must be of ``kind``.  Raises: ConfigError."""
+    if message.WhichOneof("type") != kind:
+        raise ConfigError(path, f"Unexpected secret type: expected {kind}, got {message.WhichOneof('type')}")
+    inner = getattr(message, kind)
+    here = f"{path}.{kind}"
+    value: Any
+    if kind == "tls_certificate":
+        value = compile_certificate(inner, here, context)
+    elif kind == "validation_context":
+        value = compile_rules(inner, here, context)
+    else:
+        value = compile_ticket_keys(inner, here, context)
+    files = tuple(
+        field.filename
+        for _, field in inner.ListFields()
+        if getattr(field, "filename", "") and hasattr(field, "WhichOneof")
+    )
+    directory = inner.watched_directory.path if kind != "session_ticket_keys" else ""
+    return Secret(kind, value, message, files, directory)
+
+
+def compile_ticket_keys(message: Any, path: str, context: FactoryContext) -> tuple[bytes, ...]:
+    """``envoy.extensions.transport_sockets.tls.v3.TlsSessionTicketKeys``.  Raises: ConfigError."""
+    keys = []
+    for index, each in enumerate(message.keys):
+        key = context.read_data_source(each, f"{path}.keys[{index}]")
+        if len(key) != _TICKET_KEY_BYTES:
+            reason = f"Incorrect TLS session ticket key length. Length {len(key)}, expected length 80."
+            raise ConfigError(f"{path}.keys[{index}]", reason)
+        keys.append(key)
+    return tuple(keys)
 
 
 def data_name(source: Any) -> str:
@@ -79,7 +137,8 @@ def compile_rules(message: Any, path: str, context: FactoryContext) -> PeerRules
     if message.HasField("crl"):
         crl = context.read_data_source(message.crl, f"{path}.crl")
         if crl:
-            _check_crl(crl, data_name(message.crl), f"{path}.crl")
+            if CRL_MARK in crl:
+                _check_crl(crl, data_name(message.crl), f"{path}.crl")
             if not trusted_ca:
                 reason = f"Failed to load CRL from {data_name(message.crl)} without trusted CA"
                 raise ConfigError(f"{path}.crl", reason)

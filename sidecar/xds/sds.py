@@ -1,0 +1,165 @@
+"""SDS: certificates, validation contexts and ticket keys that are resources of their own, by name.
+
+A secret stands in the bootstrap (``static_resources.secrets``), or comes from a file that is watched; and the
+files that a secret names are watched, too, or the directory that it says (``watched_directory``: the atomic
+change of a link, as Kubernetes does it).  Whoever uses a secret may refuse a new one; then the old one stays,
+and new connections go on with it (Envoy's ``SdsApi``).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from sidecar.api.context import FactoryContext
+from sidecar.config.compile.tls_certificates import Secret, compile_secret
+from sidecar.core.errors import ConfigError, XdsError
+from sidecar.net.file_watcher import Watch
+from sidecar.upstream.cluster import PathSource
+from sidecar.xds.filesystem import FileTransport
+from sidecar.xds.subscription import Resource, ResourceKind, Subscription, SubscriptionStats
+
+__all__ = ["SECRET", "FileSecret", "Secrets", "StaticSecret"]
+
+log = logging.getLogger("sidecar.config")
+
+SECRET = "envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a type's name
+
+
+class StaticSecret:
+    """One of the bootstrap's: it never changes."""
+
+    def __init__(self, secret: Secret) -> None:
+        self.secret: Secret | None = secret
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        """Nothing will be told."""
+
+
+class FileSecret:
+    """A secret from a file (:class:`sidecar.xds.subscription.Subscriber`)."""
+
+    def __init__(
+        self, name: str, kind: str, source: PathSource, files: FileTransport, context: FactoryContext
+    ) -> None:
+        """Raises: ValueError, OSError when the place cannot be watched."""
+        self.name = name
+        self.secret: Secret | None = None
+        self.kind = ResourceKind(SECRET, "name", partial(self._compile, kind))
+        self._context = context
+        self._files = files
+        self._listeners: list[Callable[[], None]] = []
+        self._watches: list[Watch] = []
+        scope = context.root_stats.scope(f"sds.{name}")
+        self._rotation_failed = scope.counter("key_rotation_failed")
+        self.subscription: Subscription = files.subscribe(source, self, SubscriptionStats(scope))
+        self.subscription.start()
+
+    def _compile(self, kind: str, message: Any, path: str) -> Secret:
+        return compile_secret(message, path, kind, self._context)
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        """Call ``changed`` when there is another secret; it raises ConfigError to refuse it."""
+        self._listeners.append(changed)
+
+    # -- Subscriber ---------------------------------------------------------------------------------
+    def on_update(self, resources: Sequence[Resource], version: str) -> None:
+        if len(resources) != 1:
+            raise XdsError(f"Unexpected SDS secrets length: {len(resources)}")
+        if resources[0].name != self.name:
+            raise XdsError(f"Unexpected SDS secret (expecting {self.name}): {resources[0].name}")
+        try:
+            self._take(resources[0].value)
+        except ConfigError as error:
+            raise XdsError(f"{error.path}: {error.reason}") from error
+
+    def on_failure(self) -> None:
+        """The old secret, or none, is what there is."""
+
+    # -- changes --------------------------------------------------------------------------------------
+    def _take(self, secret: Secret) -> None:
+        """Raises: ConfigError, when somebody refuses it; nothing has changed then."""
+        before, self.secret = self.secret, secret
+        told = []
+        try:
+            for changed in self._listeners:
+                told.append(changed)
+                changed()
+        except ConfigError:
+            self.secret = before
+            for changed in told[:-1]:
+                changed()
+            raise
+        self._watch(secret)
+
+    def _watch(self, secret: Secret) -> None:
+        for watch in self._watches:
+            watch.close()
+        self._watches = []
+        watcher = self._files.watcher
+        try:
+            if secret.watched_directory:
+                self._watches.append(watcher.watch_directory(secret.watched_directory, self._reload))
+            else:
+                for path in secret.files:
+                    self._watches.append(watcher.watch_file(path, self._reload))
+        except (OSError, ValueError) as error:
+            log.warning("secret %s: its files cannot be watched: %s", self.name, error)
+
+    def _reload(self) -> None:
+        """A file that the secret names was replaced."""
+        secret = self.secret
+        if secret is None:
+            return
+        try:
+            self._take(compile_secret(secret.message, self.name, secret.kind, self._context))
+        except ConfigError as error:
+            self._rotation_failed.value += 1
+            log.warning("Failed to reload certificates: %s: %s", error.path, error.reason)
+
+
+class Secrets:
+    """All secrets of a configuration."""
+
+    def __init__(
+        self, bootstrap: Any, files: FileTransport, make_context: Callable[[str], FactoryContext]
+    ) -> None:
+        self._files = files
+        self._make_context = make_context
+        self._static = {
+            each.name: (each, f"static_resources.secrets[{index}]")
+            for index, each in enumerate(bootstrap.static_resources.secrets)
+        }
+        self._by_file: dict[tuple[str, str, bytes], FileSecret] = {}
+
+    def subscriptions(self) -> Iterator[Subscription]:
+        """What is to be run while serving."""
+        for secret in self._by_file.values():
+            yield secret.subscription
+
+    def find(self, message: Any, kind: str, path: str) -> StaticSecret | FileSecret:
+        """The secret of an ``SdsSecretConfig`` at ``path``; ``kind`` is the field of Secret that it has.
+
+        Raises: ConfigError.
+        """
+        name = message.name
+        if not message.HasField("sds_config"):
+            found = self._static.get(name)
+            if found is None or found[0].WhichOneof("type") != kind:
+                what = {"tls_certificate": "secret", "validation_context": "certificate validation context"}
+                raise ConfigError(path, f"Unknown static {what.get(kind, 'secret')}: {name}")
+            return StaticSecret(compile_secret(found[0], found[1], kind, self._make_context(found[1])))
+        key = (name, kind, message.sds_config.SerializeToString(deterministic=True))
+        secret = self._by_file.get(key)
+        if secret is None:
+            source = message.sds_config
+            place = source.path_config_source
+            where = PathSource(place.path or source.path, place.watched_directory.path)
+            try:
+                secret = FileSecret(name, kind, where, self._files, self._make_context(path))
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"{path}.sds_config", f"unable to watch {where.path}: {error}") from error
+            self._by_file[key] = secret
+        return secret
