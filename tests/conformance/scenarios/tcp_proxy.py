@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import trio
@@ -278,8 +279,6 @@ async def tcp_resets_are_handed_on(s: Session) -> None:
 @scenario(SETUP)
 async def tcp_much_of_it(s: Session) -> None:
     """Megabytes both ways at once, to readers that take their time, arrive whole."""
-    import hashlib
-
     size = 3 * 1024 * 1024
     sent = bytes(range(256)) * (size // 256)
 
@@ -287,6 +286,7 @@ async def tcp_much_of_it(s: Session) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wire.send, sent)
             s.see("upstream gets", hashlib.sha256(await wire.exactly(size)).hexdigest())
+        await wire.rest()
 
     s.upstream().raw_script = answer
     async with s.logging(2, "app"), s.counting(*counted("app")):
