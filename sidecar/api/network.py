@@ -1,7 +1,8 @@
-"""What a network filter that ends a filter chain is, before and after it has the server's parts.
+"""What network filters are: those that stand in a filter chain, and the one that ends it.
 
-Its factory compiles a message to a :class:`NetworkFilterRecipe`; the composition root builds it, and lets
-its listener hand every connection to ``serve``.
+The factory of a terminal filter compiles a message to a :class:`NetworkFilterRecipe`; the composition root
+builds it, and lets its listener hand every connection to ``serve``.  The factory of any other compiles a
+:class:`NetworkFilter`, whose hooks see a connection before the terminal filter does.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["NetworkFilterRecipe", "ServerParts"]
+__all__ = ["CLOSE", "CONTINUE", "NetworkFilter", "NetworkFilterRecipe", "NetworkSession", "ServerParts"]
+
+#: What a hook says.
+CONTINUE, CLOSE = range(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,46 @@ class ServerParts:
     http1_codec: str = "llhttp"
     #: ``native`` or ``h2``: who speaks HTTP/2 (``--http2-codec``).
     http2_codec: str = "native"
+
+
+class NetworkSession:
+    """One connection, as the filters of its chain see it."""
+
+    __slots__ = ("connection", "delay_s", "details")
+
+    def __init__(self, connection: Any) -> None:
+        #: A :class:`sidecar.api.stream.ConnectionInfo`; its ``stream`` is what access logs see.
+        self.connection = connection
+        #: Seconds that the connection stays open, silent, after a filter closed it.
+        self.delay_s = 0.0
+        #: Why a filter closed it (``%CONNECTION_TERMINATION_DETAILS%``).
+        self.details = ""
+
+
+class NetworkFilter:
+    """A filter in front of the terminal one.  A hook that a class leaves as it is here is not called.
+
+    Hooks are plain functions: what has to wait belongs into a terminal filter.
+    """
+
+    def on_new_connection(self, session: NetworkSession) -> int:
+        """The connection is there, nothing was read: CONTINUE or CLOSE."""
+        return CONTINUE
+
+    def on_data(self, session: NetworkSession, data: bytes) -> bytes | None:
+        """What the client sent; what goes on is returned, None closes the connection."""
+        return data
+
+    def on_first_data(self, session: NetworkSession, data: bytes) -> int:
+        """The first that the client sent: CONTINUE or CLOSE.  Costs nothing behind it."""
+        return CONTINUE
+
+    def on_write(self, session: NetworkSession, data: bytes) -> bytes | None:
+        """What goes to the client; what goes on is returned, None closes the connection."""
+        return data
+
+    def on_close(self, session: NetworkSession) -> None:
+        """The connection is over.  Called for every filter whose ``on_new_connection`` was."""
 
 
 @runtime_checkable

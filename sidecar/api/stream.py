@@ -200,6 +200,8 @@ class Stream:
     #: Response code details.
     details: str = ""
     local_reply_body: bytes = b""
+    #: Why a network filter closed the connection.
+    connection_termination_details: str = ""
     #: Whether response headers went to the codec.
     response_started: bool = False
     #: Request and response body bytes.

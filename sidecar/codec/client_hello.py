@@ -228,14 +228,17 @@ def _plain(numbers: Iterable[int]) -> list[int]:
 
 
 def ja3(hello: ClientHello) -> str:
-    """The JA3 fingerprint: MD5 of version, cipher suites, extensions, groups and point formats."""
+    """The JA3 fingerprint: MD5 of version, cipher suites, extensions, groups and point formats.
+
+    As Envoy writes it, groups that mean nothing (RFC 8701) stay in it.
+    """
     groups = _numbers((hello.extension(_GROUPS) or b"")[2:])
     formats = (hello.extension(_POINT_FORMATS) or b"")[1:]
     parts = (
         (hello.version,),
         _plain(hello.cipher_suites),
         _plain(kind for kind, _ in hello.extensions),
-        _plain(groups),
+        groups,
         formats,
     )
     text = ",".join("-".join(map(str, part)) for part in parts)

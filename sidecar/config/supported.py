@@ -36,6 +36,7 @@ _TLS = "envoy.extensions.transport_sockets.tls.v3"
 _GETADDRINFO = "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig"
 _CARES = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 
+_NETWORK_FILTERS = "envoy.extensions.filters.network"
 _TCP = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _LISTENER_FILTERS = "envoy.extensions.filters.listener"
 _COMPRESSION = "envoy.extensions.compression"
@@ -108,6 +109,11 @@ _ROWS: dict[str, str] = {
         "flush_access_log_on_connected access_log_options"
     ),
     f"{_TCP}.WeightedCluster": "*",
+    f"{_NETWORK_FILTERS}.sni_cluster.v3.SniCluster": "",
+    f"{_NETWORK_FILTERS}.connection_limit.v3.ConnectionLimit": "*",
+    f"{_NETWORK_FILTERS}.local_ratelimit.v3.LocalRateLimit": "stat_prefix token_bucket runtime_enabled",
+    f"{_NETWORK_FILTERS}.echo.v3.Echo": "",
+    f"{_NETWORK_FILTERS}.direct_response.v3.Config": "*",
     f"{_TCP}.WeightedCluster.ClusterWeight": "*",
     f"{_TCP}.TcpAccessLogOptions": "*",
     "envoy.type.v3.HashPolicy": "source_ip",

@@ -36,6 +36,13 @@ from sidecar.extensions.listener.plain_config import (
 )
 from sidecar.extensions.listener.proxy_protocol_config import ProxyProtocolFactory
 from sidecar.extensions.listener.tls_inspector_config import TlsInspectorFactory
+from sidecar.extensions.network.connection_filters_config import (
+    ConnectionLimitFactory,
+    DirectResponseFactory,
+    EchoFactory,
+    LocalRateLimitFactory,
+    SniClusterFactory,
+)
 from sidecar.extensions.network.http_connection_manager_config import HttpConnectionManagerFactory
 from sidecar.extensions.network.tcp_proxy_config import TcpProxyFactory
 from sidecar.extensions.transport_sockets.tls_config import (
@@ -64,6 +71,11 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             TcpProxyFactory(),
             UpstreamTlsFactory(),
             RawBufferFactory(),
+            SniClusterFactory(),
+            ConnectionLimitFactory(),
+            LocalRateLimitFactory(),
+            EchoFactory(),
+            DirectResponseFactory(),
             RouterFactory(),
             HeaderMutationFactory(),
             XffDetectionFactory(),

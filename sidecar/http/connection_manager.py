@@ -111,10 +111,11 @@ class HcmStats:
         for name in ("random_sampling", "service_forced", "client_enabled", "not_traceable", "health_check"):
             tracing.counter(name)
 
-    def count_refused(self, *, is_remote: bool) -> None:
-        """A connection ended in its TLS handshake; ``is_remote``: not by us."""
+    def count_refused(self, *, is_remote: bool, is_tls: bool = True) -> None:
+        """A connection ended in its TLS handshake, or before; ``is_remote``: not by us."""
         self.downstream_cx_total.value += 1
-        self.downstream_cx_ssl_total.value += 1
+        if is_tls:
+            self.downstream_cx_ssl_total.value += 1
         self.downstream_cx_destroy.value += 1
         (self.downstream_cx_destroy_remote if is_remote else self.downstream_cx_destroy_local).value += 1
 

@@ -7,7 +7,7 @@ __all__ = ["NOT_RECORDED", "UNSET_ON_PLAINTEXT"]
 #: Unset on a stream without TLS and tracing, and so here.
 UNSET_ON_PLAINTEXT = frozenset(
     [
-        "TLS_JA3_FINGERPRINT", "TLS_JA4_FINGERPRINT",
+
         "DOWNSTREAM_HANDSHAKE_DURATION",
         "TRACE_ID", "SPAN_ID",
     ]
@@ -16,7 +16,7 @@ UNSET_ON_PLAINTEXT = frozenset(
 #: Envoy answers these; the stream does not know.
 NOT_RECORDED = frozenset(
     [
-        "UPSTREAM_CONNECTION_POOL_READY_DURATION", "CONNECTION_TERMINATION_DETAILS",
+        "UPSTREAM_CONNECTION_POOL_READY_DURATION",
         "DOWNSTREAM_LOCAL_CLOSE_REASON", "DOWNSTREAM_DETECTED_CLOSE_TYPE",
         "UPSTREAM_LOCAL_CLOSE_REASON", "UPSTREAM_DETECTED_CLOSE_TYPE",
         "UPSTREAM_FILTER_STATE",

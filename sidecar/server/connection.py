@@ -50,6 +50,8 @@ class Connection:
     #: Whether ``local_address`` is another than the socket's.
     is_local_address_restored = False
     _stream: Stream | None = None
+    #: What the network filters of its chain share; None without any.
+    network_session: Any = None
     #: What is called once the connection is over, behind its listener's log.
     at_end: Sequence[Callable[[], None]] = ()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.context import FactoryContext
-from sidecar.api.network import NetworkFilterRecipe, ServerParts
+from sidecar.api.network import NetworkFilter, NetworkFilterRecipe, ServerParts
+from sidecar.config.compile.errors import placed
 from sidecar.config.compile.filter_chain_match import compile_chain_match, compile_chain_matcher
 from sidecar.config.compile.transport_socket import compile_transport_socket
 from sidecar.core.errors import ConfigError
@@ -13,6 +15,7 @@ from sidecar.core.filter_chain_match import ChainMatch, Finder, Overlap, build_f
 from sidecar.http.connection_manager import ConnectionManager
 from sidecar.net.tls_server import TlsServer, tls_serve
 from sidecar.server.filter_chain import FilterChain, FilterChains
+from sidecar.server.network_chain import admit_connections, guard_bytes
 
 if TYPE_CHECKING:
     from sidecar.config.registry import Registry
@@ -48,26 +51,52 @@ def _chain(
 ) -> FilterChain | None:
     tls = compile_transport_socket(message, context, registry)
     if not message.filters:
-        return _secured(FilterChain(message.name, _close), tls)
-    at = context.at("filters[0].typed_config")
-    found = registry.find(message.filters[0].typed_config)
-    if found is None:
-        return None
-    recipe = found[0].compile(found[1], at)
-    if not isinstance(recipe, NetworkFilterRecipe):
-        raise ConfigError(at.path, f"'{found[0].name}' ends no filter chain")
-    terminal = recipe.build(parts)
+        return _secured(FilterChain(message.name, _close), tls, None)
+    filters: list[NetworkFilter] = []
+    last = len(message.filters) - 1
+    for index, entry in enumerate(message.filters):
+        at = context.at(f"filters[{index}].typed_config")
+        found = registry.find(entry.typed_config)
+        if found is None:
+            return None
+        factory, inner = found
+        try:
+            compiled = factory.compile(inner, at)
+            if index == last:
+                break
+        except ConfigError as error:
+            raise placed(error, at.path) from error
+        if not isinstance(compiled, NetworkFilter):
+            raise ConfigError(at.path, f"'{factory.name}' is no network filter")
+        filters.append(compiled)
+    if not isinstance(compiled, NetworkFilterRecipe):
+        raise ConfigError(at.path, f"'{factory.name}' ends no filter chain")
+    terminal = compiled.build(parts)
     manager = terminal if isinstance(terminal, ConnectionManager) else None
-    return _secured(FilterChain(message.name, recipe.server(terminal), manager, terminal=terminal), tls)
+    serve = compiled.server(terminal)
+    chain = FilterChain(message.name, guard_bytes(filters, serve), manager, terminal=terminal)
+    # What ends a chain counts a connection when it comes, whether it gets any further or not.
+    stats = getattr(terminal, "stats", None)
+    chain = _secured(chain, tls, None if stats is None else stats.count_refused)
+    if filters:
+        refuse = getattr(terminal, "refuse", None)
+        if manager is not None:
+            count = manager.stats.count_refused
+            chain.serve = admit_connections(
+                filters, chain.serve, lambda connection: count(is_remote=False, is_tls=False)
+            )
+        else:
+            chain.serve = admit_connections(filters, chain.serve, refuse)
+    return chain
 
 
-def _secured(chain: FilterChain, tls: TlsServer | None) -> FilterChain:
+def _secured(
+    chain: FilterChain, tls: TlsServer | None, count_refused: Callable[..., None] | None
+) -> FilterChain:
     """``chain`` behind its transport socket."""
     if tls is not None:
         chain.tls = tls
-        # Network filters count a connection when it comes, whether its handshake succeeds or not.
-        stats = getattr(chain.terminal, "stats", None)
-        chain.serve = tls_serve(tls, chain.serve, getattr(stats, "count_refused", None))
+        chain.serve = tls_serve(tls, chain.serve, count_refused)
     return chain
 
 

@@ -90,6 +90,37 @@ CASES = {
     "tunnel without host": to_app("tunneling_config: {}"),
     "on demand": to_app("on_demand: {}"),
     "not last": filters(TCP, TCP),
+    "sni_cluster": filters(entry("sni_cluster.v3.SniCluster"), TCP),
+    "sni_cluster last": filters(entry("sni_cluster.v3.SniCluster")),
+    "echo": filters(entry("echo.v3.Echo")),
+    "echo not last": filters(entry("echo.v3.Echo"), TCP),
+    "direct response": filters(entry("direct_response.v3.Config", "response: {inline_string: a}")),
+    "direct response of nothing": filters(entry("direct_response.v3.Config")),
+    "direct response from nowhere": filters(
+        entry("direct_response.v3.Config", "response: {filename: /nowhere}")
+    ),
+    "limit": filters(entry("connection_limit.v3.ConnectionLimit", "stat_prefix: a, max_connections: 1"), TCP),
+    "limit 0": filters(
+        entry("connection_limit.v3.ConnectionLimit", "stat_prefix: a, max_connections: 0"), TCP
+    ),
+    "limit of nothing": filters(entry("connection_limit.v3.ConnectionLimit", "stat_prefix: a"), TCP),
+    "limit without prefix": filters(entry("connection_limit.v3.ConnectionLimit", "max_connections: 1"), TCP),
+    "limit last": filters(entry("connection_limit.v3.ConnectionLimit", "stat_prefix: a, max_connections: 1")),
+    "rate": filters(
+        entry(
+            "local_ratelimit.v3.LocalRateLimit",
+            "stat_prefix: a, token_bucket: {max_tokens: 1, fill_interval: 1s}",
+        ),
+        TCP,
+    ),
+    "rate too fast": filters(
+        entry(
+            "local_ratelimit.v3.LocalRateLimit",
+            "stat_prefix: a, token_bucket: {max_tokens: 1, fill_interval: 0.01s}",
+        ),
+        TCP,
+    ),
+    "rate without bucket": filters(entry("local_ratelimit.v3.LocalRateLimit", "stat_prefix: a"), TCP),
     "log of the listener": filters(
         TCP,
         listener="access_log: [{name: a, typed_config: {'@type': type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog}}]",

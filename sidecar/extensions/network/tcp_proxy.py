@@ -100,6 +100,23 @@ class TcpProxy:
                 return route
         raise AssertionError("the total is the sum of the weights")
 
+    def refuse(self, connection: Any) -> None:
+        """A filter in front closed the connection: it counts, and is logged."""
+        self.stats.downstream_cx_total.value += 1
+        self.log_end(connection)
+
+    def log_end(self, connection: Any) -> None:
+        """Have the end of the connection logged."""
+        if self.access_logs:
+            connection.at_end = (*connection.at_end, lambda: self.log(connection.stream, "TcpConnectionEnd"))
+
+    def log(self, stream: Any, kind: str) -> None:
+        """Write the line of a connection at a moment of it (``AccessLogType``)."""
+        stream.access_log_type = kind
+        for each in self.access_logs:
+            each.log(stream)
+        stream.access_log_type = "NotSet"
+
     async def serve(self, connection: Any, transport: Transport, strand: Strand) -> None:
         """Carry one connection to its end.  Closing the transport is the caller's."""
         await _Session(self, connection, transport, strand).run()
@@ -142,10 +159,9 @@ class _Session:
             start_timer(strand, now + self._duration_s(), self._expire, "max_duration", is_of_stream=False)
         if config.log_interval_s and proxy.access_logs:
             self._log_later()
-        if proxy.access_logs:
-            self._connection.at_end = (*self._connection.at_end, lambda: self._log("TcpConnectionEnd"))
+        proxy.log_end(self._connection)
         if config.logs_start:
-            self._log("TcpConnectionStart")
+            proxy.log(self._stream, "TcpConnectionStart")
         try:
             await self._connect()
             if self._upstream is not None:
@@ -175,15 +191,8 @@ class _Session:
         start_timer(self._strand, when, self._log_period, "access_log_flush_interval", is_of_stream=False)
 
     def _log_period(self) -> None:
-        self._log("TcpPeriodic")
+        self._proxy.log(self._stream, "TcpPeriodic")
         self._log_later()
-
-    def _log(self, kind: str) -> None:
-        stream = self._stream
-        stream.access_log_type = kind
-        for log in self._proxy.access_logs:
-            log.log(stream)
-        stream.access_log_type = "NotSet"
 
     # -- the upstream -----------------------------------------------------------------------------------
     async def _connect(self) -> None:
@@ -244,7 +253,7 @@ class _Session:
     async def _relay(self) -> None:
         proxy, strand, upstream = self._proxy, self._strand, self._upstream
         if proxy.config.logs_connected:
-            self._log("TcpUpstreamConnected")
+            proxy.log(self._stream, "TcpUpstreamConnected")
         self._touch()
         up = upstream.transport
         # What came while nobody read has no edge any more.

@@ -31,6 +31,6 @@ class TcpStats:
         for name in _GAUGES:
             scope.gauge(name)
 
-    def count_refused(self) -> None:
-        """Count a connection that ended before it came to the proxy."""
+    def count_refused(self, *, is_remote: bool, is_tls: bool = True) -> None:
+        """Count a connection that ended before it came to the proxy, whoever ended it."""
         self.downstream_cx_total.value += 1

@@ -1,0 +1,114 @@
+"""Compiles the network filters that have little to say: limits, the cluster by server name, fixed answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from sidecar.api.context import FactoryContext
+from sidecar.api.network import ServerParts
+from sidecar.config.compile.route_action import duration_s
+from sidecar.core.errors import ConfigError
+from sidecar.core.token_bucket import TokenBucket
+from sidecar.extensions.network.connection_filters import ConnectionLimit, LocalRateLimit, SniCluster
+from sidecar.extensions.network.simple_terminals import DirectResponse, Echo
+
+if TYPE_CHECKING:
+    from sidecar.net.reactor import Strand, Transport
+
+__all__ = [
+    "ConnectionLimitFactory",
+    "DirectResponseFactory",
+    "EchoFactory",
+    "LocalRateLimitFactory",
+    "SniClusterFactory",
+]
+
+_NETWORK = "envoy.extensions.filters.network"
+_SHORTEST_FILL_S = 0.05
+
+
+class SniClusterFactory:
+    """``SniCluster``, which has no fields."""
+
+    name = "envoy.filters.network.sni_cluster"
+    category = "envoy.filters.network"
+    config_type = f"{_NETWORK}.sni_cluster.v3.SniCluster"
+
+    def compile(self, message: Any, context: FactoryContext) -> SniCluster:
+        return SniCluster()
+
+
+class ConnectionLimitFactory:
+    """``ConnectionLimit``: so many connections at once."""
+
+    name = "envoy.filters.network.connection_limit"
+    category = "envoy.filters.network"
+    config_type = f"{_NETWORK}.connection_limit.v3.ConnectionLimit"
+
+    def compile(self, message: Any, context: FactoryContext) -> ConnectionLimit:
+        stats = context.root_stats.scope(f"connection_limit.{message.stat_prefix}")
+        if not message.HasField("max_connections"):
+            raise ConfigError("max_connections", "Field 'max_connections' is missing")
+        limit: int | None = message.max_connections.value
+        if message.HasField("runtime_enabled") and not message.runtime_enabled.default_value.value:
+            limit = None
+        return ConnectionLimit(stats, limit, duration_s(message.delay))
+
+
+class LocalRateLimitFactory:
+    """``LocalRateLimit``: so many connections in a while."""
+
+    name = "envoy.filters.network.local_ratelimit"
+    category = "envoy.filters.network"
+    config_type = f"{_NETWORK}.local_ratelimit.v3.LocalRateLimit"
+
+    def compile(self, message: Any, context: FactoryContext) -> LocalRateLimit:
+        bucket = message.token_bucket
+        if duration_s(bucket.fill_interval) < _SHORTEST_FILL_S:
+            reason = "local rate limit token bucket fill timer must be >= 50ms"
+            raise ConfigError("token_bucket.fill_interval", reason)
+        per_fill = bucket.tokens_per_fill.value if bucket.HasField("tokens_per_fill") else 1
+        is_on = message.runtime_enabled.default_value.value if message.HasField("runtime_enabled") else True
+        return LocalRateLimit(
+            TokenBucket(bucket.max_tokens, per_fill, duration_s(bucket.fill_interval)) if is_on else None,
+            context.root_stats.scope(f"local_rate_limit.{message.stat_prefix}"),
+        )
+
+
+class _Recipe:
+    """A terminal filter that needs nothing of the server."""
+
+    def __init__(self, built: Any) -> None:
+        self._built = built
+
+    def build(self, parts: ServerParts) -> Any:
+        return self._built
+
+    def server(self, built: Any) -> Callable[[Any, Transport, Strand], Coroutine[Any, Any, None]]:
+        return built.serve  # type: ignore[no-any-return]  # of Echo and DirectResponse
+
+
+class EchoFactory:
+    """``Echo``, which has no fields."""
+
+    name = "envoy.filters.network.echo"
+    category = "envoy.filters.network"
+    config_type = f"{_NETWORK}.echo.v3.Echo"
+
+    def compile(self, message: Any, context: FactoryContext) -> _Recipe:
+        return _Recipe(Echo())
+
+
+class DirectResponseFactory:
+    """``Config`` of direct_response: what everybody is told."""
+
+    name = "envoy.filters.network.direct_response"
+    category = "envoy.filters.network"
+    config_type = f"{_NETWORK}.direct_response.v3.Config"
+
+    def compile(self, message: Any, context: FactoryContext) -> _Recipe:
+        body = b""
+        if message.HasField("response"):
+            body = context.read_data_source(message.response, f"{context.path}.response")
+        return _Recipe(DirectResponse(body))

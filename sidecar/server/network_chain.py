@@ -1,0 +1,167 @@
+"""The filters of a chain in front of its terminal one, around the function that serves a connection.
+
+A chain without them has its terminal filter's function as it is.  Connections are let in before a handshake
+of TLS, bytes are looked at behind it.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sidecar.api.network import CLOSE, NetworkFilter, NetworkSession
+from sidecar.core.errors import DeadlineExceeded, Disconnected
+from sidecar.net.reactor import Signal
+
+if TYPE_CHECKING:
+    from sidecar.net.reactor import Strand, Transport
+    from sidecar.server.filter_chain import Serve
+
+__all__ = ["admit_connections", "guard_bytes"]
+
+
+def guard_bytes(filters: Sequence[NetworkFilter], serve: Serve) -> Serve:
+    """``serve`` with the hooks of ``filters`` on the bytes that it reads and writes."""
+    first = tuple(each for each in filters if _has(each, "on_first_data"))
+    readers = tuple(each for each in filters if _has(each, "on_data"))
+    writers = tuple(each for each in reversed(filters) if _has(each, "on_write"))
+    if not (first or readers or writers):
+        return serve
+
+    def guarded(connection: Any, transport: Transport, strand: Strand) -> Coroutine[Any, Any, None]:
+        session: NetworkSession = connection.network_session
+        if first or readers:
+            _watch_reading(session, transport, first, readers)
+        if writers:
+            _watch_writing(session, transport, writers)
+        return serve(connection, transport, strand)
+
+    return guarded
+
+
+def admit_connections(
+    filters: Sequence[NetworkFilter], serve: Serve, refuse: Callable[[Any], None] | None
+) -> Serve:
+    """``serve`` for the connections that ``filters`` let in; ``refuse`` is told of the others."""
+
+    async def admitted(connection: Any, transport: Transport, strand: Strand) -> None:
+        session = connection.network_session = NetworkSession(connection)
+        begun = []
+        try:
+            for each in filters:
+                begun.append(each)
+                if each.on_new_connection(session) == CLOSE:
+                    if refuse is not None:
+                        refuse(connection)
+                    await _linger(session, transport, strand)
+                    return
+            await serve(connection, transport, strand)
+            await _linger(session, transport, strand)
+        finally:
+            for each in begun:
+                each.on_close(session)
+
+    return admitted
+
+
+def _has(each: NetworkFilter, hook: str) -> bool:
+    return getattr(type(each), hook) is not getattr(NetworkFilter, hook)
+
+
+async def _linger(session: NetworkSession, transport: Transport, strand: Strand) -> None:
+    """Keep a connection that was closed by a filter open for its delay, or until the client leaves."""
+    if session.details:
+        session.connection.stream.connection_termination_details = session.details
+    if not session.delay_s or transport.hangup:
+        return
+    transport.watcher = strand
+    strand.deadline = strand.reactor.clock() + session.delay_s
+    try:
+        await Signal(strand.reactor).wait()
+    except (DeadlineExceeded, Disconnected):
+        return
+    finally:
+        strand.deadline = 0.0
+
+
+def _refuse(session: NetworkSession) -> OSError:
+    """What reading or writing meets once a filter has closed the connection."""
+    if session.details:
+        session.connection.stream.connection_termination_details = session.details
+    return OSError(errno.ECONNABORTED, "a network filter closed the connection")
+
+
+def _watch_reading(
+    session: NetworkSession,
+    transport: Transport,
+    first: Sequence[NetworkFilter],
+    readers: Sequence[NetworkFilter],
+) -> None:
+    """Let what is read pass through the filters."""
+    receive = transport.recv
+    is_refused = False
+
+    def later(size: int) -> bytes:
+        nonlocal is_refused
+        while True:
+            data: bytes | None = receive(size)
+            if not data or is_refused:
+                return b"" if is_refused else data or b""
+            for each in readers:
+                data = each.on_data(session, data)
+                if data is None:
+                    is_refused = True
+                    raise _refuse(session)
+            if data:
+                return data
+
+    read = later if readers else receive
+
+    def begin(size: int) -> bytes:
+        nonlocal is_refused
+        if is_refused:
+            raise _refuse(session)
+        data = receive(size)
+        for each in first:
+            if each.on_first_data(session, data) == CLOSE:
+                is_refused = True
+                raise _refuse(session)
+        transport.recv = read
+        if readers and data:
+            passed: bytes | None = data
+            for each in readers:
+                passed = each.on_data(session, passed or b"")
+                if passed is None:
+                    is_refused = True
+                    raise _refuse(session)
+            return passed or later(size)
+        return data
+
+    transport.recv = begin if first else read
+
+
+def _watch_writing(session: NetworkSession, transport: Transport, writers: Sequence[NetworkFilter]) -> None:
+    """Let what is sent pass through the filters.  What they made of it waits here for the socket."""
+    send = transport.send
+    waiting = b""
+
+    def write(data: Any) -> int:
+        nonlocal waiting
+        if waiting:
+            waiting = waiting[send(waiting) :]
+            if waiting:
+                raise BlockingIOError
+        passed: bytes | None = bytes(data)
+        for each in writers:
+            passed = each.on_write(session, passed or b"")
+            if passed is None:
+                raise _refuse(session)
+        if passed:
+            try:
+                waiting = passed[send(passed) :]
+            except (BlockingIOError, InterruptedError):
+                waiting = passed
+        return len(data)
+
+    transport.send = write
