@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from sidecar.observability.stats import Scope
 
 __all__ = ["DnsAnswer", "DnsResolver", "HostsFile", "ResolverSettings"]
+
+#: What c-ares asks for at all (``ares_is_hostname``).
+_NAME = re.compile(r"[A-Za-z0-9._/*-]+\Z")
 
 #: dns_lookup_family → the record types, and whether the second is asked only after the first gave nothing.
 _PLANS: dict[str, tuple[tuple[str, ...], bool]] = {
@@ -122,10 +126,14 @@ class DnsResolver:
         stats = self._stats
         if stats is not None:
             stats.resolve_total.value += 1
-        if is_ip(name):
-            return DnsAnswer(ok=True, addresses=((name, 0),))
-        if not name:
-            return DnsAnswer(ok=False, detail="there is no name")
+        if is_ip(name) and "%" not in name:
+            # An IPv4 address is taken for every family, as by c-ares.
+            is_fitting = family != "V4_ONLY" or ":" not in name
+            return DnsAnswer(ok=is_fitting, addresses=((name, 0),) if is_fitting else ())
+        if not _NAME.match(name):
+            if stats is not None:
+                stats.get_addr_failure.value += 1
+            return DnsAnswer(ok=False, detail=f"'{name}' is no name")
         if self._settings.filter_unroutable_families:
             record_types = tuple(each for each in record_types if has_route(each == "AAAA"))
             if not record_types:

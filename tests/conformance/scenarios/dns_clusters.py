@@ -134,6 +134,62 @@ async def dns_families(s: Session) -> None:
         s.see("updates", await s.counters(r"_both\.(membership|max_host|default\.total)"))
 
 
+#: Names that are none, literals, and names that look like one or the other.
+ODD = (
+    "127.0.0.1",
+    '"::1"',
+    "UP.test",
+    "dot.test.",
+    "under_score.test",
+    '"*.test"',
+    "a..test",
+    "x" * 70,
+    "127.1",
+    '"2130706433"',
+    "b\u00fccher.test",
+    '"a.test:80"',
+    '" a.test"',
+    '"fe80::1%lo"',
+    "256.1.1.1",
+    '"[::1]"',
+)
+ODD_FAMILIES = ("V4_ONLY", "V6_ONLY", "ALL")
+ODD_NAMES = Setup(
+    "dns_odd_names",
+    bootstrap(
+        [listener("main", routes="- {match: {prefix: /}, route: {cluster: V4_ONLY_0}}")],
+        [
+            named(
+                f"{family}_{number}",
+                name,
+                rate="60s",
+                more=f"dns_lookup_family: {family}\n"
+                "        dns_failure_refresh_rate: {base_interval: 60s, max_interval: 60s}",
+            )
+            for family in ODD_FAMILIES
+            for number, name in enumerate(ODD)
+        ],
+    ),
+    {"app": "h1", "dns": "dns"},
+)
+
+
+@scenario(ODD_NAMES)
+async def dns_odd_names(s: Session) -> None:
+    """What is asked for, what is an address already, and what fails without a question."""
+    s.proxy.is_spent = True
+    async with serving_names(s, "dns", "127.0.0.3", "::3") as names:
+        for family in ODD_FAMILIES:
+            pattern = rf"^cluster\.{family}_\d+\.update_(success|failure)$"
+            stats = await s.until_stats(lambda stats: sum(stats.values()) >= len(ODD), pattern)
+            failures = [stats[f"cluster.{family}_{number}.update_failure"] for number in range(len(ODD))]
+            s.see(f"{family}: fails", [name for name, fails in zip(ODD, failures, strict=True) if fails])
+            found = await found_hosts(s, f"{family}_\\d+")
+            s.see(f"{family}: hosts", [re.sub(r"\d+$", "<port>", each) for each in found])
+        asked = sorted({name.lower() for name, _ in names.asked})
+        s.see("asked", asked)
+
+
 FIELDS = Setup(
     "dns_fields",
     bootstrap(

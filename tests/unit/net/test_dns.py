@@ -150,9 +150,21 @@ async def test_resolve_keeps_answers_for_the_ttl_where_it_may(peer: DnsPeer) -> 
     assert len(peer.questions) == 4
 
 
-async def test_resolve_of_no_name_fails_without_a_question(peer: DnsPeer) -> None:
-    assert (await make_resolver(peer).resolve("", "ALL")).ok is False
+@pytest.mark.parametrize("name", ["", "b\u00fccher.test", "four.test:80", " four.test", "fe80::1%lo"])
+async def test_resolve_of_no_name_fails_without_a_question(peer: DnsPeer, name: str) -> None:
+    assert (await make_resolver(peer).resolve(name, "ALL")).ok is False
     assert peer.questions == []
+
+
+@pytest.mark.parametrize(
+    ("literal", "family", "ok"),
+    [("::1", "V4_ONLY", False), ("::1", "AUTO", True), ("192.0.2.9", "V6_ONLY", True)],
+)
+async def test_resolve_of_a_literal_is_as_with_c_ares(
+    peer: DnsPeer, literal: str, family: str, ok: bool
+) -> None:
+    answer = await make_resolver(peer).resolve(literal, family)
+    assert (answer.ok, answer.addresses) == (ok, ((literal, 0),) if ok else ())
 
 
 async def test_resolve_leaves_out_families_that_no_interface_has(

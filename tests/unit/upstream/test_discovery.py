@@ -15,6 +15,7 @@ from sidecar.observability.stats import Store
 from sidecar.upstream.cluster import Cluster, ClusterConfig, DnsSettings
 from sidecar.upstream.cluster_manager import ClusterManager
 from sidecar.upstream.discovery import Endpoint
+from tests.support.cancelling import cancel_at_every_step
 
 
 def found(*ips: str, ttl: int = 0) -> DnsAnswer:
@@ -259,3 +260,31 @@ async def test_manager_stops_the_lookups_of_clusters_that_go(
     for kind in ("added", "modified", "removed"):
         assert bed.store.counter(f"cluster_manager.cluster_{kind}").value == 1
     assert bed.store.gauge("cluster_manager.active_clusters").value == 0
+
+
+@pytest.mark.parametrize("kind", ["STRICT_DNS", "LOGICAL_DNS"])
+async def test_lookups_are_cancelled_at_any_step(kind: str, autojump_clock: MockClock) -> None:
+    async def work() -> None:
+        bed = Bed()
+        bed.resolver.answers = {"a": found("192.0.2.1")}
+        cluster = bed.add("a", kind=kind, dns=DnsSettings(failure_base_s=1))
+        async with bed.running():
+            await bed.manager.initial_resolution()
+            bed.resolver.answers = {"a": found("192.0.2.2")}
+            await trio.sleep(6)
+            bed.resolver.answers = {"a": FAILED}
+            await trio.sleep(6)
+            assert addresses(cluster) == ["192.0.2.2:80"]
+            assert bed.manager.remove("c") is cluster
+
+    # The nurseries see to it that no task is left; a scope that is would be found by the next run.
+    assert await cancel_at_every_step(work, lambda: None) > 10
+
+
+async def test_least_refresh_rate_bounds_what_a_ttl_asks_for(autojump_clock: MockClock) -> None:
+    bed = Bed()
+    bed.resolver.answers = {"a": found("192.0.2.1", ttl=1)}
+    bed.add("a", dns=DnsSettings(respect_ttl=True, min_refresh_rate_s=3))
+    async with bed.running():
+        await trio.sleep(7)
+    assert bed.resolver.times() == [0, 3, 6]
