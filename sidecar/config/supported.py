@@ -455,7 +455,8 @@ _ROWS: dict[str, str] = {
     f"{_CLUSTER}.RingHashLbConfig": "*",
     f"{_CLUSTER}.MaglevLbConfig": "*",
     f"{_CLUSTER}.LbSubsetConfig": (
-        "fallback_policy default_subset subset_selectors panic_mode_any list_as_any metadata_fallback_policy"
+        "fallback_policy default_subset subset_selectors locality_weight_aware scale_locality_weight "
+        "panic_mode_any list_as_any metadata_fallback_policy"
     ),
     f"{_CLUSTER}.LbSubsetConfig.LbSubsetSelector": "*",
     "envoy.type.v3.Percent": "*",
@@ -481,8 +482,8 @@ _ROWS: dict[str, str] = {
     f"{_LB}.maglev.v3.Maglev": "table_size consistent_hashing_lb_config locality_weighted_lb_config",
     f"{_LB}.common.v3.ConsistentHashingLbConfig": "*",
     f"{_LB}.subset.v3.Subset": (
-        "fallback_policy default_subset subset_selectors allow_redundant_keys panic_mode_any list_as_any "
-        "metadata_fallback_policy subset_lb_policy"
+        "fallback_policy default_subset subset_selectors allow_redundant_keys locality_weight_aware "
+        "scale_locality_weight panic_mode_any list_as_any metadata_fallback_policy subset_lb_policy"
     ),
     f"{_LB}.subset.v3.Subset.LbSubsetSelector": "*",
     "envoy.config.cluster.v3.CircuitBreakers": "thresholds per_host_thresholds",

@@ -7,7 +7,7 @@ and its stats read the result.  A list that did not change is the same object as
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from sidecar.upstream.host import Health, Host, Locality
@@ -71,6 +71,12 @@ class HostSet:
         if self._localities is None:
             self._localities = _part_localities(self)
         return self._localities
+
+    def reweigh(self, weigh: Callable[[Locality, int, int], int]) -> None:
+        """Give the localities other weights: ``weigh(locality, weight, count of its hosts)``."""
+        each = self.localities
+        weights = map(weigh, each.keys, each.weights, map(len, each.hosts))
+        self._localities = replace(each, weights=tuple(weights))
 
     def restrict(self, keep: Callable[[Host], bool]) -> HostSet:
         """Those of the hosts that ``keep`` takes."""

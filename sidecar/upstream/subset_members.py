@@ -25,6 +25,31 @@ MakeBalancer = Callable[["LbPolicy", "LbContext"], Any]
 _THREADS = 2
 
 
+class _Whole:
+    """What a subset has to know of the cluster's hosts."""
+
+    __slots__ = ("counts", "local_locality")
+
+    def __init__(self, sets: Sequence[HostSet], *, scales: bool) -> None:
+        self.local_locality = sets[0].local_locality if sets else None
+        #: How many hosts each locality has, by priority; None where that does not matter.
+        self.counts: list[dict[Locality, int]] | None = None
+        if scales:
+            self.counts = [
+                dict(zip(each.localities.keys, map(len, each.localities.hosts), strict=True)) for each in sets
+            ]
+
+    def scale(self, sets: Sequence[HostSet]) -> None:
+        """Let localities weigh less the fewer of their hosts are in ``sets``."""
+        assert self.counts is not None
+        for each, counts in zip(sets, self.counts, strict=False):
+            each.reweigh(
+                lambda locality, weight, count, counts=counts: int(  # type: ignore[misc]
+                    weight * count / counts[locality] + 0.5
+                )
+            )
+
+
 class SingleHost:
     """A subset of which one host gets the requests: the first of the highest priority, well or not."""
 
@@ -34,7 +59,7 @@ class SingleHost:
         self.hosts: list[Host] = []
         self._host: Host | None = None
 
-    def update(self, hosts: list[Host], locality: Locality | None) -> None:
+    def update(self, hosts: list[Host], of: _Whole) -> None:
         self.hosts = hosts
         self._host = min(hosts, key=lambda host: host.priority)
 
@@ -53,9 +78,11 @@ class Subset:
         self.balancer = balancer
         self.choose: Callable[[Any, int], Host | None] = balancer.choose
 
-    def update(self, hosts: list[Host], locality: Locality | None) -> None:
+    def update(self, hosts: list[Host], of: _Whole) -> None:
         self.hosts = hosts
-        self._sets = part_hosts(hosts, locality, self._sets)
+        self._sets = part_hosts(hosts, of.local_locality, self._sets)
+        if of.counts is not None:
+            of.scale(self._sets)
         self.balancer.update(self._sets)
 
     def take(self, hosts: list[Host], sets: Sequence[HostSet]) -> None:
@@ -77,11 +104,14 @@ class _Snapshot:
 
     __slots__ = ("flags", "hosts", "metadata", "priorities", "weights")
 
-    def __init__(self, sets: Sequence[HostSet]) -> None:
+    def __init__(self, sets: Sequence[HostSet], *, by_locality: bool) -> None:
         hosts = [host for each in sets for host in each.hosts]
         self.hosts = hosts
         self.flags = [host.health_flags for host in hosts]
-        self.weights = [host.weight for host in hosts]
+        #: With those of localities, where they count.
+        self.weights: list[Any] = [host.weight for host in hosts]
+        if by_locality:
+            self.weights = [(host.weight, host.locality_weight) for host in hosts]
         self.priorities = [host.priority for host in hosts]
         self.metadata = [host.metadata for host in hosts]
 
@@ -120,13 +150,26 @@ class _Snapshot:
 class SubsetMembers:
     """The subsets of one cluster."""
 
-    __slots__ = ("_any", "_context", "_default", "_make_balancer", "_places", "_seen", "_settings", "subsets")
+    __slots__ = (
+        "_any",
+        "_context",
+        "_default",
+        "_make_balancer",
+        "_peers",
+        "_places",
+        "_seen",
+        "_settings",
+        "_whole",
+        "subsets",
+    )
 
     def __init__(self, settings: SubsetSettings, context: LbContext, make_balancer: MakeBalancer) -> None:
         self._settings = settings
         self._context = context
         self._make_balancer = make_balancer
-        self._seen = _Snapshot(())
+        self._seen = _Snapshot((), by_locality=False)
+        self._whole = _Whole((), scales=False)
+        self._peers = context.local.peers
         self._places: dict[Host, _Place] = {}
         self._any: Subset | None = None
         self._default: Subset | None = None
@@ -148,14 +191,19 @@ class SubsetMembers:
 
     def update(self, sets: Sequence[HostSet]) -> None:
         """Go on with these hosts (the membership, or somebody's health or weight changed)."""
-        before, seen = self._seen, _Snapshot(sets)
+        before, seen = self._seen, _Snapshot(sets, by_locality=self._settings.child.locality_weighted)
         self._seen = seen
+        self._whole = _Whole(sets, scales=self._settings.scale_locality_weight)
         if not seen.has_members_of(before):
             self._move(before, sets)
             return
         changed = seen.changed_since(before)
+        if self._context.local.peers is not self._peers:
+            # Somebody moved among the proxies: what goes to which zone is to be seen anew.
+            self._peers = self._context.local.peers
+            changed = seen.hosts
         for subset in self._subsets_of(changed):
-            subset.update(subset.hosts, sets[0].local_locality)
+            subset.update(subset.hosts, self._whole)
         if changed and self._any is not None:
             self._any.take(seen.hosts, sets)
 
@@ -171,7 +219,6 @@ class SubsetMembers:
     def _move(self, before: _Snapshot, sets: Sequence[HostSet]) -> None:
         """Hosts came, left or changed their metadata or their priority."""
         seen = self._seen
-        locality = sets[0].local_locality
         come, left, changed = seen.news_since(before)
         places = self._places
         #: Subsets of which something is new, and the hosts that come into them; single ones among them.
@@ -193,13 +240,13 @@ class SubsetMembers:
         if self._any is not None:
             self._any.take(seen.hosts, sets)
         if self._default is not None:
-            self._default.update([host for host in seen.hosts if places[host].is_default], locality)
-        self._touch(touched, single, locality)
+            self._default.update([host for host in seen.hosts if places[host].is_default], self._whole)
+        if self._settings.scale_locality_weight:
+            touched = {key: touched.get(key, []) for key in (*self.subsets, *touched)}
+        self._touch(touched, single)
         self._count_duplicates(len(sets) - 1)
 
-    def _touch(
-        self, touched: dict[str, list[Host]], single: dict[str, bool], locality: Locality | None
-    ) -> None:
+    def _touch(self, touched: dict[str, list[Host]], single: dict[str, bool]) -> None:
         position = {host: number for number, host in enumerate(self._seen.hosts)}
         stats = self._context.stats
         subsets = dict(self.subsets)
@@ -214,7 +261,7 @@ class SubsetMembers:
             if subset is None:
                 subset = subsets[key] = SingleHost() if single[key] else self._make()
                 stats.lb_subsets_created.value += _THREADS
-            subset.update(hosts, locality)
+            subset.update(hosts, self._whole)
         stats.lb_subsets_active.value += _THREADS * (len(subsets) - len(self.subsets))
         self.subsets = subsets
 

@@ -43,7 +43,7 @@ class SubsetSettings:
     selectors: tuple[SubsetSelector, ...]
     fallback: str = Fallback.NONE
     default_subset: dict[str, Any] = field(default_factory=dict)
-    locality_weight_aware: bool = False
+    #: A locality weighs less where not all of its hosts are in a subset.
     scale_locality_weight: bool = False
     panic_mode_any: bool = False
     list_as_any: bool = False

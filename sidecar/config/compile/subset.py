@@ -5,6 +5,7 @@ Both have the same fields, ``allow_redundant_keys`` aside.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from google.protobuf import json_format
@@ -30,12 +31,12 @@ def compile_subset(message: Any, child: LbPolicy) -> SubsetSettings:
     if allow_redundant_keys:
         selectors.sort(key=lambda each: -len(each.keys))
     return SubsetSettings(
-        child=child,
+        # Without that, subsets know of no weights of localities.
+        child=child if message.locality_weight_aware else replace(child, locality_weighted=False),
         selectors=tuple(selectors),
         fallback=_FALLBACKS[min(message.fallback_policy, 2)],
         default_subset=json_format.MessageToDict(message.default_subset),
-        locality_weight_aware=message.locality_weight_aware,
-        scale_locality_weight=message.scale_locality_weight,
+        scale_locality_weight=message.locality_weight_aware and message.scale_locality_weight,
         panic_mode_any=message.panic_mode_any,
         list_as_any=message.list_as_any,
         has_fallback_list=message.metadata_fallback_policy == _FALLBACK_LIST,

@@ -11,11 +11,12 @@ import pytest
 from sidecar.core.address import Address
 from sidecar.observability.stats import Store
 from sidecar.upstream.cluster_stats import ClusterStats
-from sidecar.upstream.host import HealthFlag, Host
+from sidecar.upstream.host import NO_LOCALITY, HealthFlag, Host, Locality
 from sidecar.upstream.host_set import part_hosts
 from sidecar.upstream.load_balancer import LbContext
 from sidecar.upstream.load_balancer_factory import make_load_balancer
 from sidecar.upstream.load_balancer_policies import LbPolicy
+from sidecar.upstream.local_zone import LocalZone
 from sidecar.upstream.metadata_match import MetadataMatch
 from sidecar.upstream.subset_settings import Fallback, SubsetSelector, SubsetSettings, selector_fallbacks
 
@@ -35,8 +36,11 @@ class Balancer:
         self.stats = ClusterStats(Store().scope("cluster.c"))
         self.hosts = hosts
         self.updates: list[list[Host]] = []
-        context = LbContext(Random(1).randrange, self.stats)
-        policy = LbPolicy("SUBSET", subset=SubsetSettings(LbPolicy(), selectors, **settings))
+        self.local = LocalZone(NO_LOCALITY, "proxies")
+        context = LbContext(Random(1).randrange, self.stats, local=self.local)
+        policy = LbPolicy(
+            "SUBSET", subset=SubsetSettings(selectors=selectors, **{"child": LbPolicy(), **settings})
+        )
         self.lb: Any = make_load_balancer(policy, context)
         self.update()
 
@@ -195,11 +199,13 @@ def seen_by(subset: Any) -> Any:
         return None
     sets = getattr(subset, "_sets", ())
     loads = subset.balancer.loads if sets else subset.choose(None, 0)
-    return [(each.hosts, each.healthy, each.excluded) for each in sets], loads, subset.hosts
+    parts = [(each.hosts, each.healthy, each.excluded, each.localities) for each in sets]
+    return parts, loads, subset.hosts
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_subsets_after_any_changes_are_those_of_a_fresh_start(seed: int) -> None:
+@pytest.mark.parametrize("is_scaled", [False, True])
+@pytest.mark.parametrize("seed", range(10))
+def test_subsets_after_any_changes_are_those_of_a_fresh_start(seed: int, is_scaled: bool) -> None:
     random = Random(seed)
     selectors = (V, VS, SubsetSelector(("s",), single_host=True))
     settings: dict[str, Any] = {
@@ -207,6 +213,8 @@ def test_subsets_after_any_changes_are_those_of_a_fresh_start(seed: int) -> None
         "default_subset": {"s": 1},
         "list_as_any": True,
         "panic_mode_any": True,
+        "scale_locality_weight": is_scaled,
+        "child": LbPolicy(locality_weighted=is_scaled),
     }
 
     def values() -> dict[str, Any]:
@@ -219,7 +227,10 @@ def test_subsets_after_any_changes_are_those_of_a_fresh_start(seed: int) -> None
         for _ in range(random.randrange(3)):
             what = random.randrange(4) if hosts else 0
             if what == 0:
-                hosts.insert(random.randint(0, len(hosts)), host(number, random.randrange(2), **values()))
+                one = host(number, random.randrange(2), **values())
+                one.locality = Locality(zone=random.choice("abc"))
+                one.locality_weight = {"a": 0, "b": 2, "c": 5}[one.locality.zone]
+                hosts.insert(random.randint(0, len(hosts)), one)
             elif what == 1:
                 del hosts[random.randrange(len(hosts))]
             elif what == 2:
@@ -238,3 +249,12 @@ def test_subsets_after_any_changes_are_those_of_a_fresh_start(seed: int) -> None
         assert seen_by(mine._default) == seen_by(theirs._default)
         for stat in ("lb_subsets_active", "lb_subsets_single_host_per_subset_duplicate"):
             assert balancer.stats.scope.gauge(stat).value == fresh.stats.scope.gauge(stat).value
+
+
+def test_change_among_the_proxies_is_told_to_every_subset() -> None:
+    hosts = [host(1, v=1), host(2, v=2)]
+    balancer = Balancer(hosts, V)
+    balancer.watch()
+    balancer.local.set_peers(part_hosts([host(9)])[0])
+    balancer.update()
+    assert sorted(balancer.updates, key=str) == [[hosts[0]], [hosts[1]]]
