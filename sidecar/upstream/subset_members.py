@@ -147,6 +147,14 @@ class _Snapshot:
         return come, [host for host in other.hosts if host not in now], changed
 
 
+def _was_empty(old: list[Host], was_in: dict[Host, int], new: list[Host]) -> bool:
+    """Whether a subset had no host for a moment.
+
+    Envoy goes through the priorities one by one: all that it had went before any came.
+    """
+    return bool(was_in) and max(was_in[host] for host in old) < min(host.priority for host in new)
+
+
 class SubsetMembers:
     """The subsets of one cluster."""
 
@@ -243,20 +251,26 @@ class SubsetMembers:
             self._default.update([host for host in seen.hosts if places[host].is_default], self._whole)
         if self._settings.scale_locality_weight:
             touched = {key: touched.get(key, []) for key in (*self.subsets, *touched)}
-        self._touch(touched, single)
+        self._touch(touched, single, before)
         self._count_duplicates(len(sets) - 1)
 
-    def _touch(self, touched: dict[str, list[Host]], single: dict[str, bool]) -> None:
+    def _touch(self, touched: dict[str, list[Host]], single: dict[str, bool], before: _Snapshot) -> None:
         position = {host: number for number, host in enumerate(self._seen.hosts)}
+        was_in: dict[Host, int] = {}
+        if max(self._seen.priorities, default=0):
+            was_in = dict(zip(before.hosts, before.priorities, strict=True))
         stats = self._context.stats
         subsets = dict(self.subsets)
         for key, come in touched.items():
             subset = subsets.get(key)
             stay = [] if subset is None else [host for host in subset.hosts if self._is_in(host, key)]
             hosts = list(dict.fromkeys(sorted([*stay, *come], key=position.__getitem__)))
-            if not hosts:
+            if subset is not None and (not hosts or _was_empty(subset.hosts, was_in, hosts)):
                 del subsets[key]
                 stats.lb_subsets_removed.value += _THREADS
+                single.setdefault(key, isinstance(subset, SingleHost))
+                subset = None
+            if not hosts:
                 continue
             if subset is None:
                 subset = subsets[key] = SingleHost() if single[key] else self._make()

@@ -258,3 +258,16 @@ def test_change_among_the_proxies_is_told_to_every_subset() -> None:
     balancer.local.set_peers(part_hosts([host(9)])[0])
     balancer.update()
     assert sorted(balancer.updates, key=str) == [[hosts[0]], [hosts[1]]]
+
+
+def test_subset_that_is_empty_for_a_moment_is_made_anew() -> None:
+    hosts = [host(1, v=1), host(2, v=2)]
+    balancer = Balancer(hosts, V)
+    hosts[0].priority = 1
+    balancer.update()
+    stats = balancer.stats
+    assert (stats.lb_subsets_created.value, stats.lb_subsets_removed.value) == (6, 2)
+    assert stats.lb_subsets_active.value == 4
+    hosts[0].priority = 0
+    balancer.update()
+    assert (stats.lb_subsets_created.value, stats.lb_subsets_removed.value) == (6, 2)
