@@ -105,7 +105,8 @@ class H1Pool(ConnectionPool):
         if transport.hangup or (transport.ready and not connection.is_quiet()):
             connection.close(local=not transport.hangup, active=False)
         elif self._pending and self.serve(connection):
-            return
+            if self._pending:
+                self.connect_if_needed()  # as Envoy does for who still waits
         elif self.is_draining:
             connection.close(local=True, active=False)
         else:
