@@ -320,7 +320,7 @@ _ROWS: dict[str, str] = {
         "prefix_rewrite regex_rewrite path_rewrite host_rewrite host_rewrite_literal host_rewrite_header "
         "host_rewrite_path_regex auto_host_rewrite append_x_forwarded_host hash_policy "
         "internal_redirect_policy internal_redirect_action max_internal_redirects path_rewrite_policy "
-        "upgrade_configs request_mirror_policies retry_policy hedge_policy metadata_match "
+        "upgrade_configs request_mirror_policies retry_policy hedge_policy metadata_match priority "
         "retry_policy_typed_config cors"  # Envoy does not read it
     ),
     # initial_requests and additional_request_chance mean nothing to Envoy either.

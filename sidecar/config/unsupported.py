@@ -31,7 +31,6 @@ _ROUTE = "envoy.config.route.v3"
 _BOOTSTRAP = "envoy.config.bootstrap.v3.Bootstrap"
 _LISTENER = "envoy.config.listener.v3"
 _CLUSTER = "envoy.config.cluster.v3.Cluster"
-_BREAKERS = "envoy.config.cluster.v3.CircuitBreakers"
 _ENDPOINT = "envoy.config.endpoint.v3"
 _TLS = "envoy.extensions.transport_sockets.tls.v3"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -220,7 +219,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_ROUTE}.Route", WARN, "tracing", "decorator tracing"),
     *_rows(f"{_ROUTE}.RouteAction", STOP, "rate limits", "rate_limits include_vh_rate_limits"),
     *_rows(f"{_CORE}.ProxyProtocolConfig", STOP, "PROXY protocol", "pass_through_tlvs added_tlvs"),
-    *_rows(f"{_ROUTE}.RouteAction", WARN, "priorities", "priority"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "timeouts", "early_data_policy flush_timeout"),
     *_rows(f"{_ROUTE}.RouteAction.RequestMirrorPolicy", WARN, "tracing", "trace_sampled"),
     *_rows("envoy.type.matcher.v3.StringMatcher", STOP, "matchers", "custom"),
@@ -261,14 +259,6 @@ ENTRIES: tuple[Entry, ...] = (
         WARN,
         "outlier detection",
         "detect_degraded_hosts",
-    ),
-    Entry(
-        f"{_BREAKERS}.Thresholds",
-        "priority",
-        WARN,
-        "priorities",
-        "HIGH",
-        when=lambda message: message.priority == 1,
     ),
     *_rows(_CLUSTER, STOP, "xDS", "lrs_server"),
     *_rows(f"{_CORE}.ConfigSource", STOP, "xDS", "api_config_source ads self"),

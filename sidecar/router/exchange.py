@@ -32,7 +32,7 @@ from sidecar.router.retry_policy import RetryPolicy, RetryState
 from sidecar.router.retrying import Tries
 from sidecar.router.rewrites import rewrite_host, rewrite_path
 from sidecar.router.timeouts import set_grpc_timeout, unsigned
-from sidecar.router.tunnel import open_tunnel, tcp_pool
+from sidecar.router.tunnel import choose_pool, open_tunnel
 from sidecar.upstream.pool import INTERIM
 
 if TYPE_CHECKING:
@@ -176,13 +176,13 @@ class Router:
             strand.deadline = start_s + timeout
         idle = manager.stream_idle_timeout_s if route.idle_timeout_s is None else route.idle_timeout_s
         strand.idle_deadline = start_s + idle if idle else 0.0
-        pool = host.pool
-        if pool is None:
-            pool = self.get_pool(cluster, host, stream)
         if route.is_plain:
+            pool = host.pool
+            if pool is None:
+                pool = self.get_pool(cluster, host, stream)
             upstream = pool.acquire()
         else:
-            pool = tcp_pool(self, route, stream, headers, host) or pool
+            pool = choose_pool(self, route, stream, headers, host)
             upstream = pool.acquire()
             if route.mirrors:
                 stream.mirrors = self.mirror(route, stream, timeout, _buffer_limit(route, stream))
@@ -464,7 +464,7 @@ class Router:
         state = None
         if policy.retry_on or b"x-envoy-retry-on" in headers or b"x-envoy-retry-grpc-on" in headers:
             counters = (stream.cluster.stats, *stream.route_counters)
-            state = RetryState(policy, headers, stream.cluster.retries, counters)
+            state = RetryState(policy, headers, stream.cluster.resources[route.priority].retries, counters)
         for name in _RETRY:
             headers.remove(name)
         idle = limits.per_try_idle_timeout_s

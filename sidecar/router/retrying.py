@@ -27,7 +27,7 @@ from sidecar.router.no_pool import refuse_without_pool
 from sidecar.router.outliers import put_error, put_response, put_timeout
 from sidecar.router.per_try_idle import WatchedBody, try_timeout_reply
 from sidecar.router.retry_policy import BACK_OFF, LIMIT, NO, OVERFLOW, RetryState
-from sidecar.router.tunnel import open_tunnel, tcp_pool
+from sidecar.router.tunnel import choose_pool, open_tunnel
 
 if TYPE_CHECKING:
     from sidecar.core.headers import HeaderMap
@@ -243,12 +243,8 @@ class Tries:
 
     async def _connect(self, route: Route, host: Host) -> Any:
         router, stream = self._router, self._stream
-        cluster = stream.cluster
         headers = stream.request.headers
-        pool: Any = host.pool
-        if pool is None:
-            pool = router.get_pool(cluster, host, stream)
-        pool = tcp_pool(router, route, stream, headers, host) or pool
+        pool = choose_pool(router, route, stream, headers, host)
         upstream = pool.acquire()
         if route.mirrors and not self._is_retry:
             stream.mirrors = router.mirror_now(route, stream, self.timeout_s)

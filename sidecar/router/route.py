@@ -128,6 +128,7 @@ class Route:
         "per_filter_config",
         "per_request_buffer_limit_bytes",
         "predicates",
+        "priority",
         "redirect",
         "request_body_buffer_limit",
         "request_mutations",
@@ -198,6 +199,8 @@ class Route:
         self.hedge_on_per_try_timeout = False
         #: Whether the host becomes the name of the chosen upstream host.
         self.auto_host_rewrite = False
+        #: ``RoutingPriority``: whose connections and limits of a cluster are used; 1 is HIGH.
+        self.priority = 0
         #: What a cluster that balances by a hash is given.
         self.hash_policy: HashPolicy | None = None
         self.append_x_forwarded_host = False
@@ -252,6 +255,7 @@ class Route:
             and not self.mirrors
             and self.retry_policy is None
             and self.tries_policy is None
+            and not self.priority
         )
 
     def matches(self, headers: RequestHeaders, path: bytes, stream: Any = None) -> bool:

@@ -25,25 +25,23 @@ if TYPE_CHECKING:
     from sidecar.router.exchange import Router
     from sidecar.router.route import Route
 
-__all__ = ["Tunnel", "open_tunnel", "tcp_pool"]
+__all__ = ["Tunnel", "choose_pool", "open_tunnel"]
 
 _CONNECT = b"CONNECT"
 _UNSUCCESSFUL = "websocket_handshake_unsuccessful"
 
 
-def tcp_pool(
-    router: Router, route: Route, stream: Stream, headers: RequestHeaders, host: Any
-) -> TcpPool | PrefacedPool | None:
-    """Where the tunnel of this request ends (``connect_config``): raw connections to ``host``.
+def choose_pool(router: Router, route: Route, stream: Stream, headers: RequestHeaders, host: Any) -> Any:
+    """The pool of ``host`` for a request: of the route's priority, and raw where a tunnel ends here.
 
-    None where the request is proxied as HTTP.
+    (``connect_config``.)
     """
     config = route.connect_config
-    if config is None:
-        return None
-    if headers.method != _CONNECT and not (config.allow_post and headers.method == b"POST"):
-        return None
-    pool: TcpPool = router.get_pool(stream.cluster, host, stream, raw=True)
+    if config is None or not (
+        headers.method == _CONNECT or (config.allow_post and headers.method == b"POST")
+    ):
+        return router.get_pool(stream.cluster, host, stream, route.priority)
+    pool: TcpPool = router.get_pool(stream.cluster, host, stream, route.priority, raw=True)
     if config.proxy_protocol:
         connection = stream.connection
         head = proxy_header(connection.remote_address, connection.local_address, config.proxy_protocol)

@@ -182,7 +182,6 @@ class Cluster:
         "picker",
         "policies",
         "resources",
-        "retries",
         "stats",
         "use_downstream_protocol",
     )
@@ -232,8 +231,6 @@ class Cluster:
             Resources(config.high_limits, breakers.scope("high")),
         )
         self.stats.show_use(self.resources)
-        #: Limits how many retries are under way at once.
-        self.retries = self.resources[0].retries
         self.draw = draw
         #: Of so many requests in a million that are to be dropped (:mod:`sidecar.router.drop_overload`).
         self.drop_per_million = self._drops = config.drop_per_million

@@ -106,6 +106,33 @@ def weighted_clusters(m: Mission) -> None:
     assert 5 <= found["canary_cluster"] <= 70  # 30 expected, deviation 5.2
 
 
+def circuit_breakers(m: Mission) -> None:
+    assert m.get("/").status == 200
+    limits = dict(
+        line.rpartition("::")[::2] for line in m.get("/clusters", to="admin").body.decode().splitlines()
+    )
+    name = "circuit_breaker_cluster"
+    assert (
+        limits[f"{name}::default_priority::max_requests"],
+        limits[f"{name}::high_priority::max_requests"],
+    ) == (
+        "1024",
+        "2048",
+    )
+    assert limits[f"{name}::high_priority::max_retries"] == "10"
+    breakers = f"cluster.{name}.circuit_breakers"
+    stats = m.stats()
+    # The connection of the answer is kept.
+    assert (stats[f"{breakers}.default.remaining_cx"], stats[f"{breakers}.default.remaining_rq"]) == (
+        1023,
+        1024,
+    )
+    assert not [stat for stat in stats if stat.startswith(f"{breakers}.high.remaining")]
+    assert not any(
+        value for stat, value in stats.items() if stat.startswith(breakers) and stat.endswith("_open")
+    )
+
+
 def retry_policy(m: Mission) -> None:
     upstream = m.upstreams["api_cluster"]
     upstream.answer = lambda _: (503 if len(upstream.seen) < 3 else 200, {})
@@ -156,6 +183,7 @@ CHECKS: dict[str, Callable[[Mission], None]] = {
     "13_compressor": compressor,
     "15_ring_hash": ring_hash,
     "21_outlier_detection": outlier_detection,
+    "22_circuit_breakers": circuit_breakers,
     "30_header_routing": header_routing,
     "31_weighted_clusters": weighted_clusters,
     "32_retry_policy": retry_policy,

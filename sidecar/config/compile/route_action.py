@@ -67,6 +67,7 @@ class RouteActions:
 
     def _route_action(self, route: Route, action: Any, path: str) -> None:
         route.internal_redirect = compile_internal_redirect(action, path)
+        route.priority = action.priority
         route.hash_policy = compile_hash_policies(action.hash_policy, f"{path}.hash_policy")
         match = _match(action)
         if match is not None:

@@ -88,6 +88,18 @@ def test_route_action_reads_timeouts_and_rewrites() -> None:
     assert not route.is_plain
 
 
+def test_priority_of_a_route_is_that_of_all_its_clusters() -> None:
+    assert only("{match: {prefix: /}, route: {cluster: a}}").priority == 0
+    route = only("{match: {prefix: /}, route: {cluster: a, priority: HIGH}}")
+    assert route.priority == 1
+    assert not route.is_plain
+    weighted = only(
+        "{match: {prefix: /}, route: {priority: HIGH, weighted_clusters: {clusters: [{name: a, weight: 1}]}}}"
+    )
+    assert weighted.choose is not None
+    assert weighted.choose(RequestHeaders(b"GET", b"/", b"a"), None).priority == 1
+
+
 def test_weighted_clusters_are_compiled_with_their_weights() -> None:
     route = only(
         "{match: {prefix: /}, route: {weighted_clusters: {clusters:"
