@@ -125,6 +125,7 @@ class ConnectionInfo(Protocol):
     filter_chain_name: str
     requested_server_name: str
     #: What listener filters kept for all streams; None for nothing.
+    dynamic_metadata: dict[str, dict[str, Any]] | None
     filter_state: dict[str, Any] | None
     #: A :class:`sidecar.net.tls_facts.TlsFacts`; None without TLS.
     tls: Any

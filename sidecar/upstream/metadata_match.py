@@ -81,7 +81,7 @@ def criteria_of(stream: Stream) -> MetadataMatch | None:
     None where nobody says anything.
     """
     found: MetadataMatch | None = stream.route.metadata_match
-    for dynamic in (getattr(stream.connection, "dynamic_metadata", None), stream.dynamic_metadata):
+    for dynamic in (stream.connection.dynamic_metadata, stream.dynamic_metadata):
         own = None if dynamic is None else dynamic.get(NAMESPACE)
         if own is not None:
             found = MetadataMatch(own) if found is None else found.merged(own)

@@ -50,7 +50,7 @@ end
 class Connection:
     remote_address = direct_remote_address = "127.0.0.1:1"
     local_address = direct_local_address = "127.0.0.1:2"
-    filter_state = None
+    filter_state = dynamic_metadata = None
     requested_server_name = ""
     tls = None
     transport_failure_reason = ""

@@ -154,7 +154,7 @@ class _Connection:
     connection_id = 1
     remote_address = direct_remote_address = "127.0.0.1:5555"
     local_address = direct_local_address = "127.0.0.1:80"
-    filter_state = None
+    filter_state = dynamic_metadata = None
     listener_name = "bench"
     filter_chain_name = requested_server_name = ""
     tls = None

@@ -50,7 +50,7 @@ class ClientConnection:
     remote_address = "127.0.0.1:5555"
     direct_remote_address = "127.0.0.1:5555"
     direct_local_address = "127.0.0.1:80"
-    filter_state = None
+    filter_state = dynamic_metadata = None
     local_address = "127.0.0.1:80"
     listener_name = "ingress"
     filter_chain_name = ""

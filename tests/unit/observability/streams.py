@@ -14,7 +14,7 @@ class Connection:
     remote_address = "10.1.2.3:4567"
     direct_remote_address = "127.0.0.1:4567"
     direct_local_address = "[2001:db8::1]:8080"
-    filter_state = None
+    filter_state = dynamic_metadata = None
     local_address = "[2001:db8::1]:8080"
     listener_name = "main"
     filter_chain_name = ""

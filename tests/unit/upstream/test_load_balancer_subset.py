@@ -52,7 +52,9 @@ class Balancer:
         """The numbers of the hosts chosen, -1 for none."""
         match = None if criteria is None else MetadataMatch(criteria)
         stream = SimpleNamespace(
-            route=SimpleNamespace(metadata_match=match), connection=None, dynamic_metadata=None
+            route=SimpleNamespace(metadata_match=match),
+            connection=SimpleNamespace(dynamic_metadata=None),
+            dynamic_metadata=None,
         )
         chosen = [self.lb.choose(stream) for _ in range(count)]
         return {-1 if host is None else self.hosts.index(host) for host in chosen}

@@ -42,7 +42,7 @@ def context() -> FactoryContext:
 
 class Connection:
     connection_id = 1
-    filter_state = None
+    filter_state = dynamic_metadata = None
     remote_address = direct_remote_address = local_address = direct_local_address = "127.0.0.1:1"
     listener_name = filter_chain_name = requested_server_name = ""
     tls = None

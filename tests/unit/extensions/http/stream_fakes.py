@@ -33,7 +33,7 @@ class FakeConnection:
     remote_address = "192.0.2.1:1111"
     direct_remote_address = "192.0.2.2:2222"
     direct_local_address = "127.0.0.1:80"
-    filter_state = None
+    filter_state = dynamic_metadata = None
     local_address = "127.0.0.1:80"
     listener_name = "ingress"
     filter_chain_name = "chain"
