@@ -465,7 +465,7 @@ class Tries:
             if stream.upstream_limit_s == stream.cluster.max_stream_duration_s:
                 stream.upstream_limit_s = cluster.max_stream_duration_s
             stream.cluster = cluster
-            state.move(cluster.stats, cluster.retries)
+            state.move(cluster.stats, cluster.resources[route.priority].retries)
 
     # -- the request body ------------------------------------------------------------------------------
     def _give_up(self) -> None:

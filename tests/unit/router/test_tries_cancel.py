@@ -219,7 +219,7 @@ async def nothing_left(talk: Talk, where: str) -> AsyncIterator[None]:
     assert lab.gauges() == {}, where
     host = lab.host
     assert (host.rq_active, host.rq_pending_active, host.cx_active) == (0, 0, 0), where
-    assert lab.cluster.retries.active == 0, where
+    assert lab.cluster.resources[0].retries.active == 0, where
 
 
 async def play(scene: Scene, number: int, how: str, *, kind: str, is_mirrored: bool) -> int:
