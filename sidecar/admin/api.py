@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sidecar.admin.certificates import certificates_json
 from sidecar.admin.clusters import clusters_json, clusters_text, listeners_json, listeners_text
 from sidecar.admin.config_dump import config_dump, node_json
 from sidecar.admin.help import OWN_PATHS, PATHS, help_text, index_page
@@ -34,7 +35,7 @@ class AdminApi:
         self._handlers: dict[str, Callable[[_Query], _Answer]] = {
             "/": lambda query: (200, b"text/html; charset=UTF-8", index_page()),
             "/help": lambda query: (200, TEXT, help_text()),
-            "/certs": lambda query: (200, JSON, pretty_json({"certificates": []})),
+            "/certs": lambda query: (200, JSON, pretty_json(certificates_json(state.tls_contexts()))),
             "/clusters": self._clusters,
             "/config_dump": lambda query: config_dump(state, query),
             "/contention": lambda query: (

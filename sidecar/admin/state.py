@@ -58,6 +58,10 @@ class AdminState(Protocol):
 
     def clusters(self) -> Iterable[Cluster]: ...
 
+    def tls_contexts(self) -> Iterable[Any]:
+        """The TLS contexts of listeners and clusters."""
+        ...
+
     def listeners(self) -> Iterable[ListenerStatus]: ...
 
     def refresh_stats(self) -> None:

@@ -75,6 +75,8 @@ class Identity:
     staple: bytes = b""
     #: Where it was read from, for ``/certs``.
     path: str = ""
+    #: Of the secret that it is; empty where it stands in the context itself.
+    name: str = ""
 
     @property
     def leaf(self) -> x509.Certificate:
@@ -159,8 +161,7 @@ def _identity(
         )
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     pem += b"".join(certificate.public_bytes(Encoding.PEM) for certificate in chain)
-    path = chain_name if chain_name.startswith("/") else ""
-    return Identity(chain, pem, isinstance(public, ec.EllipticCurvePublicKey), staple, path)
+    return Identity(chain, pem, isinstance(public, ec.EllipticCurvePublicKey), staple, chain_name)
 
 
 @lru_cache(maxsize=256)

@@ -55,9 +55,17 @@ class TlsClient:
         self.context = context
         self.stats: TlsStats | None = None
 
+    def replace_context(self, context: ClientContext | None) -> None:
+        """Let new connections take another context."""
+        self.context = context
+        if self.stats is not None and context is not None:
+            self.stats.show_expiry(context)
+
     def set_scope(self, scope: Scope) -> None:
         """Count in ``cluster.<name>.``."""
         self.stats = TlsStats(scope)
+        if self.context is not None:
+            self.stats.show_expiry(self.context)
 
     async def shake_hands(self, plain: Transport, hostname: str, options: PeerOptions) -> TlsTransport:
         """The transport over ``plain``, which it takes over.  ``hostname`` is the endpoint's.

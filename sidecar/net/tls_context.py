@@ -12,10 +12,13 @@ import ssl
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+from cryptography import x509
 
 from sidecar.net.tls_certificate import Identity, MemoryFile
 from sidecar.net.tls_client_hello import CipherOrder
+from sidecar.net.tls_facts import CertificateFacts
 from sidecar.net.tls_library import library
 from sidecar.net.tls_names import CIPHERSUITES
 from sidecar.net.tls_verify import PeerRules, Verifier
@@ -56,6 +59,15 @@ class TlsSettings:
     auto_sni_san_validation: bool = False
     allows_renegotiation: bool = False
     max_session_keys: int = 1
+
+
+class Shown(NamedTuple):
+    """A certificate for ``/certs`` and the stats."""
+
+    path: str
+    #: Of the secret that it is; empty where it stands in the context itself.
+    name: str
+    facts: CertificateFacts
 
 
 class _Contexts:
@@ -112,6 +124,21 @@ class _Contexts:
                 f"Failed to initialize TLS signature algorithms {settings.signature_algorithms}"
             )
         openssl.set_ciphersuites(context, CIPHERSUITES)
+
+    def own_certificates(self) -> list[Shown]:
+        """What is shown to peers."""
+        return [Shown(each.path, each.name, CertificateFacts(each.leaf)) for each in self.settings.identities]
+
+    def authorities(self) -> list[Shown]:
+        """The first of those that are trusted; as in Envoy it stands for its file."""
+        rules = self.settings.rules
+        if not rules.trusted_ca:
+            return []
+        try:
+            first = x509.load_pem_x509_certificate(rules.trusted_ca)
+        except ValueError:
+            return []
+        return [Shown(rules.ca_path, rules.ca_name, CertificateFacts(first))]
 
     @property
     def local_certificates(self) -> tuple[Identity, ...]:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from sidecar.net.tls_certificate import Identity, alternative_names, distinguished_name, parse_certificate
 from sidecar.net.tls_library import library
+from sidecar.net.tls_names import CIPHER_IDS, CIPHERSUITE_IDS
 
 __all__ = ["CertificateFacts", "TlsFacts"]
 
@@ -72,6 +73,21 @@ class CertificateFacts:
         return quote(self.pem, safe="")
 
     @property
+    def extension_oids(self) -> list[str]:
+        """The types of its extensions."""
+        return [each.oid.dotted_string for each in self.certificate.extensions]
+
+    @property
+    def common_name(self) -> str:
+        found = self.certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+        return str(found[0].value) if found else ""
+
+    @property
+    def organization_names(self) -> list[str]:
+        found = self.certificate.subject.get_attributes_for_oid(x509.NameOID.ORGANIZATION_NAME)
+        return [str(each.value) for each in found]
+
+    @property
     def valid_from(self) -> datetime:
         return self.certificate.not_valid_before_utc
 
@@ -107,6 +123,13 @@ class TlsFacts:
         """The suite by OpenSSL's name."""
         found = self._tls.cipher()
         return found[0] if found else ""
+
+    @property
+    def cipher_id(self) -> str:
+        """The suite's number as Envoy writes it."""
+        name = self.cipher
+        number = CIPHERSUITE_IDS.get(name) or CIPHER_IDS.get(name)
+        return f"0x{number.hex()}" if number else "0xffff"
 
     @property
     def alpn(self) -> str:

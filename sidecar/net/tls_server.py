@@ -47,9 +47,17 @@ class TlsServer:
         self.stats: TlsStats | None = None
         self._timeouts: Counter | None = None
 
+    def replace_context(self, context: ServerContext | None) -> None:
+        """Let new connections take another context."""
+        self.context = context
+        if self.stats is not None and context is not None:
+            self.stats.show_expiry(context)
+
     def set_scope(self, scope: Scope) -> None:
         """Count in ``listener.<address>.``."""
         self.stats = TlsStats(scope)
+        if self.context is not None:
+            self.stats.show_expiry(self.context)
         self._timeouts = scope.counter("downstream_cx_transport_socket_connect_timeout")
 
     async def accept(self, plain: Transport, connection: Any, strand: Strand) -> TlsTransport:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sidecar.net.tls_library import library
 from sidecar.net.tls_names import GROUP_NAMES, signature_name
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TlsStats"]
 
+#: What stands for a certificate without a name: the start of the SHA-256 of nothing, as in Envoy.
+_NO_NAME = "e3b0c442"
 _COUNTERS = (
     "connection_error", "handshake", "session_reused", "no_certificate", "fail_verify_no_cert",
     "fail_verify_error", "fail_verify_san", "fail_verify_cert_hash", "ocsp_staple_failed",
@@ -31,6 +33,14 @@ class TlsStats:
         self.session_reused = self.scope.counter("session_reused")
         self.no_certificate = self.scope.counter("no_certificate")
         self._seen: dict[tuple[str, str], object] = {}
+
+    def show_expiry(self, context: Any) -> None:
+        """Say when the certificates of a context expire (``ssl.certificate.``)."""
+        for kind, shown in (("ca_cert", context.authorities()), ("cert", context.own_certificates())):
+            for each in shown:
+                name = each.name or f"unnamed_{kind}_{_NO_NAME}"
+                gauge = self.scope.gauge(f"certificate.{name}.expiration_unix_time_seconds")
+                gauge.set(int(each.facts.expires_at.timestamp()))
 
     def count(self, name: str) -> None:
         self.scope.counter(name).value += 1

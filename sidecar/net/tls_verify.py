@@ -62,6 +62,9 @@ class PeerRules:
     """What a peer's certificate must fulfil."""
 
     trusted_ca: bytes = b""
+    #: Where it was read from, and the name of the secret that it is, for ``/certs`` and the stats.
+    ca_path: str = ""
+    ca_name: str = ""
     has_system_roots: bool = False
     crl: bytes = b""
     only_leaf_crl: bool = False

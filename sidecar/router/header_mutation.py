@@ -115,8 +115,10 @@ class UpstreamScheme:
     """``scheme_header_transformation.match_upstream`` of a connection manager."""
 
     def apply(self, headers: HeaderMap, stream: Stream) -> None:
-        """Let the scheme be that of the connections to the cluster, which are without TLS so far."""
-        headers.set(b":scheme", b"http")
+        """Let the scheme be that of the connections to the cluster."""
+        sockets = stream.cluster.config.transport_sockets
+        is_secure = sockets is not None and sockets.default is not None
+        headers.set(b":scheme", b"https" if is_secure else b"http")
 
 
 NO_MUTATIONS = HeaderMutations()

@@ -138,8 +138,9 @@ def _change_request(
         stats.passthrough_internal_redirect_bad_location.value += 1
         return False
     scheme = url[1].lower()
-    # A connection without TLS counts as http, whatever x-forwarded-proto says; there is no other yet.
-    if not policy.allow_cross_scheme_redirect and scheme != b"http":
+    # The connection's own scheme counts, whatever x-forwarded-proto says.
+    own = b"http" if stream.connection.tls is None else b"https"
+    if not policy.allow_cross_scheme_redirect and scheme != own:
         stats.passthrough_internal_redirect_unsafe_scheme.value += 1
         return False
     state = stream.redirects
@@ -149,7 +150,7 @@ def _change_request(
         stats.passthrough_internal_redirect_too_many_redirects.value += 1
         return False
     saved = list(headers)
-    before = b"".join((b"http://", headers.authority or b"", headers.path))
+    before = b"".join((own, b"://", headers.authority or b"", headers.path))
     _copy_headers(policy.response_headers_to_copy, response, headers)
     headers.scheme = scheme
     headers.authority = url[2]
@@ -159,7 +160,10 @@ def _change_request(
     target = stream.route
     if target is None:
         stats.passthrough_internal_redirect_no_route.value += 1
-    elif all(accepts(state, source, target.name, False, scheme != b"http") for accepts in policy.predicates):
+    elif all(
+        accepts(state, source, target.name, own == b"https", scheme != b"http")
+        for accepts in policy.predicates
+    ):
         if response.headers.status == 303 and headers.method not in (b"GET", b"HEAD"):
             headers.method = b"GET"
             headers.remove(b"content-length")

@@ -108,6 +108,9 @@ class AdminServer:
     def clusters(self) -> Iterable[Cluster]:
         return self._server.assembly.clusters.clusters.values()
 
+    def tls_contexts(self) -> Iterable[Any]:
+        return self._server.assembly.tls_contexts()
+
     def listeners(self) -> Iterable[ListenerStatus]:
         return [
             ListenerStatus(each.name, [address.text for address in each.addresses], each.message)

@@ -136,6 +136,14 @@ class Assembly:
             secrets=self.secrets,
         )
 
+    def tls_contexts(self) -> list[Any]:
+        """The TLS contexts of listeners and clusters."""
+        users: list[Any] = [chain.tls for listener in self.listeners for chain in listener.chains.all]
+        for cluster in self.clusters.clusters.values():
+            sockets = cluster.config.transport_sockets
+            users += sockets.clients if sockets is not None else ()
+        return [each.context for each in users if each is not None and each.context is not None]
+
     def close(self) -> None:
         """End what extensions hold."""
         for closer in reversed(self._closers):

@@ -120,11 +120,17 @@ def _cookies(matchers: Any, path: str) -> Predicate:
 
 
 def _tls(message: Any) -> Predicate:
-    """No certificate is presented, nor validated, on a connection without TLS, and we have no other."""
-    holds = not any(
-        getattr(message, name).value for name in ("presented", "validated") if message.HasField(name)
-    )
-    return lambda _headers, _stream: holds
+    """Whether the client showed a certificate, and whether it was found good."""
+    presented = message.presented.value if message.HasField("presented") else None
+    validated = message.validated.value if message.HasField("validated") else None
+
+    def matches(_: RequestHeaders, stream: Any) -> bool:
+        tls = None if stream is None else stream.connection.tls
+        if presented is not None and presented != (tls is not None and tls.has_peer):
+            return False
+        return validated is None or validated == (tls is not None and tls.is_validated)
+
+    return matches
 
 
 def _metadata(message: Any, path: str) -> Predicate:

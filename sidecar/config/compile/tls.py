@@ -200,7 +200,7 @@ class _Common:
         """Give ``user`` another context when a secret changes; ``make`` may refuse it by ConfigError."""
 
         def changed() -> None:
-            user.context = make()
+            user.replace_context(make())
 
         for secret in self.secrets:
             secret.listen(changed)

@@ -6,7 +6,7 @@ import base64
 import binascii
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sidecar.config.compile.matchers import compile_string_matcher
@@ -56,9 +56,9 @@ def compile_secret(message: Any, path: str, kind: str, context: FactoryContext) 
     here = f"{path}.{kind}"
     value: Any
     if kind == "tls_certificate":
-        value = compile_certificate(inner, here, context)
+        value = replace(compile_certificate(inner, here, context), name=message.name)
     elif kind == "validation_context":
-        value = compile_rules(inner, here, context)
+        value = replace(compile_rules(inner, here, context), ca_name=message.name)
     else:
         value = compile_ticket_keys(inner, here, context)
     files = tuple(
@@ -166,6 +166,7 @@ def compile_rules(message: Any, path: str, context: FactoryContext) -> PeerRules
             raise ConfigError(f"{path}.allow_expired_certificate", reason)
     return PeerRules(
         trusted_ca=trusted_ca,
+        ca_path=data_name(message.trusted_ca),
         has_system_roots=message.HasField("system_root_certs"),
         crl=crl,
         only_leaf_crl=message.only_verify_leaf_cert_crl,

@@ -256,7 +256,31 @@ function FilterState.set(self, name, factory, value)
 end
 with_logging(FilterState)
 
--- Stream info, connection, route.
+-- TLS, stream info, connection, route.
+local function tls_class(names)
+  local class = {}
+  for _, name in rawipairs(names) do
+    class[name] = function(self)
+      if self == nil or self.h ~= current then out_of_scope(self, name, 2) end
+      return py.tls(name)
+    end
+  end
+  return class
+end
+local ParsedName = with_logging(tls_class{"commonName", "organizationName"})
+local Ssl = tls_class{"peerCertificatePresented", "peerCertificateValidated", "uriSanLocalCertificate",
+    "dnsSansLocalCertificate", "oidsLocalCertificate", "uriSanPeerCertificate", "dnsSansPeerCertificate",
+    "oidsPeerCertificate", "sha256PeerCertificateDigest", "serialNumberPeerCertificate",
+    "issuerPeerCertificate", "subjectPeerCertificate", "subjectLocalCertificate",
+    "urlEncodedPemEncodedPeerCertificate", "urlEncodedPemEncodedPeerCertificateChain",
+    "validFromPeerCertificate", "expirationPeerCertificate", "sessionId", "ciphersuiteId",
+    "ciphersuiteString", "tlsVersion"}
+function Ssl.parsedSubjectPeerCertificate(self)
+  if self == nil or self.h ~= current then out_of_scope(self, "parsedSubjectPeerCertificate", 2) end
+  if not py.tls("peerCertificatePresented") then return nil end
+  return current:keep(setmetatable({h = current}, ParsedName))
+end
+with_logging(Ssl)
 local StreamInfo = {}
 for _, name in rawipairs{"protocol", "routeName", "virtualClusterName", "downstreamLocalAddress",
     "downstreamDirectLocalAddress", "downstreamRemoteAddress", "downstreamDirectRemoteAddress",
@@ -268,7 +292,8 @@ for _, name in rawipairs{"protocol", "routeName", "virtualClusterName", "downstr
 end
 function StreamInfo.downstreamSslConnection(self)
   if self == nil or self.h ~= current then out_of_scope(self, "downstreamSslConnection", 2) end
-  return nil
+  if not py.tls("") then return nil end
+  return current:keep(setmetatable({h = current}, Ssl))
 end
 function StreamInfo.dynamicMetadata(self)
   if self == nil or self.h ~= current then out_of_scope(self, "dynamicMetadata", 2) end
@@ -308,7 +333,8 @@ with_logging(ConnectionStreamInfo)
 local Connection = {}
 function Connection.ssl(self)
   if self == nil or self.h ~= current then out_of_scope(self, "ssl", 2) end
-  return nil
+  if not py.tls("") then return nil end
+  return current:keep(setmetatable({h = current}, Ssl))
 end
 with_logging(Connection)
 

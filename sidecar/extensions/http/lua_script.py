@@ -25,6 +25,7 @@ from sidecar.extensions.http.header_edits import (
     invalid_name,
     invalid_value,
 )
+from sidecar.extensions.http.lua_tls import read_tls
 
 if TYPE_CHECKING:
     from sidecar.api.message import Message
@@ -120,6 +121,11 @@ class Script:
         error = LuaError("script load error: " + lua_api.printable(text))
         raise lua_api.with_line(error, int(line) if line else None)
 
+    def _tls(self, name: bytes) -> Any:
+        """What is known of the client's TLS; a list becomes a table."""
+        value = read_tls(name, self.stream.connection.tls)
+        return self._lua.table_from(value) if isinstance(value, list) else value
+
     def _callbacks(self) -> dict[bytes, Callable[..., Any]]:
         """The table of Python functions that the prelude gets."""
         callbacks: dict[bytes, Callable[..., Any]] = {
@@ -144,6 +150,7 @@ class Script:
             b"set_body": self._set_body,
             b"stat": self._stat,
             b"timestamp": _timestamp,
+            b"tls": self._tls,
             b"unsupported": lua_api.unsupported,
         }
         callbacks.update(self._header_callbacks())

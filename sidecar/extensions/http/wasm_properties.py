@@ -191,6 +191,42 @@ def _request(name: bytes) -> Callable[[Stream], Any]:
     return lambda stream: stream.request.headers.get(name)
 
 
+def _tls_properties(
+    root: bytes, tls_of: Callable[[Stream], Any]
+) -> dict[tuple[bytes, ...], Callable[[Stream], Any]]:
+    """What is told of a connection's TLS; nothing without it."""
+
+    def on(read: Callable[[Any], Any]) -> Callable[[Stream], Any]:
+        def of(stream: Stream) -> Any:
+            tls = tls_of(stream)
+            return None if tls is None else read(tls)
+
+        return of
+
+    def text(side: str, name: str) -> Callable[[Stream], Any]:
+        return on(lambda tls: "" if getattr(tls, side) is None else getattr(getattr(tls, side), name))
+
+    def first(side: str, kind: str) -> Callable[[Stream], Any]:
+        def read(tls: Any) -> str | None:
+            certificate = getattr(tls, side)
+            names = [] if certificate is None else certificate.sans(kind)
+            return names[0] if names else None
+
+        return on(read)
+
+    return {
+        (root, b"tls_version"): on(lambda tls: tls.version),
+        (root, b"subject_local_certificate"): text("local", "subject"),
+        (root, b"subject_peer_certificate"): text("peer", "subject"),
+        (root, b"uri_san_local_certificate"): first("local", "URI"),
+        (root, b"uri_san_peer_certificate"): first("peer", "URI"),
+        (root, b"dns_san_local_certificate"): first("local", "DNS"),
+        (root, b"dns_san_peer_certificate"): first("peer", "DNS"),
+        (root, b"sha256_peer_certificate_digest"): text("peer", "sha256"),
+        (root, b"peer_certificate"): text("peer", "pem"),
+    }
+
+
 #: Two-segment paths.
 _LEAVES: dict[tuple[bytes, ...], Callable[[Stream], Any]] = {
     (b"request", b"path"): lambda stream: stream.request.headers.path,
@@ -223,7 +259,14 @@ _LEAVES: dict[tuple[bytes, ...], Callable[[Stream], Any]] = {
     (b"destination", b"address"): lambda stream: stream.connection.local_address,
     (b"destination", b"port"): lambda stream: _port(stream.connection.local_address),
     (b"connection", b"id"): lambda stream: stream.connection.connection_id,
-    (b"connection", b"mtls"): lambda stream: False,
+    (b"connection", b"mtls"): lambda stream: (
+        stream.connection.tls is not None and stream.connection.tls.has_peer
+    ),
+    **_tls_properties(b"connection", lambda stream: stream.connection.tls),
+    **_tls_properties(b"upstream", lambda stream: stream.upstream_tls),
+    (b"connection", b"transport_failure_reason"): (
+        lambda stream: stream.connection.transport_failure_reason or None
+    ),
     (b"connection", b"requested_server_name"): lambda stream: stream.connection.requested_server_name,
     (b"upstream", b"address"): _host,
     (b"upstream", b"port"): lambda stream: _port(_host(stream) or ""),

@@ -145,6 +145,9 @@ class FakeServer:
         cluster.set_hosts(hosts)
         return cluster
 
+    def tls_contexts(self) -> list[Any]:
+        return []
+
     def clusters(self) -> list[Cluster]:
         return self._clusters
 
