@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sidecar.upstream.host import Host
 from sidecar.upstream.host_set import NO_HOSTS, HostSet
 from sidecar.upstream.load_balancer_edf import Turns
-from sidecar.upstream.load_balancer_pickers import Picker
+from sidecar.upstream.load_balancer_pickers import Picker, RandomPicker
 from sidecar.upstream.load_balancer_zones import (
     ZONE_AWARE,
     LocalityPicker,
@@ -182,7 +182,8 @@ class PriorityBalancer:
             loads = steered.loads(self._context, self._sets, loads)
         elif self._single is not None:
             return self._single.pick()
-        number = self._context.draw(100) + 1
+        value = self._context.draw(1 << 64)
+        number = value % 100 + 1
         reached = 0
         for kind, shares in (("healthy", loads.healthy), ("degraded", loads.degraded)):
             for priority, share in enumerate(shares):
@@ -193,7 +194,8 @@ class PriorityBalancer:
                         if self._zone_aware.fail_traffic_on_panic:
                             return None
                         kind = "all"
-                    return self._top(priority, kind).pick()
+                    top = self._top(priority, kind)
+                    return top.pick_by(value) if isinstance(top, RandomPicker) else top.pick()
         return None
 
     def _top(self, priority: int, kind: str) -> Picker:

@@ -56,7 +56,10 @@ class RoundRobinPicker:
 
 
 class RandomPicker:
-    """Any of them, weights or not."""
+    """Any of them, weights or not.
+
+    Where chance has chosen the priority as well, Envoy takes the same number for both: :meth:`pick_by`.
+    """
 
     __slots__ = ("_draw", "_hosts")
 
@@ -67,6 +70,11 @@ class RandomPicker:
     def pick(self) -> Host | None:
         hosts = self._hosts
         return hosts[self._draw(len(hosts))] if hosts else None
+
+    def pick_by(self, number: int) -> Host | None:
+        """The host for a number that was drawn."""
+        hosts = self._hosts
+        return hosts[number % len(hosts)] if hosts else None
 
 
 class LeastRequestPicker:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from ..configuration import bootstrap, listener
 from ..lab import Session
 from ..scenario import Setup, scenario
-from .localities import chosen, locality, near, routes, spread_over
+from .localities import MANY, chosen, locality, near, routes, spread_over
 
 SUBJECT = "upstream"
 
@@ -102,6 +102,7 @@ CLUSTERS: dict[str, tuple[str, tuple[str, ...], str, dict[str, float]]] = {
     "unweighted": ("", (level(0, 1, "+1", "-3"), level(1, 11, "+")), "", {"0": 0.7, "1": 0.3}),
     "random": ("lb_policy: RANDOM", (level(0, 1, "+", "-"), level(1, 11, "+")), "", {"0": 0.7, "1": 0.3}),
 }
+CLUSTERS["chance"] = ("lb_policy: RANDOM", (level(0, 0, *"+" * 50, *"-" * 50), level(1, 100, "+")), "", {})
 PRIORITIES = Setup(
     "priorities",
     bootstrap(
@@ -114,14 +115,32 @@ PRIORITIES = Setup(
 )
 
 
+async def share(s: Session, *names: str) -> None:
+    """Observe how the requests to these clusters are spread."""
+    for name in names:
+        shares = CLUSTERS[name][3]
+        found = await chosen(s, f"/{name}/", 300 if len(shares) > 1 else 50, at_once=MANY)
+        s.see(name, near([_level(host) for host in found], shares, 0.11))
+
+
 @scenario(PRIORITIES)
 async def priorities_share_by_health(s: Session) -> None:
     """A priority keeps its share until too few of its hosts are well; the rest falls to the next."""
-    for name, (_, _, _, shares) in CLUSTERS.items():
-        if name.startswith("panic"):
-            continue
-        found = await chosen(s, f"/{name}/", 700)
-        s.see(name, near([_level(host) for host in found], shares))
+    await share(s, "first", "most", "half", "three", "factor", "factor-high", "gap", "gap-first")
+
+
+@scenario(PRIORITIES)
+async def priorities_share_by_more(s: Session) -> None:
+    """Degraded hosts, weights, another policy."""
+    await share(s, "degraded", "degraded-below", "degraded-last", "weighted", "unweighted", "random")
+
+
+@scenario(PRIORITIES)
+async def priorities_of_chance(s: Session) -> None:
+    """RANDOM takes one number for the priority and for the host: of 50 hosts the first 20 get twice as much."""
+    found = await chosen(s, "/chance/", 1000, at_once=MANY)
+    parts = ["first" if int(host) < 20 else "others" if int(host) < 100 else "second" for host in found]
+    s.see("shares", near(parts, {"first": 0.4, "others": 0.3, "second": 0.3}))
 
 
 @scenario(PRIORITIES)
@@ -132,11 +151,12 @@ async def priorities_in_panic(s: Session) -> None:
             continue
         stat = f"cluster.{name}.lb_healthy_panic"
         before = (await s.counters(stat))[stat]
-        found = await chosen(s, f"/{name}/", 700)
+        count = 300 if "1" in shares else 60
+        found = await chosen(s, f"/{name}/", count, at_once=1 if "503" in shares else MANY)
         counted = (await s.counters(stat))[stat] - before
-        s.see(f"{name}, counted", counted if counted in (0, 700) else "some")
+        s.see(f"{name}, counted", {0: "never", count: "always"}.get(counted, "at times"))
         levels = {key: share for key, share in shares.items() if key != "1+"}
-        s.see(name, near([_level(host) for host in found], levels))
+        s.see(name, near([_level(host) for host in found], levels, 0.11))
         if "1+" in shares:
             s.see(
                 f"{name}, the host that is well",

@@ -12,7 +12,7 @@ from ..configuration import bootstrap, cluster, listener
 from ..lab import Session
 from ..scenario import Setup, scenario
 from ..upstream import Call, ok
-from .localities import chosen, counts, extension, locality, near, routes, spread_over
+from .localities import MANY, chosen, counts, extension, locality, near, routes, spread_over
 
 SUBJECT = "upstream"
 SLOW = "slow_start_config: {slow_start_window: 0.7s, min_weight_percent: {value: %s}%s}"
@@ -190,7 +190,7 @@ LEAST = Setup(
 async def least_request_of_idle_hosts(s: Session) -> None:
     """Any of them; without choices none; in turns where weights differ."""
     for name in ("two", "five", "scan", "scan-old", "scan-both", "one"):
-        s.see(name, near(await chosen(s, f"/{name}/", 900), dict.fromkeys("123", 1 / 3)))
+        s.see(name, near(await chosen(s, f"/{name}/", 500, at_once=MANY), dict.fromkeys("123", 1 / 3), 0.09))
     s.see("none", counts(await chosen(s, "/none/", 10)))
     for name in ("weights", "weights-scan"):
         s.see(name, near(await chosen(s, f"/{name}/", 120), {"1": 1 / 6, "2": 1 / 3, "3": 1 / 2}, 0.02))
