@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sidecar.upstream.host_set import HostSet, part_hosts
 from sidecar.upstream.metadata_match import NAMESPACE, canonical
 from sidecar.upstream.subset_settings import SubsetSettings
+from sidecar.upstream.subset_snapshot import Snapshot
 
 if TYPE_CHECKING:
     from sidecar.upstream.host import Host, Locality
@@ -99,54 +100,6 @@ class _Place(NamedTuple):
     is_default: bool
 
 
-class _Snapshot:
-    """What was seen of the hosts at one time."""
-
-    __slots__ = ("flags", "hosts", "metadata", "priorities", "weights")
-
-    def __init__(self, sets: Sequence[HostSet], *, by_locality: bool) -> None:
-        hosts = [host for each in sets for host in each.hosts]
-        self.hosts = hosts
-        self.flags = [host.health_flags for host in hosts]
-        #: With those of localities, where they count.
-        self.weights: list[Any] = [host.weight for host in hosts]
-        if by_locality:
-            self.weights = [(host.weight, host.locality_weight) for host in hosts]
-        self.priorities = [host.priority for host in hosts]
-        self.metadata = [host.metadata for host in hosts]
-
-    def has_members_of(self, other: _Snapshot) -> bool:
-        """Whether the hosts are the same, each in its priority, with the same metadata."""
-        return (
-            self.hosts == other.hosts
-            and self.priorities == other.priorities
-            and self.metadata == other.metadata
-        )
-
-    def changed_since(self, other: _Snapshot) -> list[Host]:
-        """The hosts whose health or weight is not the same; both have the same members."""
-        if self.flags == other.flags and self.weights == other.weights:
-            return []
-        states = zip(self.hosts, self.flags, other.flags, self.weights, other.weights, strict=True)
-        return [host for host, flags, before, weight, old in states if flags != before or weight != old]
-
-    def news_since(self, other: _Snapshot) -> tuple[list[Host], list[Host], list[Host]]:
-        """Hosts that came, or whose metadata may be new; that left; of which something else is new."""
-        placed = dict(zip(other.hosts, other.metadata, strict=True))
-        flags = dict(zip(other.hosts, other.flags, strict=True))
-        weights = dict(zip(other.hosts, other.weights, strict=True))
-        come, changed = [], []
-        priorities = dict(zip(other.hosts, other.priorities, strict=True))
-        states = zip(self.hosts, self.metadata, self.flags, self.weights, self.priorities, strict=True)
-        for host, metadata, flag, weight, priority in states:
-            if placed.get(host) is not metadata:
-                come.append(host)
-            elif flags[host] != flag or weights[host] != weight or priorities[host] != priority:
-                changed.append(host)
-        now = set(self.hosts)
-        return come, [host for host in other.hosts if host not in now], changed
-
-
 def _was_empty(old: list[Host], was_in: dict[Host, int], new: list[Host]) -> bool:
     """Whether a subset had no host for a moment.
 
@@ -175,7 +128,7 @@ class SubsetMembers:
         self._settings = settings
         self._context = context
         self._make_balancer = make_balancer
-        self._seen = _Snapshot((), by_locality=False)
+        self._seen = Snapshot((), by_locality=False)
         self._whole = _Whole((), scales=False)
         self._peers = context.local.peers
         self._places: dict[Host, _Place] = {}
@@ -199,7 +152,7 @@ class SubsetMembers:
 
     def update(self, sets: Sequence[HostSet]) -> None:
         """Go on with these hosts (the membership, or somebody's health or weight changed)."""
-        before, seen = self._seen, _Snapshot(sets, by_locality=self._settings.child.locality_weighted)
+        before, seen = self._seen, Snapshot(sets, by_locality=self._settings.child.locality_weighted)
         self._seen = seen
         self._whole = _Whole(sets, scales=self._settings.scale_locality_weight)
         if not seen.has_members_of(before):
@@ -224,7 +177,7 @@ class SubsetMembers:
                 found.add(self._default)
         return found
 
-    def _move(self, before: _Snapshot, sets: Sequence[HostSet]) -> None:
+    def _move(self, before: Snapshot, sets: Sequence[HostSet]) -> None:
         """Hosts came, left or changed their metadata or their priority."""
         seen = self._seen
         come, left, changed = seen.news_since(before)
@@ -236,9 +189,11 @@ class SubsetMembers:
             touched.update((key, []) for key, _ in places.pop(host).keys)
         for host in changed:
             touched.update((key, []) for key, _ in places[host].keys)
+        moved = set(left)
         for host in come:
             was = places.get(host)
             if was is not None:
+                moved.add(host)
                 for key, _ in was.keys:
                     touched.setdefault(key, [])
             place = places[host] = self._place(host.metadata.get(NAMESPACE))
@@ -251,11 +206,20 @@ class SubsetMembers:
             self._default.update([host for host in seen.hosts if places[host].is_default], self._whole)
         if self._settings.scale_locality_weight:
             touched = {key: touched.get(key, []) for key in (*self.subsets, *touched)}
-        self._touch(touched, single, before)
+        self._touch(touched, single, moved, before)
         self._count_duplicates(len(sets) - 1)
 
-    def _touch(self, touched: dict[str, list[Host]], single: dict[str, bool], before: _Snapshot) -> None:
-        position = {host: number for number, host in enumerate(self._seen.hosts)}
+    def _touch(
+        self,
+        touched: dict[str, list[Host]],
+        single: dict[str, bool],
+        moved: set[Host],
+        before: Snapshot,
+    ) -> None:
+        """``moved`` were elsewhere before, or are gone."""
+        position: dict[Host, int] = {}
+        if any(touched.values()):
+            position = {host: number for number, host in enumerate(self._seen.hosts)}
         was_in: dict[Host, int] = {}
         if max(self._seen.priorities, default=0):
             was_in = dict(zip(before.hosts, before.priorities, strict=True))
@@ -263,8 +227,11 @@ class SubsetMembers:
         subsets = dict(self.subsets)
         for key, come in touched.items():
             subset = subsets.get(key)
-            stay = [] if subset is None else [host for host in subset.hosts if self._is_in(host, key)]
-            hosts = list(dict.fromkeys(sorted([*stay, *come], key=position.__getitem__)))
+            hosts = [] if subset is None else subset.hosts
+            if not moved.isdisjoint(hosts):
+                hosts = [host for host in hosts if host not in moved]
+            if come:
+                hosts = sorted(dict.fromkeys([*hosts, *come]), key=position.__getitem__)
             if subset is not None and (not hosts or _was_empty(subset.hosts, was_in, hosts)):
                 del subsets[key]
                 stats.lb_subsets_removed.value += _THREADS
@@ -278,10 +245,6 @@ class SubsetMembers:
             subset.update(hosts, self._whole)
         stats.lb_subsets_active.value += _THREADS * (len(subsets) - len(self.subsets))
         self.subsets = subsets
-
-    def _is_in(self, host: Host, key: str) -> bool:
-        place = self._places.get(host)
-        return place is not None and any(each == key for each, _ in place.keys)
 
     def _count_duplicates(self, priority: int) -> None:
         """Count hosts that are not the one of their subset.

@@ -6,8 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from config_oracle import envoy_verdict, our_verdict
+from config_oracle import envoy_verdict, load, our_verdict
 from test_config_verdicts import conf
+
+from sidecar.config.load import Loaded
 
 pytestmark = pytest.mark.oracle
 
@@ -167,8 +169,12 @@ def test_wrong_subset_configuration_is_told_with_its_field(
     assert field is None or f"{field}: " in verdict.text
 
 
-@pytest.mark.parametrize("name", ["maglev with a wrong size", "extension with a wrong ring"])
+@pytest.mark.parametrize(
+    "name", ["maglev with a wrong size", "extension with a wrong ring", "extension that asks the cluster"]
+)
 def test_subset_that_ends_envoy_is_not_served(name: str, tmp_path: Path) -> None:
     file = tmp_path / "bootstrap.yaml"
     file.write_text(conf(cluster=CASES[name]))
-    assert "Envoy ends at the first subset" in our_verdict(file).text
+    result = load(file)
+    assert isinstance(result, Loaded)
+    assert any("Envoy ends" in str(problem) for problem in result.refusals)
