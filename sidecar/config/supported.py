@@ -423,7 +423,7 @@ _ROWS: dict[str, str] = {
         "request_headers_to_remove expected_statuses retriable_statuses codec_client_type "
         "service_name_matcher"
     ),
-    f"{_CORE}.HealthCheck.TcpHealthCheck": "send receive",
+    f"{_CORE}.HealthCheck.TcpHealthCheck": "*",
     f"{_CORE}.HealthCheck.GrpcHealthCheck": "*",
     f"{_ENDPOINT}.Endpoint.HealthCheckConfig": "*",
     "envoy.config.cluster.v3.OutlierDetection": (

@@ -238,7 +238,6 @@ ENTRIES: tuple[Entry, ...] = (
         "alt_port event_service",
     ),
     *_rows(f"{_CORE}.HealthCheck", WARN, "TLS", "tls_options transport_socket_match_criteria"),
-    *_rows(f"{_CORE}.HealthCheck.TcpHealthCheck", STOP, "PROXY protocol", "proxy_protocol_config"),
     *_rows(f"{_CORE}.HealthCheck.HttpHealthCheck", WARN, "TLS", "use_alpn_protocol"),
     Entry(
         f"{_CORE}.HealthCheck.HttpHealthCheck",

@@ -90,10 +90,11 @@ def make_host(endpoint: Endpoint, address: Address, addresses: tuple[Address, ..
         eds_health_status=endpoint.health_status,
         addresses=addresses,
     )
-    if endpoint.health_address is not None:
-        host.health_address = endpoint.health_address
-    elif endpoint.health_port:
-        host.health_address = Address.ip(str(address.sockaddr[0]), endpoint.health_port)
+    health_address = endpoint.health_address or address
+    if endpoint.health_port:
+        health_address = Address.ip(str(health_address.sockaddr[0]), endpoint.health_port)
+    if health_address != address:
+        host.health_address = health_address
     host.health_hostname = endpoint.health_hostname
     host.has_no_health_checks = endpoint.has_no_health_checks
     return host

@@ -546,6 +546,8 @@ class H2UpstreamConnection:
         if not self.is_draining:
             self.is_draining = True
             self.pool.cluster.stats.upstream_cx_close_notify.value += 1
+        if error_code and self.pool.fails_on_goaway:
+            self._lose(connection_termination())
         if not self.active:
             self.close(local=True)
 

@@ -27,7 +27,7 @@ __all__ = ["H2Pool"]
 class H2Pool(ConnectionPool):
     """All HTTP/2 connections of this process to one host."""
 
-    __slots__ = ("_codec_class", "_connections", "h2_stats", "settings")
+    __slots__ = ("_codec_class", "_connections", "fails_on_goaway", "h2_stats", "settings")
 
     default_options = PeerOptions(alpn=("h2",))
 
@@ -45,6 +45,8 @@ class H2Pool(ConnectionPool):
         self.settings = cluster.config.http2_settings
         self.h2_stats = H2Stats(cluster.stats.scope.scope("http2"))
         self._connections: list[H2UpstreamConnection] = []
+        #: A GOAWAY with an error fails the streams that are under way (health checks).
+        self.fails_on_goaway = False
 
     # -- giving out ---------------------------------------------------------------------------
     def acquire(self) -> H2UpstreamStream | None:

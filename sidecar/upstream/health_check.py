@@ -14,6 +14,8 @@ from sidecar.observability.stats import Counter, Scope
 from sidecar.upstream.host import HealthFlag, Host
 
 __all__ = [
+    "ACTIVE",
+    "NETWORK",
     "EventLogPath",
     "Flags",
     "HealthCheckSettings",
@@ -77,6 +79,10 @@ class Outcome:
     status: int = 0
     #: The host asks to be left out at once.
     is_immediate: bool = False
+
+
+NETWORK = Outcome("NETWORK")
+ACTIVE = Outcome("ACTIVE")
 
 
 class HealthStats:

@@ -48,6 +48,8 @@ class HealthEvents:
         line["timestamp"] = event_time(self._now())
         if event not in _EARLY and event != _LAST:
             line[event] = values
+        if host.metadata:
+            line["metadata"] = {"filter_metadata": _plain(host.metadata), "typed_filter_metadata": {}}
         locality = host.locality
         line["locality"] = {
             "region": locality.region,
@@ -57,6 +59,17 @@ class HealthEvents:
         if event == _LAST:
             line[event] = values
         self._write(json.dumps(line, separators=(",", ":"), ensure_ascii=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """A value of a Struct as Envoy prints it: keys in order, whole numbers without a point."""
+    if isinstance(value, dict):
+        return {key: _plain(value[key]) for key in sorted(value)}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
 
 
 def _address(host: Host) -> dict[str, Any]:

@@ -1,38 +1,70 @@
-"""The checks themselves: one question to one host, over connections that belong to its checks alone.
+"""HTTP health checks, and what they share with gRPC's: a question over a pool that belongs to checks alone.
 
-HTTP and gRPC go over a pool of the protocol's own (:mod:`sidecar.upstream.h1_pool`, ``h2_pool``) that serves
-a copy of the host and counts in a store of its own: Envoy counts its checks in no stat of the data path.
-Strands of the reactor; how long a question may take is the task's to say.
+The pools are those of the protocol (:mod:`sidecar.upstream.h1_pool`, ``h2_pool``).  They serve a copy of the
+host and count in a store of their own: Envoy counts its checks in no stat of the data path, and no circuit
+breaker holds them.  Strands of the reactor; how long a question may take is the task's to say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import FixedBody, RequestMessage
-from sidecar.core.address import Address
 from sidecar.core.errors import Disconnected, RemoteProtocolError, UpstreamError
 from sidecar.core.headers import RequestHeaders
 from sidecar.observability.stats import Store
-from sidecar.upstream.cluster import Cluster, ClusterConfig
-from sidecar.upstream.connector import Connector
-from sidecar.upstream.health_check import Outcome
+from sidecar.upstream.cluster import Cluster
+from sidecar.upstream.health_check import NETWORK, Outcome
 from sidecar.upstream.host import Host
-from sidecar.upstream.resources import DEFAULT_LIMITS
+from sidecar.upstream.resources import CircuitBreakerLimits
 
 if TYPE_CHECKING:
+    from sidecar.api.message import ResponseMessage
     from sidecar.net.reactor import Reactor, Strand
 
-__all__ = ["GrpcProbe", "HttpProbe", "TcpProbe"]
+__all__ = [
+    "ERRORS",
+    "USER_AGENT",
+    "HttpProbe",
+    "MakePool",
+    "PoolSession",
+    "cluster_for_checks",
+    "copy_host",
+    "matches",
+]
 
-_NETWORK = Outcome("NETWORK")
-_ACTIVE = Outcome("ACTIVE")
-_USER_AGENT = (b"user-agent", b"Envoy/HC")
-_ERRORS = (UpstreamError, RemoteProtocolError, Disconnected)
+USER_AGENT = (b"user-agent", b"Envoy/HC")
+#: How a question fails that no answer came to.
+ERRORS = (UpstreamError, RemoteProtocolError, Disconnected)
+_MOST = 2**32 - 1
+_NO_LIMITS = CircuitBreakerLimits(
+    max_connections=_MOST, max_pending_requests=_MOST, max_requests=_MOST, max_retries=_MOST
+)
 
 MakePool = Callable[[Cluster, Host], Any]
+
+
+def cluster_for_checks(cluster: Cluster, *, http2: bool) -> Cluster:
+    """The cluster as its checks see it: no hosts, limits or stats, and no time to connect but theirs."""
+    config = replace(
+        cluster.config,
+        endpoints=(),
+        outliers=None,
+        health_checks=(),
+        http2=http2,
+        use_downstream_protocol=False,
+        idle_timeout_s=0.0,
+        max_connection_duration_s=0.0,
+        max_requests_per_connection=0,
+        default_limits=_NO_LIMITS,
+        high_limits=_NO_LIMITS,
+        connect_timeout_s=0.0,
+    )
+    own = Cluster(config, Store())
+    own.connector.handshake = cluster.connector.handshake
+    return own
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,36 +85,9 @@ class HttpProbe:
     mutate: Callable[[RequestHeaders, Host], None] | None = None
     matches_service: Callable[[str], bool] | None = None
 
-    def connect(self, reactor: Reactor, config: ClusterConfig, host: Host, make_pool: MakePool) -> Any:
-        """What asks one host."""
-        return _HttpSession(self, config, host, make_pool)
-
-
-@dataclass(frozen=True, slots=True)
-class GrpcProbe:
-    """``grpc_health_check``: ``grpc.health.v1.Health/Check``."""
-
-    service_name: str = ""
-    authority: str = ""
-    timeout_s: float = 0.0
-    mutate: Callable[[RequestHeaders, Host], None] | None = None
-    http2: bool = True
-
-    def connect(self, reactor: Reactor, config: ClusterConfig, host: Host, make_pool: MakePool) -> Any:
-        """What asks one host."""
-        return _GrpcSession(self, config, host, make_pool)
-
-
-@dataclass(frozen=True, slots=True)
-class TcpProbe:
-    """``tcp_health_check``."""
-
-    send: bytes = b""
-    receive: tuple[bytes, ...] = ()
-
-    def connect(self, reactor: Reactor, config: ClusterConfig, host: Host, make_pool: MakePool) -> Any:
-        """What asks one host."""
-        return _TcpSession(self, reactor, config, host)
+    def connect(self, reactor: Reactor, cluster: Cluster, host: Host, make_pool: MakePool) -> Any:
+        """What asks one host.  ``cluster`` is that of :func:`cluster_for_checks`."""
+        return _HttpSession(self, cluster, host, make_pool)
 
 
 def matches(expected: tuple[bytes, ...], data: bytes | bytearray) -> bool:
@@ -96,26 +101,38 @@ def matches(expected: tuple[bytes, ...], data: bytes | bytearray) -> bool:
     return True
 
 
-class _PoolSession:
-    """Keeps one connection of a codec's pool."""
+class PoolSession:
+    """Keeps one connection of a codec's pool, and asks one host over it."""
 
-    def __init__(self, probe: Any, config: ClusterConfig, host: Host, make_pool: MakePool) -> None:
+    #: What the host says between checks is nobody's business.
+    is_listening = False
+    #: A check that takes too long ends its connection.
+    closes_when_late = True
+
+    def __init__(self, probe: Any, cluster: Cluster, host: Host, make_pool: MakePool) -> None:
         self._probe = probe
         self._make_pool = make_pool
-        self._cluster = Cluster(
-            replace(config, endpoints=(), outliers=None, health_checks=(), http2=probe.http2,
-                    default_limits=DEFAULT_LIMITS, idle_timeout_s=0.0, max_connection_duration_s=0.0,
-                    max_requests_per_connection=0),
-            Store(),
-        )  # fmt: skip
+        self._cluster = cluster
         self._host = host
-        self._target = _copy(host)
-        self._name = host.health_hostname or host.hostname
+        self._target = copy_host(host)
         self._pool: Any = None
+        #: Whether the name of the service was looked at.
         self.verified = False
 
-    async def _ask(self, headers: RequestHeaders, payload: bytes | None, limit: int) -> Any:
-        """The response, its body as far as wanted, and the trailers."""
+    def authority(self, given: str) -> bytes:
+        """As whom the host is asked."""
+        return (self._host.health_hostname or given or self._cluster.name).encode()
+
+    async def exchange(
+        self,
+        headers: RequestHeaders,
+        payload: bytes | None,
+        read: Callable[[ResponseMessage], Awaitable[Outcome | None]],
+    ) -> Outcome | None:
+        """Ask; what ``read`` makes of the answer, None where it does not want the rest of it.
+
+        Raises: those of ``ERRORS``.
+        """
         pool = self._pool
         if pool is None:
             pool = self._pool = self._make_pool(self._cluster, self._target)
@@ -127,18 +144,17 @@ class _PoolSession:
             waiting = upstream.start(RequestMessage(headers, body), payload)
             if waiting is not None:
                 await waiting
-            response = await upstream.response()
-            data = bytearray()
-            while response.body is not None and (chunk := await response.body.receive()):
-                data += chunk if not limit else chunk[: max(0, limit - len(data))]
-            trailers = None if response.body is None else response.body.trailers
+            outcome = await read(await upstream.response())
         except BaseException:
             upstream.reset()
             raise
         finally:
             host.rq_active -= 1
-        upstream.release()
-        return response.headers, bytes(data), trailers
+        if outcome is None:
+            upstream.reset()
+        else:
+            upstream.release()
+        return outcome
 
     def disconnect(self) -> None:
         """Close the connection; the next check makes another."""
@@ -148,21 +164,30 @@ class _PoolSession:
             self._target.pools = ()
 
 
-class _HttpSession(_PoolSession):
+class _HttpSession(PoolSession):
     async def ask(self, strand: Strand) -> Outcome:
         """One check."""
         probe = self._probe
-        authority = (self._host.health_hostname or probe.host or self._cluster.name).encode()
-        headers = RequestHeaders(probe.method, probe.path, authority, b"http", [_USER_AGENT])
+        headers = RequestHeaders(probe.method, probe.path, self.authority(probe.host), b"http", [USER_AGENT])
         if probe.mutate is not None:
             probe.mutate(headers, self._host)
         payload = probe.payload or None
         if payload is not None:
             headers.set(b"content-length", b"%d" % len(payload))
         try:
-            response, body, _ = await self._ask(headers, payload, probe.response_buffer_size)
-        except _ERRORS:
-            return _NETWORK
+            return await self.exchange(headers, payload, self._read) or NETWORK
+        except ERRORS:
+            return NETWORK
+
+    async def _read(self, response: ResponseMessage) -> Outcome:
+        limit = self._probe.response_buffer_size
+        data = bytearray()
+        while response.body is not None and (chunk := await response.body.receive()):
+            data += chunk if not limit else chunk[: max(0, limit - len(data))]
+        return self._judge(response.headers, data)
+
+    def _judge(self, response: Any, body: bytearray) -> Outcome:
+        probe = self._probe
         status = response.status
         is_immediate = b"x-envoy-immediate-health-check-fail" in response
         if probe.receive and not matches(probe.receive, body):
@@ -178,91 +203,13 @@ class _HttpSession(_PoolSession):
         return Outcome(is_degraded=b"x-envoy-degraded" in response, status=status)
 
 
-class _GrpcSession(_PoolSession):
-    async def ask(self, strand: Strand) -> Outcome:
-        """One check."""
-        probe = self._probe
-        authority = (self._host.health_hostname or probe.authority or self._cluster.name).encode()
-        fields = [(b"te", b"trailers"), (b"content-type", b"application/grpc"), _USER_AGENT]
-        headers = RequestHeaders(b"POST", b"/grpc.health.v1.Health/Check", authority, b"http", fields)
-        if probe.mutate is not None:
-            probe.mutate(headers, self._host)
-        headers.set(b"grpc-timeout", b"%dm" % round(probe.timeout_s * 1000))
-        name = probe.service_name.encode()
-        message = b"\n" + _varint(len(name)) + name if name else b""
-        frame = b"\0" + len(message).to_bytes(4, "big") + message
-        try:
-            response, body, trailers = await self._ask(headers, frame, 64 * 1024)
-        except _ERRORS:
-            return _NETWORK
-        content_type = response.get(b"content-type") or b""
-        if response.status != 200 or not content_type.startswith(b"application/grpc"):
-            return _ACTIVE
-        if trailers is None or trailers.get(b"grpc-status") != b"0":
-            return _ACTIVE
-        return Outcome() if _is_serving(body) else _ACTIVE
-
-
-class _TcpSession:
-    def __init__(self, probe: TcpProbe, reactor: Reactor, config: ClusterConfig, host: Host) -> None:
-        self._probe = probe
-        self._reactor = reactor
-        self._connector = Connector(config)
-        self._target = _copy(host)
-        self._transport: Any = None
-        self.verified = False
-
-    async def ask(self, strand: Strand) -> Outcome:
-        """One check."""
-        probe = self._probe
-        try:
-            transport = self._transport
-            if transport is None or transport.hangup:
-                self.disconnect()
-                transport = self._transport = await self._connector.connect(
-                    self._reactor, self._target, strand, has_timeout=False
-                )
-            if not probe.receive:
-                self.disconnect()
-                return Outcome()
-            if probe.send:
-                await transport.send_all(probe.send)
-            data = bytearray()
-            while not matches(probe.receive, data):
-                chunk = await transport.receive(65536)
-                if not chunk:
-                    self.disconnect()
-                    return _NETWORK
-                data += chunk
-        except (*_ERRORS, OSError):
-            self.disconnect()
-            return _NETWORK
-        return Outcome()
-
-    def disconnect(self) -> None:
-        """Close the connection; the next check makes another."""
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            transport.close()
-
-
-def _copy(host: Host) -> Host:
+def copy_host(host: Host) -> Host:
     """Where the checks of ``host`` go, with counters of its own."""
-    address: Address = host.health_address or host.addresses[0]
-    return Host(address, hostname=host.hostname, addresses=(address,))
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def _is_serving(body: bytes) -> bool:
-    """Whether ``body`` is one ``grpc.health.v1.HealthCheckResponse`` whose status is SERVING (1)."""
-    if len(body) < 5 or body[0] or int.from_bytes(body[1:5], "big") != len(body) - 5:
-        return False
-    return body[5:] == b"\x08\x01"
+    address = host.health_address or host.addresses[0]
+    return Host(
+        address,
+        hostname=host.hostname,
+        locality=host.locality,
+        metadata=host.metadata,
+        addresses=(address,),
+    )

@@ -7,7 +7,7 @@ hosts was asked once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,8 @@ import trio
 
 from sidecar.core.errors import Disconnected
 from sidecar.upstream.health_aggregate import Aggregate
-from sidecar.upstream.health_check import HealthStats, HostChecks, Outcome
+from sidecar.upstream.health_check import NETWORK, HealthStats, HostChecks, Outcome
+from sidecar.upstream.health_probes import cluster_for_checks
 from sidecar.upstream.host import HealthFlag, Host
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from sidecar.upstream.health_probes import MakePool
 
 __all__ = ["HealthTasks"]
+
+_LATE = Outcome("NETWORK_TIMEOUT")
 
 
 class _Watch:
@@ -68,6 +71,7 @@ class HealthTasks:
             HealthStats(self._scope.scope(f"name.{each.name}") if each.name else self._scope)
             for each in self._settings
         ]
+        self._clusters: dict[int, Cluster] = {}
         self._nursery: trio.Nursery | None = None
         self._event_logs: dict[int, tuple[HealthEventLog, ...]] = {}
         self._watches: dict[int, _Watch] = {}
@@ -174,34 +178,58 @@ class HealthTasks:
             if watch.is_over:
                 return
             watch.scopes.append(scope)
-            session = settings.probe.connect(self._reactor, self._cluster.config, watch.host, self._make_pool)
+            session = settings.probe.connect(
+                self._reactor, self._cluster_for(number), watch.host, self._make_pool
+            )
             try:
                 if delay := checks.initial_delay_s():
                     await trio.sleep(delay)
                 while True:
                     stats.attempt.value += 1
-                    outcome = await self._ask(session, settings.timeout_s)
+                    outcome = await self._within(session.ask, settings.timeout_s or math.inf)
+                    is_late = outcome is None
                     if session.verified:
                         session.verified = False
                         stats.verify_cluster.value += 1
-                    if outcome.failure.startswith("NETWORK") or not settings.reuse_connection:
+                    if not settings.reuse_connection or (is_late and session.closes_when_late):
                         session.disconnect()
-                    await trio.sleep(checks.take(outcome))
+                    delay = checks.take(outcome or _LATE)
+                    while session.is_listening:
+                        outcome = await self._within(session.listen, delay)
+                        if outcome is None:
+                            break
+                        delay = checks.take(outcome)
+                    else:
+                        await trio.sleep(delay)
             finally:
                 session.disconnect()
 
-    async def _ask(self, session: Any, timeout_s: float) -> Outcome:
+    def _cluster_for(self, number: int) -> Cluster:
+        """The cluster as the check of this number sees it; made when there is somebody to check."""
+        own = self._clusters.get(number)
+        if own is None:
+            http2 = self._settings[number].probe.http2
+            own = self._clusters[number] = cluster_for_checks(self._cluster, http2=http2)
+        return own
+
+    async def _within(
+        self, asks: Callable[[Strand], Coroutine[Any, Any, Outcome]], seconds: float
+    ) -> Outcome | None:
+        """What the strand finds within the time, or None."""
         over = trio.Event()
-        found = [Outcome("NETWORK")]
+        found = [NETWORK]
 
         async def ask(strand: Strand) -> None:
-            found[0] = await session.ask(strand)
+            found[0] = await asks(strand)
 
         strand = self._reactor.spawn("health check", ask, on_done=lambda error: over.set())
         try:
-            with trio.move_on_after(timeout_s or math.inf) as timeout:
+            with trio.move_on_after(seconds) as timeout:
                 await over.wait()
         finally:
             if not over.is_set():
                 strand.fail(Disconnected("the check is over"))
-        return Outcome("NETWORK_TIMEOUT") if timeout.cancelled_caught else found[0]
+        if not timeout.cancelled_caught:
+            return found[0]
+        await over.wait()  # the next question must not find it at work
+        return None

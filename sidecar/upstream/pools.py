@@ -116,8 +116,10 @@ class PoolTable:
 
     def make(self, cluster: Cluster, host: Host) -> Any:
         """A fresh pool for health checks; who asked closes it."""
-        kind = _AUTO if cluster.config.is_auto else _H2 if cluster.http2 else _H1
-        return self._make(cluster, host, (kind, 0, 0, None))
+        pool = self._make(cluster, host, (_H2 if cluster.http2 else _H1, 0, 0, None))
+        if isinstance(pool, H2Pool):
+            pool.fails_on_goaway = True
+        return pool
 
     def sweep(self, now: float) -> None:
         """Close connections that were idle too long; called about once a second."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 import ipaddress
 from struct import pack
 
-__all__ = ["proxy_header"]
+__all__ = ["LOCAL_HEADER", "proxy_header"]
 
 _SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 _LOCAL, _PROXY = 0x20, 0x21
 _TCP4, _TCP6 = 0x11, 0x21
+#: Version 2 for a connection that is nobody's but the proxy's.
+LOCAL_HEADER = _SIGNATURE + pack(">BBH", _LOCAL, 0, 0)
 
 _Endpoint = tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]
 
@@ -22,7 +24,7 @@ def proxy_header(source: str, destination: str, version: int) -> bytes:
     ends = _endpoint(source), _endpoint(destination)
     client, server = ends
     if client is None or server is None or client[0].version != server[0].version:
-        return b"PROXY UNKNOWN\r\n" if version == 1 else _SIGNATURE + pack(">BBH", _LOCAL, 0, 0)
+        return b"PROXY UNKNOWN\r\n" if version == 1 else LOCAL_HEADER
     is_ipv4 = client[0].version == 4
     if version == 1:
         family = "TCP4" if is_ipv4 else "TCP6"

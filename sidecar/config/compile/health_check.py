@@ -18,13 +18,16 @@ from sidecar.core.errors import ConfigError
 from sidecar.core.headers import RequestHeaders
 from sidecar.router.header_mutation import HeaderMutations
 from sidecar.upstream.health_check import EventLogPath, HealthCheckSettings
-from sidecar.upstream.health_probes import GrpcProbe, HttpProbe, TcpProbe
+from sidecar.upstream.health_grpc import GrpcProbe
+from sidecar.upstream.health_probes import HttpProbe
+from sidecar.upstream.health_tcp import TcpProbe
 from sidecar.upstream.host import Host
 
 __all__ = ["compile_health_checks"]
 
 _FILE_SINK = "envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink"
 _NO_BODY = ("GET", "HEAD", "DELETE", "TRACE")
+_NOTHING = RequestHeaders(b"", b"", b"", b"", [])
 
 
 class _Checker:
@@ -55,7 +58,10 @@ def _compile(check: Any, path: str) -> HealthCheckSettings:
         probe: Any = _http(check.http_health_check, f"{path}.http_health_check")
     elif kind == "tcp_health_check":
         tcp = check.tcp_health_check
-        probe = TcpProbe(_payload(tcp.send), tuple(_payload(each) for each in tcp.receive))
+        # Envoy sends text alone.
+        send = _payload(tcp.send) if tcp.send.text else b""
+        version = tcp.proxy_protocol_config.version + 1 if tcp.HasField("proxy_protocol_config") else 0
+        probe = TcpProbe(send, tuple(_payload(each) for each in tcp.receive), version)
     else:
         grpc = check.grpc_health_check
         mutate = _mutations(grpc.initial_metadata, (), f"{path}.grpc_health_check.initial_metadata")
@@ -165,7 +171,8 @@ def _mutations(add: Any, remove: Any, path: str) -> Callable[[RequestHeaders, Ho
 
     def mutate(headers: RequestHeaders, host: Host) -> None:
         checker: Any = _Checker
-        stream = Stream(checker, None, RequestMessage(headers), "HTTP/1.1")
+        # As in Envoy, the values do not see the request that they are for.
+        stream = Stream(checker, None, RequestMessage(_NOTHING), "HTTP/1.1")
         stream.upstream_host = host
         mutations.apply(headers, stream)
 

@@ -12,6 +12,7 @@ TIMES = (
     "timeout: 0.3s, interval: 0.03s, no_traffic_interval: 0.03s, unhealthy_threshold: 1, "
     "healthy_threshold: 1, event_log_path: FILE(health.log)"
 )
+ONCE = TIMES.replace("interval: 0.03s", "interval: 600s")
 SEVERAL = Setup(
     "health_several",
     bootstrap(
@@ -30,7 +31,7 @@ SEVERAL = Setup(
                 health_checks:
                 - {{name: first, {TIMES}, http_health_check: {{path: /first}}}}
                 - {{name: second, {TIMES}, http_health_check: {{path: /second}}}}
-                - {{name: port, {TIMES}, unhealthy_interval: 600s, tcp_health_check: {{}}}}
+                - {{name: port, {ONCE}, tcp_health_check: {{}}}}
                 """,
             ),
             cluster(

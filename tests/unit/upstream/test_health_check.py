@@ -9,7 +9,8 @@ import pytest
 from sidecar.core.address import Address
 from sidecar.observability.stats import Store
 from sidecar.upstream.health_check import HealthCheckSettings, HealthStats, HostChecks, Outcome
-from sidecar.upstream.health_probes import _is_serving, matches
+from sidecar.upstream.health_grpc import AnswerReader
+from sidecar.upstream.health_probes import matches
 from sidecar.upstream.host import HealthFlag, Host
 
 WELL, NETWORK, ACTIVE = Outcome(), Outcome("NETWORK"), Outcome("ACTIVE")
@@ -121,7 +122,25 @@ def test_payloads() -> None:
     assert matches((b"PO", b"NG"), b"xPO..NG")
     assert not matches((b"PO", b"NG"), b"NGPO")
     assert not matches((b"aa", b"ab"), b"aab")
-    assert _is_serving(b"\0\0\0\0\2\x08\1")
-    assert not _is_serving(b"\0\0\0\0\2\x08\2")
-    assert not _is_serving(b"\1\0\0\0\2\x08\1")
-    assert not _is_serving(b"")
+
+
+def serves(*pieces: bytes) -> bool | None:
+    """What a reader makes of the frames; None where it had enough."""
+    reader = AnswerReader()
+    return reader.is_serving if all(reader.feed(piece) for piece in pieces) else None
+
+
+def test_answers_of_grpc() -> None:
+    frame = b"\0\0\0\0\2\x08\1"
+    assert serves(frame)
+    assert serves(*(frame[at : at + 1] for at in range(len(frame))))
+    assert serves(b"\0\0\0\0\0" + frame)
+    assert serves(b"\0\0\0\0\6\x12\1a\x08\x81\0")
+    assert serves(b"\0\0\0\0\2\x08\2") is False
+    assert serves(b"") is False
+    assert serves(frame[:-1]) is False
+    assert serves(frame, frame) is None
+    assert serves(b"\1" + frame[1:]) is None
+    assert serves(b"\0\0\1\0\1") is None
+    for broken in (b"\x08", b"\x08\x80", b"\x12\5a", b"\0\1", b"\x0b\1", b"\x0d\0"):
+        assert serves(b"\0\0\0\0" + bytes((len(broken),)) + broken) is None, broken
