@@ -53,6 +53,8 @@ class FactoryContext:
     every: Callable[[float, Callable[[], None]], Callable[[], None]] | None = None
     #: :class:`sidecar.xds.sds.Secrets`, for ``SdsSecretConfig``.
     secrets: Any = None
+    #: Whether this server fails the health checks of others (``/healthcheck/fail``).
+    has_failed_health: Callable[[], bool] = bool
 
     def at(self, path: str) -> FactoryContext:
         """The same surroundings for a field further down."""
@@ -68,4 +70,5 @@ class FactoryContext:
             traffic_direction=self.traffic_direction,
             every=self.every,
             secrets=self.secrets,
+            has_failed_health=self.has_failed_health,
         )

@@ -256,6 +256,8 @@ class Stream:
     is_timeout_204: bool = False
     #: A circuit breaker refused it before anything was waited for.
     is_refused: bool = False
+    #: The filter health_check takes it for a question about health.
+    is_health_check: bool = False
     #: What the request asks to become (``websocket``, or ``CONNECT``); None for an ordinary request.
     upgrade: bytes | None = None
     #: Whether it was allowed to (None until that is known), and whether the response makes it a tunnel.

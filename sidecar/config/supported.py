@@ -418,6 +418,7 @@ _ROWS: dict[str, str] = {
     ),
     f"{_CORE}.HealthCheck.Payload": "*",
     _FILE_SINK: "*",
+    "envoy.extensions.filters.http.health_check.v3.HealthCheck": "*",
     f"{_CORE}.HealthCheck.HttpHealthCheck": (
         "host path method send receive response_buffer_size request_headers_to_add "
         "request_headers_to_remove expected_statuses retriable_statuses codec_client_type "

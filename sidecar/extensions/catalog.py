@@ -19,6 +19,7 @@ from sidecar.extensions.http.grpc_http1_bridge_config import GrpcHttp1BridgeFact
 from sidecar.extensions.http.grpc_web_config import GrpcWebFactory
 from sidecar.extensions.http.header_mutation_config import HeaderMutationFactory
 from sidecar.extensions.http.header_to_metadata_config import HeaderToMetadataFactory
+from sidecar.extensions.http.health_check_config import HealthCheckFactory
 from sidecar.extensions.http.lua_config import LuaFactory
 from sidecar.extensions.http.original_ip_detection_config import (
     CustomHeaderDetectionFactory,
@@ -92,6 +93,7 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             SetMetadataFactory(),
             LuaFactory(),
             GrpcWebFactory(),
+            HealthCheckFactory(),
             GrpcHttp1BridgeFactory(),
             WasmFactory(),
             FileFactory(min_flush_bytes=min_flush_bytes),

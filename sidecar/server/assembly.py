@@ -29,6 +29,7 @@ from sidecar.core.options import Options
 from sidecar.extensions.event_logs import EventLogs
 from sidecar.net.reactor import Reactor
 from sidecar.observability.stats import Store
+from sidecar.server.draining import DrainManager
 from sidecar.server.filter_chain_assembly import compile_filter_chains
 from sidecar.server.inspection_assembly import compile_inspector
 from sidecar.server.listener import BindOptions, Listener
@@ -62,7 +63,7 @@ class Assembly:
         reactor: Reactor,
         store: Store,
         *,
-        is_draining: Callable[..., bool],
+        draining: DrainManager,
         timers: Timers,
     ) -> None:
         self.loaded = loaded
@@ -70,7 +71,7 @@ class Assembly:
         self._registry = registry
         self._reactor = reactor
         self._store = store
-        self._is_draining = is_draining
+        self._draining = draining
         self._closers: list[Callable[[], None]] = []
         self._timers = timers
         self._http1_codec = options.http1_codec
@@ -134,6 +135,7 @@ class Assembly:
             traffic_direction=direction,
             every=self._timers.every,
             secrets=self.secrets,
+            has_failed_health=lambda: self._draining.health_failed,
         )
 
     def tls_contexts(self) -> list[Any]:
@@ -228,7 +230,7 @@ class Assembly:
             buffer_limit_bytes=limit.value
             if message.HasField("per_connection_buffer_limit_bytes")
             else _DEFAULT_BUFFER_LIMIT,
-            is_draining=partial(self._is_draining, inbound=message.traffic_direction == 1),
+            is_draining=partial(self._draining.should_close, inbound=message.traffic_direction == 1),
             http1_codec=self._http1_codec,
             http2_codec=self._http2_codec,
         )

@@ -105,7 +105,7 @@ class Server:
                 make_registry(min_flush_bytes=options.file_flush_min_size_kb * 1024),
                 self.reactor,
                 self.store,
-                is_draining=self.draining.should_close,
+                draining=self.draining,
                 timers=self._timers,
             )
         except ConfigErrors:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from config_oracle import Verdict, envoy_verdict, load
+from config_oracle import Verdict, envoy_verdict
 from test_config_verdicts import conf
 
 from sidecar.config.errors import ConfigErrors
-from sidecar.config.load import Loaded
+from sidecar.config.load import load_bootstrap
 from sidecar.core.options import Options
+from sidecar.extensions.catalog import make_registry
 from sidecar.server.main import compile_only
 
 pytestmark = pytest.mark.oracle
@@ -28,15 +29,12 @@ _SINK = "type.googleapis.com/envoy.extensions.health_check.event_sinks.file.v3.H
 
 def verdict(file: Path) -> Verdict:
     """What loading says, and what making everything says besides."""
-    result = load(file)
-    if isinstance(result, Loaded):
-        try:
-            compile_only(Options(), result)
-        except ConfigErrors as errors:
-            result = errors.problems
-    if isinstance(result, Loaded):
-        return Verdict(True, "\n".join(map(str, result.warnings)))
-    return Verdict(False, "\n".join(map(str, result)))
+    try:
+        loaded = load_bootstrap(str(file), None, registry=make_registry())
+        compile_only(Options(), loaded)
+    except ConfigErrors as errors:
+        return Verdict(False, "\n".join(map(str, errors.problems)))
+    return Verdict(True, "\n".join(map(str, loaded.warnings)))
 
 
 def checks(*each: str) -> str:
@@ -166,6 +164,30 @@ CASES |= {
 def test_health_checks_get_envoys_verdict(name: str, tmp_path: Path) -> None:
     file = tmp_path / "bootstrap.yaml"
     file.write_text(conf(cluster=CASES[name]))
+    theirs = envoy_verdict(file)
+    ours = verdict(file)
+    assert ours.accepted is theirs.accepted, f"Envoy: {theirs.text}\nours: {ours.text}"
+
+
+FILTER = "type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck"
+FILTERS = {
+    "plain": "pass_through_mode: false",
+    "no mode": "headers: []",
+    "cache": "pass_through_mode: true, cache_time: 1s",
+    "cache of no time": "pass_through_mode: false, cache_time: 0s",
+    "cache without passing through": "pass_through_mode: false, cache_time: 1s",
+    "percentages": "pass_through_mode: false, cluster_min_healthy_percentages: {nobody: {value: 100}}",
+    "percentages when passing through": "pass_through_mode: true, "
+    "cluster_min_healthy_percentages: {nobody: {value: 50}}",
+    "101 per cent": "pass_through_mode: false, cluster_min_healthy_percentages: {a: {value: 101}}",
+    "no number": "pass_through_mode: false, cluster_min_healthy_percentages: {a: {value: NaN}}",
+}
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_filter_gets_envoys_verdict(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "bootstrap.yaml"
+    file.write_text(conf(filters=f"- {{name: h, typed_config: {{'@type': {FILTER}, {FILTERS[name]}}}}}"))
     theirs = envoy_verdict(file)
     ours = verdict(file)
     assert ours.accepted is theirs.accepted, f"Envoy: {theirs.text}\nours: {ours.text}"

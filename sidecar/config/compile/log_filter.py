@@ -59,7 +59,7 @@ def _duration(message: Any, context: FactoryContext, path: str) -> Predicate:
 
 
 def _not_health_check(message: Any, context: FactoryContext, path: str) -> Predicate:
-    return lambda stream: not getattr(stream, "is_health_check", False)
+    return lambda stream: not stream.is_health_check
 
 
 def _runtime(message: Any, context: FactoryContext, path: str) -> Predicate:
