@@ -19,11 +19,13 @@ _GAUGES = ("cx_active", "rq_active", "rq_pending_active")
 _HEALTH_FIELDS = {
     HealthFlag.FAILED_ACTIVE_HC: "failed_active_health_check",
     HealthFlag.FAILED_OUTLIER_CHECK: "failed_outlier_check",
+    HealthFlag.FAILED_EDS_HEALTH: "eds_health_status",  # always there
     HealthFlag.DEGRADED_ACTIVE_HC: "failed_active_degraded_check",
     HealthFlag.PENDING_DYNAMIC_REMOVAL: "pending_dynamic_removal",
     HealthFlag.PENDING_ACTIVE_HC: "pending_active_hc",
     HealthFlag.EXCLUDED_VIA_IMMEDIATE_HC_FAIL: "excluded_via_immediate_hc_fail",
     HealthFlag.ACTIVE_HC_TIMEOUT: "active_hc_timeout",
+    HealthFlag.DEGRADED_OUTLIER_DETECTION: "failed_degraded_outlier_detection",
 }
 
 
@@ -85,8 +87,8 @@ def _host_values(host: Host) -> Iterator[tuple[str, object]]:
 
 
 def _number(value: float) -> str:
-    """A double as Envoy writes it."""
-    return repr(value).removesuffix(".0")
+    """A double as Envoy writes it: six digits of it."""
+    return f"{value:g}"
 
 
 def _bool(value: bool) -> str:
@@ -135,10 +137,12 @@ def _host_status(host: Host) -> dict[str, Any]:
             if value := getattr(host, name):
                 entry["value"] = str(value)
             stats.append({**entry, "name": name})
-    health: dict[str, Any] = {
-        field: True for flag, field in _HEALTH_FIELDS.items() if host.health_flags & flag
-    }
-    health["eds_health_status"] = _eds_health(host)
+    health: dict[str, Any] = {}
+    for flag, field in _HEALTH_FIELDS.items():
+        if flag is HealthFlag.FAILED_EDS_HEALTH:
+            health[field] = _eds_health(host)
+        elif host.health_flags & flag:
+            health[field] = True
     status: dict[str, Any] = {
         "address": address_json(host.address),
         "stats": stats,

@@ -54,6 +54,7 @@ _NETWORK_INPUT_NAMES = (
     "NetworkNamespaceInput",
 )
 
+_PREDICATE = "envoy.config.common.matcher.v3.MatchPredicate"
 _FILE_SINK = "envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink"
 _PRESERVE_CASE = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
 
@@ -436,7 +437,8 @@ _ROWS: dict[str, str] = {
         "enforcing_consecutive_5xx enforcing_consecutive_gateway_failure "
         "enforcing_consecutive_local_origin_failure enforcing_success_rate "
         "enforcing_local_origin_success_rate enforcing_failure_percentage "
-        "enforcing_failure_percentage_local_origin successful_active_health_check_uneject_host"
+        "enforcing_failure_percentage_local_origin successful_active_health_check_uneject_host "
+        "detect_degraded_hosts"
     ),
     "envoy.config.bootstrap.v3.ClusterManager": "local_cluster_name outlier_detection upstream_bind_config",
     "envoy.config.bootstrap.v3.ClusterManager.OutlierDetection": "event_log_path",
@@ -519,10 +521,16 @@ _ROWS: dict[str, str] = {
     f"{_ENDPOINT}.Endpoint.AdditionalAddress": "*",
     _HTTP_OPTIONS: (
         "explicit_http_config use_downstream_protocol_config auto_config common_http_protocol_options "
-        "upstream_http_protocol_options retry_policy request_mirror_policies hash_policy"
+        "upstream_http_protocol_options retry_policy request_mirror_policies hash_policy outlier_detection"
     ),
     f"{_HTTP_OPTIONS}.AutoHttpConfig": "http_protocol_options http2_protocol_options",
     f"{_CORE}.UpstreamHttpProtocolOptions": "*",
+    f"{_HTTP_OPTIONS}.OutlierDetection": "*",
+    _PREDICATE: "*",
+    f"{_PREDICATE}.MatchSet": "*",
+    "envoy.config.common.matcher.v3.HttpHeadersMatch": "*",
+    "envoy.config.common.matcher.v3.HttpGenericBodyMatch": "*",
+    "envoy.config.common.matcher.v3.HttpGenericBodyMatch.GenericTextMatch": "*",
     f"{_HTTP_OPTIONS}.ExplicitHttpConfig": "http_protocol_options http2_protocol_options",
     f"{_HTTP_OPTIONS}.UseDownstreamHttpConfig": "http_protocol_options http2_protocol_options",
     # Access logs

@@ -253,12 +253,6 @@ ENTRIES: tuple[Entry, ...] = (
         "outlier detection (Envoy 1.40 does not look at it either)",
         "monitors",
     ),
-    *_rows(
-        "envoy.config.cluster.v3.OutlierDetection",
-        WARN,
-        "outlier detection",
-        "detect_degraded_hosts",
-    ),
     *_rows(_CLUSTER, STOP, "xDS", "lrs_server"),
     *_rows(f"{_CORE}.ConfigSource", STOP, "xDS", "api_config_source ads self"),
     *_rows(f"{_CORE}.ConfigSource", WARN, "xDS", "authorities"),

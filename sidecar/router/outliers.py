@@ -34,11 +34,22 @@ _STATUSES = {
 
 def put_response(monitor: Any, stream: Stream, headers: ResponseHeaders) -> None:
     """The head of a response is here.  A call of gRPC counts by a ``grpc-status`` in it."""
+    matcher = monitor.error_matcher
     status = headers.status
+    if matcher is not None:
+        is_error = matcher(headers)
+        _put(monitor, headers, (status if status >= 500 else 500) if is_error else 200)
+        return
     grpc_status = headers.get(b"grpc-status")
     if grpc_status is not None and is_grpc(stream.request.headers.get(b"content-type") or b""):
         status = _STATUSES.get(grpc_status, 500)
+    _put(monitor, headers, status)
+
+
+def _put(monitor: Any, headers: ResponseHeaders, status: int) -> None:
     monitor.put_status(status)
+    if monitor.detects_degraded and status < 500 and b"x-envoy-degraded" in headers:
+        monitor.put_degraded()
 
 
 def put_error(monitor: Any, stream: Stream, flag: int) -> None:

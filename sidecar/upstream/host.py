@@ -49,6 +49,7 @@ class HealthFlag(IntFlag):
     EXCLUDED_VIA_IMMEDIATE_HC_FAIL = 1 << 7
     ACTIVE_HC_TIMEOUT = 1 << 8
     EDS_STATUS_DRAINING = 1 << 9
+    DEGRADED_OUTLIER_DETECTION = 1 << 10
 
 
 # Plain numbers: what an IntFlag does to its members takes a microsecond each.
@@ -58,7 +59,9 @@ _UNHEALTHY = int(
     | HealthFlag.FAILED_EDS_HEALTH
     | HealthFlag.EDS_STATUS_DRAINING
 )
-_DEGRADED = int(HealthFlag.DEGRADED_ACTIVE_HC | HealthFlag.DEGRADED_EDS_HEALTH)
+_DEGRADED = int(
+    HealthFlag.DEGRADED_ACTIVE_HC | HealthFlag.DEGRADED_EDS_HEALTH | HealthFlag.DEGRADED_OUTLIER_DETECTION
+)
 #: Such hosts do not count when the health of a priority is computed.
 _EXCLUDED = int(
     HealthFlag.PENDING_ACTIVE_HC | HealthFlag.EXCLUDED_VIA_IMMEDIATE_HC_FAIL | HealthFlag.EDS_STATUS_DRAINING

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from sidecar.core.headers import HeaderMap
 from sidecar.observability.stats import Scope
 from sidecar.upstream.host import HealthFlag, Host
 
 __all__ = ["Detector", "DetectorStats", "EventLog", "HostMonitor", "OutlierSettings", "SuccessRates"]
 
 _EJECTED = HealthFlag.FAILED_OUTLIER_CHECK
+_DEGRADED = HealthFlag.DEGRADED_OUTLIER_DETECTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,9 @@ class OutlierSettings:
     enforcing_failure_percentage: int = 0
     enforcing_failure_percentage_local_origin: int = 0
     successful_active_health_check_uneject_host: bool = True
+    detect_degraded_hosts: bool = False
+    #: Which responses are errors (``HttpProtocolOptions.outlier_detection``); None where the status says it.
+    error_matcher: Callable[[HeaderMap], bool] | None = None
 
 
 #: ``OutlierEjectionType`` → its stats' name and the setting that says how often it is enforced.
@@ -79,7 +84,7 @@ class DetectorStats:
         self.ejections_total = scope.counter("ejections_total")
         self.ejections_consecutive_5xx = scope.counter("ejections_consecutive_5xx")
         self.ejections_success_rate = scope.counter("ejections_success_rate")
-        scope.counter("ejections_detected_degradation")
+        self.ejections_detected_degradation = scope.counter("ejections_detected_degradation")
         self.detected = {
             kind: scope.counter(f"ejections_detected_{name}") for kind, (name, _) in _TYPES.items()
         }
@@ -118,6 +123,38 @@ class SuccessRates:
         self.rate = -1.0
 
 
+class Penalty:
+    """For how long a host is ejected, or degraded; the time grows while it comes back again and again."""
+
+    __slots__ = ("backoff", "began", "ended", "jitter_s")
+
+    def __init__(self) -> None:
+        #: Of how many base times the current one lasts.
+        self.backoff = 0
+        self.jitter_s = 0.0
+        self.began: float | None = None
+        self.ended: float | None = None
+
+    def begin(self, settings: OutlierSettings, now: float, draw: Callable[[int], int]) -> None:
+        """It begins, and lasts longer than the last one."""
+        self.began = now
+        self.jitter_s = draw(int(settings.max_ejection_time_jitter_s * 1000) + 1) / 1000
+        base = settings.base_ejection_time_s
+        if self.backoff * base < settings.max_ejection_time_s + base:
+            self.backoff += 1
+
+    def is_served(self, settings: OutlierSettings, now: float) -> bool:
+        """Whether it is over."""
+        assert self.began is not None
+        wanted = min(settings.base_ejection_time_s * self.backoff, settings.max_ejection_time_s)
+        return wanted + self.jitter_s <= now - self.began
+
+    def shrink(self, settings: OutlierSettings, now: float) -> None:
+        """An interval without it ended."""
+        if self.backoff and self.ended is not None and now - self.ended >= settings.interval_s:
+            self.backoff -= 1
+
+
 class HostMonitor:
     """What the detector knows of one host; it stands at :attr:`Host.outlier`."""
 
@@ -126,12 +163,12 @@ class HostMonitor:
         "_consecutive_gateway",
         "_consecutive_local",
         "_detector",
-        "backoff",
+        "degraded",
+        "detects_degraded",
+        "ejected",
+        "error_matcher",
         "external",
         "host",
-        "jitter_s",
-        "last_ejection",
-        "last_unejection",
         "local",
         "num_ejections",
     )
@@ -143,11 +180,10 @@ class HostMonitor:
         self.local = SuccessRates()
         self._consecutive_5xx = self._consecutive_gateway = self._consecutive_local = 0
         self.num_ejections = 0
-        #: Of how many base times the next ejection lasts, less one.
-        self.backoff = 0
-        self.jitter_s = 0.0
-        self.last_ejection: float | None = None
-        self.last_unejection: float | None = None
+        self.ejected = Penalty()
+        self.degraded = Penalty()
+        self.error_matcher = detector.settings.error_matcher
+        self.detects_degraded = detector.settings.detect_degraded_hosts
 
     def put_status(self, status: int) -> None:
         """The host answered: its HTTP status, or what its gRPC status stands for."""
@@ -155,6 +191,10 @@ class HostMonitor:
         if detector.is_split:
             self._put_connected()
         self._put_code(status)
+
+    def put_degraded(self) -> None:
+        """A response that is no error said that the host is degraded."""
+        self._detector.on_degraded(self)
 
     def put_connection_failure(self, *, was_connected: bool) -> None:
         """There was no connection, or it broke, or the stream was reset."""
@@ -269,8 +309,11 @@ class Detector:
         now = self._clock()
         monitors = list(self._monitors.values())
         for monitor in monitors:
-            if monitor.host.health_flags & _EJECTED and self._has_served(monitor, now):
+            flags = monitor.host.health_flags
+            if flags & _EJECTED and monitor.ejected.is_served(self.settings, now):
                 self.uneject(monitor)
+            if flags & _DEGRADED and monitor.degraded.is_served(self.settings, now):
+                self._restore(monitor)
             monitor.external.turn_over()
             monitor.local.turn_over()
         self.external = self._judge(
@@ -282,11 +325,11 @@ class Detector:
             "FAILURE_PERCENTAGE_LOCAL_ORIGIN",
         )
         for monitor in monitors:
-            back = monitor.last_unejection
-            if monitor.host.health_flags & _EJECTED or back is None or not monitor.backoff:
-                continue
-            if now - back >= self.settings.interval_s:
-                monitor.backoff -= 1
+            flags = monitor.host.health_flags
+            if not flags & _EJECTED:
+                monitor.ejected.shrink(self.settings, now)
+            if not flags & _DEGRADED:
+                monitor.degraded.shrink(self.settings, now)
 
     def on_consecutive(self, monitor: HostMonitor, kind: str) -> bool:
         """Failures in a row reached their number; whether they are counted anew."""
@@ -315,16 +358,30 @@ class Detector:
         self.stats.ejections_active.dec()
         monitor.host.clear_flag(_EJECTED)
         monitor.reset_counts()
-        now = monitor.last_unejection = self._clock()
+        now = monitor.ejected.ended = self._clock()
         self._changed(monitor.host)
         if self.event_log is not None:
             self.event_log.uneject(self, monitor, now)
 
-    def _has_served(self, monitor: HostMonitor, now: float) -> bool:
-        settings = self.settings
-        assert monitor.last_ejection is not None
-        wanted = min(settings.base_ejection_time_s * monitor.backoff, settings.max_ejection_time_s)
-        return wanted + monitor.jitter_s <= now - monitor.last_ejection
+    def on_degraded(self, monitor: HostMonitor) -> None:
+        """A host says that it is degraded; it gets fewer requests for a while, however many others are."""
+        host = monitor.host
+        if host.health_flags & _DEGRADED or id(host) not in self._monitors:
+            return
+        self.stats.ejections_detected_degradation.value += 1
+        now = self._clock()
+        host.set_flag(_DEGRADED)
+        monitor.degraded.begin(self.settings, now, self._draw)
+        self._changed(host)
+        if self.event_log is not None:
+            self.event_log.eject(self, monitor, "DEGRADED", True, now)
+
+    def _restore(self, monitor: HostMonitor) -> None:
+        monitor.host.clear_flag(_DEGRADED)
+        now = monitor.degraded.ended = self._clock()
+        self._changed(monitor.host)
+        if self.event_log is not None:
+            self.event_log.uneject(self, monitor, now)
 
     def _eject(self, monitor: HostMonitor, kind: str) -> None:
         settings, stats = self.settings, self.stats
@@ -344,11 +401,7 @@ class Detector:
             stats.enforced[kind].value += 1
             monitor.host.set_flag(_EJECTED)
             monitor.num_ejections += 1
-            monitor.last_ejection = now
-            monitor.jitter_s = self._draw(int(settings.max_ejection_time_jitter_s * 1000) + 1) / 1000
-            base = settings.base_ejection_time_s
-            if monitor.backoff * base < settings.max_ejection_time_s + base:
-                monitor.backoff += 1
+            monitor.ejected.begin(settings, now, self._draw)
             self._changed(monitor.host)
         if self.event_log is not None:
             self.event_log.eject(self, monitor, kind, enforced, now)

@@ -44,11 +44,11 @@ class OutlierEvents:
             why = {"eject_failure_percentage_event": {"host_success_rate": int(rates.rate)}}
         else:
             why = {"eject_consecutive_event": {}}
-        self._put(monitor, kind, monitor.last_unejection, now, "EJECT", enforced, why)
+        self._put(monitor, kind, monitor.ejected.ended, now, "EJECT", enforced, why)
 
     def uneject(self, detector: Detector, monitor: HostMonitor, now: float) -> None:
         """The host is back."""
-        self._put(monitor, "CONSECUTIVE_5XX", monitor.last_ejection, now, "UNEJECT", False, {})
+        self._put(monitor, "CONSECUTIVE_5XX", monitor.ejected.began, now, "UNEJECT", False, {})
 
     def _put(
         self,

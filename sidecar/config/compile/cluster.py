@@ -178,7 +178,9 @@ def compile_cluster_config(
         dns=dns,
         eds=_compile_eds(message) if kind == "EDS" else None,
         original_dst=_compile_original_dst(message) if kind == "ORIGINAL_DST" else None,
-        outliers=compile_outliers(message),
+        outliers=compile_outliers(
+            message, options, _under(context, f"typed_extension_protocol_options[{_HTTP_OPTIONS}]")
+        ),
         health_checks=compile_health_checks(message, context),
         ignore_new_hosts_until_first_hc=message.common_lb_config.ignore_new_hosts_until_first_hc,
         ignore_health_on_host_removal=message.ignore_health_on_host_removal,
@@ -390,5 +392,9 @@ def _seconds(message: Any, field: str, otherwise: float) -> float:
     return seconds
 
 
+def _under(context: FactoryContext, path: str) -> str:
+    return f"{context.path}.{path}" if context.path else path
+
+
 def _error(context: FactoryContext, path: str, reason: str) -> ConfigError:
-    return ConfigError(f"{context.path}.{path}" if context.path else path, reason)
+    return ConfigError(_under(context, path), reason)

@@ -99,10 +99,10 @@ def test_ejections_grow_and_shrink() -> None:
         assert lab.is_ejected()
         lab.tick(1)
         assert not lab.is_ejected()
-    assert lab.hosts[0].outlier.backoff == 4
+    assert lab.hosts[0].outlier.ejected.backoff == 4
     for left in (3, 2, 1, 0, 0):
         lab.tick(10)
-        assert lab.hosts[0].outlier.backoff == left
+        assert lab.hosts[0].outlier.ejected.backoff == left
 
 
 def test_jitter_is_added_to_the_maximum() -> None:
@@ -214,3 +214,27 @@ def test_events() -> None:
         '"enforced":false}\n',
     ]
     assert event_time(3.0) == "1970-01-01T00:00:03Z"
+
+
+def test_degraded_hosts_have_times_of_their_own() -> None:
+    lab = Lab(detect_degraded_hosts=True, consecutive_5xx=1)
+    host = lab.hosts[0]
+    monitor = host.outlier
+    monitor.put_degraded()
+    monitor.put_degraded()
+    assert (host.health_flags_text(), host.health) == ("/degraded_outlier_detection", "degraded")
+    lab.put(0, 500)
+    assert host.health_flags_text() == "/failed_outlier_check/degraded_outlier_detection"
+    assert (monitor.degraded.backoff, monitor.ejected.backoff) == (1, 1)
+    lab.tick(30)
+    assert host.health_flags_text() == "healthy"
+    monitor.put_degraded()
+    assert (monitor.degraded.backoff, monitor.ejected.backoff) == (2, 1)
+    lab.tick(30)
+    assert (host.health_flags_text(), monitor.ejected.backoff) == ("/degraded_outlier_detection", 0)
+    lab.tick(30)
+    assert host.health_flags_text() == "healthy"
+    assert (lab.count("ejections_detected_degradation"), lab.count("ejections_active")) == (2, 0)
+    assert [json.loads(line)["type"] for line in lab.lines] == [
+        *("DEGRADED", "CONSECUTIVE_5XX", "CONSECUTIVE_5XX", "CONSECUTIVE_5XX", "DEGRADED", "CONSECUTIVE_5XX")
+    ]
