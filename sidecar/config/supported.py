@@ -415,7 +415,7 @@ _ROWS: dict[str, str] = {
         "healthy_threshold reuse_connection http_health_check tcp_health_check grpc_health_check "
         "no_traffic_interval no_traffic_healthy_interval unhealthy_interval unhealthy_edge_interval "
         "healthy_edge_interval event_log_path always_log_health_check_failures "
-        "always_log_health_check_success event_logger name"
+        "always_log_health_check_success event_logger name tls_options transport_socket_match_criteria"
     ),
     f"{_CORE}.HealthCheck.Payload": "*",
     _FILE_SINK: "*",
@@ -426,6 +426,7 @@ _ROWS: dict[str, str] = {
         "service_name_matcher"
     ),
     f"{_CORE}.HealthCheck.TcpHealthCheck": "*",
+    f"{_CORE}.HealthCheck.TlsOptions": "*",
     f"{_CORE}.HealthCheck.GrpcHealthCheck": "*",
     f"{_ENDPOINT}.Endpoint.HealthCheckConfig": "*",
     "envoy.config.cluster.v3.OutlierDetection": (

@@ -237,7 +237,6 @@ ENTRIES: tuple[Entry, ...] = (
         "health checks (Envoy does not look at it either)",
         "alt_port event_service",
     ),
-    *_rows(f"{_CORE}.HealthCheck", WARN, "TLS", "tls_options transport_socket_match_criteria"),
     *_rows(f"{_CORE}.HealthCheck.HttpHealthCheck", WARN, "TLS", "use_alpn_protocol"),
     Entry(
         f"{_CORE}.HealthCheck.HttpHealthCheck",

@@ -64,6 +64,9 @@ class HealthCheckSettings:
     name: str = ""
     #: Files that get an event each: ``event_log_path`` and the sinks of ``event_logger``.
     event_logs: tuple[EventLogPath, ...] = ()
+    #: ``transport_socket_match_criteria`` and ``tls_options.alpn_protocols``.
+    match_criteria: dict[str, Any] | None = None
+    alpn: tuple[str, ...] = ()
     #: What the check asks (:mod:`sidecar.upstream.health_probes`).
     probe: Any = None
 

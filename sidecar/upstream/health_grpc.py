@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.core.headers import RequestHeaders
 from sidecar.upstream.health_check import ACTIVE, NETWORK, Outcome
-from sidecar.upstream.health_probes import ERRORS, USER_AGENT, MakePool, PoolSession
+from sidecar.upstream.health_probes import ERRORS, USER_AGENT, CheckContext, PoolSession
 
 if TYPE_CHECKING:
     from sidecar.api.message import ResponseMessage
-    from sidecar.net.reactor import Reactor, Strand
-    from sidecar.upstream.cluster import Cluster
+    from sidecar.net.reactor import Strand
     from sidecar.upstream.host import Host
 
 __all__ = ["AnswerReader", "GrpcProbe"]
@@ -38,9 +37,9 @@ class GrpcProbe:
     mutate: Callable[[RequestHeaders, Host], None] | None = None
     http2: bool = True
 
-    def connect(self, reactor: Reactor, cluster: Cluster, host: Host, make_pool: MakePool) -> Any:
+    def connect(self, context: CheckContext, host: Host) -> Any:
         """What asks one host."""
-        return _GrpcSession(self, cluster, host, make_pool)
+        return _GrpcSession(self, context, host)
 
 
 class _GrpcSession(PoolSession):
@@ -52,7 +51,7 @@ class _GrpcSession(PoolSession):
         probe = self._probe
         fields = [(b"te", b"trailers"), (b"content-type", _GRPC), USER_AGENT]
         authority = self.authority(probe.authority)
-        headers = RequestHeaders(b"POST", b"/grpc.health.v1.Health/Check", authority, b"http", fields)
+        headers = RequestHeaders(b"POST", b"/grpc.health.v1.Health/Check", authority, self.scheme, fields)
         if probe.mutate is not None:
             probe.mutate(headers, self._host)
         headers.set(b"grpc-timeout", b"%dm" % round(probe.timeout_s * 1000))

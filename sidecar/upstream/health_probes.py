@@ -14,24 +14,27 @@ from typing import TYPE_CHECKING, Any
 from sidecar.api.message import FixedBody, RequestMessage
 from sidecar.core.errors import Disconnected, RemoteProtocolError, UpstreamError
 from sidecar.core.headers import RequestHeaders
+from sidecar.net.tls_client import PeerOptions
 from sidecar.observability.stats import Store
 from sidecar.upstream.cluster import Cluster
 from sidecar.upstream.health_check import NETWORK, Outcome
 from sidecar.upstream.host import Host
 from sidecar.upstream.resources import CircuitBreakerLimits
+from sidecar.upstream.transport_sockets import SOCKET_MATCH
 
 if TYPE_CHECKING:
     from sidecar.api.message import ResponseMessage
     from sidecar.net.reactor import Reactor, Strand
+    from sidecar.upstream.transport_sockets import TransportSockets
 
 __all__ = [
     "ERRORS",
     "USER_AGENT",
+    "CheckContext",
     "HttpProbe",
     "MakePool",
     "PoolSession",
     "cluster_for_checks",
-    "copy_host",
     "matches",
 ]
 
@@ -46,6 +49,41 @@ _NO_LIMITS = CircuitBreakerLimits(
 MakePool = Callable[[Cluster, Host], Any]
 
 
+@dataclass(frozen=True, slots=True)
+class CheckContext:
+    """What the checks of one kind, of all hosts of a cluster, have in common."""
+
+    reactor: Reactor
+    #: That of :func:`cluster_for_checks`.
+    cluster: Cluster
+    make_pool: MakePool
+    #: The transport sockets of the cluster itself; None where none of them is TLS.
+    sockets: TransportSockets | None = None
+    #: ``transport_socket_match_criteria``, in place of the host's own metadata.
+    match_criteria: dict[str, Any] | None = None
+    #: ``tls_options``.
+    alpn: tuple[str, ...] = ()
+
+    def target_of(self, host: Host) -> Host:
+        """Where the checks of ``host`` go, with counters of its own."""
+        metadata = host.metadata
+        if self.match_criteria is not None:
+            metadata = {**metadata, SOCKET_MATCH: self.match_criteria}
+        address = host.health_address or host.addresses[0]
+        return Host(
+            address,
+            hostname=host.hostname,
+            locality=host.locality,
+            metadata=metadata,
+            addresses=(address,),
+        )
+
+    def scheme_of(self, target: Host) -> bytes:
+        """``https`` where hands are shaken with the host."""
+        sockets = self.sockets
+        return b"http" if sockets is None or sockets.client_of(target) is None else b"https"
+
+
 def cluster_for_checks(cluster: Cluster, *, http2: bool) -> Cluster:
     """The cluster as its checks see it: no hosts, limits or stats, and no time to connect but theirs."""
     config = replace(
@@ -55,6 +93,9 @@ def cluster_for_checks(cluster: Cluster, *, http2: bool) -> Cluster:
         health_checks=(),
         http2=http2,
         use_downstream_protocol=False,
+        is_auto=False,
+        request_names=None,
+        transport_sockets=None,  # they count for the cluster itself
         idle_timeout_s=0.0,
         max_connection_duration_s=0.0,
         max_requests_per_connection=0,
@@ -85,9 +126,9 @@ class HttpProbe:
     mutate: Callable[[RequestHeaders, Host], None] | None = None
     matches_service: Callable[[str], bool] | None = None
 
-    def connect(self, reactor: Reactor, cluster: Cluster, host: Host, make_pool: MakePool) -> Any:
-        """What asks one host.  ``cluster`` is that of :func:`cluster_for_checks`."""
-        return _HttpSession(self, cluster, host, make_pool)
+    def connect(self, context: CheckContext, host: Host) -> Any:
+        """What asks one host."""
+        return _HttpSession(self, context, host)
 
 
 def matches(expected: tuple[bytes, ...], data: bytes | bytearray) -> bool:
@@ -109,12 +150,13 @@ class PoolSession:
     #: A check that takes too long ends its connection.
     closes_when_late = True
 
-    def __init__(self, probe: Any, cluster: Cluster, host: Host, make_pool: MakePool) -> None:
+    def __init__(self, probe: Any, context: CheckContext, host: Host) -> None:
         self._probe = probe
-        self._make_pool = make_pool
-        self._cluster = cluster
+        self._context = context
+        self._cluster = context.cluster
         self._host = host
-        self._target = copy_host(host)
+        self._target = context.target_of(host)
+        self.scheme = context.scheme_of(self._target)
         self._pool: Any = None
         #: Whether the name of the service was looked at.
         self.verified = False
@@ -135,7 +177,9 @@ class PoolSession:
         """
         pool = self._pool
         if pool is None:
-            pool = self._pool = self._make_pool(self._cluster, self._target)
+            pool = self._pool = self._context.make_pool(self._cluster, self._target)
+            if self._context.alpn:
+                pool.options = PeerOptions(self._context.alpn)
         upstream = pool.acquire() or await pool.wait()
         host = self._target
         host.rq_active += 1
@@ -168,7 +212,9 @@ class _HttpSession(PoolSession):
     async def ask(self, strand: Strand) -> Outcome:
         """One check."""
         probe = self._probe
-        headers = RequestHeaders(probe.method, probe.path, self.authority(probe.host), b"http", [USER_AGENT])
+        headers = RequestHeaders(
+            probe.method, probe.path, self.authority(probe.host), self.scheme, [USER_AGENT]
+        )
         if probe.mutate is not None:
             probe.mutate(headers, self._host)
         payload = probe.payload or None
@@ -201,15 +247,3 @@ class _HttpSession(PoolSession):
             if not probe.matches_service(name.decode("latin-1")):
                 return Outcome("ACTIVE", status=status)
         return Outcome(is_degraded=b"x-envoy-degraded" in response, status=status)
-
-
-def copy_host(host: Host) -> Host:
-    """Where the checks of ``host`` go, with counters of its own."""
-    address = host.health_address or host.addresses[0]
-    return Host(
-        address,
-        hostname=host.hostname,
-        locality=host.locality,
-        metadata=host.metadata,
-        addresses=(address,),
-    )

@@ -16,7 +16,7 @@ import trio
 from sidecar.core.errors import Disconnected
 from sidecar.upstream.health_aggregate import Aggregate
 from sidecar.upstream.health_check import NETWORK, HealthStats, HostChecks, Outcome
-from sidecar.upstream.health_probes import cluster_for_checks
+from sidecar.upstream.health_probes import CheckContext, cluster_for_checks
 from sidecar.upstream.host import HealthFlag, Host
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class HealthTasks:
             HealthStats(self._scope.scope(f"name.{each.name}") if each.name else self._scope)
             for each in self._settings
         ]
-        self._clusters: dict[int, Cluster] = {}
+        self._contexts: dict[int, CheckContext] = {}
         self._nursery: trio.Nursery | None = None
         self._event_logs: dict[int, tuple[HealthEventLog, ...]] = {}
         self._watches: dict[int, _Watch] = {}
@@ -178,9 +178,7 @@ class HealthTasks:
             if watch.is_over:
                 return
             watch.scopes.append(scope)
-            session = settings.probe.connect(
-                self._reactor, self._cluster_for(number), watch.host, self._make_pool
-            )
+            session = settings.probe.connect(self._context_for(number), watch.host)
             try:
                 if delay := checks.initial_delay_s():
                     await trio.sleep(delay)
@@ -204,13 +202,20 @@ class HealthTasks:
             finally:
                 session.disconnect()
 
-    def _cluster_for(self, number: int) -> Cluster:
-        """The cluster as the check of this number sees it; made when there is somebody to check."""
-        own = self._clusters.get(number)
-        if own is None:
-            http2 = self._settings[number].probe.http2
-            own = self._clusters[number] = cluster_for_checks(self._cluster, http2=http2)
-        return own
+    def _context_for(self, number: int) -> CheckContext:
+        """What the check of this number has of its own; made when there is somebody to check."""
+        context = self._contexts.get(number)
+        if context is None:
+            settings = self._settings[number]
+            context = self._contexts[number] = CheckContext(
+                self._reactor,
+                cluster_for_checks(self._cluster, http2=settings.probe.http2),
+                self._make_pool,
+                self._cluster.config.transport_sockets,
+                settings.match_criteria,
+                settings.alpn,
+            )
+        return context
 
     async def _within(
         self, asks: Callable[[Strand], Coroutine[Any, Any, Outcome]], seconds: float

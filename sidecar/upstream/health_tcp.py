@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sidecar.core.address import Address
+from sidecar.net.tls_client import PeerOptions
 from sidecar.upstream.health_check import NETWORK, Outcome
-from sidecar.upstream.health_probes import ERRORS, MakePool, copy_host, matches
+from sidecar.upstream.health_probes import ERRORS, CheckContext, matches
 from sidecar.upstream.proxy_header import LOCAL_HEADER, proxy_header
 
 if TYPE_CHECKING:
-    from sidecar.net.reactor import Reactor, Strand, Transport
-    from sidecar.upstream.cluster import Cluster
+    from sidecar.net.reactor import Strand, Transport
     from sidecar.upstream.host import Host
 
 __all__ = ["TcpProbe"]
@@ -32,20 +32,21 @@ class TcpProbe:
     proxy_protocol: int = 0
     http2: bool = False
 
-    def connect(self, reactor: Reactor, cluster: Cluster, host: Host, make_pool: MakePool) -> Any:
+    def connect(self, context: CheckContext, host: Host) -> Any:
         """What asks one host."""
-        return _TcpSession(self, reactor, cluster, host)
+        return _TcpSession(self, context, host)
 
 
 class _TcpSession:
     closes_when_late = True
     verified = False
 
-    def __init__(self, probe: TcpProbe, reactor: Reactor, cluster: Cluster, host: Host) -> None:
+    def __init__(self, probe: TcpProbe, context: CheckContext, host: Host) -> None:
         self._probe = probe
-        self._reactor = reactor
-        self._connector = cluster.connector
-        self._target = copy_host(host)
+        self._reactor = context.reactor
+        self._connector = context.cluster.connector
+        self._target = context.target_of(host)
+        self._options = PeerOptions(context.alpn)
         self._transport: Transport | None = None
         self._heard = bytearray()
 
@@ -61,7 +62,7 @@ class _TcpSession:
             transport = self._transport
             if transport is None:
                 transport = self._transport = await self._connector.connect(
-                    self._reactor, self._target, strand, has_timeout=False
+                    self._reactor, self._target, strand, has_timeout=False, options=self._options
                 )
             if not probe.receive:
                 self.disconnect()

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from sidecar.observability.stats import Scope
     from sidecar.upstream.host import Host
 
-__all__ = ["RequestNames", "SocketMatch", "TransportSockets"]
+__all__ = ["SOCKET_MATCH", "RequestNames", "SocketMatch", "TransportSockets"]
 
 #: Where an endpoint's metadata says which socket it wants.
-_NAMESPACE = "envoy.transport_socket_match"
+SOCKET_MATCH = "envoy.transport_socket_match"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class TransportSockets:
     def client_of(self, host: Host) -> TlsClient | None:
         """The socket of ``host``."""
         if self.matches:
-            wanted = host.metadata.get(_NAMESPACE, {})
+            wanted = host.metadata.get(SOCKET_MATCH, {})
             for match in self.matches:
                 if all(wanted.get(key) == value for key, value in match.criteria.items()):
                     return match.client

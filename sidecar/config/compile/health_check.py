@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from google.protobuf import json_format
+
 from sidecar.api.context import FactoryContext
 from sidecar.api.message import RequestMessage
 from sidecar.api.stream import Stream
@@ -84,6 +86,10 @@ def _compile(check: Any, path: str) -> HealthCheckSettings:
         always_log_failures=check.always_log_health_check_failures,
         always_log_success=check.always_log_health_check_success,
         name=check.name,
+        match_criteria=json_format.MessageToDict(check.transport_socket_match_criteria)
+        if check.HasField("transport_socket_match_criteria")
+        else None,
+        alpn=tuple(check.tls_options.alpn_protocols),
         event_logs=tuple(_event_logs(check, path)),
         probe=probe,
     )

@@ -15,7 +15,7 @@ from ..scenario import Setup, scenario
 from ..upstream import Call
 from ..wire import read_response
 
-INTERVAL_S = 1.0
+INTERVAL_S = 1.5
 HOSTS = ("one", "two", "three", "four", "five")
 #: Each host gets so many requests in one interval.
 VOLUME = 10
@@ -183,12 +183,15 @@ def recorded(label: str, *names: str, **differs: str) -> object:
     return scenario(RATES, differs={label.replace("_", " "): why for label, why in differs.items()})(drive)
 
 
-outlier_rates_of_success = recorded("of_success", "even", "edge", "below")
-outlier_rates_of_factors = recorded("of_factors", "two", "factor", "third")
+outlier_rates_even = recorded("even", "even", "third")
+outlier_rates_of_success = recorded("of_success", "edge", "below")
+outlier_rates_of_factors = recorded("of_factors", "two", "factor")
 outlier_rates_of_failure = recorded("of_failure", "percent", "threshold")
-outlier_rates_not_enforced = recorded("not_enforced", "soft", "unenforced", "capped")
+outlier_rates_not_enforced = recorded("not_enforced", "soft", "unenforced")
+outlier_rates_capped = recorded("capped", "capped")
 outlier_rates_of_all = recorded("of_all", "all")
 outlier_rates_twice = recorded(
     "twice", "both", both_stats="ejected-twice-at-once", events="ejected-twice-at-once"
 )
-outlier_rates_split = recorded("split", "split", "local", "local_percent")
+outlier_rates_split = recorded("split", "split")
+outlier_rates_of_local_origin = recorded("of_local_origin", "local", "local_percent")
