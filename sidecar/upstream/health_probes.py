@@ -19,6 +19,7 @@ from sidecar.observability.stats import Store
 from sidecar.upstream.cluster import Cluster
 from sidecar.upstream.health_check import NETWORK, Outcome
 from sidecar.upstream.host import Host
+from sidecar.upstream.load_balancer_policies import ROUND_ROBIN
 from sidecar.upstream.resources import CircuitBreakerLimits
 from sidecar.upstream.transport_sockets import SOCKET_MATCH
 
@@ -92,6 +93,10 @@ def cluster_for_checks(cluster: Cluster, *, http2: bool) -> Cluster:
         outliers=None,
         health_checks=(),
         http2=http2,
+        lb_policy=ROUND_ROBIN,
+        eds=None,
+        original_dst=None,
+        preconnect_ratio=1.0,
         use_downstream_protocol=False,
         is_auto=False,
         request_names=None,
