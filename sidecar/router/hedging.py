@@ -23,6 +23,7 @@ from sidecar.router.no_pool import refuse_without_pool
 from sidecar.router.outliers import put_error, put_response, put_timeout
 from sidecar.router.retry_policy import BACK_OFF, LIMIT, NO, NOW, OVERFLOW
 from sidecar.router.retrying import Tries, last_error
+from sidecar.router.tunnel import choose_pool
 
 if TYPE_CHECKING:
     from sidecar.http.connection_manager import ConnectionManager, Responder
@@ -187,9 +188,7 @@ class HedgedTries(Tries):
     async def _connect_leg(self, leg: _Leg, host: Host) -> Any:
         main, router = self._stream, self._router
         route = main.route
-        pool: Any = host.pool
-        if pool is None:
-            pool = router.get_pool(main.cluster, host, main)
+        pool = choose_pool(router, route, main, main.request.headers, host)
         upstream = pool.acquire()
         if route.mirrors and not self._is_retry:
             main.mirrors = router.mirror_now(route, main, self.timeout_s)

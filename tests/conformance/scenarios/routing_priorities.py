@@ -50,6 +50,7 @@ CLUSTERS = [
     ),
     limited("h2", "max_requests: 1", "max_requests: 2", "app2", typed_extension_protocol_options=HTTP2),
     limited("tunnel", ONE, ONE),
+    limited("hedged", "max_requests: 0", ""),
     limited("shadow", "", "max_requests: 0", "other"),
 ]
 RETRYING = {"retry_on": "5xx", "num_retries": 2, "retry_back_off": {"base_interval": "0.001s"}}
@@ -75,6 +76,13 @@ def routes() -> list[dict[str, Any]]:
         ),
         to("/header", priority="HIGH", cluster_header="x-cluster"),
         to("/mirrored", priority="HIGH", cluster="plain", request_mirror_policies=[{"cluster": "shadow"}]),
+        to(
+            "/hedged",
+            priority="HIGH",
+            cluster="hedged",
+            retry_policy={"retry_on": "5xx", "per_try_timeout": "0.1s"},
+            hedge_policy={"hedge_on_per_try_timeout": True},
+        ),
         to("/redirected", cluster="plain", internal_redirect_policy={}),
     ]
     for priority in ("low", "high"):
@@ -278,3 +286,23 @@ async def priority_high_of_tunnels(s: Session) -> None:
     for client in clients:
         client.close()
     await s.quiet()
+
+
+@scenario(PRIORITIES)
+async def priority_high_of_hedged_requests(s: Session) -> None:
+    """A try beside one that is too slow has the priority of the route, too."""
+    seen = 0
+
+    async def serve(call: Call) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 1:
+            await call.gone()
+        else:
+            await call.send(ok())
+
+    s.upstream().script = serve
+    async with s.counting(*changed("hedged")), s.logging(1):
+        await s.get("/hedged")
+    s.see("tries", seen)
+    s.upstream().seen.clear()  # the second says how much time is left
