@@ -25,7 +25,11 @@ def endpoints_json(cluster: Cluster) -> dict[str, Any]:
     endpoints = list(_groups(cluster))
     if endpoints:
         dump["endpoints"] = endpoints
-    dump["policy"] = {"overprovisioning_factor": config.overprovisioning_factor}
+    policy: dict[str, Any] = {}
+    if cluster.drop_per_million:
+        share = {"numerator": cluster.drop_per_million, "denominator": "MILLION"}
+        policy["drop_overloads"] = [{"category": cluster.drop_category, "drop_percentage": share}]
+    dump["policy"] = {**policy, "overprovisioning_factor": config.overprovisioning_factor}
     return dump
 
 
@@ -64,6 +68,10 @@ def _endpoint(host: Host) -> dict[str, Any]:
     endpoint: dict[str, Any] = {"address": address_json(host.address), "health_check_config": checked}
     if host.hostname:
         endpoint["hostname"] = host.hostname
+    if len(host.addresses) > 1:
+        endpoint["additional_addresses"] = [
+            {"address": address_json(each.text)} for each in host.addresses[1:]
+        ]
     out: dict[str, Any] = {"endpoint": endpoint, "health_status": host.health.upper()}
     if host.metadata:
         out["metadata"] = {"filter_metadata": host.metadata}

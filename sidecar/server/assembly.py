@@ -111,6 +111,7 @@ class Assembly:
             with _Gather(problems, loaded):
                 self._listener(message, path)
         if problems:
+            self.close()
             raise ConfigErrors([*problems, *loaded.warnings, *self.warnings])
 
     def admin_address(self) -> Address:

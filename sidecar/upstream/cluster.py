@@ -111,6 +111,7 @@ class ClusterConfig:
     close_connections_on_host_set_change: bool = False
     #: ``drop_overloads``.
     drop_per_million: int = 0
+    drop_category: str = ""
     per_connection_buffer_limit: int = 1024 * 1024
     max_requests_per_connection: int = 0
     http1: H1Settings = UPSTREAM_HTTP1
@@ -164,6 +165,7 @@ class Cluster:
         "connector",
         "detector",
         "draw",
+        "drop_category",
         "drop_per_million",
         "has_pools_of_clients",
         "host_sets",
@@ -234,6 +236,7 @@ class Cluster:
         self.draw = draw
         #: Of so many requests in a million that are to be dropped (:mod:`sidecar.router.drop_overload`).
         self.drop_per_million = self._drops = config.drop_per_million
+        self.drop_category = config.drop_category
         self._local = NOWHERE
         #: The balancer of an ORIGINAL_DST cluster, which makes its hosts.
         self.original_dst: OriginalDstBalancer | None = None
@@ -326,9 +329,10 @@ class Cluster:
         self._load_balancer = self._make_load_balancer()
         return True
 
-    def set_drops(self, per_million: int) -> None:
+    def set_drops(self, per_million: int, category: str = "") -> None:
         """Drop so many of a million requests from the next change of the hosts on, as Envoy does."""
         self._drops = per_million
+        self.drop_category = category
 
     def on_host_changed(self, host: Host) -> None:
         """A detector or a health check changed a host's flags; one that fails loses its connections."""

@@ -39,8 +39,8 @@ class Assignment:
     endpoints: tuple[Endpoint, ...] = ()
     overprovisioning_factor: int = _DEFAULT_OVERPROVISIONING
     weighted_priority_health: bool = False
-    #: ``policy.drop_overloads``.
-    drop_per_million: int = 0
+    #: ``policy.drop_overloads``: how many of a million requests, and its category.
+    drops: tuple[int, str] = (0, "")
     #: ``policy.endpoint_stale_after``: without a newer one the hosts go after so many seconds; 0 never.
     stale_after_s: float = 0.0
 
@@ -122,7 +122,7 @@ class EdsDiscovery:
     # -- hosts -----------------------------------------------------------------------------------------
     def _assign(self, assignment: Assignment) -> None:
         cluster = self._cluster
-        cluster.set_drops(assignment.drop_per_million)
+        cluster.set_drops(*assignment.drops)
         rebuilt = cluster.set_assignment_policy(
             assignment.overprovisioning_factor, assignment.weighted_priority_health
         )

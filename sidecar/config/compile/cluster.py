@@ -141,6 +141,7 @@ def compile_cluster_config(
     elif message.HasField("max_requests_per_connection"):
         max_requests = message.max_requests_per_connection.value
     assignment = message.load_assignment
+    drop_per_million, drop_category = compile_drops(assignment)
     return ClusterConfig(
         name=message.name,
         type=kind,
@@ -155,7 +156,8 @@ def compile_cluster_config(
         panic_threshold=whole_percent(message.common_lb_config, "healthy_panic_threshold", 50),
         overprovisioning_factor=_wrapped(assignment.policy, "overprovisioning_factor", 140),
         weighted_priority_health=assignment.policy.weighted_priority_health,
-        drop_per_million=compile_drops(assignment),
+        drop_per_million=drop_per_million,
+        drop_category=drop_category,
         close_connections_on_host_set_change=message.common_lb_config.close_connections_on_host_set_change,
         per_connection_buffer_limit=_wrapped(message, "per_connection_buffer_limit_bytes", 1024 * 1024),
         max_requests_per_connection=max_requests,

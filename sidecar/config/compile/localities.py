@@ -33,10 +33,10 @@ def compile_locality_weights(assignment: Any) -> LocalityWeights:
     }
 
 
-def compile_drops(assignment: Any) -> int:
-    """How many requests of a million ``policy.drop_overloads`` drops: there is one category at most."""
+def compile_drops(assignment: Any) -> tuple[int, str]:
+    """How many of a million requests ``policy.drop_overloads`` drops, and its category, the only one."""
     drops = assignment.policy.drop_overloads
     if not drops:
-        return 0
+        return 0, ""
     share = drops[0].drop_percentage
-    return int(share.numerator * _PER_MILLION[share.denominator])
+    return int(share.numerator * _PER_MILLION[share.denominator]), drops[0].category

@@ -180,7 +180,22 @@ async def clusters_page_endpoints_dump(s: Session) -> None:
             s.see(f"dump {query}", _named(s, dumps))
         else:
             s.see(f"dump {query}", reply.start_line)  # Envoy's text has a part that is chance
-    await assign(s, "many", assignment("many", locality(endpoint("b"))), stat_name="other")
+    more = (
+        "additional_addresses: [{address: {socket_address: {address: '::1', port_value: PORT(c)}}}],"
+        "health_check_config: {address: {socket_address: {address: 127.0.0.7, port_value: 7}}},"
+    )
+    place = "metadata: {filter_metadata: {a: {b: c, d: 1}}}, load_balancing_weight: 3, locality: {zone: z},"
+    await assign(
+        s,
+        "many",
+        assignment(
+            "many",
+            locality(endpoint("b", of=more), more=place),
+            policy="drop_overloads: [{category: x, drop_percentage: {numerator: 50}}], "
+            "weighted_priority_health: true, endpoint_stale_after: 60s",
+        ),
+        stat_name="other",
+    )
     reply = await s.proxy.admin(
         "GET", "/config_dump?include_eds&resource=static_endpoint_configs&name_regex=many"
     )
