@@ -209,3 +209,71 @@ async def zones_stats_of_updates(s: Session) -> None:
     """What is counted when hosts change, and not by request."""
     stats = await s.counters(r"^cluster\.(small|five)\.lb_zone_cluster_too_small$")
     s.see("recomputed", stats["cluster.small.lb_zone_cluster_too_small"])
+
+
+SUBSET = "lb_subset_config: {fallback_policy: ANY_ENDPOINT, subset_selectors: [{keys: [stage]}]}"
+#: Three of four proxies are not well.
+SICK = (locality("a", ["201"]), locality("b", ["202!UNHEALTHY", "203!UNHEALTHY", "204!UNHEALTHY"]))
+SICK_CLUSTERS = {
+    "sick": (ZONE % "min_cluster_size: 1", *SIX),
+    "sick-fails": (ZONE % "min_cluster_size: 1, fail_traffic_on_panic: true", *SIX),
+    "sick-weighted": (
+        "common_lb_config: {locality_weighted_lb_config: {}}",
+        locality("a", ["1"], weight=1),
+        locality("b", ["2"], weight=1),
+    ),
+    "sick-off": (ZONE % "min_cluster_size: 1, routing_enabled: {value: 0}", *SIX),
+}
+PEERS_IN_PANIC = setup("zones_panic", SICK_CLUSTERS, SICK)
+
+
+@scenario(PEERS_IN_PANIC)
+async def zones_with_peers_in_panic(s: Session) -> None:
+    """Where too few proxies are well their zones do not count, or nothing is sent."""
+    for name in SICK_CLUSTERS:
+        s.see(name, counts(await counted(s, name, 24)))
+
+
+MIXED_CLUSTERS = {
+    # Of P0 so much is down that a part goes to P1: what stays in P0 stays in the zone.
+    "spilled": (
+        ZONE % "min_cluster_size: 1",
+        locality("a", ["1", "2!UNHEALTHY"]),
+        locality("b", ["3", "4!UNHEALTHY"]),
+        locality("b", ["5"], extra="priority: 1"),
+    ),
+    "subsets": (f"{SUBSET}, {ZONE % 'min_cluster_size: 1'}", *SIX),
+    "drained": (ZONE % "min_cluster_size: 5", locality("a", ["1", "2!DRAINING"]), *SIX[1:]),
+    "no-room": (
+        ZONE % "min_cluster_size: 1",
+        locality("a", ["1", "2!UNHEALTHY"]),
+        locality("b", ["3"]),
+        locality("c", ["4!UNHEALTHY"]),
+    ),
+    "unnamed": (ZONE % "min_cluster_size: 1", locality("", ["1", "2"]), locality("a", ["3"])),
+    "by-weight-random": (
+        extension(
+            "random",
+            "locality_lb_config: {zone_aware_lb_config: {min_cluster_size: 1, locality_basis: HEALTHY_HOSTS_WEIGHT}}",
+        ),
+        locality("a", ["1!*1"]),
+        locality("b", ["2!*1"]),
+        locality("c", ["3!*4"]),
+    ),
+}
+MIXED = setup("zones_mixed", MIXED_CLUSTERS, LOCAL)
+MIXED_SHARES = {
+    "spilled": {"1": 0.7, "5": 0.3},
+    "subsets": {"1": 0.5, "2": 0.5},
+    "drained": {"1": 0.6, "3": 0.1, "4": 0.1, "5": 0.1, "6": 0.1},
+    "no-room": {"1": 1.0},
+    "unnamed": {"3": 1.0},
+    "by-weight-random": {"1": 0.5, "3": 0.5},
+}
+
+
+@scenario(MIXED)
+async def zones_beside_other_things(s: Session) -> None:
+    """Priorities that spill over, subsets, hosts that drain, zones without hosts, weights."""
+    for name, shares in MIXED_SHARES.items():
+        s.see(name, near(await chosen(s, f"/{name}/", 200, at_once=MANY), shares, 0.13))
