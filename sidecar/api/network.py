@@ -68,9 +68,9 @@ class NetworkFilter:
         """The first that the client sent: CONTINUE or CLOSE.  Costs nothing behind it."""
         return CONTINUE
 
-    def on_write(self, session: NetworkSession, data: bytes) -> bytes | None:
-        """What goes to the client; what goes on is returned, None closes the connection."""
-        return data
+    def on_write(self, session: NetworkSession, data: bytes) -> int:
+        """What goes to the client next: CONTINUE or CLOSE.  Every byte is shown once."""
+        return CONTINUE
 
     def on_close(self, session: NetworkSession) -> None:
         """The connection is over.  Called for every filter whose ``on_new_connection`` was."""

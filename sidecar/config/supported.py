@@ -87,9 +87,13 @@ _ROWS: dict[str, str] = {
         "default_filter_chain reuse_port "
         "enable_reuse_port traffic_direction tcp_backlog_size per_connection_buffer_limit_bytes "
         "listener_filters listener_filters_timeout continue_on_listener_filters_timeout use_original_dst "
-        "access_log"
+        "access_log transparent freebind bind_to_port socket_options tcp_fast_open_queue_length enable_mptcp "
+        "max_connections_to_accept_per_socket_event connection_balance_config drain_type "
+        "ignore_global_conn_limit"
     ),
-    "envoy.config.listener.v3.AdditionalAddress": "address",
+    "envoy.config.listener.v3.AdditionalAddress": "*",
+    "envoy.config.listener.v3.Listener.ConnectionBalanceConfig": "exact_balance",
+    "envoy.config.listener.v3.Listener.ConnectionBalanceConfig.ExactBalance": "",
     "envoy.config.listener.v3.FilterChain": (
         "name filters filter_chain_match transport_socket transport_socket_connect_timeout"
     ),

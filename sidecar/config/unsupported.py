@@ -109,24 +109,11 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     *_rows(f"{_CORE}.DataSource", WARN, "file watching", "watched_directory"),
     # Listeners
-    *_rows(f"{_LISTENER}.Listener", STOP, "interception", "transparent freebind bind_to_port"),
     *_rows(f"{_LISTENER}.Listener", STOP, "UDP and HTTP/3", "udp_listener_config"),
     *_rows(f"{_LISTENER}.Listener", STOP, "internal listeners", "internal_listener api_listener"),
-    *_rows(f"{_LISTENER}.Listener", WARN, "connection limits", "max_connections_to_accept_per_socket_event"),
-    *_rows(
-        f"{_LISTENER}.Listener", WARN, "connection limits", "ignore_global_conn_limit bypass_overload_manager"
-    ),
-    *_rows(
-        f"{_LISTENER}.Listener",
-        WARN,
-        "socket options",
-        "socket_options tcp_fast_open_queue_length enable_mptcp",
-    ),
-    *_rows(f"{_LISTENER}.Listener", WARN, "draining", "drain_type"),
-    *_rows(f"{_LISTENER}.Listener", WARN, "workers", "connection_balance_config"),
+    *_rows(f"{_LISTENER}.Listener", WARN, "connection limits", "bypass_overload_manager"),
     *_rows(f"{_LISTENER}.Listener", STOP, "xDS", "fcds_config"),
     *_rows(f"{_LISTENER}.Listener", STOP, "interception", "deprecated_v1"),
-    *_rows(f"{_LISTENER}.AdditionalAddress", WARN, "socket options", "socket_options"),
     *_rows(
         _TCP,
         STOP,

@@ -74,6 +74,7 @@ async def serve_http(
             stats.downstream_cx_http2_total.value += 1
             active = stats.downstream_cx_http2_active
             active.inc()
+            connection.protocol = "HTTP/2"
             driver = H2Driver(manager, connection, transport, strand, codec_class=h2_codec_class)
             manager.drivers.add(driver)
             await driver.serve(received)
@@ -85,6 +86,7 @@ async def serve_http(
             stats.downstream_cx_rx_bytes_total.value += len(received)
             active = stats.downstream_cx_http1_active
             active.inc()
+            connection.protocol = "HTTP/1.1"
             driver = H1Driver(manager, connection, transport, strand, received)
             manager.drivers.add(driver)
             await driver.serve()

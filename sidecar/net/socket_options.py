@@ -6,10 +6,10 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["PREBIND", "SocketOption", "apply_options", "keepalive_options"]
+__all__ = ["BOUND", "LISTENING", "PREBIND", "SocketOption", "apply_options", "keepalive_options"]
 
 #: ``SocketOption.SocketState``: when an option is set.
-PREBIND = 0
+PREBIND, BOUND, LISTENING = range(3)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from sidecar.config.data_source import read_data_source
 from sidecar.config.errors import ConfigErrors, Problem
 from sidecar.config.load import Loaded
 from sidecar.config.registry import Registry
-from sidecar.core.address import Address, is_ip
+from sidecar.core.address import Address, is_ip, split_address
 from sidecar.core.errors import ConfigError
 from sidecar.core.options import Options
 from sidecar.extensions.event_logs import EventLogs
@@ -32,7 +32,8 @@ from sidecar.observability.stats import Store
 from sidecar.server.draining import DrainManager
 from sidecar.server.filter_chain_assembly import compile_filter_chains
 from sidecar.server.inspection_assembly import compile_inspector
-from sidecar.server.listener import BindOptions, Listener
+from sidecar.server.listener import Listener
+from sidecar.server.listener_options import compile_bind_options
 from sidecar.server.timers import Timers
 from sidecar.upstream.cluster import Cluster
 from sidecar.upstream.cluster_manager import ClusterManager
@@ -50,6 +51,14 @@ __all__ = ["Assembly", "compile_address"]
 _DIRECTIONS = ("UNSPECIFIED", "INBOUND", "OUTBOUND")
 _DEFAULT_BUFFER_LIMIT = 1024 * 1024
 _DEFAULT_BACKLOG = 1024
+#: Connections taken from the queue before others have their turn.
+_DEFAULT_ACCEPTS = 64
+#: The number of ``Listener.DrainType.MODIFY_ONLY``.
+_MODIFY_ONLY = 1
+
+
+def _never() -> bool:
+    return False
 
 
 class Assembly:
@@ -209,17 +218,32 @@ class Assembly:
             stat_prefix=message.stat_prefix,
             reuse_port=message.enable_reuse_port.value if message.HasField("enable_reuse_port") else True,
             backlog=message.tcp_backlog_size.value or _DEFAULT_BACKLOG,
-            bind_options=[
-                BindOptions(each.pipe.mode, ipv4_compat=each.socket_address.ipv4_compat) for each, _ in places
-            ],
+            bind_options=compile_bind_options(message),
+            accepts_per_turn=message.max_connections_to_accept_per_socket_event.value or _DEFAULT_ACCEPTS,
+            bind_to_port=message.bind_to_port.value if message.HasField("bind_to_port") else True,
             traffic_direction=direction,
             inspector=inspector,
             access_logs=compile_access_logs(message, self.context(path, direction), self._registry),
         )
+        if message.use_original_dst.value:
+            listener.hand_off = self._find_listener
         listener.message = message
         listener.on_bound.append(chains.set_scope)
         self.listeners.append(listener)
         self.listener_paths[name] = path
+
+    def _find_listener(self, address: str) -> Listener | None:
+        """The listener at ``address``, or at its port on every address."""
+        host, port = split_address(address)
+        everywhere = f"[::]:{port}" if ":" in host else f"0.0.0.0:{port}"
+        found = None
+        for listener in self.listeners:
+            for each in listener.addresses:
+                if each.text == address:
+                    return listener
+                if each.text == everywhere:
+                    found = listener
+        return found
 
     def _parts(self, message: Any) -> ServerParts:
         """What a terminal filter of the listener ``message`` is built from."""
@@ -231,7 +255,9 @@ class Assembly:
             buffer_limit_bytes=limit.value
             if message.HasField("per_connection_buffer_limit_bytes")
             else _DEFAULT_BUFFER_LIMIT,
-            is_draining=partial(self._draining.should_close, inbound=message.traffic_direction == 1),
+            is_draining=_never
+            if message.drain_type == _MODIFY_ONLY
+            else partial(self._draining.should_close, inbound=message.traffic_direction == 1),
             http1_codec=self._http1_codec,
             http2_codec=self._http2_codec,
         )

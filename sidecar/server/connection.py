@@ -50,6 +50,8 @@ class Connection:
     #: Whether ``local_address`` is another than the socket's.
     is_local_address_restored = False
     _stream: Stream | None = None
+    #: What a connection manager speaks on it (``HTTP/2``).
+    protocol = ""
     #: What the network filters of its chain share; None without any.
     network_session: Any = None
     #: What is called once the connection is over, behind its listener's log.
@@ -68,6 +70,12 @@ class Connection:
         self.listener_name = listener.name
         self.traffic_direction = listener.traffic_direction
         self.start_ns = time.monotonic_ns()
+
+    def move_to(self, listener: Listener) -> None:
+        """Another listener goes on with the connection; only its addresses and what it said are kept."""
+        self.listener_name = listener.name
+        self.traffic_direction = listener.traffic_direction
+        self._stream = None
 
     def restore_local_address(self, address: str) -> None:
         """The client meant ``address``, whatever socket it came to."""

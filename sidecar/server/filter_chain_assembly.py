@@ -15,7 +15,7 @@ from sidecar.core.filter_chain_match import ChainMatch, Finder, Overlap, build_f
 from sidecar.http.connection_manager import ConnectionManager
 from sidecar.net.tls_server import TlsServer, tls_serve
 from sidecar.server.filter_chain import FilterChain, FilterChains
-from sidecar.server.network_chain import admit_connections, guard_bytes
+from sidecar.server.network_chain import CountBytes, admit_connections, guard_bytes
 
 if TYPE_CHECKING:
     from sidecar.config.registry import Registry
@@ -32,14 +32,16 @@ def compile_filter_chains(
     None where a filter is still to come, which the loader has told.  Raises: ConfigError.
     """
     chains: list[FilterChain] = []
+    is_logged = bool(listener.access_log)
     for index, message in enumerate(listener.filter_chains):
-        chain = _chain(message, context.at(f"filter_chains[{index}]"), registry, parts)
+        chain = _chain(message, context.at(f"filter_chains[{index}]"), registry, parts, is_logged=is_logged)
         if chain is None:
             return None
         chains.append(chain)
     default: FilterChain | None = None
     if listener.HasField("default_filter_chain"):
-        default = _chain(listener.default_filter_chain, context.at("default_filter_chain"), registry, parts)
+        at = context.at("default_filter_chain")
+        default = _chain(listener.default_filter_chain, at, registry, parts, is_logged=is_logged)
         if default is None:
             return None
     found = [*chains, default] if default is not None else chains
@@ -47,7 +49,7 @@ def compile_filter_chains(
 
 
 def _chain(
-    message: Any, context: FactoryContext, registry: Registry, parts: ServerParts
+    message: Any, context: FactoryContext, registry: Registry, parts: ServerParts, *, is_logged: bool
 ) -> FilterChain | None:
     tls = compile_transport_socket(message, context, registry)
     if not message.filters:
@@ -74,6 +76,8 @@ def _chain(
     terminal = compiled.build(parts)
     manager = terminal if isinstance(terminal, ConnectionManager) else None
     serve = compiled.server(terminal)
+    if manager is not None and is_logged:
+        filters.append(CountBytes())
     chain = FilterChain(message.name, guard_bytes(filters, serve), manager, terminal=terminal)
     # What ends a chain counts a connection when it comes, whether it gets any further or not.
     stats = getattr(terminal, "stats", None)

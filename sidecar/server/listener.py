@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from sidecar.api.stream import Flag
 from sidecar.core.address import Address
-from sidecar.core.errors import Disconnected, SidecarError
+from sidecar.core.errors import Disconnected
 from sidecar.net.reactor import Reactor, Transport, drive
+from sidecar.server.bind import BindError, BindOptions, bind, listen
 from sidecar.server.connection import Connection
 from sidecar.server.filter_chain import FilterChain, FilterChains
 from sidecar.server.inspection import Inspector
@@ -28,48 +27,12 @@ from sidecar.server.inspection import Inspector
 if TYPE_CHECKING:
     from sidecar.observability.stats import Store
 
-__all__ = ["BindError", "BindOptions", "Listener", "bind"]
+__all__ = ["BindError", "Listener"]
 
 logger = logging.getLogger("sidecar.connection")
 
 #: Connections taken from the queue before others have their turn.
 _ACCEPTS_PER_TURN = 64
-
-
-class BindError(SidecarError):
-    """A listener's address cannot be had."""
-
-
-@dataclass(frozen=True, slots=True)
-class BindOptions:
-    """What belongs to one address of a listener."""
-
-    #: ``Pipe.mode``: permissions of a Unix socket, 0 for what the umask says.
-    mode: int = 0
-    #: ``SocketAddress.ipv4_compat``: an IPv6 socket takes IPv4 connections too.
-    ipv4_compat: bool = False
-
-
-def bind(address: Address, *, reuse_port: bool, options: BindOptions) -> socket.socket:
-    """A bound, non-blocking socket that does not listen yet.  Raises: BindError."""
-    sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    try:
-        if address.family == socket.AF_UNIX:
-            if isinstance(address.sockaddr, str) and os.path.exists(address.sockaddr):
-                os.unlink(address.sockaddr)
-        else:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if reuse_port:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if address.family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not options.ipv4_compat))
-        sock.bind(address.sockaddr)
-        if options.mode and isinstance(address.sockaddr, str):
-            os.chmod(address.sockaddr, options.mode)
-    except OSError as error:
-        sock.close()
-        raise BindError(f"cannot bind '{address.text}': {error.strerror}") from error
-    return sock
 
 
 class Listener:
@@ -90,6 +53,8 @@ class Listener:
         traffic_direction: str = "UNSPECIFIED",
         inspector: Inspector | None = None,
         access_logs: Sequence[Any] = (),
+        accepts_per_turn: int = _ACCEPTS_PER_TURN,
+        bind_to_port: bool = True,
     ) -> None:
         self.name = name
         self.addresses = addresses
@@ -103,6 +68,10 @@ class Listener:
         #: What looks at a connection before its chain is chosen; None where nothing does.
         self.inspector = inspector
         self.access_logs = tuple(access_logs)
+        self.accepts_per_turn = accepts_per_turn
+        self.bind_to_port = bind_to_port
+        #: ``use_original_dst``: finds the listener for a connection whose address was restored.
+        self.hand_off: Callable[[str], Listener | None] | None = None
         self.reactor = reactor
         self.store = store
         self.sockets: list[socket.socket] = []
@@ -119,6 +88,9 @@ class Listener:
         bound: list[Address] = []
         try:
             for address, options in zip(self.addresses, self.bind_options, strict=True):
+                if not self.bind_to_port:
+                    bound.append(address)
+                    continue
                 sock = bind(address, reuse_port=self.reuse_port, options=options)
                 self.sockets.append(sock)
                 if address.family != socket.AF_UNIX:
@@ -157,8 +129,8 @@ class Listener:
 
     async def run(self) -> None:
         """Accept until :meth:`stop_accepting`, then serve what is open until it ends or is cancelled."""
-        for sock in self.sockets:
-            sock.listen(self.backlog)
+        for sock, options in zip(self.sockets, self.bind_options, strict=False):
+            listen(sock, self.backlog, options)
         async with trio.open_nursery() as nursery:
             with trio.CancelScope() as scope:
                 self._accept_scope = scope
@@ -183,7 +155,7 @@ class Listener:
         is_tcp = sock.family != socket.AF_UNIX
         while True:
             await trio.lowlevel.wait_readable(sock)
-            for _ in range(_ACCEPTS_PER_TURN):
+            for _ in range(self.accepts_per_turn):
                 try:
                     client, peer = sock.accept()
                 except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -206,14 +178,25 @@ class Listener:
         except OSError:
             client.close()
             return
+        await self.take(connection, transport, may_hand_off=True)
+
+    async def take(self, connection: Connection, transport: Transport, *, may_hand_off: bool) -> None:
+        """Serve a connection to its end, here or at the listener that its client meant."""
         name = f"connection {connection.connection_id}"
         inspector = self.inspector
         is_counted = False
+        target: Listener | None = None
         try:
             if inspector is not None and not await drive(
                 self.reactor, name, lambda strand: inspector.run(connection, transport, strand)
             ):
                 return
+            if may_hand_off and self.hand_off is not None and connection.is_local_address_restored:
+                target = self.hand_off(connection.local_address)
+                if target is not None:
+                    connection.move_to(target)
+                    await target.take(connection, transport, may_hand_off=False)
+                    return
             chain = self.chains.only
             if chain is None:
                 chain = self._find_chain(connection)
@@ -233,10 +216,8 @@ class Listener:
             transport.close()
             if is_counted:
                 self._gone(connection)
-            if self.access_logs:
-                self._log(connection)
-            for each in connection.at_end:
-                each()
+            if target is None:
+                self._end(connection)
 
     def _come(self) -> None:
         self._cx_total.value += 1
@@ -255,10 +236,14 @@ class Listener:
             connection.stream.details = "filter_chain_not_found"
         return chain
 
-    def _log(self, connection: Connection) -> None:
-        stream = connection.stream
+    def _end(self, connection: Connection) -> None:
+        """Log the connection, here first, then where its filters do."""
+        if self.access_logs:
+            connection.stream.protocol = connection.protocol
         for log in self.access_logs:
-            log.log(stream)
+            log.log(connection.stream)
+        for each in connection.at_end:
+            each()
 
     def _gone(self, connection: Connection) -> None:
         self.active -= 1

@@ -10,7 +10,7 @@ import errno
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sidecar.api.network import CLOSE, NetworkFilter, NetworkSession
+from sidecar.api.network import CLOSE, CONTINUE, NetworkFilter, NetworkSession
 from sidecar.core.errors import DeadlineExceeded, Disconnected
 from sidecar.net.reactor import Signal
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sidecar.net.reactor import Strand, Transport
     from sidecar.server.filter_chain import Serve
 
-__all__ = ["admit_connections", "guard_bytes"]
+__all__ = ["CountBytes", "admit_connections", "guard_bytes"]
 
 
 def guard_bytes(filters: Sequence[NetworkFilter], serve: Serve) -> Serve:
@@ -142,26 +142,32 @@ def _watch_reading(
 
 
 def _watch_writing(session: NetworkSession, transport: Transport, writers: Sequence[NetworkFilter]) -> None:
-    """Let what is sent pass through the filters.  What they made of it waits here for the socket."""
+    """Show what is sent to the filters; what the socket did not take comes again, and is not shown again."""
     send = transport.send
-    waiting = b""
+    shown = 0
 
     def write(data: Any) -> int:
-        nonlocal waiting
-        if waiting:
-            waiting = waiting[send(waiting) :]
-            if waiting:
-                raise BlockingIOError
-        passed: bytes | None = bytes(data)
-        for each in writers:
-            passed = each.on_write(session, passed or b"")
-            if passed is None:
-                raise _refuse(session)
-        if passed:
-            try:
-                waiting = passed[send(passed) :]
-            except (BlockingIOError, InterruptedError):
-                waiting = passed
-        return len(data)
+        nonlocal shown
+        fresh = bytes(data[shown:])
+        if fresh:
+            for each in writers:
+                if each.on_write(session, fresh) == CLOSE:
+                    raise _refuse(session)
+            shown = len(data)
+        sent = send(data)
+        shown -= sent
+        return sent
 
     transport.send = write
+
+
+class CountBytes(NetworkFilter):
+    """Counts the bytes of a connection for its listener's access log, where what ends the chain does not."""
+
+    def on_data(self, session: NetworkSession, data: bytes) -> bytes | None:
+        session.connection.stream.bytes_received += len(data)
+        return data
+
+    def on_write(self, session: NetworkSession, data: bytes) -> int:
+        session.connection.stream.bytes_sent += len(data)
+        return CONTINUE

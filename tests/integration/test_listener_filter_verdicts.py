@@ -113,6 +113,29 @@ CASES = {
     "negative timeout": fields("listener_filters_timeout: -1s"),
     "continue": fields("continue_on_listener_filters_timeout: true"),
     "original destination": fields("use_original_dst: true"),
+    "socket options": fields(
+        "socket_options: [{level: 1, name: 9, int_value: 1, state: STATE_PREBIND}, {level: 1, name: 9, buf_value: AQAAAA==, state: STATE_LISTENING}]"
+    ),
+    "socket option without value": fields("socket_options: [{level: 1, name: 9, state: STATE_PREBIND}]"),
+    "socket option of an unknown state": fields(
+        "socket_options: [{level: 1, name: 9, int_value: 1, state: STATE_X}]"
+    ),
+    "not bound": fields("bind_to_port: false"),
+    "transparent and freebind": fields("transparent: true\n    freebind: true"),
+    "fast open": fields("tcp_fast_open_queue_length: 0"),
+    "accepts 0": fields("max_connections_to_accept_per_socket_event: 0"),
+    "accepts 1": fields("max_connections_to_accept_per_socket_event: 1"),
+    "balance": fields("connection_balance_config: {exact_balance: {}}"),
+    "balance of nothing": fields("connection_balance_config: {}"),
+    "drain type": fields("drain_type: MODIFY_ONLY"),
+    "drain type unknown": fields("drain_type: NEVER"),
+    "additional address with options": fields(
+        "additional_addresses: [{address: {socket_address: {address: 127.0.0.1, port_value: 0}}, socket_options: {socket_options: [{level: 1, name: 9, int_value: 1}]}}]"
+    ),
+    "backlog 0": fields("tcp_backlog_size: 0"),
+    "old chain option": fields("filter_chains: []")
+    .replace("filter_chains: [{}]", "filter_chains: [{use_proxy_proto: true}]")
+    .replace("    filter_chains: []\n", ""),
     "original source": filters(entry("original_src.v3.OriginalSrc")),
 }
 

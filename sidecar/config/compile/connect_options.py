@@ -12,7 +12,7 @@ from sidecar.core.errors import ConfigError
 from sidecar.net.socket_options import SocketOption, keepalive_options
 from sidecar.upstream.connect_options import ConnectOptions, SourceAddress
 
-__all__ = ["compile_connect_options"]
+__all__ = ["compile_connect_options", "compile_socket_options"]
 
 _BIND = "upstream_bind_config"
 #: By ``AddressFamilyVersion`` and ``SocketIpVersion``.
@@ -59,7 +59,7 @@ class _Bind:
         self._message = message
         self._path = path
         self._owner = owner
-        self._common = tuple(_options(message.socket_options))
+        self._common = tuple(compile_socket_options(message.socket_options))
 
     def sources(self) -> tuple[SourceAddress, ...]:
         """The addresses to come from.  Raises: ConfigError."""
@@ -89,7 +89,7 @@ class _Bind:
         for each in extra:
             options = self._common
             if each.HasField("socket_options"):
-                options = tuple(_options(each.socket_options.socket_options))
+                options = tuple(compile_socket_options(each.socket_options.socket_options))
             address = self._address(each.address, "extra_source_addresses[0].address")
             found.append(self._source(address, options))
         found += [
@@ -123,7 +123,8 @@ class _Bind:
         return ConfigError(self._path, reason.format(self._owner))
 
 
-def _options(messages: Iterable[Any]) -> Iterator[SocketOption]:
+def compile_socket_options(messages: Iterable[Any]) -> Iterator[SocketOption]:
+    """The options that a configuration names, without those of datagrams."""
     for message in messages:
         if message.HasField("type") and not message.type.HasField("stream"):
             continue  # of datagrams alone
