@@ -197,7 +197,7 @@ class Lab:
         self.received = 0
         self.down = _Socket(self._on_response)
         self.down.transport = Transport(self.down, reactor)  # type: ignore[arg-type]
-        serve: Any = self._server.assembly.listeners[0].serve
+        serve: Any = self._server.assembly.listeners[0].chains.all[0].serve
         connection = _Connection()
         self.strand = reactor.spawn("client", lambda strand: serve(connection, self.down.transport, strand))
         if case.http2_down:
@@ -330,7 +330,7 @@ def _warm(case: Micro, directory: Path) -> Lab:
     """A lab whose connections, tables and specialised bytecodes are there."""
     lab = Lab(case, directory)
 
-    async def connected(*_arguments: Any) -> Transport:
+    async def connected(*_arguments: Any, **_options: Any) -> Transport:
         return lab.connect()
 
     Connector.connect = connected  # type: ignore[assignment, method-assign]
