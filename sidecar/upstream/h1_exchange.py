@@ -240,6 +240,7 @@ class H1Exchange:
             raise (self.break_off() if reader.rest else connection_termination()) from error
         if parser.close or (parser.minor_version == 0 and not parser.keep_alive_token):
             self._must_close = True
+            self._pool.cluster.stats.upstream_cx_close_notify.value += 1
         length = parser.content_length
         body: Body | None = None
         if length > 0 and not self._is_head and status not in _BODILESS:
