@@ -56,6 +56,10 @@ bench-routes *arguments:
 chaos *arguments:
     python -m tests.chaos {{ arguments }}
 
+# scan versions, suites, groups and certificates of our TLS listeners and Envoy's, from one file (--all prints all)
+tls-check *arguments:
+    python -m tests.tls_check {{ arguments }}
+
 # throw mutated input at the parsers (h1, h2, client_hello, proxy_protocol, http_inspector; --seconds N, --seed N, --inputs N)
 fuzz *arguments:
     python -m tests.fuzz {{ arguments }}

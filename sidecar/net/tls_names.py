@@ -58,6 +58,7 @@ CIPHERSUITE_IDS = {
     "TLS_AES_256_GCM_SHA384": b"\x13\x02",
     "TLS_CHACHA20_POLY1305_SHA256": b"\x13\x03",
 }
+_LEGACY = {"ECDHE-RSA-AES128-SHA256", "DES-CBC3-SHA"}
 _STANDARD = {standard: name for name, standard in CIPHERS.items()}
 #: What BoringSSL takes for many suites at once.
 _ALIAS_NAMES = (
@@ -171,7 +172,38 @@ def openssl_ciphers(suites: tuple[str, ...]) -> tuple[list[tuple[str, ...]], lis
             else:
                 refused.append(token)
         groups.append(tuple(rules))
-    return groups, refused
+    return (groups if refused else _expanded(groups)), refused
+
+
+def _expanded(groups: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """``groups`` by single names: ALL is more in OpenSSL than in BoringSSL, anonymous suites among it.
+
+    What a name for many brings stands in BoringSSL's order; suites that are there for old times' sake
+    alone must be named.
+    """
+    if all(name in CIPHERS for group in groups for name in group):
+        return groups
+    allowed = _meant_by(":".join(name for group in groups for name in group))
+    found: list[tuple[str, ...]] = []
+    seen: set[str] = set()
+    for group in groups:
+        if all(name in CIPHERS for name in group):
+            kept = [tuple(name for name in group if name in allowed and name not in seen)]
+        else:
+            brought = {each for name in group if name[:1] not in "!-" for each in _meant_by(name)} - _LEGACY
+            kept = [(name,) for name in CIPHERS if name in brought & allowed and name not in seen]
+        found += [each for each in kept if each]
+        seen.update(name for each in kept for name in each)
+    return found
+
+
+def _meant_by(rules: str) -> set[str]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.set_ciphers(f"{rules}:@SECLEVEL=0")
+    except ssl.SSLError:
+        return set()
+    return {each["name"] for each in context.get_ciphers()}
 
 
 def signature_name(kind: int, digest: int) -> str:

@@ -219,6 +219,9 @@ def _parameters(message: Any, path: str, *, is_server: bool) -> TlsSettings:
     default = ssl.TLSVersion.TLSv1_3 if is_server else ssl.TLSVersion.TLSv1_2
     maximum = _VERSIONS[message.tls_maximum_protocol_version] or default
     ciphers, refused = openssl_ciphers(tuple(message.cipher_suites) or DEFAULT_CIPHERS)
+    if not ciphers:
+        reason = f"Failed to initialize cipher suites {':'.join(message.cipher_suites)}"
+        raise ConfigError(f"{path}.cipher_suites", reason)
     if refused:
         reason = (
             f"Failed to initialize cipher suites {':'.join(message.cipher_suites)}. The following ciphers"

@@ -24,9 +24,18 @@ def test_every_cipher_has_a_number_and_is_known_to_openssl() -> None:
 
 
 def test_groups_of_equal_preference_stay_together() -> None:
-    groups, refused = openssl_ciphers((f"[{A128}|{CHACHA}]", f"{A256}:!RSA"))
-    assert groups == [(A128, CHACHA), (A256,), ("!RSA",)]
+    groups, refused = openssl_ciphers((f"[{A128}|{CHACHA}]", A256))
+    assert groups == [(A128, CHACHA), (A256,)]
     assert refused == []
+
+
+def test_names_for_many_suites_bring_those_that_boringssl_has() -> None:
+    groups, refused = openssl_ciphers(("ALL", "!RSA"))
+    names = [name for group in groups for name in group]
+    assert refused == []
+    assert A128 in names
+    assert "AES128-SHA" not in names
+    assert set(names) <= set(CIPHERS)
 
 
 def test_standard_names_are_taken_and_unknown_ones_are_told() -> None:
