@@ -56,7 +56,8 @@ class Measure:
 def measure(process: Process, url: str, kind: str, seconds: float, core: int, directory: Path) -> Measure:
     """Load ``url`` for about ``seconds``.
 
-    ``kind`` is ``get``, ``traced``, ``post`` or ``stream``; over HTTP/2 ``h2``, ``grpc`` or ``h2_stream``.
+    ``kind`` is ``get``, ``traced``, ``post``, ``stream`` or ``close`` (a connection for each request); over
+    HTTP/2 ``h2``, ``grpc`` or ``h2_stream``.
     """
     before = process.cpu_s()
     if kind in ("h2", "grpc", "h2_stream"):
@@ -93,6 +94,8 @@ def _wrk(
     ]
     for name, value in HEADERS.items():
         command += ["-H", f"{name}: {value}"]
+    if kind == "close":
+        command += ["-H", "connection: close"]
     script = directory / f"{kind}.lua"
     if kind == "post":
         script.write_text(_POST)

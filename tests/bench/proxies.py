@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import trustme
+
 __all__ = ["CASES", "PROXIES", "Case", "start_command", "upstream_command", "write_envoy"]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,6 +41,8 @@ class Case:
     http2: bool = False
     #: HTTP/2 towards the upstream.
     http2_up: bool = False
+    #: TLS towards the client.
+    tls: bool = False
     routes: int = 1
     proxies: tuple[str, ...] = ("sidecar", "envoy", "nginx", "haproxy", "aiohttp")
 
@@ -61,6 +65,14 @@ CASES: tuple[Case, ...] = (
         proxies=("sidecar", "envoy", "nginx", "haproxy"),
     ),
     Case("h1_h2", "small GET, HTTP/1.1 down, HTTP/2 up", http2_up=True, proxies=_ENVOYS),
+    Case("tls", "small GET over TLS 1.3, HTTP/1.1", tls=True, proxies=_ENVOYS),
+    Case(
+        "tls_new",
+        "TLS 1.3 handshake and small GET on each connection",
+        load="close",
+        tls=True,
+        proxies=_ENVOYS,
+    ),
     Case("h2_h2", "small GET, HTTP/2 both", load="h2", http2=True, http2_up=True, proxies=_ENVOYS),
     Case(
         "grpc",
@@ -175,21 +187,33 @@ def write_envoy(case: Case, port: int, upstream: int, directory: Path, who: str)
                 "explicit_http_config": {"http2_protocol_options": {}},
             }
         }
+    chain: dict[str, Any] = {"filters": [{"name": "hcm", "typed_config": manager}]}
+    if case.tls:
+        chain["transport_socket"] = _tls(directory)
     config = {
         "static_resources": {
-            "listeners": [
-                {
-                    "name": "bench",
-                    "address": _address(port),
-                    "filter_chains": [{"filters": [{"name": "hcm", "typed_config": manager}]}],
-                }
-            ],
+            "listeners": [{"name": "bench", "address": _address(port), "filter_chains": [chain]}],
             "clusters": [cluster],
         }
     }
     path = directory / f"{who}-{case.name}.json"
     path.write_text(json.dumps(config))
     return path
+
+
+def _tls(directory: Path) -> dict[str, Any]:
+    """A transport socket with a certificate of our own (ECDSA P-256), the same for all in ``directory``."""
+    certificate, key = directory / "tls-cert.pem", directory / "tls-key.pem"
+    if not key.exists():
+        leaf = trustme.CA().issue_cert("localhost", key_type=trustme.KeyType.ECDSA)
+        leaf.cert_chain_pems[0].write_to_path(certificate)
+        leaf.private_key_pem.write_to_path(key)
+    pair = {"certificate_chain": {"filename": str(certificate)}, "private_key": {"filename": str(key)}}
+    context = {
+        "@type": f"{_EXTENSIONS}.transport_sockets.tls.v3.DownstreamTlsContext",
+        "common_tls_context": {"tls_certificates": [pair]},
+    }
+    return {"name": "envoy.transport_sockets.tls", "typed_config": context}
 
 
 def _routes(count: int) -> list[dict[str, Any]]:

@@ -77,7 +77,8 @@ def _run_case(
             except (OSError, RuntimeError) as error:
                 print(f"{case.name}: {name} takes no part: {error}", file=sys.stderr)
                 continue
-            running[name] = (process, f"http://127.0.0.1:{port}{case.path}")
+            scheme = "https" if case.tls else "http"
+            running[name] = (process, f"{scheme}://127.0.0.1:{port}{case.path}")
         core = options.load_core
         if options.rounds > 1:
             for process, url in running.values():
