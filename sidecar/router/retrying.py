@@ -9,6 +9,7 @@ goes by (:mod:`sidecar.router.replay`); a pump for each try sends what is kept, 
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from sidecar.upstream.host import Host
 
 __all__ = ["Answered", "Tries", "last_error"]
+
+logger = logging.getLogger("sidecar.router")
 
 _EXPECTED_TIMEOUT = b"x-envoy-expected-rq-timeout-ms"
 _TOO_LARGE = LocalReply(
@@ -473,6 +476,7 @@ class Tries:
         state, self.state = self.state, None
         if state is not None:
             state.end()
+            logger.debug("a request's body is longer than what is kept of it: it is not tried again")
             if self.is_between:
                 # Envoy hears of the end of an HTTP/1 request behind its last piece, so it closes.
                 is_http1 = self._stream.protocol != "HTTP/2"

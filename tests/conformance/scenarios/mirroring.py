@@ -9,7 +9,7 @@ from ..client import get
 from ..configuration import bootstrap, cluster, listener
 from ..lab import Session
 from ..scenario import Setup, scenario
-from ..upstream import Call, answers, ok
+from ..upstream import Call, H2Call, answers, ok
 from .upgrades import echoing, handshake, opened
 
 SUBJECT = "upstream"
@@ -288,3 +288,36 @@ async def mirror_of_an_upgrade(s: Session) -> None:
         client.close()
         await s.upstream("shadow").arrivals(1)
         await s.quiet()
+
+
+@scenario(MIRRORING)
+async def mirror_of_a_body_beyond_the_buffer(s: Session) -> None:
+    """A copy's body is not kept: one that is longer than all buffers goes along whole."""
+    shadow = s.upstream("shadow")
+    for framing, body in (
+        ("content-length: 20000", "x" * 20000),
+        ("transfer-encoding: chunked", "4e20\r\n" + "x" * 20000 + "\r\n0\r\n\r\n"),
+    ):
+        before = len(shadow.seen)
+        await s.http(f"POST /one HTTP/1.1\r\nhost: a\r\n{framing}\r\n\r\n{body}", "small", label=framing)
+        await shadow.arrivals(before + 1)
+        await s.quiet()
+    async with s.counting("cluster.app.retry_or_shadow_abandoned", "cluster.shadow.upstream_rq_total"):
+        await s.http("POST /one HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc", "small")
+        await shadow.arrivals(3)
+
+
+@scenario(MIRRORING)
+async def mirror_of_grpc(s: Session) -> None:
+    """A call of gRPC to both, with trailers, the copy refused."""
+
+    async def refuse(call: H2Call) -> None:
+        await call.body()
+        await call.answer([(":status", "200"), ("grpc-status", "14")])
+
+    s.upstream("h2shadow").h2_script = refuse
+    async with s.counting(*(f"cluster.h2shadow.{name}" for name in _OF_CLUSTER[:2])):
+        client = await s.connect_h2()
+        fields = [*get("/h2", method="POST"), ("content-type", "application/grpc"), ("te", "trailers")]
+        await client.request(fields, b"\0\0\0\0\2hi")
+        await s.upstream("h2shadow").arrivals(1)
