@@ -251,7 +251,7 @@ _ROWS: dict[str, str] = {
         "response_headers_to_remove metadata typed_per_filter_config include_request_attempt_count "
         "include_attempt_count_in_response per_request_buffer_limit_bytes request_body_buffer_limit "
         "require_tls request_mirror_policies virtual_clusters matcher retry_policy hedge_policy "
-        "retry_policy_typed_config cors"
+        "retry_policy_typed_config cors include_is_timeout_retry_header"
     ),
     f"{_ROUTE}.Route": (
         "name match route redirect direct_response request_headers_to_add request_headers_to_remove "
@@ -326,7 +326,8 @@ _ROWS: dict[str, str] = {
         "host_rewrite_path_regex auto_host_rewrite append_x_forwarded_host hash_policy "
         "internal_redirect_policy internal_redirect_action max_internal_redirects path_rewrite_policy "
         "upgrade_configs request_mirror_policies retry_policy hedge_policy metadata_match priority "
-        "retry_policy_typed_config cors"  # Envoy does not read it
+        # Envoy does not read retry_policy_typed_config.
+        "retry_policy_typed_config cors"
     ),
     # initial_requests and additional_request_chance mean nothing to Envoy either.
     f"{_ROUTE}.HedgePolicy": "*",

@@ -123,8 +123,9 @@ class HedgedTries(Tries):
                 self._drop(other)
 
     # -- a leg ---------------------------------------------------------------------------------------------
-    def _launch(self, wait_s: float | None) -> None:
+    def _launch(self, wait_s: float | None, *, follows_timeout: bool = False) -> None:
         """Let another try begin, after a while; None for the first, which begins at once."""
+        self._follows_timeout = follows_timeout
         main = self._stream
         own = Stream(main.connection, main.hcm, main.request, main.protocol)
         own.start_ns = main.start_ns
@@ -307,7 +308,7 @@ class HedgedTries(Tries):
         decision = state.after_soft_timeout()
         if decision == BACK_OFF:
             leg.is_retried = True
-            self._launch(state.back_off_s())
+            self._launch(state.back_off_s(), follows_timeout=True)
         else:
             self._flag(decision)
 

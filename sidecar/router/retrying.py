@@ -28,6 +28,7 @@ from sidecar.router.no_pool import refuse_without_pool
 from sidecar.router.outliers import put_error, put_response, put_timeout
 from sidecar.router.per_try_idle import WatchedBody, try_timeout_reply
 from sidecar.router.retry_policy import BACK_OFF, LIMIT, NO, OVERFLOW, RetryState
+from sidecar.router.timeouts import set_grpc_timeout
 from sidecar.router.tunnel import choose_pool, open_tunnel
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Tries:
 
     __slots__ = (
         "_complete_s",
+        "_follows_timeout",
         "_idle_timer",
         "_is_retry",
         "_responder",
@@ -123,6 +125,8 @@ class Tries:
         self.per_try_s = per_try_s
         self.idle_s = idle_s
         self._is_retry = False
+        #: Whether the next try follows one that took too long.
+        self._follows_timeout = False
         #: Whether no try is under way: the next waits for its time.
         self.is_between = False
         #: Whether a try got as far as its first byte.
@@ -211,7 +215,7 @@ class Tries:
         stream.upstream_host = host
         stream.upstream_transport_failure = ""
         stream.upstream_connection_id = 0
-        self._was_sent = False
+        self._was_sent = self._follows_timeout = False
         try:
             upstream = await self._connect(route, host)
             if self.state is not None:
@@ -346,6 +350,7 @@ class Tries:
         if host.outlier is not None:
             put_timeout(host.outlier, stream)
         if self._may_reset(host, error=None):
+            self._follows_timeout = True
             return BACK_OFF
         if not stream.had_interim:
             host.rq_error += 1
@@ -434,15 +439,21 @@ class Tries:
         for mutations in route.request_mutations:
             if mutations.__class__ is AttemptCount:
                 mutations.apply(headers, stream)
+        if route.tells_of_timeouts:
+            headers.set(b"x-envoy-is-timeout-retry", b"true" if self._follows_timeout else b"false")
         expected = self.per_try_s or self.timeout_s
         if self.is_hedged:
             expected = self.timeout_s
-        if not expected or self._router.suppress_envoy_headers:
+        if not expected:
             return
         if self.timeout_s and self._complete_s:
             left = self.timeout_s - (self._router.reactor.clock() - self._complete_s)
             expected = min(expected, left) if left > 0 else 0.001
-        headers.set(_EXPECTED_TIMEOUT, b"%d" % max(1, int(expected * 1000)))
+        expected_ms = max(1, int(expected * 1000))
+        if not self._router.suppress_envoy_headers:
+            headers.set(_EXPECTED_TIMEOUT, b"%d" % expected_ms)
+        if route.grpc_timeouts is not None and is_grpc_request(stream.request):
+            set_grpc_timeout(headers, expected_ms / 1000)
 
     def _refresh_cluster(self, state: RetryState) -> None:
         """Let the route choose again where the request goes."""

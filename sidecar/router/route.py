@@ -135,6 +135,7 @@ class Route:
         "response_mutations",
         "retry_policy",
         "stat_prefix",
+        "tells_of_timeouts",
         "timeout_field",
         "timeout_s",
         "tries_policy",
@@ -195,6 +196,8 @@ class Route:
         self.retry_policy: RetryPolicy | None = None
         #: The cluster's ``retry_policy``, in the place of the route's for all but the limits of tries.
         self.tries_policy: RetryPolicy | None = None
+        #: ``include_is_timeout_retry_header``.
+        self.tells_of_timeouts = False
         #: ``hedge_policy``: a try that is too slow goes on beside the next.
         self.hedge_on_per_try_timeout = False
         #: Whether the host becomes the name of the chosen upstream host.

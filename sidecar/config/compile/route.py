@@ -125,6 +125,7 @@ class _Compiler:
                 levels = [(each.route, f"{route_path}.route"), (message, path)]
                 route.retry_policy = compile_retry_policy(levels)
                 route.hedge_on_per_try_timeout = compile_hedging(levels)
+            route.tells_of_timeouts = message.include_is_timeout_retry_header
             if message.include_request_attempt_count:
                 route.request_mutations = (AttemptCount(), *route.request_mutations)
             if message.include_attempt_count_in_response:
