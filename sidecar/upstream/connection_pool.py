@@ -132,6 +132,7 @@ class ConnectionPool:
             self._count_pool()
         if resources.pending >= resources.max_pending_requests:
             stats.upstream_rq_pending_overflow.value += 1
+            self._give_up()
             raise overflow()
         stats.upstream_rq_pending_total.value += 1
         resources.pending += 1
@@ -286,6 +287,7 @@ class ConnectionPool:
         if self.is_limited:
             if resources.pools >= resources.max_pools and not self._free_another():
                 self.cluster.stats.upstream_cx_pool_overflow.value += 1
+                self._give_up()
                 raise no_pool()
             resources.pools += 1
         self._is_counted = True
@@ -314,6 +316,14 @@ class ConnectionPool:
             self._uncount()
             if self.on_empty is not None:
                 self.on_empty(self)
+
+    def _give_up(self) -> None:
+        """A request was refused: a pool for few, that has nothing, does not stay for it."""
+        if self.on_empty is None or self._pending or self._connecting or self.has_connections():
+            return
+        if self._is_counted:
+            self._uncount()
+        self.on_empty(self)
 
     def _uncount(self) -> None:
         self._is_counted = False

@@ -97,6 +97,7 @@ class Host:
         "outlier",
         "pool",
         "pools",
+        "pools_by_key",
         "priority",
         "rq_active",
         "rq_error",
@@ -158,6 +159,8 @@ class Host:
         self.pool: Any = None
         #: All pools.
         self.pools: tuple[Any, ...] = ()
+        #: Those of them that a request has to ask for.
+        self.pools_by_key: dict[Any, Any] = {}
         #: What outlier detection keeps here, where the cluster has it
         #: (:class:`sidecar.upstream.outlier_detection.HostMonitor`).
         self.outlier: Any = None

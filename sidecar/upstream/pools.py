@@ -81,10 +81,11 @@ class PoolTable:
         return pool
 
     def _find(self, cluster: Cluster, host: Host, key: _Key) -> Any:
-        for pool in host.pools:
-            if pool.key == key:
-                return pool
-        pool = self._make(cluster, host, key)
+        # There may be one for every client: they are not searched.
+        pool = host.pools_by_key.get(key)
+        if pool is not None:
+            return pool
+        pool = host.pools_by_key[key] = self._make(cluster, host, key)
         if key[2] or key[3] is not None:
             # Clients choose what it is for: it goes when it has nothing any more.
             pool.on_empty = _forget
@@ -148,9 +149,12 @@ class PoolTable:
                 pool.close()
             host.pool = None
             host.pools = ()
+            host.pools_by_key.clear()
 
 
 def _forget(pool: ConnectionPool) -> None:
     """The pool of a client's connection has nothing any more: it is made again if that is needed."""
     host = pool.host
     host.pools = tuple(each for each in host.pools if each is not pool)
+    if host.pools_by_key.get(pool.key) is pool:
+        del host.pools_by_key[pool.key]

@@ -1,36 +1,57 @@
-"""Which pool a request is given: by protocol and routing priority."""
+"""The table of pools: who shares one, and which of them stay."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
-from sidecar.core.address import Address
-from sidecar.observability.stats import Store
-from sidecar.upstream.cluster import Cluster, ClusterConfig
-from sidecar.upstream.host import Host
-from sidecar.upstream.pools import PoolTable
+from sidecar.core.errors import UpstreamError
+from sidecar.net.reactor import Strand
+from sidecar.upstream.resources import CircuitBreakerLimits
+from tests.support.h1_lab import H1Lab, open_h1_lab
+from tests.support.strands import Driven, settle
 
 
-def table() -> PoolTable:
-    return PoolTable(SimpleNamespace(), SimpleNamespace(clusters={}))  # type: ignore[arg-type]
+def pool_of(lab: H1Lab, client: int, priority: int = 0) -> Any:
+    stream = SimpleNamespace(connection=SimpleNamespace(connection_id=client), protocol="HTTP/1.1")
+    return lab.manager.router.get_pool(lab.cluster, lab.host, stream, priority)
 
 
-@pytest.mark.parametrize("by_client", [False, True])
-def test_each_priority_has_a_pool_with_its_own_limits(by_client: bool) -> None:
-    cluster = Cluster(ClusterConfig("c", use_downstream_protocol=by_client), Store())
-    host = Host(Address.ip("10.0.0.1", 80))
-    stream: Any = SimpleNamespace(protocol="HTTP/1.1")
-    pools = table()
-    low, high = pools.get(cluster, host, stream), pools.get(cluster, host, stream, 1)
-    assert low is not high
-    assert low is pools.get(cluster, host, stream, 0)
-    assert high is pools.get(cluster, host, stream, 1)
-    assert (low.resources, high.resources) == cluster.resources
-    assert host.pool is (None if by_client else low)
-    assert host.pools == (low, high)
-    raw = pools.get(cluster, host, stream, 1, raw=True)
-    assert raw.resources is cluster.resources[1]
-    assert raw is not pools.get(cluster, host, stream, raw=True)
+async def connect(lab: H1Lab, pool: Any) -> Driven:
+    async def body(_strand: Strand) -> object:
+        return await pool.wait()
+
+    driven = lab.lab.own(body)
+    await settle()
+    return driven
+
+
+async def test_routing_priorities_have_pools_and_limits_of_their_own() -> None:
+    limits = CircuitBreakerLimits(max_pending_requests=0)
+    async with open_h1_lab(high_limits=limits) as lab:
+        usual, high = pool_of(lab, 1), pool_of(lab, 1, priority=1)
+        assert usual is pool_of(lab, 2)
+        assert high is pool_of(lab, 2, priority=1)
+        assert usual is not high
+        assert (await connect(lab, usual)).error is None
+        assert isinstance((await connect(lab, high)).error, UpstreamError)
+
+
+async def test_pool_of_a_client_goes_with_its_last_connection() -> None:
+    async with open_h1_lab(connection_pool_per_downstream_connection=True) as lab:
+        first, second = pool_of(lab, 1), pool_of(lab, 2)
+        assert first is pool_of(lab, 1)
+        assert first is not second
+        (await connect(lab, first)).result.reset()
+        assert lab.host.pools == (second,)
+        assert list(lab.host.pools_by_key.values()) == [second]
+        assert pool_of(lab, 1) is not first
+
+
+async def test_pool_of_a_client_that_is_refused_does_not_stay() -> None:
+    limits = CircuitBreakerLimits(max_pending_requests=0)
+    async with open_h1_lab(connection_pool_per_downstream_connection=True, default_limits=limits) as lab:
+        assert isinstance((await connect(lab, pool_of(lab, 1))).error, UpstreamError)
+        assert lab.host.pools == ()
+        assert not lab.host.pools_by_key
+        assert lab.cluster.resources[0].pools == 0
