@@ -15,7 +15,7 @@ from ..upstream import Call, ok
 from .localities import MANY, chosen, counts, extension, locality, near, routes, spread_over
 
 SUBJECT = "upstream"
-SLOW = "slow_start_config: {slow_start_window: 0.7s, min_weight_percent: {value: %s}%s}"
+SLOW = "slow_start_config: {slow_start_window: 1.4s, min_weight_percent: {value: %s}%s}"
 STARTING = {
     "plain": "lb_policy: ROUND_ROBIN",
     "slow": f"round_robin_lb_config: {{{SLOW % (10, '')}}}",
@@ -71,8 +71,11 @@ class Starting:
     async def young(self, call: Call) -> None:
         path = call.request.start_line.split()[1]
         if path.startswith("/check"):
+            # They go on behind the end of the scenario, and are no part of it.
+            seen = self.s.upstream("young").seen
+            seen[:] = [each for each in seen if each is not call]
             self.checks += path == f"/check-{self.name}"
-            well = self.checks > 15
+            well = self.checks > 32
             await call.send(
                 ok() if well else b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
             )
@@ -83,7 +86,7 @@ class Starting:
     async def share(self, requests: int) -> float:
         """The young host's share of so many requests."""
         self.taken.clear()
-        await chosen(self.s, f"/{self.name}/", requests)
+        await chosen(self.s, f"/{self.name}/", requests, at_once=20)
         self.s.upstream("old").seen.clear()
         self.s.upstream("young").seen.clear()
         return self.taken["young"] / requests
