@@ -1,7 +1,7 @@
 """Runs a configuration of the mission's guide with upstreams behind it.
 
-A line that ends in ``# @PORT:name@`` holds a port, one that ends in ``# @HOST:name@`` a host; ``admin`` and
-``listener`` are the proxy's, the others name an upstream.
+A line that ends in ``# @PORT:name@`` holds a port, one that ends in ``# @HOST:name@`` a host; the names of
+OWN are the proxy's, the others name an upstream.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import re
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from proxy_process import Answer, RunningProxy, running_proxy
 __all__ = ["MISSION", "Mission", "Seen", "Upstream", "mission"]
 
 MISSION = Path(__file__).parent.parent / "mission"
+OWN = ("admin", "listener", "inbound", "outbound")
 #: Numbers that stand for the ports of a file until free ones take their place.
 _FIRST_PORT = 20001
 
@@ -55,7 +57,8 @@ class Mission:
 
     def port(self, name: str) -> int:
         """The free port that took the place of this one."""
-        return self.proxy.ports[self.numbers[name]]
+        number = self.numbers[name]
+        return self.proxy.ports.get(number, number)
 
     def stats(self) -> dict[str, int]:
         """Counters and gauges."""
@@ -72,30 +75,36 @@ def mission(
     *,
     replace: dict[str, str] | None = None,
     idle: tuple[str, ...] = (),
+    tls: dict[str, ssl.SSLContext] | None = None,
 ) -> Iterator[Mission]:
-    """Serve the file; ``replace`` gives further texts to put in, ``idle`` names upstreams that do not run."""
+    """Serve the file, upstreams first, so that health checks find them.
+
+    ``replace`` gives further texts to put in, ``idle`` names upstreams that do not run, ``tls`` those that
+    speak it.
+    """
     text = (MISSION / name).read_text(encoding="utf-8")
     for old, new in (replace or {}).items():
         assert old in text, old
         text = text.replace(old, new)
     text = re.sub(r"(address: )\S+(\s+# @HOST:)", r"\g<1>127.0.0.1\2", text)
-    names = re.findall(r"# @PORT:([\w.]+)@", text)
-    numbers = {each: _FIRST_PORT + index for index, each in enumerate(dict.fromkeys(names))}
-    text = re.sub(
-        r"port_value: \d+(\D*# @PORT:([\w.]+)@)", lambda m: f"port_value: {numbers[m[2]]}{m[1]}", text
-    )
+    names = dict.fromkeys(re.findall(r"# @PORT:([\w.]+)@", text))
+    numbers = {each: _FIRST_PORT + index for index, each in enumerate(names)}
+    upstreams = {each: Upstream(each) for each in names if each not in (*OWN, *idle)}
     with contextlib.ExitStack() as stack:
-        proxy = stack.enter_context(running_proxy(kind, text, directory, numbers["admin"]))
-        upstreams = {
-            each: Upstream(each) for each in numbers if each not in ("admin", "listener") and each not in idle
-        }
         for each, upstream in upstreams.items():
-            stack.enter_context(_serving(upstream, proxy.ports[numbers[each]]))
+            numbers[each] = stack.enter_context(_serving(upstream, (tls or {}).get(each)))
+        text = re.sub(
+            r"port_value: \d+(\D*# @PORT:([\w.]+)@)", lambda m: f"port_value: {numbers[m[2]]}{m[1]}", text
+        )
+        keep = [numbers[each] for each in upstreams]
+        proxy = stack.enter_context(running_proxy(kind, text, directory, numbers["admin"], keep))
         yield Mission(proxy, numbers, upstreams)
 
 
 @contextlib.contextmanager
-def _serving(upstream: Upstream, port: int) -> Iterator[None]:
+def _serving(upstream: Upstream, tls: ssl.SSLContext | None) -> Iterator[int]:
+    """The port that it serves on."""
+
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -117,12 +126,14 @@ def _serving(upstream: Upstream, port: int) -> Iterator[None]:
         def log_message(self, format: str, *arguments: object) -> None:
             """Say nothing."""
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
-        yield
+        yield server.server_port
     finally:
         server.shutdown()
         server.server_close()
