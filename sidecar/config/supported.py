@@ -390,6 +390,7 @@ _ROWS: dict[str, str] = {
         "dns_jitter respect_dns_ttl "
         "dns_lookup_family dns_resolvers use_tcp_for_dns_lookups dns_resolution_config "
         "typed_dns_resolver_config wait_for_warm_on_init metadata outlier_detection health_checks "
+        "close_connections_on_host_health_failure "
         "ignore_health_on_host_removal eds_cluster_config original_dst_lb_config cleanup_interval "
         "transport_socket transport_socket_matches upstream_http_protocol_options "
         "upstream_bind_config upstream_connection_options preconnect_policy "

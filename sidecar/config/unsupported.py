@@ -211,12 +211,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows("envoy.type.matcher.v3.StringMatcher", STOP, "matchers", "custom"),
     *_rows("xds.type.matcher.v3.StringMatcher", STOP, "matchers", "custom"),
     # Clusters
-    *_rows(
-        _CLUSTER,
-        WARN,
-        "health checks",
-        "close_connections_on_host_health_failure",
-    ),
     *_rows(f"{_CORE}.HealthCheck", STOP, "health checks (redis, thrift)", "custom_health_check"),
     *_rows(
         f"{_CORE}.HealthCheck",

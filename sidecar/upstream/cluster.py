@@ -138,6 +138,8 @@ class ClusterConfig:
     ignore_new_hosts_until_first_hc: bool = False
     #: A host that discovery drops goes at once, well or not (:mod:`sidecar.upstream.host_removal`).
     ignore_health_on_host_removal: bool = False
+    #: A host that fails loses its raw connections with the tunnels on them.
+    close_connections_on_host_health_failure: bool = False
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
     #: What takes the place of routes' policies (:class:`sidecar.router.cluster_policies.ClusterPolicies`).
     policies: Any = None
@@ -342,6 +344,9 @@ class Cluster:
         self.refresh_health()
         if host.health is Health.UNHEALTHY:
             _drain(host)
+            if self.config.close_connections_on_host_health_failure:
+                for pool in host.pools:
+                    pool.break_off()
 
     def refresh_health(self) -> None:
         """Take in changed health flags or weights of hosts."""

@@ -120,6 +120,9 @@ class ConnectionPool:
         """The host fails: let every connection end, the busy ones with what is on them."""
         raise NotImplementedError
 
+    def break_off(self) -> None:
+        """``close_connections_on_host_health_failure``: in Envoy it is about raw connections alone."""
+
     # -- the queue --------------------------------------------------------------------------------
     async def wait(self) -> Any:
         """Queue for a stream, opening one more connection if the limits allow.

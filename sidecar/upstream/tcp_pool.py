@@ -124,6 +124,14 @@ class TcpPool(H1Pool):
     def count_connection(self) -> None:
         """No protocol is known."""
 
+    def break_off(self) -> None:
+        for connection in list(self._all):
+            transport = connection._transport
+            for strand in (transport.reader, transport.writer):
+                if strand is not None:
+                    strand.fail(connection_termination())  # its client did not leave
+            connection.close(local=True, active=True)
+
     def make_connection(self, transport: Transport) -> H1Connection:
         return TcpConnection(self, transport)
 

@@ -186,6 +186,7 @@ def compile_cluster_config(
         health_checks=compile_health_checks(message, context),
         ignore_new_hosts_until_first_hc=message.common_lb_config.ignore_new_hosts_until_first_hc,
         ignore_health_on_host_removal=message.ignore_health_on_host_removal,
+        close_connections_on_host_health_failure=message.close_connections_on_host_health_failure,
         metadata=metadata_to_dict(message.metadata),
         policies=compile_cluster_policies(
             options, f"{context.path}.typed_extension_protocol_options[{_HTTP_OPTIONS}]"
