@@ -9,17 +9,17 @@ from typing import Any
 import trio
 
 from ..client import H1Client, get
-from ..configuration import LINE, bootstrap, cluster, listener
+from ..configuration import HTTP_OPTIONS, LINE, bootstrap, cluster, listener
 from ..lab import Session
 from ..scenario import Setup, scenario
-from ..upstream import Call, ok
+from ..upstream import Call, H2Call, ok
 from ..wire import head
 
 SUBJECT = "upstream"
 
 _NAMES = (
     *("plain", "bound", "inherited", "both", "nowhere", "freely", "tos"),
-    *("alive", "defaults", "zero", "own", "ahead", "dead", "several", "unreachable"),
+    *("alive", "defaults", "zero", "own", "ahead", "dead", "several", "unreachable", "h2ahead", "h2wide"),
 )
 ROUTES = "\n".join(f"- {{match: {{prefix: /{name}}}, route: {{cluster: {name}}}}}" for name in _NAMES)
 _LOG = (
@@ -87,12 +87,25 @@ CONNECTIONS = Setup(
                 "dead", "dead",
                 extra="preconnect_policy: {per_upstream_preconnect_ratio: 2.0}",
             ),
+            *(
+                cluster(
+                    name, "app2",
+                    extra=f"""
+preconnect_policy: {{per_upstream_preconnect_ratio: 1.5}}
+typed_extension_protocol_options:
+  {HTTP_OPTIONS}:
+    "@type": type.googleapis.com/{HTTP_OPTIONS}
+    explicit_http_config: {{http2_protocol_options: {{max_concurrent_streams: {streams}}}}}
+""",
+                )
+                for name, streams in (("h2ahead", 1), ("h2wide", 3))
+            ),
             cluster("several", extra=several("dead", "dead", "app")),
             cluster("unreachable", extra=several("dead", "dead")),
         ],
         "cluster_manager: {upstream_bind_config: {source_address: {address: 127.0.0.9, port_value: 0}}}",
     ),
-    {"app": "h1", "dead": "dead"},
+    {"app": "h1", "app2": "h2", "dead": "dead"},
 )  # fmt: skip
 
 
@@ -225,6 +238,34 @@ async def upstream_preconnect(s: Session) -> None:
         await client.reply()
     async with s.counting("cluster.ahead.upstream_cx_total", "cluster.ahead.upstream_rq_pending_total"):
         await s.get("/ahead", label="with one to spare")
+
+
+@scenario(CONNECTIONS)
+async def upstream_preconnect_of_http2(s: Session) -> None:
+    """The same over HTTP/2, where a connection is many places: 1.5 for each request."""
+    door = trio.Event()
+
+    async def script(call: H2Call) -> None:
+        await door.wait()
+        await call.answer([(":status", "200"), ("content-length", "2")], b"ok")
+
+    s.upstream("app2").h2_script = script
+    names = ("upstream_cx_active", "upstream_rq_active", "upstream_rq_pending_active")
+    for name, wanted in (("h2ahead", (2, 3, 5)), ("h2wide", (1, 1, 2))):
+        before = len(s.upstream("app2").seen)
+        clients: list[H1Client] = []
+        for number, active in enumerate(wanted, 1):
+            client = await s.connect()
+            await client.send(head(f"GET /{name} HTTP/1.1", "host: a"))
+            clients.append(client)
+            await s.upstream("app2").arrivals(before + number)
+            gauge = f"cluster.{name}.upstream_cx_active"
+            await s.until_stats(lambda stats, g=gauge, a=active: stats[g] == a, f"^{gauge}$")  # type: ignore[misc]
+            s.see(f"{name} {number}", await s.counters(rf"^cluster\.{name}\.({'|'.join(names)})$"))
+        door.set()
+        for client in clients:
+            await client.reply()
+        door = trio.Event()
 
 
 @scenario(CONNECTIONS)
