@@ -48,6 +48,10 @@ bench *arguments:
 bench-lb *arguments:
     python -m tests.bench.lb {{ arguments }}
 
+# measure what a TCP proxy moves per CPU second, beside Envoy
+bench-tcp *arguments:
+    python -m tests.bench.tcp {{ arguments }}
+
 # measure what a request costs by the number of routes, beside Envoy
 bench-routes *arguments:
     python -m tests.bench.routes {{ arguments }}

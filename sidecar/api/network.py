@@ -61,7 +61,7 @@ class NetworkFilter:
         return CONTINUE
 
     def on_data(self, session: NetworkSession, data: bytes) -> bytes | None:
-        """What the client sent; what goes on is returned, None closes the connection."""
+        """What the client sent, nothing at its end; what goes on is returned, None closes the connection."""
         return data
 
     def on_first_data(self, session: NetworkSession, data: bytes) -> int:

@@ -36,6 +36,7 @@ _TLS = "envoy.extensions.transport_sockets.tls.v3"
 _GETADDRINFO = "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig"
 _CARES = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 
+_RBAC = "envoy.config.rbac.v3"
 _NETWORK_FILTERS = "envoy.extensions.filters.network"
 _TCP = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _LISTENER_FILTERS = "envoy.extensions.filters.listener"
@@ -114,6 +115,23 @@ _ROWS: dict[str, str] = {
         "flush_access_log_on_connected access_log_options"
     ),
     f"{_TCP}.WeightedCluster": "*",
+    f"{_NETWORK_FILTERS}.rbac.v3.RBAC": (
+        "rules shadow_rules shadow_rules_stat_prefix stat_prefix enforcement_type delay_deny"
+    ),
+    f"{_RBAC}.RBAC": "action policies",
+    f"{_RBAC}.Policy": "permissions principals",
+    f"{_RBAC}.Permission": (
+        "and_rules or_rules any header url_path destination_ip destination_port destination_port_range "
+        "metadata not_rule requested_server_name"
+    ),
+    f"{_RBAC}.Permission.Set": "*",
+    f"{_RBAC}.Principal": (
+        "and_ids or_ids any authenticated source_ip direct_remote_ip remote_ip header url_path metadata "
+        "not_id"
+    ),
+    f"{_RBAC}.Principal.Set": "*",
+    f"{_RBAC}.Principal.Authenticated": "*",
+    f"{_MATCHER}.PathMatcher": "*",
     f"{_NETWORK_FILTERS}.sni_cluster.v3.SniCluster": "",
     f"{_NETWORK_FILTERS}.connection_limit.v3.ConnectionLimit": "*",
     f"{_NETWORK_FILTERS}.local_ratelimit.v3.LocalRateLimit": "stat_prefix token_bucket runtime_enabled",

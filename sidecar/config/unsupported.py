@@ -128,6 +128,13 @@ ENTRIES: tuple[Entry, ...] = (
         "downstream_idle_timeout upstream_idle_timeout proxy_protocol_tlv_merge_policy check_drain_close",
     ),
     *_rows("envoy.type.v3.HashPolicy", WARN, "TCP proxy", "filter_state"),
+    *_rows(
+        "envoy.extensions.filters.network.rbac.v3.RBAC", STOP, "generic matching", "matcher shadow_matcher"
+    ),
+    *_rows("envoy.config.rbac.v3.RBAC", WARN, "RBAC", "audit_logging_options"),
+    *_rows("envoy.config.rbac.v3.Policy", STOP, "CEL", "condition checked_condition cel_config"),
+    *_rows("envoy.config.rbac.v3.Permission", STOP, "RBAC", "matcher uri_template sourced_metadata"),
+    *_rows("envoy.config.rbac.v3.Principal", STOP, "RBAC", "filter_state sourced_metadata custom"),
     *_rows(f"{_LISTENER}.ListenerFilter", STOP, "xDS", "config_discovery"),
     *_rows(
         "envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit",
@@ -340,7 +347,6 @@ EXTENSIONS: dict[str, tuple[Action, str]] = {
     "envoy.request_id/": (STOP, "request id extensions"),
     "envoy.http.original_ip_detection/": (STOP, "internal addresses"),
     "envoy.filters.network/": (STOP, "further network filters"),
-    "envoy.filters.network/envoy.extensions.filters.network.rbac.": (STOP, "RBAC"),
     "envoy.filters.listener/": (STOP, "listener filters"),
     "envoy.transport_sockets.downstream/": (STOP, "TLS"),
     "envoy.transport_sockets.upstream/": (STOP, "TLS"),

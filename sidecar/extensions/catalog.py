@@ -45,6 +45,7 @@ from sidecar.extensions.network.connection_filters_config import (
     SniClusterFactory,
 )
 from sidecar.extensions.network.http_connection_manager_config import HttpConnectionManagerFactory
+from sidecar.extensions.network.rbac_config import NetworkRbacFactory
 from sidecar.extensions.network.tcp_proxy_config import TcpProxyFactory
 from sidecar.extensions.transport_sockets.tls_config import (
     DownstreamTlsFactory,
@@ -73,6 +74,7 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             UpstreamTlsFactory(),
             RawBufferFactory(),
             SniClusterFactory(),
+            NetworkRbacFactory(),
             ConnectionLimitFactory(),
             LocalRateLimitFactory(),
             EchoFactory(),

@@ -28,11 +28,12 @@ _FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
 
 
 class Broken(Exception):
-    """One side of what is carried broke: ``transport``."""
+    """One side of what is carried broke: ``transport``; ``errno`` says how."""
 
     def __init__(self, transport: Transport, error: OSError) -> None:
         super().__init__(str(error))
         self.transport = transport
+        self.errno = error.errno
 
 
 class PipePool:

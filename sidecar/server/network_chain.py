@@ -85,8 +85,10 @@ async def _linger(session: NetworkSession, transport: Transport, strand: Strand)
         strand.deadline = 0.0
 
 
-def _refuse(session: NetworkSession) -> OSError:
-    """What reading or writing meets once a filter has closed the connection."""
+def _refuse(session: NetworkSession, received: int = 0) -> OSError:
+    """What reading or writing meets once a filter has closed the connection, over so many bytes."""
+    if received:
+        session.connection.stream.bytes_received += received
     if session.details:
         session.connection.stream.connection_termination_details = session.details
     return OSError(errno.ECONNABORTED, "a network filter closed the connection")
@@ -102,19 +104,24 @@ def _watch_reading(
     receive = transport.recv
     is_refused = False
 
-    def later(size: int) -> bytes:
+    def passed(data: bytes) -> bytes:
         nonlocal is_refused
+        left: bytes | None = data
+        for each in readers:
+            left = each.on_data(session, left or b"")
+            if left is None:
+                is_refused = True
+                raise _refuse(session, len(data))
+        return left or b""
+
+    def later(size: int) -> bytes:
         while True:
-            data: bytes | None = receive(size)
-            if not data or is_refused:
-                return b"" if is_refused else data or b""
-            for each in readers:
-                data = each.on_data(session, data)
-                if data is None:
-                    is_refused = True
-                    raise _refuse(session)
-            if data:
-                return data
+            if is_refused:
+                return b""
+            data = receive(size)
+            left = passed(data)
+            if left or not data:
+                return left
 
     read = later if readers else receive
 
@@ -126,17 +133,11 @@ def _watch_reading(
         for each in first:
             if each.on_first_data(session, data) == CLOSE:
                 is_refused = True
-                raise _refuse(session)
+                raise _refuse(session, len(data))
         transport.recv = read
-        if readers and data:
-            passed: bytes | None = data
-            for each in readers:
-                passed = each.on_data(session, passed or b"")
-                if passed is None:
-                    is_refused = True
-                    raise _refuse(session)
-            return passed or later(size)
-        return data
+        if not readers:
+            return data
+        return passed(data) or (later(size) if data else b"")
 
     transport.recv = begin if first else read
 

@@ -41,6 +41,16 @@ def to_app(config: str) -> str:
     return tcp(f"stat_prefix: a, cluster: app, {config}")
 
 
+def rbac(config: str) -> str:
+    return filters(entry("rbac.v3.RBAC", config), TCP)
+
+
+def policy(permission: str, principal: str = "{any: true}") -> str:
+    return rbac(
+        f"stat_prefix: a, rules: {{policies: {{p: {{permissions: [{permission}], principals: [{principal}]}}}}}}"
+    )
+
+
 TCP = entry("tcp_proxy.v3.TcpProxy", "stat_prefix: a, cluster: app")
 CASES = {
     "plain": filters(TCP),
@@ -90,6 +100,25 @@ CASES = {
     "tunnel without host": to_app("tunneling_config: {}"),
     "on demand": to_app("on_demand: {}"),
     "not last": filters(TCP, TCP),
+    "rbac": policy("{any: true}"),
+    "rbac without prefix": rbac("rules: {}"),
+    "rbac without rules": rbac("stat_prefix: a"),
+    "rbac, any false": policy("{any: false}"),
+    "rbac without permissions": policy(""),
+    "rbac without principals": policy("{any: true}", ""),
+    "rbac of nothing": policy("{}"),
+    "rbac of a header": policy("{header: {name: a}}"),
+    "rbac of a header deeper": policy("{not_rule: {or_rules: {rules: [{header: {name: a}}]}}}"),
+    "rbac of a principal's header": policy("{any: true}", "{header: {name: a}}"),
+    "rbac of a path": policy("{url_path: {path: {prefix: /}}}"),
+    "rbac of a port beyond": policy("{destination_port: 65536}"),
+    "rbac of a wrong range": policy("{destination_ip: {address_prefix: a, prefix_len: 1}}"),
+    "rbac of a wrong source": policy("{any: true}", "{remote_ip: {address_prefix: a, prefix_len: 1}}"),
+    "rbac, empty set": policy("{and_rules: {rules: []}}"),
+    "rbac, authenticated": policy("{any: true}", "{authenticated: {principal_name: {exact: a}}}"),
+    "rbac, delay": rbac("stat_prefix: a, rules: {}, delay_deny: 0s"),
+    "rbac, unknown action": rbac("stat_prefix: a, rules: {action: X}"),
+    "rbac last": filters(entry("rbac.v3.RBAC", "stat_prefix: a, rules: {}")),
     "sni_cluster": filters(entry("sni_cluster.v3.SniCluster"), TCP),
     "sni_cluster last": filters(entry("sni_cluster.v3.SniCluster")),
     "echo": filters(entry("echo.v3.Echo")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
 import struct
@@ -171,7 +172,8 @@ class _Session:
                 proxy.stats.idle_timeout.value += 1
             self._end(local=True)
         except Broken as broken:
-            self._end_broken(broken.transport)
+            if broken.errno != errno.ECONNABORTED:  # that is a filter's doing
+                self._end_broken(broken.transport)
         finally:
             self._end(local=True)
 

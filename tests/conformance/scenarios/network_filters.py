@@ -9,6 +9,7 @@ from typing import Any
 from ..configuration import bootstrap, cluster, file_log, listener, parse
 from ..lab import Session
 from ..scenario import Setup, scenario
+from ..wire import Wire
 from .listener_filters import client_hello
 from .tcp_proxy import TCP, settled
 
@@ -52,10 +53,71 @@ def web(name: str, *filters: str) -> dict[str, Any]:
 
 BUCKET = "token_bucket: {max_tokens: 1, fill_interval: 3600s}"
 TLS = "listener_filters: [{name: t, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector, enable_ja3_fingerprinting: true, enable_ja4_fingerprinting: true}}]"
+ANY = "{any: true}"
+LOCAL = "{direct_remote_ip: {address_prefix: 127.0.0.0, prefix_len: 8}}"
+FAR = "{remote_ip: {address_prefix: 192.0.2.0, prefix_len: 24}}"
+
+
+def rules(action: str, **policies: tuple[str, str]) -> str:
+    """An RBAC: by name what is permitted, and to whom."""
+    found = ", ".join(
+        f"{name}: {{permissions: [{permission}], principals: [{principal}]}}"
+        for name, (permission, principal) in policies.items()
+    )
+    return f"{{action: {action}, policies: {{{found}}}}}"
+
+
+def rbac(prefix: str, text: str) -> str:
+    return f"rbac.v3.RBAC, stat_prefix: {prefix}, {text}"
+
+
+RBAC = {
+    "allow": rbac("allow.", "rules: " + rules("ALLOW", b=(ANY, LOCAL), a=(ANY, FAR))),
+    "notallow": rbac("notallow", "rules: " + rules("ALLOW", a=(ANY, FAR))),
+    "deny": rbac(
+        "deny.", "rules: " + rules("DENY", z=(ANY, ANY), b=("{not_rule: {destination_port: 1}}", LOCAL))
+    ),
+    "notdeny": rbac(
+        "notdeny.", "rules: " + rules("DENY", a=("{destination_port_range: {start: 1, end: 2}}", ANY))
+    ),
+    "empty": rbac("empty.", "rules: " + rules("ALLOW")),
+    "norules": rbac("norules.", "enforcement_type: CONTINUOUS"),
+    "shadow": rbac(
+        "shadow.",
+        "shadow_rules_stat_prefix: s., rules: "
+        + rules("ALLOW", a=(ANY, ANY))
+        + ", shadow_rules: "
+        + rules("DENY", p=(ANY, "{not_id: {authenticated: {}}}")),
+    ),
+    "always": rbac(
+        "always.",
+        "enforcement_type: CONTINUOUS, rules: "
+        + rules(
+            "ALLOW",
+            a=(
+                "{or_rules: {rules: [{requested_server_name: {exact: ''}}, {destination_ip: {address_prefix: 1.2.3.4, prefix_len: 32}}]}}",
+                "{and_ids: {ids: [{any: true}, {source_ip: {address_prefix: 127.0.0.1, prefix_len: 32}}]}}",
+            ),
+        ),
+    ),
+    "delayed": rbac("delayed.", "delay_deny: 0.2s, rules: " + rules("DENY", a=(ANY, ANY))),
+    "metadata": rbac(
+        "metadata.",
+        "rules: "
+        + rules(
+            "ALLOW",
+            b=("{url_path: {path: {prefix: /}}}", ANY),
+            c=("{metadata: {filter: a, path: [{key: b}], value: {present_match: true}}}", ANY),
+        ),
+    ),
+    "log": rbac("log.", "rules: " + rules("LOG", a=(ANY, ANY))),
+}
 SETUP = Setup(
     "network-filters",
     bootstrap(
         [
+            *(chain(name, text) for name, text in RBAC.items()),
+            web("webdeny", rbac("webdeny.", "rules: " + rules("DENY", a=(ANY, ANY)))),
             chain("echo", "echo.v3.Echo", to=""),
             chain("direct", "direct_response.v3.Config, response: {inline_string: hello}", to=""),
             chain("silent", "direct_response.v3.Config", to=""),
@@ -260,3 +322,60 @@ async def network_rate_limit(s: Session) -> None:
         await echoed(s, "rateoff", "without a limit")
         await echoed(s, "rateoff", "and again")
     s.proxy.is_spent = True
+
+
+@scenario(SETUP)
+async def network_rbac(s: Session) -> None:
+    """Policies in the order of their names, to allow and to deny; counted, and told in the log."""
+    for name in RBAC:
+        stats = [
+            f"{name}.rbac.{each}"
+            for each in (
+                "allowed",
+                "denied",
+                "shadow_allowed",
+                "shadow_denied",
+                "s.shadow_allowed",
+                "s.shadow_denied",
+            )
+        ]
+        async with s.counting(*stats, f"tcp.{name}.downstream_cx_total"), s.logging(1, name):
+            client = await s.connect(name)
+            await client.send(b"hello")
+            reply = await client.wire.some()
+            s.see(name, reply.decode() or "closed")
+            client.half_close()
+            await client.closed(f"{name}, then")
+            await settled(s, name)
+
+
+@scenario(SETUP)
+async def network_rbac_lets_the_server_speak_first(s: Session) -> None:
+    """Nothing is asked before the client says something: a server's greeting gets through."""
+
+    async def greet(wire: Wire) -> None:
+        await wire.send(b"welcome")
+        await wire.rest()
+
+    s.upstream().raw_script = greet
+    async with s.counting("deny.rbac.denied", "tcp.deny.downstream_cx_tx_bytes_total"), s.logging(1, "deny"):
+        client = await s.connect("deny")
+        await client.tunnel(7)
+        await client.send(b"hello")
+        await client.closed()
+        await settled(s, "deny")
+
+
+@scenario(SETUP)
+async def network_rbac_of_http(s: Session) -> None:
+    """In front of a connection manager a request gets no answer."""
+    async with s.counting(
+        "webdeny.rbac.denied",
+        "http.webdeny.downstream_cx_total",
+        "http.webdeny.downstream_rq_total",
+        "http.webdeny.downstream_cx_destroy_local",
+    ):
+        client = await s.connect("webdeny")
+        await client.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        await client.closed()
+        await settled(s, "webdeny")
