@@ -6,7 +6,7 @@ the router asks it for one.  Connections are the pools'.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from random import randrange
 from time import monotonic
@@ -265,6 +265,13 @@ class Cluster:
     def is_local(self) -> bool:
         """Whether the proxy itself is one of the hosts (``cluster_manager.local_cluster_name``)."""
         return self._local is not NOWHERE and self.name == self._local.cluster_name
+
+    def count_socket_matches(self, count: int, metadata: Iterable[dict[str, dict[str, Any]]]) -> None:
+        """Count ``count`` endpoints that transport sockets were chosen for; ``metadata`` is theirs."""
+        sockets = self.config.transport_sockets
+        if sockets is not None and sockets.matches:
+            count -= sum(map(sockets.count_match, metadata))
+        self.stats.default_total_match_count.value += count
 
     def join(self, local: LocalZone) -> None:
         """Stand among the clusters of a cluster manager, before there are hosts."""

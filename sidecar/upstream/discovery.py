@@ -111,7 +111,7 @@ class StaticDiscovery:
             addresses = (endpoint.address, *endpoint.additional_addresses)
             hosts.append(make_host(endpoint, endpoint.address, addresses))
         hosts.sort(key=lambda host: host.priority)
-        cluster.stats.default_total_match_count.value += len(hosts)
+        cluster.count_socket_matches(len(hosts), (host.metadata for host in hosts))
         cluster.set_hosts(hosts)
         self.initialized.set()
 
@@ -183,7 +183,8 @@ class DnsDiscovery:
         self._backoff_s = None
         addresses = tuple(dict.fromkeys(Address.ip(ip, endpoint.port) for ip, _ in answer.addresses))
         # Envoy makes a host of each, one of all for LOGICAL_DNS, and then sees whom it has already.
-        stats.default_total_match_count.value += 1 if logical else len(addresses)
+        count = 1 if logical else len(addresses)
+        self._cluster.count_socket_matches(count, (endpoint.metadata for _ in range(count)))
         changed = (
             self._update_logical(endpoint, addresses) if logical else self._update(index, endpoint, addresses)
         )

@@ -96,7 +96,7 @@ class HostUpdater:
         moved.update(host.priority for host in cluster.hosts if id(host) not in kept)
         hosts.sort(key=lambda host: host.priority)
         # Envoy makes a host of every endpoint first, and one more to change the metadata of one.
-        cluster.stats.default_total_match_count.value += made
+        cluster.count_socket_matches(made, (endpoint.metadata for endpoint in said.values()))
         for host in hosts:
             if host.address not in said and host.address in old:
                 said[host.address] = old[host.address]

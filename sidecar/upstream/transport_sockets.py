@@ -13,7 +13,7 @@ from sidecar.upstream.pool import connect_failure
 if TYPE_CHECKING:
     from sidecar.core.headers import RequestHeaders
     from sidecar.net.reactor import Transport
-    from sidecar.observability.stats import Scope
+    from sidecar.observability.stats import Counter, Scope
     from sidecar.upstream.host import Host
 
 __all__ = ["SOCKET_MATCH", "RequestNames", "SocketMatch", "TransportSockets"]
@@ -64,6 +64,7 @@ class TransportSockets:
     def __init__(self, default: TlsClient | None, matches: Sequence[SocketMatch] = ()) -> None:
         self.default = default
         self.matches = tuple(matches)
+        self._counters: dict[str, Counter] = {}
 
     @property
     def clients(self) -> list[TlsClient]:
@@ -75,15 +76,30 @@ class TransportSockets:
         """Count in ``cluster.<name>.``."""
         for client in self.clients:
             client.set_scope(scope)
+        self._counters = {
+            match.name: scope.counter(f"{match.name}.total_match_count") for match in self.matches
+        }
+
+    def match_of(self, metadata: Mapping[str, Mapping[str, Any]]) -> SocketMatch | None:
+        """The match of an endpoint's metadata; None for the cluster's own socket."""
+        wanted = metadata.get(SOCKET_MATCH, {})
+        for match in self.matches:
+            if all(wanted.get(key) == value for key, value in match.criteria.items()):
+                return match
+        return None
 
     def client_of(self, host: Host) -> TlsClient | None:
         """The socket of ``host``."""
-        if self.matches:
-            wanted = host.metadata.get(SOCKET_MATCH, {})
-            for match in self.matches:
-                if all(wanted.get(key) == value for key, value in match.criteria.items()):
-                    return match.client
-        return self.default
+        match = self.match_of(host.metadata) if self.matches else None
+        return self.default if match is None else match.client
+
+    def count_match(self, metadata: Mapping[str, Mapping[str, Any]]) -> bool:
+        """Count an endpoint for its match; False where it has none."""
+        match = self.match_of(metadata)
+        if match is None:
+            return False
+        self._counters[match.name].value += 1
+        return True
 
     async def shake_hands(self, transport: Transport, host: Host, options: PeerOptions) -> Transport:
         """The transport that is used for ``host`` over ``transport``.  Raises: UpstreamError."""

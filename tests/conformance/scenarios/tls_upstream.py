@@ -220,3 +220,56 @@ async def tls_upstream_bodies(s: Session) -> None:
     s.upstream().script = answers(ok(b"y" * 3_000_000))
     head = "POST /v13 HTTP/1.1\r\nhost: a\r\ncontent-length: 2000000\r\n\r\n"
     await s.http(head.encode() + b"x" * 2_000_000)
+
+
+def endpoint(upstream: str, metadata: str) -> dict[str, Any]:
+    """An endpoint that says which transport socket it wants."""
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": f"PORT({upstream})"}}
+    made: dict[str, Any] = {"endpoint": {"address": address}}
+    if metadata:
+        made["metadata"] = {"filter_metadata": {"envoy.transport_socket_match": parse(metadata)}}
+    return made
+
+
+def matched(name: str, metadata: str) -> dict[str, Any]:
+    """A cluster over ``app`` whose socket is chosen by the endpoint's metadata."""
+    made = cluster(name, "app")
+    made["load_assignment"]["endpoints"] = [{"lb_endpoints": [endpoint("app", metadata)]}]
+    made["transport_socket_matches"] = [
+        {"name": "named", "match": {"tls": True, "who": "me"}, "transport_socket": socket(context="sni: named.example")},
+        {"name": "secure", "match": {"tls": True}, "transport_socket": socket(context="sni: secure.example")},
+        {"name": "plain", "match": {"tls": False}, "transport_socket": {"name": "envoy.transport_sockets.raw_buffer", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"}}},
+    ]  # fmt: skip
+    made["transport_socket"] = socket(context="sni: default.example")
+    return made
+
+
+MATCHED = [
+    matched("both", "{tls: true, who: me}"),
+    matched("one", "{tls: true, who: you}"),
+    matched("raw", "{tls: false}"),
+    matched("none", ""),
+]
+MATCHES = Setup(
+    "tls-matches",
+    bootstrap(
+        [listener("main", routes="\n".join(f"- {{match: {{prefix: /{each['name']}}}, route: {{cluster: {each['name']}}}}}" for each in MATCHED), log=LOG)],
+        MATCHED,
+    ),
+    {"app": "h1"},
+    CERTIFICATES,
+)  # fmt: skip
+
+
+@scenario(MATCHES)
+async def tls_upstream_matches(s: Session) -> None:
+    """transport_socket_matches: the first that the endpoint's metadata fits, else the cluster's own."""
+    upstream = s.upstream()
+    for name in ("both", "one", "none"):
+        upstream.tls = server_context()
+        await s.get(f"/{name}", label=name)
+    upstream.tls = None
+    await s.get("/raw", label="raw")
+    s.see("handshakes", upstream.handshakes)
+    stats = await s.counters(r"total_match_count$")
+    s.see("matches", {key: value for key, value in sorted(stats.items()) if value})
