@@ -312,6 +312,7 @@ class H2UpstreamConnection:
     """One connection; the codec's handler."""
 
     __slots__ = (
+        "_max_streams",
         "_reserved",
         "_streams",
         "codec",
@@ -346,6 +347,7 @@ class H2UpstreamConnection:
         self.is_closed = False
         #: Streams given out that have not begun.
         self._reserved = 0
+        self._max_streams = pool.settings.max_concurrent_streams
         self._streams: dict[int, H2UpstreamStream] = {}
         self.strand: Strand | None = None
         #: None but where ``connection_keepalive`` is configured.
@@ -354,16 +356,17 @@ class H2UpstreamConnection:
     @property
     def has_room(self) -> bool:
         """Whether one more stream can be given out."""
-        if self.is_draining or self.is_closed or self.transport.hangup or not self.codec.can_open:
+        codec = self.codec
+        if self.is_draining or self.is_closed or self.transport.hangup or not codec.can_open:
             return False
-        limit = min(self.pool.settings.max_concurrent_streams, self.codec.peer_max_concurrent_streams)
-        return len(self._streams) + self._reserved < limit
+        active = len(self._streams) + self._reserved
+        return active < self._max_streams and active < codec.peer_max_concurrent_streams
 
     def free_places(self) -> int:
         """How many more streams can be given out now."""
         if not self.has_room:
             return 0
-        limit = min(self.pool.settings.max_concurrent_streams, self.codec.peer_max_concurrent_streams)
+        limit = min(self._max_streams, self.codec.peer_max_concurrent_streams)
         most = self.pool.cluster.max_requests_per_connection or 2**32
         return min(limit - self.active, most - self.requests)
 
@@ -401,7 +404,8 @@ class H2UpstreamConnection:
                 self.close(local=True)
                 return
             self.idle_since = self.pool.reactor.clock()
-        self.pool.serve_waiters()
+        if self.pool._pending:
+            self.pool.serve_waiters()
 
     # -- reading ------------------------------------------------------------------------------
     async def read(self, strand: Strand) -> None:
