@@ -25,7 +25,7 @@ from sidecar.router.grpc_call import GrpcCall, is_grpc_request
 from sidecar.router.hedging import HedgedTries
 from sidecar.router.internal_redirects import InternalRedirect, InternalRedirectPolicy, follow
 from sidecar.router.no_pool import refuse_without_pool
-from sidecar.router.outliers import put_error, put_response, put_timeout
+from sidecar.router.outliers import IMMEDIATE_FAIL, put_error, put_response, put_timeout
 from sidecar.router.replay import ReplayBuffer
 from sidecar.router.response_headers import finish_response_headers
 from sidecar.router.retry_policy import RetryPolicy, RetryState
@@ -64,7 +64,6 @@ _CONSUMED = frozenset(
 #: Those of them that say when to try again.
 _RETRY = frozenset(name for name in _CONSUMED if b"-retr" in name)
 
-_IMMEDIATE_FAIL = b"x-envoy-immediate-health-check-fail"
 _EXPECTED_TIMEOUT = b"x-envoy-expected-rq-timeout-ms"
 _NO_POLICY = RetryPolicy()
 _timeout_texts: dict[float, bytes] = {}
@@ -315,7 +314,7 @@ class Router:
             host.rq_success += 1
         if host.outlier is not None:
             put_response(host.outlier, stream, headers)
-        if host.checks is not None and _IMMEDIATE_FAIL in index:
+        if host.checks is not None and IMMEDIATE_FAIL in index:
             host.checks.fail_immediately()
         stream.cluster.stats.charge_response(status, stream.internal)
         if not self.suppress_envoy_headers and stream.pump is None:

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.core.headers import ResponseHeaders
 
-__all__ = ["put_error", "put_response", "put_timeout"]
+__all__ = ["IMMEDIATE_FAIL", "put_error", "put_response", "put_timeout"]
 
+#: A response that says so fails its host's active health checks.
+IMMEDIATE_FAIL = b"x-envoy-immediate-health-check-fail"
 #: Envoy's ``grpcToHttpStatus``; what is not here stands for 500.
 _STATUSES = {
     b"0": 200,

@@ -25,7 +25,7 @@ from sidecar.net.timer import Timer, start_timer, stop_timer
 from sidecar.router.grpc_call import GrpcCall, is_grpc_request
 from sidecar.router.header_mutation import AttemptCount
 from sidecar.router.no_pool import refuse_without_pool
-from sidecar.router.outliers import put_error, put_response, put_timeout
+from sidecar.router.outliers import IMMEDIATE_FAIL, put_error, put_response, put_timeout
 from sidecar.router.per_try_idle import WatchedBody, try_timeout_reply
 from sidecar.router.retry_policy import BACK_OFF, LIMIT, NO, OVERFLOW, RetryState
 from sidecar.router.timeouts import set_grpc_timeout
@@ -315,6 +315,8 @@ class Tries:
         host.rq_error += 1
         if host.outlier is not None:
             put_response(host.outlier, stream, response.headers)
+        if host.checks is not None and IMMEDIATE_FAIL in response.headers:
+            host.checks.fail_immediately()
         stream.cluster.stats.charge_basic(status)
         self._leave(reset=response.body is not None)
         return decision

@@ -25,6 +25,7 @@ def checked(name: str, fields: str) -> dict[str, object]:
     return cluster(name, extra=f"{{{assignment}, {CHECK}{fields}}}")
 
 
+RETRY = "retry_policy: {retry_on: 5xx, retry_back_off: {base_interval: 0.001s}}"
 TUNNEL = "{upgrade_type: CONNECT, connect_config: {}}"
 
 
@@ -35,10 +36,16 @@ def tunnels(name: str) -> str:
 CONNECTIONS = Setup(
     "health_connections",
     bootstrap(
-        [listener(name, routes=tunnels(name)) for name in CLUSTERS],
-        [checked(name, fields) for name, fields in CLUSTERS.items()],
+        [
+            *(listener(name, routes=tunnels(name)) for name in CLUSTERS),
+            listener("retried", routes=f"[{{match: {{prefix: /}}, route: {{cluster: retried, {RETRY}}}}}]"),
+        ],
+        [
+            *(checked(name, fields) for name, fields in CLUSTERS.items()),
+            cluster("retried", "retried", extra=f"{{{CHECK}}}"),
+        ],
     ),
-    {"app": "raw", "kept": "h1", "closed": "h1"},
+    {"app": "raw", "kept": "h1", "closed": "h1", "retried": "h1"},
 )
 
 
@@ -72,3 +79,22 @@ async def health_failure_and_tunnels(s: Session) -> None:
         s.see(f"{name} stats", stats)
         s.upstream(name).seen.clear()
     s.upstreams.clear()
+
+
+@scenario(CONNECTIONS)
+async def health_failure_told_by_a_try(s: Session) -> None:
+    """An answer that is not handed on tells of its host's health all the same."""
+    host = Host(s, "retried", http())
+    await host.until(healthy=True)
+    tries = [http(503, "x-envoy-immediate-health-check-fail: 1"), http(200)]
+
+    def answer() -> str:
+        is_check = s.upstream("retried").seen[-1].path == "/healthz"
+        return http()() if is_check else tries.pop(0)()
+
+    host.answer = answer
+    await s.get("/some", to="retried")
+    passive = "cluster.retried.health_check.passive_failure"
+    await s.until_stats(lambda stats: stats[passive] > 0, passive)
+    s.see("told", await s.counters(passive))
+    host.end()
