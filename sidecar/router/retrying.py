@@ -281,6 +281,8 @@ class Tries:
         body = request.body
         if stream.upgrade is not None:
             await open_tunnel(self._router, upstream, stream, self._responder, self._strand)
+            if stream.upgrade.lower() == b"websocket":
+                self._start_timer()  # of the handshake, which is all that is sent before the answer
             return
         if body is None:
             waiting = upstream.start(request, None)
