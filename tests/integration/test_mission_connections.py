@@ -5,8 +5,10 @@ from __future__ import annotations
 import http.server
 import socket
 import ssl
+import struct
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -102,3 +104,26 @@ def test_mission_08_carries_bytes(kind: str, upstream: int, tmp_path: Path) -> N
         stats = proxy.get("/stats?filter=^tcp.tcp_stats.downstream_cx", port=9901).body.decode()
         assert "tcp.tcp_stats.downstream_cx_total: 1" in stats
         assert f"tcp.tcp_stats.downstream_cx_rx_bytes_total: {len(REQUEST)}" in stats
+
+
+def test_reset_under_inspection_ends_the_connection(upstream: int, tmp_path: Path) -> None:
+    configuration = text("07_listener_filters.yaml", 18082, upstream)
+    with running_proxy("sidecar", configuration, tmp_path, keep=[upstream]) as proxy:
+        gauge = "listener.127.0.0.1_" + str(proxy.ports[10000]) + ".downstream_pre_cx_active"
+
+        def active() -> bool:
+            return f"{gauge}: 1" in proxy.get("/stats?filter=pre_cx_active", port=9901).body.decode()
+
+        with socket.create_connection(("127.0.0.1", proxy.ports[10000])) as sock:
+            sock.sendall(b"GET")
+            until(active)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        until(lambda: not active())
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for it, at most ten seconds."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

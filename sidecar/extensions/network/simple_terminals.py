@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,6 +40,6 @@ class DirectResponse:
         try:
             if self._body:
                 await transport.send_all(self._body)
-            transport.sock.shutdown(socket.SHUT_WR)
+            transport.half_close()
         except OSError:
             return

@@ -293,7 +293,7 @@ class _Session:
         """``ended`` sends no more: say so to the other."""
         self._last_end = ended
         try:
-            other.sock.shutdown(socket.SHUT_WR)
+            other.half_close()
         except OSError:
             pass  # it is gone, which its own side tells
 
