@@ -32,7 +32,7 @@ test *arguments:
 test-one name *arguments:
     python -m pytest -s -k {{ quote(name) }} {{ arguments }}
 
-# run the same scenarios on this proxy and on Envoy, and compare; all, or those of a subject (upstream)
+# run the same scenarios on this proxy and on Envoy, and compare; all, or of a subject (connections, filters, upstream)
 conformance subject="" *arguments:
     python -m pytest -n 2 --dist loadgroup tests/conformance {{ if subject =~ '^[a-z]' { "--subject " + subject } else { subject } }} {{ arguments }}
 

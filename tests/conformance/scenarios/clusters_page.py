@@ -12,6 +12,8 @@ from ..scenario import Setup, scenario
 from ..upstream import Call, answers, ok
 from ..wire import read_response
 
+SUBJECT = "upstream"
+
 PLACE = "locality: {region: r1, zone: z1, sub_zone: s1},"
 CANARY = "metadata: {filter_metadata: {envoy.lb: {canary: true}}},"
 CHECKED = "health_check_config: {port_value: 1, hostname: hc.example},"

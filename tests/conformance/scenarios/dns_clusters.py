@@ -14,6 +14,8 @@ from ..proxy import POLL_S
 from ..scenario import Setup, scenario
 from ..upstream import answers, ok
 
+SUBJECT = "upstream"
+
 RESOLVER = "type.googleapis.com/envoy.extensions.network.dns_resolver"
 GETADDRINFO = f"{RESOLVER}.getaddrinfo.v3.GetAddrInfoDnsResolverConfig"
 DNS_CLUSTER = "type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster"

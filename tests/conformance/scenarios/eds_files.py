@@ -12,6 +12,8 @@ from ..lab import Session
 from ..scenario import Setup, scenario
 from ..upstream import Call, answers, ok
 
+SUBJECT = "upstream"
+
 NAMES = ("one", "json", "named", "mounted", "old")
 EDS = Setup(
     "eds_files",

@@ -20,6 +20,8 @@ from ..scenario import Setup, scenario
 from ..upstream import Call, answers, ok
 from ..wire import read_response
 
+SUBJECT = "upstream"
+
 NODE = "node: {id: node1, cluster: cluster1}"
 UPDATES = Setup(
     "eds_updates",

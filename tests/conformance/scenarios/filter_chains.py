@@ -9,6 +9,8 @@ from ..configuration import bootstrap, listener
 from ..lab import Session
 from ..scenario import Setup, scenario
 
+SUBJECT = "connections"
+
 NETWORK = "type.googleapis.com/envoy.extensions.matching.common_inputs.network.v3"
 LOG = "chain=%FILTER_CHAIN_NAME% %RESPONSE_CODE% local=%DOWNSTREAM_LOCAL_ADDRESS% remote=%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%\n"
 

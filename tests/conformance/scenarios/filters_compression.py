@@ -13,6 +13,8 @@ from ..scenario import Setup, scenario
 from ..upstream import Call, ok
 from ..wire import Ended, read_response, show_headers
 
+SUBJECT = "filters"
+
 EXT = "type.googleapis.com/envoy.extensions"
 TEXT = b"the quick brown fox jumps over the lazy dog " * 20
 STATS = (

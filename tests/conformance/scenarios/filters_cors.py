@@ -7,6 +7,8 @@ from ..lab import Session
 from ..scenario import Setup, scenario
 from ..upstream import answers, ok
 
+SUBJECT = "filters"
+
 EXT = "type.googleapis.com/envoy.extensions.filters.http"
 POLICY = f'"@type": {EXT}.cors.v3.CorsPolicy'
 APP = "route: {cluster: app}"

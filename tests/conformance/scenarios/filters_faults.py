@@ -7,6 +7,8 @@ from ..lab import Session
 from ..scenario import Setup, scenario
 from ..upstream import answers, ok
 
+SUBJECT = "filters"
+
 EXT = "type.googleapis.com/envoy.extensions.filters.http"
 FAULT = f'"@type": {EXT}.fault.v3.HTTPFault'
 ALL = "percentage: {numerator: 100}"

@@ -11,6 +11,8 @@ from ..lab import Session
 from ..scenario import Setup, scenario
 from ..upstream import answers, ok
 
+SUBJECT = "filters"
+
 EXT = "type.googleapis.com/envoy.extensions.filters.http"
 H2M = f'"@type": {EXT}.header_to_metadata.v3.Config'
 SET = f'"@type": {EXT}.set_metadata.v3.Config'

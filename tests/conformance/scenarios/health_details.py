@@ -18,6 +18,8 @@ from ..upstream import H2Call
 from ..wire import Wire
 from .health_checks import Host, http
 
+SUBJECT = "upstream"
+
 Answer = Callable[[H2Call], Awaitable[None]]
 TIMES = (
     "timeout: 0.25s, interval: 0.03s, no_traffic_interval: 0.03s, unhealthy_threshold: 1, "

@@ -11,6 +11,8 @@ from ..scenario import Setup, scenario
 from ..upstream import answers, ok
 from ..wire import read_response
 
+SUBJECT = "upstream"
+
 FILTER = "type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck"
 PATH = "{name: ':path', string_match: {exact: /healthz}}"
 

@@ -13,6 +13,8 @@ from ..proxy import POLL_S
 from ..scenario import Setup, scenario
 from ..upstream import Call, ok
 
+SUBJECT = "upstream"
+
 TO = "- {{match: {{prefix: /{0}/}}, route: {{cluster: {0}}}}}\n"
 CHECK = (
     "{timeout: 1s, interval: 0.03s, no_traffic_interval: 0.03s, unhealthy_threshold: 1, "

@@ -8,6 +8,8 @@ from ..scenario import Setup, scenario
 from ..upstream import Call
 from .health_checks import Host, http
 
+SUBJECT = "upstream"
+
 TIMES = (
     "timeout: 0.3s, interval: 0.03s, no_traffic_interval: 0.03s, unhealthy_threshold: 1, "
     "healthy_threshold: 1, event_log_path: FILE(health.log)"

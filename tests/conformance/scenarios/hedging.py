@@ -15,6 +15,8 @@ from ..upstream import Call, H2Call
 from ..wire import head
 from .retries import BAD, DONE, FAST, INSIDE, LOG, stats
 
+SUBJECT = "upstream"
+
 HEDGE = "hedge_policy: {hedge_on_per_try_timeout: true}"
 
 

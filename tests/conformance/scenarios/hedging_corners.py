@@ -14,6 +14,8 @@ from .hedging import HEDGE, legs, sends, stall
 from .retries import BAD, DONE, FAST, LOG, stats
 from .upgrades import echoing, handshake
 
+SUBJECT = "upstream"
+
 ROUTES = "".join(
     (
         f"- {{match: {{prefix: /two}}, route: {{cluster: app, timeout: 0s, {HEDGE}, retry_policy: {{retry_on: 5xx, num_retries: 2, per_try_timeout: 0.1s, {FAST}}}}}}}\n",

@@ -16,6 +16,8 @@ from ..lab import Session
 from ..scenario import Setup, scenario
 from .filter_chains import chain, chains
 
+SUBJECT = "connections"
+
 FILTERS = "type.googleapis.com/envoy.extensions.filters.listener"
 LOG = (
     "chain=%FILTER_CHAIN_NAME% %RESPONSE_CODE% sni=%REQUESTED_SERVER_NAME% remote=%DOWNSTREAM_REMOTE_ADDRESS% "

@@ -12,6 +12,8 @@ from .filter_chains import chain, chains
 from .listener_filters import FILTERS, REQUEST, v1
 from .tcp_proxy import settled
 
+SUBJECT = "connections"
+
 LOG = "listener in=%BYTES_RECEIVED% out=%BYTES_SENT% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %PROTOCOL% chain=%FILTER_CHAIN_NAME% local=%DOWNSTREAM_LOCAL_ADDRESS% %ACCESS_LOG_TYPE% %REQ(host)%\n"
 ALL = """
 socket_options: [{level: 1, name: 9, int_value: 1, state: STATE_PREBIND}, {level: 6, name: 1, int_value: 1, state: STATE_LISTENING}]

@@ -13,6 +13,8 @@ from ..wire import Wire
 from .listener_filters import client_hello
 from .tcp_proxy import TCP, settled
 
+SUBJECT = "connections"
+
 KIND = "type.googleapis.com/envoy.extensions.filters.network"
 LOG = (
     "in=%BYTES_RECEIVED% out=%BYTES_SENT% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% host=%UPSTREAM_HOST% cluster=%UPSTREAM_CLUSTER% "

@@ -11,6 +11,8 @@ from ..lab import Session
 from ..scenario import Setup, scenario
 from ..upstream import answers, ok
 
+SUBJECT = "upstream"
+
 LUA = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
 PROXY_PROTOCOL = "type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
 SCRIPT = """

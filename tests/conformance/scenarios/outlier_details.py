@@ -16,6 +16,8 @@ from ..scenario import Setup, scenario
 from ..upstream import Call, H2Call
 from .outliers import NEVER, ask, events, look, until_ejected
 
+SUBJECT = "upstream"
+
 OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 ROUTE = "- {{match: {{prefix: /{0}/}}, route: {{cluster: {0}, timeout: {1}}}}}\n"
 

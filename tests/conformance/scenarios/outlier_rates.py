@@ -15,6 +15,8 @@ from ..scenario import Setup, scenario
 from ..upstream import Call
 from ..wire import read_response
 
+SUBJECT = "upstream"
+
 INTERVAL_S = 1.5
 HOSTS = ("one", "two", "three", "four", "five")
 #: Each host gets so many requests in one interval.

@@ -11,6 +11,8 @@ from ..wire import head
 from .retries import BAD, FAST, stats
 from .route_matcher_tree import header, mapped, plugin, to_cluster
 
+SUBJECT = "upstream"
+
 LOG = "%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %UPSTREAM_REQUEST_ATTEMPT_COUNT% %UPSTREAM_CLUSTER%\n"
 ON = f"retry_policy: {{retry_on: 5xx, num_retries: 3, refresh_cluster_on_retry: true, {FAST}}}"
 OFF = f"retry_policy: {{retry_on: 5xx, num_retries: 3, {FAST}}}"

@@ -15,6 +15,8 @@ from ..wire import head
 from .retries import BAD, DONE, FAST, INSIDE, LOG, script, stats, status
 from .upgrades import echoing, handshake, opened
 
+SUBJECT = "upstream"
+
 
 def route(
     path: str, policy: str = "retry_on: 5xx", to: str = "app", more: str = "timeout: 0s", at: str = ""

@@ -14,6 +14,8 @@ from ..wire import head
 from .hedging import legs, sends, stall
 from .retries import BAD, DONE, FAST, INSIDE, LOG, script, stats
 
+SUBJECT = "upstream"
+
 ROUTES = "".join(
     (
         f"- {{match: {{prefix: /grpc}}, route: {{cluster: h2app, max_grpc_timeout: 5s, retry_policy: {{retry_on: unavailable, {FAST}}}}}}}\n",

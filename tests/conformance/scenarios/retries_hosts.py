@@ -10,6 +10,8 @@ from ..upstream import Call, answers
 from ..wire import head
 from .retries import BAD, FAST
 
+SUBJECT = "upstream"
+
 _EXT = "type.googleapis.com/envoy.extensions.retry.host"
 PREVIOUS = f"{{name: p, typed_config: {{'@type': {_EXT}.previous_hosts.v3.PreviousHostsPredicate}}}}"
 CANARY = f"{{name: c, typed_config: {{'@type': {_EXT}.omit_canary_hosts.v3.OmitCanaryHostsPredicate}}}}"

@@ -10,6 +10,8 @@ from ..upstream import Call
 from ..wire import head
 from .retries import BAD, DONE, FAST, script, stats
 
+SUBJECT = "upstream"
+
 LOG = "%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% %UPSTREAM_REQUEST_ATTEMPT_COUNT% %UPSTREAM_CLUSTER%\n"
 TYPED = "'@type': type.googleapis.com/envoy.config.route.v3.RetryPolicy"
 OWN = f"retry_policy: {{retry_on: retriable-4xx, num_retries: 3, {FAST}}}"

@@ -12,6 +12,8 @@ from ..scenario import Setup, scenario
 from ..upstream import Call, H2Call, ok
 from ..wire import head
 
+SUBJECT = "upstream"
+
 LOG = (
     "%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %UPSTREAM_REQUEST_ATTEMPT_COUNT%\n"
 )

@@ -10,6 +10,8 @@ from ..upstream import Call
 from ..wire import head
 from .retries import BAD, FAST
 
+SUBJECT = "upstream"
+
 TYPE = "type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"
 
 

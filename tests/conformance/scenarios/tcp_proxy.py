@@ -13,6 +13,8 @@ from ..lab import Session
 from ..scenario import Setup, scenario
 from ..wire import Wire
 
+SUBJECT = "connections"
+
 TCP = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 LOG = (
     "%ACCESS_LOG_TYPE% in=%BYTES_RECEIVED% out=%BYTES_SENT% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% "

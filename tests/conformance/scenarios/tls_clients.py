@@ -15,7 +15,7 @@ from ..scenario import Setup, scenario
 from ..tls import CERTIFICATES, client_context, connect_tls, get_tls, hidden, pki, tls_listener
 from .tls_downstream import COUNTERS, DIRECT, V12, V13, ssl_stats
 
-SUBJECT = "tls"
+SUBJECT = "connections"
 CA = "trusted_ca: {filename: FILE(root.pem)}"
 LOG = (
     "%RESPONSE_CODE% s=%DOWNSTREAM_PEER_SUBJECT% i=%DOWNSTREAM_PEER_ISSUER% dns=%DOWNSTREAM_PEER_DNS_SAN% "

@@ -10,7 +10,7 @@ from ..lab import Session
 from ..scenario import Setup, scenario
 from ..tls import CERTIFICATES, client_context, connect_tls, curl, get_tls, hidden, s_client, tls_listener
 
-SUBJECT = "tls"
+SUBJECT = "connections"
 V12 = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2)
 V13 = (ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_3)
 V11 = (ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_1)

@@ -15,7 +15,7 @@ from ..lab import Session
 from ..scenario import Setup, scenario
 from ..tls import CERTIFICATES, client_context, connect_tls, get_tls, pki, tls_listener
 
-SUBJECT = "tls"
+SUBJECT = "connections"
 LUA = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
 NAMES = (
     "peerCertificatePresented peerCertificateValidated uriSanLocalCertificate dnsSansLocalCertificate uriSanPeerCertificate "

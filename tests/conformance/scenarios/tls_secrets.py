@@ -14,7 +14,7 @@ from ..tls import CERTIFICATES, DOWNSTREAM, certificate, client_context, connect
 from .tls_downstream import DIRECT, V12
 from .tls_upstream import socket
 
-SUBJECT = "tls"
+SUBJECT = "connections"
 SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 LOG = "%RESPONSE_CODE% ls=%DOWNSTREAM_LOCAL_SUBJECT%\n"
 

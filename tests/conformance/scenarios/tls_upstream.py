@@ -12,7 +12,7 @@ from ..scenario import Setup, scenario
 from ..tls import CERTIFICATES, UPSTREAM, certificate, hidden, server_context
 from ..upstream import answers, ok
 
-SUBJECT = "tls"
+SUBJECT = "connections"
 CA = "validation_context: {trusted_ca: {filename: FILE(root.pem)}}"
 V12 = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2)
 V13 = (ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_3)
