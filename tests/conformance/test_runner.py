@@ -104,7 +104,7 @@ def test_leaves_of_empty_containers_are_counted() -> None:
 
 
 def test_tally_of_a_whole_run_that_compared_too_little_is_short() -> None:
-    tally = Tally()
+    tally = Tally("")
     tally.ran = {item.name for item in named("all") if not item.later}
     assert tally.is_short()
     tally.compared = dict.fromkeys(sorted(tally.ran)[:LEAST_SCENARIOS], 1)
@@ -114,7 +114,7 @@ def test_tally_of_a_whole_run_that_compared_too_little_is_short() -> None:
 
 
 def test_tally_of_a_selection_is_never_short() -> None:
-    tally = Tally()
+    tally = Tally("")
     tally.ran = {"one scenario"}
     assert not tally.is_short()
 

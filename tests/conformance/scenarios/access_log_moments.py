@@ -81,6 +81,8 @@ async def access_log_of_a_tunnel(s: Session) -> None:
             client = await s.connect("tunnel")
             await client.send(head(f"GET {path} HTTP/1.1", *fields))
             await client.reply(path, has_body=path != "/app")
+            if path == "/app":
+                await client.wire.rest()  # who ends it is no race
             client.close()
 
 

@@ -97,10 +97,10 @@ STATS = tuple(
         "response_rl_injected",
         "faults_overflow",
         "active_faults",
-        "front.aborts_injected",
-        "front.delays_injected",
     )
 )
+#: Of a downstream cluster; they are there once they were counted.
+FRONT = ("http.fault.fault.front.aborts_injected", "http.fault.fault.front.delays_injected")
 
 
 async def post(s: Session, path: str, body: bytes, *fields: str, to: str = "buffer") -> None:
@@ -112,7 +112,7 @@ async def post(s: Session, path: str, body: bytes, *fields: str, to: str = "buff
 async def fault_fixed(s: Session) -> None:
     """Delays, aborts by either kind of status, and both, on the requests that the settings concern."""
     s.upstream().script = answers(ok(b"ok"))
-    async with s.counting(*STATS), s.logging(18, "fault"):
+    async with s.counting(*STATS, *FRONT), s.logging(18, "fault"):
         await s.get("/plain", to="fault")
         await s.get("/plain", "x-fault: 1", to="fault")
         await s.get("/plain", "x-fault: 1", "x-envoy-downstream-service-node: three", to="fault")

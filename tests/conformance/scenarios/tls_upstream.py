@@ -102,10 +102,9 @@ COUNTERS = (
     "no_certificate",
     "fail_verify_error",
     "fail_verify_san",
-    "versions.TLSv1.2",
-    "sigalgs.ecdsa_secp256r1_sha256",
-    "curves.X25519",
 )
+#: These are there once they were counted: observed where they moved.
+KINDS = ("versions.TLSv1.2", "sigalgs.ecdsa_secp256r1_sha256", "curves.X25519")
 CX = (
     "upstream_cx_total",
     "upstream_cx_connect_fail",
@@ -125,9 +124,14 @@ async def ask(s: Session, *names: str, times: int = 1, headers: tuple[str, ...] 
     upstream = s.upstream()
     for name in names:
         before = len(upstream.handshakes)
+        kinds = [f"cluster.{name}.ssl.{each}" for each in KINDS]
+        counted = await s.counters("")
         async with s.counting(*stats(name)), s.logging(times, shown=hidden):
             for _ in range(times):
                 await s.get(f"/{name}", *headers, label=name)
+        now = await s.counters("")
+        moved = {each: now.get(each, 0) - counted.get(each, 0) for each in kinds}
+        s.see(f"{name} kinds", {each: count for each, count in moved.items() if count})
         s.see(f"{name} handshakes", upstream.handshakes[before:])
 
 
