@@ -163,7 +163,6 @@ class Transport:
         "send",
         "sock",
         "watcher",
-        "write_park",
         "writer",
     )
 
@@ -179,7 +178,6 @@ class Transport:
         self.watcher: Strand | None = None
         #: Called when something happens while nobody reads (an idle upstream connection).
         self.on_idle_event: Callable[[], None] | None = None
-        self.write_park = _WritePark(self)
         #: What was put off by ``send_soon``: it goes before anything else that is sent.
         self.queued = b""
         #: The socket did not take all of it.
@@ -234,7 +232,8 @@ class Transport:
     @types.coroutine
     def writable(self) -> Generator[Any, Any, None]:
         """Wait for room in the send buffer."""
-        yield self.write_park
+        # Made for each wait: kept, it would hold the transport in a cycle, and with it all of its connection.
+        yield _WritePark(self)
 
     def send_soon(self, data: bytes) -> None:
         """Send at the end of a busy pass, with what other strands have to say; errors are left to reading.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import socket
 import threading
@@ -406,3 +407,27 @@ async def test_receive_on_a_closed_transport_raises_instead_of_waiting(same_pass
             await settle()
         assert isinstance(driven.error, OSError)
         assert driven.error.errno == errno.EBADF
+
+
+async def test_closed_transport_is_gone_without_the_garbage_collector() -> None:
+    """It holds a socket, and under TLS what OpenSSL keeps, which the collector does not count."""
+
+    def alive() -> int:
+        return sum(isinstance(each, Transport) for each in gc.get_objects())
+
+    async with open_lab() as lab:
+        gc.collect()
+        gc.disable()
+        try:
+            before = alive()
+            ours, theirs = socket.socketpair()
+            ours.setblocking(False)
+            transport = Transport(ours, lab.reactor)
+            await settle()
+            transport.close()
+            theirs.close()
+            await settle()
+            del transport
+            assert alive() == before
+        finally:
+            gc.enable()
