@@ -12,6 +12,9 @@ from .lab import Lab
 
 LEAST_SCENARIOS = 40
 COMPARED = "conformance compared"
+#: A difference that a second look did not find.
+SEEN_ONCE = "conformance seen once"
+MOST_SEEN_ONCE = 12
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +38,7 @@ class Tally:
         self.least = SUBJECTS.get(subject, LEAST_SCENARIOS)
         self.ran: set[str] = set()
         self.compared: dict[str, int] = {}
+        self.seen_once: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" and not report.skipped and "test_scenario_" in report.nodeid:
@@ -42,6 +46,8 @@ class Tally:
             for key, value in report.user_properties:
                 if key == COMPARED and isinstance(value, int):
                     self.compared[report.nodeid] = value
+                elif key == SEEN_ONCE:
+                    self.seen_once.append(str(value))
 
     def is_short(self) -> bool:
         scenarios = sum(1 for count in self.compared.values() if count)
@@ -50,7 +56,7 @@ class Tally:
         return len(self.ran) >= whole and scenarios < self.least
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if self.is_short():
+        if self.is_short() or len(self.seen_once) > MOST_SEEN_ONCE:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -60,6 +66,10 @@ class Tally:
             terminalreporter.write_line(
                 f"conformance: {leaves} observations compared in {scenarios} scenarios"
             )
+        for each in self.seen_once:
+            terminalreporter.write_line(f"conformance: seen once, and not again: {each}")
+        if len(self.seen_once) > MOST_SEEN_ONCE:
+            terminalreporter.write_line(f"conformance: more than {MOST_SEEN_ONCE} seen once", red=True)
         if self.is_short():
             terminalreporter.write_line(f"conformance: fewer than {self.least} scenarios compared", red=True)
 

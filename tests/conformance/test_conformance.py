@@ -10,7 +10,7 @@ import trio
 from . import records
 from .catalog import all_scenarios
 from .compare import compare
-from .conftest import COMPARED
+from .conftest import COMPARED, SEEN_ONCE
 from .lab import Lab, Observation
 from .proxy import ENVOY, SIDECAR, SIDECAR_H11, ProxyFailed, envoy_version
 from .scenario import Scenario
@@ -28,22 +28,19 @@ pytestmark = pytest.mark.oracle
 def test_scenario_on_sidecar_is_observed_as_on_envoy(
     scenario: Scenario, lab: Lab, record_property: Callable[[str, object], None]
 ) -> None:
-    version = envoy_version()
-    kinds = (() if version is None else (ENVOY,)) + (() if scenario.later else (SIDECAR,))
-    outcome = trio.run(lab.observe, scenario, kinds)
-    oracle = _oracle(scenario, version, outcome)
-    if scenario.later:
-        if scenario.later not in lab.said_of(scenario.setup):
-            silence = "has it now (drop `later`), or ignores it in silence"
-            pytest.fail(f"sidecar does not name {scenario.later}: it {silence}", pytrace=False)
-        pytest.xfail(f"sidecar says that it lacks {scenario.later}")
-    ours = outcome[SIDECAR]
-    if isinstance(ours, ProxyFailed):
-        pytest.fail(str(ours), pytrace=False)
-    verdict = compare(oracle, ours, scenario.differs)
-    record_property(COMPARED, verdict.compared)
-    if verdict.problems:
-        pytest.fail("\n".join([scenario.about, *verdict.problems]), pytrace=False)
+    def look() -> None:
+        version = envoy_version()
+        kinds = (() if version is None else (ENVOY,)) + (() if scenario.later else (SIDECAR,))
+        outcome = trio.run(lab.observe, scenario, kinds)
+        oracle = _oracle(scenario, version, outcome)
+        if scenario.later:
+            if scenario.later not in lab.said_of(scenario.setup):
+                silence = "has it now (drop `later`), or ignores it in silence"
+                pytest.fail(f"sidecar does not name {scenario.later}: it {silence}", pytrace=False)
+            pytest.xfail(f"sidecar says that it lacks {scenario.later}")
+        record_property(COMPARED, _compared(scenario, oracle, outcome[SIDECAR]))
+
+    _look_twice(look, scenario, lab, record_property)
 
 
 @pytest.mark.parametrize(
@@ -54,15 +51,44 @@ def test_scenario_on_sidecar_is_observed_as_on_envoy(
         if item.setup.name.startswith(("http1", "upgrades", "connects")) and not item.later
     ],
 )
-def test_scenario_on_the_h11_codec_is_observed_as_on_record(scenario: Scenario, lab: Lab) -> None:
-    record = records.load(scenario)
-    assert record is not None
-    ours = trio.run(lab.observe, scenario, (SIDECAR_H11,))[SIDECAR_H11]
+def test_scenario_on_the_h11_codec_is_observed_as_on_record(
+    scenario: Scenario, lab: Lab, record_property: Callable[[str, object], None]
+) -> None:
+    def look() -> None:
+        record = records.load(scenario)
+        assert record is not None
+        ours = trio.run(lab.observe, scenario, (SIDECAR_H11,))[SIDECAR_H11]
+        _compared(scenario, record["observation"], ours)
+
+    _look_twice(look, scenario, lab, record_property)
+
+
+def _look_twice(
+    look: Callable[[], None],
+    scenario: Scenario,
+    lab: Lab,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """A difference has to show again, in fresh processes: a busy machine makes races of what is none.
+
+    What showed once is named at the end of the run, and only a few may be (conftest.py).
+    """
+    try:
+        look()
+    except pytest.fail.Exception as failure:
+        lab.close()
+        look()
+        record_property(SEEN_ONCE, f"{scenario.name}: {failure}")
+
+
+def _compared(scenario: Scenario, oracle: Observation, ours: Observation | ProxyFailed) -> int:
+    """How many observations agree.  Fails where one does not."""
     if isinstance(ours, ProxyFailed):
         pytest.fail(str(ours), pytrace=False)
-    verdict = compare(record["observation"], ours, scenario.differs)
+    verdict = compare(oracle, ours, scenario.differs)
     if verdict.problems:
         pytest.fail("\n".join([scenario.about, *verdict.problems]), pytrace=False)
+    return verdict.compared
 
 
 def _oracle(

@@ -7,9 +7,10 @@ import pytest
 from . import compare as compare_module
 from .catalog import named
 from .compare import compare, documented_ids
-from .conftest import LEAST_SCENARIOS, Tally
+from .conftest import LEAST_SCENARIOS, MOST_SEEN_ONCE, SEEN_ONCE, Tally
 from .observe import Normaliser, leaves
 from .scenario import Setup, scenario
+from .test_conformance import _look_twice
 
 UUID = "11111111-2222-4333-8444-555555555555"
 
@@ -126,3 +127,56 @@ def test_scenario_takes_its_name_and_purpose_from_the_function() -> None:
         hold."""
 
     assert (some_name.name, some_name.about) == ("some_name", "What must hold.")
+
+
+class Looking:
+    """A look that fails so many times, and the lab beside it."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.looks = self.closed = 0
+        self.properties: list[tuple[str, object]] = []
+
+    def look(self) -> None:
+        self.looks += 1
+        if self.looks <= self.failures:
+            pytest.fail("it differs", pytrace=False)
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def run(self) -> None:
+        _look_twice(self.look, SCENARIO, self, lambda key, value: self.properties.append((key, value)))
+
+
+SCENARIO = named("h1_get")[0]
+
+
+def test_a_difference_that_does_not_show_again_is_named() -> None:
+    looking = Looking(1)
+    looking.run()
+    assert (looking.looks, looking.closed) == (2, 1)
+    assert looking.properties == [(SEEN_ONCE, f"{SCENARIO.name}: it differs")]
+
+
+def test_a_difference_that_shows_again_fails() -> None:
+    looking = Looking(2)
+    with pytest.raises(pytest.fail.Exception, match="it differs"):
+        looking.run()
+    assert not looking.properties
+    fine = Looking(0)
+    fine.run()
+    assert (fine.looks, fine.properties) == (1, [])
+
+
+def test_a_run_with_many_differences_seen_once_fails() -> None:
+    class Run:
+        exitstatus = 0
+
+    tally, run = Tally(""), Run()
+    tally.seen_once = ["some"] * MOST_SEEN_ONCE
+    tally.pytest_sessionfinish(run)
+    assert run.exitstatus == 0
+    tally.seen_once.append("one more")
+    tally.pytest_sessionfinish(run)
+    assert run.exitstatus == pytest.ExitCode.TESTS_FAILED
