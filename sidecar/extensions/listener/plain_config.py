@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sidecar.api.context import FactoryContext
-from sidecar.config.compile.route_action import duration_s
-from sidecar.core.errors import ConfigError
-from sidecar.core.token_bucket import TokenBucket
+from sidecar.config.compile.token_bucket import compile_token_bucket
 from sidecar.extensions.listener.http_inspector import HttpInspector
 from sidecar.extensions.listener.local_ratelimit import LocalRateLimit
 from sidecar.extensions.listener.original_dst import OriginalDst
@@ -15,7 +13,6 @@ from sidecar.extensions.listener.original_dst import OriginalDst
 __all__ = ["HttpInspectorFactory", "ListenerRateLimitFactory", "OriginalDstFactory"]
 
 _LISTENER = "envoy.extensions.filters.listener"
-_SHORTEST_FILL_S = 0.05
 
 
 class HttpInspectorFactory:
@@ -48,12 +45,7 @@ class ListenerRateLimitFactory:
     config_type = f"{_LISTENER}.local_ratelimit.v3.LocalRateLimit"
 
     def compile(self, message: Any, context: FactoryContext) -> LocalRateLimit:
-        bucket = message.token_bucket
-        if duration_s(bucket.fill_interval) < _SHORTEST_FILL_S:
-            reason = "local rate limit token bucket fill timer must be >= 50ms"
-            raise ConfigError("token_bucket.fill_interval", reason)
-        per_fill = bucket.tokens_per_fill.value if bucket.HasField("tokens_per_fill") else 1
         return LocalRateLimit(
-            TokenBucket(bucket.max_tokens, per_fill, duration_s(bucket.fill_interval)),
+            compile_token_bucket(message.token_bucket),
             context.root_stats.scope(f"listener_local_ratelimit.{message.stat_prefix}"),
         )

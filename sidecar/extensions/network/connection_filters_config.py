@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from sidecar.api.context import FactoryContext
 from sidecar.api.network import ServerParts
 from sidecar.config.compile.route_action import duration_s
+from sidecar.config.compile.token_bucket import compile_token_bucket
 from sidecar.core.errors import ConfigError
-from sidecar.core.token_bucket import TokenBucket
 from sidecar.extensions.network.connection_filters import ConnectionLimit, LocalRateLimit, SniCluster
 from sidecar.extensions.network.simple_terminals import DirectResponse, Echo
 
@@ -25,7 +25,6 @@ __all__ = [
 ]
 
 _NETWORK = "envoy.extensions.filters.network"
-_SHORTEST_FILL_S = 0.05
 
 
 class SniClusterFactory:
@@ -64,14 +63,10 @@ class LocalRateLimitFactory:
     config_type = f"{_NETWORK}.local_ratelimit.v3.LocalRateLimit"
 
     def compile(self, message: Any, context: FactoryContext) -> LocalRateLimit:
-        bucket = message.token_bucket
-        if duration_s(bucket.fill_interval) < _SHORTEST_FILL_S:
-            reason = "local rate limit token bucket fill timer must be >= 50ms"
-            raise ConfigError("token_bucket.fill_interval", reason)
-        per_fill = bucket.tokens_per_fill.value if bucket.HasField("tokens_per_fill") else 1
+        bucket = compile_token_bucket(message.token_bucket)
         is_on = message.runtime_enabled.default_value.value if message.HasField("runtime_enabled") else True
         return LocalRateLimit(
-            TokenBucket(bucket.max_tokens, per_fill, duration_s(bucket.fill_interval)) if is_on else None,
+            bucket if is_on else None,
             context.root_stats.scope(f"local_rate_limit.{message.stat_prefix}"),
         )
 
