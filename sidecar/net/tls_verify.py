@@ -8,6 +8,7 @@ then hashes.  The SPIFFE validator judges the chain by the trust bundle of the i
 from __future__ import annotations
 
 import hashlib
+import logging
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ __all__ = [
     "Verifier",
     "matches_dns_name",
 ]
+
+logger = logging.getLogger("sidecar.connection")
 
 #: Text without it holds no list, and revokes nobody; as in Envoy it is still one that must be there.
 CRL_MARK = b"-----BEGIN X509 CRL-----"
@@ -151,13 +154,17 @@ class Verifier:
         self._callbacks.append(self._library.set_verifier(context, self.verify))
 
     def verify(self, store: int) -> bool:
-        """Called by OpenSSL; it must not raise."""
+        """Called by OpenSSL, through which nothing can be raised: what breaks here refuses the peer.
+
+        A certificate may be made so that reading it fails in many ways, so the log is told at debug alone.
+        """
         try:
             verdict = self.verdict = Verdict(self._library.chain(store))
             if self._judge(store, verdict):
                 self._library.set_error(store, 0)
                 return True
         except Exception:
+            logger.debug("a peer's certificate could not be judged", exc_info=True)
             self.verdict = Verdict(
                 [], reason="verify cert failed: unreadable certificate", counter="fail_verify_error"
             )
