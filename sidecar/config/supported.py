@@ -528,11 +528,11 @@ _ROWS: dict[str, str] = {
     f"{_CORE}.DnsResolutionConfig": "*",
     f"{_CORE}.DnsResolverOptions": "*",
     _CARES: (
-        "resolvers use_resolvers_as_fallback filter_unroutable_families dns_resolver_options udp_max_queries "
+        "resolvers use_resolvers_as_fallback filter_unroutable_families dns_resolver_options "
         "query_timeout_seconds query_tries rotate_nameservers edns0_max_payload_size qcache_max_ttl "
         "reinit_channel_on_timeout"
     ),
-    _GETADDRINFO: "num_retries num_resolver_threads",
+    _GETADDRINFO: "num_retries",
     f"{_ENDPOINT}.ClusterLoadAssignment": "cluster_name endpoints policy",
     f"{_ENDPOINT}.ClusterLoadAssignment.Policy": (
         "endpoint_stale_after overprovisioning_factor weighted_priority_health drop_overloads"
