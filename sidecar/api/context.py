@@ -55,6 +55,9 @@ class FactoryContext:
     secrets: Any = None
     #: Whether this server fails the health checks of others (``/healthcheck/fail``).
     has_failed_health: Callable[[], bool] = bool
+    #: Gives the one :class:`sidecar.router.http_client.HttpClient`, for calls to clusters; None in tools
+    #: that serve nothing.
+    http_client: Callable[[], Any] | None = None
 
     def at(self, path: str) -> FactoryContext:
         """The same surroundings for a field further down."""
@@ -71,4 +74,5 @@ class FactoryContext:
             every=self.every,
             secrets=self.secrets,
             has_failed_health=self.has_failed_health,
+            http_client=self.http_client,
         )

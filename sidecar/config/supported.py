@@ -396,6 +396,15 @@ _ROWS: dict[str, str] = {
     f"{_ROUTE}.DirectResponseAction": "status body body_format",
     f"{_CORE}.HeaderValueOption": "header append append_action keep_empty_value",
     f"{_CORE}.HeaderValue": "key value raw_value",
+    # Calls of the proxy's own.  ``google_grpc`` has an entry of its own.
+    f"{_CORE}.GrpcService": "envoy_grpc timeout initial_metadata retry_policy",
+    f"{_CORE}.GrpcService.EnvoyGrpc": "*",
+    f"{_CORE}.RetryPolicy": (
+        "retry_back_off num_retries retry_on retry_priority retry_host_predicate "
+        "host_selection_retry_max_attempts"
+    ),
+    f"{_CORE}.RetryPolicy.RetryPriority": "name typed_config",
+    f"{_CORE}.RetryPolicy.RetryHostPredicate": "name typed_config",
     # Clusters
     _CLUSTER: (
         "name alt_stat_name type cluster_type connect_timeout lb_policy load_balancing_policy "
@@ -657,6 +666,7 @@ _UPSTREAM_HTTP = (
 )
 #: By the field that leads to the message, where its own row does not say it.
 _ROWS_AT: dict[str, str] = {
+    f"{_CORE}.RetryPolicy.retry_back_off": "base_interval max_interval",
     f"{_HCM}.common_http_protocol_options": (
         "idle_timeout max_headers_count max_requests_per_connection max_connection_duration "
         "max_stream_duration headers_with_underscores_action"

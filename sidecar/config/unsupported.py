@@ -301,6 +301,8 @@ ENTRIES: tuple[Entry, ...] = (
         "compression",
         "disable_literal_context_modeling",
     ),
+    # Envoy's other client for gRPC (docs/adr/0004); a cluster does what it does.
+    *_rows(f"{_CORE}.GrpcService", STOP, "gRPC without a cluster: use envoy_grpc", "google_grpc"),
     # Access logs and filters
     *_rows(
         "envoy.config.accesslog.v3.AccessLogFilter",

@@ -24,8 +24,10 @@ from sidecar.router.exchange import Router
 from sidecar.router.route import Route
 
 if TYPE_CHECKING:
+    from sidecar.api.message import ResponseMessage
     from sidecar.core.headers import RequestHeaders
     from sidecar.net.reactor import Reactor, Strand
+    from sidecar.router.retry_policy import RetryPolicy
 
 __all__ = ["ClientResponse", "HttpCall", "HttpClient", "PushBody"]
 
@@ -37,7 +39,7 @@ _COUNTERS = (
         for name in ("bad_location", "no_route", "predicate", "too_many_redirects", "unsafe_scheme")
     ),
 )
-#: Routes that are kept, one per cluster and timeout.
+#: Routes that are kept, one per cluster, timeout and retry policy.
 _KEPT_ROUTES = 256
 
 
@@ -79,7 +81,7 @@ _PROXY: Any = _Proxy()
 class PushBody(Body):
     """A request body that is handed in by pieces; who hands it in waits where nobody takes it."""
 
-    __slots__ = ("_chunks", "_filled", "_is_over", "_limit", "_room", "_size")
+    __slots__ = ("_chunks", "_filled", "_is_over", "_limit", "_room", "_size", "on_room")
 
     def __init__(self, reactor: Reactor, limit_bytes: int) -> None:
         self.whole = None
@@ -91,6 +93,8 @@ class PushBody(Body):
         self._is_over = False
         self._filled = Signal(reactor)
         self._room = Signal(reactor)
+        #: Called when a piece was taken and there is room again.
+        self.on_room: Callable[[], None] | None = None
 
     async def push(self, data: bytes) -> None:
         """Take a piece; returns once no more than the limit waits."""
@@ -101,6 +105,15 @@ class PushBody(Body):
         self._filled.fire()
         while self._size > self._limit and not self._is_over:
             await self._room.wait()
+
+    def try_push(self, data: bytes) -> bool:
+        """Take a piece if it fits; one that is longer than the limit, where nothing else waits."""
+        if self._is_over or (self._size and self._size + len(data) > self._limit):
+            return False
+        self._chunks.append(data)
+        self._size += len(data)
+        self._filled.fire()
+        return True
 
     def end(self, trailers: HeaderMap | None = None) -> None:
         """There is no more."""
@@ -126,6 +139,8 @@ class PushBody(Body):
         self._size -= len(data)
         if self._size <= self._limit:
             self._room.fire()
+            if self.on_room is not None:
+                self.on_room()
         return data
 
 
@@ -205,9 +220,7 @@ class HttpCall:
                     return
             response = await stream.upstream.response(stream)
             router.take_response(stream, response, strand)
-            body = b"" if response.body is None else await self._read(response.body)
-            trailers = None if response.body is None else response.body.trailers
-            self.response = ClientResponse(response.headers, body, trailers)
+            self.response = await self.take(response)
         except UpstreamError as error:
             router.take_error(stream, error)
             self.error = error
@@ -222,6 +235,12 @@ class HttpCall:
             strand.deadline = strand.idle_deadline = 0.0
             if strand.timers is not None:
                 end_stream_timers(strand)
+
+    async def take(self, response: ResponseMessage) -> ClientResponse:
+        """Read the rest of an answer whose head is here."""
+        body = b"" if response.body is None else await self._read(response.body)
+        trailers = None if response.body is None else response.body.trailers
+        return ClientResponse(response.headers, body, trailers)
 
     async def _read(self, body: Body) -> bytes:
         """The body as far as it is kept, read to its end."""
@@ -267,7 +286,7 @@ class HttpClient:
         self.stats = _Stats(store)
         #: Bytes of a request body that wait at most, and of a response that are kept.
         self.buffer_limit_bytes = 1024 * 1024
-        self._routes: dict[tuple[str, float], Route] = {}
+        self._routes: dict[tuple[str, float, int], Route] = {}
 
     def call(
         self,
@@ -283,25 +302,43 @@ class HttpClient:
         ``timeout_s`` runs from the end of the request; 0 for none.  Of the response's body ``keep_bytes`` are
         kept (what a body may have by default), the rest is read and dropped.
         """
-        headers.set(b"x-envoy-internal", b"true")
-        own = local_address().encode()
-        forwarded = headers.get(b"x-forwarded-for")
-        headers.set(b"x-forwarded-for", forwarded + b"," + own if forwarded else own)
+        stream = self.stream_for(cluster, headers, body, timeout_s=timeout_s)
+        return HttpCall(self, stream, self.buffer_limit_bytes if keep_bytes is None else keep_bytes)
+
+    def stream_for(
+        self,
+        cluster: str,
+        headers: RequestHeaders,
+        body: Body | None,
+        *,
+        timeout_s: float = 0.0,
+        retry_policy: RetryPolicy | None = None,
+        tells_whence: bool = True,
+    ) -> Stream:
+        """What a call is made of; ``tells_whence``: its headers say that it is internal, and of whom."""
+        if tells_whence:
+            headers.set(b"x-envoy-internal", b"true")
+            own = local_address().encode()
+            forwarded = headers.get(b"x-forwarded-for")
+            headers.set(b"x-forwarded-for", forwarded + b"," + own if forwarded else own)
         stream = Stream(_PROXY, self, RequestMessage(headers, body), "HTTP/1.1")
         stream.start_ns = time.monotonic_ns()
         stream.start_time = time.time()
-        stream.internal = True
+        stream.internal = tells_whence
         stream.resolve_route = False
-        stream.route = self._route(cluster, timeout_s)
-        return HttpCall(self, stream, self.buffer_limit_bytes if keep_bytes is None else keep_bytes)
+        stream.route = self._route(cluster, timeout_s, retry_policy)
+        return stream
 
-    def _route(self, cluster: str, timeout_s: float) -> Route:
-        route = self._routes.get((cluster, timeout_s))
+    def _route(self, cluster: str, timeout_s: float, retry_policy: RetryPolicy | None) -> Route:
+        # The route holds the policy, so its id is not another's while the route is kept.
+        key = (cluster, timeout_s, id(retry_policy))
+        route = self._routes.get(key)
         if route is None:
             route = Route()
             route.cluster_name = cluster
             route.timeout_s = timeout_s
+            route.retry_policy = retry_policy
             route.freeze()
             if len(self._routes) < _KEPT_ROUTES:
-                self._routes[cluster, timeout_s] = route
+                self._routes[key] = route
         return route

@@ -29,6 +29,7 @@ from sidecar.core.options import Options
 from sidecar.extensions.event_logs import EventLogs
 from sidecar.net.reactor import Reactor
 from sidecar.observability.stats import Store
+from sidecar.router.http_client import HttpClient
 from sidecar.server.draining import DrainManager
 from sidecar.server.filter_chain_assembly import compile_filter_chains
 from sidecar.server.inspection_assembly import compile_inspector
@@ -90,6 +91,7 @@ class Assembly:
         self.pools = PoolTable(
             reactor, self.clusters, http1_codec=options.http1_codec, http2_codec=options.http2_codec
         )
+        self._http_client: HttpClient | None = None
         self.clusters.make_health = self._make_health
         self.clusters.make_eds = self._make_eds
         self.files = FileTransport(
@@ -146,7 +148,15 @@ class Assembly:
             every=self._timers.every,
             secrets=self.secrets,
             has_failed_health=lambda: self._draining.health_failed,
+            http_client=self.http_client,
         )
+
+    def http_client(self) -> HttpClient:
+        """Who makes the proxy's own calls; its counters are there once somebody may make one."""
+        if self._http_client is None:
+            find = self.clusters.clusters.get
+            self._http_client = HttpClient(self._reactor, find, self.pools.get, self._store)
+        return self._http_client
 
     def tls_contexts(self) -> list[Any]:
         """The TLS contexts of listeners and clusters."""

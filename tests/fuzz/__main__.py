@@ -12,12 +12,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from tests.fuzz import fuzz_h1, fuzz_h2, fuzz_listener
+from tests.fuzz import fuzz_grpc, fuzz_h1, fuzz_h2, fuzz_listener
 from tests.fuzz.test_fuzz_h2 import SEEDS
 
 TARGETS: dict[str, tuple[Callable[[bytes], None], Sequence[bytes]]] = {
     "h1": (fuzz_h1.test_one_input, fuzz_h1.CORPUS),
     "h2": (fuzz_h2.test_one_input, SEEDS),
+    "grpc": (fuzz_grpc.test_one_input, fuzz_grpc.FRAMES),
     "client_hello": (fuzz_listener.test_client_hello, fuzz_listener.HELLOS),
     "proxy_protocol": (fuzz_listener.test_proxy_head, fuzz_listener.HEADS),
     "http_inspector": (fuzz_listener.test_http_line, fuzz_listener.LINES),

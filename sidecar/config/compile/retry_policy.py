@@ -16,7 +16,7 @@ from sidecar.router.retry_policy import (
     previous_hosts,
 )
 
-__all__ = ["compile_hedging", "compile_retry_policy"]
+__all__ = ["compile_hedging", "compile_host_predicates", "compile_priority", "compile_retry_policy"]
 
 _HOST = "envoy.extensions.retry.host"
 
@@ -68,13 +68,18 @@ def _compile(message: Any, path: str) -> RetryPolicy:
             ResetHeader(each.name.lower().encode(), each.format == 1) for each in limited.reset_headers
         ),
         reset_max_interval_ms=reset_max,
-        host_predicates=tuple(
-            _predicate(each.typed_config, f"{path}.retry_host_predicate[{index}]")
-            for index, each in enumerate(message.retry_host_predicate)
-        ),
+        host_predicates=compile_host_predicates(message, path),
         host_selection_attempts=message.host_selection_retry_max_attempts or 1,
-        priority_update_frequency=_priority(message, f"{path}.retry_priority"),
+        priority_update_frequency=compile_priority(message, path),
         refresh_cluster_on_retry=message.refresh_cluster_on_retry,
+    )
+
+
+def compile_host_predicates(message: Any, path: str) -> tuple[HostPredicate, ...]:
+    """``retry_host_predicate`` of a policy at ``path``.  Raises: ConfigError."""
+    return tuple(
+        _predicate(each.typed_config, f"{path}.retry_host_predicate[{index}]")
+        for index, each in enumerate(message.retry_host_predicate)
     )
 
 
@@ -98,13 +103,14 @@ def _predicate(packed: Any, path: str) -> HostPredicate:
     raise ConfigError(path, f"retry host predicate '{name}' is not supported")
 
 
-def _priority(message: Any, path: str) -> int:
+def compile_priority(message: Any, path: str) -> int:
+    """``retry_priority`` of a policy at ``path``; 0 for none.  Raises: ConfigError."""
     if not message.HasField("retry_priority"):
         return 0
     packed = message.retry_priority.typed_config
     name = type_name(packed.type_url)
     if name != "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig":
-        raise ConfigError(path, f"retry priority '{name}' is not supported")
+        raise ConfigError(f"{path}.retry_priority", f"retry priority '{name}' is not supported")
     config: Any = unpack(packed)
     return int(config.update_frequency)
 

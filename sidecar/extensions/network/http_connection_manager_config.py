@@ -132,7 +132,10 @@ class HcmCompiler:
         context.stats = stats.scope
         registry: Registry = parts.registry
         router = Router(parts.reactor, context.find_cluster, parts.get_pool)
-        client = HttpClient(parts.reactor, context.find_cluster, parts.get_pool, context.root_stats)
+        if context.http_client is None:
+            client = HttpClient(parts.reactor, context.find_cluster, parts.get_pool, context.root_stats)
+        else:
+            client = context.http_client()
         router.mirror = client.router.mirror = partial(mirror, client)
         manager = ConnectionManager(parts.reactor, stats, router)
         manager.buffer_limit_bytes = parts.buffer_limit_bytes
