@@ -163,7 +163,7 @@ class ServerContext(_Contexts):
         openssl = library()
         self._order = None
         if openssl is not None and not settings.prefers_client_ciphers:
-            self._order = CipherOrder(settings.ciphers, openssl)
+            self._order = CipherOrder(settings.ciphers, openssl, settings.maximum)
         #: For clients that name nobody: the first of each kind.
         self.default = self._pair(tuple(sorted(first.values())))
         #: For clients that name somebody else.

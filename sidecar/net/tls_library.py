@@ -31,6 +31,8 @@ _SET_SIGALGS_LIST = 98
 _GET_PEER_SIGNATURE_NID = 108
 _GET_NEGOTIATED_GROUP = 134
 _CACHE_OFF = 0
+#: TLS extension
+_SUPPORTED_VERSIONS = 43
 _CACHE_SERVER = 2
 
 _POINTER = ctypes.c_void_p
@@ -43,7 +45,13 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "SSL_CTX_set_ciphersuites": (ctypes.c_int, (_POINTER, ctypes.c_char_p)),
     "SSL_CTX_set_client_hello_cb": (None, (_POINTER, _CLIENT_HELLO, _POINTER)),
     "SSL_client_hello_get0_ciphers": (ctypes.c_size_t, (_POINTER, ctypes.POINTER(_POINTER))),
-    "SSL_set_ciphersuites": (ctypes.c_int, (_POINTER, ctypes.c_char_p)),
+    "SSL_client_hello_get0_ext": (
+        ctypes.c_int,
+        (_POINTER, ctypes.c_uint, ctypes.POINTER(_POINTER), ctypes.POINTER(ctypes.c_size_t)),
+    ),
+    "SSL_set_options": (ctypes.c_uint64, (_POINTER, ctypes.c_uint64)),
+    "SSL_shutdown": (ctypes.c_int, (_POINTER,)),
+    "ERR_clear_error": (None, ()),
     "SSL_set_cipher_list": (ctypes.c_int, (_POINTER, ctypes.c_char_p)),
     "SSL_CTX_set_timeout": (ctypes.c_long, (_POINTER, ctypes.c_long)),
     "SSL_CTX_set_verify_depth": (None, (_POINTER, ctypes.c_int)),
@@ -84,6 +92,10 @@ class Library:
             function.restype = result
             function.argtypes = arguments
             self._call[name] = function
+        # What every handshake needs is made once; there is one thread.
+        self._get_extension = self._call["SSL_client_hello_get0_ext"]
+        self._at = ctypes.pointer(_POINTER())
+        self._size = ctypes.pointer(ctypes.c_size_t())
 
     def is_sound(self) -> bool:
         """Whether the objects of ``ssl`` are laid out as this module takes them to be."""
@@ -169,11 +181,20 @@ class Library:
         size = self._call["SSL_client_hello_get0_ciphers"](connection, ctypes.byref(at))
         return ctypes.string_at(at.value, size) if at.value else b""
 
-    def set_order(self, connection: int, ciphersuites: str, ciphers: str) -> None:
-        """The suites of one connection in their order; an empty ``ciphers`` leaves those below TLS 1.3."""
-        self._call["SSL_set_ciphersuites"](connection, ciphersuites.encode())
-        if ciphers:
-            self._call["SSL_set_cipher_list"](connection, ciphers.encode())
+    def offered_versions(self, connection: int) -> bytes:
+        """The extension ``supported_versions`` of the client's hello; empty where it has none."""
+        at, size = self._at, self._size
+        if not self._get_extension(connection, _SUPPORTED_VERSIONS, at, size):
+            return b""
+        return ctypes.string_at(at.contents.value or 0, size.contents.value)
+
+    def prefer_server_ciphers(self, connection: int) -> None:
+        """Let the suite of one connection be chosen by the order of ours."""
+        self._call["SSL_set_options"](connection, ssl.OP_CIPHER_SERVER_PREFERENCE)
+
+    def set_ciphers(self, connection: int, ciphers: str) -> None:
+        """The suites of one connection below TLS 1.3, in their order."""
+        self._call["SSL_set_cipher_list"](connection, ciphers.encode())
 
     # -- verifying --------------------------------------------------------------------------------
     def verify_chain(self, store: int) -> bool:
@@ -225,6 +246,11 @@ class Library:
         return buffer.raw
 
     # -- connections ------------------------------------------------------------------------------
+    def close_notify(self, tls: ssl.SSLObject) -> None:
+        """Write the alert that ends our side; the peer's is not waited for."""
+        if self._call["SSL_shutdown"](_connection(tls)) < 0:
+            self._call["ERR_clear_error"]()  # it would be taken for another call's
+
     def group(self, tls: ssl.SSLObject) -> int:
         """The NID of the group that the keys were agreed in; 0 where there is none."""
         return int(self._call["SSL_ctrl"](_connection(tls), _GET_NEGOTIATED_GROUP, 0, None))
@@ -258,15 +284,20 @@ class Library:
         self._call["SSL_ctrl"](_connection(tls), _SET_STATUS_RESPONSE, len(response), memory)
 
 
+#: Where CPython's ``PySSLContext`` has its ``SSL_CTX *``, the first field, and ``PySSLSocket`` its ``SSL *``.
+_CONTEXT_AT = object.__basicsize__
+_CONNECTION_AT = object.__basicsize__ + ctypes.sizeof(_POINTER)
+
+
 def _context(context: ssl.SSLContext) -> int:
     """``SSL_CTX *``: the first field of CPython's ``PySSLContext``."""
-    return ctypes.c_void_p.from_address(id(context) + object.__basicsize__).value or 0
+    return ctypes.c_void_p.from_address(id(context) + _CONTEXT_AT).value or 0
 
 
 def _connection(tls: ssl.SSLObject) -> int:
     """``SSL *``: the second field of CPython's ``PySSLSocket``."""
     inner: Any = tls._sslobj  # type: ignore[attr-defined]  # the C object behind the public one
-    return ctypes.c_void_p.from_address(id(inner) + object.__basicsize__ + ctypes.sizeof(_POINTER)).value or 0
+    return ctypes.c_void_p.from_address(id(inner) + _CONNECTION_AT).value or 0
 
 
 @cache

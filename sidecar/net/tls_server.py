@@ -112,7 +112,7 @@ class TlsServer:
         if stats is not None:
             if verdict is not None and verdict.counter:
                 stats.count(verdict.counter)  # it was accepted all the same
-            stats.shook_hands(transport.tls, has_peer=facts.has_peer)
+            stats.shook_hands(transport.tls, has_peer=context.verifier is not None and facts.has_peer)
         return transport
 
 

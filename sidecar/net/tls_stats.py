@@ -9,7 +9,7 @@ from sidecar.net.tls_library import library
 from sidecar.net.tls_names import GROUP_NAMES, signature_name
 
 if TYPE_CHECKING:
-    from sidecar.observability.stats import Scope
+    from sidecar.observability.stats import Counter, Scope
 
 __all__ = ["TlsStats"]
 
@@ -32,7 +32,8 @@ class TlsStats:
         self.handshake = self.scope.counter("handshake")
         self.session_reused = self.scope.counter("session_reused")
         self.no_certificate = self.scope.counter("no_certificate")
-        self._seen: dict[tuple[str, str], object] = {}
+        #: Of the handshakes of one suite, version and group: their counters.
+        self._kinds: dict[tuple[str, str, int], list[Counter]] = {}
 
     def show_expiry(self, context: Any) -> None:
         """Say when the certificates of a context expire (``ssl.certificate.``)."""
@@ -51,26 +52,34 @@ class TlsStats:
         ``known_signature``: of the handshake that a resumed session began with.
         """
         self.handshake.value += 1
-        if tls.session_reused:
+        is_resumed = tls.session_reused
+        if is_resumed:
             self.session_reused.value += 1
         if not has_peer:
             self.no_certificate.value += 1
         cipher = tls.cipher()
-        if cipher is not None:
-            self.count(f"ciphers.{cipher[0]}")
-        self.count(f"versions.{tls.version()}")
         openssl = library()
-        if openssl is not None:
-            group = GROUP_NAMES.get(openssl.group(tls))
-            if group:
-                self.count(f"curves.{group}")
-            signature = signature_name(*openssl.peer_signature(tls))
-            if tls.session_reused:
-                signature = known_signature
-            if signature:
-                self.count(f"sigalgs.{signature}")
-            return signature
-        return ""
+        group = 0 if openssl is None else openssl.group(tls)
+        kind = (cipher[0] if cipher is not None else "", tls.version() or "", group)
+        counters = self._kinds.get(kind)
+        if counters is None:
+            counters = self._kinds[kind] = self._counters(*kind)
+        for counter in counters:
+            counter.value += 1
+        if not has_peer or openssl is None:
+            return ""
+        signature = known_signature if is_resumed else signature_name(*openssl.peer_signature(tls))
+        if signature:
+            self.count(f"sigalgs.{signature}")
+        return signature
+
+    def _counters(self, cipher: str, version: str, group: int) -> list[Counter]:
+        names = [f"versions.{version}"]
+        if cipher:
+            names.append(f"ciphers.{cipher}")
+        if group in GROUP_NAMES:
+            names.append(f"curves.{GROUP_NAMES[group]}")
+        return [self.scope.counter(name) for name in names]
 
     def failed(self, counter: str) -> None:
         """A handshake broke: ``counter`` is one of ``fail_verify_*``, or empty for the general one."""

@@ -11,12 +11,14 @@ Envoy's ``SslSocket``.  What is known of the connection and its peer is :mod:`si
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sidecar.core.errors import Disconnected
 from sidecar.net.reactor import Transport
+from sidecar.net.tls_library import library
 from sidecar.net.tls_verify import NOTHING, Expected
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class TlsTransport(Transport):
     __slots__ = (
         "_backlog",
         "_has_left",
+        "_held",
         "_incoming",
         "_is_open",
         "_on_idle",
@@ -68,6 +71,8 @@ class TlsTransport(Transport):
         self._has_left = False
         #: Records that the socket did not take.
         self._backlog: bytes | memoryview = b""
+        #: Records that leave with the next ones.
+        self._held = b""
         #: The bytes that these records stand for: not sent as far as the sender knows, who comes again.
         self._promised = b""
         self._is_open = False
@@ -106,19 +111,28 @@ class TlsTransport(Transport):
 
         ``expected``: what the peer's certificate must be for, beside the verifier's rules.
         """
+        is_server = self.tls.server_side
         try:
+            if is_server:
+                # The client begins.
+                await self._receive_raw()
             while not self._shake(verifier, expected):
-                await self._send_outgoing()
+                if self._outgoing.pending:
+                    await self._send_outgoing()
                 await self._receive_raw()
         except ssl.SSLError:
             # The alert that says why.
             self._flush_quietly()
             raise
-        await self._send_outgoing()
+        if is_server and self.tls.version() == "TLSv1.3":
+            # Session tickets: nobody waits for them, and as in Envoy they go with the first answer.
+            self._held = self._outgoing.read()
+        else:
+            await self._send_outgoing()
         self._is_open = True
-        self._has_left = True
-        # What came behind the last message of the handshake came with its edge.
-        self.ready = True
+        if self._incoming.pending:
+            # What came behind the last message of the handshake came with its edge.
+            self._has_left = self.ready = True
         self.recv = self._read
         self.send = self._write
 
@@ -248,6 +262,9 @@ class TlsTransport(Transport):
         data = self._backlog
         if self._outgoing.pending:
             more = self._outgoing.read()
+            if self._held:
+                more = self._held + more
+                self._held = b""
             data = more if not data else bytes(data) + more
         if not data:
             return True
@@ -284,10 +301,12 @@ class TlsTransport(Transport):
         """Send close_notify, as far as there is room for it."""
         if self._is_open:
             self._is_open = False
-            try:
-                self._tls.shutdown()
-            except OSError:
-                pass  # the peer's close_notify is not waited for
+            openssl = library()
+            if openssl is not None:
+                openssl.close_notify(self.tls)
+            else:
+                with contextlib.suppress(OSError):  # the peer's close_notify is not waited for
+                    self._tls.shutdown()
             self._flush_quietly()
 
     def half_close(self) -> None:
