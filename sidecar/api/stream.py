@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sidecar.core.headers import HeaderMap
 
 __all__ = [
+    "EMPTY_DETAILS",
     "FLAG_NAMES",
     "LOOK_AGAIN",
     "ConnectionInfo",
@@ -27,6 +28,19 @@ __all__ = [
 
 #: In ``Stream.resolve_route``: filters may have changed what the route was found by.
 LOOK_AGAIN = 2
+
+
+class _Empty(str):
+    """A text without characters that counts as given."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return True
+
+
+#: Response code details that are there and say nothing, which a log shows as nothing instead of ``-``.
+EMPTY_DETAILS = _Empty()
 
 
 class Flag(IntFlag):
@@ -256,6 +270,8 @@ class Stream:
     is_timeout_204: bool = False
     #: A circuit breaker refused it before anything was waited for.
     is_refused: bool = False
+    #: Whether a filter answered over a part of the request's body, which for Envoy had not ended.
+    is_cut_short: bool = False
     #: The filter health_check takes it for a question about health.
     is_health_check: bool = False
     #: What the request asks to become (``websocket``, or ``CONNECT``); None for an ordinary request.

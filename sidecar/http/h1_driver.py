@@ -423,6 +423,9 @@ class H1Driver:
         """
         if not self._body_done:
             return True
+        if stream.is_cut_short:
+            self._body_done = False
+            return True
         if body.trailers is not None and stream.upstream_host is None:
             return True
         current = stream.request.body

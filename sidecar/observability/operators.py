@@ -192,7 +192,7 @@ def _without_spaces(text: str) -> str:
 def _response_code_details(argument: str, limit: int | None) -> Value:
     if argument == "ALLOW_WHITESPACES":
         return lambda stream: stream.details or None
-    return lambda stream: _without_spaces(stream.details) or None
+    return lambda stream: _without_spaces(stream.details) if stream.details else None
 
 
 def _transport_failure(stream: Stream) -> str | None:

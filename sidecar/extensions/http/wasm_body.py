@@ -100,7 +100,12 @@ class GuestStage:
         """
         first = b""
         if data and self._ends_apart:
-            given = self._push(data, False)
+            try:
+                given = self._push(data, False)
+            except (StreamAborted, Disconnected):
+                if self._direction == _REQUEST:
+                    self._side.stream.bytes_received += len(data)
+                raise
             assert given is not None
             first, data = given, b""
         out = self._push(data, True)
@@ -138,7 +143,7 @@ class GuestStage:
         changed = side.buffers[direction]
         buffer = b"" if changed is None else changed
         if side.is_closed or side.reply is not None or side.invalid:
-            self._check()
+            self._check(is_end=end_stream)
         if action is DataAction.CONTINUE:
             side.buffers[direction] = None
             side.resumed[direction] = False
@@ -187,7 +192,7 @@ class GuestStage:
         held, self._held = self._held, b""
         return held
 
-    def _check(self) -> None:
+    def _check(self, *, is_end: bool = True) -> None:
         side = self._side
         if side.is_closed:
             raise Disconnected("wasm_close_stream")
@@ -195,4 +200,6 @@ class GuestStage:
         if reply is not None:
             # Where the response has begun this is all that is left of the answer.
             side.stream.details = reply.details
+            if not is_end and self._direction == _REQUEST and self._ends_apart:
+                side.stream.is_cut_short = True
             raise StreamAborted(reply)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import LocalReply
+from sidecar.api.stream import EMPTY_DETAILS
 from sidecar.extensions.http.header_edits import BAD_VALUE, invalid_field
 from sidecar.extensions.http.wasm_properties import plugin_properties, stream_property
 from sidecar.net.reactor import Signal
@@ -304,7 +305,7 @@ class StreamSide:
                 logger.error("plugin %s: a header of a local response is left out", self.plugin_side.name)
             else:
                 fields.append((name, value))
-        text = details.decode("utf-8", "backslashreplace")
+        text = details.decode("utf-8", "backslashreplace") or EMPTY_DETAILS
         self.reply = LocalReply(status, body, text, headers=fields, grpc_status=grpc_status)
         self._wake(0)
         self._wake(1)
