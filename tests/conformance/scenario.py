@@ -24,12 +24,14 @@ class Setup:
     (names.py).
     files: name → content of what the configuration reads through `FILE(name)`; the placeholders are filled in
     where there is a `PORT(name)`.
+    prepare: makes what takes long before the clock of a scenario runs, or skips its test.
     """
 
     name: str
     bootstrap: dict[str, Any]
     upstreams: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
+    prepare: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,6 +28,8 @@ pytestmark = pytest.mark.oracle
 def test_scenario_on_sidecar_is_observed_as_on_envoy(
     scenario: Scenario, lab: Lab, record_property: Callable[[str, object], None]
 ) -> None:
+    scenario.setup.prepare()
+
     def look() -> None:
         version = envoy_version()
         kinds = (() if version is None else (ENVOY,)) + (() if scenario.later else (SIDECAR,))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import wasmtime
-from proxy_process import PROXIES, ROOT, envoy_binary, running_proxy
+from proxy_process import PROXIES, ROOT, envoy_binary, proxy_command, running_proxy
 
 NO_TOOLCHAIN = 3
 TARGETS = {
@@ -82,6 +82,16 @@ def test_module_when_built_serves(compiler: str, target: str, kind: str, tmp_pat
         assert (answer.status, answer.headers["x-wasm-filter"]) == (200, "header-guard")
         assert answer.headers["x-seen-lua"] == "after header-guard"
         assert proxy.get("/admin").status == 403
+
+
+@pytest.mark.parametrize("kind", PROXIES)
+@pytest.mark.parametrize("sample", sorted(FILTERS.glob("*/envoy.yaml")), ids=lambda path: path.parent.name)
+def test_sample_of_a_filter_is_valid(compiler: str, sample: Path, kind: str) -> None:
+    if kind == "envoy" and envoy_binary() is None:
+        pytest.skip("there is no Envoy here")
+    command = [*proxy_command(kind), "--mode", "validate", "-c", str(sample)]
+    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_logic_of_the_filters_passes_its_own_tests(compiler: str) -> None:
