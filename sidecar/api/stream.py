@@ -78,6 +78,8 @@ class Flag(IntFlag):
     UNCONDITIONAL_DROP_OVERLOAD = 1 << 29
     #: No more attempts to connect: a TCP proxy's, which raises it behind what the last one met.
     CONNECT_ATTEMPTS_EXCEEDED = 1 << 30
+    #: A tunnel was given up before it was there: a TCP proxy's, which raises it behind why.
+    TUNNEL_GIVEN_UP = 1 << 31
 
 
 #: (flag, short, long) in Envoy's order: that in which flags are raised.  No more tries comes before why.
@@ -113,6 +115,7 @@ FLAG_NAMES: tuple[tuple[int, str, str], ...] = (
     (Flag.DROP_OVERLOAD, "DO", "DropOverload"),
     (Flag.DOWNSTREAM_REMOTE_RESET, "DR", "DownstreamRemoteReset"),
     (Flag.UNCONDITIONAL_DROP_OVERLOAD, "UDO", "UnconditionalDropOverload"),
+    (Flag.TUNNEL_GIVEN_UP, "UF", "UpstreamConnectionFailure"),
 )
 
 

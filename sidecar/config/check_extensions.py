@@ -66,6 +66,10 @@ CATEGORIES = {
     ("envoy.config.route.v3.InternalRedirectPolicy", "predicates"): "envoy.internal_redirect_predicates",
     (_HCM, "early_header_mutation_extensions"): "envoy.http.early_header_mutation",
     (_HCM, "request_id_extension"): "envoy.request_id",
+    (
+        "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TunnelingConfig",
+        "request_id_extension",
+    ): "envoy.request_id",
     (_HCM, "original_ip_detection_extensions"): "envoy.http.original_ip_detection",
     ("envoy.config.route.v3.RetryPolicy", "retry_host_predicate"): "envoy.retry_host_predicates",
     ("envoy.config.route.v3.RetryPolicy", "retry_priority"): "envoy.retry_priorities",

@@ -112,8 +112,9 @@ _ROWS: dict[str, str] = {
         "stat_prefix cluster weighted_clusters metadata_match idle_timeout access_log max_connect_attempts "
         "backoff_options hash_policy max_downstream_connection_duration "
         "max_downstream_connection_duration_jitter_percentage access_log_flush_interval "
-        "flush_access_log_on_connected access_log_options"
+        "flush_access_log_on_connected access_log_options tunneling_config"
     ),
+    f"{_TCP}.TunnelingConfig": "*",
     f"{_TCP}.WeightedCluster": "*",
     f"{_NETWORK_FILTERS}.rbac.v3.RBAC": (
         "rules shadow_rules shadow_rules_stat_prefix stat_prefix enforcement_type delay_deny"

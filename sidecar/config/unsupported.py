@@ -118,7 +118,7 @@ ENTRIES: tuple[Entry, ...] = (
         _TCP,
         STOP,
         "TCP proxy",
-        "tunneling_config upstream_connect_mode max_early_data_bytes proxy_protocol_tlvs",
+        "upstream_connect_mode max_early_data_bytes proxy_protocol_tlvs",
     ),
     *_rows(_TCP, STOP, "on-demand discovery", "on_demand"),
     *_rows(

@@ -79,15 +79,18 @@ def compile_json(
     return join_pieces(pieces, "null", json_text, show_text=quoted)
 
 
-def compile_header_value(text_format: str) -> bytes | Callable[[Stream], bytes]:
+def compile_header_value(
+    text_format: str, *, extensions: Iterable[str] = ()
+) -> bytes | Callable[[Stream], bytes]:
     """The value of an added header: bytes when it is constant.  Unset is nothing.
 
+    ``extensions`` as in :func:`compile_text`.
     The legacy forms ``%DYNAMIC_METADATA(["ns", "key"])%`` and ``%PER_REQUEST_STATE(key)%`` are known.
     Raises: SidecarError with Envoy's words.
     """
     text_format = _LEGACY_STATE.sub(r"%FILTER_STATE(\1:PLAIN)%", text_format)
     text_format = _LEGACY_METADATA.sub(_modern_metadata, text_format)
-    pieces = _parse(text_format, frozenset(), is_log=False)
+    pieces = _parse(text_format, frozenset(extensions), is_log=False)
     if all(isinstance(piece, str) for piece in pieces):
         return encoded("".join(str(piece) for piece in pieces))
     line = _join(pieces, "")

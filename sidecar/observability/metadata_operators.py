@@ -9,7 +9,7 @@ from sidecar.api.stream import Stream
 from sidecar.core.errors import SidecarError
 from sidecar.observability.json_values import json_text, quoted
 
-__all__ = ["TypedText", "dynamic_metadata", "filter_state", "metadata", "metadata_of"]
+__all__ = ["StateMessage", "TypedText", "dynamic_metadata", "filter_state", "metadata", "metadata_of"]
 
 Value = Callable[[Stream], Any]
 _Source = Callable[[Stream], "dict[str, dict[str, Any]] | None"]
@@ -19,6 +19,15 @@ class TypedText(str):
     """Text that shows with quotation marks in a text format (a message of one string, as JSON)."""
 
     __slots__ = ()
+
+
+class StateMessage:
+    """What a filter keeps that is a message in Envoy: it shows as the JSON of its fields, typed alone."""
+
+    __slots__ = ("fields",)
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self.fields = fields
 
 
 def _of(owner: str, attribute: str) -> _Source:
@@ -101,6 +110,10 @@ def filter_state(argument: str, limit: int | None) -> Value:
         if kind == "FIELD":
             value = value.get(field) if isinstance(value, dict) else None
             return value if value is None or limit is None else value[:limit]
+        if isinstance(value, StateMessage):
+            if kind == "PLAIN":
+                return None
+            return value.fields if limit is None else json_text(value.fields)[:limit]
         if value is None or isinstance(value, dict):
             return None
         if isinstance(value, bytes):

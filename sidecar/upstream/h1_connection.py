@@ -52,6 +52,12 @@ class H1Connection(H1Exchange):
         self._pool.resources.requests -= 1
         self.close(local=True, active=True)
 
+    def end(self, *, local: bool) -> None:
+        """Who carried its bytes is done with it; ``local`` says that the upstream had not ended."""
+        self._take_rx_bytes()
+        self._pool.resources.requests -= 1
+        self.close(local=local, active=True)
+
     # -- its life ------------------------------------------------------------------------------------
     def is_quiet(self) -> bool:
         """Whether nothing was received behind the last response; asked when a read may give something."""

@@ -294,7 +294,7 @@ class H1Exchange:
         self._chunked_request = False
         return h1_tunnel.start_tunnel(self, request)
 
-    async def tunnel_response(self, stream: Stream) -> ResponseMessage:
+    async def tunnel_response(self, stream: Stream | None) -> ResponseMessage:
         """The answer to it.  Raises: UpstreamError."""
         return await h1_tunnel.tunnel_response(self, stream)
 

@@ -18,6 +18,7 @@ from sidecar.upstream.pool import connection_termination
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.core.headers import Field
+    from sidecar.net.reactor import Transport
     from sidecar.upstream.h1_exchange import H1Exchange
 
 __all__ = ["RawBody", "start_tunnel", "tunnel_response"]
@@ -34,6 +35,12 @@ class RawBody(Body):
         self.trailers = None
         self._connection = connection
         self._source = UntilCloseBody(connection._reader, lambda: None)
+
+    def take_over(self) -> tuple[Transport, bytes]:
+        """The connection, and what it has read already, for who carries the bytes past this body."""
+        reader = self._connection._reader
+        early, reader.rest = reader.rest, b""
+        return self._connection._transport, early
 
     async def receive(self) -> bytes:
         try:
@@ -74,7 +81,7 @@ def start_tunnel(connection: H1Exchange, request: RequestMessage) -> Awaitable[N
     return connection._send_head(head)
 
 
-async def tunnel_response(connection: H1Exchange, stream: Stream) -> ResponseMessage:
+async def tunnel_response(connection: H1Exchange, stream: Stream | None) -> ResponseMessage:
     """The answer: a tunnel's, or a message of its own that refuses it.  Raises: UpstreamError."""
     response = await connection.response(stream)
     connection._response_done = False

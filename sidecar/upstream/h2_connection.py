@@ -33,6 +33,8 @@ _CONNECTION_FIELDS = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"host")
 )
 _READ_SIZE = 65536
+#: In the place of a type that an upgrade asks for.
+TUNNEL = b"tunnel"
 
 
 def _connect_error() -> UpstreamError:
@@ -166,7 +168,7 @@ class H2UpstreamStream:
         self._is_ended = body is not None and body.whole == b""
         return self.start(RequestMessage(sent, None if self._is_ended else body), None)
 
-    async def tunnel_response(self, stream: Stream) -> ResponseMessage:
+    async def tunnel_response(self, stream: Stream | None) -> ResponseMessage:
         """The answer; an accepted upgrade as HTTP/1.1 says it.  Raises: UpstreamError."""
         response = await self.response(stream)
         headers = response.headers
@@ -183,6 +185,16 @@ class H2UpstreamStream:
         if not self._is_ended:
             await self.send_end(trailers)
         return True
+
+    def become_tunnel(self) -> None:
+        """The stream carries a connection by itself: a reset is one, whatever has come before."""
+        self._upgrade = TUNNEL
+
+    async def broken(self) -> None:
+        """Wait until the stream is reset.  Raises: UpstreamError, always."""
+        while self._error is None:
+            await self._signal.wait()
+        raise self._error
 
     async def _send_rest(self, data: bytes) -> None:
         # Where the stream is gone, whoever waits for the response is told.
@@ -523,7 +535,9 @@ class H2UpstreamConnection:
         stream = self._streams.get(stream_id)
         if stream is not None:
             counters = self.pool.cluster.stats
-            if remote and stream.is_answered:
+            if remote and stream._upgrade is TUNNEL and stream.is_answered:
+                stream.fail(remote_reset(), counters.upstream_rq_rx_reset if error_code else None)
+            elif remote and stream.is_answered:
                 # Envoy has by now reset the request itself, whose rest nobody wants any more.
                 stats.tx_reset.value += 1
                 stream.fail(remote_reset(), counters.upstream_rq_tx_reset)

@@ -71,7 +71,7 @@ class UpstreamStream(Protocol):
         """Send the head of an upgrade or a CONNECT, the tunnel's bytes to follow.  Raises: UpstreamError."""
         ...
 
-    async def tunnel_response(self, stream: Stream) -> ResponseMessage:
+    async def tunnel_response(self, stream: Stream | None) -> ResponseMessage:
         """The answer to it; its body is the tunnel's where it accepts.  Raises: UpstreamError."""
         ...
 

@@ -94,7 +94,7 @@ class TcpConnection(H1Connection):
         self._request_done = True
         return True
 
-    async def tunnel_response(self, stream: Stream) -> ResponseMessage:
+    async def tunnel_response(self, stream: Stream | None) -> ResponseMessage:
         return self._answer()
 
     async def response(self, stream: Stream | None = None) -> ResponseMessage:  # type: ignore[override]
@@ -106,11 +106,6 @@ class TcpConnection(H1Connection):
     def release(self) -> None:
         self._take_rx_bytes()
         self.reset()
-
-    def end(self, *, local: bool) -> None:
-        """Who carried the bytes itself is done with it; ``local`` says that the upstream had not ended."""
-        self._pool.resources.requests -= 1
-        self.close(local=local, active=True)
 
 
 class TcpPool(H1Pool):

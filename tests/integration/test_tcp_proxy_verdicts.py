@@ -41,6 +41,10 @@ def to_app(config: str) -> str:
     return tcp(f"stat_prefix: a, cluster: app, {config}")
 
 
+def tunnel(config: str, host: str = "a:80") -> str:
+    return to_app(f"tunneling_config: {{hostname: '{host}'{config and ', ' + config}}}")
+
+
 def rbac(config: str) -> str:
     return filters(entry("rbac.v3.RBAC", config), TCP)
 
@@ -98,6 +102,46 @@ CASES = {
     "old log interval too short": to_app("access_log_flush_interval: 0.0001s"),
     "tunnel": to_app("tunneling_config: {hostname: 'a:80'}"),
     "tunnel without host": to_app("tunneling_config: {}"),
+    "tunnel, formatted": tunnel("", host="%REQUESTED_SERVER_NAME%:443"),
+    "tunnel, unknown operator": tunnel("", host="%NO_SUCH%"),
+    "tunnel, broken operator": tunnel("", host="%REQ(a"),
+    "tunnel by post": tunnel("use_post: true, post_path: /a"),
+    "tunnel, path without post": tunnel("post_path: /a"),
+    "tunnel, path without slash": tunnel("use_post: true, post_path: a"),
+    "tunnel, headers": tunnel("headers_to_add: [{header: {key: a, value: '%PROTOCOL%'}}]"),
+    "tunnel, host header": tunnel("headers_to_add: [{header: {key: Host, value: a}}]"),
+    "tunnel, pseudo header": tunnel("headers_to_add: [{header: {key: ':path', value: a}}]"),
+    "tunnel, header without key": tunnel("headers_to_add: [{header: {value: a}}]"),
+    "tunnel, header of an unknown operator": tunnel("headers_to_add: [{header: {key: a, value: '%NO%'}}]"),
+    "tunnel, append twice": tunnel(
+        "headers_to_add: [{header: {key: a, value: b}, append: true, append_action: ADD_IF_ABSENT}]"
+    ),
+    "tunnel, propagate": tunnel("propagate_response_headers: true, propagate_response_trailers: true"),
+    "tunnel, ids": tunnel(
+        "request_id_extension: {typed_config: {'@type': type.googleapis.com/envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig}}"
+    ),
+    "tunnel, ids of an unknown kind": tunnel(
+        "request_id_extension: {typed_config: {'@type': type.googleapis.com/no.such.Ids}}"
+    ),
+    "tunnel, ids of another kind": tunnel(
+        "request_id_extension: {typed_config: {'@type': type.googleapis.com/google.protobuf.StringValue}}"
+    ),
+    "tunnel, ids of nothing": tunnel("request_id_extension: {}"),
+    "tunnel, header of ids alone": tunnel("request_id_header: a, request_id_metadata_key: b"),
+    "tunnel, header of ids that is none": tunnel("request_id_header: 'a b'"),
+    "tunnel, formatters": tunnel(
+        "formatters: [{name: a, typed_config: {'@type': type.googleapis.com/envoy.extensions.formatter.metadata.v3.Metadata}}]"
+    ),
+    "tunnel, formatters of another kind": tunnel(
+        "formatters: [{name: a, typed_config: {'@type': type.googleapis.com/google.protobuf.StringValue}}]"
+    ),
+    "tunnel, formatter used": tunnel(
+        "formatters: [{name: a, typed_config: {'@type': type.googleapis.com/envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery}}], headers_to_add: [{header: {key: a, value: '%REQ_WITHOUT_QUERY(a)%'}}]"
+    ),
+    "tunnel, formatter used by the host": tunnel(
+        "formatters: [{name: a, typed_config: {'@type': type.googleapis.com/envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery}}]",
+        host="%REQ_WITHOUT_QUERY(a)%",
+    ),
     "on demand": to_app("on_demand: {}"),
     "not last": filters(TCP, TCP),
     "rbac": policy("{any: true}"),

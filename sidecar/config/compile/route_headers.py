@@ -6,7 +6,7 @@ level applies when is :mod:`sidecar.config.compile.route`'s.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sidecar.config.compile.substitution_format import explain_format_error
@@ -27,8 +27,11 @@ def compile_header_mutations(message: Any, side: str, path: str) -> HeaderMutati
     return HeaderMutations(additions, removals)
 
 
-def compile_additions(options: Any, path: str) -> tuple[HeaderAddition, ...]:
-    """The list of ``envoy.config.core.v3.HeaderValueOption`` at ``path``.  Raises: ConfigError."""
+def compile_additions(options: Any, path: str, extensions: Iterable[str] = ()) -> tuple[HeaderAddition, ...]:
+    """The list of ``envoy.config.core.v3.HeaderValueOption`` at ``path``.
+
+    ``extensions``: operators that formatters bring.  Raises: ConfigError.
+    """
     additions = []
     for index, option in enumerate(options):
         key = option.header.key
@@ -43,7 +46,8 @@ def compile_additions(options: Any, path: str) -> tuple[HeaderAddition, ...]:
             action = APPEND if option.append.value else OVERWRITE
         value: bytes | Callable[[Any], bytes]
         try:
-            value = compile_header_value(option.header.value)  # raw_value means nothing here, as in Envoy
+            # raw_value means nothing here, as in Envoy.
+            value = compile_header_value(option.header.value, extensions=extensions)
         except SidecarError as error:
             raise ConfigError(f"{path}[{index}].header.value", explain_format_error(error)) from error
         additions.append(HeaderAddition(name, value, action, option.keep_empty_value))

@@ -24,6 +24,7 @@ __all__ = [
     "compile_substitution_format",
     "compile_text_format",
     "explain_format_error",
+    "format_extensions",
     "struct_to_dict",
 ]
 
@@ -41,7 +42,7 @@ def compile_substitution_format(message: Any, context: FactoryContext, path: str
 
     ``path`` counts from the context's.  Raises: ConfigError under it.
     """
-    extensions = _extensions(message, path)
+    extensions = format_extensions(message, path)
     omit_empty = message.omit_empty_values
     kind = message.WhichOneof("format")
     if kind == "json_format":
@@ -98,7 +99,8 @@ def struct_to_dict(message: Any) -> dict[str, Any]:
     return found
 
 
-def _extensions(message: Any, path: str) -> list[str]:
+def format_extensions(message: Any, path: str) -> list[str]:
+    """The operators of ``formatters`` of ``message``.  Raises: ConfigError."""
     operators: list[str] = []
     for number, formatter in enumerate(message.formatters):
         type_name = formatter.typed_config.type_url.rpartition("/")[2]

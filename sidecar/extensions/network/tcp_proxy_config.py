@@ -12,6 +12,7 @@ from sidecar.config.compile.route_action import compile_metadata, duration_s
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.network.tcp_proxy import TcpProxy, TcpProxyConfig, TcpRoute
 from sidecar.extensions.network.tcp_stats import TcpStats
+from sidecar.extensions.network.tcp_tunnel_config import compile_tunneling
 from sidecar.net.splice import PipePool
 from sidecar.router.hash_policy import by_source_ip, combined
 from sidecar.upstream.metadata_match import NAMESPACE, MetadataMatch
@@ -90,6 +91,7 @@ class TcpProxyCompiler:
             log_interval_s=duration_s(interval),
             logs_start=options.flush_access_log_on_start,
             logs_connected=options.flush_access_log_on_connected or message.flush_access_log_on_connected,
+            tunneling=compile_tunneling(message, self._context),
             access_logs=compile_access_logs(message, self._context, parts.registry),
         )
 

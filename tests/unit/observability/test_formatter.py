@@ -22,6 +22,7 @@ from sidecar.observability.formatter import (
     encoded,
     unrecorded_operators,
 )
+from sidecar.observability.metadata_operators import StateMessage
 from sidecar.observability.operators import OPERATORS
 from sidecar.observability.unset_operators import NOT_RECORDED, UNSET_ON_PLAINTEXT
 
@@ -57,7 +58,7 @@ def finished() -> Any:
     stream.dynamic_metadata = {
         "ns": {"s": "str ing", "n": 1.5, "b": True, "k": {"z": 'q"x', "j": 1.0, "l": [1, 2]}}
     }
-    stream.filter_state = {"k": "v"}
+    stream.filter_state = {"k": "v", "m": StateMessage({"headers": [{"key": "a", "value": "b"}]})}
     stream.request_last_rx_ns = START_NS + 498_700
     stream.upstream_first_tx_ns = START_NS + 600_000
     stream.upstream_last_tx_ns = START_NS + 900_000
@@ -144,6 +145,12 @@ def finished() -> Any:
         ("CLUSTER_METADATA(ns:k)", None, "-"),
         ("FILTER_STATE(k:PLAIN)", "v", None),
         ("FILTER_STATE(k)", "v", '"v"'),
+        (
+            "FILTER_STATE(m)",
+            {"headers": [{"key": "a", "value": "b"}]},
+            '{"headers":[{"key":"a","value":"b"}]}',
+        ),
+        ("FILTER_STATE(m:PLAIN)", None, "-"),
         ("REQUESTED_SERVER_NAME", None, "-"),
         ("REQUESTED_SERVER_NAME(HOST_FIRST)", "h:1", None),
         ("DOWNSTREAM_TLS_VERSION", None, "-"),
