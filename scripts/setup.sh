@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-python3}
 what=${1:-run}
-test_packages=(curl nghttp2-client wrk)
+test_packages=(curl iproute2 iptables nghttp2-client openssl wrk)
 # Beside Envoy, in `just bench` and `just smuggling`; what is missing is left out there.
 compared=(nginx haproxy)
 
@@ -57,6 +57,10 @@ if [ "$what" = dev ] && can_apt; then
   missing=()
   command -v curl >/dev/null || missing+=(curl)
   command -v h2load >/dev/null || missing+=(nghttp2-client)
+  # Of interception: namespaces, and packets that are redirected in them.
+  command -v ip >/dev/null || missing+=(iproute2)
+  command -v iptables >/dev/null || missing+=(iptables)
+  command -v openssl >/dev/null || missing+=(openssl)
   command -v wrk >/dev/null || missing+=(wrk)
   # Their packages start a server, unless a policy forbids it as in containers: elsewhere that is the user's.
   if [ -x /usr/sbin/policy-rc.d ]; then
@@ -66,7 +70,7 @@ if [ "$what" = dev ] && can_apt; then
   fi
   [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}"
 elif [ "$what" = dev ]; then
-  for program in curl h2load wrk; do
+  for program in curl h2load ip iptables openssl wrk; do
     command -v "$program" >/dev/null ||
       printf 'setup: %s is missing; on Debian: apt-get install %s\n' "$program" "${test_packages[*]}" >&2
   done
