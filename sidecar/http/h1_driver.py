@@ -21,6 +21,7 @@ from sidecar.api.message import (
 )
 from sidecar.api.stream import Flag, Stream
 from sidecar.codec.h1 import reason_phrase
+from sidecar.codec.h1_beginnings import request_beginning
 from sidecar.codec.h1_case import proper_case
 from sidecar.codec.h1_encode import LAST_CHUNK, encode_interim, encode_trailers
 from sidecar.core.errors import (
@@ -472,7 +473,7 @@ class H1Driver:
             if limit is not None:
                 strand.deadline = now + limit[0]
             try:
-                return await reader.head(manager.max_request_headers_bytes)
+                return await reader.head(manager.max_request_headers_bytes, request_beginning(self._parser))
             except DeadlineExceeded as late:
                 if late.kind == "idle" or limit is None:
                     manager.stats.downstream_rq_idle_timeout.value += 1

@@ -35,9 +35,12 @@ class H1Reader:
         #: Bytes received since the owner last took the number away.
         self.rx_bytes = 0
 
-    async def head(self, limit_bytes: int, *, skips_lines: bool = True) -> bytes:
+    async def head(
+        self, limit_bytes: int, look: Callable[[bytes], int] | None = None, *, skips_lines: bool = True
+    ) -> bytes:
         """The next head with its empty line; ``b""`` when the peer closed before its first byte.
 
+        ``look``: is shown a head that is not whole (:mod:`sidecar.codec.h1_beginnings`).
         ``skips_lines``: empty lines in front of it mean nothing (RFC 9112 §2.2, of requests alone).
         Raises: RemoteProtocolError (431 over ``limit_bytes``; 400 when the peer closes inside a head),
         OSError.  If cancelled: what was received stays in ``rest``.
@@ -68,6 +71,9 @@ class H1Reader:
                         "headers too large", status=431, details="http1.headers_too_large"
                     )
                 self.rest = data
+                if data and look is not None and (size := look(data)):
+                    self.rest = data[size:]
+                    return data[:size]
             chunk = await receive(_SMALL)
             if not chunk:
                 if data:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import Body, FixedBody, RequestMessage, ResponseMessage
 from sidecar.codec.h1 import find_head_end
+from sidecar.codec.h1_beginnings import response_beginning
 from sidecar.codec.h1_case import proper_case
 from sidecar.codec.h1_encode import LAST_CHUNK, encode_trailers
 from sidecar.core.errors import LocalProtocolError, RemoteProtocolError, UpstreamError
@@ -190,7 +191,7 @@ class H1Exchange:
                 head = b""
                 # The common case: one read is the head and all of a small body.
                 if reader.rest:
-                    head = yield from reader.head(limit, skips_lines=False).__await__()
+                    head = yield from reader.head(limit, response_beginning, skips_lines=False).__await__()
                 else:
                     if transport.ready:
                         transport.ready = False
@@ -219,7 +220,9 @@ class H1Exchange:
                             reader.rest = data[end:]
                         elif data:
                             reader.rest = data
-                            head = yield from reader.head(limit, skips_lines=False).__await__()
+                            head = yield from reader.head(
+                                limit, response_beginning, skips_lines=False
+                            ).__await__()
                 if not head:
                     raise connection_termination()
                 parser.reset()
