@@ -6,7 +6,7 @@ compile time and keeps what its runtime object needs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +58,8 @@ class FactoryContext:
     #: Gives the one :class:`sidecar.router.http_client.HttpClient`, for calls to clusters; None in tools
     #: that serve nothing.
     http_client: Callable[[], Any] | None = None
+    #: Has something done before listeners accept, or soon where they do already: ``before_serving(job)``.
+    before_serving: Callable[[Callable[[], Awaitable[object]]], None] | None = None
 
     def at(self, path: str) -> FactoryContext:
         """The same surroundings for a field further down."""
@@ -75,4 +77,5 @@ class FactoryContext:
             secrets=self.secrets,
             has_failed_health=self.has_failed_health,
             http_client=self.http_client,
+            before_serving=self.before_serving,
         )

@@ -16,7 +16,7 @@ __all__ = ["CATEGORIES", "UNREAD", "check_entry", "check_protocol_options", "che
 _ANY = "google.protobuf.Any"
 _FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
 _FILTERS = "envoy.extensions.filters.http"
-#: Filters that take no configuration for a route (each was asked of Envoy 1.40).
+#: Filters that take no configuration for a route (each was asked of Envoy 1.40; that of Wasm does here).
 _NOT_FOR_ROUTES = frozenset(
     f"{_FILTERS}.{message}"
     for message in (
@@ -39,7 +39,6 @@ _NOT_FOR_ROUTES = frozenset(
         "rate_limit_quota.v3.RateLimitQuotaOverride",
         "router.v3.Router",
         "thrift_to_metadata.v3.ThriftToMetadata",
-        "wasm.v3.Wasm",
     )
 )
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"

@@ -654,10 +654,14 @@ _ROWS: dict[str, str] = {
         "allow_on_headers_stop_iteration"
     ),
     "envoy.extensions.wasm.v3.ReloadConfig": "*",
-    f"{_CORE}.BackoffStrategy": "base_interval",
-    "envoy.extensions.wasm.v3.VmConfig": "vm_id runtime code configuration environment_variables",
+    f"{_CORE}.BackoffStrategy": "base_interval max_interval",
+    "envoy.extensions.wasm.v3.VmConfig": (
+        "vm_id runtime code configuration environment_variables nack_on_code_cache_miss"
+    ),
     "envoy.extensions.wasm.v3.EnvironmentVariables": "*",
-    f"{_CORE}.AsyncDataSource": "local",
+    f"{_CORE}.AsyncDataSource": "*",
+    f"{_CORE}.RemoteDataSource": "*",
+    f"{_CORE}.HttpUri": "uri cluster timeout",
 }
 
 

@@ -311,16 +311,13 @@ ENTRIES: tuple[Entry, ...] = (
         "extension_filter",
     ),
     *_rows("envoy.extensions.filters.http.router.v3.Router", WARN, "router options", "dynamic_stats"),
-    *_rows(f"{_CORE}.AsyncDataSource", STOP, "remote data sources", "remote"),
     *_rows(
         "envoy.extensions.wasm.v3.PluginConfig", STOP, "Wasm sandbox options", "capability_restriction_config"
     ),
     *_rows(
         "envoy.extensions.wasm.v3.VmConfig", STOP, "Wasm sandbox options", "capability_restriction_config"
     ),
-    *_rows(f"{_CORE}.BackoffStrategy", WARN, "Wasm sandbox options", "max_interval"),
     *_rows("envoy.extensions.wasm.v3.VmConfig", WARN, "precompiled Wasm code", "allow_precompiled"),
-    *_rows("envoy.extensions.wasm.v3.VmConfig", STOP, "remote data sources", "nack_on_code_cache_miss"),
 )
 
 #: Extensions that Envoy has and sidecar has not yet: what leaving one out means, by the start of

@@ -35,6 +35,7 @@ from sidecar.server.filter_chain_assembly import compile_filter_chains
 from sidecar.server.inspection_assembly import compile_inspector
 from sidecar.server.listener import Listener
 from sidecar.server.listener_options import compile_bind_options
+from sidecar.server.preparation import Preparation
 from sidecar.server.timers import Timers
 from sidecar.upstream.cluster import Cluster
 from sidecar.upstream.cluster_manager import ClusterManager
@@ -84,6 +85,7 @@ class Assembly:
         self._draining = draining
         self._closers: list[Callable[[], None]] = []
         self._timers = timers
+        self.preparation = Preparation()
         self._http1_codec = options.http1_codec
         self._http2_codec = options.http2_codec
         self.node = compile_node(loaded.bootstrap.node)
@@ -149,6 +151,7 @@ class Assembly:
             secrets=self.secrets,
             has_failed_health=lambda: self._draining.health_failed,
             http_client=self.http_client,
+            before_serving=self.preparation.add,
         )
 
     def http_client(self) -> HttpClient:

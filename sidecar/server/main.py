@@ -163,6 +163,7 @@ class Server:
                 nursery.start_soon(self.admin.listener.run, name="admin")
             await nursery.start(self.assembly.clusters.run)
             await self.assembly.clusters.initial_resolution()
+            await self.assembly.preparation.run(nursery)
             if self.options.mode != "init_only":
                 for listener in self.assembly.listeners:
                     nursery.start_soon(listener.run, name=f"listener {listener.name}")

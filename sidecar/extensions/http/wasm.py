@@ -11,7 +11,7 @@ Configuration is :mod:`sidecar.extensions.http.wasm_config`'s, the roles :mod:`â
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from sidecar.api.filters import HttpFilter
@@ -19,86 +19,66 @@ from sidecar.api.message import FixedBody, LocalReply
 from sidecar.api.stream import Flag
 from sidecar.core.errors import Disconnected, StreamAborted
 from sidecar.extensions.http.wasm_body import BegunBody, GuestStage, LaterBody
-from sidecar.extensions.http.wasm_host import PluginSide, StreamSide
+from sidecar.extensions.http.wasm_host import StreamSide
 from wasm_abi import HeadersAction, WasmError
 
 if TYPE_CHECKING:
     from sidecar.api.message import Message
     from sidecar.api.stream import Stream
-    from wasm_abi import Plugin
+    from sidecar.extensions.wasm.live import LivePlugin
+    from sidecar.extensions.wasm.plugin_config import Plugins
 
-__all__ = ["LivePlugin", "WasmFilter"]
+__all__ = ["WasmFilter"]
 
 _FAILED = LocalReply(503, b"", "wasm_fail_stream", grpc_status=14)
 _REQUEST, _RESPONSE = 0, 1
+_ALL_HOOKS = frozenset({"decode_headers", "encode_headers", "on_complete"})
 #: Actions of a headers callback that let the message go on at once.
 _GO_ON = frozenset({HeadersAction.CONTINUE, HeadersAction.CONTINUE_AND_END_STREAM})
 
 
-class LivePlugin:
-    """A plugin and its side, replaced when a failed VM is reloaded.
-
-    ``reload`` gives a new plugin or None while it has to wait; None itself where the policy is not to.
-    """
-
-    __slots__ = ("fail_open", "plugin", "reload", "side")
-
-    def __init__(
-        self,
-        plugin: Plugin,
-        side: PluginSide,
-        *,
-        fail_open: bool = False,
-        reload: Callable[[], tuple[Plugin, PluginSide] | None] | None = None,
-    ) -> None:
-        self.plugin = plugin
-        self.side = side
-        self.fail_open = fail_open
-        self.reload = reload
-
-    def revive(self) -> bool:
-        """Whether the plugin can take a new stream, after a reload if need be."""
-        if self.plugin.vm.failure is None:
-            return True
-        fresh = None if self.reload is None else self.reload()
-        if fresh is None:
-            return False
-        self.plugin, self.side = fresh
-        return True
-
-
 class WasmFilter(HttpFilter):
-    """Calls one plugin for every stream."""
+    """Calls one plugin for every stream: that of its route, else its own."""
 
     uses_trio = False
 
-    def __init__(self, live: LivePlugin, config_name: str = "envoy.filters.http.wasm") -> None:
+    def __init__(
+        self, live: LivePlugin, plugins: Plugins, config_name: str = "envoy.filters.http.wasm"
+    ) -> None:
         self.config_name = config_name
         self._live = live
-        plugin = live.plugin
-        self._has_body = (
-            plugin.exports_request_body or plugin.exports_request_trailers,
-            plugin.exports_response_body or plugin.exports_response_trailers,
-        )
-        self._has_response = plugin.exports_response_headers or self._has_body[_RESPONSE]
+        self._plugins = plugins
 
     def active_hooks(self) -> frozenset[str]:
         """The hooks that this guest has anything to do in."""
-        plugin = self._live.plugin
-        if not (self._has_response or self._has_body[_REQUEST] or plugin.exports_request_headers):
+        live = self._live
+        plugin = live.plugin
+        if plugin is None or self._plugins.has_routes:  # what is still to come may have to do with all
+            return _ALL_HOOKS
+        if not (live.has_response or live.has_body[_REQUEST] or plugin.exports_request_headers):
             return frozenset({"on_complete"}) if plugin.exports_log else frozenset()
-        hooks = {"decode_headers", "on_complete"}
-        if self._has_response:
-            hooks.add("encode_headers")
-        return frozenset(hooks)
+        return _ALL_HOOKS if live.has_response else _ALL_HOOKS - {"encode_headers"}
+
+    def _choose(self, stream: Stream) -> LivePlugin:
+        """The plugin for this stream."""
+        route = stream.find_route()
+        if route is None:
+            return self._live
+        live: LivePlugin = route.per_filter_config.get(self.config_name, self._live)
+        return live
 
     # -- hooks ------------------------------------------------------------------------------------
     def decode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
-        live = self._live
-        if live.plugin.vm.failure is not None and not live.revive():
-            return None if live.fail_open else _FAILED
+        live = self._choose(stream) if self._plugins.has_routes else self._live
         plugin = live.plugin
+        if plugin is None or plugin.vm.failure is not None:
+            if not live.revive():
+                return None if live.fail_open else _FAILED
+            plugin = live.plugin
+        assert plugin is not None
+        assert live.side is not None
         side = StreamSide(live.side, stream)
+        side.live = live
         stream.set_slot(self.slot, side)
         message = stream.request
         headers = message.headers
@@ -120,7 +100,7 @@ class WasmFilter(HttpFilter):
             return self._trapped(side, error)
         if action is HeadersAction.CONTINUE and side.reply is None and not side.invalid:
             side.maps[0] = None
-            if message.body is not None and self._has_body[_REQUEST]:
+            if message.body is not None and live.has_body[_REQUEST]:
                 self._show_body(side, message, _REQUEST)
             return None
         return self._settle(side, message, action, _REQUEST)
@@ -138,7 +118,7 @@ class WasmFilter(HttpFilter):
         side.maps[0] = side.maps[1] = None
         headers = message.headers
         try:
-            if not self._live.plugin.exports_response_headers:
+            if not context.plugin.exports_response_headers:
                 action = HeadersAction.CONTINUE
             else:
                 side.maps[2] = headers
@@ -147,13 +127,12 @@ class WasmFilter(HttpFilter):
             return self._trapped(side, error)
         if action is HeadersAction.CONTINUE and side.reply is None:
             side.maps[2] = None
-            if message.body is not None and self._has_body[_RESPONSE]:
+            if message.body is not None and side.live.has_body[_RESPONSE]:
                 self._show_body(side, message, _RESPONSE)
             return None
         return self._settle(side, message, action, _RESPONSE)
 
     def on_complete(self, stream: Stream) -> None:
-        live = self._live
         slots = stream.slots
         side: StreamSide | None = None
         if slots is not None:
@@ -161,13 +140,18 @@ class WasmFilter(HttpFilter):
             # freed when it ends; else all of it waits for the garbage collector and leaves the cache.
             side = slots[self.slot]
             slots[self.slot] = None
+        live = self._live if side is None else side.live
+        if side is None and self._plugins.has_routes:
+            live = self._choose(stream)
         try:
             if side is None:
                 # Envoy too first makes the context when an access log is all there is to do.
-                if not live.plugin.exports_log or live.plugin.vm.failure is not None:
+                plugin = live.plugin
+                if plugin is None or not plugin.exports_log or plugin.vm.failure is not None:
                     return
+                assert live.side is not None
                 side = StreamSide(live.side, stream)
-                side.context = live.plugin.create_stream(side)
+                side.context = plugin.create_stream(side)
             context = side.context
             if context is None:
                 return
@@ -180,10 +164,12 @@ class WasmFilter(HttpFilter):
             context.on_done()
             context.on_delete()
         except WasmError as error:
-            live.side.report("at the end of a stream", error)
+            if live.side is not None:
+                live.side.report("at the end of a stream", error)
         if side is not None:
             side.context = None
-        live.side.run_deferred()
+        if live.side is not None:
+            live.side.run_deferred()
 
     # -- what a callback came to ----------------------------------------------------------------------
     def _settle(
@@ -203,7 +189,11 @@ class WasmFilter(HttpFilter):
     ) -> LocalReply | None:
         if side.is_closed:
             raise Disconnected("wasm_close_stream")
-        if action is HeadersAction.STOP_ITERATION and message.body is not None and self._has_body[direction]:
+        if (
+            action is HeadersAction.STOP_ITERATION
+            and message.body is not None
+            and side.live.has_body[direction]
+        ):
             return await self._feed_behind_headers(side, message, direction)
         await self.wait(side, direction)
         ended = self.verdict(side)
@@ -233,7 +223,7 @@ class WasmFilter(HttpFilter):
     def _let_go(self, side: StreamSide, message: Message, direction: int) -> None:
         side.resumed[direction] = False
         side.maps[0 if direction == _REQUEST else 2] = None
-        if message.body is not None and self._has_body[direction]:
+        if message.body is not None and side.live.has_body[direction]:
             self._show_body(side, message, direction)
 
     def _show_body(self, side: StreamSide, message: Message, direction: int) -> None:
@@ -277,10 +267,10 @@ class WasmFilter(HttpFilter):
 
     def _trapped(self, side: StreamSide, error: WasmError) -> LocalReply | None:
         """The guest failed in the middle of this stream."""
-        self._live.side.report("on a stream", error)
+        side.plugin_side.report("on a stream", error)
         side.is_dead = True
         side.context = None
-        return None if self._live.fail_open else _FAILED
+        return None if side.live.fail_open else _FAILED
 
     def trapped_in_body(self, side: StreamSide, error: WasmError) -> None:
         """The same, while a body passes.  Raises: StreamAborted, unless the policy is to go on."""

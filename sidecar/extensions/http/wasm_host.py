@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sidecar.api.context import FactoryContext
     from sidecar.api.stream import Stream
     from sidecar.core.headers import HeaderMap
+    from sidecar.extensions.wasm.live import LivePlugin
     from wasm_abi import Plugin, StreamContext
 
 __all__ = ["PluginSide", "StreamSide"]
@@ -152,6 +153,7 @@ class StreamSide:
         "invalid",
         "is_closed",
         "is_dead",
+        "live",
         "maps",
         "plugin_side",
         "reply",
@@ -159,6 +161,9 @@ class StreamSide:
         "signals",
         "stream",
     )
+
+    #: Whose stream it is.
+    live: LivePlugin
 
     def __init__(self, plugin_side: PluginSide, stream: Stream) -> None:
         self.plugin_side = plugin_side

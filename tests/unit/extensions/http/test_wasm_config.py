@@ -78,7 +78,6 @@ def test_code_that_is_no_module_is_refused():
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        (message({"code": {"remote": {"sha256": "0" * 64}}}), "remote Wasm code is not supported"),
         (ParseDict({"config": {"name": "p", "vm_config": {"vm_id": "x"}}}, Wasm()), "code is required"),
         (message({"runtime": "envoy.wasm.runtime.null"}), "Failed to create Wasm VM using envoy"),
         (message(fail_open=True, failure_policy="FAIL_CLOSED"), "only one of fail_open or failure_policy"),
@@ -147,3 +146,13 @@ def test_metrics_and_ticks_reach_the_host():
     assert given.store.counters["wasmcustom.c"].value == 3
     given.closers[0]()
     assert stopped == [True]
+
+
+def test_vm_is_another_where_environment_variables_are():
+    factory = WasmFactory()
+    environments = [{"A": "1"}, {"A": "2"}, {"A": "1"}]
+    vms = []
+    for values in environments:
+        given = message({"environment_variables": {"key_values": values}})
+        vms.append(factory.compile(given, recorder(Guest()).context)._live.plugin.vm)
+    assert vms[0] is vms[2] is not vms[1]
