@@ -60,6 +60,8 @@ class FactoryContext:
     http_client: Callable[[], Any] | None = None
     #: Has something done before listeners accept, or soon where they do already: ``before_serving(job)``.
     before_serving: Callable[[Callable[[], Awaitable[object]]], None] | None = None
+    #: :class:`sidecar.config.compile.runtime.Runtime`.
+    runtime: Any = None
 
     def at(self, path: str) -> FactoryContext:
         """The same surroundings for a field further down."""
@@ -78,4 +80,5 @@ class FactoryContext:
             has_failed_health=self.has_failed_health,
             http_client=self.http_client,
             before_serving=self.before_serving,
+            runtime=self.runtime,
         )

@@ -284,6 +284,14 @@ class Stream:
     #: Whether a local reply is one of gRPC; None where the request's content type tells.
     is_grpc: bool | None = None
     is_tunnel: bool = False
+    #: The span (:class:`sidecar.observability.span.Span`) of a request that is traced, and the one of the try
+    #: under way, where tries have their own (:class:`sidecar.router.traced.TrySpan`).
+    span: Any = None
+    try_span: Any = None
+    #: Why it is traced: the digit that its request id has (:func:`sidecar.http.tracing.trace_reason`).
+    trace_reason: str = "4"
+    #: Whether the route's decorator names the operation, and not the caller.
+    is_decorated: bool = True
 
     def __init__(self, connection: ConnectionInfo, hcm: Any, request: RequestMessage, protocol: str) -> None:
         #: The downstream connection.

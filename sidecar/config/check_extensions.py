@@ -42,6 +42,8 @@ _NOT_FOR_ROUTES = frozenset(
     )
 )
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_OTEL = "envoy.config.trace.v3.OpenTelemetryConfig"
+_OTEL_SAMPLERS = "envoy.extensions.tracers.opentelemetry.samplers.v3"
 #: Which extensions a field takes.
 CATEGORIES = {
     ("envoy.config.listener.v3.Listener", "listener_filters"): "envoy.filters.listener",
@@ -59,6 +61,9 @@ CATEGORIES = {
     ("envoy.config.bootstrap.v3.Admin", "access_log"): "envoy.access_loggers",
     ("envoy.config.trace.v3.Tracing", "http"): "envoy.tracers",
     (f"{_HCM}.Tracing", "provider"): "envoy.tracers",
+    (_OTEL, "sampler"): "envoy.tracers.opentelemetry.samplers",
+    (f"{_OTEL_SAMPLERS}.ParentBasedSamplerConfig", "wrapped_sampler"): "envoy.tracers.opentelemetry.samplers",
+    (_OTEL, "resource_detectors"): "envoy.tracers.opentelemetry.resource_detectors",
     (_HCM, "http_filters"): "envoy.filters.http",
     (f"{_HCM}.UpgradeConfig", "filters"): "envoy.filters.http",
     (_HCM, "access_log"): "envoy.access_loggers",

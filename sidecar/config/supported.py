@@ -20,6 +20,8 @@ __all__ = ["CORE_TYPES", "SUPPORTED", "SUPPORTED_AT"]
 _CORE = "envoy.config.core.v3"
 _ADDRESS_SELECTOR = "envoy.config.upstream.local_address_selector.v3.DefaultLocalAddressSelector"
 _ROUTE = "envoy.config.route.v3"
+_OTEL = "envoy.config.trace.v3.OpenTelemetryConfig"
+_TRACERS = "envoy.extensions.tracers.opentelemetry"
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _CLUSTER = "envoy.config.cluster.v3.Cluster"
@@ -206,8 +208,32 @@ _ROWS: dict[str, str] = {
         "append_local_overload add_proxy_protocol_connection_state "
         "represent_ipv4_remote_address_as_ipv4_mapped_ipv6 "
         "access_log_options access_log_flush_interval flush_access_log_on_new_request "
-        "http1_safe_max_connection_duration"
+        "http1_safe_max_connection_duration tracing"
     ),
+    f"{_HCM}.Tracing": "*",
+    "envoy.config.trace.v3.Tracing.Http": "*",
+    f"{_ROUTE}.Tracing": "*",
+    f"{_ROUTE}.Decorator": "*",
+    "envoy.type.tracing.v3.CustomTag": "tag literal environment request_header metadata value",
+    "envoy.type.tracing.v3.CustomTag.Literal": "*",
+    "envoy.type.tracing.v3.CustomTag.Environment": "*",
+    "envoy.type.tracing.v3.CustomTag.Header": "*",
+    "envoy.type.tracing.v3.CustomTag.Metadata": "*",
+    "envoy.type.metadata.v3.MetadataKind": "*",
+    "envoy.type.metadata.v3.MetadataKind.Request": "",
+    "envoy.type.metadata.v3.MetadataKind.Route": "",
+    "envoy.type.metadata.v3.MetadataKind.Cluster": "",
+    "envoy.type.metadata.v3.MetadataKind.Host": "",
+    _OTEL: (
+        "grpc_service http_service service_name resource_detectors sampler max_cache_size "
+        "set_telemetry_sdk_resource_attributes set_service_name_resource_attribute set_instrumentation_scope"
+    ),
+    f"{_TRACERS}.samplers.v3.AlwaysOnSamplerConfig": "",
+    f"{_TRACERS}.samplers.v3.ParentBasedSamplerConfig": "*",
+    f"{_TRACERS}.samplers.v3.TraceIdRatioBasedSamplerConfig": "*",
+    f"{_TRACERS}.resource_detectors.v3.EnvironmentResourceDetectorConfig": "",
+    f"{_TRACERS}.resource_detectors.v3.StaticConfigResourceDetectorConfig": "*",
+    f"{_CORE}.HttpService": "http_uri request_headers_to_add",
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter": (
         "name typed_config is_optional disabled"
     ),
@@ -276,7 +302,7 @@ _ROWS: dict[str, str] = {
         "name match route redirect direct_response request_headers_to_add request_headers_to_remove "
         "response_headers_to_add response_headers_to_remove metadata typed_per_filter_config "
         "per_request_buffer_limit_bytes request_body_buffer_limit filter_action non_forwarding_action "
-        "stat_prefix"
+        "stat_prefix decorator tracing"
     ),
     f"{_ROUTE}.FilterAction": "action",
     f"{_ROUTE}.NonForwardingAction": "",
@@ -368,7 +394,7 @@ _ROWS: dict[str, str] = {
     "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig": "*",
     f"{_ROUTE}.RouteAction.RequestMirrorPolicy": (
         "cluster cluster_header runtime_fraction disable_shadow_host_suffix_append host_rewrite_literal "
-        "request_headers_mutations"
+        "request_headers_mutations trace_sampled"
     ),
     f"{_ROUTE}.RouteAction.UpgradeConfig": "*",
     f"{_ROUTE}.RouteAction.UpgradeConfig.ConnectConfig": "*",
@@ -690,6 +716,11 @@ SUPPORTED_AT = _split(_ROWS_AT)
 #: Messages inside an Any that no extension stands for: the core reads them itself.
 CORE_TYPES = frozenset(
     (
+        f"{_TRACERS}.samplers.v3.AlwaysOnSamplerConfig",
+        f"{_TRACERS}.samplers.v3.ParentBasedSamplerConfig",
+        f"{_TRACERS}.samplers.v3.TraceIdRatioBasedSamplerConfig",
+        f"{_TRACERS}.resource_detectors.v3.EnvironmentResourceDetectorConfig",
+        f"{_TRACERS}.resource_detectors.v3.StaticConfigResourceDetectorConfig",
         _ADDRESS_SELECTOR,
         _HTTP_OPTIONS,
         _PRESERVE_CASE,

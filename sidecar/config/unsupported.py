@@ -79,6 +79,8 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(_BOOTSTRAP, WARN, "runtime", "layered_runtime flags_path"),
     *_rows(_BOOTSTRAP, WARN, "statistics sinks", "stats_sinks"),
     *_rows(_BOOTSTRAP, WARN, "statistics tags", "deferred_stat_options stats_eviction_interval"),
+    *_rows("envoy.config.trace.v3.OpenTelemetryConfig", STOP, "tracing", "exporter"),
+    *_rows("envoy.type.tracing.v3.CustomTag", WARN, "tracing", "value_type"),
     *_rows(_BOOTSTRAP, WARN, "tracing", "tracing perf_tracing_file_path"),
     *_rows(
         f"{_BOOTSTRAP[:-9]}ClusterManager", WARN, "xDS", "load_stats_config enable_deferred_cluster_creation"
@@ -176,7 +178,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_LISTENER}.Filter", STOP, "xDS", "config_discovery"),
     # HTTP connection manager
     *_rows(_HCM, STOP, "xDS", "rds scoped_routes"),
-    *_rows(_HCM, WARN, "tracing", "tracing"),
     *_rows(_HCM, STOP, "client certificates", "forward_client_cert_matcher"),
     *(
         Entry(
@@ -210,11 +211,9 @@ ENTRIES: tuple[Entry, ...] = (
     # None of these extensions is part of Envoy: whatever stands there is refused.
     *_rows(f"{_ROUTE}.RetryPolicy", STOP, "retries", "retry_options_predicates"),
     *_rows(f"{_ROUTE}.VirtualHost", STOP, "rate limits", "rate_limits"),
-    *_rows(f"{_ROUTE}.Route", WARN, "tracing", "decorator tracing"),
     *_rows(f"{_ROUTE}.RouteAction", STOP, "rate limits", "rate_limits include_vh_rate_limits"),
     *_rows(f"{_CORE}.ProxyProtocolConfig", STOP, "PROXY protocol", "pass_through_tlvs added_tlvs"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "timeouts", "early_data_policy flush_timeout"),
-    *_rows(f"{_ROUTE}.RouteAction.RequestMirrorPolicy", WARN, "tracing", "trace_sampled"),
     *_rows("envoy.type.matcher.v3.StringMatcher", STOP, "matchers", "custom"),
     *_rows("xds.type.matcher.v3.StringMatcher", STOP, "matchers", "custom"),
     # Clusters
@@ -362,7 +361,9 @@ EXTENSIONS: dict[str, tuple[Action, str]] = {
     "envoy.retry_priorities/": (STOP, "priorities"),
     "envoy.health_check.event_sinks/": (WARN, "health checks"),
     "envoy.stats_sinks/": (WARN, "statistics sinks"),
-    "envoy.tracers/": (WARN, "tracing"),
+    "envoy.tracers/": (WARN, "tracing by other protocols than OpenTelemetry"),
+    "envoy.tracers.opentelemetry.samplers/": (STOP, "tracing"),
+    "envoy.tracers.opentelemetry.resource_detectors/": (WARN, "tracing"),
     "envoy.upstream_options/": (WARN, "connection pools"),
 }
 

@@ -47,6 +47,7 @@ from sidecar.extensions.network.connection_filters_config import (
 from sidecar.extensions.network.http_connection_manager_config import HttpConnectionManagerFactory
 from sidecar.extensions.network.rbac_config import NetworkRbacFactory
 from sidecar.extensions.network.tcp_proxy_config import TcpProxyFactory
+from sidecar.extensions.tracers.opentelemetry_config import OpenTelemetryFactory
 from sidecar.extensions.transport_sockets.tls_config import (
     DownstreamTlsFactory,
     RawBufferFactory,
@@ -98,6 +99,7 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             HealthCheckFactory(),
             GrpcHttp1BridgeFactory(),
             WasmFactory(),
+            OpenTelemetryFactory(),
             FileFactory(min_flush_bytes=min_flush_bytes),
             StdoutFactory(min_flush_bytes=min_flush_bytes),
             StderrFactory(min_flush_bytes=min_flush_bytes),

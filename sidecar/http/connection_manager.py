@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from sidecar.http.client_cert import ClientCert
     from sidecar.http.local_reply_config import LocalReplyConfig
     from sidecar.http.proxy_status import ProxyStatus
+    from sidecar.http.tracing import Tracing
     from sidecar.net.reactor import Reactor, Strand
     from sidecar.router.exchange import Router
     from sidecar.router.ordered_mutations import OrderedMutations
@@ -228,6 +229,8 @@ class ConnectionManager:
         self.local_address = local_address().encode()
         self.generate_request_id = True
         self.preserve_external_request_id = False
+        #: ``pack_trace_reason`` of the request ids' extension.
+        self.packs_trace_reason = True
         self.always_set_request_id_in_response = False
         self.add_user_agent = False
         self.service_cluster = b""
@@ -260,6 +263,8 @@ class ConnectionManager:
         self.logs_tunnels = False
         #: Called when a request is here and no filter has seen it; None where nothing has to be done.
         self.on_begin: Callable[[Stream, Strand], None] | None = None
+        #: :class:`sidecar.http.tracing.Tracing`; None where nothing is traced.
+        self.tracing: Tracing | None = None
         #: ``max_stream_duration`` of itself and of its routes; None where there is none.
         self.durations: StreamDurations | None = None
         self.drain_timeout_s = 5.0
@@ -513,6 +518,8 @@ class ConnectionManager:
             self.proxy_status.apply(headers, stream)
         if self.is_draining() and responder.start_drain():
             self.stats.downstream_cx_drain_close.value += 1
+        if self.tracing is not None:
+            self.tracing.finish_headers(stream)
         stream.response_code = headers.status
 
     async def _respond(self, stream: Stream, responder: Responder) -> None:

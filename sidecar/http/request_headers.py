@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.http.connection_manager import ConnectionManager
 
-__all__ = ["RequestIds", "is_valid_referer", "prepare_request_headers"]
+__all__ = ["UUID_LENGTH", "RequestIds", "is_valid_referer", "prepare_request_headers"]
 
 #: Removed from external requests, wherever they come from (``cleanInternalHeaders``).
 _REMOVED = frozenset(
@@ -72,6 +72,8 @@ INTERESTING = _REMOVED | {
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
+#: Of an id that can say why there is a trace.
+UUID_LENGTH = 36
 #: Ids made at once.
 _BATCH = 64
 _FORWARDED_PROTO = (b"x-forwarded-proto", b"http")
@@ -234,6 +236,11 @@ def _prepare_thoroughly(
     is_refused = is_edge and not manager.preserve_external_request_id
     if manager.generate_request_id and (not request_id or is_refused):
         request_id = manager.request_ids.make()
+        headers.set(b"x-request-id", request_id)
+    elif manager.generate_request_id and is_edge and manager.packs_trace_reason and request_id:
+        # An id from outside says nothing of a trace.
+        if len(request_id) == UUID_LENGTH:
+            request_id = request_id[:14] + b"4" + request_id[15:]
         headers.set(b"x-request-id", request_id)
     stream.request_id = request_id
     if not index.get(b"x-forwarded-proto"):

@@ -7,7 +7,7 @@ parses formats and puts values together.
 Three tables say how far this goes.  What is in none of them is refused by name, as Envoy refuses it.
 
 - :data:`OPERATORS`: answered in full.
-- :data:`UNSET_ON_PLAINTEXT`: unset, which is what Envoy says of a stream without TLS or tracing.
+- :data:`UNSET_ON_PLAINTEXT`: unset, which is what Envoy says of a stream without TLS.
 - :data:`NOT_RECORDED`: Envoy answers them, the stream does not record them yet: unset, and the
   configuration layer warns (:func:`sidecar.observability.formatter.unrecorded_operators`).
 """
@@ -357,6 +357,8 @@ OPERATORS: dict[str, tuple[int, Maker]] = {
     "CONNECTION_TERMINATION_DETAILS": _attribute("connection_termination_details"),
     "CONNECTION_ID": _attribute("connection.connection_id"),
     "STREAM_ID": _plain(_request_id),
+    "TRACE_ID": _attribute("span.trace_id"),
+    "SPAN_ID": _attribute("span.span_id"),
     "UNIQUE_ID": _plain(lambda stream: str(uuid.uuid4())),
     "HOSTNAME": (_COMMAND_ONLY, lambda argument, limit: _constant(socket.gethostname())),
     "ENVIRONMENT": (_REQUIRED, _environment),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 __all__ = ["NOT_RECORDED", "UNSET_ON_PLAINTEXT"]
 
-#: Unset on a stream without TLS and tracing, and so here.
+#: Unset on a stream without TLS, and so here.
 UNSET_ON_PLAINTEXT = frozenset(
     [
 
         "DOWNSTREAM_HANDSHAKE_DURATION",
-        "TRACE_ID", "SPAN_ID",
     ]
 )  # fmt: skip
 

@@ -36,7 +36,7 @@ __all__ = ["HedgedTries"]
 #: What the request's stream takes over from the leg that wins.
 _RECORDED = (
     *("upstream", "upstream_host", "upstream_local_address", "upstream_protocol"),
-    *("upstream_connection_id", "upstream_last_tx_ns"),
+    *("upstream_connection_id", "upstream_last_tx_ns", "try_span"),
 )
 _ANSWERED = object()
 _TOO_SLOW = object()
@@ -132,6 +132,7 @@ class HedgedTries(Tries):
         own.route, own.cluster = main.route, main.cluster
         own.internal, own.is_timeout_204 = main.internal, main.is_timeout_204
         own.responder = main.responder
+        own.span = main.span
         leg = _Leg(self, own)
         own.tries = leg
         leg.is_waiting = wait_s is not None
@@ -175,6 +176,7 @@ class HedgedTries(Tries):
                 each.charge_response(503)
             return NO_HEALTHY_UPSTREAM
         own.upstream_host = main.upstream_host = host
+        own.attempt_count = main.attempt_count
         main.upstream_connection_id = 0
         upstream = await self._connect_leg(leg, host)
         router.attach(upstream, own)
@@ -317,6 +319,8 @@ class HedgedTries(Tries):
         headers = response.headers
         host: Any = leg.stream.upstream_host
         could_not_retry = False
+        if leg.stream.try_span is not None:
+            leg.stream.try_span.answer(headers.status)
         if state is not None:
             if leg.is_retried:
                 could_not_retry = state.would_retry(headers, headers.status) != NO
@@ -362,6 +366,8 @@ class HedgedTries(Tries):
             main.pump, own.pump = own.pump, None
 
     def _after_leg_error(self, leg: _Leg, error: UpstreamError) -> None:
+        if leg.stream.try_span is not None:
+            leg.stream.try_span.error = error
         if self._stream.pump_error is not None:
             raise error
         if self._retry_broken(leg, error):

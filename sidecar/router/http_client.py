@@ -22,11 +22,13 @@ from sidecar.net.reactor import Signal
 from sidecar.net.timer import end_stream_timers
 from sidecar.router.exchange import Router
 from sidecar.router.route import Route
+from sidecar.router.try_spans import finish_call_span
 
 if TYPE_CHECKING:
     from sidecar.api.message import ResponseMessage
     from sidecar.core.headers import RequestHeaders
     from sidecar.net.reactor import Reactor, Strand
+    from sidecar.observability.span import Span
     from sidecar.router.retry_policy import RetryPolicy
 
 __all__ = ["ClientResponse", "HttpCall", "HttpClient", "PushBody"]
@@ -259,6 +261,8 @@ class HttpCall:
         body = self.stream.request.body
         if isinstance(body, PushBody):
             body.abandon()
+        if self.stream.span is not None:
+            finish_call_span(self.stream)
         self._done.fire()
         if self.on_done is not None:
             self.on_done(self)
@@ -268,7 +272,7 @@ class HttpClient:
     """Starts calls.  It stands where the router expects a connection manager."""
 
     # What the router and the pools look at.
-    durations = None
+    durations = tracing = None
     is_client = True
     proxy_100_continue = False
     slot_count = 0
@@ -296,13 +300,14 @@ class HttpClient:
         *,
         timeout_s: float = 0.0,
         keep_bytes: int | None = None,
+        span: Span | None = None,
     ) -> HttpCall:
         """A call, to be started: ``headers`` are its own; it says that it is internal and whence it comes.
 
         ``timeout_s`` runs from the end of the request; 0 for none.  Of the response's body ``keep_bytes`` are
         kept (what a body may have by default), the rest is read and dropped.
         """
-        stream = self.stream_for(cluster, headers, body, timeout_s=timeout_s)
+        stream = self.stream_for(cluster, headers, body, timeout_s=timeout_s, span=span)
         return HttpCall(self, stream, self.buffer_limit_bytes if keep_bytes is None else keep_bytes)
 
     def stream_for(
@@ -314,8 +319,14 @@ class HttpClient:
         timeout_s: float = 0.0,
         retry_policy: RetryPolicy | None = None,
         tells_whence: bool = True,
+        span: Span | None = None,
     ) -> Stream:
-        """What a call is made of; ``tells_whence``: its headers say that it is internal, and of whom."""
+        """What a call is made of; ``tells_whence``: its headers say that it is internal, and of whom.
+
+        ``span`` is the call's own, which ends with it; its context goes along.
+        """
+        if span is not None:
+            span.inject(headers)
         if tells_whence:
             headers.set(b"x-envoy-internal", b"true")
             own = local_address().encode()
@@ -325,6 +336,7 @@ class HttpClient:
         stream.start_ns = time.monotonic_ns()
         stream.start_time = time.time()
         stream.internal = tells_whence
+        stream.span = span
         stream.resolve_route = False
         stream.route = self._route(cluster, timeout_s, retry_policy)
         return stream

@@ -37,6 +37,8 @@ class MirrorPolicy:
     #: The host; empty for the request's, with ``-shadow`` unless that is disabled.
     host_rewrite_literal: bytes = b""
     disable_shadow_host_suffix_append: bool = False
+    #: ``trace_sampled``: whether a copy of what is traced is traced.
+    is_traced: bool = True
     #: What changes the headers: ``apply(headers, stream)``.
     mutations: Any = None
 
@@ -117,7 +119,12 @@ def mirror(
         copied: FixedBody | PushBody | None = None
         if body is not None:
             copied = PushBody(client.reactor, limit_bytes) if body.whole is None else FixedBody(body.whole)
-        call = client.call(name, policy.head(headers, stream), copied, timeout_s=timeout_s, keep_bytes=0)
+        span = None
+        if stream.span is not None:
+            span = stream.span.spawn("mirror")
+            span.is_sampled &= policy.is_traced
+        head = policy.head(headers, stream)
+        call = client.call(name, head, copied, timeout_s=timeout_s, keep_bytes=0, span=span)
         call.stream.upgrade = stream.upgrade
         if criteria is not None:
             # A copy is for hosts like the request's; hash policies, on the other hand, are not for copies.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sidecar.api.stream import Flag
 from sidecar.core.errors import StreamAborted
 from sidecar.http.local_reply import NO_HEALTHY_UPSTREAM
+from sidecar.router.try_spans import note_lost_try
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
@@ -20,6 +21,8 @@ def refuse_without_pool(stream: Stream, error: UpstreamError) -> None:
 
     Raises: StreamAborted.
     """
+    if stream.span is not None:
+        note_lost_try(stream, error)
     if not error.flag & Flag.NO_HEALTHY_UPSTREAM:
         return
     stream.cluster.stats.charge_response(503, stream.internal)

@@ -314,6 +314,8 @@ class Tries:
             self._flag(decision)
             self._take_answer(response)
             return None
+        if stream.try_span is not None:
+            stream.try_span.answer(status)
         host.rq_error += 1
         if host.outlier is not None:
             put_response(host.outlier, stream, response.headers)
@@ -335,6 +337,8 @@ class Tries:
 
     def _after_error(self, host: Any, error: UpstreamError) -> int:
         stream = self._stream
+        if stream.try_span is not None:
+            stream.try_span.error = error
         if stream.pump_error is not None:
             raise error
         if not self._may_reset(host, error=error):

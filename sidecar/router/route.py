@@ -20,6 +20,7 @@ from sidecar.router.timeouts import GrpcTimeouts, StreamDuration
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
+    from sidecar.http.tracing import Decorator, RouteTracing
     from sidecar.router.mirroring import MirrorPolicy
     from sidecar.router.retry_policy import RetryPolicy
     from sidecar.upstream.metadata_match import MetadataMatch
@@ -106,6 +107,7 @@ class Route:
         "cluster_not_found_status",
         "cluster_tree",
         "connect_config",
+        "decorator",
         "direct_response",
         "durations",
         "filter_switches",
@@ -138,6 +140,7 @@ class Route:
         "tells_of_timeouts",
         "timeout_field",
         "timeout_s",
+        "tracing",
         "tries_policy",
         "upgrades",
         "virtual_host_metadata",
@@ -216,6 +219,9 @@ class Route:
         self.per_filter_config: dict[str, Any] = {}
         #: Filters that the route says something of: whether they are off.
         self.filter_switches: dict[str, bool] = {}
+        #: What it says of tracing (:class:`sidecar.http.tracing.RouteTracing`), and what it calls a request.
+        self.tracing: RouteTracing | None = None
+        self.decorator: Decorator | None = None
         self.virtual_host_name = ""
         self.virtual_host_metadata: dict[str, dict[str, Any]] = {}
         self.stat_prefix = ""

@@ -19,6 +19,7 @@ from sidecar.config.compile.access_log import compile_access_logs
 from sidecar.config.compile.cluster import compile_cluster, compile_resolver
 from sidecar.config.compile.localities import compile_locality
 from sidecar.config.compile.node import compile_node
+from sidecar.config.compile.runtime import static_runtime
 from sidecar.config.data_source import read_data_source
 from sidecar.config.errors import ConfigErrors, Problem
 from sidecar.config.load import Loaded
@@ -89,6 +90,7 @@ class Assembly:
         self._http1_codec = options.http1_codec
         self._http2_codec = options.http2_codec
         self.node = compile_node(loaded.bootstrap.node)
+        self._runtime = static_runtime(loaded.bootstrap)
         self.clusters = ClusterManager(store, local=_local_zone(loaded.bootstrap))
         self.pools = PoolTable(
             reactor, self.clusters, http1_codec=options.http1_codec, http2_codec=options.http2_codec
@@ -152,6 +154,7 @@ class Assembly:
             has_failed_health=lambda: self._draining.health_failed,
             http_client=self.http_client,
             before_serving=self.preparation.add,
+            runtime=self._runtime,
         )
 
     def http_client(self) -> HttpClient:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 
 from sidecar.net.interfaces import local_address
 
@@ -16,6 +17,9 @@ _SERVICE_TIME = re.compile(r"^(x-envoy-upstream-service-time: )(\d+)$", re.IGNOR
 _FORWARDED_FOR = re.compile(r"^(x-forwarded-for: (?:.*,)?)(\d+\.\d+\.\d+\.\d+)$")
 _FORWARDED_PORT = re.compile(r"^(x-forwarded-port: )(\d{1,5})$")
 _UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-([0-9a-f])[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b")
+#: Ids of a trace and of a span, where a header or a label says that they are such.
+_TRACE = re.compile(r"(?:(?<=trace[:=])|(?<=traceparent: 00-))[0-9a-f]{32}(?![0-9a-f])")
+_SPAN = re.compile(r"(?:(?<=span[:=])|(?<=-))[0-9a-f]{16}(?=-0[01]$|$|[ \"])")
 _ADDRESS = re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):(\d{4,5})\b")
 
 
@@ -25,6 +29,8 @@ class Normaliser:
     def __init__(self, ports: Mapping[int, str], sent: bytes) -> None:
         self._ports = ports
         self._sent = sent.decode("latin-1")
+        #: Ids of traces and spans, in the order in which they are first met.
+        self._ids: dict[str, str] = {}
 
     def tree(self, value: object) -> object:
         """The same tree with every string normalised."""
@@ -46,6 +52,8 @@ class Normaliser:
         if (match := _FORWARDED_PORT.match(text)) and int(match[2]) in self._ports:
             return f"{match[1]}<{self._ports[int(match[2])]}>"
         text = _UUID.sub(self._uuid, text)
+        if "trace" in text or "span" in text:
+            text = _SPAN.sub(partial(self._id, "span"), _TRACE.sub(partial(self._id, "trace"), text))
         return _ADDRESS.sub(self._address, text)
 
     def _sent_values(self, name: str, value: str) -> tuple[str, ...]:
@@ -54,6 +62,15 @@ class Normaliser:
 
     def _uuid(self, match: re.Match[str]) -> str:
         return match[0] if match[0] in self._sent else f"<uuid with digit {match[1]}>"
+
+    def _id(self, kind: str, match: re.Match[str]) -> str:
+        if match[0] in self._sent.lower():
+            return match[0]
+        name = self._ids.get(match[0])
+        if name is None:
+            number = sum(each.startswith(f"<{kind} ") for each in self._ids.values()) + 1
+            name = self._ids[match[0]] = f"<{kind} {number}>"
+        return name
 
     def _address(self, match: re.Match[str]) -> str:
         port = int(match[2])

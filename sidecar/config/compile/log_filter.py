@@ -85,7 +85,7 @@ def _request_number(request_id: bytes | None) -> int | None:
 
 
 def _traceable(message: Any, context: FactoryContext, path: str) -> Predicate:
-    return lambda stream: False  # nothing is, without tracing
+    return lambda stream: stream.trace_reason == "a"  # a trace that was forced inside, and no other
 
 
 def _metadata(message: Any, context: FactoryContext, path: str) -> Predicate:

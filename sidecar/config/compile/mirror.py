@@ -35,6 +35,7 @@ def _compile(policy: Any, path: str) -> MirrorPolicy:
         denominator=denominator,
         host_rewrite_literal=policy.host_rewrite_literal.encode(),
         disable_shadow_host_suffix_append=policy.disable_shadow_host_suffix_append,
+        is_traced=policy.trace_sampled.value if policy.HasField("trace_sampled") else True,
         mutations=compile_ordered_mutations(mutations, f"{path}.request_headers_mutations")
         if mutations
         else None,

@@ -21,6 +21,7 @@ from sidecar.config.compile.route_filters import LevelFilters, PerFilterConfigs
 from sidecar.config.compile.route_headers import compile_header_mutations
 from sidecar.config.compile.route_match import compile_route_match
 from sidecar.config.compile.route_matcher import compile_route_matcher
+from sidecar.config.compile.tracing import add_route_tracing
 from sidecar.config.registry import Registry
 from sidecar.core.errors import ConfigError
 from sidecar.router.header_mutation import AttemptCount, HeaderMutations, Mutations
@@ -159,6 +160,7 @@ class _Compiler:
         route.name = message.name
         route.metadata = compile_metadata(message.metadata)
         route.stat_prefix = message.stat_prefix
+        add_route_tracing(route, message, self._context, path)
         self._actions.compile(route, message, path)
         levels = (self._level(message, path), *outer)
         route.request_mutations = self._ordered(level.request for level in levels)

@@ -1,24 +1,35 @@
-"""``envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig``.
-
-Both of its options are about tracing: without it Envoy neither writes the reason of a trace into an id nor
-reads one from it, whatever they say.
-"""
+"""``envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig``: what an id has to do with tracing."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from sidecar.api.context import FactoryContext
 
-__all__ = ["UuidRequestIdFactory"]
+__all__ = ["RequestIdOptions", "UuidRequestIdFactory"]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestIdOptions:
+    """The fields of the message; without tracing neither means anything."""
+
+    pack_trace_reason: bool = True
+    use_request_id_for_trace_sampling: bool = True
 
 
 class UuidRequestIdFactory:
-    """``envoy.request_id.uuid``: the ids that there are."""
+    """``envoy.request_id.uuid``: the ids of :class:`sidecar.http.request_headers.RequestIds`."""
 
     name = "envoy.request_id.uuid"
     category = "envoy.request_id"
     config_type = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
 
-    def compile(self, message: Any, context: FactoryContext) -> None:
-        """Nothing besides :class:`sidecar.http.request_headers.RequestIds`."""
+    def compile(self, message: Any, context: FactoryContext) -> RequestIdOptions:
+        """What the message says."""
+        return RequestIdOptions(
+            *(
+                getattr(message, name).value if message.HasField(name) else True
+                for name in ("pack_trace_reason", "use_request_id_for_trace_sampling")
+            )
+        )

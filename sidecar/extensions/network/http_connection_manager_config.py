@@ -23,6 +23,7 @@ from sidecar.config.compile.http2_options import compile_http2_options
 from sidecar.config.compile.local_reply import compile_local_reply
 from sidecar.config.compile.route import compile_route_table
 from sidecar.config.compile.route_action import duration_s
+from sidecar.config.compile.tracing import compile_tracing
 from sidecar.config.compile.upgrades import is_enabled
 from sidecar.core.address import compile_addresses
 from sidecar.core.errors import ConfigError
@@ -39,6 +40,7 @@ from sidecar.router.exchange import Router
 from sidecar.router.header_mutation import UpstreamScheme
 from sidecar.router.http_client import HttpClient
 from sidecar.router.mirroring import mirror
+from sidecar.router.traced import TracedRouter
 
 if TYPE_CHECKING:
     from sidecar.config.registry import Registry
@@ -79,6 +81,8 @@ def _on_begin(manager: ConnectionManager, message: Any) -> Callable[[Any, Any], 
     interval_s = duration_s(interval)
     on_new_request = options.flush_access_log_on_new_request or message.flush_access_log_on_new_request
     begins: list[Callable[[Any, Any], None]] = []
+    if manager.tracing is not None:
+        begins.append(manager.tracing.begin)
     if manager.durations is not None:
         begins.append(manager.durations.begin)
     if (interval_s or on_new_request) and manager.access_logs:
@@ -131,7 +135,8 @@ class HcmCompiler:
         context.path = self._context.path
         context.stats = stats.scope
         registry: Registry = parts.registry
-        router = Router(parts.reactor, context.find_cluster, parts.get_pool)
+        made = TracedRouter if message.HasField("tracing") else Router
+        router = made(parts.reactor, context.find_cluster, parts.get_pool)
         if context.http_client is None:
             client = HttpClient(parts.reactor, context.find_cluster, parts.get_pool, context.root_stats)
         else:
@@ -154,6 +159,8 @@ class HcmCompiler:
                 each, self._filters(each.filters, at, registry, names), router
             )
         manager.access_logs = tuple(compile_access_logs(message, context, registry))
+        if manager.tracing is not None:
+            manager.access_logs += (manager.tracing,)  # the end of a request is the end of its span
         if message.HasField("local_reply_config"):
             at = context.at("local_reply_config")
             manager.local_reply_config = compile_local_reply(message.local_reply_config, at)
@@ -298,7 +305,14 @@ class HcmCompiler:
         manager.early_mutations = compile_extensions(
             message, "early_header_mutation_extensions", context, registry
         )
-        compile_extensions(message, "request_id_extension", context, registry)
+        ids = compile_extensions(message, "request_id_extension", context, registry)
+        for each in ids:
+            manager.packs_trace_reason = each.pack_trace_reason
+        if message.HasField("tracing"):
+            tracing = manager.tracing = compile_tracing(message, context, registry)
+            for each in ids:
+                tracing.packs_reason = each.pack_trace_reason
+                tracing.samples_by_id = each.use_request_id_for_trace_sampling
         manager.is_thorough = bool(
             manager.ip_detections or manager.early_mutations or manager.scheme_to_overwrite
         )
@@ -307,7 +321,7 @@ class HcmCompiler:
         """One of ``upgrade_configs``; without filters it has the connection manager's."""
         if not message.filters:
             return UpgradeConfig(is_enabled(message))
-        router = Router(base.reactor, base.find_cluster, base.get_pool)
+        router = type(base)(base.reactor, base.find_cluster, base.get_pool)
         router.mirror = base.mirror
         router.suppress_envoy_headers = chain.suppress_envoy_headers
         return UpgradeConfig(is_enabled(message), chain.filters, router)

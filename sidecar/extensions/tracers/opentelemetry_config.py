@@ -1,0 +1,214 @@
+"""Compiles ``envoy.config.trace.v3.OpenTelemetryConfig`` and its samplers and resource detectors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
+
+from sidecar._version import __version__
+from sidecar.config.compile.grpc_service import compile_grpc_client
+from sidecar.config.compile.route_action import duration_s
+from sidecar.config.messages import unpack
+from sidecar.core.errors import ConfigError, SidecarError
+from sidecar.extensions.tracers.exporters import GrpcExporter, HttpExporter, HttpTarget
+from sidecar.extensions.tracers.opentelemetry import OpenTelemetryTracer, Sampler, TracerStats
+from sidecar.extensions.tracers.otlp import make_resource
+from sidecar.observability.formatter import compile_header_value
+from sidecar.router.grpc_client import GrpcClient
+from sidecar.router.grpc_service import InitialMetadata
+
+if TYPE_CHECKING:
+    from sidecar.api.context import FactoryContext
+    from sidecar.config.errors import Path
+    from sidecar.config.registry import Report
+    from sidecar.observability.span import Parent
+
+__all__ = ["OpenTelemetryFactory"]
+
+_SAMPLERS = "envoy.extensions.tracers.opentelemetry.samplers.v3"
+_DETECTORS = "envoy.extensions.tracers.opentelemetry.resource_detectors.v3"
+_USER_AGENT = f"OTel-OTLP-Exporter-sidecar/{__version__}".encode()
+_DEFAULT_SERVICE = "unknown_service:envoy"
+_MIN_FLUSH = ("tracing.opentelemetry.min_flush_spans", 5)
+_FLUSH_MS = ("tracing.opentelemetry.flush_interval_ms", 5000)
+_DEFAULT_CACHE = 1024
+
+
+class OpenTelemetryFactory:
+    """``envoy.tracers.opentelemetry``.  Connection managers that say the same share a tracer, as in Envoy."""
+
+    name = "envoy.tracers.opentelemetry"
+    category = "envoy.tracers"
+    config_type = "envoy.config.trace.v3.OpenTelemetryConfig"
+
+    def __init__(self) -> None:
+        self._tracers: WeakValueDictionary[bytes, OpenTelemetryTracer] = WeakValueDictionary()
+
+    def validate(self, message: Any, path: Path, report: Report) -> None:
+        """What rules of fields cannot say."""
+        services = [message.HasField(name) for name in ("grpc_service", "http_service", "exporter")]
+        if sum(services) != 1:
+            report.error(
+                path,
+                "OpenTelemetry Tracer must have exactly one of gRPC, HTTP, or custom exporter configured.",
+            )
+        sampler = message.sampler.typed_config
+        while sampler.type_url.endswith(".ParentBasedSamplerConfig"):
+            wrapped: Any = unpack(sampler)
+            sampler = wrapped.wrapped_sampler.typed_config
+            if not sampler.type_url:
+                reason = f"no sampler is wrapped: {wrapped.wrapped_sampler.name!r}"
+                report.error((*path, "sampler", "typed_config", "wrapped_sampler"), reason)
+
+    def compile(self, message: Any, context: FactoryContext) -> OpenTelemetryTracer:
+        """The tracer.  Raises: ConfigError."""
+        key = message.SerializeToString(deterministic=True)
+        tracer = self._tracers.get(key)
+        if tracer is None:
+            tracer = self._tracers[key] = self._make(message, context)
+        return tracer
+
+    def _make(self, message: Any, context: FactoryContext) -> OpenTelemetryTracer:
+        resource = make_resource(_resource(message, context))
+        has_scope = message.set_instrumentation_scope.value or not message.HasField(
+            "set_instrumentation_scope"
+        )
+        scope = ("sidecar", __version__) if has_scope else ("", "")
+        stats = TracerStats(context.root_stats)
+        assert context.http_client is not None
+        exporter: Any
+        if message.HasField("http_service"):
+            exporter = HttpExporter(
+                context.http_client(), _http_target(message.http_service, context), resource, scope
+            )
+        else:
+            client = compile_grpc_client(message.grpc_service, context.at("grpc_service"))
+            # The exporter's calls have no limit of their time, and say what sends.
+            service = replace(
+                client.service,
+                timeout_s=0.0,
+                initial_metadata=(
+                    InitialMetadata(b"user-agent", _USER_AGENT, _USER_AGENT),
+                    *client.service.initial_metadata,
+                ),
+            )
+            exporter = GrpcExporter(GrpcClient(context.http_client(), service), resource, scope)
+        runtime = context.runtime
+        tracer = OpenTelemetryTracer(
+            exporter,
+            stats,
+            sampler=_sampler(message, context),
+            min_flush=runtime.integer(*_MIN_FLUSH),
+            max_cache=message.max_cache_size.value or _DEFAULT_CACHE,
+        )
+        if context.every is not None:
+            context.on_close(context.every(runtime.integer(*_FLUSH_MS) / 1000, tracer.on_timer))
+        context.on_close(tracer.close)
+        return tracer
+
+
+# -- what the spans are of -----------------------------------------------------------------------------
+def _resource(message: Any, context: FactoryContext) -> list[tuple[str, str]]:
+    found: dict[str, str] = {}
+    if message.set_telemetry_sdk_resource_attributes.value or not message.HasField(
+        "set_telemetry_sdk_resource_attributes"
+    ):
+        found.update(
+            {
+                "telemetry.sdk.language": "python",
+                "telemetry.sdk.name": "sidecar",
+                "telemetry.sdk.version": __version__,
+            }
+        )
+    if message.set_service_name_resource_attribute.value or not message.HasField(
+        "set_service_name_resource_attribute"
+    ):
+        found["service.name"] = message.service_name or _DEFAULT_SERVICE
+    for index, each in enumerate(message.resource_detectors):
+        inside = context.at(f"resource_detectors[{index}].typed_config")
+        for key, value in _detect(unpack(each.typed_config), inside):
+            if value or key not in found:
+                found[key] = value
+    return list(found.items())
+
+
+def _detect(config: Any, context: FactoryContext) -> Iterable[tuple[str, str]]:
+    kind = config.DESCRIPTOR.full_name
+    if kind == f"{_DETECTORS}.StaticConfigResourceDetectorConfig":
+        return list(config.attributes.items())
+    if kind == f"{_DETECTORS}.EnvironmentResourceDetectorConfig":
+        return list(_environment())
+    raise ConfigError(context.path, f"the resource detector {kind} is not supported")
+
+
+def _environment() -> Iterable[tuple[str, str]]:
+    """``OTEL_RESOURCE_ATTRIBUTES``: ``key=value``, commas between; Envoy neither strips nor decodes them."""
+    for pair in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","):
+        key, equals, value = pair.partition("=")
+        if equals:
+            yield key, value
+
+
+# -- samplers ------------------------------------------------------------------------------------------
+def _sampler(message: Any, context: FactoryContext) -> Sampler | None:
+    if not message.HasField("sampler"):
+        return None
+    return _compile_sampler(message.sampler, context.at("sampler.typed_config"))
+
+
+def _compile_sampler(entry: Any, context: FactoryContext) -> Sampler:
+    config: Any = unpack(entry.typed_config)
+    kind = config.DESCRIPTOR.full_name
+    if kind == f"{_SAMPLERS}.AlwaysOnSamplerConfig":
+        return _always
+    if kind == f"{_SAMPLERS}.ParentBasedSamplerConfig":
+        root = _compile_sampler(config.wrapped_sampler, context.at("wrapped_sampler.typed_config"))
+        return lambda parent, trace_id, name: (
+            root(parent, trace_id, name) if parent is None else (parent.is_sampled, parent.trace_state)
+        )
+    if kind == f"{_SAMPLERS}.TraceIdRatioBasedSamplerConfig":
+        return _by_ratio(config.sampling_percentage)
+    raise ConfigError(context.path, f"the sampler {kind} is not supported")
+
+
+def _always(parent: Parent | None, _trace_id: str, _name: str) -> tuple[bool, bytes]:
+    return True, b"" if parent is None else parent.trace_state
+
+
+def _by_ratio(fraction: Any) -> Sampler:
+    """By the first 8 bytes of the trace id, the lowest first, as Envoy has it (``traceIdToUint64``)."""
+    denominator = (100, 10_000, 1_000_000)[fraction.denominator]
+    numerator: int = fraction.numerator
+
+    def sampler(parent: Parent | None, trace_id: str, _name: str) -> tuple[bool, bytes]:
+        number = int.from_bytes(bytes.fromhex(trace_id[:16]), "little")
+        return number % denominator < numerator, b"" if parent is None else parent.trace_state
+
+    return sampler
+
+
+# -- OTLP over HTTP --------------------------------------------------------------------------------------
+def _http_target(message: Any, context: FactoryContext) -> HttpTarget:
+    """An ``HttpService``; of its URI the authority and the path count."""
+    uri = message.http_uri
+    address = urlsplit(uri.uri)
+    path = address.path or "/"
+    if address.query:
+        path += f"?{address.query}"
+    fields = [(b"content-type", b"application/x-protobuf"), (b"user-agent", _USER_AGENT)]
+    for index, each in enumerate(message.request_headers_to_add):
+        at = f"{context.path}.http_service.request_headers_to_add[{index}].header.value"
+        try:
+            value = compile_header_value(each.header.value)
+        except SidecarError as error:
+            raise ConfigError(at, str(error)) from error
+        if not isinstance(value, bytes):
+            raise ConfigError(at, "operators are not supported in headers of an exporter")
+        fields.append((each.header.key.lower().encode(), value))
+    return HttpTarget(
+        uri.cluster, address.netloc.encode(), path.encode(), duration_s(uri.timeout), tuple(fields)
+    )
