@@ -52,6 +52,10 @@ bench-lb *arguments:
 bench-tcp *arguments:
     python -m tests.bench.tcp {{ arguments }}
 
+# measure what a datagram costs a UDP proxy, beside Envoy
+bench-udp *arguments:
+    python -m tests.bench.udp {{ arguments }}
+
 # measure what a request costs by the number of routes, beside Envoy
 bench-routes *arguments:
     python -m tests.bench.routes {{ arguments }}

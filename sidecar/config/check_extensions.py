@@ -5,13 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from sidecar.config import hints, known_extensions
+from sidecar.config.check_udp_listeners import is_udp
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
 from sidecar.config.messages import type_name
 from sidecar.config.registry import resolve_any
 from sidecar.config.supported import CORE_TYPES
 
-__all__ = ["CATEGORIES", "UNREAD", "check_entry", "check_protocol_options", "check_route_filters"]
+__all__ = [
+    "CATEGORIES",
+    "UNREAD",
+    "category_of",
+    "check_entry",
+    "check_protocol_options",
+    "check_route_filters",
+]
 
 _ANY = "google.protobuf.Any"
 _FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
@@ -44,6 +52,7 @@ _NOT_FOR_ROUTES = frozenset(
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _OTEL = "envoy.config.trace.v3.OpenTelemetryConfig"
 _OTEL_SAMPLERS = "envoy.extensions.tracers.opentelemetry.samplers.v3"
+_UDP_PROXY = "envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig"
 #: Which extensions a field takes.
 CATEGORIES = {
     ("envoy.config.listener.v3.Listener", "listener_filters"): "envoy.filters.listener",
@@ -68,6 +77,9 @@ CATEGORIES = {
     (f"{_HCM}.UpgradeConfig", "filters"): "envoy.filters.http",
     (_HCM, "access_log"): "envoy.access_loggers",
     ("envoy.config.route.v3.InternalRedirectPolicy", "predicates"): "envoy.internal_redirect_predicates",
+    (_UDP_PROXY, "access_log"): "envoy.access_loggers",
+    (_UDP_PROXY, "proxy_access_log"): "envoy.access_loggers",
+    (_UDP_PROXY, "session_filters"): "envoy.filters.udp.session",
     (_HCM, "early_header_mutation_extensions"): "envoy.http.early_header_mutation",
     (_HCM, "request_id_extension"): "envoy.request_id",
     (
@@ -93,7 +105,20 @@ CATEGORIES = {
 }
 
 #: Extensions that Envoy 1.40 does not look at, whatever stands there.
-UNREAD = frozenset({("envoy.config.cluster.v3.OutlierDetection", "monitors")})
+UNREAD = frozenset(
+    {
+        ("envoy.config.cluster.v3.OutlierDetection", "monitors"),
+        # QUIC's alone.
+        ("envoy.config.listener.v3.UdpListenerConfig", "udp_packet_packet_writer_config"),
+    }
+)
+
+
+def category_of(message: Any, field: str, category: str) -> str:
+    """Which extensions a field of this very message takes, where all of its kind take ``category``."""
+    if category != "envoy.filters.listener" or not is_udp(message):
+        return category
+    return category if message.udp_listener_config.HasField("quic_options") else "envoy.filters.udp_listener"
 
 
 def check_entry(

@@ -6,6 +6,7 @@ from typing import Any
 
 from sidecar.config.check_clusters import is_ip
 from sidecar.config.check_filter_chains import check_chain_choice
+from sidecar.config.check_udp_listeners import check_socket_types, check_udp_listener, is_udp
 from sidecar.config.check_upgrades import check_upgrades
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
@@ -71,11 +72,7 @@ def check_bootstrap_listeners(context: Context) -> None:
 
 def check_listener(context: Context, path: Path, listener: Any) -> None:
     """One ``envoy.config.listener.v3.Listener``."""
-    if (
-        listener.HasField("internal_listener")
-        or listener.HasField("udp_listener_config")
-        or listener.HasField("api_listener")
-    ):
+    if listener.HasField("internal_listener") or listener.HasField("api_listener"):
         return
     if not listener.HasField("address"):
         if not context.report.has_failed((*path, "address")):
@@ -84,6 +81,10 @@ def check_listener(context: Context, path: Path, listener: Any) -> None:
         _check_address(context, (*path, "address"), listener.address)
     for index, extra in enumerate(listener.additional_addresses):
         _check_address(context, (*path, "additional_addresses", index, "address"), extra.address)
+    check_socket_types(context, path, listener)
+    if is_udp(listener):
+        check_udp_listener(context, path, listener)
+        return
     has_chains = listener.filter_chains or listener.HasField("default_filter_chain")
     if not has_chains and not context.report.has_failed((*path, "filter_chains")):
         context.report.error(path, "error adding listener: no filter chains specified", "add filter_chains")

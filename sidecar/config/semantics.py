@@ -22,6 +22,7 @@ from sidecar.config.check_durations import check_duration
 from sidecar.config.check_extensions import (
     CATEGORIES,
     UNREAD,
+    category_of,
     check_entry,
     check_protocol_options,
     check_route_filters,
@@ -184,6 +185,7 @@ def _entry_fields(descriptor: Descriptor) -> tuple[tuple[str, str], ...]:
 
 def _check_entries(context: Context, path: Path, message: Any, name: str, category: str) -> None:
     field = message.DESCRIPTOR.fields_by_name[name]
+    category = category_of(message, name, category)
     if field.is_repeated:
         for index, entry in enumerate(getattr(message, name)):
             check_entry(context, (*path, name, index), entry, category)

@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 
 from sidecar.config import known_extensions
-from sidecar.config.check_extensions import CATEGORIES
+from sidecar.config.check_extensions import CATEGORIES, category_of
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
 from sidecar.config.registry import resolve_any
@@ -86,7 +86,7 @@ def _check_field(
     kind = field.message_type
     if kind is None:
         return
-    category = _CATEGORIES.get((name, field.name), "")
+    category = category_of(message, field.name, _CATEGORIES.get((name, field.name), ""))
     if kind.GetOptions().map_entry:
         if kind.fields_by_name["value"].message_type is not None:
             for key in value:

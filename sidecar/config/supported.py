@@ -40,6 +40,7 @@ _CARES = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 
 _RBAC = "envoy.config.rbac.v3"
 _NETWORK_FILTERS = "envoy.extensions.filters.network"
+_UDP_PROXY = "envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig"
 _TCP = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _LISTENER_FILTERS = "envoy.extensions.filters.listener"
 _COMPRESSION = "envoy.extensions.compression"
@@ -92,8 +93,18 @@ _ROWS: dict[str, str] = {
         "listener_filters listener_filters_timeout continue_on_listener_filters_timeout use_original_dst "
         "access_log transparent freebind bind_to_port socket_options tcp_fast_open_queue_length enable_mptcp "
         "max_connections_to_accept_per_socket_event connection_balance_config drain_type "
-        "ignore_global_conn_limit"
+        "ignore_global_conn_limit udp_listener_config"
     ),
+    "envoy.config.listener.v3.UdpListenerConfig": "downstream_socket_config",
+    f"{_CORE}.UdpSocketConfig": "*",
+    _UDP_PROXY: (
+        "stat_prefix cluster matcher idle_timeout use_original_src_ip hash_policies upstream_socket_config "
+        "use_per_packet_load_balancing access_log proxy_access_log session_filters access_log_options"
+    ),
+    f"{_UDP_PROXY}.HashPolicy": "*",
+    f"{_UDP_PROXY}.SessionFilter": "name typed_config",
+    f"{_UDP_PROXY}.UdpAccessLogOptions": "access_log_flush_interval",
+    "envoy.extensions.filters.udp.udp_proxy.v3.Route": "*",
     "envoy.config.listener.v3.AdditionalAddress": "*",
     "envoy.config.listener.v3.Listener.ConnectionBalanceConfig": "exact_balance",
     "envoy.config.listener.v3.Listener.ConnectionBalanceConfig.ExactBalance": "",
@@ -743,6 +754,7 @@ CORE_TYPES = frozenset(
         f"{_LB}.wrr_locality.v3.WrrLocality",
         f"{_ROUTE}.Route",
         f"{_ROUTE}.RouteList",
+        "envoy.extensions.filters.udp.udp_proxy.v3.Route",
         "envoy.extensions.router.cluster_specifiers.matcher.v3.MatcherClusterSpecifier",
         "envoy.extensions.router.cluster_specifiers.matcher.v3.ClusterAction",
         f"{_MATCHER}.HttpRequestHeaderMatchInput",

@@ -35,6 +35,7 @@ _ENDPOINT = "envoy.config.endpoint.v3"
 _TLS = "envoy.extensions.transport_sockets.tls.v3"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _TCP = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
+_UDP_PROXY = "envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig"
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 
@@ -101,17 +102,19 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_CORE}.Address", STOP, "internal listeners", "envoy_internal_address"),
     *_rows(f"{_CORE}.SocketAddress", STOP, "custom resolvers", "resolver_name named_port"),
     *_rows(f"{_CORE}.SocketAddress", STOP, "interception", "network_namespace_filepath"),
-    Entry(
-        f"{_CORE}.SocketAddress",
-        "protocol",
-        STOP,
-        "UDP and HTTP/3",
-        "UDP",
-        when=lambda message: message.protocol == 1,
-    ),
     *_rows(f"{_CORE}.DataSource", WARN, "file watching", "watched_directory"),
     # Listeners
-    *_rows(f"{_LISTENER}.Listener", STOP, "UDP and HTTP/3", "udp_listener_config"),
+    *_rows(f"{_LISTENER}.UdpListenerConfig", STOP, "UDP and HTTP/3", "quic_options"),
+    # Envoy does not look at it without QUIC.
+    *_rows(f"{_LISTENER}.UdpListenerConfig", WARN, "UDP and HTTP/3", "udp_packet_packet_writer_config"),
+    *_rows(_UDP_PROXY, STOP, "tunnels of datagrams", "tunneling_config"),
+    *_rows(
+        f"{_UDP_PROXY}.UdpAccessLogOptions",
+        WARN,
+        "tunnels of datagrams",
+        "flush_access_log_on_tunnel_connected",
+    ),
+    *_rows(f"{_UDP_PROXY}.SessionFilter", STOP, "xDS", "config_discovery"),
     *_rows(f"{_LISTENER}.Listener", STOP, "internal listeners", "internal_listener api_listener"),
     *_rows(f"{_LISTENER}.Listener", WARN, "connection limits", "bypass_overload_manager"),
     *_rows(f"{_LISTENER}.Listener", STOP, "xDS", "fcds_config"),
@@ -346,6 +349,8 @@ EXTENSIONS: dict[str, tuple[Action, str]] = {
     "envoy.http.original_ip_detection/": (STOP, "internal addresses"),
     "envoy.filters.network/": (STOP, "further network filters"),
     "envoy.filters.listener/": (STOP, "listener filters"),
+    "envoy.filters.udp_listener/": (STOP, "UDP listener filters"),
+    "envoy.filters.udp.session/": (STOP, "session filters of datagrams"),
     "envoy.transport_sockets.downstream/": (STOP, "TLS"),
     "envoy.transport_sockets.upstream/": (STOP, "TLS"),
     "envoy.access_loggers/": (WARN, "further access loggers"),

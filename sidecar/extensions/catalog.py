@@ -53,6 +53,7 @@ from sidecar.extensions.transport_sockets.tls_config import (
     RawBufferFactory,
     UpstreamTlsFactory,
 )
+from sidecar.extensions.udp.udp_proxy_config import UdpProxyFactory
 
 __all__ = ["implied_listener_filters", "make_registry"]
 
@@ -72,6 +73,7 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             ListenerRateLimitFactory(),
             DownstreamTlsFactory(),
             TcpProxyFactory(),
+            UdpProxyFactory(),
             UpstreamTlsFactory(),
             RawBufferFactory(),
             SniClusterFactory(),

@@ -148,6 +148,8 @@ class Transport:
 
     #: What is known of a peer by its TLS.
     facts: Any = None
+    #: What epoll is to tell of the socket.
+    events = _REGISTER
 
     __slots__ = (
         "fd",
@@ -667,7 +669,7 @@ class Reactor:
     # -- transports ---------------------------------------------------------------------------------
     def register(self, transport: Transport) -> None:
         self._transports[transport.fd] = transport
-        self._epoll.register(transport.fd, _REGISTER)
+        self._epoll.register(transport.fd, transport.events)
 
     def replace(self, old: Transport, new: Transport) -> None:
         """Give the events of ``old`` to ``new``; ``old`` counts as closed, its descriptor lives on."""

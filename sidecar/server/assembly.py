@@ -15,6 +15,7 @@ from typing import Any
 
 from sidecar.api.context import FactoryContext
 from sidecar.api.network import ServerParts
+from sidecar.config.check_udp_listeners import is_udp
 from sidecar.config.compile.access_log import compile_access_logs
 from sidecar.config.compile.cluster import compile_cluster, compile_resolver
 from sidecar.config.compile.localities import compile_locality
@@ -38,6 +39,8 @@ from sidecar.server.listener import Listener
 from sidecar.server.listener_options import compile_bind_options
 from sidecar.server.preparation import Preparation
 from sidecar.server.timers import Timers
+from sidecar.server.udp_assembly import compile_downstream_socket, compile_udp_filters
+from sidecar.server.udp_listener import UdpListener
 from sidecar.upstream.cluster import Cluster
 from sidecar.upstream.cluster_manager import ClusterManager
 from sidecar.upstream.health_events import HealthEvents
@@ -211,13 +214,16 @@ class Assembly:
 
     def _listener(self, message: Any, path: str) -> None:
         if message.WhichOneof("listener_specifier") or not message.HasField("address"):
-            return  # an internal, API or UDP listener: the loader refused to serve it
+            return  # an internal or API listener: the loader refused to serve it
         places = [(message.address, f"{path}.address")]
         for index, each in enumerate(message.additional_addresses):
             places.append((each.address, f"{path}.additional_addresses[{index}].address"))
         addresses = [compile_address(each, at) for each, at in places]
         name = message.name or addresses[0].text
         direction = _DIRECTIONS[message.traffic_direction]
+        if is_udp(message):
+            self._udp_listener(message, path, name, addresses, direction)
+            return
         chains = compile_filter_chains(
             message, self.context(path, direction), self._registry, self._parts(message)
         )
@@ -243,10 +249,34 @@ class Assembly:
         )
         if message.use_original_dst.value:
             listener.hand_off = self._find_listener
-        listener.message = message
         listener.on_bound.append(chains.set_scope)
+        self._keep(listener, message, path)
+
+    def _udp_listener(
+        self, message: Any, path: str, name: str, addresses: list[Address], direction: str
+    ) -> None:
+        filters = compile_udp_filters(
+            message, self.context(path, direction), self._registry, self._parts(message)
+        )
+        self.terminals.extend(filters)
+        listener = UdpListener(
+            name,
+            addresses,
+            filters,
+            compile_downstream_socket(message),
+            self._reactor,
+            self._store,
+            stat_prefix=message.stat_prefix,
+            reuse_port=message.enable_reuse_port.value if message.HasField("enable_reuse_port") else True,
+            bind_options=compile_bind_options(message),
+            traffic_direction=direction,
+        )
+        self._keep(listener, message, path)
+
+    def _keep(self, listener: Listener, message: Any, path: str) -> None:
+        listener.message = message
         self.listeners.append(listener)
-        self.listener_paths[name] = path
+        self.listener_paths[listener.name] = path
 
     def _find_listener(self, address: str) -> Listener | None:
         """The listener at ``address``, or at its port on every address."""

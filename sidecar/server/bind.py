@@ -33,12 +33,13 @@ class BindOptions:
     options: tuple[SocketOption, ...] = ()
 
 
-def bind(address: Address, *, reuse_port: bool, options: BindOptions) -> socket.socket:
+def bind(
+    address: Address, *, reuse_port: bool, options: BindOptions, kind: int = socket.SOCK_STREAM
+) -> socket.socket:
     """A bound, non-blocking socket that does not listen yet.  Raises: BindError."""
     protocol = _MPTCP if options.is_multipath and address.family != socket.AF_UNIX else 0
-    kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
     try:
-        sock = socket.socket(address.family, kind, protocol)
+        sock = socket.socket(address.family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
     except OSError as error:
         raise BindError(f"cannot create a socket for '{address.text}': {error.strerror}") from error
     try:
@@ -46,7 +47,9 @@ def bind(address: Address, *, reuse_port: bool, options: BindOptions) -> socket.
             if isinstance(address.sockaddr, str) and os.path.exists(address.sockaddr):
                 os.unlink(address.sockaddr)
         else:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if kind == socket.SOCK_STREAM:
+                # For datagrams it would let another process take the port over.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if reuse_port:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if address.family == socket.AF_INET6:

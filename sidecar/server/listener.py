@@ -38,6 +38,9 @@ _ACCEPTS_PER_TURN = 64
 class Listener:
     """One listener, with one socket for each of its addresses."""
 
+    #: Of its sockets.
+    socket_type: int = socket.SOCK_STREAM
+
     def __init__(
         self,
         name: str,
@@ -91,7 +94,7 @@ class Listener:
                 if not self.bind_to_port:
                     bound.append(address)
                     continue
-                sock = bind(address, reuse_port=self.reuse_port, options=options)
+                sock = bind(address, reuse_port=self.reuse_port, options=options, kind=self.socket_type)
                 self.sockets.append(sock)
                 if address.family != socket.AF_UNIX:
                     address = Address.from_sockaddr(address.family, sock.getsockname())

@@ -185,6 +185,7 @@ class Cluster:
         "per_connection_buffer_limit",
         "picker",
         "policies",
+        "removal_watchers",
         "resources",
         "stats",
         "use_downstream_protocol",
@@ -218,6 +219,8 @@ class Cluster:
         self.host_sets: list[HostSet] = [NO_HOSTS]
         #: Called with the hosts that left, so that their idle connections are closed.
         self.on_hosts_removed: Callable[[Sequence[Host]], None] | None = None
+        #: The same, for sessions that have no pool.
+        self.removal_watchers: list[Callable[[Sequence[Host]], None]] = []
         #: Called with the hosts of a new membership, before the load balancer takes them in.
         self.on_hosts_set: Callable[[Sequence[Host]], None] | None = None
         #: Picks a host for every request (the router asks it first); None where there is more to it.
@@ -300,6 +303,10 @@ class Cluster:
             self.stats.upstream_cx_none_healthy.value += 1
         return host
 
+    def find_host(self, stream: Stream | None = None, attempt: int = 0) -> Host | None:
+        """The same, but nothing is counted where none can be had."""
+        return self._load_balancer.choose(stream, attempt)
+
     def set_hosts(self, hosts: Sequence[Host], *, changes: int | None = None) -> None:
         """Go on with these hosts; a host that stays is the same object as before.
 
@@ -318,6 +325,9 @@ class Cluster:
         self.refresh_health()
         if removed and self.on_hosts_removed is not None:
             self.on_hosts_removed(removed)
+        if removed:
+            for watcher in tuple(self.removal_watchers):
+                watcher(removed)
 
     def set_assignment_policy(self, overprovisioning_factor: int, weighted_priority_health: bool) -> bool:
         """Take what an assignment says about all its hosts; whether that is something new.

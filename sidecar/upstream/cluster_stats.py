@@ -141,7 +141,9 @@ class ClusterStats:
     def show_use(self, resources: tuple[Resources, ...]) -> None:
         """Let the gauges of what is under way show what ``resources`` have counted."""
         live = self.scope.live_gauge
-        self.upstream_cx_active = live("upstream_cx_active", lambda: sum(r.connections for r in resources))
+        self.upstream_cx_active = live(
+            "upstream_cx_active", lambda: sum(r.connections - r.sessions for r in resources)
+        )
         self.upstream_rq_active = live("upstream_rq_active", lambda: sum(r.requests for r in resources))
         self.upstream_rq_pending_active = live(
             "upstream_rq_pending_active", lambda: sum(r.pending for r in resources)

@@ -59,6 +59,7 @@ class Resources:
         "pools",
         "requests",
         "retries",
+        "sessions",
     )
 
     def __init__(self, limits: CircuitBreakerLimits, scope: Scope) -> None:
@@ -70,6 +71,8 @@ class Resources:
         self.max_requests = limits.max_requests
         self.max_pools = limits.max_connection_pools
         self.connections = 0
+        #: How many of the connections are sessions of datagrams, which no gauge shows as connections.
+        self.sessions = 0
         self.pending = 0
         self.requests = 0
         self.pools = 0
@@ -98,6 +101,16 @@ class Resources:
         """One more connection; a pool without any may make one beyond the limit."""
         self.connections += 1
         self._had_connection = True
+
+    def add_session(self) -> None:
+        """One more session of datagrams, which takes the place of a connection."""
+        self.add_connection()
+        self.sessions += 1
+
+    def remove_session(self) -> None:
+        """One is over."""
+        self.connections -= 1
+        self.sessions -= 1
 
 
 class RetryBreaker:

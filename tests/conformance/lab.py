@@ -193,7 +193,7 @@ async def drive(scenario: Scenario, proxy: Proxy) -> Observation:
             async with trio.open_nursery() as nursery:
                 session = Session(proxy, nursery)
                 for name, upstream in session.upstreams.items():
-                    if upstream.kind not in ("dead", "dns"):
+                    if upstream.kind not in ("dead", "dns", "udp"):
                         sock = trio.socket.from_stdlib_socket(proxy.listening[name].dup())
                         listeners = [trio.SocketListener(sock)]
                         nursery.start_soon(trio.serve_listeners, upstream.serve, listeners)

@@ -200,9 +200,10 @@ def _port_in(path: Path) -> int:
 
 def _bound(kind: str) -> socket.socket:
     """A loopback socket; a dead one holds a port that refuses connections, one of DNS keeps questions."""
-    sock = socket.socket(type=socket.SOCK_DGRAM if kind == "dns" else socket.SOCK_STREAM)
+    has_datagrams = kind in ("dns", "udp")
+    sock = socket.socket(type=socket.SOCK_DGRAM if has_datagrams else socket.SOCK_STREAM)
     sock.bind(("127.0.0.1", 0))
-    if kind not in ("dead", "dns"):
+    if kind != "dead" and not has_datagrams:
         sock.listen(128)
     return sock
 

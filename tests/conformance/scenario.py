@@ -20,8 +20,8 @@ Drive = Callable[["Session"], Awaitable[None]]
 class Setup:
     """A configuration that several scenarios share, one process of each proxy for all of them.
 
-    upstreams: name → `h1`, `h2`, `raw` (scripted servers), `dead` (a port that refuses connections) or `dns`
-    (names.py).
+    upstreams: name → `h1`, `h2`, `raw` (scripted servers), `dead` (a port that refuses connections), `dns`
+    (names.py) or `udp` (datagrams.py).
     files: name → content of what the configuration reads through `FILE(name)`; the placeholders are filled in
     where there is a `PORT(name)`.
     prepare: makes what takes long before the clock of a scenario runs, or skips its test.

@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 __all__ = ["compile_access_logs"]
 
 
-def compile_access_logs(message: Any, context: FactoryContext, registry: Registry) -> list[AccessLogger]:
+def compile_access_logs(
+    message: Any, context: FactoryContext, registry: Registry, *, field: str = "access_log"
+) -> list[AccessLogger]:
     """The loggers of ``message``; one of a kind that is still to come was told about, and is left out.
 
     Raises: ConfigError with a path from the bootstrap's root.
     """
     loggers: list[AccessLogger] = []
-    for index, each in enumerate(message.access_log):
-        at = context.at(f"access_log[{index}]")
+    for index, each in enumerate(getattr(message, field)):
+        at = context.at(f"{field}[{index}]")
         inside = at.at("typed_config")
         found = registry.find(each.typed_config)
         if found is None:

@@ -12,7 +12,7 @@ from sidecar.core.address import split_address
 from sidecar.core.filter_chain_match import is_local
 from sidecar.core.matching import Input
 
-__all__ = ["NETWORK_INPUTS"]
+__all__ = ["NETWORK_INPUTS", "UDP_INPUTS"]
 
 _NETWORK = "envoy.extensions.matching.common_inputs.network.v3"
 _SSL = "envoy.extensions.matching.common_inputs.ssl.v3"
@@ -87,4 +87,15 @@ NETWORK_INPUTS: dict[str, Callable[[Any, str], Input[Any]]] = {
     f"{_SSL}.UriSanInput": _absent,
     f"{_SSL}.DnsSanInput": _absent,
     f"{_SSL}.SubjectInput": _absent,
+}
+#: Those of them that a datagram has.
+UDP_INPUTS = {
+    name: NETWORK_INPUTS[name]
+    for name in (
+        f"{_NETWORK}.DestinationIPInput",
+        f"{_NETWORK}.DestinationPortInput",
+        f"{_NETWORK}.SourceIPInput",
+        f"{_NETWORK}.SourcePortInput",
+        f"{_NETWORK}.NetworkNamespaceInput",
+    )
 }
