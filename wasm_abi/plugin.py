@@ -120,6 +120,20 @@ class Plugin:
         if tick is not None:
             tick(self.root)
 
+    def on_log(self, host: HttpStreamHost) -> None:
+        """Tell the root context of a stream that is over (access loggers). Nothing in a failed VM.
+
+        Raises: WasmTrap.
+        """
+        root = self.root
+        if self.log is None or self.vm.failure is not None:
+            return
+        root.stream, root.is_logging = host, True
+        try:
+            self.log(root)
+        finally:
+            root.stream, root.is_logging = None, False
+
     def queue_ready_soon(self, queue_id: int) -> None:
         """Tell the guest about an item in its queue as soon as no guest is running."""
         self.host.defer(partial(self._on_queue_ready, queue_id))

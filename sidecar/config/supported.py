@@ -66,7 +66,7 @@ _ROWS: dict[str, str] = {
     # Bootstrap
     "envoy.config.bootstrap.v3.Bootstrap": (
         "node static_resources cluster_manager admin stats_config stats_flush_interval stats_flush_on_admin "
-        "use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config"
+        "use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config bootstrap_extensions"
     ),
     "envoy.config.bootstrap.v3.Bootstrap.StaticResources": "listeners clusters secrets",
     "envoy.config.bootstrap.v3.Admin": "address access_log",
@@ -686,6 +686,8 @@ _ROWS: dict[str, str] = {
     ),
     "envoy.extensions.filters.http.lua.v3.LuaPerRoute": "disabled name source_code filter_context",
     "envoy.extensions.filters.http.wasm.v3.Wasm": "config",
+    "envoy.extensions.access_loggers.wasm.v3.WasmAccessLog": "*",
+    "envoy.extensions.wasm.v3.WasmService": "*",
     "envoy.extensions.wasm.v3.PluginConfig": (
         "name root_id vm_config configuration fail_open failure_policy reload_config "
         "allow_on_headers_stop_iteration"

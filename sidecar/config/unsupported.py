@@ -97,7 +97,7 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     *_rows("envoy.config.bootstrap.v3.Admin", STOP, "admin API", "allow_paths"),
     *_rows("envoy.config.bootstrap.v3.Admin", WARN, "access log files", "access_log_path"),
-    *_rows(_BOOTSTRAP, WARN, "bootstrap extensions", "bootstrap_extensions listener_manager"),
+    *_rows(_BOOTSTRAP, WARN, "bootstrap extensions", "listener_manager"),
     # Addresses
     *_rows(f"{_CORE}.Address", STOP, "internal listeners", "envoy_internal_address"),
     *_rows(f"{_CORE}.SocketAddress", STOP, "custom resolvers", "resolver_name named_port"),

@@ -54,6 +54,8 @@ from sidecar.extensions.transport_sockets.tls_config import (
     UpstreamTlsFactory,
 )
 from sidecar.extensions.udp.udp_proxy_config import UdpProxyFactory
+from sidecar.extensions.wasm.places_config import WasmLoggerFactory, WasmServiceFactory
+from sidecar.extensions.wasm.plugin_config import Plugins
 
 __all__ = ["implied_listener_filters", "make_registry"]
 
@@ -63,6 +65,7 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
 
     ``min_flush_bytes``: what an access log gathers before it is written (``--file-flush-min-size-kb``).
     """
+    plugins = Plugins()
     return Registry(
         [
             HttpConnectionManagerFactory(),
@@ -100,8 +103,10 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             GrpcWebFactory(),
             HealthCheckFactory(),
             GrpcHttp1BridgeFactory(),
-            WasmFactory(),
             OpenTelemetryFactory(),
+            WasmFactory(plugins),
+            WasmLoggerFactory(plugins),
+            WasmServiceFactory(plugins),
             FileFactory(min_flush_bytes=min_flush_bytes),
             StdoutFactory(min_flush_bytes=min_flush_bytes),
             StderrFactory(min_flush_bytes=min_flush_bytes),

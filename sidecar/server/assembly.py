@@ -18,6 +18,7 @@ from sidecar.api.network import ServerParts
 from sidecar.config.check_udp_listeners import is_udp
 from sidecar.config.compile.access_log import compile_access_logs
 from sidecar.config.compile.cluster import compile_cluster, compile_resolver
+from sidecar.config.compile.errors import placed
 from sidecar.config.compile.localities import compile_locality
 from sidecar.config.compile.node import compile_node
 from sidecar.config.compile.runtime import static_runtime
@@ -124,6 +125,9 @@ class Assembly:
                 )
         with _Gather(problems, loaded):
             self._log_ejections(bootstrap.cluster_manager.outlier_detection.event_log_path)
+        for index, message in enumerate(bootstrap.bootstrap_extensions):
+            with _Gather(problems, loaded):
+                self._extension(message.typed_config, f"bootstrap_extensions[{index}].typed_config")
         for index, message in enumerate(bootstrap.static_resources.listeners):
             path = f"static_resources.listeners[{index}]"
             with _Gather(problems, loaded):
@@ -211,6 +215,17 @@ class Assembly:
     def _warn(self, path: str, reason: str) -> None:
         mark = self.loaded.locate(path)
         self.warnings.append(Problem("warning", mark, path, reason))
+
+    def _extension(self, packed: Any, path: str) -> None:
+        """Start an extension of the server itself; one that is still to come was told about."""
+        found = self._registry.find(packed)
+        if found is not None:
+            factory: Any = found[0]
+            context = self.context(path)
+            try:
+                factory.compile(found[1], context)
+            except ConfigError as error:
+                raise placed(error, path) from error
 
     def _listener(self, message: Any, path: str) -> None:
         if message.WhichOneof("listener_specifier") or not message.HasField("address"):

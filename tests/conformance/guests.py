@@ -25,6 +25,11 @@ _FRAME = """
   (import "env" "proxy_set_buffer_bytes" (func $set (param i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_get_property" (func $property (param i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_get_current_time_nanoseconds" (func $now (param i32) (result i32)))
+  (import "env" "proxy_define_metric" (func $define (param i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_increment_metric" (func $increment (param i32 i64) (result i32)))
+  (import "env" "proxy_set_tick_period_milliseconds" (func $tick (param i32) (result i32)))
+  (import "env" "proxy_continue_stream" (func $continue (param i32) (result i32)))
+  (import "env" "proxy_close_stream" (func $close (param i32) (result i32)))
   (memory (export "memory") 4)
   (global $heap (mut i32) (i32.const 65536))
   (func (export "proxy_abi_version_0_2_1"))
@@ -57,6 +62,14 @@ _FRAME = """
     (if (i32.eqz (call $property (local.get $q) (local.get $m) (i32.const 16) (i32.const 20)))
       (then (drop (call $add (local.get $map) (local.get $p) (local.get $n)
         (i32.load (i32.const 16)) (i32.load (i32.const 20)))))))
+  ;; count one under the name (p,n): what a guest saw is then a stat
+  (func $count (param $p i32) (param $n i32)
+    (drop (call $define (i32.const 0) (local.get $p) (local.get $n) (i32.const 16)))
+    (drop (call $increment (i32.load (i32.const 16)) (i64.const 1))))
+  ;; count one under the value of the property (q,m)
+  (func $count_property (param $q i32) (param $m i32)
+    (if (i32.eqz (call $property (local.get $q) (local.get $m) (i32.const 16) (i32.const 20)))
+      (then (call $count (i32.load (i32.const 16)) (i32.load (i32.const 20))))))
 """
 
 
@@ -74,9 +87,18 @@ class Guest:
         return f"(i32.const {offset}) (i32.const {len(data)})"
 
     def on(self, name: str, parameters: int, body: str, result: str = CONTINUE) -> None:
-        """Export `proxy_on_<name>`."""
+        """Export `proxy_on_<name>`; an empty result for those that have none."""
         params = "(param i32) " * parameters
-        self._functions.append(f'(func (export "proxy_on_{name}") {params}(result i32)\n{body}\n{result})')
+        kind = "(result i32)" if result else ""
+        self._functions.append(f'(func (export "proxy_on_{name}") {params}{kind}\n{body}\n{result})')
+
+    def count(self, name: str) -> str:
+        """Code that counts one under this name: the stat `wasmcustom.<name>`."""
+        return f"(call $count {self.text(name)})"
+
+    def count_property(self, path: str) -> str:
+        """Code that counts one under the value of a property, whose path is written with points."""
+        return f"(call $count_property {self.text(path.replace('.', chr(0)))})"
 
     def header(self, operation: str, headers: int, name: str, value: str = "") -> str:
         """Code that adds, replaces or removes a header."""
@@ -216,4 +238,28 @@ def trailers() -> bytes:
     guest = Guest()
     guest.on("request_trailers", 2, guest.header("add", 1, "x-wasm-trailer", "request"))
     guest.on("response_trailers", 2, guest.header("add", 3, "x-wasm-trailer", "response"))
+    return guest.module()
+
+
+def logger() -> bytes:
+    """An access logger: counts what it is told, under what it reads of the stream."""
+    guest = Guest()
+    read = ("request.path", "response.code_details", "plugin_name", "response.headers.x-up")
+    shown = "".join(map(guest.count_property, read))
+    for headers, name in ((REQUEST, ":method"), (RESPONSE, ":status")):
+        found = f"(call $get (i32.const {headers}) {guest.text(name)} (i32.const 16) (i32.const 20))"
+        count = "(call $count (i32.load (i32.const 16)) (i32.load (i32.const 20)))"
+        shown += f"(if (i32.eqz {found}) (then {count}))"
+    edited = f"(call $add (i32.const {RESPONSE}) {guest.text('x-late')} {guest.text('1')})"
+    shown += f"(if {edited} (then {guest.count('cannot edit')}))"
+    on_root = f"(if (i32.eq (local.get 0) (i32.const 1)) (then {guest.count('on the root')}))"
+    guest.on("log", 1, guest.count("logged") + on_root + shown, "")
+    return guest.module()
+
+
+def service() -> bytes:
+    """A plugin without traffic: counts its ticks."""
+    guest = Guest()
+    guest.on("configure", 2, "(drop (call $tick (i32.const 20)))", "(i32.const 1)")
+    guest.on("tick", 1, guest.count("ticked"), "")
     return guest.module()

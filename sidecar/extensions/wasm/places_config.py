@@ -1,0 +1,52 @@
+"""Compiles the places outside of HTTP that a Wasm plugin can stand in: access logs, the server itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sidecar.config.compile.log_filter import compile_log_filter
+from sidecar.extensions.wasm.access_log import WasmLogger
+
+if TYPE_CHECKING:
+    from sidecar.api.context import FactoryContext
+    from sidecar.extensions.wasm.live import LivePlugin
+    from sidecar.extensions.wasm.plugin_config import Plugins
+
+__all__ = ["WasmLoggerFactory", "WasmServiceFactory"]
+
+
+class WasmLoggerFactory:
+    """``envoy.access_loggers.wasm``."""
+
+    name = "envoy.access_loggers.wasm"
+    category = "envoy.access_loggers"
+    config_type = "envoy.extensions.access_loggers.wasm.v3.WasmAccessLog"
+
+    def __init__(self, plugins: Plugins) -> None:
+        self._plugins = plugins
+
+    def compile(self, message: Any, context: FactoryContext) -> WasmLogger:
+        """The logger.  Raises: ConfigError."""
+        return WasmLogger(self._plugins.compile(message.config, context))
+
+    def with_filter(self, logger: WasmLogger, message: Any, context: FactoryContext) -> WasmLogger:
+        """The logger for what passes an ``AccessLogFilter``.  Raises: ConfigError."""
+        return logger.with_filter(compile_log_filter(message, context, "filter"))
+
+
+class WasmServiceFactory:
+    """``envoy.bootstrap.wasm``: a plugin without traffic, which lives by its timer, calls and queues.
+
+    One process is one worker here: ``singleton`` makes no difference.
+    """
+
+    name = "envoy.bootstrap.wasm"
+    category = "envoy.bootstrap"
+    config_type = "envoy.extensions.wasm.v3.WasmService"
+
+    def __init__(self, plugins: Plugins) -> None:
+        self._plugins = plugins
+
+    def compile(self, message: Any, context: FactoryContext) -> LivePlugin:
+        """The plugin, which runs from now on.  Raises: ConfigError."""
+        return self._plugins.compile(message.config, context)
