@@ -144,6 +144,8 @@ class ConnectionInfo(Protocol):
     #: What listener filters kept for all streams; None for nothing.
     dynamic_metadata: dict[str, dict[str, Any]] | None
     filter_state: dict[str, Any] | None
+    #: From where upstreams are connected to: a :class:`sidecar.upstream.source.UpstreamSource`, None for us.
+    upstream_source: Any
     #: A :class:`sidecar.net.tls_facts.TlsFacts`; None without TLS.
     tls: Any
     #: Why the transport socket failed.

@@ -158,6 +158,7 @@ _ROWS: dict[str, str] = {
     f"{_LISTENER_FILTERS}.tls_inspector.v3.TlsInspector": "*",
     f"{_LISTENER_FILTERS}.http_inspector.v3.HttpInspector": "",
     f"{_LISTENER_FILTERS}.original_dst.v3.OriginalDst": "",
+    f"{_LISTENER_FILTERS}.original_src.v3.OriginalSrc": "*",
     f"{_LISTENER_FILTERS}.proxy_protocol.v3.ProxyProtocol": "*",
     f"{_LISTENER_FILTERS}.proxy_protocol.v3.ProxyProtocol.Rule": "*",
     f"{_LISTENER_FILTERS}.proxy_protocol.v3.ProxyProtocol.KeyValuePair": "*",

@@ -34,6 +34,7 @@ from sidecar.extensions.listener.plain_config import (
     HttpInspectorFactory,
     ListenerRateLimitFactory,
     OriginalDstFactory,
+    OriginalSrcFactory,
 )
 from sidecar.extensions.listener.proxy_protocol_config import ProxyProtocolFactory
 from sidecar.extensions.listener.tls_inspector_config import TlsInspectorFactory
@@ -74,6 +75,7 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             OriginalDstFactory(),
             ProxyProtocolFactory(),
             ListenerRateLimitFactory(),
+            OriginalSrcFactory(),
             DownstreamTlsFactory(),
             TcpProxyFactory(),
             UdpProxyFactory(),

@@ -245,6 +245,8 @@ class Assembly:
         if chains is None:
             return
         inspector = compile_inspector(message, self.context(path, direction), self._registry)
+        if inspector is not None and inspector.chooses_source:
+            self.pools.has_sources = True
         self.terminals.extend(chains.terminals)
         listener = Listener(
             name,

@@ -16,6 +16,7 @@ from sidecar.core.headers import RequestHeaders
 if TYPE_CHECKING:
     from sidecar.net.tls_facts import TlsFacts
     from sidecar.server.listener import Listener
+    from sidecar.upstream.source import UpstreamSource
 
 __all__ = ["Connection"]
 
@@ -47,6 +48,8 @@ class Connection:
     filter_state: dict[str, Any] | None = None
     #: The PROXY protocol's TLVs that are handed on; None without its head.
     proxy_protocol_tlvs: tuple[tuple[int, bytes], ...] | None = None
+    #: From where upstreams are connected to: a :class:`sidecar.upstream.source.UpstreamSource`, None for us.
+    upstream_source: UpstreamSource | None = None
     #: Whether ``local_address`` is another than the socket's.
     is_local_address_restored = False
     _stream: Stream | None = None

@@ -37,6 +37,11 @@ class Inspector:
         self._timeout_s = timeout_s
         self._continues_on_timeout = continues_on_timeout
 
+    @property
+    def chooses_source(self) -> bool:
+        """Whether connections to upstreams depend on the client."""
+        return any(getattr(entry.filter, "chooses_source", False) for entry in self._entries)
+
     def bind(self, scope: Any) -> None:
         """Count in the listener's ``scope``."""
         self._active = scope.gauge("downstream_pre_cx_active")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sidecar.core.address import Address
 from sidecar.net.socket_options import PREBIND, SocketOption, apply_options
+from sidecar.upstream.source import UpstreamSource
 
 __all__ = ["BindError", "ConnectOptions", "SourceAddress"]
 
@@ -41,14 +42,20 @@ class ConnectOptions:
     first_family: int = 0
     first_count: int = 1
 
-    def prepare(self, sock: socket.socket, target: Address) -> None:
-        """Set the options and bind.  Raises: OSError from an option, BindError."""
+    def prepare(self, sock: socket.socket, target: Address, client: UpstreamSource | None = None) -> None:
+        """Set the options and bind: to the address of ``client``, where it is to be seen by the host.
+
+        Raises: OSError from an option, BindError.
+        """
         apply_options(sock, self.options, PREBIND)
-        if not self.sources:
-            return
-        source = self._source_for(target)
-        apply_options(sock, source.options, PREBIND)
-        address = source.address
+        address: Address | None = None
+        if self.sources:
+            source = self._source_for(target)
+            apply_options(sock, source.options, PREBIND)
+            address = source.address
+        if client is not None and target.family != socket.AF_UNIX:
+            client.prepare(sock)
+            address = client.address
         if address is None or target.family == socket.AF_UNIX:
             return
         with contextlib.suppress(OSError):

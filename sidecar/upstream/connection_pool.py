@@ -22,6 +22,7 @@ from sidecar.upstream.pool import connect_failure, no_pool, overflow
 if TYPE_CHECKING:
     from sidecar.upstream.cluster import Cluster
     from sidecar.upstream.host import Host
+    from sidecar.upstream.source import UpstreamSource
 
 __all__ = ["ConnectionPool", "next_connection_id"]
 
@@ -58,6 +59,7 @@ class ConnectionPool:
         "options",
         "reactor",
         "resources",
+        "source",
     )
 
     #: Whether it counts against ``max_connection_pools``.
@@ -76,6 +78,8 @@ class ConnectionPool:
         #: Who connects for this pool; None for itself.
         self.opener: ConnectionPool | None = None
         self.options = self.default_options
+        #: From where its connections come; None for the proxy itself.
+        self.source: UpstreamSource | None = None
         #: The host has left: connections end with what is on them.
         self.is_draining = False
         #: Whom this pool serves, for the table of pools.
@@ -235,7 +239,9 @@ class ConnectionPool:
         stats = cluster.stats
         started = self.reactor.clock()
         try:
-            transport = await cluster.connector.connect(self.reactor, self.host, strand, options=self.options)
+            transport = await cluster.connector.connect(
+                self.reactor, self.host, strand, options=self.options, source=self.source
+            )
         except BaseException as broken:
             self._connecting -= 1
             is_local = True

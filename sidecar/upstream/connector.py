@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from sidecar.core.errors import DeadlineExceeded
 from sidecar.net.reactor import Reactor, Strand, Transport
 from sidecar.net.tls_client import PLAIN_OPTIONS, PeerOptions
-from sidecar.upstream.connect_options import BindError
+from sidecar.upstream.connect_options import BindError, ConnectOptions
 from sidecar.upstream.happy_eyeballs import connect_first, sort_addresses
 from sidecar.upstream.pool import connect_failure, connect_timeout
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from sidecar.core.address import Address
     from sidecar.upstream.cluster import ClusterConfig
     from sidecar.upstream.cluster_stats import ClusterStats
-    from sidecar.upstream.connect_options import ConnectOptions
     from sidecar.upstream.host import Host
+    from sidecar.upstream.source import UpstreamSource
 
 __all__ = ["Connector", "Handshake"]
 
@@ -57,6 +57,7 @@ class Connector:
         *,
         has_timeout: bool = True,
         options: PeerOptions = PLAIN_OPTIONS,
+        source: UpstreamSource | None = None,
     ) -> Transport:
         """A connection to ``host``, ready to be used.  ``strand`` carries the deadline.
 
@@ -68,7 +69,7 @@ class Connector:
         addresses: Sequence[Address] = host.addresses
         try:
             if len(addresses) == 1:
-                return await self._attempt(reactor, host, addresses[0], options)
+                return await self._attempt(reactor, host, addresses[0], options, source)
             ours = self._options
             if ours is None:
                 addresses = sort_addresses(addresses)
@@ -81,7 +82,7 @@ class Connector:
                     # Envoy counts every attempt as a connection, but ends one.
                     self._stats.upstream_cx_total.value += 1
                     host.cx_total += 1
-                return await self._attempt(reactor, host, address, options)
+                return await self._attempt(reactor, host, address, options, source)
 
             return await connect_first(reactor, f"connect to {host.address}", strand, addresses, attempt)
         except DeadlineExceeded:
@@ -91,9 +92,14 @@ class Connector:
                 strand.deadline = 0.0
 
     async def _attempt(
-        self, reactor: Reactor, host: Host, address: Address, options: PeerOptions
+        self,
+        reactor: Reactor,
+        host: Host,
+        address: Address,
+        options: PeerOptions,
+        source: UpstreamSource | None,
     ) -> Transport:
-        transport = await self._open(reactor, address)
+        transport = await self._open(reactor, address, source)
         if self.handshake is None:
             return transport
         try:
@@ -102,7 +108,7 @@ class Connector:
             transport.close()
             raise
 
-    async def _open(self, reactor: Reactor, address: Address) -> Transport:
+    async def _open(self, reactor: Reactor, address: Address, source: UpstreamSource | None) -> Transport:
         """A connected transport."""
         try:
             sock = socket.socket(
@@ -112,8 +118,8 @@ class Connector:
             raise connect_failure(error.strerror or "", remote=False) from error
         if address.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._options is not None:
-            self._prepare(sock, address, self._options)
+        if self._options is not None or source is not None:
+            self._prepare(sock, address, self._options or ConnectOptions(), source)
         code = sock.connect_ex(address.sockaddr)
         if code not in (0, errno.EINPROGRESS):
             sock.close()
@@ -130,9 +136,11 @@ class Connector:
             raise connect_failure(f"delayed connect error: {os.strerror(code)}")
         return transport
 
-    def _prepare(self, sock: socket.socket, address: Address, options: ConnectOptions) -> None:
+    def _prepare(
+        self, sock: socket.socket, address: Address, options: ConnectOptions, source: UpstreamSource | None
+    ) -> None:
         try:
-            options.prepare(sock, address)
+            options.prepare(sock, address, source)
         except BindError as error:
             sock.close()
             if self._stats is not None:

@@ -1,7 +1,8 @@
 """Which pool serves a request to a host: made when it is first used, kept at the host.
 
 There is one for each protocol, each routing priority, and, where the cluster says so, for each connection of
-a client, or for each name that requests want in the TLS handshake (``auto_sni``).  What most requests use
+a client, or for each name that requests want in the TLS handshake (``auto_sni``); with ``original_src``, for
+each address of a client.  What most requests use
 stands at :attr:`Host.pool`, so that they need not ask here; where a request decides that stays None.
 HTTP/1.0 goes on as HTTP/1.1 (``ClusterInfoImpl::upstreamHttpProtocol`` and
 ``ClusterManagerImpl::httpConnPool``).
@@ -19,6 +20,7 @@ from sidecar.upstream.auto_pool import AutoPool
 from sidecar.upstream.h1_pool import H1Pool
 from sidecar.upstream.h2_pool import H2Pool
 from sidecar.upstream.preconnect import EagerAutoPool, EagerH1Pool, EagerH2Pool, EagerTcpPool
+from sidecar.upstream.source import UpstreamSource
 from sidecar.upstream.tcp_pool import TcpPool
 
 if TYPE_CHECKING:
@@ -36,8 +38,8 @@ _AUTO = "auto"
 _DEFAULTS = {_H1: H1Pool.default_options, _H2: H2Pool.default_options, _AUTO: AutoPool.default_options}
 _USUAL: dict[str, Any] = {_H1: H1Pool, _H2: H2Pool, _TCP: TcpPool}
 _EAGER: dict[str, Any] = {_H1: EagerH1Pool, _H2: EagerH2Pool, _TCP: EagerTcpPool}
-#: Protocol, routing priority, the client's connection (0 for all), what the handshake asks for.
-_Key = tuple[str, int, int, PeerOptions | None]
+#: Protocol, routing priority, the client's connection (0 for all), what the handshake asks for, from where.
+_Key = tuple[str, int, int, PeerOptions | None, UpstreamSource | None]
 
 
 class PoolTable:
@@ -55,6 +57,8 @@ class PoolTable:
         self._clusters = clusters
         self._h1_codec = h1_codec(http1_codec)
         self._h2_codec_class = h2_codec_class(http2_codec)
+        #: A client's connection may say from where to connect to hosts; set before there is any pool.
+        self.has_sources = False
 
     def get(
         self, cluster: Cluster, host: Host, stream: Stream, priority: int = 0, *, raw: bool = False
@@ -63,8 +67,9 @@ class PoolTable:
 
         ``priority`` is a ``RoutingPriority``.
         """
+        source = stream.connection.upstream_source if self.has_sources else None
         if raw:
-            return self._find(cluster, host, (_TCP, priority, 0, None))
+            return self._find(cluster, host, (_TCP, priority, 0, None, source))
         http2 = cluster.http2
         if cluster.use_downstream_protocol:
             http2 = stream.protocol == "HTTP/2"
@@ -72,8 +77,9 @@ class PoolTable:
         kind = _AUTO if cluster.config.is_auto else _H2 if http2 else _H1
         names = cluster.config.request_names
         options = None if names is None else names.options(stream.request.headers, _DEFAULTS[kind])
-        key = (kind, priority, client, options)
-        if cluster.use_downstream_protocol or priority or client or options is not None:
+        key = (kind, priority, client, options, source)
+        is_usual = not (priority or client or options is not None or self.has_sources)
+        if cluster.use_downstream_protocol or not is_usual:
             return self._find(cluster, host, key)
         pool: Any = host.pool
         if pool is None:
@@ -86,13 +92,13 @@ class PoolTable:
         if pool is not None:
             return pool
         pool = host.pools_by_key[key] = self._make(cluster, host, key)
-        if key[2] or key[3] is not None:
+        if key[2] or key[3] is not None or key[4] is not None:
             # Clients choose what it is for: it goes when it has nothing any more.
             pool.on_empty = _forget
         return pool
 
     def _make(self, cluster: Cluster, host: Host, key: _Key) -> ConnectionPool:
-        kind, priority, _, options = key
+        kind, priority, _, options, source = key
         pool: ConnectionPool
         if kind == _AUTO:
             make = EagerAutoPool if cluster.config.preconnect_ratio > 1.0 else AutoPool
@@ -104,6 +110,7 @@ class PoolTable:
         else:
             pool = self._make_one(cluster, host, kind, priority)
         pool.key = key
+        pool.source = source
         if options is not None:
             pool.options = options
         host.pools = (*host.pools, pool)
@@ -117,7 +124,7 @@ class PoolTable:
 
     def make(self, cluster: Cluster, host: Host) -> Any:
         """A fresh pool for health checks; who asked closes it."""
-        pool = self._make(cluster, host, (_H2 if cluster.http2 else _H1, 0, 0, None))
+        pool = self._make(cluster, host, (_H2 if cluster.http2 else _H1, 0, 0, None, None))
         if isinstance(pool, H2Pool):
             pool.fails_on_goaway = True
         return pool

@@ -41,6 +41,8 @@ class Namespaces:
         for name, full in self._full.items():
             _run("ip", "netns", "add", full)
             self._cleanup.callback(_run, "ip", "netns", "del", full)
+            # Addresses can be used at once: nobody else has them.
+            self.set(name, "net/ipv6/conf/default/accept_dad", "0")
             self.run(name, "ip link set lo up")
         return self
 
@@ -68,6 +70,10 @@ class Namespaces:
     def run(self, name: str, command: str) -> None:
         """Run a command inside; its words are parted by spaces."""
         _run("ip", "netns", "exec", self._full[name], *command.split())
+
+    def set(self, name: str, setting: str, value: str) -> None:
+        """A setting of the kernel (``sysctl``), inside."""
+        self.inside(name, lambda: Path("/proc/sys", setting).write_text(value))
 
     def iptables(self, name: str, rule: str) -> None:
         """A rule for IPv4 and IPv6."""
@@ -100,8 +106,14 @@ class Namespaces:
             raise failed[0]
         return found[0]
 
-    def connect(self, name: str, address: str, port: int, uid: int = 0) -> socket.socket:
-        return self.inside(name, lambda: socket.create_connection((address, port), timeout=10), uid)
+    def connect(self, name: str, address: str, port: int, uid: int = 0, source: str = "") -> socket.socket:
+        """A connection from inside; ``source`` is the address that it comes from."""
+
+        def connect() -> socket.socket:
+            own = (source, 0) if source else None
+            return socket.create_connection((address, port), timeout=10, source_address=own)
+
+        return self.inside(name, connect, uid)
 
     @contextlib.contextmanager
     def proxy(

@@ -14,6 +14,7 @@ __all__ = ["OriginalDst"]
 #: ``SO_ORIGINAL_DST`` and ``IP6T_SO_ORIGINAL_DST`` (linux/netfilter_ipv4.h, netfilter_ipv6/ip6_tables.h).
 _ORIGINAL_DST = 80
 _SOCKADDR_IN, _SOCKADDR_IN6 = 16, 28
+_IP_TRANSPARENT, _IPV6_TRANSPARENT = 19, 75
 
 
 class OriginalDst:
@@ -21,9 +22,19 @@ class OriginalDst:
 
     def begin(self, connection: Any, sock: socket.socket) -> int | Inspection:
         address = original_destination(sock)
-        if address is not None and address != connection.local_address:
-            connection.restore_local_address(address)
+        if (address is not None and address != connection.local_address) or is_transparent(sock):
+            # With TPROXY the socket has the address that was meant.
+            connection.restore_local_address(address or connection.local_address)
         return DONE
+
+
+def is_transparent(sock: socket.socket) -> bool:
+    try:
+        if sock.family == socket.AF_INET6:
+            return bool(sock.getsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT))
+        return bool(sock.getsockopt(socket.IPPROTO_IP, _IP_TRANSPARENT))
+    except OSError:
+        return False
 
 
 def original_destination(sock: socket.socket) -> str | None:

@@ -9,8 +9,9 @@ from sidecar.config.compile.token_bucket import compile_token_bucket
 from sidecar.extensions.listener.http_inspector import HttpInspector
 from sidecar.extensions.listener.local_ratelimit import LocalRateLimit
 from sidecar.extensions.listener.original_dst import OriginalDst
+from sidecar.extensions.listener.original_src import OriginalSrc
 
-__all__ = ["HttpInspectorFactory", "ListenerRateLimitFactory", "OriginalDstFactory"]
+__all__ = ["HttpInspectorFactory", "ListenerRateLimitFactory", "OriginalDstFactory", "OriginalSrcFactory"]
 
 _LISTENER = "envoy.extensions.filters.listener"
 
@@ -35,6 +36,17 @@ class OriginalDstFactory:
 
     def compile(self, message: Any, context: FactoryContext) -> OriginalDst:
         return OriginalDst()
+
+
+class OriginalSrcFactory:
+    """``OriginalSrc``.  Envoy does not look at ``bind_port`` either."""
+
+    name = "envoy.filters.listener.original_src"
+    category = "envoy.filters.listener"
+    config_type = f"{_LISTENER}.original_src.v3.OriginalSrc"
+
+    def compile(self, message: Any, context: FactoryContext) -> OriginalSrc:
+        return OriginalSrc(message.mark)
 
 
 class ListenerRateLimitFactory:

@@ -20,6 +20,7 @@ class UdpConnection:
     requested_server_name = ""
     transport_protocol = ""
     application_protocols: tuple[str, ...] = ()
+    upstream_source = None
     tls: Any = None
     transport_failure_reason = ""
     dynamic_metadata: dict[str, dict[str, Any]] | None = None

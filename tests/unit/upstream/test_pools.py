@@ -5,9 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from sidecar.core.address import Address
 from sidecar.core.errors import UpstreamError
 from sidecar.net.reactor import Strand
 from sidecar.upstream.resources import CircuitBreakerLimits
+from sidecar.upstream.source import UpstreamSource
 from tests.support.h1_lab import H1Lab, open_h1_lab
 from tests.support.strands import Driven, settle
 
@@ -55,3 +57,20 @@ async def test_pool_of_a_client_that_is_refused_does_not_stay() -> None:
         assert lab.host.pools == ()
         assert not lab.host.pools_by_key
         assert lab.cluster.resources[0].pools == 0
+
+
+async def test_clients_addresses_have_connections_of_their_own_where_upstreams_see_them() -> None:
+    async with open_h1_lab() as lab:
+        table = lab.manager.router.get_pool.__self__
+        table.has_sources = True
+
+        def pool_for(source: UpstreamSource | None) -> Any:
+            connection = SimpleNamespace(connection_id=1, upstream_source=source)
+            stream = SimpleNamespace(connection=connection, protocol="HTTP/1.1")
+            return table.get(lab.cluster, lab.host, stream)
+
+        one, other = (UpstreamSource(Address.ip(host, 0), 7) for host in ("127.0.0.2", "127.0.0.3"))
+        assert pool_for(one) is pool_for(UpstreamSource(Address.ip("127.0.0.2", 0), 7))
+        assert len({id(pool_for(each)) for each in (one, other, None)}) == 3
+        assert pool_for(one).source == one
+        assert lab.host.pool is None
