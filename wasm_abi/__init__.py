@@ -1,7 +1,8 @@
 """The proxy-wasm host ABI over wasmtime, as a library of its own: it never imports sidecar.
 
 ``Engine`` compiles a module, ``Vm`` runs it, ``Plugin`` is one configuration of it, ``StreamContext`` one
-HTTP stream. The embedder implements the roles of ``wasm_abi.roles``. See ``docs/wasm-abi.md``.
+HTTP stream, ``TcpContext`` one TCP connection. The embedder implements the roles of ``wasm_abi.roles``. See
+``docs/wasm-abi.md``.
 """
 
 from wasm_abi.abi import (
@@ -12,10 +13,13 @@ from wasm_abi.abi import (
     LogLevel,
     MapType,
     MetricType,
+    NetworkAction,
+    PeerType,
     Status,
     StreamType,
     TrailersAction,
 )
+from wasm_abi.calls import Callouts
 from wasm_abi.engine import Engine
 from wasm_abi.errors import (
     ConfigureError,
@@ -30,13 +34,16 @@ from wasm_abi.errors import (
 )
 from wasm_abi.module import GuestModule
 from wasm_abi.plugin import Plugin, StreamContext
-from wasm_abi.roles import HttpStreamHost, Metric, PluginHost
+from wasm_abi.roles import CalloutHost, HttpStreamHost, Metric, PluginHost, TcpStreamHost
 from wasm_abi.shared_store import SharedStore
+from wasm_abi.tcp import TcpContext
 from wasm_abi.vm import Limits, Vm
 
 __all__ = [
     "AbiVersion",
     "BufferType",
+    "CalloutHost",
+    "Callouts",
     "ConfigureError",
     "DataAction",
     "Engine",
@@ -50,6 +57,8 @@ __all__ = [
     "MetricType",
     "MissingImportsError",
     "ModuleError",
+    "NetworkAction",
+    "PeerType",
     "Plugin",
     "PluginHost",
     "ReentryError",
@@ -58,6 +67,8 @@ __all__ = [
     "Status",
     "StreamContext",
     "StreamType",
+    "TcpContext",
+    "TcpStreamHost",
     "TrailersAction",
     "Vm",
     "VmFailedError",

@@ -30,6 +30,12 @@ class Status(IntEnum):
     UNIMPLEMENTED = 12
 
 
+class CallStatus(IntEnum):
+    """What ``proxy_get_status`` says of an HTTP call that failed (a gRPC call's is its gRPC status)."""
+
+    BROKEN_CONNECTION = 11
+
+
 class LogLevel(IntEnum):
     TRACE = 0
     DEBUG = 1
@@ -65,6 +71,13 @@ class TrailersAction(IntEnum):
     STOP_ITERATION = 1
 
 
+class NetworkAction(IntEnum):
+    """What a callback of a TCP connection asks for."""
+
+    CONTINUE = 0
+    STOP_ITERATION = 1
+
+
 class BufferType(IntEnum):
     HTTP_REQUEST_BODY = 0
     HTTP_RESPONSE_BODY = 1
@@ -95,6 +108,14 @@ class StreamType(IntEnum):
     UPSTREAM = 3
 
 
+class PeerType(IntEnum):
+    """Who closed a connection."""
+
+    UNKNOWN = 0
+    LOCAL = 1
+    REMOTE = 2
+
+
 class MetricType(IntEnum):
     COUNTER = 0
     GAUGE = 1
@@ -112,3 +133,4 @@ class Errno(IntEnum):
     NOENT = 44
     NOSYS = 52
     NOTSUP = 58
+    NOTCAPABLE = 76

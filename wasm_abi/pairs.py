@@ -31,9 +31,9 @@ def encode_pairs(pairs: Pairs) -> bytes:
     return head + b"\0".join(flat)
 
 
-def encoded_size(pairs: Pairs) -> int:
-    """How long ``encode_pairs`` would be, with the count of an empty map counted."""
-    return 4 + sum(10 + len(key) + len(value) for key, value in pairs)
+def byte_size(pairs: Pairs) -> int:
+    """What ``proxy_get_header_map_size`` says: the bytes of names and values alone, as Envoy counts them."""
+    return sum(len(key) + len(value) for key, value in pairs)
 
 
 def decode_pairs(data: bytes) -> list[tuple[bytes, bytes]]:

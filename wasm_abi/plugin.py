@@ -1,8 +1,9 @@
 """Plugins and streams: the life of contexts and what callbacks return.
 
-A ``Plugin`` is a root context; ``create_stream`` makes the context of one HTTP stream. Order for a stream:
-create_stream, the data callbacks, on_done, on_log, on_delete. A callback that the guest does not export does
-nothing and means CONTINUE; ``exports_*`` says so beforehand, so that a chain can be compiled without it.
+A ``Plugin`` is a root context; ``create_stream`` makes the context of one HTTP stream, ``create_connection``
+that of a TCP connection (``tcp``). Order for a stream: create_stream, the data callbacks, on_done, on_log,
+on_delete. A callback that the guest does not export does nothing and means CONTINUE; ``exports_*`` says so
+beforehand, so that a chain can be compiled without it.
 
 Spec: proxy-wasm 0.2.1, "Callbacks". From Envoy's host: STOP_ITERATION of a headers callback becomes
 STOP_ALL_ITERATION_AND_WATERMARK unless the plugin allows it; a result out of range, or any result after the
@@ -15,9 +16,12 @@ from collections.abc import Callable
 from functools import partial
 
 from wasm_abi.abi import AbiVersion, BufferType, DataAction, HeadersAction, MapType, TrailersAction
+from wasm_abi.calls import Callouts
+from wasm_abi.context import Context, EndingContext
 from wasm_abi.errors import ConfigureError, StartError
-from wasm_abi.roles import HttpStreamHost, PluginHost
-from wasm_abi.vm import Context, Vm
+from wasm_abi.roles import CalloutHost, HttpStreamHost, PluginHost, TcpStreamHost
+from wasm_abi.tcp import TcpContext
+from wasm_abi.vm import Vm
 
 _HEADERS = tuple(HeadersAction)
 _HEADERS_MAPPED = (_HEADERS[0], HeadersAction.STOP_ALL_ITERATION_AND_WATERMARK, *_HEADERS[2:])
@@ -46,6 +50,7 @@ class Plugin:
         root_id: bytes = b"",
         configuration: bytes = b"",
         allow_on_headers_stop_iteration: bool = False,
+        calls: CalloutHost | None = None,
     ) -> None:
         self.vm = vm
         self.host = host
@@ -55,6 +60,7 @@ class Plugin:
         self.is_done_pending = False
         self.root = Context(vm.new_context_id(), host, self)
         vm.contexts[self.root.id] = self.root
+        self.calls = Callouts(self, calls)
         entry = vm.entry
         self.headers_actions = _HEADERS if allow_on_headers_stop_iteration else _HEADERS_MAPPED
         self.request_headers = self._headers_entry("proxy_on_request_headers")
@@ -115,6 +121,24 @@ class Plugin:
             self.context_create(context, self.root.id)
         return context
 
+    def create_connection(self, host: TcpStreamHost) -> TcpContext:
+        """The context of a new TCP connection. Raises: WasmTrap, VmFailedError."""
+        context = TcpContext(self, host)
+        self.vm.contexts[context.id] = context
+        if self.context_create is not None:
+            self.context_create(context, self.root.id)
+        return context
+
+    def on_foreign_function(self, function_id: int, arguments: bytes) -> None:
+        """Call a function of the guest by an agreed number. Raises: WasmTrap, VmFailedError."""
+        entry = self.vm.entry("proxy_on_foreign_function")
+        if entry is not None:
+            self.vm.foreign_arguments = arguments
+            try:
+                entry(self.root, function_id, len(arguments))
+            finally:
+                self.vm.foreign_arguments = b""
+
     def on_tick(self) -> None:
         tick = self.vm.entry("proxy_on_tick")
         if tick is not None:
@@ -152,12 +176,13 @@ class Plugin:
         return True
 
     def finish_shutdown(self) -> None:
-        """The guest is done with the root context."""
+        """The guest is done with the root context; calls that are still open are given up."""
         if self.vm.contexts.pop(self.root.id, None) is not None and self.vm.failure is None and self.delete:
             self.delete(self.root)
+        self.calls.cancel_all()
 
 
-class StreamContext(Context):
+class StreamContext(EndingContext):
     """One HTTP stream as the guest sees it.
 
     Every data callback raises WasmTrap when the guest traps and VmFailedError when it did so before; what
@@ -166,8 +191,6 @@ class StreamContext(Context):
     """
 
     __slots__ = ()
-
-    plugin: Plugin
 
     def __init__(self, plugin: Plugin, host: HttpStreamHost) -> None:
         # What Context does, without the call: there is one of these for every stream.
@@ -225,6 +248,18 @@ class StreamContext(Context):
             self.open_buffers &= ~_RESPONSE_BODY
         return _DATA[result if result < 4 else 3]
 
+    def on_request_metadata(self, count: int) -> None:
+        """A METADATA frame of HTTP/2 with so many pairs has come; the guest can only take note of it."""
+        entry = self.plugin.vm.entry("proxy_on_request_metadata")
+        if entry is not None:
+            entry(self, count)
+
+    def on_response_metadata(self, count: int) -> None:
+        """The same of the response."""
+        entry = self.plugin.vm.entry("proxy_on_response_metadata")
+        if entry is not None:
+            entry(self, count)
+
     def on_request_trailers(self, count: int) -> TrailersAction:
         entry = self.plugin.request_trailers
         if entry is None:
@@ -244,37 +279,3 @@ class StreamContext(Context):
         if not result:
             self.open_maps &= ~_RESPONSE_TRAILERS
         return _TRAILERS[bool(result)]
-
-    def on_done(self) -> bool:
-        """True when the guest has finished with the stream. Nothing in a failed VM. Raises: WasmTrap."""
-        entry = self.plugin.done
-        if entry is None or self.plugin.vm.failure is not None:
-            return True
-        return bool(entry(self))
-
-    def on_log(self) -> None:
-        """Maps that are gone read as empty during this one. Nothing in a failed VM. Raises: WasmTrap."""
-        entry = self.plugin.log
-        if entry is None or self.plugin.vm.failure is not None:
-            return
-        self.is_logging = True
-        try:
-            entry(self)
-        finally:
-            self.is_logging = False
-
-    def on_delete(self) -> None:
-        """The last call: the context is gone afterwards. Raises: WasmTrap."""
-        vm = self.plugin.vm
-        if (
-            vm.contexts.pop(self.id, None) is not None
-            and vm.failure is None
-            and self.plugin.delete is not None
-        ):
-            self.plugin.delete(self)
-
-    def finish(self) -> None:
-        """on_done, on_log and on_delete in order. Raises: WasmTrap."""
-        self.on_done()
-        self.on_log()
-        self.on_delete()

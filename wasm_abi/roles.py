@@ -1,17 +1,18 @@
 """The roles an embedder plays towards a guest.
 
-``PluginHost`` serves a plugin as a whole, ``HttpStreamHost`` one HTTP stream. Every method is called
-synchronously, on the embedder's thread, while the guest is suspended in a host call, except those marked
+``PluginHost`` serves a plugin as a whole, ``CalloutHost`` makes its calls to others, ``HttpStreamHost`` is
+one HTTP stream, ``TcpStreamHost`` one TCP connection. Every method is called synchronously, on the embedder's
+thread, while the guest is suspended in a host call, except those marked
 *deferred*, which are called after the guest has returned and before the context's method returns. No
 method may call back into the guest; ``PluginHost.defer`` is the way to do something later.
 
 An exception from a role traps the guest and comes out of the context's method as the cause of ``WasmTrap``.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from wasm_abi.abi import BufferType, LogLevel, MapType, MetricType, StreamType
+from wasm_abi.abi import BufferType, LogLevel, MapType, MetricType, Status, StreamType
 
 
 class Metric(Protocol):
@@ -50,6 +51,82 @@ class PluginHost(Protocol):
 
     def defer(self, action: Callable[[], None], /) -> None:
         """Call ``action`` soon, on the same thread, when no guest is running (queue readiness)."""
+
+
+class CalloutHost(Protocol):
+    """Who makes a plugin's HTTP and gRPC calls.
+
+    Starting one answers OK, BAD_ARGUMENT (an HTTP call's upstream is unknown), PARSE_FAILURE (a gRPC call's
+    is) or INTERNAL_FAILURE. Names in ``headers`` are lower case; ``:method``, ``:path`` and ``:authority``
+    are there. What comes of a call is told to ``Plugin.calls`` (``calls.Callouts``) by its number.
+    """
+
+    def http_call(
+        self,
+        call: int,
+        upstream: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes,
+        trailers: Sequence[tuple[bytes, bytes]],
+        timeout_ms: int,
+        /,
+    ) -> Status:
+        """Start a request; a timeout of 0 is none."""
+
+    def grpc_call(
+        self,
+        call: int,
+        upstream: bytes,
+        service: bytes,
+        method: bytes,
+        metadata: Sequence[tuple[bytes, bytes]],
+        message: bytes,
+        timeout_ms: int,
+        /,
+    ) -> Status:
+        """Start a unary call; ``upstream`` is a name or a serialized envoy.config.core.v3.GrpcService."""
+
+    def grpc_stream(
+        self,
+        call: int,
+        upstream: bytes,
+        service: bytes,
+        method: bytes,
+        metadata: Sequence[tuple[bytes, bytes]],
+        /,
+    ) -> Status:
+        """Start a stream."""
+
+    def grpc_send(self, call: int, message: bytes, end_of_stream: bool, /) -> None:
+        """Send a message on a stream."""
+
+    def grpc_close(self, call: int, /) -> None:
+        """End our half of a stream."""
+
+    def cancel_call(self, call: int, /) -> None:
+        """Give a call or a stream up; nothing more is told of it."""
+
+
+class TcpStreamHost(Protocol):
+    """What a plugin may ask of the TCP connection it is called for."""
+
+    def get_buffer(self, buffer_type: BufferType, /) -> bytes | bytearray | memoryview | None:
+        """DOWNSTREAM_DATA or UPSTREAM_DATA as it is now; None = nothing can be had now."""
+
+    def replace_buffer(self, buffer_type: BufferType, start: int, stop: int, data: bytes, /) -> bool:
+        """Put ``data`` in place of bytes start to stop; False = this buffer cannot be changed now."""
+
+    def get_property(self, path: tuple[bytes, ...], /) -> bytes | None:
+        """The property in its serialized form; None = there is none."""
+
+    def set_property(self, path: tuple[bytes, ...], value: bytes, /) -> bool:
+        """Keep a property on the connection; False = it cannot be kept."""
+
+    def continue_stream(self, stream_type: StreamType, /) -> None:
+        """Read on (DOWNSTREAM). *Deferred.*"""
+
+    def close_stream(self, stream_type: StreamType, /) -> None:
+        """Close the connection once all is written. *Deferred.*"""
 
 
 class HttpStreamHost(Protocol):

@@ -10,22 +10,21 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import wasmtime
 
 from wasm_abi.abi import LogLevel
 from wasm_abi.binding import Binding, GuestFunction, PublicBinding, UncheckedBinding
+from wasm_abi.calls import GRPC_CALL, GRPC_STREAM, HTTP_CALL, STEP
+from wasm_abi.context import Context
 from wasm_abi.engine import EPOCHS_TO_DEADLINE
 from wasm_abi.errors import MemoryFault, ModuleError, ReentryError, VmFailedError
 from wasm_abi.failure import describe_failure
 from wasm_abi.memory import Bytes, GuestMemory, NoMemory
 from wasm_abi.module import GuestModule
-from wasm_abi.roles import HttpStreamHost, Metric, PluginHost
+from wasm_abi.roles import Metric, PluginHost
 from wasm_abi.shared_store import SharedStore
-
-if TYPE_CHECKING:
-    from wasm_abi.plugin import Plugin
 
 _MAX_TABLE_ELEMENTS = 1_000_000
 _MAX_PANIC_BYTES = 4096
@@ -34,6 +33,7 @@ _MAX_CONTEXT_ID = 0xFFFF_FFFF
 ANSWERED = 0xFFFF_FFFF
 
 NO_ENVIRONMENT: Mapping[str, str] = MappingProxyType({})
+ALL_CAPABILITIES: frozenset[str] = frozenset()
 NO_FUNCTIONS: Mapping[bytes, Callable[[bytes], bytes]] = MappingProxyType({})
 
 
@@ -46,30 +46,6 @@ class Limits:
     start_deadline_s: float = 10.0
 
 
-class Context:
-    """Whom a call into the guest is for: the VM, a plugin (root context) or a stream.
-
-    ``open_maps`` has bit n set while the guest may use header map n, ``open_buffers`` likewise.
-    """
-
-    __slots__ = ("host", "id", "is_logging", "open_buffers", "open_maps", "plugin", "stream")
-
-    def __init__(
-        self,
-        number: int,
-        host: PluginHost,
-        plugin: "Plugin | None" = None,
-        stream: HttpStreamHost | None = None,
-    ) -> None:
-        self.id = number
-        self.host = host
-        self.plugin = plugin
-        self.stream = stream
-        self.is_logging = False
-        self.open_maps = 0
-        self.open_buffers = 0
-
-
 _IDLE = Context(0, cast(PluginHost, None))
 _DEAD = Context(0, cast(PluginHost, None))
 
@@ -78,19 +54,20 @@ class Vm:
     """A guest that has been instantiated and initialised.
 
     ``host`` serves the guest while no plugin runs in it. ``environment`` is what WASI shows.
-    ``foreign_functions`` take and return bytes. ``safe`` chooses the public binding; None asks the
-    environment variable ``WASM_ABI_SAFE``.
+    ``foreign_functions`` take and return bytes. ``allowed`` names the host functions and callbacks that are
+    to be had (empty: all): the others fail, and are not called. ``safe`` chooses the public binding; None
+    asks the environment variable ``WASM_ABI_SAFE``.
 
     Raises: ModuleError when it cannot be instantiated within the limits; WasmTrap when it traps at start.
     """
 
     __slots__ = (
-        "__weakref__", "_after", "_allocate", "_binding", "_entries", "_exports", "_hand_over", "_linker",
-        "_next_context_id", "_panic", "_panic_serial", "_store", "abi", "configuration", "configuring",
-        "context", "contexts", "deadline_s", "engine", "environment", "failure", "foreign_functions",
-        "host", "is_answered", "is_restricted", "is_started", "limits", "memory", "metric_ids", "metrics",
-        "module", "needs_attention", "read", "serial", "shared", "vm_id", "warned", "write", "write_u32",
-        "write_u64",
+        "__weakref__", "_after", "_allocate", "_binding", "_call_numbers", "_entries", "_exports",
+        "_hand_over", "_linker", "_next_context_id", "_panic", "_panic_serial", "_store", "abi", "allowed",
+        "configuration", "configuring", "context", "contexts", "deadline_s", "engine", "environment",
+        "failure", "foreign_arguments", "foreign_functions", "host", "is_answered", "is_restricted",
+        "is_started", "limits", "memory", "metric_ids", "metrics", "module", "needs_attention", "read",
+        "serial", "shared", "vm_id", "warned", "write", "write_u32", "write_u64",
     )  # fmt: skip
 
     def __init__(
@@ -104,6 +81,7 @@ class Vm:
         environment: Mapping[str, str] = NO_ENVIRONMENT,
         foreign_functions: Mapping[bytes, Callable[[bytes], bytes]] = NO_FUNCTIONS,
         shared: SharedStore | None = None,
+        allowed: frozenset[str] = ALL_CAPABILITIES,
         safe: bool | None = None,
     ) -> None:
         self.module = module
@@ -116,6 +94,8 @@ class Vm:
         self.configuring: bytes | None = None
         self.environment = tuple(f"{key}={value}\0".encode() for key, value in environment.items())
         self.foreign_functions = foreign_functions
+        self.foreign_arguments = b""
+        self.allowed = allowed
         self.shared = self.engine.shared if shared is None else shared
         self.contexts: dict[int, Context] = {}
         self.metrics: dict[int, Metric] = {}
@@ -132,6 +112,7 @@ class Vm:
         self._after: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._entries: dict[str, Callable[..., int] | None] = {}
         self._next_context_id = 1
+        self._call_numbers = [HTTP_CALL, GRPC_CALL, GRPC_STREAM]
         self._panic = b""
         self._panic_serial = -1
         self._use_memory(NoMemory())
@@ -144,7 +125,8 @@ class Vm:
         self._binding: Binding = (PublicBinding if safe else UncheckedBinding)(self._store, self)
         self._linker: Any = wasmtime.Linker(self.engine.wasmtime_engine)
         for module_name, function in module.imports:
-            self._binding.define(self._linker, module_name, function)
+            denied = allowed and function.name not in allowed and function.is_capability
+            self._binding.define(self._linker, module_name, function.denied() if denied else function)
         self.engine.attach(self)
         self.shared.acquire(vm_id)
         try:
@@ -202,15 +184,16 @@ class Vm:
         """The way into a callback: ``entry(context, *arguments after the context id)``; None = not exported.
 
         It returns the guest's result, or ``ANSWERED``. Raises: WasmTrap, VmFailedError, ReentryError, and
-        what a deferred action of the embedder raises.
+        what a deferred action of the embedder raises. A callback that is not allowed counts as not exported.
         """
         if name not in self._entries:
-            exported = name in self.module.exports
-            self._entries[name] = self._make_entry(self._guest_function(name)) if exported else None
+            exported = name in self.module.exports and (not self.allowed or name in self.allowed)
+            make = self._make_long_entry if self.module.exports.get(name, (0,))[0] > 3 else self._make_entry
+            self._entries[name] = make(self._guest_function(name)) if exported else None
         return self._entries[name]
 
     def _make_entry(self, guest: GuestFunction) -> Callable[..., int]:
-        # Two plain arguments whatever the callback takes: stars would cost as much as the rest of this.
+        # Two plain arguments whatever most callbacks take: stars would cost as much as the rest of this.
         def entry(context: Context, first: int = 0, second: int = 0) -> int:
             if self.context is not _IDLE:
                 self._refuse()
@@ -224,6 +207,14 @@ class Vm:
                 self._fail(error)
             self.context = _IDLE
             return self._finish(result) if self._after else result
+
+        return entry
+
+    def _make_long_entry(self, guest: GuestFunction) -> Callable[..., int]:
+        """The same for a callback of more arguments."""
+
+        def entry(context: Context, *arguments: int) -> int:
+            return self._enter(lambda number, *_two: guest(number, *arguments), context)
 
         return entry
 
@@ -269,6 +260,14 @@ class Vm:
         self.context = _DEAD
         self._after.clear()
         self.is_answered = False
+
+    def next_call_number(self, kind: int) -> int:
+        """The number of a new call of that kind (``calls``)."""
+        number = self._call_numbers[kind] + STEP
+        if number > _MAX_CONTEXT_ID:
+            number = kind + STEP
+        self._call_numbers[kind] = number
+        return number
 
     def new_context_id(self) -> int:
         """A number no live context has."""
@@ -321,6 +320,10 @@ class Vm:
             if not pointer:
                 raise MemoryFault(f"guest could not allocate {len(data)} bytes")
         self._hand_over(data, pointer, pointer_out, size_out)
+
+    def check_u32(self, pointer: int) -> None:
+        """Raises: MemoryFault, where no number can be written there."""
+        self.read(pointer, 4)
 
     def log(self, level: LogLevel, message: bytes) -> None:
         """Pass a line on, and remember errors: should the guest trap now, they say why."""

@@ -53,6 +53,8 @@ class FactoryContext:
     every: Callable[[float, Callable[[], None]], Callable[[], None]] | None = None
     #: :class:`sidecar.xds.sds.Secrets`, for ``SdsSecretConfig``.
     secrets: Any = None
+    #: Runs a callback soon, when nothing else runs: ``soon(callback)``; it must not raise.
+    soon: Callable[[Callable[[], None]], None] | None = None
     #: Whether this server fails the health checks of others (``/healthcheck/fail``).
     has_failed_health: Callable[[], bool] = bool
     #: Gives the one :class:`sidecar.router.http_client.HttpClient`, for calls to clusters; None in tools
@@ -77,6 +79,7 @@ class FactoryContext:
             traffic_direction=self.traffic_direction,
             every=self.every,
             secrets=self.secrets,
+            soon=self.soon,
             has_failed_health=self.has_failed_health,
             http_client=self.http_client,
             before_serving=self.before_serving,

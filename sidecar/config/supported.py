@@ -691,8 +691,10 @@ _ROWS: dict[str, str] = {
     "envoy.extensions.wasm.v3.WasmService": "*",
     "envoy.extensions.wasm.v3.PluginConfig": (
         "name root_id vm_config configuration fail_open failure_policy reload_config "
-        "allow_on_headers_stop_iteration"
+        "allow_on_headers_stop_iteration capability_restriction_config"
     ),
+    "envoy.extensions.wasm.v3.CapabilityRestrictionConfig": "*",
+    "envoy.extensions.wasm.v3.SanitizationConfig": "*",
     "envoy.extensions.wasm.v3.ReloadConfig": "*",
     f"{_CORE}.BackoffStrategy": "base_interval max_interval",
     "envoy.extensions.wasm.v3.VmConfig": (

@@ -313,12 +313,6 @@ ENTRIES: tuple[Entry, ...] = (
         "extension_filter",
     ),
     *_rows("envoy.extensions.filters.http.router.v3.Router", WARN, "router options", "dynamic_stats"),
-    *_rows(
-        "envoy.extensions.wasm.v3.PluginConfig", STOP, "Wasm sandbox options", "capability_restriction_config"
-    ),
-    *_rows(
-        "envoy.extensions.wasm.v3.VmConfig", STOP, "Wasm sandbox options", "capability_restriction_config"
-    ),
     *_rows("envoy.extensions.wasm.v3.VmConfig", WARN, "precompiled Wasm code", "allow_precompiled"),
 )
 

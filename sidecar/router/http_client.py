@@ -185,9 +185,9 @@ class HttpCall:
         #: Called with the call when it is over.
         self.on_done: Callable[[HttpCall], None] | None = None
 
-    def start(self) -> None:
-        """Send the request at the end of this pass of the reactor."""
-        self._strand = self._client.reactor.spawn("HTTP call", self._run, on_done=self._over, now=False)
+    def start(self, *, now: bool = False) -> None:
+        """Send the request at the end of this pass of the reactor, or ``now``: it may be over at once."""
+        self._strand = self._client.reactor.spawn("HTTP call", self._run, on_done=self._over, now=now)
 
     def cancel(self) -> None:
         """Give the call up: nothing more is sent or read."""

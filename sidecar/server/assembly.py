@@ -91,6 +91,7 @@ class Assembly:
         self._closers: list[Callable[[], None]] = []
         self._timers = timers
         self.preparation = Preparation()
+        self._http_client: HttpClient | None = None
         self._http1_codec = options.http1_codec
         self._http2_codec = options.http2_codec
         self.node = compile_node(loaded.bootstrap.node)
@@ -99,7 +100,6 @@ class Assembly:
         self.pools = PoolTable(
             reactor, self.clusters, http1_codec=options.http1_codec, http2_codec=options.http2_codec
         )
-        self._http_client: HttpClient | None = None
         self.clusters.make_health = self._make_health
         self.clusters.make_eds = self._make_eds
         self.files = FileTransport(
@@ -158,6 +158,7 @@ class Assembly:
             traffic_direction=direction,
             every=self._timers.every,
             secrets=self.secrets,
+            soon=self._reactor.call_at_flush,
             has_failed_health=lambda: self._draining.health_failed,
             http_client=self.http_client,
             before_serving=self.preparation.add,

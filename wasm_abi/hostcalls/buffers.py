@@ -11,8 +11,9 @@ from wasm_abi.abi import BufferType, Status
 from wasm_abi.memory import Bytes
 
 if TYPE_CHECKING:
+    from wasm_abi.context import Context
     from wasm_abi.roles import HttpStreamHost
-    from wasm_abi.vm import Context, Vm
+    from wasm_abi.vm import Vm
 
 _BUFFERS = tuple(BufferType)
 
@@ -27,11 +28,21 @@ def _buffer(vm: "Vm", buffer_type: int) -> Bytes | None:
         return vm.configuration
     if buffer_type == BufferType.PLUGIN_CONFIGURATION:
         return vm.configuring
+    if buffer_type >= BufferType.HTTP_CALL_RESPONSE_BODY:
+        return _of_delivery(vm, buffer_type)
     stream = _open(vm.context, buffer_type)
     buffer = None if stream is None else stream.get_buffer(_BUFFERS[buffer_type])
-    if buffer is None and buffer_type != BufferType.HTTP_CALL_RESPONSE_BODY:
-        return b""
-    return buffer
+    return b"" if buffer is None else buffer
+
+
+def _of_delivery(vm: "Vm", buffer_type: int) -> Bytes | None:
+    """What a guest is being told of: the answer to a call, the arguments of a foreign function."""
+    if buffer_type == BufferType.FOREIGN_FUNCTION_ARGUMENTS:
+        return vm.foreign_arguments
+    plugin = vm.context.plugin
+    if buffer_type == BufferType.HTTP_CALL_RESPONSE_BODY:
+        return None if plugin is None else plugin.calls.body
+    return (None if plugin is None else plugin.calls.message) or b""
 
 
 def get_buffer_bytes(

@@ -37,9 +37,11 @@ def set_tick_period_milliseconds(vm: "Vm", milliseconds: int) -> int:
 
 
 def get_status(vm: "Vm", code_out: int, message_out: int, size_out: int) -> int:
-    """The outcome of the call-out being delivered; outside of one, 0 and no message."""
-    vm.write_u32(code_out, 0)
-    vm.give(b"", message_out, size_out)
+    """The outcome of the last call that failed; its text is there only while the guest is told of it."""
+    plugin = vm.context.plugin
+    code, message = (0, b"") if plugin is None else plugin.calls.status
+    vm.write_u32(code_out, code)
+    vm.give(message, message_out, size_out)
     return Status.OK
 
 

@@ -3,20 +3,24 @@
 Spec: proxy-wasm 0.2.1, "HTTP fields". A map can be used in its own phase (``plugin`` says when that is);
 while logging, headers and the response's trailers can be read. For maps that are not there Envoy's rules
 hold: reading the pairs gives an empty map, everything else BAD_ARGUMENT (while logging, NOT_FOUND for a
-value).
+value). The maps of a call's answer can be read while it is delivered, from any context of the plugin.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from wasm_abi.abi import AbiVersion, MapType, Status
-from wasm_abi.pairs import decode_pairs, encode_pairs, encoded_size
+from wasm_abi.pairs import byte_size, decode_pairs, encode_pairs
 
 if TYPE_CHECKING:
+    from wasm_abi.calls import Pairs
+    from wasm_abi.context import Context
     from wasm_abi.roles import HttpStreamHost
-    from wasm_abi.vm import Context, Vm
+    from wasm_abi.vm import Vm
 
 _MAPS = tuple(MapType)
 _MAP_COUNT = len(_MAPS)
+_FIRST_OF_CALLS = MapType.GRPC_CALL_INITIAL_METADATA
 _OK = 0
 
 
@@ -26,6 +30,11 @@ _LOGGED = (
     | 1 << MapType.HTTP_RESPONSE_HEADERS
     | 1 << MapType.HTTP_RESPONSE_TRAILERS
 )
+
+
+def _answer(context: "Context", map_type: int) -> "Pairs | None":
+    """That map of the call's answer which is being delivered, if it is one."""
+    return None if context.plugin is None else context.plugin.calls.maps.get(map_type)
 
 
 def _readable(context: "Context", map_type: int) -> "HttpStreamHost | None":
@@ -49,8 +58,12 @@ def get_header_map_value(
     name = vm.read(key, key_size).lower()
     value = None if stream is None else stream.get_header_value(_MAPS[map_type], name)
     if value is None:
-        if not context.is_logging and (stream is None or stream.get_header_map(_MAPS[map_type]) is None):
+        answer = _answer(context, map_type) if map_type >= _FIRST_OF_CALLS else None
+        if answer is not None:
+            value = next((text for each, text in answer if each == name), None)
+        elif not context.is_logging and (stream is None or stream.get_header_map(_MAPS[map_type]) is None):
             return Status.BAD_ARGUMENT
+    if value is None:
         if vm.abi is not AbiVersion.V0_1_0:
             return Status.NOT_FOUND
         value = b""
@@ -61,8 +74,12 @@ def get_header_map_value(
 def get_header_map_pairs(vm: "Vm", map_type: int, pairs_out: int, size_out: int) -> int:
     if map_type >= _MAP_COUNT:
         return Status.BAD_ARGUMENT
-    stream = _readable(vm.context, map_type)
-    pairs = None if stream is None else stream.get_header_map(_MAPS[map_type])
+    pairs: Iterable[tuple[bytes, bytes]] | None
+    if map_type >= _FIRST_OF_CALLS:
+        pairs = _answer(vm.context, map_type)
+    else:
+        stream = _readable(vm.context, map_type)
+        pairs = None if stream is None else stream.get_header_map(_MAPS[map_type])
     vm.give(b"" if pairs is None else encode_pairs(pairs), pairs_out, size_out)
     return _OK
 
@@ -74,7 +91,7 @@ def get_header_map_size(vm: "Vm", map_type: int, size_out: int) -> int:
     pairs = None if stream is None else stream.get_header_map(_MAPS[map_type])
     if pairs is None:
         return Status.BAD_ARGUMENT
-    vm.write_u32(size_out, encoded_size(pairs))
+    vm.write_u32(size_out, byte_size(pairs))
     return _OK
 
 

@@ -24,7 +24,7 @@ def define_metric(vm: "Vm", kind: int, name: int, name_size: int, id_out: int) -
     key = (kind, text)
     number = vm.metric_ids.get(key)
     if number is None:
-        number = (len(vm.metric_ids) + 1) << _KIND_BITS | kind
+        number = (sum(each == kind for each, _ in vm.metric_ids) + 1) << _KIND_BITS | kind
         vm.metrics[number] = vm.context.host.define_metric(_KINDS[kind], text)
         vm.metric_ids[key] = number
     vm.write_u32(id_out, number)

@@ -10,6 +10,7 @@ from wasm_abi.abi import MapType, Status, StreamType
 from wasm_abi.pairs import decode_pairs
 
 if TYPE_CHECKING:
+    from wasm_abi.context import Context
     from wasm_abi.vm import Vm
 
 _STREAMS = tuple(StreamType)
@@ -17,10 +18,18 @@ _MAX_GRPC_STATUS = 16
 _REQUEST_MAPS = 1 << MapType.HTTP_REQUEST_HEADERS | 1 << MapType.HTTP_REQUEST_TRAILERS
 
 
+_HTTP = (StreamType.HTTP_REQUEST, StreamType.HTTP_RESPONSE)
+
+
+def _has(context: "Context", kind: StreamType) -> bool:
+    """Whether the context is one of a stream with that direction; others are asked in vain, which is OK."""
+    return context.stream is not None and (kind in _HTTP) is context.is_http
+
+
 def continue_stream(vm: "Vm", stream_type: int) -> int:
     """Closes the request's maps, whichever direction resumes, as Envoy does.
 
-    TCP's DOWNSTREAM is accepted and means nothing here; UPSTREAM is UNIMPLEMENTED, as in Envoy.
+    UPSTREAM is UNIMPLEMENTED, as in Envoy.
     """
     if stream_type >= len(_STREAMS):
         return Status.BAD_ARGUMENT
@@ -28,9 +37,10 @@ def continue_stream(vm: "Vm", stream_type: int) -> int:
     if kind is StreamType.UPSTREAM:
         return Status.UNIMPLEMENTED
     context = vm.context
-    if context.stream is not None and kind is not StreamType.DOWNSTREAM:
+    stream = context.stream
+    if stream is not None and _has(context, kind):
         context.open_maps &= ~_REQUEST_MAPS
-        vm.after_call(context.stream.continue_stream, kind)
+        vm.after_call(stream.continue_stream, kind)
     return Status.OK
 
 
@@ -39,7 +49,7 @@ def close_stream(vm: "Vm", stream_type: int) -> int:
         return Status.BAD_ARGUMENT
     kind = _STREAMS[stream_type]
     stream = vm.context.stream
-    if stream is not None and kind in (StreamType.HTTP_REQUEST, StreamType.HTTP_RESPONSE):
+    if stream is not None and _has(vm.context, kind):
         vm.after_call(stream.close_stream, kind)
     return Status.OK
 
@@ -54,7 +64,7 @@ def continue_response(vm: "Vm") -> int:
 
 def clear_route_cache(vm: "Vm") -> int:
     stream = vm.context.stream
-    if stream is not None:
+    if stream is not None and vm.context.is_http:
         stream.clear_route_cache()
     return Status.OK
 
@@ -75,8 +85,8 @@ def send_local_response(
     content = vm.read(body, body_size)
     pairs = [(name.lower(), value) for name, value in decode_pairs(vm.read(headers, headers_size))]
     stream = vm.context.stream
-    if stream is not None:
+    if stream is not None and vm.context.is_http:
         code = grpc_status if grpc_status <= _MAX_GRPC_STATUS else None
         vm.after_call(stream.send_local_response, status, reason, content, pairs, code)
-    vm.is_answered = True
+        vm.is_answered = True
     return Status.OK

@@ -4,14 +4,14 @@
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
 from typing import Any
 
 import wasmtime
 
-from wasm_abi.abi import AbiVersion, Errno, Status
+from wasm_abi.abi import AbiVersion, Errno, LogLevel, Status
 from wasm_abi.hostcalls import buffers, callouts, general, headers, metrics, properties, shared, streams, wasi
 
 _U32 = 0xFFFFFFFF
@@ -49,6 +49,23 @@ class HostFunction:
         return [str(param) for param in kind.params] == [names[param] for param in self.params] and [
             str(result) for result in kind.results
         ] == ["i32"] * self.has_result
+
+    @property
+    def is_capability(self) -> bool:
+        """Whether an operator can deny it (``PluginConfig.capability_restriction_config``)."""
+        return self.group == "wasi" or self.name.startswith("proxy_")
+
+    def denied(self) -> "HostFunction":
+        """What stands in its place for a guest that may not use it: says so and fails."""
+        kind = "WASI" if self.group == "wasi" else "proxy-wasm"
+        text = f"Attempted call to restricted {kind} capability: {self.name}".encode()
+        status = Errno.NOTCAPABLE if self.group == "wasi" else Status.INTERNAL_FAILURE
+
+        def call(vm: Any, *_arguments: int) -> int:
+            vm.context.host.log(LogLevel.ERROR, text)
+            return status
+
+        return replace(self, call=call)
 
     def describe(self) -> str:
         names = {"i": "i32", "I": "i64"}

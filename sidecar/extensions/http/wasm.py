@@ -168,8 +168,6 @@ class WasmFilter(HttpFilter):
                 live.side.report("at the end of a stream", error)
         if side is not None:
             side.context = None
-        if live.side is not None:
-            live.side.run_deferred()
 
     # -- what a callback came to ----------------------------------------------------------------------
     def _settle(

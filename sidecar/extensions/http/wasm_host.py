@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.api.message import LocalReply
 from sidecar.api.stream import EMPTY_DETAILS
 from sidecar.extensions.http.header_edits import BAD_VALUE, invalid_field
+from sidecar.extensions.http.wasm_calls import PluginCalls
 from sidecar.extensions.http.wasm_properties import plugin_properties, stream_property
 from sidecar.net.reactor import Signal
 from wasm_abi import BufferType, LogLevel, MapType, Metric, MetricType, StreamType, WasmError
@@ -66,20 +67,29 @@ class PluginSide:
     def __init__(self, name: str, root_id: str, vm_id: str, context: FactoryContext) -> None:
         self.name = name
         self.fixed = plugin_properties(name, root_id, vm_id, context.node, context.traffic_direction)
-        self._label = f"wasm log {name} {root_id} {vm_id}".rstrip()
+        self._label = " ".join(["wasm log", *filter(None, (name, root_id, vm_id))])
+        # As in Envoy the root context does not know the plugin's name.
+        self._root_label = " ".join(["wasm log", *filter(None, (root_id, vm_id))])
         self._stats = context.root_stats
         self._every = context.every
         self._stop_tick: Callable[[], None] | None = None
         self._deferred: list[Callable[[], None]] = []
+        self._soon = context.soon
         #: The plugin it serves; set once that is made.
         self.plugin: Plugin | None = None
+        self.calls: PluginCalls | None = None
+        if context.http_client is not None:
+            self.calls = PluginCalls(context.http_client, context.find_cluster, self.report)
         #: Header names that were looked at and can be sent.
         self.good_names: set[bytes] = set()
 
     def log(self, level: LogLevel, message: bytes) -> None:
         number = _LEVELS[level]
         if logger.isEnabledFor(number):
-            logger.log(number, "%s: %s", self._label, message.decode("utf-8", "backslashreplace"))
+            plugin = self.plugin
+            is_root = plugin is None or plugin.vm.context is plugin.root
+            label = self._root_label if is_root else self._label
+            logger.log(number, "%s: %s", label, message.decode("utf-8", "backslashreplace"))
 
     def log_level(self) -> LogLevel:
         least = logger.getEffectiveLevel()
@@ -110,18 +120,25 @@ class PluginSide:
             return _Stat(kind, self._stats.gauge(full))
         return _Stat(kind, self._stats.histogram(full))
 
+    def serve(self, plugin: Plugin) -> None:
+        """The plugin is made: it is told of ticks and calls from now on."""
+        self.plugin = plugin
+        if self.calls is not None:
+            self.calls.told = plugin.calls
+
     def defer(self, action: Callable[[], None]) -> None:
+        if not self._deferred and self._soon is not None:
+            self._soon(self.run_deferred)
         self._deferred.append(action)
 
     def run_deferred(self) -> None:
-        """Run what was deferred; called whenever the guest has returned."""
-        while self._deferred:
-            actions, self._deferred = self._deferred, []
-            for action in actions:
-                try:
-                    action()
-                except WasmError as error:
-                    self.report("in a deferred callback", error)
+        """Run what was deferred; nothing of the guest runs then."""
+        actions, self._deferred = self._deferred, []
+        for action in actions:
+            try:
+                action()
+            except WasmError as error:
+                self.report("in a deferred callback", error)
 
     def report(self, where: str, error: WasmError) -> None:
         """Log a failure of the guest; the backtrace that matters is the guest's, which is in the text."""
@@ -141,7 +158,6 @@ class PluginSide:
         except WasmError as error:
             self.report("in on_tick", error)
             self.stop()
-        self.run_deferred()
 
 
 class StreamSide:

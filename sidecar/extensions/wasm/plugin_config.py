@@ -3,8 +3,8 @@
 The only part of Wasm that sees protobuf, beside the factories of the places that plugins stand in.  A guest
 whose code is at hand is started and configured here, so that one that cannot run, or that refuses its
 configuration, refuses ours; one whose code is fetched is started when it comes.  VMs are shared by everything
-with the same vm_id, code, VM configuration and environment, plugins by what has the same VM, root_id and
-configuration: as in Envoy, which forgets the environment.
+with the same vm_id, code, VM configuration, environment and capabilities, plugins by what has the same VM,
+root_id and configuration: as in Envoy, which forgets the environment and the capabilities.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ class _VmSettings:
     vm_id: str
     configuration: bytes
     environment: dict[str, str]
+    #: Names of capabilities that a guest may use; empty: all.
+    allowed: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class _VmRecipe:
                 vm_id=self.settings.vm_id.encode(),
                 configuration=self.settings.configuration,
                 environment=self.settings.environment,
+                allowed=self.settings.allowed,
             )
         return self.vm
 
@@ -173,6 +176,7 @@ class Plugins:
             vm_config.vm_id,
             _any_bytes(vm_config.configuration, "config.vm_config.configuration"),
             _environment(vm_config.environment_variables),
+            frozenset(config.capability_restriction_config.allowed_capabilities),
         )
         settings = _Settings(
             name=config.name,
@@ -258,7 +262,8 @@ class Plugins:
     def _use(self, settings: _Settings, module: GuestModule, context: FactoryContext) -> LivePlugin:
         """The plugin with these settings, started unless it runs.  Raises: WasmError."""
         vm = settings.vm
-        recipe_key = (vm.vm_id, module.digest, vm.configuration, tuple(sorted(vm.environment.items())))
+        environment = tuple(sorted(vm.environment.items()))
+        recipe_key = (vm.vm_id, module.digest, vm.configuration, environment, vm.allowed)
         key = (*recipe_key, settings.root_id, settings.name, settings.configuration, settings.policy)
         started = self._plugins.get(key)
         if started is None:
@@ -289,8 +294,9 @@ class Plugins:
                 root_id=root_id.encode(),
                 configuration=settings.configuration,
                 allow_on_headers_stop_iteration=settings.allow_on_headers_stop_iteration,
+                calls=side.calls,
             )
-            side.plugin = plugin
+            side.serve(plugin)
             plugin.start()
             return plugin, side
 
@@ -336,11 +342,6 @@ class Plugins:
 
 
 def _check_supported(config: Any, context: FactoryContext) -> None:
-    if config.capability_restriction_config.allowed_capabilities:
-        raise ConfigError(
-            "config.capability_restriction_config",
-            "capability restriction is not supported by this release",
-        )
     runtime = config.vm_config.runtime
     if runtime not in _RUNTIMES:
         raise ConfigError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import inspect
 import logging
+import re
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -51,10 +52,11 @@ class Running:
 
     @property
     def log(self) -> list[str]:
-        """The guest's lines."""
-        label = "wasm log p r vm: "
-        lines = [record.getMessage() for record in self._caplog.records]
-        return [line.removeprefix(label) for line in lines if line.startswith(label)]
+        """The guest's lines; the root context does not know the plugin's name."""
+        matches = [
+            re.match("wasm log (?:p )?r vm: (.*)", record.getMessage()) for record in self._caplog.records
+        ]
+        return [match[1] for match in matches if match is not None]
 
     def close(self) -> None:
         for close in self.recorder.closers:

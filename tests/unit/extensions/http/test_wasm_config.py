@@ -82,10 +82,6 @@ def test_code_that_is_no_module_is_refused():
         (message({"runtime": "envoy.wasm.runtime.null"}), "Failed to create Wasm VM using envoy"),
         (message(fail_open=True, failure_policy="FAIL_CLOSED"), "only one of fail_open or failure_policy"),
         (
-            message(capability_restriction_config={"allowed_capabilities": {"proxy_log": {}}}),
-            "capability restriction is not supported",
-        ),
-        (
             message({"environment_variables": {"host_env_keys": ["A"], "key_values": {"A": "b"}}}),
             "Key A is duplicated",
         ),

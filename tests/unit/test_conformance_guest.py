@@ -1,0 +1,17 @@
+"""The modules of the conformance guest that are kept are those of its sources."""
+
+import hashlib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = ROOT / "tests" / "conformance" / "modules"
+CRATE = ROOT / "filters_rust" / "conformance-guest"
+
+
+def test_kept_modules_were_built_from_these_sources() -> None:
+    recorded = dict(
+        reversed(line.split(maxsplit=1)) for line in (MODULES / "SHA256SUMS").read_text().splitlines()
+    )
+    files = [CRATE / "Cargo.toml", *sorted((CRATE / "src").glob("*.rs")), *sorted(MODULES.glob("*.wasm"))]
+    now = {str(path.relative_to(ROOT)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    assert recorded == now, "run scripts/build_conformance_guest.sh"
