@@ -143,6 +143,8 @@ class ConnectionInfo(Protocol):
     requested_server_name: str
     #: What listener filters kept for all streams; None for nothing.
     dynamic_metadata: dict[str, dict[str, Any]] | None
+    #: The messages among it, as plain data.
+    typed_metadata: dict[str, dict[str, Any]] | None
     filter_state: dict[str, Any] | None
     #: From where upstreams are connected to: a :class:`sidecar.upstream.source.UpstreamSource`, None for us.
     upstream_source: Any
@@ -234,6 +236,8 @@ class Stream:
     dynamic_metadata: dict[str, dict[str, Any]] | None = None
     #: name → value (bytes or str); None until a filter sets something.
     filter_state: dict[str, Any] | None = None
+    #: The host that a filter asks for (address, whether no other will do); None for none.
+    override_host: tuple[str, bool] | None = None
     #: Per-filter state, a list by the filter's slot number; None until a filter keeps something.
     slots: list[Any] | None = None
     #: The hooks of the filters that are on for this stream, where that varies.

@@ -26,6 +26,7 @@ from sidecar.router.hedging import HedgedTries
 from sidecar.router.internal_redirects import InternalRedirect, InternalRedirectPolicy, follow
 from sidecar.router.no_pool import refuse_without_pool
 from sidecar.router.outliers import IMMEDIATE_FAIL, put_error, put_response, put_timeout
+from sidecar.router.override_host import choose_override
 from sidecar.router.replay import ReplayBuffer
 from sidecar.router.response_headers import finish_response_headers
 from sidecar.router.retry_policy import RetryPolicy, RetryState
@@ -155,13 +156,17 @@ class Router:
                         return dropped
                 return stream.tries.run(self, manager, responder, strand)  # type: ignore[no-any-return]
         picker = cluster.picker
-        host = None if picker is None else picker.pick()
+        host = None if picker is None or stream.override_host is not None else picker.pick()
         if host is None:
             if cluster.drop_per_million:
                 dropped = drop_overload(stream, cluster, self.suppress_envoy_headers)
                 if dropped is not None:
                     return dropped
-            host = cluster.choose_host(stream)
+            is_strict = False
+            if stream.override_host is not None:
+                host, is_strict = choose_override(cluster, stream)
+            if host is None and not is_strict:
+                host = cluster.choose_host(stream)
             if host is None:
                 cluster.stats.charge_response(503, stream.internal)
                 for each in stream.route_counters:

@@ -64,7 +64,7 @@ class _Proxy:
     """The peer of a call: this proxy, which stays."""
 
     connection_id = 0
-    filter_state = dynamic_metadata = None
+    filter_state = dynamic_metadata = typed_metadata = None
     is_local_address_restored = False
     remote_address = direct_remote_address = local_address = direct_local_address = ""
     listener_name = filter_chain_name = requested_server_name = ""
@@ -157,6 +157,15 @@ class ClientResponse:
         self.trailers = trailers
 
 
+def _answer(reply: LocalReply) -> ClientResponse:
+    """The router's own reply as an answer."""
+    headers = ResponseHeaders(reply.status, list(reply.headers))
+    if reply.body:
+        headers.add(b"content-length", b"%d" % len(reply.body))
+        headers.add(b"content-type", b"text/plain")
+    return ClientResponse(headers, reply.body)
+
+
 class HttpCall:
     """One request under way."""
 
@@ -213,12 +222,12 @@ class HttpCall:
         try:
             reply = router.begin(manager, stream, _PROXY, strand)
             if isinstance(reply, LocalReply):
-                self.response = ClientResponse(ResponseHeaders(reply.status), reply.body)
+                self.response = _answer(reply)
                 return
             if reply is not None:
                 reply = await reply
                 if reply is not None:
-                    self.response = ClientResponse(ResponseHeaders(reply.status), reply.body)
+                    self.response = _answer(reply)
                     return
             response = await stream.upstream.response(stream)
             router.take_response(stream, response, strand)
@@ -301,13 +310,15 @@ class HttpClient:
         timeout_s: float = 0.0,
         keep_bytes: int | None = None,
         span: Span | None = None,
+        send_xff: bool = True,
     ) -> HttpCall:
         """A call, to be started: ``headers`` are its own; it says that it is internal and whence it comes.
 
         ``timeout_s`` runs from the end of the request; 0 for none.  Of the response's body ``keep_bytes`` are
-        kept (what a body may have by default), the rest is read and dropped.
+        kept (what a body may have by default), the rest is read and dropped.  ``send_xff``: whether it says
+        whence it comes.
         """
-        stream = self.stream_for(cluster, headers, body, timeout_s=timeout_s, span=span)
+        stream = self.stream_for(cluster, headers, body, timeout_s=timeout_s, span=span, send_xff=send_xff)
         return HttpCall(self, stream, self.buffer_limit_bytes if keep_bytes is None else keep_bytes)
 
     def stream_for(
@@ -320,6 +331,7 @@ class HttpClient:
         retry_policy: RetryPolicy | None = None,
         tells_whence: bool = True,
         span: Span | None = None,
+        send_xff: bool = True,
     ) -> Stream:
         """What a call is made of; ``tells_whence``: its headers say that it is internal, and of whom.
 
@@ -329,6 +341,7 @@ class HttpClient:
             span.inject(headers)
         if tells_whence:
             headers.set(b"x-envoy-internal", b"true")
+        if tells_whence and send_xff:
             own = local_address().encode()
             forwarded = headers.get(b"x-forwarded-for")
             headers.set(b"x-forwarded-for", forwarded + b"," + own if forwarded else own)

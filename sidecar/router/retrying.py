@@ -26,6 +26,7 @@ from sidecar.router.grpc_call import GrpcCall, is_grpc_request
 from sidecar.router.header_mutation import AttemptCount
 from sidecar.router.no_pool import refuse_without_pool
 from sidecar.router.outliers import IMMEDIATE_FAIL, put_error, put_response, put_timeout
+from sidecar.router.override_host import choose_override
 from sidecar.router.per_try_idle import WatchedBody, try_timeout_reply
 from sidecar.router.retry_policy import BACK_OFF, LIMIT, NO, OVERFLOW, RetryState
 from sidecar.router.timeouts import set_grpc_timeout
@@ -240,6 +241,10 @@ class Tries:
         cluster = stream.cluster
         state = self.state
         priorities = None if state is None else state.priorities
+        if stream.override_host is not None and not self._is_retry:
+            asked, is_strict = choose_override(cluster, stream)
+            if asked is not None or is_strict:
+                return asked
         host: Host | None = cluster.choose_host(stream, 0, priorities)
         if state is not None and self._is_retry and state.policy.host_predicates:
             for attempt in range(1, state.policy.host_selection_attempts + 1):

@@ -45,6 +45,8 @@ class Connection:
     ja4_hash = ""
     #: namespace → {key: value}, and name → value; None until a listener filter sets something.
     dynamic_metadata: dict[str, dict[str, Any]] | None = None
+    #: The messages among it, as plain data.
+    typed_metadata: dict[str, dict[str, Any]] | None = None
     filter_state: dict[str, Any] | None = None
     #: The PROXY protocol's TLVs that are handed on; None without its head.
     proxy_protocol_tlvs: tuple[tuple[int, bytes], ...] | None = None

@@ -1,9 +1,9 @@
 """The Lua HTTP filter (``envoy.filters.http.lua``): runs scripts on requests and responses.
 
 A script that does not wait runs as a plain function call inside the hook.  ``body()`` of a message whose
-body is not at hand makes the hook awaitable; ``bodyChunks()`` and ``trailers()`` let the headers go on and
-continue the script from a stage on the body.  A script's error is logged and counted, and the message goes
-on as the script left it: Envoy fails open here, so do we.
+body is not at hand, and ``httpCall()``, make the hook awaitable; ``bodyChunks()`` and ``trailers()`` let the
+headers go on and continue the script from a stage on the body.  A script's error is logged and counted, and
+the message goes on as the script left it: Envoy fails open here, so do we.
 
 Compiling configuration is :mod:`sidecar.extensions.http.lua_config`'s, the script's side of things
 :mod:`sidecar.extensions.http.lua_script`'s.
@@ -12,20 +12,21 @@ Compiling configuration is :mod:`sidecar.extensions.http.lua_config`'s, the scri
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.filters import HttpFilter
 from sidecar.api.message import LocalReply
 from sidecar.api.stream import Flag
 from sidecar.extensions.http.lua_api import printable
-from sidecar.extensions.http.lua_script import BODY, CHUNK, ERROR, TRAILERS, Script
+from sidecar.extensions.http.lua_script import BODY, CALL, CHUNK, ERROR, TRAILERS, Script, Source
 
 if TYPE_CHECKING:
     from sidecar.api.message import Message
     from sidecar.api.stream import Stream
     from sidecar.core.headers import HeaderMap
+    from sidecar.extensions.http.lua_call import LuaCall
 
 __all__ = ["LuaFilter", "LuaRoute", "LuaStats", "PerRoute"]
 
@@ -45,7 +46,7 @@ class LuaRoute:
     disabled: bool = False
     #: Key in ``source_codes``; an unknown one means no script.
     name: str = ""
-    script: Script | None = None
+    source: Source | None = None
     filter_context: dict[str, Any] | None = None
 
 
@@ -75,9 +76,13 @@ class _Run:
     is_request: bool
     clears_route: bool
     filter_context: dict[str, Any] | None
-    #: The Lua handle, and what it waits for (BODY, CHUNK, TRAILERS; 0 when the script is through).
+    #: Keys it imported.
+    keys: dict[bytes, Any]
+    #: The Lua handle, and what it waits for (BODY, CHUNK, TRAILERS, CALL; 0 when the script is through).
     handle: Any
-    waits_for: int = field(default=0)
+    waits_for: int = 0
+    #: What it asked a cluster for.
+    call: LuaCall | None = None
 
 
 class LuaFilter(HttpFilter):
@@ -87,10 +92,13 @@ class LuaFilter(HttpFilter):
 
     def __init__(
         self,
-        default: Script | None,
-        named: dict[str, Script],
+        default: Source | None,
+        named: dict[str, Source],
         stats: LuaStats,
         *,
+        scope: Any,
+        find_cluster: Callable[[str], Any],
+        get_client: Callable[[], Any] | None = None,
         clear_route_cache: bool = True,
         per_route: PerRoute | None = None,
         config_name: str = "envoy.filters.http.lua",
@@ -101,40 +109,57 @@ class LuaFilter(HttpFilter):
         self._stats = stats
         self._clear_route_cache = clear_route_cache
         self._per_route = PerRoute() if per_route is None else per_route
+        # What scripts reach through the filter that runs them.
+        self.scope = scope
+        self.find_cluster = find_cluster
+        self.get_client = get_client
+        self.script_stats: dict[tuple[bytes, bytes], Any] = {}
 
     def decode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
-        script, context = self._default, None
+        source, context = self._default, None
         if stream.resolve_route:
             stream.find_route()  # an earlier filter's edits count, and routeName() shows what is found now
         if self._per_route.seen:
-            script, context = self._of_route(stream)
-        if script is None or script.start_request is None:
+            source, context = self._of_route(stream)
+        if source is None:
+            return None
+        script = source.script
+        if script.start_request is None:
             return None
         message = stream.request
         self._enter(script, stream, message, message.headers, context, True)
         script.clears_route = self._clear_route_cache
-        outcome = script.start_request(message.body is None)
-        if outcome is None and not script.invalid:
+        try:
+            outcome = script.start_request(message.body is None)
+        except script.lua_error as error:
+            outcome = script.broke(error)
+        if outcome is None and not script.invalid and not script.is_spent:
             return None
-        return self._stopped(script, outcome)
+        return self._stopped(source, script, outcome)
 
     def encode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
-        script, context = self._default, None
+        source, context = self._default, None
         if self._per_route.seen:
-            script, context = self._of_route(stream)
-        if script is None or script.start_response is None:
+            source, context = self._of_route(stream)
+        if source is None:
+            return None
+        script = source.script
+        if script.start_response is None:
             return None
         message = stream.response
         assert message is not None
         self._enter(script, stream, message, message.headers, context, False)
         script.clears_route = False
-        outcome = script.start_response(message.body is None)
-        if outcome is None and message.headers.status:
+        try:
+            outcome = script.start_response(message.body is None)
+        except script.lua_error as error:
+            outcome = script.broke(error)
+        if outcome is None and message.headers.status and not script.is_spent:
             return None
-        return self._stopped(script, outcome)
+        return self._stopped(source, script, outcome)
 
     # -- choosing and starting ------------------------------------------------------------------
-    def _of_route(self, stream: Stream) -> tuple[Script | None, dict[str, Any] | None]:
+    def _of_route(self, stream: Stream) -> tuple[Source | None, dict[str, Any] | None]:
         """The route's script and filter context: disabled, name, source_code, default, in this order."""
         route = stream.find_route()
         config: LuaRoute | None = None if route is None else route.per_filter_config.get(self.config_name)
@@ -144,7 +169,7 @@ class LuaFilter(HttpFilter):
             return None, None
         if config.name:
             return self._named.get(config.name), config.filter_context
-        return config.script or self._default, config.filter_context
+        return config.source or self._default, config.filter_context
 
     def _enter(
         self,
@@ -156,26 +181,33 @@ class LuaFilter(HttpFilter):
         is_request: bool,
     ) -> None:
         self._stats.executions.value += 1
+        script.host = self
         script.stream = stream
         script.message = message
         script.headers = headers
         script.is_request = is_request
         script.filter_context = context
         script.invalid = ""
+        if script.keys:
+            script.keys = {}
         if message.body is not None:
             script.limit_bytes = _limit(stream)
         script.metadata_names = (self.config_name, "envoy.filters.http.lua")
 
     # -- what a step came to ----------------------------------------------------------------------
-    def _stopped(self, script: Script, outcome: Any) -> LocalReply | Awaitable[LocalReply | None] | None:
+    def _stopped(
+        self, source: Source, script: Script, outcome: Any
+    ) -> LocalReply | Awaitable[LocalReply | None] | None:
         """The hook's result after the script's first step."""
+        if script.is_spent:
+            self._renew(source, script)
         if outcome is None:
             return _check(script)
         kind, what = outcome if isinstance(outcome, tuple) else (outcome, None)
         if kind == ERROR:
             self._failed(what)
             return _check(script)
-        if kind not in (BODY, CHUNK, TRAILERS):
+        if kind not in (BODY, CHUNK, TRAILERS, CALL):
             return script.reply
         run = _Run(
             script,
@@ -185,48 +217,84 @@ class LuaFilter(HttpFilter):
             script.is_request,
             script.clears_route,
             script.filter_context,
+            script.keys,
             what,
             kind,
+            script.call,
         )
-        if kind == BODY:
-            return self._wait_for_body(run)
-        run.message.pipe_body(_ScriptStage(self, run))
+        if kind in (BODY, CALL):
+            return self._go_on(source, run)
+        run.message.pipe_body(_ScriptStage(self, source, run))
         return _check(script)
 
-    async def _wait_for_body(self, run: _Run) -> LocalReply | None:
-        overflow = _REQUEST_TOO_LARGE if run.is_request else _RESPONSE_TOO_LARGE
-        data = await run.message.buffer_body(_limit(run.stream), overflow)
+    async def _go_on(self, source: Source, run: _Run) -> LocalReply | None:
+        """Run the script for as long as the headers wait for it."""
         script = run.script
+        overflow = _REQUEST_TOO_LARGE if run.is_request else _RESPONSE_TOO_LARGE
+        while True:
+            if run.waits_for == CALL:
+                outcome = await self.call(run)
+            else:
+                data = await run.message.buffer_body(_limit(run.stream), overflow)
+                self.resume(run)
+                if script.has_room(len(data)):
+                    outcome = script.step(script.resume_body, run.handle, data)
+                else:
+                    outcome = (ERROR, b"script uses too much memory for a body of this size")
+            if script.is_spent:
+                self._renew(source, script)
+            if outcome is None:
+                return _check(script)
+            kind, what = outcome if isinstance(outcome, tuple) else (outcome, None)
+            if kind == ERROR:
+                self._failed(what)
+                return _check(script)
+            if kind in (CHUNK, TRAILERS):
+                run.waits_for = kind
+                run.message.pipe_body(_ScriptStage(self, source, run))
+                return _check(script)
+            if kind not in (BODY, CALL):
+                return script.reply
+            run.waits_for, run.call = kind, script.call
+
+    async def call(self, run: _Run) -> Any:
+        """Wait for the answer to the script's httpCall() and give it to the script."""
+        script = run.script
+        call = run.call
+        assert call is not None
+        fields, body = await call.answer()
         self.resume(run)
-        outcome = script.resume_body(run.handle, data)
-        # The body is there, so no later wait is possible: the script ended, failed or answered.
-        if outcome is None:
-            return _check(script)
-        kind, what = outcome if isinstance(outcome, tuple) else (outcome, None)
-        if kind == ERROR:
-            self._failed(what)
-            return _check(script)
-        return script.reply
+        size = len(body) + sum(len(name) + len(value) for name, value in fields)
+        if not script.has_room(size):
+            return ERROR, b"script uses too much memory for an answer of this size"
+        table = script.headers_table(fields, keeps_all=call.keeps_all)
+        return script.step(script.resume_call, run.handle, table, body or None)
 
     def resume(self, run: _Run) -> None:
         """Make this run the one its script works on."""
         script = run.script
+        script.host = self
         script.stream = run.stream
         script.message = run.message
         script.headers = run.headers
         script.is_request = run.is_request
         script.clears_route = run.clears_route
         script.filter_context = run.filter_context
+        script.keys = run.keys
         script.invalid = ""
+        script.limit_bytes = _limit(run.stream)
         script.metadata_names = (self.config_name, "envoy.filters.http.lua")
 
-    def advanced(self, run: _Run, outcome: Any) -> None:
+    def advanced(self, source: Source, run: _Run, outcome: Any) -> None:
         """Note what a step from the body's stage came to."""
+        if run.script.is_spent:
+            self._renew(source, run.script)
         if outcome is None:
             run.waits_for = 0
             return
         kind, what = outcome if isinstance(outcome, tuple) else (outcome, None)
-        run.waits_for = kind if kind in (CHUNK, TRAILERS) else 0
+        run.waits_for = kind if kind in (CHUNK, TRAILERS, CALL) else 0
+        run.call = run.script.call
         if kind == ERROR:
             self._failed(what)
 
@@ -234,31 +302,39 @@ class LuaFilter(HttpFilter):
         self._stats.errors.value += 1
         logger.error("script log: %s", printable(text))
 
+    def _renew(self, source: Source, script: Script) -> None:
+        """The state has no memory left: others go on with a new one, whose globals are those of the start."""
+        if source.script is script:
+            logger.error("script log: out of memory: the script is loaded anew")
+            source.renew()
+
 
 class _ScriptStage:
     """Continues a script with what passes through a body (bodyChunks(), trailers())."""
 
-    __slots__ = ("_ends_apart", "_filter", "_run")
+    __slots__ = ("_ends_apart", "_filter", "_run", "_source")
 
-    def __init__(self, lua_filter: LuaFilter, run: _Run) -> None:
+    def __init__(self, lua_filter: LuaFilter, source: Source, run: _Run) -> None:
         self._filter = lua_filter
+        self._source = source
         self._run = run
         stream = run.stream
         protocol = stream.protocol if run.is_request else stream.upstream_protocol
         # HTTP/1 learns of the end after the last bytes: Envoy's scripts see an empty chunk there.
         self._ends_apart = protocol.startswith("HTTP/1")
 
-    def push(self, data: bytes, end_stream: bool) -> bytes:
+    def push(self, data: bytes, end_stream: bool) -> bytes | Awaitable[bytes]:
         run = self._run
         if run.waits_for == 0:
             return data
         if run.waits_for == TRAILERS:
             return self._pass_by(data, end_stream)
         if end_stream and data and self._ends_apart:
-            return self._step(data, False) + self.push(b"", True)
-        return self._step(data, end_stream)
+            first = self._chunk(data, False)
+            return self._then_end(first)
+        return self._chunk(data, end_stream)
 
-    def end(self, trailers: HeaderMap) -> bytes:
+    def end(self, trailers: HeaderMap) -> bytes | Awaitable[bytes]:
         run = self._run
         script = run.script
         body = run.message.body
@@ -268,29 +344,83 @@ class _ScriptStage:
             body.trailers = trailers
         if run.waits_for == CHUNK:
             self._filter.resume(run)
-            self._filter.advanced(run, script.resume_chunk(run.handle, None, True))
+            self._advanced(script.step(script.resume_chunk, run.handle, None, True))
+            if run.waits_for == CALL:
+                return self._end_after_calls()
+        return self._end_now()
+
+    def _end_now(self) -> bytes | Awaitable[bytes]:
+        run = self._run
         if run.waits_for == TRAILERS:
             self._filter.resume(run)
-            self._filter.advanced(run, script.resume_trailers(run.handle, True))
+            self._advanced(run.script.step(run.script.resume_trailers, run.handle, True))
+            if run.waits_for == CALL:
+                return self._after_calls(b"")
         return b""
 
-    def _pass_by(self, data: bytes, end_stream: bool) -> bytes:
+    async def _end_after_calls(self) -> bytes:
+        await self._after_calls(b"")
+        out = self._end_now()
+        return out if isinstance(out, bytes) else await out
+
+    def _then_end(self, first: bytes | Awaitable[bytes]) -> bytes | Awaitable[bytes]:
+        if not isinstance(first, bytes):
+            return self._both(first)
+        last = self.push(b"", True)
+        return first + last if isinstance(last, bytes) else self._behind(first, last)
+
+    async def _both(self, first: Awaitable[bytes]) -> bytes:
+        """The end came while the script waited for an answer: it sees no empty chunk, as in Envoy."""
+        out = await first
+        run = self._run
+        if run.waits_for == CHUNK:
+            self._filter.resume(run)
+            self._advanced(run.script.step(run.script.resume_chunk, run.handle, None, True))
+            out = await self._after_calls(out)
+        last = self._pass_by(b"", True) if run.waits_for == TRAILERS else b""
+        return out + (last if isinstance(last, bytes) else await last)
+
+    async def _behind(self, first: bytes, last: Awaitable[bytes]) -> bytes:
+        return first + await last
+
+    def _pass_by(self, data: bytes, end_stream: bool) -> bytes | Awaitable[bytes]:
         run = self._run
         script = run.script
         if data:
             script.saw_body(run.handle)
         if end_stream:
             self._filter.resume(run)
-            self._filter.advanced(run, script.resume_trailers(run.handle, False))
+            self._advanced(script.step(script.resume_trailers, run.handle, False))
+            if run.waits_for == CALL:
+                return self._after_calls(data)
         return data
 
-    def _step(self, data: bytes, end_stream: bool) -> bytes:
+    def _chunk(self, data: bytes, end_stream: bool) -> bytes | Awaitable[bytes]:
         run = self._run
         script = run.script
         self._filter.resume(run)
-        self._filter.advanced(run, script.resume_chunk(run.handle, data, end_stream))
+        if script.has_room(len(data)):
+            outcome = script.step(script.resume_chunk, run.handle, data, end_stream)
+        else:
+            outcome = (ERROR, b"script uses too much memory for a body of this size")
+        self._advanced(outcome)
         changed = script.changed(run.handle)
-        return data if changed is None else changed
+        out = changed if changed.__class__ is bytes else data
+        if run.waits_for == CALL:
+            return self._after_calls(out)
+        if end_stream and run.waits_for == TRAILERS:
+            return self._pass_by(out, True)
+        return out
+
+    async def _after_calls(self, out: bytes) -> bytes:
+        """Hold what may go on back until the script's calls are answered."""
+        run = self._run
+        while run.waits_for == CALL:
+            self._advanced(await self._filter.call(run))
+        return out
+
+    def _advanced(self, outcome: Any) -> None:
+        self._filter.advanced(self._source, self._run, outcome)
 
 
 def _check(script: Script) -> LocalReply | None:

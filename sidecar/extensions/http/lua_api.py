@@ -7,11 +7,14 @@ Reference: Envoy's Lua filter documentation; the exact texts and corner cases we
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
+from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import LocalReply
+from sidecar.core.address import is_ip
 from sidecar.core.destination import ORIGINAL_DST_STATE, parse_destination
 from sidecar.core.errors import LuaError
 from sidecar.extensions.http.header_edits import BAD_VALUE, header_name
@@ -21,40 +24,32 @@ if TYPE_CHECKING:
     from sidecar.core.headers import Field, HeaderMap
 
 __all__ = [
-    "LATER",
     "STAT_VERBS",
     "STREAM_INFO",
     "filter_state",
     "from_lua",
     "log",
+    "lua_file",
     "make_reply",
     "make_stat",
-    "prelude",
+    "map_callbacks",
+    "override_host",
     "printable",
     "set_filter_state",
     "to_lua",
-    "trailer_callbacks",
-    "unsupported",
     "with_line",
 ]
 
 logger = logging.getLogger("sidecar.lua")
 
-#: Methods that Envoy has and this release has not, with what they wait for.
-LATER = {
-    "httpCall": "the internal HTTP client",
-    "setUpstreamOverrideHost": "upstream override hosts",
-    "importPublicKey": "signature checks",
-    "verifySignature": "signature checks",
-}
-
 _MAX_DEPTH = 64
 _MAX_LIST = 100_000
 
 
-def prelude() -> bytes:
-    """The Lua half."""
-    return resources.files(__package__).joinpath("lua_prelude.lua").read_bytes()
+@cache
+def lua_file(name: str) -> bytes:
+    """One of the files that are the Lua half."""
+    return resources.files(__package__).joinpath(name).read_bytes()
 
 
 def printable(text: bytes) -> str:
@@ -72,12 +67,6 @@ def log(level: int, message: bytes) -> None:
     """A script's own log line; 5 is Envoy's trace."""
     if logger.isEnabledFor(level):
         logger.log(level, "script log: %s", printable(message))
-
-
-def unsupported(name: bytes) -> bytes:
-    """The script error for a method that is still to come."""
-    method = printable(name)
-    return f"{method}() is not supported by this release: it comes with {LATER[method]}".encode()
 
 
 # -- headers ----------------------------------------------------------------------------------
@@ -106,14 +95,15 @@ def make_reply(flat: list[bytes], body: bytes | None) -> LocalReply:
     return LocalReply(status, body or b"", "lua_response", headers=fields)
 
 
-def trailer_callbacks(trailers: Callable[[], HeaderMap]) -> dict[bytes, Callable[..., Any]]:
-    """The same calls as on headers, for the trailers of the stream that runs now."""
+def map_callbacks(prefix: bytes, headers: Callable[[], HeaderMap]) -> dict[bytes, Callable[..., Any]]:
+    """The same calls as on the head, for trailers and the request's head in the response."""
 
     def get(key: bytes) -> bytes | None:
-        return trailers().get_joined(key.lower())
+        name = key.lower()
+        return headers().get(name) if name[:1] == b":" or name == b"host" else headers().get_joined(name)
 
     def values(key: bytes, index: int) -> bytes | int | None:
-        found = trailers().get_all(key.lower())
+        found = headers().get_all(key.lower())
         if index < 0:
             return len(found)
         return found[index] if index < len(found) else None
@@ -125,17 +115,17 @@ def trailer_callbacks(trailers: Callable[[], HeaderMap]) -> dict[bytes, Callable
                 return b"invalid header name: " + key
             if BAD_VALUE.search(value):
                 return b"invalid header value for: " + key
-            getattr(trailers(), method)(name, value)
+            getattr(headers(), method)(name, value)
             return None
 
         return changed
 
     return {
-        b"t_get": get,
-        b"t_values": values,
-        b"t_add": change("add"),
-        b"t_replace": change("set"),
-        b"t_remove": lambda key: trailers().remove(key.lower()) and None,
+        prefix + b"get": get,
+        prefix + b"values": values,
+        prefix + b"add": change("add"),
+        prefix + b"replace": change("set"),
+        prefix + b"remove": lambda key: headers().remove(key.lower()) and None,
     }
 
 
@@ -145,7 +135,9 @@ def trailer_callbacks(trailers: Callable[[], HeaderMap]) -> dict[bytes, Callable
 def to_lua(lua: Any, value: Any) -> Any:
     """Plain metadata (dict, list, str, bool, number, None) as a Lua value."""
     if isinstance(value, dict):
-        return lua.table_from({key.encode(): to_lua(lua, item) for key, item in value.items()})
+        return lua.table_from(
+            {key.encode() if isinstance(key, str) else key: to_lua(lua, item) for key, item in value.items()}
+        )
     if isinstance(value, list | tuple):
         return lua.table_from([to_lua(lua, item) for item in value])
     return value.encode() if isinstance(value, str) else value
@@ -173,7 +165,8 @@ def from_lua(value: Any, type_of: Callable[[Any], str | None], depth: int = 0) -
     plain = {}
     for key in keys:
         if not isinstance(key, bytes):
-            found = "number" if isinstance(key, int | float) else type_of(key) or "boolean"
+            is_number = isinstance(key, int | float) and not isinstance(key, bool)
+            found = "number" if is_number else type_of(key) or "boolean"
             raise LuaError(f"unexpected type {found} in table key (only string keys are supported)")
         plain[printable(key)] = from_lua(value[key], type_of, depth + 1)
     return plain
@@ -202,23 +195,63 @@ STREAM_INFO: dict[bytes, Callable[[Stream], bytes]] = {
 }
 
 
-def filter_state(stream: Stream, name: bytes) -> bytes | None:
-    """A filter state object as text."""
+def filter_state(stream: Stream, name: bytes, field: bytes | None = None) -> Any:
+    """A filter state object as text; a field of one that has fields, and of others nothing."""
     value = (stream.filter_state or {}).get(printable(name))
-    return value.encode() if isinstance(value, str) else value
+    if field is not None:
+        return None
+    if isinstance(value, bool):
+        return b"true" if value else b"false"
+    if isinstance(value, str):
+        return value.encode()
+    return value if isinstance(value, bytes | int | float) else None
 
 
 def set_filter_state(stream: Stream, name: bytes, factory: bytes, value: bytes) -> bytes | None:
-    """Keep a filter state object; of Envoy's factories the one of strings and one of addresses are there."""
+    """Keep a filter state object, made from text as Envoy's factories make theirs."""
+    made: Any = value
+    text = value.decode("latin-1")
     if factory == ORIGINAL_DST_STATE.encode():
-        if parse_destination(value.decode("latin-1")) is None:
-            return b"failed to create an object for '" + name + b"' from value"
-    elif factory != b"envoy.string":
+        if parse_destination(text) is None:
+            return _no_object(factory, value)
+    elif factory == b"envoy.network.ip":
+        if not is_ip(text):
+            return _no_object(factory, value)
+        made = f"[{text}]:0" if ":" in text else f"{text}:0"
+    elif factory == b"envoy.bool":
+        if text not in ("true", "false"):
+            return _no_object(factory, value)
+        made = text == "true"
+    elif factory not in _TEXT_FACTORIES:
         return b"'" + factory + b"' does not have an object factory"
     if stream.filter_state is None:
         stream.filter_state = {}
-    stream.filter_state[printable(name)] = value
+    stream.filter_state[printable(name)] = made
     return None
+
+
+#: Factories whose objects are the text.
+_TEXT_FACTORIES = (b"envoy.string", b"envoy.hashable_string", b"envoy.network.upstream_server_name")
+
+
+def _no_object(factory: bytes, value: bytes) -> bytes:
+    return b"failed to create an object '" + factory + b"' from value '" + value + b"'"
+
+
+_WITH_PORT = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*))(?::(\d{1,5}))?\Z", re.ASCII)
+
+
+def override_host(stream: Stream, is_request: bool, host: bytes, strict: bool) -> bytes | None:
+    """Keep the host that the stream is to go to: an address with or without a port."""
+    match = _WITH_PORT.match(host.decode("latin-1"))
+    if match is not None:
+        bracketed, plain, port = match.groups()
+        address = plain if bracketed is None else bracketed
+        if is_ip(address) and (":" in address) is (bracketed is not None) and int(port or 0) <= 65535:
+            if is_request:
+                stream.override_host = (host.decode("latin-1"), strict)
+            return None
+    return b"host is not a valid IP address"
 
 
 # -- stats ------------------------------------------------------------------------------------
@@ -228,6 +261,7 @@ _UNITS = {
     "ms": "ms",
     "milliseconds": "ms",
     "microseconds": "us",
+    "nanoseconds": "ns",
     "bytes": "bytes",
     "unspecified": "unspecified",
 }
@@ -241,20 +275,27 @@ def make_stat(scope: Any, kind: bytes, name: bytes, unit: bytes | None) -> Any:
         return scope.gauge(printable(name))
     text = "unspecified" if unit is None else printable(unit)
     if text not in _UNITS:
-        raise LuaError(f"unknown histogram unit: {text}")
+        raise LuaError(
+            f"invalid histogram unit '{text}', expected 'ms', 'milliseconds', 'microseconds', 'nanoseconds', "
+            "'bytes', or 'unspecified'"
+        )
     return scope.histogram(printable(name), _UNITS[text])
 
 
-def _add(stat: Any, number: int) -> None:
-    stat.inc(number)
+#: What a gauge that falls below zero goes on from, as Envoy's unsigned ones do.
+_WRAP = (1 << 64) - 1
+
+
+def _sub(stat: Any, number: int) -> None:
+    stat.set((stat.value - number) & _WRAP)
 
 
 STAT_VERBS: dict[bytes, Callable[[Any, int], Any]] = {
     b"inc": lambda stat, number: stat.inc(),
-    b"dec": lambda stat, number: stat.dec(),
-    b"add": _add,
-    b"sub": lambda stat, number: stat.dec(number),
+    b"dec": lambda stat, number: _sub(stat, 1),
+    b"add": lambda stat, number: stat.inc(number),
+    b"sub": _sub,
     b"set": lambda stat, number: stat.set(number),
-    b"value": lambda stat, number: stat.value,
+    b"value": lambda stat, number: float(stat.value),
     b"recordValue": lambda stat, number: stat.record(number),
 }

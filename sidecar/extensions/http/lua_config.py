@@ -1,28 +1,25 @@
 """Compiles ``envoy.extensions.filters.http.lua.v3.Lua`` and ``LuaPerRoute``.
 
 The only part of the Lua filter that sees protobuf.  A script is compiled and its top level run here, so that
-a mistake refuses the configuration (Envoy does the same).
+a mistake refuses the configuration (Envoy does the same).  Scripts with the same text share one state.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 from typing import TYPE_CHECKING, Any
 
 from sidecar.core.errors import ConfigError, LuaError
 from sidecar.extensions.http.lua import LuaFilter, LuaRoute, LuaStats, PerRoute
-from sidecar.extensions.http.lua_api import LATER
-from sidecar.extensions.http.lua_script import Script, ScriptHost
+from sidecar.extensions.http.lua_sources import Sources
 
 if TYPE_CHECKING:
     from sidecar.api.context import FactoryContext
+    from sidecar.extensions.http.lua_script import Source
 
 __all__ = ["LuaFactory"]
 
 logger = logging.getLogger("sidecar.lua")
-
-_LATER_CALL = re.compile(rb":\s*(" + "|".join(LATER).encode() + rb")\s*\(")
 
 
 class LuaFactory:
@@ -36,6 +33,7 @@ class LuaFactory:
 
     def __init__(self) -> None:
         self._per_route = PerRoute()
+        self._sources = Sources()
 
     def compile(self, message: Any, context: FactoryContext) -> LuaFilter:
         """The filter.  Raises: ConfigError."""
@@ -47,17 +45,17 @@ class LuaFactory:
         scope = context.stats.scope("lua." + message.stat_prefix)
         default = None
         if message.HasField("default_source_code"):
-            default = _script_of(message.default_source_code, "default_source_code", context, scope)
+            default = self._source(message.default_source_code, "default_source_code", context)
         elif message.inline_code:
-            default = _script(message.inline_code.encode(), "inline_code", context, scope)
+            default = self._script(message.inline_code.encode(), "inline_code", context)
         named = {
-            key: _script_of(message.source_codes[key], f"source_codes[{key}]", context, scope)
+            key: self._source(message.source_codes[key], f"source_codes[{key}]", context)
             for key in sorted(message.source_codes)
         }
         if default is not None:
             for hook, start in (
-                ("envoy_on_request", default.start_request),
-                ("envoy_on_response", default.start_response),
+                ("envoy_on_request", default.script.start_request),
+                ("envoy_on_response", default.script.start_response),
             ):
                 if start is None:
                     logger.info("%s() function not found. Lua filter will not hook %ss.", hook, hook[9:])
@@ -66,6 +64,9 @@ class LuaFactory:
             default,
             named,
             LuaStats(scope.counter("errors"), scope.counter("executions")),
+            scope=scope,
+            find_cluster=context.find_cluster,
+            get_client=context.http_client,
             clear_route_cache=clear,
             per_route=self._per_route,
         )
@@ -73,32 +74,25 @@ class LuaFactory:
     def compile_route(self, message: Any, context: FactoryContext) -> LuaRoute:
         """The compiled LuaPerRoute.  Raises: ConfigError."""
         self._per_route.seen = True
-        script = None
+        source = None
         if message.HasField("source_code"):
-            scope = context.stats.scope("lua")
-            script = _script_of(message.source_code, "source_code", context, scope)
+            source = self._source(message.source_code, "source_code", context)
         filter_context = _plain(message.filter_context) if message.HasField("filter_context") else None
-        return LuaRoute(message.disabled, message.name, script, filter_context)
+        return LuaRoute(message.disabled, message.name, source, filter_context)
 
+    def _source(self, source: Any, path: str, context: FactoryContext) -> Source:
+        """The script in a DataSource; an error in it lies at the field that holds the text."""
+        field = source.WhichOneof("specifier") or ""
+        code = context.read_data_source(source, path)
+        return self._script(code, f"{path}.{field}" if field else path, context)
 
-def _script_of(source: Any, path: str, context: FactoryContext, scope: Any) -> Script:
-    """The script in a DataSource; an error in it lies at the field that holds the text."""
-    field = source.WhichOneof("specifier") or ""
-    code = context.read_data_source(source, path)
-    return _script(code, f"{path}.{field}" if field else path, context, scope)
-
-
-def _script(code: bytes, path: str, context: FactoryContext, scope: Any) -> Script:
-    host = ScriptHost(scope, context.find_cluster, context.root_stats.gauge("lua.lua_vm_count"))
-    try:
-        script = Script(code, host)
-    except LuaError as error:
-        raise ConfigError(path, str(error), line_in_text=getattr(error, "line", None)) from error
-    context.on_close(script.close)
-    for call in sorted({match[1].decode() for match in _LATER_CALL.finditer(code)}):
-        reason = f"the script calls {call}(), which needs {LATER[call]} of a later release: a script error"
-        context.warn(path, reason)
-    return script
+    def _script(self, code: bytes, path: str, context: FactoryContext) -> Source:
+        try:
+            source, release = self._sources.get(code, context.root_stats.gauge("lua.lua_vm_count"))
+        except LuaError as error:
+            raise ConfigError(path, str(error), line_in_text=getattr(error, "line", None)) from error
+        context.on_close(release)
+        return source
 
 
 def _plain(value: Any) -> Any:

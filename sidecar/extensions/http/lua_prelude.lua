@@ -11,8 +11,9 @@
 --
 -- Every invocation runs in a coroutine that is taken from a pool and goes back to it, so that a script
 -- which never waits makes no coroutine.
-local py = ...
+local functions, shared, soft_kib = ...
 local error, type, tostring, next, pcall, select = error, type, tostring, next, pcall, select
+local gcinfo, sub, raw_xpcall, traceback = gcinfo, string.sub, xpcall, debug.traceback
 local setmetatable, getmetatable, rawpairs, rawipairs = setmetatable, getmetatable, pairs, ipairs
 local create, resume_thread, yield = coroutine.create, coroutine.resume, coroutine.yield
 local floor, match, lower = math.floor, string.match, string.lower
@@ -33,11 +34,20 @@ end
 table.pack = table.pack or function(...) return {n = select("#", ...), ...} end
 table.unpack = table.unpack or unpack
 EnvoyTimestampResolution = {MILLISECOND = 0, MICROSECOND = 1}
-python = nil
-package.loaded.python = nil
+
+-- Python's functions.  What they return is allocated where no error may be raised (docs/adr/0012), so there has
+-- to be room for it.
+local py = {}
+for name, call in rawpairs(functions) do
+  py[name] = function(...)
+    if gcinfo() > soft_kib then shared.check_memory() end
+    return call(...)
+  end
+end
 
 local current              -- the handle of the running invocation
-local DONE, BODY, CHUNK, TRAILERS, RESPONDED = {}, {}, {}, {}, {}
+local DONE, BODY, CHUNK, TRAILERS, RESPONDED, CALL = {}, {}, {}, {}, {}, {}
+shared.waits = {[BODY] = true, [CHUNK] = true, [TRAILERS] = true, [RESPONDED] = true, [CALL] = true}
 local idle, idle_count = {}, 0
 
 local function kind_of(count, value)
@@ -46,8 +56,9 @@ local function kind_of(count, value)
 end
 
 -- Checks; `level` is that of the caller in the script.
+local classes = {}
 local function out_of_scope(self, name, level)
-  if type(self) ~= "table" then
+  if type(self) ~= "table" or not classes[getmetatable(self)] then
     error("bad argument #1 to '" .. name .. "' (object expected, got " .. kind_of(self == nil and 0 or 1, self)
       .. ")", level + 1)
   end
@@ -59,23 +70,24 @@ local function bad_argument(position, name, expected, level, count, value)
     .. kind_of(count, value) .. ")", level + 1)
 end
 
-local function text(value, position, name, count)
+local function text(value, position, name, count, level)
   if type(value) == "number" then return tostring(value) end
-  bad_argument(position, name, "string", 3, count, value)
+  bad_argument(position, name, "string", (level or 2) + 1, count, value)
 end
 
 -- Logging: on every object.
 local LEVELS = {logTrace = 5, logDebug = 10, logInfo = 20, logWarn = 30, logErr = 40, logCritical = 50}
-local function with_logging(class)
+local function with_logging(class, is_lasting)
   for name, number in rawpairs(LEVELS) do
     class[name] = function(self, ...)
       local message = ...
-      if self == nil or self.h ~= current then out_of_scope(self, name, 2) end
+      if self == nil or self.h ~= current and not is_lasting then out_of_scope(self, name, 2) end
       if type(message) ~= "string" then message = text(message, 1, name, select("#", ...)) end
       py.log(number, message)
     end
   end
   class.__index = class
+  classes[class] = true
   return class
 end
 
@@ -162,6 +174,7 @@ local function header_class(get, values, add, replace, remove, all, reason)
 end
 
 local Headers = header_class(py.get, py.values, py.add, py.replace, py.remove, py.all, py.reason)
+local RequestHeaders = header_class(py.q_get, py.q_values, py.q_add, py.q_replace, py.q_remove, py.q_all)
 local Trailers = header_class(py.t_get, py.t_values, py.t_add, py.t_replace, py.t_remove, py.t_all)
 
 -- Bodies.
@@ -172,20 +185,26 @@ function Buffer.length(self)
 end
 function Buffer.getBytes(self, index, length)
   if self == nil or self.h ~= current then out_of_scope(self, "getBytes", 2) end
-  if type(index) ~= "number" then bad_argument(1, "getBytes", "number", 2, index == nil and 0 or 1, index) end
-  if type(length) ~= "number" then bad_argument(2, "getBytes", "number", 2, length == nil and 0 or 1, length) end
-  index, length = floor(index), floor(length)
+  local from, size = tonumber(index), tonumber(length)
+  if not from then bad_argument(1, "getBytes", "number", 2, index == nil and 0 or 1, index) end
+  if not size then bad_argument(2, "getBytes", "number", 2, length == nil and 0 or 1, length) end
+  index, length = floor(from), floor(size)
   if index < 0 or length < 0 or index + length > #self.data then
     error("index/length must be >= 0 and (index + length) must be <= buffer size", 2)
   end
-  return self.data:sub(index + 1, index + length)
+  return sub(self.data, index + 1, index + length)
 end
 function Buffer.setBytes(self, ...)
   local bytes = ...
   if self == nil or self.h ~= current then out_of_scope(self, "setBytes", 2) end
   if type(bytes) ~= "string" then bytes = text(bytes, 1, "setBytes", select("#", ...)) end
   self.data = bytes
-  if self.whole then py.set_body(bytes) else current.changed = bytes end
+  if self.whole then
+    current.data = bytes
+    py.set_body(bytes)
+  else
+    current.changed = bytes
+  end
   return #bytes
 end
 with_logging(Buffer)
@@ -220,37 +239,56 @@ function DynamicMetadata.get(self, ...)
   local name = ...
   if self == nil or self.h ~= current then out_of_scope(self, "get", 2) end
   if type(name) ~= "string" then name = text(name, 1, "get", select("#", ...)) end
-  if self.connection then return end
   local value = py.metadata_get(name)
   if value ~= nil then return value end
 end
-function DynamicMetadata.set(self, name, key, value)
+function DynamicMetadata.set(self, ...)
+  local name, key, value = ...
+  local count = select("#", ...)
   if self == nil or self.h ~= current then out_of_scope(self, "set", 2) end
-  if self.connection then error("dynamic metadata of the connection cannot be set", 2) end
   if self.iterating then error("dynamic metadata map cannot be modified while iterating", 2) end
-  if type(name) ~= "string" then name = text(name, 1, "set", 1) end
-  if type(key) ~= "string" then key = text(key, 2, "set", 1) end
+  if type(name) ~= "string" then name = text(name, 1, "set", count) end
+  if type(key) ~= "string" then key = text(key, 2, "set", count > 1 and 1 or 0) end
+  if type(value) == "table" and classes[getmetatable(value)] then
+    error("unexpected type 'userdata' in dynamicMetadata", 2)
+  end
   local problem = py.metadata_set(name, key, value)
   if problem then error(problem, 2) end
 end
 function DynamicMetadata.__pairs(self)
-  return (map_iterator(self, self.connection and {} or py.metadata_all()))
+  return (map_iterator(self, py.metadata_all()))
 end
 with_logging(DynamicMetadata)
+local ConnectionMetadata = {}
+function ConnectionMetadata.get(self, ...)
+  local name = ...
+  if self == nil or self.h ~= current then out_of_scope(self, "get", 2) end
+  if type(name) ~= "string" then name = text(name, 1, "get", select("#", ...)) end
+  local value = py.connection_metadata(name)
+  if value ~= nil then return value end
+end
+function ConnectionMetadata.__pairs(self)
+  return (map_iterator(self, py.connection_metadata()))
+end
+with_logging(ConnectionMetadata)
 
 local FilterState = {}
 function FilterState.get(self, ...)
   local name = ...
   if self == nil or self.h ~= current then out_of_scope(self, "get", 2) end
   if type(name) ~= "string" then name = text(name, 1, "get", select("#", ...)) end
-  local value = py.filter_state_get(name)
+  local field = select(2, ...)
+  if field ~= nil and type(field) ~= "string" then field = text(field, 2, "get", 1) end
+  local value = py.filter_state_get(name, field)
   if value ~= nil then return value end
 end
-function FilterState.set(self, name, factory, value)
+function FilterState.set(self, ...)
+  local name, factory, value = ...
+  local count = select("#", ...)
   if self == nil or self.h ~= current then out_of_scope(self, "set", 2) end
-  if type(name) ~= "string" then name = text(name, 1, "set", 1) end
-  if type(factory) ~= "string" then factory = text(factory, 2, "set", 1) end
-  if type(value) ~= "string" then value = text(value, 3, "set", 1) end
+  if type(name) ~= "string" then name = text(name, 1, "set", count) end
+  if type(factory) ~= "string" then factory = text(factory, 2, "set", count > 1 and 1 or 0) end
+  if type(value) ~= "string" then value = text(value, 3, "set", count > 2 and 1 or 0) end
   local problem = py.filter_state_set(name, factory, value)
   if problem then error(problem, 2) end
 end
@@ -305,9 +343,11 @@ function StreamInfo.dynamicMetadata(self)
   end
   return map
 end
-function StreamInfo.dynamicTypedMetadata(self, name)
+function StreamInfo.dynamicTypedMetadata(self, ...)
+  local name = ...
   if self == nil or self.h ~= current then out_of_scope(self, "dynamicTypedMetadata", 2) end
-  return nil
+  if type(name) ~= "string" then name = text(name, 1, "dynamicTypedMetadata", select("#", ...)) end
+  return py.typed_metadata(name, false)
 end
 function StreamInfo.filterState(self)
   if self == nil or self.h ~= current then out_of_scope(self, "filterState", 2) end
@@ -322,11 +362,13 @@ with_logging(StreamInfo)
 local ConnectionStreamInfo = {}
 function ConnectionStreamInfo.dynamicMetadata(self)
   if self == nil or self.h ~= current then out_of_scope(self, "dynamicMetadata", 2) end
-  return current:keep(setmetatable({h = current, connection = true}, DynamicMetadata))
+  return current:keep(setmetatable({h = current}, ConnectionMetadata))
 end
-function ConnectionStreamInfo.dynamicTypedMetadata(self, name)
+function ConnectionStreamInfo.dynamicTypedMetadata(self, ...)
+  local name = ...
   if self == nil or self.h ~= current then out_of_scope(self, "dynamicTypedMetadata", 2) end
-  return nil
+  if type(name) ~= "string" then name = text(name, 1, "dynamicTypedMetadata", select("#", ...)) end
+  return py.typed_metadata(name, true)
 end
 with_logging(ConnectionStreamInfo)
 
@@ -345,37 +387,54 @@ function Route.metadata(self)
 end
 with_logging(Route)
 
--- Stats.
-local function amount(value, name)
-  if type(value) ~= "number" then bad_argument(1, name, "number", 3, value == nil and 0 or 1, value) end
-  return floor(value)
+-- Stats.  The scope ends at every wait as other objects do; counters, gauges and histograms do not end.
+local function amount(value, name, kind, count)
+  local number = type(value) == "string" and tonumber(value) or value
+  if type(number) ~= "number" then bad_argument(1, name, "number", 3, count, value) end
+  if number < 0 then
+    if name == "recordValue" then error("histogram value must be non-negative", 3) end
+    if name == "set" then error("gauge set value must be non-negative", 3) end
+    error(kind .. " " .. name .. " amount must be non-negative", 3)
+  end
+  return floor(number)
 end
-local function stat_class(methods)
+local function stat_class(kind, methods)
   local class = {}
   for name, takes in rawpairs(methods) do
-    class[name] = function(self, value)
-      if self == nil or self.h ~= current then out_of_scope(self, name, 2) end
-      return py.stat(self.kind, self.name, name, takes and amount(value, name) or 0)
+    class[name] = function(self, ...)
+      if type(self) ~= "table" or getmetatable(self) ~= class then out_of_scope(self, name, 2) end
+      return py.stat(self.kind, self.name, name, takes and amount((...), name, kind, select("#", ...)) or 0, self.unit)
     end
   end
-  return with_logging(class)
+  return with_logging(class, true)
 end
-local Counter = stat_class{inc = false, add = true, value = false}
-local Gauge = stat_class{inc = false, dec = false, add = true, sub = true, set = true, value = false}
-local Histogram = stat_class{recordValue = true}
+local Counter = stat_class("counter", {inc = false, add = true, value = false})
+local Gauge = stat_class("gauge", {inc = false, dec = false, add = true, sub = true, set = true, value = false})
+local Histogram = stat_class("histogram", {recordValue = true})
 local Stats = {}
 local function stat_maker(kind, class)
-  return function(self, name, unit)
+  return function(self, ...)
+    local name, unit = ...
     if self == nil or self.h ~= current then out_of_scope(self, kind, 2) end
-    if type(name) ~= "string" then name = text(name, 1, kind, name == nil and 0 or 1) end
+    if type(name) ~= "string" then name = text(name, 1, kind, select("#", ...)) end
+    if kind ~= "histogram" then unit = nil end
+    if unit ~= nil and type(unit) ~= "string" then unit = text(unit, 2, kind, 1) end
     local problem = py.stat(kind, name, "make", 0, unit)
     if problem then error(problem, 2) end
-    return current:keep(setmetatable({h = current, kind = kind, name = name}, class))
+    return setmetatable({kind = kind, name = name, unit = unit}, class)
   end
 end
 Stats.counter, Stats.gauge = stat_maker("counter", Counter), stat_maker("gauge", Gauge)
 Stats.histogram = stat_maker("histogram", Histogram)
 with_logging(Stats)
+
+-- A key of importPublicKey().
+local PublicKey = {}
+function PublicKey.get(self)
+  if self == nil or self.h ~= current then out_of_scope(self, "get", 2) end
+  return self.key
+end
+with_logging(PublicKey)
 
 -- The stream handle.
 local Handle = {}
@@ -496,10 +555,106 @@ function Handle.respond(self, headers, body)
   yield(RESPONDED)
 end
 
-function Handle.httpCall(self, cluster, headers, body, timeout, asynchronous)
+local OPTIONS = {asynchronous = true, timeout_ms = true, trace_sampled = true, return_duplicate_headers = true,
+  send_xff = true}
+local function call_options(options, count, asynchronous)
+  if type(options) == "table" then
+    for key in next, options do
+      if type(key) == "number" then key = tostring(key) end
+      if not OPTIONS[key] then error('"' .. tostring(key) .. '" is not valid key for httpCall() options', 3) end
+    end
+    local timeout, send_xff = options.timeout_ms, options.send_xff
+    if timeout ~= nil then
+      local number = tonumber(timeout)
+      if type(number) ~= "number" then bad_argument(7, "httpCall", "number", 3, 1, timeout) end
+      timeout = number
+    end
+    return floor(timeout or 0), options.asynchronous and true or false, options.return_duplicate_headers and true or false,
+      send_xff == nil or send_xff and true or false, options.trace_sampled
+  end
+  local number = tonumber(options)
+  if type(number) ~= "number" then bad_argument(4, "httpCall", "number", 3, count > 3 and 1 or 0, options) end
+  if count > 4 and type(asynchronous) ~= "boolean" then
+    error("http call asynchronous flag must be 'true', 'false', or empty", 3)
+  end
+  return floor(number), asynchronous or false, false, true, nil
+end
+
+function Handle.httpCall(self, ...)
   if self ~= current then out_of_scope(self, "httpCall", 2) end
+  local cluster, headers, body, options, flag = ...
+  local timeout, asynchronous, keeps_all, send_xff, sampled = call_options(options, select("#", ...), flag)
   if type(cluster) ~= "string" then cluster = text(cluster, 1, "httpCall", cluster == nil and 0 or 1) end
-  error(py.http_call(cluster), 2)
+  if type(headers) ~= "table" then bad_argument(2, "httpCall", "table", 2, headers == nil and 0 or 1, headers) end
+  if body ~= nil and type(body) ~= "string" then body = text(body, 3, "httpCall", 1) end
+  if timeout < 0 then error("http call timeout must be >= 0", 2) end
+  local flat, n = {}, 0
+  for key, value in next, headers do
+    if type(key) ~= "string" then key = text(key, 6, "httpCall", 1) end
+    if type(value) == "table" then
+      for _, one in next, value do
+        if type(one) ~= "string" then one = text(one, 9, "httpCall", 1) end
+        flat[n + 1], flat[n + 2] = key, one
+        n = n + 2
+      end
+    else
+      if type(value) ~= "string" then value = text(value, 7, "httpCall", 1) end
+      flat[n + 1], flat[n + 2] = key, value
+      n = n + 2
+    end
+  end
+  local problem = py.http_call(cluster, flat, body, timeout, asynchronous, keeps_all, send_xff, sampled)
+  if problem then error(problem, 2) end
+  if asynchronous then return end
+  forget(self)
+  return yield(CALL)
+end
+
+function Handle.requestHeaders(self)
+  if self ~= current then out_of_scope(self, "requestHeaders", 2) end
+  return self:keep(setmetatable({h = self}, RequestHeaders))
+end
+
+function Handle.setUpstreamOverrideHost(self, ...)
+  if self ~= current then out_of_scope(self, "setUpstreamOverrideHost", 2) end
+  local host, strict = ...
+  local count = select("#", ...)
+  if type(host) ~= "string" then host = text(host, 1, "setUpstreamOverrideHost", count) end
+  if count > 1 and type(strict) ~= "boolean" then bad_argument(2, "setUpstreamOverrideHost", "boolean", 2, 1, strict) end
+  local problem = py.override_host(host, strict or false)
+  if problem then error(problem, 2) end
+end
+
+local function bytes_of(name, position, value, size, count)
+  if type(value) ~= "string" then value = text(value, position, name, count >= position and 1 or 0, 3) end
+  if type(size) ~= "number" then
+    bad_argument(position + 1, name, "number", 3, count > position and 1 or 0, size)
+  end
+  size = floor(size)
+  if size < 0 or size > #value then error("length is beyond the end of the string", 3) end
+  return sub(value, 1, size)
+end
+function Handle.importPublicKey(self, ...)
+  if self ~= current then out_of_scope(self, "importPublicKey", 2) end
+  local key, size = ...
+  local der = bytes_of("importPublicKey", 1, key, size, select("#", ...))
+  local object = self.key
+  if not object then
+    object = setmetatable({h = self, key = py.import_key(der, key)}, PublicKey)
+    self.key = object
+  end
+  return object
+end
+function Handle.verifySignature(self, ...)
+  if self ~= current then out_of_scope(self, "verifySignature", 2) end
+  local hash, key, signature, signature_size, data, data_size = ...
+  local count = select("#", ...)
+  if type(hash) ~= "string" then hash = text(hash, 1, "verifySignature", count) end
+  if type(key) ~= "string" then key = text(key, 2, "verifySignature", count > 1 and 1 or 0) end
+  if not py.has_key(key) then error("invalid public key", 2) end
+  signature = bytes_of("verifySignature", 3, signature, signature_size, count)
+  data = bytes_of("verifySignature", 5, data, data_size, count)
+  return py.verify_signature(hash, key, signature, data)
 end
 
 function Handle.metadata(self)
@@ -516,7 +671,7 @@ function Handle.virtualHost(self)
 end
 function Handle.route(self)
   if self ~= current then out_of_scope(self, "route", 2) end
-  return self:keep(setmetatable({h = self, which = "metadata"}, Route))
+  return self:keep(setmetatable({h = self, which = "route"}, Route))
 end
 function Handle.streamInfo(self)
   if self ~= current then out_of_scope(self, "streamInfo", 2) end
@@ -551,21 +706,21 @@ function Handle.base64Escape(self, ...)
 end
 function Handle.timestamp(self, resolution)
   if self ~= current then out_of_scope(self, "timestamp", 2) end
-  if resolution ~= nil and resolution ~= 0 then error("timestamp format must be MILLISECOND.", 2) end
+  if resolution ~= nil and (tonumber(resolution) or resolution) ~= 0 then error("timestamp format must be MILLISECOND.", 2) end
   return py.timestamp(0)
 end
 function Handle.timestampString(self, resolution)
   if self ~= current then out_of_scope(self, "timestampString", 2) end
+  resolution = tonumber(resolution) or resolution
   if resolution == nil or resolution == 0 then return py.timestamp(1) end
   if resolution == 1 then return py.timestamp(2) end
   error("timestamp format must be MILLISECOND or MICROSECOND.", 2)
 end
--- Known to Envoy, not to this release: they say so.
-for _, name in rawipairs{"setUpstreamOverrideHost", "importPublicKey", "verifySignature"} do
-  Handle[name] = function(self)
-    if self ~= current then out_of_scope(self, name, 2) end
-    error(py.unsupported(name), 2)
-  end
+function Handle.base64Decode(self, ...)
+  local input = ...
+  if self ~= current then out_of_scope(self, "base64Decode", 2) end
+  if type(input) ~= "string" then input = text(input, 1, "base64Decode", select("#", ...)) end
+  return py.base64_decode(input)
 end
 for name, number in rawpairs(LEVELS) do
   Handle[name] = function(self, ...)
@@ -576,33 +731,63 @@ for name, number in rawpairs(LEVELS) do
   end
 end
 Handle.__index = Handle
+classes[Handle] = true
+-- Envoy's objects are userdata.
+_G.type = function(...)
+  local value = ...
+  local kind = type(...)
+  if kind == "table" and classes[getmetatable(value)] then return "userdata" end
+  return kind
+end
 
 -- Running.
-local function worker(run, handle)
+local traced = nil         -- handles an error where it is raised, for stack traces
+local function plain_worker(run, handle)
   while true do
     local ok, problem = pcall(run, handle)
     run, handle = yield(DONE, ok, problem)
   end
 end
+local function traced_worker(run, handle)
+  while true do
+    local ok, problem = raw_xpcall(run, traced, handle)
+    run, handle = yield(DONE, ok, problem)
+  end
+end
+local worker = plain_worker
+
+local function told(problem)
+  if type(problem) == "string" then return problem end
+  if type(problem) == "number" then return tostring(problem) end
+  if type(problem) == "userdata" then return tostring(problem) end  -- an exception of Python's
+  return "unspecified lua error"
+end
 
 local function settle(thread, handle, alive, what, a, b)
+  local is_well = shared.end_step()
   if what == DONE then
     current = nil
+    handle.h = false
     if idle_count < 64 then
       idle_count = idle_count + 1
       idle[idle_count] = thread
     end
+    if not is_well then py.give_up() end
     if a then return end
-    if type(b) == "string" or type(b) == "number" then return 1, tostring(b) end
-    return 1, "unspecified lua error"
+    return 1, told(b)
   end
   current = nil
-  if what == BODY then handle.thread = thread; return 2, handle end
-  if what == CHUNK then handle.thread = thread; return 3, handle end
-  if what == TRAILERS then handle.thread = thread; return 4, handle end
-  if what == RESPONDED then return 5 end
-  if alive then return 1, "script performed an unexpected yield" end
-  return 1, type(what) == "string" and what or "unspecified lua error"
+  if not is_well then py.give_up() end
+  if alive then
+    handle.thread = thread
+    if what == BODY then return 2, handle end
+    if what == CHUNK then return 3, handle end
+    if what == TRAILERS then return 4, handle end
+    if what == RESPONDED then return 5 end
+    if what == CALL then return 6, handle end
+    return 1, "script performed an unexpected yield"
+  end
+  return 1, told(what)
 end
 
 local function starter(run)
@@ -619,43 +804,53 @@ local function starter(run)
       thread = create(worker)
     end
     current = handle
+    shared.begin_step()
     return settle(thread, handle, resume_thread(thread, run, handle))
   end
 end
 
 local entry = {}
--- The whole body for a script in body().
-function entry.resume_body(handle, data)
+local function go_on(handle, ...)
   current = handle
-  return settle(handle.thread, handle, resume_thread(handle.thread, data))
+  shared.begin_step()
+  return settle(handle.thread, handle, resume_thread(handle.thread, ...))
 end
+-- The whole body for a script in body(); headers and body of an answer for one in httpCall().
+entry.resume_body, entry.resume_call = go_on, go_on
 -- A chunk (nil: there are no more) for a script in bodyChunks(); what it made of it is entry.changed().
 function entry.resume_chunk(handle, data, ended)
-  current = handle
   handle.changed = nil
   handle.ended = ended
   if data ~= nil then handle.streamed = true end
-  return settle(handle.thread, handle, resume_thread(handle.thread, data))
+  return go_on(handle, data)
 end
 function entry.changed(handle) return handle.changed end
 -- Body bytes went by while the script waits for trailers.
 function entry.saw_body(handle) handle.streamed = true end
+-- Headers went on while the script waits.
 function entry.resume_trailers(handle, found)
-  current = handle
-  return settle(handle.thread, handle, resume_thread(handle.thread, found))
+  return go_on(handle, found)
 end
--- Loads the user's script: nil, or the error and whether it is one of syntax.
-function entry.load(code)
-  local chunk, problem = loadstring(code)
-  if not chunk then return problem, match(select(2, loadstring(code, "=script")), "^script:(%d+):") end
+-- Loads the user's script: nil, or the error and its line.
+function entry.load(code, name)
+  shared.begin_step(true)
+  local chunk, problem = shared.compile(code, name)
+  if not chunk then return problem, match((select(2, shared.compile(code, "=script"))), "^script:(%d+):") end
   local ok
   ok, problem = pcall(chunk)
+  local is_well = shared.end_step()
   if not ok then
-    if type(problem) ~= "string" then problem = "unspecified lua error" end
+    problem = told(problem)
     return problem, match(problem, "%]:(%d+): ")
   end
+  if not is_well then return "script uses too much memory" end
 end
 function entry.starters()
   return starter(envoy_on_request), starter(envoy_on_response)
+end
+-- Errors get a stack trace behind them.
+function entry.trace()
+  traced = function(problem) return traceback(told(problem), 2) end
+  worker = traced_worker
 end
 return entry

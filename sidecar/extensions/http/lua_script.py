@@ -1,8 +1,8 @@
 """One Lua state with one script in it, and what the script's objects ask of Python.
 
 A state belongs to one script of one process (Envoy: one per script and worker), so globals are shared by
-all streams of that script.  The script is trusted as Envoy trusts it: every standard library is open, it can
-read files and it can loop for ever; what it cannot do is reach Python objects.
+all streams of that script.  What a script may use, and how much, is lua_sandbox.lua's; it cannot reach Python
+objects.  :class:`Source` is a script whose state can be made anew.
 
 The callbacks work on "the stream that runs now" (``self.stream`` and friends, set before each step): Lua runs
 synchronously between two waits, so no object has to be wrapped and passed.  Values are bytes both ways.
@@ -13,11 +13,12 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import FixedBody, LocalReply
 from sidecar.core.errors import LuaError
-from sidecar.extensions.http import lua_api
+from sidecar.extensions.http import lua_api, lua_crypto, lua_patterns
 from sidecar.extensions.http.header_edits import (
     BAD_VALUE,
     SINGLE,
@@ -25,6 +26,7 @@ from sidecar.extensions.http.header_edits import (
     invalid_name,
     invalid_value,
 )
+from sidecar.extensions.http.lua_call import LuaCall
 from sidecar.extensions.http.lua_tls import read_tls
 
 if TYPE_CHECKING:
@@ -32,25 +34,45 @@ if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.core.headers import HeaderMap
 
-__all__ = ["BODY", "CHUNK", "ERROR", "RESPONDED", "TRAILERS", "Script", "ScriptHost"]
+__all__ = ["BODY", "CALL", "CHUNK", "ERROR", "RESPONDED", "TRAILERS", "Limits", "Script", "Source"]
 
 #: What a step of a script that did not just end gives first: (ERROR, text), (BODY, handle), …
-ERROR, BODY, CHUNK, TRAILERS, RESPONDED = 1, 2, 3, 4, 5
+ERROR, BODY, CHUNK, TRAILERS, RESPONDED, CALL = 1, 2, 3, 4, 5, 6
+
+#: Between the memory that a script may use and that which a state may: room for what Python hands in.
+_ROOM_BYTES = 64 * 1024 * 1024
+#: Of that, what stays free whatever a body needs.
+_SPARE_BYTES = 16 * 1024 * 1024
+#: Stats of scripts that one filter remembers (the store has them all).
+_MOST_STATS = 4096
 
 
-class ScriptHost:
-    """What a script may reach beyond its stream: the filter's surroundings.
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one step of a script, from one wait to the next, may use."""
 
-    ``stats`` is the Scope of ``handle:stats()``, ``find_cluster`` is FactoryContext's.
-    """
+    instructions: int = 20_000_000
+    #: CPU time of the process.
+    seconds: float = 1.0
+    #: Of the whole state.
+    memory_bytes: int = 64 * 1024 * 1024
+    #: In how many ways Lua's own matcher may try a pattern, before RE2 takes it.
+    ways: int = 20_000_000
 
-    __slots__ = ("find_cluster", "stats", "vm_count")
 
-    def __init__(self, stats: Any, find_cluster: Callable[[str], Any], vm_count: Any) -> None:
-        self.stats = stats
-        self.find_cluster = find_cluster
-        #: Gauge ``lua.lua_vm_count``.
-        self.vm_count = vm_count
+class Source:
+    """A script, whose state is made anew when it cannot go on (its memory is used up)."""
+
+    def __init__(self, code: bytes, name: bytes | None = None, limits: Limits | None = None) -> None:
+        """Raises: LuaError (with ``line``) for a script that does not load."""
+        self._code = code
+        self._name = name
+        self._limits = limits or Limits()
+        self.script = Script(code, name, self._limits)
+
+    def renew(self) -> None:
+        """Go on with a new state; streams that wait go on in the old one.  Raises: LuaError."""
+        self.script = Script(self._code, self._name, self._limits)
 
 
 class Script:
@@ -58,32 +80,35 @@ class Script:
 
     ``start_request(ended)`` and ``start_response(ended)`` run the script's entry functions up to the first
     wait (None where the script has no such function).  They, and the resume functions, give None when the
-    script is through, else a pair as above.  The caller sets the ``stream`` … attributes first, with
-    :meth:`enter`.
+    script is through, else a pair as above.  The caller sets the ``stream`` … attributes first.
 
     Raises: LuaError (with ``line``) from the constructor for a script that does not load.
     """
 
-    def __init__(self, source: bytes, host: ScriptHost) -> None:
+    def __init__(self, source: bytes, name: bytes | None = None, limits: Limits | None = None) -> None:
         try:
             import lupa.luajit21 as lupa  # only a configuration with Lua pays for it
         except ImportError as error:
-            # Scripts use jit, bit and ffi: another Lua would run them into errors later.
+            # Scripts use jit and bit: another Lua would run them into errors later.
             raise LuaError("this installation of lupa comes without LuaJIT 2.1") from error
+        limits = limits or Limits()
+        self._most_bytes = limits.memory_bytes + _ROOM_BYTES
         self._lua = lupa.LuaRuntime(
             encoding=None,
             unpack_returned_tuples=True,
             register_eval=False,
             register_builtins=False,
             attribute_filter=_no_attributes,
+            max_memory=self._most_bytes,
         )
         self._type_of = lupa.lua_type
-        self._host = host
-        self._lua_error: type[Exception] = lupa.LuaError
-        self._stats: dict[tuple[bytes, bytes], Any] = {}
-        self.stream: Stream = None  # type: ignore[assignment]  # set by enter() before any callback runs
+        #: What lupa raises where a step fails outside of the script (no memory, for one).
+        self.lua_error: type[Exception] = lupa.LuaError
+        self.stream: Stream = None  # type: ignore[assignment]  # set before any callback runs
         self.message: Message = None  # type: ignore[assignment]  # the same
         self.headers: HeaderMap = None  # type: ignore[assignment]  # the same
+        #: The filter that runs it now: its stats, clusters and client.
+        self.host: Any = None
         self.is_request = True
         self.clears_route = False
         self.limit_bytes = 0
@@ -91,30 +116,66 @@ class Script:
         self.metadata_names: tuple[str, ...] = ()
         #: What respond() made.
         self.reply: LocalReply | None = None
+        #: What httpCall() made.
+        self.call: LuaCall | None = None
+        #: Keys that the stream's script imported.
+        self.keys: dict[bytes, Any] = {}
         #: A field that may not be sent, as Envoy's router would say it; the request is answered with 503.
         self.invalid = ""
-        entry = self._lua.execute(lua_api.prelude(), self._lua.table_from(self._callbacks()))
-        self._load(entry, source)
+        #: The state has no memory left.
+        self.is_spent = False
+        functions = self._lua.table_from(self._callbacks())
+        shared = self._lua.table()
+        soft_kib = limits.memory_bytes // 1024
+        entry = self._lua.execute(lua_api.lua_file("lua_prelude.lua"), functions, shared, soft_kib)
+        allowed = self._lua.table_from(
+            {
+                b"instructions": limits.instructions,
+                b"seconds": limits.seconds,
+                b"ways": limits.ways,
+                b"memory_kib": soft_kib,
+            }
+        )
+        self._lua.execute(lua_api.lua_file("lua_sandbox.lua"), functions, allowed, shared)
+        self.trace = entry[b"trace"]
+        self._load(entry, source, name)
         self.start_request, self.start_response = entry[b"starters"]()
         self.resume_body = entry[b"resume_body"]
+        self.resume_call = entry[b"resume_call"]
         self.resume_chunk = entry[b"resume_chunk"]
         self.resume_trailers = entry[b"resume_trailers"]
         self.changed = entry[b"changed"]
         self.saw_body = entry[b"saw_body"]
-        host.vm_count.inc()
 
-    def enter(self, stream: Stream, message: Message, headers: HeaderMap) -> None:
-        """Make this the stream that runs now."""
-        self.stream = stream
-        self.message = message
-        self.headers = headers
+    def step(self, call: Callable[..., Any], *args: Any) -> Any:
+        """What a resume function gives; its failure is the script's."""
+        try:
+            return call(*args)
+        except self.lua_error as error:
+            return self.broke(error)
 
-    def close(self) -> None:
-        """The configuration with this script has ended."""
-        self._host.vm_count.dec()
+    def broke(self, error: Exception) -> tuple[int, bytes]:
+        """The outcome of a step that Lua itself could not finish; nobody knows how the state is."""
+        self.is_spent = True
+        return ERROR, str(error).encode()
 
-    def _load(self, entry: Any, source: bytes) -> None:
-        problem = entry[b"load"](source)
+    def has_room(self, size: int) -> bool:
+        """Whether that many bytes can be handed in: where they cannot, lupa would end the process."""
+        return bool(self._lua.get_memory_used() + size + _SPARE_BYTES < self._most_bytes)
+
+    def headers_table(self, fields: list[tuple[bytes, bytes]], *, keeps_all: bool) -> Any:
+        """Headers of an answer by name: the last value of each, or lists of those that have several."""
+        table: dict[bytes, Any] = {}
+        for name, value in fields:
+            if keeps_all and name in table:
+                before = table[name]
+                table[name] = [*before, value] if isinstance(before, list) else [before, value]
+            else:
+                table[name] = value
+        return lua_api.to_lua(self._lua, table)
+
+    def _load(self, entry: Any, source: bytes, name: bytes | None) -> None:
+        problem = entry[b"load"](source, name)
         if problem is None:
             return
         text, line = problem if isinstance(problem, tuple) else (problem, None)
@@ -131,13 +192,18 @@ class Script:
         callbacks: dict[bytes, Callable[..., Any]] = {
             b"all": lambda: self._flat(self.headers),
             b"base64": base64.b64encode,
+            b"base64_decode": lua_crypto.base64_decode,
             b"body_now": self._body_now,
             b"clear_route_cache": self._clear_route_cache,
+            b"connection_metadata": self._connection_metadata,
             b"drain": self._drain,
-            b"filter_state_get": lambda name: lua_api.filter_state(self.stream, name),
+            b"filter_state_get": lambda *args: lua_api.filter_state(self.stream, *args),
             b"filter_state_set": lambda *args: lua_api.set_filter_state(self.stream, *args),
+            b"give_up": self._give_up,
+            b"has_key": lambda key: self.keys.get(lua_crypto.key_name(key)) is not None,
             b"has_trailers": lambda: self.message.body is not None and self.message.body.trailers is not None,
             b"http_call": self._http_call,
+            b"import_key": self._import_key,
             b"info": lambda name: lua_api.STREAM_INFO[name](self.stream),
             b"log": lua_api.log,
             b"make_body": self._make_body,
@@ -145,18 +211,28 @@ class Script:
             b"metadata_all": lambda: lua_api.to_lua(self._lua, self.stream.dynamic_metadata or {}),
             b"metadata_get": self._metadata_get,
             b"metadata_set": self._metadata_set,
+            b"override_host": lambda *args: lua_api.override_host(self.stream, self.is_request, *args),
+            b"pattern_degree": lua_patterns.degree,
+            b"pattern_find": _or_problem(lua_patterns.find),
+            b"pattern_some": self._pattern_some,
+            b"plain_find": lua_patterns.plain_find,
+            b"read_source": _read_source,
             b"reason": self._reason,
             b"respond": self._respond,
             b"set_body": self._set_body,
             b"stat": self._stat,
             b"timestamp": _timestamp,
             b"tls": self._tls,
-            b"unsupported": lua_api.unsupported,
+            b"typed_metadata": self._typed_metadata,
+            b"verify_signature": lambda name, key, *args: lua_crypto.verify(
+                name, self.keys[lua_crypto.key_name(key)], *args
+            ),
         }
         callbacks.update(self._header_callbacks())
-        trailers = lua_api.trailer_callbacks(self._trailers)
-        trailers[b"t_all"] = lambda: self._flat(self._trailers())
-        callbacks.update(trailers)
+        callbacks.update(lua_api.map_callbacks(b"t_", self._trailers))
+        callbacks[b"t_all"] = lambda: self._flat(self._trailers())
+        callbacks.update(lua_api.map_callbacks(b"q_", lambda: self.stream.request.headers))
+        callbacks[b"q_all"] = lambda: self._flat(self.stream.request.headers)
         return callbacks
 
     def _header_callbacks(self) -> dict[bytes, Callable[..., Any]]:
@@ -321,8 +397,10 @@ class Script:
         else:
             route = self.stream.find_route()
             if route is not None:
-                metadata = route.metadata if which == b"metadata" else route.virtual_host_metadata
-                found = next((metadata[name] for name in self.metadata_names if name in metadata), None)
+                metadata = route.virtual_host_metadata if which == b"virtual_host" else route.metadata
+                # The extension's name stands in for the filter's in metadata() alone.
+                names = self.metadata_names if which == b"metadata" else self.metadata_names[:1]
+                found = next((metadata[name] for name in names if name in metadata), None)
         return lua_api.to_lua(self._lua, found or {})
 
     def _metadata_get(self, name: bytes) -> Any:
@@ -338,14 +416,16 @@ class Script:
         return None
 
     def _stat(self, kind: bytes, name: bytes, verb: bytes, number: int, unit: Any = None) -> Any:
-        stat = self._stats.get((kind, name))
+        stats = self.host.script_stats
+        stat = stats.get((kind, name))
         if stat is None:
             try:
-                stat = lua_api.make_stat(self._host.stats, kind, name, unit)
+                stat = lua_api.make_stat(self.host.scope, kind, name, unit)
             except LuaError as error:
                 return str(error).encode()
-            self._stats[kind, name] = stat
-        return None if verb == b"make" else lua_api.STAT_VERBS[verb](stat, number)
+            if len(stats) < _MOST_STATS:
+                stats[kind, name] = stat
+        return None if verb == b"make" else lua_api.STAT_VERBS[verb](stat, int(number))
 
     def _clear_route_cache(self) -> None:
         self.stream.clear_route_cache()
@@ -353,10 +433,68 @@ class Script:
     def _drain(self) -> None:
         self.stream.drain_connection = True
 
-    def _http_call(self, cluster: bytes) -> bytes:
-        if self._host.find_cluster(lua_api.printable(cluster)) is None:
+    def _give_up(self) -> None:
+        self.is_spent = True
+
+    def _http_call(
+        self,
+        cluster: bytes,
+        flat: Any,
+        body: bytes | None,
+        timeout_ms: float,
+        asynchronous: bool,
+        keeps_all: bool,
+        send_xff: bool,
+        sampled: Any,
+    ) -> bytes | None:
+        name = lua_api.printable(cluster)
+        if self.host.find_cluster(name) is None:
             return b"http call cluster invalid. Must be configured"
-        return lua_api.unsupported(b"httpCall")
+        try:
+            call = LuaCall(list(flat.values()), body, keeps_all=keeps_all)
+        except LuaError as error:
+            return str(error).encode()
+        call.start(
+            self.host.get_client, name, int(timeout_ms), send_xff=send_xff, span=self._span(cluster, sampled)
+        )
+        if not asynchronous:
+            self.call = call
+        return None
+
+    def _span(self, cluster: bytes, sampled: Any) -> Any:
+        """The call's own span in the request's trace; None where there is none."""
+        span = self.stream.span
+        if span is None:
+            return None
+        span = span.spawn(f"async {lua_api.printable(cluster)} egress")
+        if sampled is not None:
+            span.is_sampled = bool(sampled)
+        return span
+
+    def _import_key(self, der: bytes, key: bytes) -> bytes | None:
+        name = lua_crypto.key_name(der)
+        if name not in self.keys:
+            self.keys[name] = lua_crypto.import_key(der)
+        return lua_crypto.key_name(key) if self.keys[name] is not None else None
+
+    def _connection_metadata(self, name: bytes | None = None) -> Any:
+        metadata = self.stream.connection.dynamic_metadata or {}
+        if name is None:
+            return lua_api.to_lua(self._lua, metadata)
+        found = metadata.get(lua_api.printable(name))
+        return None if found is None else lua_api.to_lua(self._lua, found)
+
+    def _typed_metadata(self, name: bytes, of_connection: bool) -> Any:
+        holder: Any = self.stream.connection if of_connection else self.stream
+        found = (getattr(holder, "typed_metadata", None) or {}).get(lua_api.printable(name))
+        return None if found is None else lua_api.to_lua(self._lua, found)
+
+    def _pattern_some(self, text: bytes, pattern: bytes, position: int) -> Any:
+        try:
+            flat, width, after = lua_patterns.some(text, pattern, int(position))
+        except lua_patterns.PatternError as error:
+            return str(error).encode()
+        return None, self._lua.table_from(flat), width, after
 
 
 def _no_attributes(target: Any, name: Any, setting: bool) -> Any:
@@ -367,3 +505,23 @@ def _timestamp(form: int) -> int | bytes:
     if form == 0:
         return time.time_ns() // 1_000_000
     return b"%d" % (time.time_ns() // (1_000_000 if form == 1 else 1_000))
+
+
+def _or_problem(call: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
+    """The function, with the text of what it raises as its first value."""
+
+    def called(*args: Any) -> Any:
+        try:
+            return call(*args)
+        except LuaError as error:
+            return str(error).encode()
+
+    return called
+
+
+def _read_source(path: bytes) -> Any:
+    try:
+        with open(path, "rb") as file:
+            return file.read(4 * 1024 * 1024 + 1)
+    except (OSError, ValueError) as error:
+        return None, f"cannot open {lua_api.printable(path)}: {error}".encode()

@@ -180,6 +180,10 @@ class _Inspection:
         if metadata is None:
             metadata = connection.dynamic_metadata = {}
         metadata.setdefault(rule.namespace, {}).setdefault(rule.key, text)
+        typed = connection.typed_metadata
+        if typed is None:
+            typed = connection.typed_metadata = {}
+        typed.setdefault(rule.namespace, {"typed_metadata": {}})["typed_metadata"].setdefault(rule.key, value)
 
 
 def _sanitised(value: bytes) -> str:

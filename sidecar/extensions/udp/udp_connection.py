@@ -24,6 +24,7 @@ class UdpConnection:
     tls: Any = None
     transport_failure_reason = ""
     dynamic_metadata: dict[str, dict[str, Any]] | None = None
+    typed_metadata: dict[str, dict[str, Any]] | None = None
     filter_state: dict[str, Any] | None = None
     proxy_protocol_tlvs: tuple[tuple[int, bytes], ...] | None = None
     is_local_address_restored = False

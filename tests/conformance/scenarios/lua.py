@@ -12,6 +12,8 @@ from ..scenario import Setup, scenario
 from ..upstream import answers, ok
 from ..wire import head
 
+SUBJECT = "lua"
+
 LUA = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
 PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute"
 ROUTES = """

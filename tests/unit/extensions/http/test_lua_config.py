@@ -73,16 +73,18 @@ def test_syntax_error_names_field_and_line():
     assert caught.value.reason.startswith('script load error: [string "x = 1..."]:2: ')
 
 
-def test_call_of_a_later_release_is_warned_about():
+def test_places_with_the_same_text_share_one_state():
     recorder = Recorder()
-    LuaFactory().compile(Lua(inline_code="function envoy_on_request(h) h:httpCall() end"), recorder.context)
-    assert recorder.warnings == [
-        (
-            "inline_code",
-            "the script calls httpCall(), which needs the internal HTTP client of a later release: "
-            "a script error",
-        )
+    factory = LuaFactory()
+    routes = [
+        factory.compile_route(ParseDict({"source_code": inline("route")}, LuaPerRoute()), recorder.context)
+        for _ in range(100)
     ]
+    assert len({id(route.source) for route in routes}) == 1
+    assert recorder.store.gauges["lua.lua_vm_count"].value == 1
+    for close in recorder.closers:
+        close()
+    assert recorder.store.gauges["lua.lua_vm_count"].value == 0
 
 
 def test_filter_context_of_the_route_is_plain_data():
