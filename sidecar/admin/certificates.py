@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["certificates_json", "days_until_first_expires"]
+__all__ = ["certificates_json", "days_until_first_expires", "seconds_until_first_staple_expires"]
 
 _FIELDS = {"DNS": "dns", "URI": "uri", "IP_ADDRESS": "ip_address"}
 #: What the gauge says where there is no certificate.
@@ -36,6 +36,12 @@ def days_until_first_expires(contexts: Iterable[Any]) -> int:
     return min(found, default=_NEVER)
 
 
+def seconds_until_first_staple_expires(contexts: Iterable[Any]) -> int:
+    """Seconds until the first OCSP response expires; 0 where there is none."""
+    staples = [each.staple for context in contexts for each in context.own_certificates()]
+    return min((staple.seconds_left() for staple in staples if staple is not None), default=0)
+
+
 def _days(certificate: Any) -> int:
     return max(0, int((certificate.expires_at - datetime.now(UTC)).total_seconds() // 86400))
 
@@ -43,7 +49,7 @@ def _days(certificate: Any) -> int:
 def _details(shown: Any) -> dict[str, Any]:
     certificate = shown.facts
     order = ("DNS", "URI", "IP_ADDRESS")
-    return {
+    details = {
         "path": shown.path,
         "serial_number": certificate.serial,
         "subject_alt_names": [{_FIELDS[kind]: value} for kind in order for value in certificate.sans(kind)],
@@ -51,6 +57,13 @@ def _details(shown: Any) -> dict[str, Any]:
         "valid_from": _time(certificate.valid_from),
         "expiration_time": _time(certificate.expires_at),
     }
+    staple = shown.staple
+    if staple is not None:
+        details["ocsp_details"] = {
+            "valid_from": _time(staple.valid_from),
+            "expiration": _time(staple.expires_at or datetime.now(UTC)),
+        }
+    return details
 
 
 def _time(when: datetime) -> str:

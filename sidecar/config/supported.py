@@ -169,7 +169,8 @@ _ROWS: dict[str, str] = {
     f"{_TLS}.DownstreamTlsContext": (
         "common_tls_context require_client_certificate require_sni session_ticket_keys "
         "disable_stateless_session_resumption disable_stateful_session_resumption session_timeout "
-        "full_scan_certs_on_sni_mismatch prefer_client_ciphers session_ticket_keys_sds_secret_config"
+        "full_scan_certs_on_sni_mismatch prefer_client_ciphers session_ticket_keys_sds_secret_config "
+        "ocsp_staple_policy"
     ),
     f"{_TLS}.UpstreamTlsContext": (
         "common_tls_context sni auto_host_sni auto_sni_san_validation allow_renegotiation max_session_keys"
@@ -189,7 +190,7 @@ _ROWS: dict[str, str] = {
         "tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves "
         "signature_algorithms"
     ),
-    f"{_TLS}.TlsCertificate": "certificate_chain private_key pkcs12 password watched_directory",
+    f"{_TLS}.TlsCertificate": "certificate_chain private_key pkcs12 password watched_directory ocsp_staple",
     f"{_TLS}.TlsSessionTicketKeys": "*",
     f"{_TLS}.CertificateValidationContext": (
         "trusted_ca system_root_certs verify_certificate_spki verify_certificate_hash "

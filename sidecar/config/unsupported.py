@@ -148,7 +148,6 @@ ENTRIES: tuple[Entry, ...] = (
         "runtime_enabled",
     ),
     # TLS
-    *_rows(f"{_TLS}.DownstreamTlsContext", WARN, "OCSP stapling", "ocsp_staple_policy"),
     *_rows(f"{_TLS}.UpstreamTlsContext", WARN, "key usage", "enforce_rsa_key_usage"),
     *_rows(_CLUSTER, STOP, "generic matching", "transport_socket_matcher"),
     *_rows(
@@ -162,7 +161,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_TLS}.CommonTlsContext", STOP, "handshakers", "custom_handshaker"),
     *_rows(f"{_TLS}.TlsParameters", STOP, "FIPS", "compliance_policies"),
     *_rows(f"{_TLS}.TlsCertificate", STOP, "private key providers", "private_key_provider"),
-    *_rows(f"{_TLS}.TlsCertificate", WARN, "OCSP stapling", "ocsp_staple"),
     *_rows(
         f"{_TLS}.CertificateValidationContext",
         STOP,

@@ -41,19 +41,16 @@ class CipherOrder:
         self._library = library
         self._has_tls_1_3 = maximum >= ssl.TLSVersion.TLSv1_3
         self._orders: dict[bytes, str] = {}
-        self._callbacks: list[object] = []
 
     def install(self, context: ssl.SSLContext) -> None:
+        """Prepare ``context``, whose hellos :meth:`choose` is to be shown."""
         if self._has_tls_1_3:
             # In Python it is set to begin with.
             context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
         else:
             context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
-            if not self._has_equals:
-                return
-        self._callbacks.append(self._library.set_client_hello(context, self._choose))
 
-    def _choose(self, connection: int) -> None:
+    def choose(self, connection: int) -> None:
         """Called by OpenSSL; it must not raise."""
         library = self._library
         if self._has_tls_1_3:

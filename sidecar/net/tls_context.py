@@ -21,6 +21,7 @@ from sidecar.net.tls_client_hello import CipherOrder
 from sidecar.net.tls_facts import CertificateFacts
 from sidecar.net.tls_library import library
 from sidecar.net.tls_names import CIPHERSUITES
+from sidecar.net.tls_ocsp import LENIENT, OcspStaple, Stapler
 from sidecar.net.tls_verify import PeerRules, Verifier
 
 __all__ = ["ClientContext", "ServerContext", "TlsSettings", "TlsUnavailable"]
@@ -53,6 +54,8 @@ class TlsSettings:
     has_tickets: bool = True
     has_session_cache: bool = True
     session_timeout_s: int = 0
+    #: Of :mod:`sidecar.net.tls_ocsp`.
+    staple_policy: int = LENIENT
     # Of a client
     sni: str = ""
     auto_host_sni: bool = False
@@ -68,6 +71,8 @@ class Shown(NamedTuple):
     #: Of the secret that it is; empty where it stands in the context itself.
     name: str
     facts: CertificateFacts
+    #: What is handed out with it.
+    staple: OcspStaple | None = None
 
 
 class _Contexts:
@@ -160,6 +165,9 @@ class ServerContext(_Contexts):
             for name in identity.server_names():
                 names.setdefault(name, {}).setdefault(identity.is_ecdsa, index)
         self._session_id = self._session_identity()
+        #: Raises: ValueError.
+        self.stapler = Stapler(identities, settings.staple_policy)
+        self._callbacks: list[object] = []
         openssl = library()
         self._order = None
         if openssl is not None and not settings.prefers_client_ciphers:
@@ -176,6 +184,12 @@ class ServerContext(_Contexts):
             self._by_name[name] = self._pair(tuple(sorted(pair.values())))
         if len(self._pairs) > 1:
             self.default.sni_callback = self._choose
+
+    def own_certificates(self) -> list[Shown]:
+        return [
+            each._replace(staple=self.stapler.staple_of(each.facts.certificate))
+            for each in super().own_certificates()
+        ]
 
     def _pair(self, indexes: tuple[int, ...]) -> ssl.SSLContext:
         context = self._pairs.get(indexes)
@@ -203,6 +217,7 @@ class ServerContext(_Contexts):
             context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
         if self._order is not None:
             self._order.install(context)
+        self._listen(context)
         if self.verifier is not None:
             is_needed = settings.requires_client_certificate or (
                 rules.needs_certificate and not rules.accepts_untrusted
@@ -222,6 +237,25 @@ class ServerContext(_Contexts):
                 with MemoryFile(rules.trusted_ca) as path:
                     openssl.set_client_ca_list(context, path)
         return context
+
+    def _listen(self, context: ssl.SSLContext) -> None:
+        """Let clients' hellos be looked at, and OCSP responses be handed out."""
+        openssl = library()
+        if openssl is None:
+            if self.stapler.staples:
+                raise TlsUnavailable("the OpenSSL of this Python cannot be handed OCSP responses")
+            return
+        stapler = self.stapler
+        order = self._order
+
+        def look(connection: int) -> bool:
+            if order is not None:
+                order.choose(connection)
+            return not stapler.refuses(connection, openssl)
+
+        self._callbacks.append(openssl.set_client_hello(context, look))
+        if stapler.staples:
+            self._callbacks.append(openssl.set_status(context, stapler.choose))
 
     def _session_identity(self) -> bytes:
         """Sessions are resumed between contexts that verify the same and show the same certificates."""

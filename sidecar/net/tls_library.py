@@ -19,20 +19,28 @@ from typing import Any
 
 __all__ = ["Library", "library"]
 
+_CALLBACK = ctypes.CFUNCTYPE(None)
+_STATUS = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 _VERIFY = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 _CLIENT_HELLO = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 
 # SSL_CTX_ctrl and SSL_ctrl (openssl/ssl.h)
 _SET_SESS_CACHE_MODE = 44
 _SET_TICKET_KEYS = 59
+_SET_STATUS_CALLBACK = 63
 _SET_STATUS_RESPONSE = 71
 _SET_GROUPS_LIST = 92
 _SET_SIGALGS_LIST = 98
 _GET_PEER_SIGNATURE_NID = 108
 _GET_NEGOTIATED_GROUP = 134
 _CACHE_OFF = 0
-#: TLS extension
+#: TLS extensions
+_STATUS_REQUEST = 5
 _SUPPORTED_VERSIONS = 43
+#: What callbacks answer (openssl/ssl.h, tls1.h), and an alert.
+_HELLO_ERROR, _HELLO_SUCCESS = 0, 1
+_TLSEXT_OK, _TLSEXT_FATAL, _TLSEXT_NOACK = 0, 2, 3
+_HANDSHAKE_FAILURE = 40
 _CACHE_SERVER = 2
 
 _POINTER = ctypes.c_void_p
@@ -42,6 +50,7 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "SSL_CTX_set_cert_verify_callback": (None, (_POINTER, _VERIFY, _POINTER)),
     "SSL_CTX_ctrl": (ctypes.c_long, (_POINTER, ctypes.c_int, ctypes.c_long, _POINTER)),
     "SSL_ctrl": (ctypes.c_long, (_POINTER, ctypes.c_int, ctypes.c_long, _POINTER)),
+    "SSL_CTX_callback_ctrl": (ctypes.c_long, (_POINTER, ctypes.c_int, _CALLBACK)),
     "SSL_CTX_set_ciphersuites": (ctypes.c_int, (_POINTER, ctypes.c_char_p)),
     "SSL_CTX_set_client_hello_cb": (None, (_POINTER, _CLIENT_HELLO, _POINTER)),
     "SSL_client_hello_get0_ciphers": (ctypes.c_size_t, (_POINTER, ctypes.POINTER(_POINTER))),
@@ -164,16 +173,47 @@ class Library:
         if names:
             self._call["SSL_CTX_set_client_CA_list"](_context(context), names)
 
-    def set_client_hello(self, context: ssl.SSLContext, choose: Callable[[int], None]) -> object:
-        """Call ``choose(connection)`` when a hello is read; the result must live as long as ``context``."""
+    def set_client_hello(self, context: ssl.SSLContext, look: Callable[[int], bool]) -> object:
+        """Call ``look(connection)`` when a hello is read; the result must live as long as ``context``.
 
-        def callback(connection: int, _alert: Any, _argument: Any) -> int:
-            choose(connection)
-            return 1
+        It says whether the client is let in.
+        """
+
+        def callback(connection: int, alert: int, _argument: Any) -> int:
+            if look(connection):
+                return _HELLO_SUCCESS
+            ctypes.c_int.from_address(alert).value = _HANDSHAKE_FAILURE
+            return _HELLO_ERROR
 
         function = _CLIENT_HELLO(callback)
         self._call["SSL_CTX_set_client_hello_cb"](_context(context), function, None)
         return function
+
+    def set_status(self, context: ssl.SSLContext, choose: Callable[[bytes], tuple[bool, bytes]]) -> object:
+        """Call ``choose(certificate)`` for clients that want an OCSP response with it.
+
+        It gives whether the client is let in, and the response, in DER; the result must live as long as
+        ``context``.
+        """
+
+        def callback(connection: int, _argument: Any) -> int:
+            is_let_in, response = choose(self._certificate(connection))
+            if not is_let_in:
+                return _TLSEXT_FATAL
+            if not response:
+                return _TLSEXT_NOACK
+            self._set_staple(connection, response)
+            return _TLSEXT_OK
+
+        function = _STATUS(callback)
+        self._call["SSL_CTX_callback_ctrl"](
+            _context(context), _SET_STATUS_CALLBACK, ctypes.cast(function, _CALLBACK)
+        )
+        return function
+
+    def wants_status(self, connection: int) -> bool:
+        """Whether the client's hello has the extension ``status_request``."""
+        return bool(self._get_extension(connection, _STATUS_REQUEST, self._at, self._size))
 
     def offered_ciphers(self, connection: int) -> bytes:
         """The suites of the client's hello, two bytes each."""
@@ -265,7 +305,10 @@ class Library:
 
     def local_certificate(self, tls: ssl.SSLObject) -> bytes:
         """The certificate that was chosen for the peer, in DER."""
-        certificate = self._call["SSL_get_certificate"](_connection(tls))
+        return self._certificate(_connection(tls))
+
+    def _certificate(self, connection: int) -> bytes:
+        certificate = self._call["SSL_get_certificate"](connection)
         return self._der(certificate) if certificate else b""
 
     def session_id(self, tls: ssl.SSLObject) -> bytes:
@@ -276,12 +319,11 @@ class Library:
         at = self._call["SSL_SESSION_get_id"](session, ctypes.byref(size))
         return ctypes.string_at(at, size.value) if at else b""
 
-    def set_staple(self, tls: ssl.SSLObject, response: bytes) -> None:
-        """Hand the client an OCSP response with the certificate."""
+    def _set_staple(self, connection: int, response: bytes) -> None:
         memory = self._call["CRYPTO_malloc"](len(response), b"", 0)
         ctypes.memmove(memory, response, len(response))
         # OpenSSL frees it.
-        self._call["SSL_ctrl"](_connection(tls), _SET_STATUS_RESPONSE, len(response), memory)
+        self._call["SSL_ctrl"](connection, _SET_STATUS_RESPONSE, len(response), memory)
 
 
 #: Where CPython's ``PySSLContext`` has its ``SSL_CTX *``, the first field, and ``PySSLSocket`` its ``SSL *``.

@@ -50,14 +50,17 @@ class TlsServer:
     def replace_context(self, context: ServerContext | None) -> None:
         """Let new connections take another context."""
         self.context = context
+        self._count_for(context)
+
+    def _count_for(self, context: ServerContext | None) -> None:
         if self.stats is not None and context is not None:
             self.stats.show_expiry(context)
+            context.stapler.count = self.stats.count
 
     def set_scope(self, scope: Scope) -> None:
         """Count in ``listener.<address>.``."""
         self.stats = TlsStats(scope)
-        if self.context is not None:
-            self.stats.show_expiry(self.context)
+        self._count_for(self.context)
         self._timeouts = scope.counter("downstream_cx_transport_socket_connect_timeout")
 
     async def accept(self, plain: Transport, connection: Any, strand: Strand) -> TlsTransport:

@@ -15,7 +15,7 @@ from typing import Any
 
 import trio
 
-from sidecar.admin.certificates import days_until_first_expires
+from sidecar.admin.certificates import days_until_first_expires, seconds_until_first_staple_expires
 from sidecar.config.compile.stats import compile_store, compile_tag_producer, flush_interval_s
 from sidecar.config.errors import ConfigErrors, Path, Problem, parse_path
 from sidecar.config.load import Loaded
@@ -238,8 +238,10 @@ class Server:
         scope.gauge("uptime").set(int(time.time() - self.started_s))
         scope.gauge("live").set(int(self.is_live and not self.draining.health_failed))
         scope.gauge("state").set(1 if self.draining.health_failed else 0 if self.is_live else 3)
-        days = days_until_first_expires(self.assembly.tls_contexts())
-        scope.gauge("days_until_first_cert_expiring").set(days)
+        contexts = self.assembly.tls_contexts()
+        scope.gauge("days_until_first_cert_expiring").set(days_until_first_expires(contexts))
+        seconds = seconds_until_first_staple_expires(contexts)
+        scope.gauge("seconds_until_first_ocsp_response_expiring").set(seconds)
         scope.gauge("total_connections").set(sum(each.active for each in self.assembly.listeners))
         with open("/proc/self/statm", "rb") as file:
             resident = int(file.read().split()[1]) * 4096

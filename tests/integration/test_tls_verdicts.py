@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 
 import pytest
 from config_oracle import envoy_verdict
+from cryptography.x509 import ocsp
 
 from sidecar.cli.main import main
 from tests.support.pki import Authority
@@ -36,6 +38,13 @@ def up(common: str = "", context: str = "") -> str:
 
 def params(text: str) -> str:
     return down(f"{_GOOD}, tls_params: {{{text}}}")
+
+
+def stapled(name: str, staple: str, policy: str = "LENIENT_STAPLING") -> str:
+    pair = f"certificate_chain: {{filename: DIR/{name}.pem}}, private_key: {{filename: DIR/{name}.key}}"
+    return down(
+        f"tls_certificates: [{{{pair}, ocsp_staple: {{{staple}}}}}]", f"ocsp_staple_policy: {policy},"
+    )
 
 
 def trust(text: str) -> str:
@@ -121,6 +130,27 @@ CASES = {
     "upstream, other key": up("tls_certificates: [{certificate_chain: {filename: DIR/a.pem}, private_key: {filename: DIR/b.key}}]"),
     "upstream, alpn too long": up(f"alpn_protocols: [{'a' * 256}]"),
     "alpn too long": down(f"{_GOOD}, alpn_protocols: [{'a' * 256}]"),
+    "staple": stapled("a", "filename: DIR/a.der"),
+    "staple that must be": stapled("a", "filename: DIR/a.der", "MUST_STAPLE"),
+    "staple that must be and is old": stapled("a", "filename: DIR/old.der", "MUST_STAPLE"),
+    "staple that must be and is not": down(_GOOD, "ocsp_staple_policy: MUST_STAPLE,"),
+    "staple, strictly, none": down(_GOOD, "ocsp_staple_policy: STRICT_STAPLING,"),
+    "staple, unknown policy": down(_GOOD, "ocsp_staple_policy: NONE,"),
+    "staple of another certificate": stapled("a", "filename: DIR/b.der"),
+    "staple, inline": stapled("a", "inline_string: x"),
+    "staple, garbage": stapled("a", "inline_bytes: AAAA"),
+    "staple, empty": stapled("a", "inline_bytes: ''"),
+    "staple, missing file": stapled("a", "filename: DIR/none.der"),
+    "staple, PEM": stapled("a", "filename: DIR/a.pem"),
+    "staple, unsuccessful": stapled("a", "filename: DIR/later.der"),
+    "staple and something behind it": stapled("a", "filename: DIR/more.der"),
+    "staple, demanded": stapled("must", "filename: DIR/must.der"),
+    "staple, demanded and missing": down("tls_certificates: [{certificate_chain: {filename: DIR/must.pem}, private_key: {filename: DIR/must.key}}]"),
+    "staple of a secret": down("tls_certificate_sds_secret_configs: [{name: a}]", top="  secrets: [{name: a, tls_certificate: {certificate_chain: {filename: DIR/a.pem}, private_key: {filename: DIR/a.key}, ocsp_staple: {filename: DIR/a.der}}}]\n"),
+    "staple of a secret, another's": down("tls_certificate_sds_secret_configs: [{name: a}]", top="  secrets: [{name: a, tls_certificate: {certificate_chain: {filename: DIR/a.pem}, private_key: {filename: DIR/a.key}, ocsp_staple: {filename: DIR/b.der}}}]\n"),
+    "staple upstream": up("tls_certificates: [{certificate_chain: {filename: DIR/a.pem}, private_key: {filename: DIR/a.key}, ocsp_staple: {filename: DIR/b.der}}]"),
+    "staple upstream, inline": up("tls_certificates: [{certificate_chain: {filename: DIR/a.pem}, private_key: {filename: DIR/a.key}, ocsp_staple: {inline_string: x}}]"),
+    "key usage": up("", "enforce_rsa_key_usage: false,"),
     "alpn, empty": down(f"{_GOOD}, alpn_protocols: ['']"),
 }  # fmt: skip
 
@@ -136,12 +166,20 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     leaves = {
         "a": root.leaf("a", "DNS:a.example"),
         "b": root.leaf("b"),
+        "must": root.leaf("must", must_staple=True),
         "short": root.leaf("s", is_rsa=True, bits=1024),
     }
     for name, leaf in leaves.items():
         (made / f"{name}.pem").write_bytes(leaf.cert_pem)
         (made / f"{name}.key").write_bytes(leaf.key_pem)
+    for name in ("a", "b", "must"):
+        (made / f"{name}.der").write_bytes(root.ocsp_response(leaves[name]))
     first = leaves["a"]
+    (made / "old.der").write_bytes(
+        root.ocsp_response(first, end=datetime.datetime(2021, 1, 1, tzinfo=datetime.UTC))
+    )
+    (made / "later.der").write_bytes(root.ocsp_response(first, status=ocsp.OCSPResponseStatus.TRY_LATER))
+    (made / "more.der").write_bytes(root.ocsp_response(first) + b"x")
     (made / "locked.key").write_bytes(first.encrypted_key_pem(b"secret"))
     packed = pkcs12.serialize_key_and_certificates(
         b"a", first.key, first.certificate, None, BestAvailableEncryption(b"secret")

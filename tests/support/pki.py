@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509 import ocsp
 
 __all__ = ["Authority", "Leaf"]
 
@@ -115,6 +116,8 @@ class Authority:
         is_expired: bool = False,
         bits: int = 2048,
         has_usage: bool = True,
+        usage: x509.KeyUsage | None = None,
+        must_staple: bool = False,
     ) -> Leaf:
         """``sans``: ``DNS:``, ``URI:``, ``IP:``, ``EMAIL:``, ``UPN:`` and the name."""
         key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -134,11 +137,38 @@ class Authority:
             )
         )
         if has_usage:
-            builder = builder.add_extension(_USAGE, critical=True)
+            builder = builder.add_extension(usage or _USAGE, critical=True)
+        if must_staple:
+            feature = x509.TLSFeature([x509.TLSFeatureType.status_request])
+            builder = builder.add_extension(feature, critical=False)
         if sans:
             names = x509.SubjectAlternativeName([_san(each) for each in sans])
             builder = builder.add_extension(names, critical=False)
         return Leaf(builder.sign(self._key, hashes.SHA256()), key, self._chain)
+
+    def ocsp_response(
+        self,
+        leaf: Leaf,
+        *,
+        is_good: bool = True,
+        end: datetime.datetime | None = _END,
+        status: ocsp.OCSPResponseStatus = ocsp.OCSPResponseStatus.SUCCESSFUL,
+    ) -> bytes:
+        """An OCSP response in DER, good until ``end`` (None: it says no end)."""
+        if status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
+            return ocsp.OCSPResponseBuilder.build_unsuccessful(status).public_bytes(Encoding.DER)
+        builder = ocsp.OCSPResponseBuilder().add_response(
+            cert=leaf.certificate,
+            issuer=self.certificate,
+            algorithm=hashes.SHA256(),
+            cert_status=ocsp.OCSPCertStatus.GOOD if is_good else ocsp.OCSPCertStatus.REVOKED,
+            this_update=_BEGIN,
+            next_update=end,
+            revocation_time=None if is_good else _BEGIN,
+            revocation_reason=None,
+        )
+        builder = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, self.certificate)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.DER)
 
     def revocation_list(self, *revoked: Leaf) -> bytes:
         """A CRL in PEM."""

@@ -65,6 +65,7 @@ def compile_downstream_tls(message: Any, context: FactoryContext) -> TlsServer:
         "prefers_client_ciphers": message.prefer_client_ciphers,
         "has_tickets": not message.disable_stateless_session_resumption,
         "has_session_cache": not message.disable_stateful_session_resumption,
+        "staple_policy": message.ocsp_staple_policy,
         "session_timeout_s": int(duration_s(message.session_timeout)),
     }
 

@@ -97,6 +97,8 @@ def compile_certificate(message: Any, path: str, context: FactoryContext) -> Ide
 
     password = read("password")
     staple = read("ocsp_staple")
+    if message.ocsp_staple.WhichOneof("specifier") == "inline_string":
+        raise ConfigError(f"{path}.ocsp_staple", "OCSP staple cannot be provided via inline_string")
     try:
         if message.HasField("pkcs12"):
             if message.HasField("certificate_chain") or message.HasField("private_key"):
