@@ -16,13 +16,14 @@ from ..upstream import Call, answers, ok
 from ..wire import head
 
 SUBJECT = "wasm"
+CLUSTERS = {"application": "app", "canary": "canary", "authorization": "auth"}
 RUST = Setup(
     "wasm_filters",
     bootstrap(
         [sample_listener(name) for name in FILTERS],
-        [cluster("application", "app"), cluster("canary", "canary")],
+        [cluster(name, up) for name, up in CLUSTERS.items()],
     ),
-    {"app": "h1", "canary": "h1"},
+    dict.fromkeys(CLUSTERS.values(), "h1"),
     Modules(),
     build,
 )
@@ -166,3 +167,52 @@ async def rust_rate_limit(s: Session) -> None:
         await s.get("/", to="rate-limit", label="no key")
         await s.until_stats(lambda stats: stats[counters[3]] >= 2, "rate_limit")
     s.proxy.is_spent = True  # the buckets are empty for an hour
+
+
+@scenario(RUST)
+async def rust_auth_callout(s: Session) -> None:
+    """The request waits for the service's word: it passes, is refused with its answer, or nobody is asked."""
+    auth = s.upstream("auth")
+    async with s.logging(5, "auth-callout"):
+        auth.script = answers(ok(b"", "x-user: al"))
+        forged = ("x-user: root", "x-user: admin")
+        await s.get(
+            "/a?b", "authorization: Bearer good", "cookie: c", *forged, to="auth-callout", label="good"
+        )
+        refusal = head("HTTP/1.1 401 No", "www-authenticate: Bearer", "x-secret: 1", "content-length: 3")
+        auth.script = answers(refusal + b"no!")
+        await s.get("/", *forged, to="auth-callout", label="refused")
+        auth.script = answers(b"HTTP/1.1 302 Go\r\nlocation: /login\r\ncontent-length: 0\r\n\r\n")
+        await s.get("/", to="auth-callout", label="redirected")
+        auth.script = answers(b"HTTP/1.1 500 Oh\r\ncontent-length: 2\r\n\r\noh")
+        await s.get("/", to="auth-callout", label="failed")
+        await s.get("/health/x", *forged, to="auth-callout", label="skipped")
+
+
+@scenario(RUST)
+async def rust_auth_callout_of_a_body(s: Session) -> None:
+    """A request with a body, and one over HTTP/2: both wait, and pass or are refused as a whole."""
+    auth = s.upstream("auth")
+    auth.script = answers(ok(b"", "x-user: al"))
+    request = head("POST / HTTP/1.1", "host: a", "content-length: 70000") + b"x" * 70000
+    await s.http(request, "auth-callout")
+    client = await s.connect_h2("auth-callout")
+    await client.request(get("/", method="POST"), b"hello", [("x-trailer", "1")])
+    auth.script = answers(b"HTTP/1.1 403 No\r\ncontent-length: 2\r\n\r\nno")
+    await client.request(get("/"))
+
+
+@scenario(RUST)
+async def rust_auth_callout_that_breaks_off(s: Session) -> None:
+    """A service that closes the connection without a word, or in the middle of its answer, is a failure."""
+
+    async def nothing(call: Call) -> None:
+        call.wire.close()
+
+    async def half(call: Call) -> None:
+        await call.send(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nx-user: al\r\n\r\nhe")
+        call.wire.close()
+
+    for name, script in (("nothing", nothing), ("half", half)):
+        s.upstream("auth").script = script
+        await s.get("/", to="auth-callout", label=name)
