@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sidecar.core.headers import Field, HeaderMap, RequestHeaders, ResponseHeaders
 
 __all__ = [
+    "BegunBody",
     "Body",
     "BodyStage",
     "FixedBody",
@@ -51,6 +52,8 @@ class LocalReply:
     #: A filter's own answer instead of the upstream's (Envoy's ``encodeHeaders``): the headers are these, and
     #: neither the route nor ``local_reply_config`` changes it.
     is_answer: bool = False
+    #: The headers stand in the place of the route's of the same names.
+    overrides: bool = False
 
 
 class Body:
@@ -93,6 +96,28 @@ class FixedBody(Body):
         self._data = b""
         if self.whole is not None:
             self.whole = b""
+        return data
+
+
+class BegunBody(Body):
+    """A body whose first piece was already taken, and is given again."""
+
+    __slots__ = ("_first", "_rest")
+
+    def __init__(self, first: bytes, rest: Body) -> None:
+        self.whole = None
+        self._first = first
+        self._rest = rest
+        self.ended = rest.ended
+        self.trailers = rest.trailers
+
+    async def receive(self) -> bytes:
+        first, self._first = self._first, b""
+        if first:
+            return first
+        data = await self._rest.receive()
+        self.ended = self._rest.ended
+        self.trailers = self._rest.trailers
         return data
 
 

@@ -41,6 +41,7 @@ _CARES = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 _RBAC = "envoy.config.rbac.v3"
 _NETWORK_FILTERS = "envoy.extensions.filters.network"
 _UDP_PROXY = "envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig"
+_AUTHZ = "envoy.extensions.filters.http.ext_authz.v3"
 _TCP = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _LISTENER_FILTERS = "envoy.extensions.filters.listener"
 _COMPRESSION = "envoy.extensions.compression"
@@ -436,6 +437,25 @@ _ROWS: dict[str, str] = {
     f"{_ROUTE}.DirectResponseAction": "status body body_format",
     f"{_CORE}.HeaderValueOption": "header append append_action keep_empty_value",
     f"{_CORE}.HeaderValue": "key value raw_value",
+    f"{_AUTHZ}.ExtAuthz": (
+        "grpc_service http_service transport_api_version failure_mode_allow failure_mode_allow_header_add "
+        "with_request_body clear_route_cache status_on_error validate_mutations metadata_context_namespaces "
+        "typed_metadata_context_namespaces route_metadata_context_namespaces "
+        "route_typed_metadata_context_namespaces filter_enabled filter_enabled_metadata deny_at_disable "
+        "include_peer_certificate stat_prefix bootstrap_metadata_labels_key allowed_headers "
+        "disallowed_headers include_tls_session charge_cluster_response_stats encode_raw_headers "
+        "decoder_header_mutation_rules enable_dynamic_metadata_ingestion max_denied_response_body_bytes "
+        "enforce_response_header_limits"
+    ),
+    f"{_AUTHZ}.BufferSettings": "*",
+    f"{_AUTHZ}.HttpService": "*",
+    f"{_AUTHZ}.AuthorizationRequest": "*",
+    f"{_AUTHZ}.AuthorizationResponse": "*",
+    f"{_AUTHZ}.ExtAuthzPerRoute": "*",
+    f"{_AUTHZ}.CheckSettings": (
+        "context_extensions disable_request_body_buffering with_request_body grpc_service http_service"
+    ),
+    "envoy.config.common.mutation_rules.v3.HeaderMutationRules": "*",
     # Calls of the proxy's own.  ``google_grpc`` has an entry of its own.
     f"{_CORE}.GrpcService": "envoy_grpc timeout initial_metadata retry_policy",
     f"{_CORE}.GrpcService.EnvoyGrpc": "*",

@@ -36,6 +36,7 @@ _TLS = "envoy.extensions.transport_sockets.tls.v3"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _TCP = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _UDP_PROXY = "envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig"
+_AUTHZ = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 
@@ -301,6 +302,11 @@ ENTRIES: tuple[Entry, ...] = (
         "compression",
         "disable_literal_context_modeling",
     ),
+    *_rows(_AUTHZ, STOP, "decisions that are only watched", "shadow_mode"),
+    *_rows(_AUTHZ, STOP, "route cache", "clear_route_cache_headers"),
+    *_rows(_AUTHZ, WARN, "statistics of calls in filter state", "emit_filter_state_stats filter_metadata"),
+    *_rows(_AUTHZ, WARN, "tracing", "emit_client_span"),
+    *_rows(f"{_AUTHZ.rpartition('.')[0]}.CheckSettings", WARN, "tracing", "emit_client_span"),
     # Envoy's other client for gRPC (docs/adr/0004); a cluster does what it does.
     *_rows(f"{_CORE}.GrpcService", STOP, "gRPC without a cluster: use envoy_grpc", "google_grpc"),
     # Access logs and filters
@@ -329,7 +335,6 @@ EXTENSIONS: dict[str, tuple[Action, str]] = {
     "envoy.filters.http/envoy.extensions.filters.http.grpc_stats.": (WARN, "gRPC filters"),
     "envoy.filters.http/envoy.extensions.filters.http.tap.": (WARN, "tap"),
     "envoy.filters.http/envoy.extensions.filters.http.jwt_authn.": (STOP, "JWT"),
-    "envoy.filters.http/envoy.extensions.filters.http.ext_authz.": (STOP, "ext_authz"),
     "envoy.filters.http/envoy.extensions.filters.http.ext_proc.": (STOP, "ext_proc"),
     "envoy.filters.http/envoy.extensions.filters.http.rbac.": (STOP, "RBAC"),
     "envoy.filters.http/envoy.extensions.filters.http.oauth2.": (STOP, "OAuth2"),

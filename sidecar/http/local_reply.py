@@ -128,6 +128,9 @@ def build_response(
     if is_routed and route.is_forwarding:
         # Whoever the reply is from (``prepareLocalReplyViaFilterChain``).
         finish_response_headers(stream, headers)
+    if reply.overrides:
+        for name, _ in reply.headers:
+            headers.remove(name)
     for name, value in reply.headers:
         headers.append(name, value)
     if is_routed and not route.is_forwarding:

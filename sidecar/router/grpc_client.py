@@ -149,10 +149,9 @@ class GrpcUnaryCall(_GrpcCall):
     async def message_came(self, message: bytes) -> None:
         self.message = message
 
-    async def ended(self) -> GrpcStatus:
+    async def outcome(self) -> GrpcStatus:
         """Wait for the end; one strand may.  If cancelled: the call goes on."""
-        while not self.is_done:
-            await self._done.wait()
+        await self.ended()
         assert self.status is not None
         return self.status
 
@@ -277,7 +276,8 @@ class GrpcClient:
             body,
             timeout_s=timeout_s,
             retry_policy=service.retry_policy,
-            tells_whence=not service.skip_envoy_headers,
+            send_internal=not service.skip_envoy_headers,
+            send_xff=not service.skip_envoy_headers,
         )
         if parent is not None and parent.route is not None and parent.route.metadata_match is not None:
             # What the request's route wants of hosts, its calls do, too.

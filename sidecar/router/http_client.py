@@ -203,14 +203,18 @@ class HttpCall:
         if self._strand is not None and not self.is_done:
             self._strand.fail(Disconnected("the call was cancelled"))
 
+    async def ended(self) -> None:
+        """Wait for the end; one strand may.  If cancelled: the call goes on."""
+        while not self.is_done:
+            await self._done.wait()
+
     async def result(self) -> ClientResponse:
         """Wait for the answer; one strand may.
 
         Raises: UpstreamError, DeadlineExceeded, or what else broke the call off.
         If cancelled: the call goes on.
         """
-        while not self.is_done:
-            await self._done.wait()
+        await self.ended()
         if self.response is None:
             raise self.error or Disconnected("the call was cancelled")
         return self.response
@@ -310,6 +314,7 @@ class HttpClient:
         timeout_s: float = 0.0,
         keep_bytes: int | None = None,
         span: Span | None = None,
+        retry_policy: RetryPolicy | None = None,
         send_xff: bool = True,
     ) -> HttpCall:
         """A call, to be started: ``headers`` are its own; it says that it is internal and whence it comes.
@@ -318,7 +323,15 @@ class HttpClient:
         kept (what a body may have by default), the rest is read and dropped.  ``send_xff``: whether it says
         whence it comes.
         """
-        stream = self.stream_for(cluster, headers, body, timeout_s=timeout_s, span=span, send_xff=send_xff)
+        stream = self.stream_for(
+            cluster,
+            headers,
+            body,
+            timeout_s=timeout_s,
+            retry_policy=retry_policy,
+            send_xff=send_xff,
+            span=span,
+        )
         return HttpCall(self, stream, self.buffer_limit_bytes if keep_bytes is None else keep_bytes)
 
     def stream_for(
@@ -329,26 +342,26 @@ class HttpClient:
         *,
         timeout_s: float = 0.0,
         retry_policy: RetryPolicy | None = None,
-        tells_whence: bool = True,
-        span: Span | None = None,
+        send_internal: bool = True,
         send_xff: bool = True,
+        span: Span | None = None,
     ) -> Stream:
-        """What a call is made of; ``tells_whence``: its headers say that it is internal, and of whom.
+        """What a call is made of; its headers say that it is internal, and of whom, unless told otherwise.
 
         ``span`` is the call's own, which ends with it; its context goes along.
         """
         if span is not None:
             span.inject(headers)
-        if tells_whence:
+        if send_internal:
             headers.set(b"x-envoy-internal", b"true")
-        if tells_whence and send_xff:
+        if send_xff:
             own = local_address().encode()
             forwarded = headers.get(b"x-forwarded-for")
             headers.set(b"x-forwarded-for", forwarded + b"," + own if forwarded else own)
         stream = Stream(_PROXY, self, RequestMessage(headers, body), "HTTP/1.1")
         stream.start_ns = time.monotonic_ns()
         stream.start_time = time.time()
-        stream.internal = tells_whence
+        stream.internal = send_internal
         stream.span = span
         stream.resolve_route = False
         stream.route = self._route(cluster, timeout_s, retry_policy)

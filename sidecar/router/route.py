@@ -142,6 +142,7 @@ class Route:
         "timeout_s",
         "tracing",
         "tries_policy",
+        "typed_metadata",
         "upgrades",
         "virtual_host_metadata",
         "virtual_host_name",
@@ -214,6 +215,8 @@ class Route:
         self.request_mutations: tuple[Mutations, ...] = ()
         self.response_mutations: tuple[Mutations, ...] = ()
         self.metadata: dict[str, dict[str, Any]] = {}
+        #: ``metadata.typed_filter_metadata``, each a serialized ``Any``.
+        self.typed_metadata: dict[str, bytes] = {}
         #: What the metadata of a host has to be, in clusters that part their hosts by it.
         self.metadata_match: MetadataMatch | None = None
         self.per_filter_config: dict[str, Any] = {}

@@ -128,7 +128,7 @@ def test_call_with_metadata_both_ways(server: tuple[Service, grpc.Server, int]) 
 
     async def body(_lab: H1Lab, client: GrpcClient) -> Any:
         call = client.call(b"/test.S/Echo", b"hello")
-        status = await call.ended()
+        status = await call.outcome()
         assert call.trailers is not None
         return status, call.message, call.trailers.get(b"x-tail"), call.trailers.get(b"x-tail-bin")
 
@@ -147,7 +147,7 @@ def test_calls_that_fail(server: tuple[Service, grpc.Server, int]) -> None:
 
     async def body(_lab: H1Lab, client: GrpcClient) -> Any:
         return [
-            await client.call(path, b"x").ended() for path in (b"/test.S/Fail", b"/test.S/No", b"/no.S/A")
+            await client.call(path, b"x").outcome() for path in (b"/test.S/Fail", b"/test.S/No", b"/no.S/A")
         ]
 
     statuses = run(port, body)
@@ -160,7 +160,7 @@ def test_long_answer_and_its_limit(server: tuple[Service, grpc.Server, int]) -> 
 
     async def body(_lab: H1Lab, client: GrpcClient) -> Any:
         call = client.call(b"/test.S/Grow", b"q" * BIG)
-        return (await call.ended()).code, len(call.message or b"")
+        return (await call.outcome()).code, len(call.message or b"")
 
     assert run(port, body) == (OK, BIG)
     assert run(port, body, max_receive_message_length=BIG - 1) == (RESOURCE_EXHAUSTED, 0)
@@ -172,7 +172,7 @@ def test_call_that_takes_too_long_is_given_up_at_the_server(
     service, _, port = server
 
     async def body(_lab: H1Lab, client: GrpcClient) -> Any:
-        return await client.call(b"/test.S/Stop", b"x").ended()
+        return await client.call(b"/test.S/Stop", b"x").outcome()
 
     assert run(port, body, timeout_s=0.2) == GrpcStatus(UNAVAILABLE, b"upstream request timeout")
     assert service.cancelled.wait(10)
@@ -184,9 +184,9 @@ def test_cancelled_call_is_cancelled_at_the_server(server: tuple[Service, grpc.S
     async def body(_lab: H1Lab, client: GrpcClient) -> Any:
         call = client.call(b"/test.S/Stop", b"x")
         first = client.call(b"/test.S/Echo", b"x")
-        await first.ended()
+        await first.outcome()
         call.cancel()
-        return await call.ended()
+        return await call.outcome()
 
     assert run(port, body).code == CANCELLED
     assert service.cancelled.wait(10)
@@ -268,7 +268,7 @@ def test_server_that_stops_says_goaway_and_the_stream_ends() -> None:
             first = await stream.receive()
             server.stop(None)
             last = await stream.receive()
-            again = await client.call(b"/test.S/Echo", b"x").ended()
+            again = await client.call(b"/test.S/Echo", b"x").outcome()
             return first, last, stream.status, again.code
 
         first, last, status, again = run(port, body)
@@ -287,7 +287,7 @@ def test_cancelled_task_leaves_no_stream(server: tuple[Service, grpc.Server, int
             async def strand(_strand: Strand) -> None:
                 call = client.call(b"/test.S/Stop", b"x")
                 try:
-                    await call.ended()
+                    await call.outcome()
                 finally:
                     call.cancel()
 

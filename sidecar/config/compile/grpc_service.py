@@ -64,11 +64,12 @@ def _metadata(header: Any, context: FactoryContext) -> InitialMetadata:
     return InitialMetadata(header.key.lower().encode(), value, text)
 
 
-def compile_call_retries(message: Any, path: str, retry_on: str = "") -> RetryPolicy:
-    """An ``envoy.config.core.v3.RetryPolicy``; its own ``retry_on`` counts where none is given.
+def compile_call_retries(message: Any, path: str) -> RetryPolicy:
+    """An ``envoy.config.core.v3.RetryPolicy``.
 
-    Where it says nothing of the time between tries that begins with a second, not with a route's 25 ms
-    (``Utility::convertCoreToRouteRetryPolicy``).  Raises: ConfigError.
+    Where it says nothing of the time between tries that begins with a second, not with a route's 25 ms; and
+    the longest of these times is also that of a try (``Utility::convertCoreToRouteRetryPolicy``).
+    Raises: ConfigError.
     """
     base, highest = _BASE_MS, 10 * _BASE_MS
     if message.HasField("retry_back_off"):
@@ -76,10 +77,10 @@ def compile_call_retries(message: Any, path: str, retry_on: str = "") -> RetryPo
         base = max(1, round(duration_s(back_off.base_interval) * 1000))
         given = round(duration_s(back_off.max_interval) * 1000)
         highest = given if back_off.HasField("max_interval") else 10 * base
-    text = retry_on or message.retry_on
     return RetryPolicy(
-        retry_on=parse_retry_on(text, text),
+        retry_on=parse_retry_on(message.retry_on, message.retry_on),
         num_retries=message.num_retries.value if message.HasField("num_retries") else 1,
+        per_try_timeout_s=max(base, highest) / 1000,
         base_interval_ms=base,
         max_interval_ms=max(base, highest),
         host_predicates=compile_host_predicates(message, path),

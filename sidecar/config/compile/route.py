@@ -159,6 +159,10 @@ class _Compiler:
         route = compile_route_match(message.match, f"{path}.match")
         route.name = message.name
         route.metadata = compile_metadata(message.metadata)
+        route.typed_metadata = {
+            name: packed.SerializeToString()
+            for name, packed in message.metadata.typed_filter_metadata.items()
+        }
         route.stat_prefix = message.stat_prefix
         add_route_tracing(route, message, self._context, path)
         self._actions.compile(route, message, path)

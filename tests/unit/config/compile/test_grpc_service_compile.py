@@ -80,6 +80,6 @@ def test_retries_of_calls_begin_with_a_second() -> None:
         {"retry_back_off": {"base_interval": "0.02s"}, "num_retries": 3, "retry_on": "reset"},
         base_pb2.RetryPolicy(),
     )
-    policy = compile_call_retries(message, "", "5xx")
+    policy = compile_call_retries(message, "")
     assert (policy.base_interval_ms, policy.max_interval_ms, policy.num_retries) == (20, 200, 3)
-    assert policy.retry_on == parse_retry_on("5xx", "5xx")
+    assert policy.per_try_timeout_s == 0.2

@@ -1,0 +1,1 @@
+"""What the HTTP and the network filter for external authorization have in common."""
