@@ -30,10 +30,12 @@ def is_without_rules(path: Path, name: str) -> bool:
     """Whether Envoy skips the API's rules for a message of this name there.
 
     It builds load balancing extensions, predicates of redirects, resolvers of names and the SPIFFE validator
-    without looking at the rules of their configuration; that a hash policy without a specifier takes it down
-    is no reason to accept one.
+    without looking at the rules of their configuration, nor does it look into metadata; that a hash policy
+    without a specifier takes it down is no reason to accept one.
     """
     if name.startswith(_UNCHECKED) or name.endswith(".SPIFFECertValidatorConfig"):
+        return True
+    if "typed_filter_metadata" in path:
         return True
     if name.startswith(_WITH_RULES):
         return False

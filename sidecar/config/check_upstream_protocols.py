@@ -13,7 +13,28 @@ __all__ = ["check_upstream_protocols"]
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _RAW_BUFFER = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
 _QUIC = "envoy.extensions.transport_sockets.quic.v3.QuicUpstreamTransport"
+#: Transport sockets around another one, which says what the connection can.
+_WRAPPERS = frozenset(
+    (
+        "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport",
+        "envoy.extensions.transport_sockets.http_11_proxy.v3.Http11ProxyUpstreamTransport",
+        "envoy.extensions.transport_sockets.tcp_stats.v3.Config",
+        "envoy.extensions.transport_sockets.tap.v3.Tap",
+        "envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport",
+    )
+)
 _USE_CONFIGURED_PROTOCOL = 0
+
+
+def _innermost(socket: Any) -> str:
+    """The type of a transport socket, or of the one in it."""
+    packed = socket.typed_config
+    while type_name(packed.type_url) in _WRAPPERS:
+        message: Any = unpack(packed)
+        if message is None:
+            return type_name(packed.type_url)
+        packed = message.transport_socket.typed_config
+    return type_name(packed.type_url)
 
 
 def check_upstream_protocols(context: Context, path: Path, cluster: Any) -> None:
@@ -37,7 +58,7 @@ def check_upstream_protocols(context: Context, path: Path, cluster: Any) -> None
     if kind is None:
         return
     protocols = getattr(options, kind)
-    socket = type_name(cluster.transport_socket.typed_config.type_url)
+    socket = _innermost(cluster.transport_socket)
     here: Path = (*path, "typed_extension_protocol_options", _HTTP_OPTIONS, kind)
     http3: Path = (*here, "http3_protocol_options")
     has_http3 = protocols.HasField("http3_protocol_options")

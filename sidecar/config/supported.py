@@ -413,6 +413,11 @@ _ROWS: dict[str, str] = {
     f"{_ROUTE}.RouteAction.UpgradeConfig": "*",
     f"{_ROUTE}.RouteAction.UpgradeConfig.ConnectConfig": "*",
     f"{_CORE}.ProxyProtocolConfig": "version",
+    "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport": (
+        "config transport_socket"
+    ),
+    f"{_CORE}.TlvEntry": "*",
+    f"{_CORE}.PerHostConfig": "*",
     f"{_ROUTE}.RouteAction.MaxStreamDuration": "*",
     f"{_ROUTE}.InternalRedirectPolicy": "*",
     f"{_REDIRECT}.previous_routes.v3.PreviousRoutesConfig": "",
@@ -728,6 +733,7 @@ _ROWS: dict[str, str] = {
 }
 
 
+_PROXY_PROTOCOL = "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
 _UPSTREAM_HTTP = (
     "idle_timeout max_requests_per_connection max_connection_duration max_stream_duration max_headers_count "
     "max_response_headers_kb"
@@ -740,6 +746,7 @@ _ROWS_AT: dict[str, str] = {
         "max_stream_duration headers_with_underscores_action"
     ),
     f"{_CLUSTER}.common_http_protocol_options": _UPSTREAM_HTTP,
+    f"{_PROXY_PROTOCOL}.config": "version pass_through_tlvs added_tlvs",
     f"{_HTTP_OPTIONS}.common_http_protocol_options": _UPSTREAM_HTTP,
 }
 

@@ -148,6 +148,13 @@ ENTRIES: tuple[Entry, ...] = (
         "runtime",
         "runtime_enabled",
     ),
+    # Hidden in Envoy's API, and without effect there, too.
+    *_rows(
+        "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport",
+        WARN,
+        "PROXY protocol (Envoy 1.40 does not look at it either)",
+        "allow_unspecified_address tlv_as_pool_key",
+    ),
     # TLS
     *_rows(f"{_TLS}.UpstreamTlsContext", WARN, "key usage", "enforce_rsa_key_usage"),
     *_rows(_CLUSTER, STOP, "generic matching", "transport_socket_matcher"),

@@ -50,6 +50,7 @@ from sidecar.extensions.network.http_connection_manager_config import HttpConnec
 from sidecar.extensions.network.rbac_config import NetworkRbacFactory
 from sidecar.extensions.network.tcp_proxy_config import TcpProxyFactory
 from sidecar.extensions.tracers.opentelemetry_config import OpenTelemetryFactory
+from sidecar.extensions.transport_sockets.proxy_protocol_config import UpstreamProxyProtocolFactory
 from sidecar.extensions.transport_sockets.tls_config import (
     DownstreamTlsFactory,
     RawBufferFactory,
@@ -81,6 +82,7 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             TcpProxyFactory(),
             UdpProxyFactory(),
             UpstreamTlsFactory(),
+            UpstreamProxyProtocolFactory(),
             RawBufferFactory(),
             SniClusterFactory(),
             NetworkRbacFactory(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sidecar.net.tls_context import ClientContext
     from sidecar.observability.stats import Scope
 
-__all__ = ["PLAIN_OPTIONS", "PeerOptions", "TlsClient", "TlsRefused"]
+__all__ = ["PLAIN_OPTIONS", "ClientEnds", "PeerOptions", "TlsClient", "TlsRefused"]
 
 
 class TlsRefused(SidecarError):
@@ -28,6 +28,16 @@ class TlsRefused(SidecarError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason or "the upstream left during the handshake")
         self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class ClientEnds:
+    """The two ends of a client's connection, text with a port, and the TLVs that it began with."""
+
+    source: str
+    destination: str
+    #: They do not tell two of them apart.
+    tlvs: tuple[tuple[int, bytes], ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,8 @@ class PeerOptions:
     sni: str = ""
     #: What the certificate must be for.
     names: tuple[str, ...] = ()
+    #: Whose connection it carries, for transport sockets that tell (:class:`ClientEnds`).
+    client: ClientEnds | None = None
 
 
 PLAIN_OPTIONS = PeerOptions()

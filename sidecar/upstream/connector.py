@@ -12,6 +12,7 @@ import errno
 import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sidecar.core.errors import DeadlineExceeded
@@ -48,6 +49,8 @@ class Connector:
         #: None where the bytes of the connection are used as they are.
         sockets = config.transport_sockets
         self.handshake: Handshake | None = None if sockets is None else sockets.shake_hands
+        if sockets is not None and sockets.has_layers and stats is not None:
+            self.handshake = partial(sockets.shake_hands, sent=stats.upstream_cx_tx_bytes_total)
 
     async def connect(
         self,

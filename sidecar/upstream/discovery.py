@@ -51,6 +51,8 @@ class Endpoint:
     #: Name of ``envoy.config.core.v3.HealthStatus``.
     health_status: str = "UNKNOWN"
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: Of ``metadata.typed_filter_metadata`` (:attr:`sidecar.upstream.host.Host.proxy_tlvs`).
+    proxy_tlvs: tuple[tuple[int, bytes], ...] = ()
     #: ``endpoint.health_check_config``.
     health_port: int = 0
     health_address: Address | None = None
@@ -95,6 +97,7 @@ def make_host(endpoint: Endpoint, address: Address, addresses: tuple[Address, ..
         health_address = Address.ip(str(health_address.sockaddr[0]), endpoint.health_port)
     if health_address != address:
         host.health_address = health_address
+    host.proxy_tlvs = endpoint.proxy_tlvs
     host.health_hostname = endpoint.health_hostname
     host.has_no_health_checks = endpoint.has_no_health_checks
     return host

@@ -109,7 +109,8 @@ def cluster_for_checks(cluster: Cluster, *, http2: bool) -> Cluster:
         connect_timeout_s=0.0,
     )
     own = Cluster(config, Store())
-    own.connector.handshake = cluster.connector.handshake
+    sockets = cluster.config.transport_sockets
+    own.connector.handshake = None if sockets is None else sockets.shake_hands
     return own
 
 

@@ -99,6 +99,7 @@ class Host:
         "pools",
         "pools_by_key",
         "priority",
+        "proxy_tlvs",
         "rq_active",
         "rq_error",
         "rq_pending_active",
@@ -136,6 +137,9 @@ class Host:
         #: ``LocalityLbEndpoints.load_balancing_weight``, the same for all hosts of a locality and priority.
         self.locality_weight = locality_weight
         self.metadata: dict[str, dict[str, Any]] = metadata or {}
+        #: What the PROXY protocol tells of this host's connections
+        #: (``typed_filter_metadata``, ``envoy.transport_sockets.proxy_protocol``).
+        self.proxy_tlvs: tuple[tuple[int, bytes], ...] = ()
         self.canary = bool(self.metadata.get("envoy.lb", {}).get("canary", False))
         self.health_flags = 0
         #: One of :class:`Health`, kept in step with the flags.

@@ -147,5 +147,6 @@ def _change(host: Host, endpoint: Endpoint) -> bool:
         host.metadata = endpoint.metadata
         host.canary = bool(endpoint.metadata.get("envoy.lb", {}).get("canary", False))
         is_changed = True
+    host.proxy_tlvs = endpoint.proxy_tlvs
     host.priority = endpoint.priority
     return is_changed

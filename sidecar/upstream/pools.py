@@ -11,6 +11,7 @@ HTTP/1.0 goes on as HTTP/1.1 (``ClusterInfoImpl::upstreamHttpProtocol`` and
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sidecar.codec.h1_choice import h1_codec
@@ -68,8 +69,13 @@ class PoolTable:
         ``priority`` is a ``RoutingPriority``.
         """
         source = stream.connection.upstream_source if self.has_sources else None
+        sockets = cluster.config.transport_sockets
+        if sockets is not None and not sockets.has_layers:
+            sockets = None
+        ends = None if sockets is None else sockets.client_ends(host, stream.connection)
         if raw:
-            return self._find(cluster, host, (_TCP, priority, 0, None, source))
+            options = None if ends is None else PeerOptions(client=ends)
+            return self._find(cluster, host, (_TCP, priority, 0, options, source))
         http2 = cluster.http2
         if cluster.use_downstream_protocol:
             http2 = stream.protocol == "HTTP/2"
@@ -77,8 +83,10 @@ class PoolTable:
         kind = _AUTO if cluster.config.is_auto else _H2 if http2 else _H1
         names = cluster.config.request_names
         options = None if names is None else names.options(stream.request.headers, _DEFAULTS[kind])
+        if ends is not None:
+            options = replace(options or _DEFAULTS[kind], client=ends)
         key = (kind, priority, client, options, source)
-        is_usual = not (priority or client or options is not None or self.has_sources)
+        is_usual = not (priority or client or options is not None or self.has_sources or sockets is not None)
         if cluster.use_downstream_protocol or not is_usual:
             return self._find(cluster, host, key)
         pool: Any = host.pool

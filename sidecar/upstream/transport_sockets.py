@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sidecar.core.address import is_ip
-from sidecar.net.tls_client import PeerOptions, TlsClient, TlsRefused
+from sidecar.net.tls_client import ClientEnds, PeerOptions, TlsClient, TlsRefused
 from sidecar.upstream.pool import connect_failure
 
 if TYPE_CHECKING:
@@ -16,10 +16,25 @@ if TYPE_CHECKING:
     from sidecar.observability.stats import Counter, Scope
     from sidecar.upstream.host import Host
 
-__all__ = ["SOCKET_MATCH", "RequestNames", "SocketMatch", "TransportSockets"]
+__all__ = ["SOCKET_MATCH", "Layer", "RequestNames", "SocketMatch", "TransportSockets"]
 
 #: Where an endpoint's metadata says which socket it wants.
 SOCKET_MATCH = "envoy.transport_socket_match"
+
+
+class Layer(Protocol):
+    """A transport socket that wraps another, or TLS."""
+
+    #: Whether it tells whose connection it carries, so that clients do not share connections.
+    wants_client: bool
+
+    def set_scope(self, scope: Scope) -> None:
+        """Count in ``cluster.<name>.``."""
+        ...
+
+    async def prepare(self, transport: Transport, host: Host, options: PeerOptions) -> int:
+        """Do with a connected transport what comes first; how much was sent.  Raises: UpstreamError."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +45,8 @@ class SocketMatch:
     criteria: Mapping[str, Any]
     #: None for bytes as they are.
     client: TlsClient | None
+    #: What comes in front of it.
+    layers: tuple[Layer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +78,18 @@ class RequestNames:
 class TransportSockets:
     """Of one cluster: the first match that fits a host, else ``default`` (None: bytes as they are)."""
 
-    def __init__(self, default: TlsClient | None, matches: Sequence[SocketMatch] = ()) -> None:
+    def __init__(
+        self,
+        default: TlsClient | None,
+        matches: Sequence[SocketMatch] = (),
+        layers: Sequence[Layer] = (),
+    ) -> None:
+        """``layers`` are those in front of ``default``."""
         self.default = default
         self.matches = tuple(matches)
+        self.layers = tuple(layers)
+        #: Whether any host's connections carry more than bytes or TLS.
+        self.has_layers = bool(self.layers) or any(match.layers for match in self.matches)
         self._counters: dict[str, Counter] = {}
 
     @property
@@ -76,6 +102,8 @@ class TransportSockets:
         """Count in ``cluster.<name>.``."""
         for client in self.clients:
             client.set_scope(scope)
+        for layer in (*self.layers, *(layer for match in self.matches for layer in match.layers)):
+            layer.set_scope(scope)
         self._counters = {
             match.name: scope.counter(f"{match.name}.total_match_count") for match in self.matches
         }
@@ -93,6 +121,19 @@ class TransportSockets:
         match = self.match_of(host.metadata) if self.matches else None
         return self.default if match is None else match.client
 
+    def layers_of(self, host: Host) -> tuple[Layer, ...]:
+        """What comes in front of :meth:`client_of`."""
+        match = self.match_of(host.metadata) if self.matches else None
+        return self.layers if match is None else match.layers
+
+    def client_ends(self, host: Host, connection: Any) -> ClientEnds | None:
+        """Whose connection one to ``host`` carries, where that is told; None for the proxy's own, too."""
+        if not connection.remote_address or not any(each.wants_client for each in self.layers_of(host)):
+            return None
+        return ClientEnds(
+            connection.remote_address, connection.local_address, connection.proxy_protocol_tlvs or ()
+        )
+
     def count_match(self, metadata: Mapping[str, Mapping[str, Any]]) -> bool:
         """Count an endpoint for its match; False where it has none."""
         match = self.match_of(metadata)
@@ -101,8 +142,18 @@ class TransportSockets:
         self._counters[match.name].value += 1
         return True
 
-    async def shake_hands(self, transport: Transport, host: Host, options: PeerOptions) -> Transport:
-        """The transport that is used for ``host`` over ``transport``.  Raises: UpstreamError."""
+    async def shake_hands(
+        self, transport: Transport, host: Host, options: PeerOptions, sent: Counter | None = None
+    ) -> Transport:
+        """The transport that is used for ``host`` over ``transport``.  Raises: UpstreamError.
+
+        What layers send is counted in ``sent``.
+        """
+        if self.has_layers:
+            for layer in self.layers_of(host):
+                length = await layer.prepare(transport, host, options)
+                if sent is not None:
+                    sent.value += length
         client = self.client_of(host)
         if client is None:
             return transport

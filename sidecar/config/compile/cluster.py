@@ -29,6 +29,7 @@ from sidecar.config.compile.localities import (
     compile_locality_weights,
 )
 from sidecar.config.compile.outlier_detection import compile_outliers
+from sidecar.config.compile.proxy_protocol import compile_host_tlvs
 from sidecar.config.compile.transport_socket import compile_request_names, compile_transport_sockets
 from sidecar.config.messages import type_name, unpack
 from sidecar.core.address import Address, is_ip
@@ -315,6 +316,7 @@ def _compile_endpoint(
         locality_weight=weights.get((locality.priority, where), 0),
         health_status=health.values_by_number[lb_endpoint.health_status].name,
         metadata=metadata_to_dict(lb_endpoint.metadata),
+        proxy_tlvs=compile_host_tlvs(lb_endpoint.metadata),
         health_port=checked.port_value,
         health_address=compile_address(checked.address, context, f"{path}.health_check_config.address")
         if checked.HasField("address")

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import json_format
 
 from sidecar.config.compile.errors import placed
+from sidecar.config.compile.proxy_protocol import compile_proxy_protocol
 from sidecar.config.compile.route_timeouts import duration_s
 from sidecar.config.compile.tls import compile_upstream_tls
 from sidecar.config.registry import resolve_any
 from sidecar.core.errors import ConfigError
 from sidecar.net.tls_client import TlsClient
 from sidecar.net.tls_server import TlsServer
-from sidecar.upstream.transport_sockets import RequestNames, SocketMatch, TransportSockets
+from sidecar.upstream.transport_sockets import Layer, RequestNames, SocketMatch, TransportSockets
 
 if TYPE_CHECKING:
     from sidecar.api.context import FactoryContext
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["compile_request_names", "compile_transport_socket", "compile_transport_sockets"]
 
+_PROXY_PROTOCOL = "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
 _UPSTREAM_TLS = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
 
@@ -50,32 +52,33 @@ def compile_transport_sockets(cluster: Any, context: FactoryContext) -> Transpor
 
     Raises: ConfigError with a path from the bootstrap's root.
     """
-    default = None
+    default: TlsClient | None = None
+    layers: tuple[Layer, ...] = ()
     if cluster.HasField("transport_socket"):
-        default = _client(cluster.transport_socket, context.at("transport_socket.typed_config"))
-    matches = [
-        SocketMatch(
-            each.name,
-            json_format.MessageToDict(each.match),
-            _client(
-                each.transport_socket,
-                context.at(f"transport_socket_matches[{index}].transport_socket.typed_config"),
-            ),
-        )
-        for index, each in enumerate(cluster.transport_socket_matches)
-    ]
-    sockets = TransportSockets(default, matches)
-    return sockets if sockets.clients else None
+        default, layers = _client(cluster.transport_socket, context.at("transport_socket.typed_config"))
+    matches = []
+    for index, each in enumerate(cluster.transport_socket_matches):
+        at = context.at(f"transport_socket_matches[{index}].transport_socket.typed_config")
+        client, own = _client(each.transport_socket, at)
+        matches.append(SocketMatch(each.name, json_format.MessageToDict(each.match), client, own))
+    sockets = TransportSockets(default, matches, layers)
+    return sockets if sockets.clients or sockets.has_layers else None
 
 
-def _client(socket: Any, context: FactoryContext) -> TlsClient | None:
-    name, message = resolve_any(socket.typed_config)
-    if name != _UPSTREAM_TLS or message is None:
-        return None  # raw_buffer, or one that is still to come: the loader refused to serve it
+def _client(socket: Any, context: FactoryContext) -> tuple[TlsClient | None, tuple[Layer, ...]]:
+    """The TLS of a transport socket, where it ends in TLS, and what is wrapped around."""
+    name, found = resolve_any(socket.typed_config)
+    message: Any = found
     try:
-        return compile_upstream_tls(message, context)
+        if name == _UPSTREAM_TLS and message is not None:
+            return compile_upstream_tls(message, context), ()
+        if name == _PROXY_PROTOCOL and message is not None:
+            layer = compile_proxy_protocol(message, context)
+            client, layers = _client(message.transport_socket, context.at("transport_socket.typed_config"))
+            return client, (layer, *layers)
     except ConfigError as error:
         raise placed(error, context.path) from error
+    return None, ()  # raw_buffer, or one that is still to come: the loader refused to serve it
 
 
 def compile_request_names(message: Any) -> RequestNames | None:

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sidecar.api.plain_connection import PlainConnection, make_stream
 from sidecar.api.stream import Flag
 from sidecar.extensions.network.tcp_proxy import TcpRoute
 from sidecar.extensions.udp.due import Due
-from sidecar.extensions.udp.udp_connection import UdpConnection, make_stream
 from sidecar.extensions.udp.udp_session import UdpSession, session_metadata
 from sidecar.extensions.udp.udp_stats import UdpClusterStats, UdpStats
 from sidecar.net.datagrams import DatagramSettings
@@ -42,8 +42,8 @@ class UdpProxyConfig:
     """One compiled ``envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig``."""
 
     stat_prefix: str
-    #: From a :class:`UdpConnection` to the name of its cluster; None for none.
-    find_route: Callable[[UdpConnection], str | None]
+    #: From a :class:`PlainConnection` to the name of its cluster; None for none.
+    find_route: Callable[[PlainConnection], str | None]
     #: Every cluster that may be found.
     cluster_names: Sequence[str]
     hash_policy: Any = None
@@ -103,7 +103,7 @@ class UdpProxyFilter:
             if cluster is not None:
                 self._clusters[name] = UdpCluster(cluster, proxy.config.hash_policy)
                 cluster.removal_watchers.append(self._on_hosts_removed)
-        self._start = UdpConnection(0, "", "", port.listener_name, port.traffic_direction)
+        self._start = PlainConnection(0, "", "", port.listener_name, port.traffic_direction)
         self._clock = self.reactor.clock
         stats = proxy.stats
         self._rx_bytes = stats.downstream_sess_rx_bytes
@@ -174,20 +174,20 @@ class UdpProxyFilter:
             return None
         return self._open(key, peer, local, cluster, host, connection)
 
-    def _connection(self, peer: Any, local: bytes | None) -> UdpConnection:
+    def _connection(self, peer: Any, local: bytes | None) -> PlainConnection:
         port = self.port
-        return UdpConnection(
+        return PlainConnection(
             0, port.peer_text(peer), port.local_text(local), port.listener_name, port.traffic_direction
         )
 
-    def _route(self, connection: UdpConnection) -> UdpCluster | None:
+    def _route(self, connection: PlainConnection) -> UdpCluster | None:
         name = self.proxy.config.find_route(connection)
         cluster = None if name is None else self._clusters.get(name)
         if cluster is None:
             self.proxy.stats.downstream_sess_no_route.value += 1
         return cluster
 
-    def _choose(self, cluster: UdpCluster, connection: UdpConnection) -> Host | None:
+    def _choose(self, cluster: UdpCluster, connection: PlainConnection) -> Host | None:
         picker = cluster.cluster.picker
         host = None if picker is None else picker.pick()
         if host is not None:
@@ -204,7 +204,7 @@ class UdpProxyFilter:
         local: bytes | None,
         cluster: UdpCluster,
         host: Host,
-        connection: UdpConnection,
+        connection: PlainConnection,
     ) -> UdpSession | None:
         """A new session; None where the circuit breaker or the system has no room for it."""
         config, stats = self.proxy.config, self.proxy.stats
@@ -231,7 +231,7 @@ class UdpProxyFilter:
                 self._due.add(now + config.log_interval_s, session.log_period)
         return session
 
-    def _refuse(self, cluster: UdpCluster, connection: UdpConnection) -> None:
+    def _refuse(self, cluster: UdpCluster, connection: PlainConnection) -> None:
         """There are as many as ``max_connections``: a session that ends at once, as in Envoy."""
         self.proxy.stats.downstream_sess_total.value += 1
         cluster.cluster.stats.upstream_cx_overflow.value += 1

@@ -1,4 +1,7 @@
-"""A session's two ends as access logs, match trees and load balancers see them."""
+"""The two ends of something that is no connection of a listener's, as formatters and balancers see them.
+
+A session of datagrams is one, and so is a connection towards a host.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ from sidecar.api.message import RequestMessage
 from sidecar.api.stream import Stream
 from sidecar.core.headers import RequestHeaders
 
-__all__ = ["UdpConnection", "make_stream"]
+__all__ = ["PlainConnection", "make_stream"]
 
 
-class UdpConnection:
+class PlainConnection:
     """It is a :class:`sidecar.api.stream.ConnectionInfo`; what only connections have is unset."""
 
     filter_chain_name = ""
@@ -31,7 +34,14 @@ class UdpConnection:
     network_session: Any = None
     protocol = ""
 
-    def __init__(self, number: int, remote: str, local: str, listener_name: str, direction: str) -> None:
+    def __init__(
+        self,
+        number: int,
+        remote: str,
+        local: str,
+        listener_name: str = "",
+        direction: str = "UNSPECIFIED",
+    ) -> None:
         self.connection_id = number
         self.remote_address = self.direct_remote_address = remote
         self.local_address = self.direct_local_address = local
@@ -40,7 +50,7 @@ class UdpConnection:
         self.start_ns = time.monotonic_ns()
 
 
-def make_stream(connection: UdpConnection) -> Stream:
+def make_stream(connection: PlainConnection) -> Stream:
     """A stream without a request."""
     stream = Stream(connection, None, RequestMessage(RequestHeaders()), "")
     stream.start_ns = connection.start_ns
