@@ -63,11 +63,12 @@ class Vm:
 
     __slots__ = (
         "__weakref__", "_after", "_allocate", "_binding", "_call_numbers", "_entries", "_exports",
-        "_hand_over", "_linker", "_next_context_id", "_panic", "_panic_serial", "_store", "abi", "allowed",
-        "configuration", "configuring", "context", "contexts", "deadline_s", "engine", "environment",
-        "failure", "foreign_arguments", "foreign_functions", "host", "is_answered", "is_restricted",
-        "is_started", "limits", "memory", "metric_ids", "metrics", "module", "needs_attention", "read",
-        "serial", "shared", "vm_id", "warned", "write", "write_u32", "write_u64",
+        "_hand_over", "_linker", "_next_context_id", "_panic", "_panic_serial", "_store", "abi",
+        "allowed", "configuration", "configuring", "context", "contexts", "deadline_s", "engine",
+        "entered", "environment", "failure", "foreign_arguments", "foreign_functions", "host",
+        "is_answered", "is_restricted", "is_started", "limits", "memory", "metric_ids", "metrics",
+        "module", "needs_attention", "read", "serial", "shared", "vm_id", "warned", "write", "write_u32",
+        "write_u64",
     )  # fmt: skip
 
     def __init__(
@@ -109,6 +110,8 @@ class Vm:
         self.needs_attention = True
         self.deadline_s = self.limits.start_deadline_s
         self.context = _IDLE
+        #: Whom the guest was called for, once it has chosen another context, and in which call that was.
+        self.entered: tuple[int, Context] = (-1, _IDLE)
         self._after: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._entries: dict[str, Callable[..., int] | None] = {}
         self._next_context_id = 1

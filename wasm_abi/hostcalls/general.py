@@ -46,8 +46,10 @@ def get_status(vm: "Vm", code_out: int, message_out: int, size_out: int) -> int:
 
 
 def set_effective_context(vm: "Vm", context_id: int) -> int:
-    """Host functions act on that context until the guest returns."""
-    context = vm.contexts.get(context_id)
+    """Host functions act on that context until the guest returns; 0 is the one that it was called for."""
+    if vm.entered[0] != vm.serial:
+        vm.entered = (vm.serial, vm.context)
+    context = vm.contexts.get(context_id) if context_id else vm.entered[1]
     if context is None:
         return Status.BAD_ARGUMENT
     vm.context = context

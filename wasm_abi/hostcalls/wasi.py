@@ -59,6 +59,20 @@ def _only_stdio(_vm: "Vm", fd: int, *_rest: int) -> int:
     return Errno.SUCCESS if fd in _STDIO else Errno.BADF
 
 
+def _fd_tell(vm: "Vm", fd: int, offset_out: int) -> int:
+    if fd not in _STDIO:
+        return Errno.BADF
+    vm.write_u64(offset_out, 0)
+    return Errno.SUCCESS
+
+
+def _path_readlink(
+    vm: "Vm", _fd: int, _path: int, _path_size: int, _buffer: int, _size: int, used_out: int
+) -> int:
+    vm.write_u32(used_out, 0)
+    return Errno.NOTSUP
+
+
 def _fd_readdir(vm: "Vm", _fd: int, _buffer: int, _size: int, _cookie: int, used_out: int) -> int:
     vm.write_u32(used_out, 0)
     return Errno.DOM  # what Envoy's host returns; it means to say NOTDIR, which is 54
@@ -150,7 +164,7 @@ FUNCTIONS: tuple[tuple[str, str, Callable[..., int]], ...] = (
     ("clock_time_get", "iIi", _clock_time_get),
     ("environ_get", "ii", _environ_get),
     ("environ_sizes_get", "ii", _environ_sizes_get),
-    ("fd_advise", "iIIi", _only_stdio),
+    ("fd_advise", "iIIi", _SUCCESS),
     ("fd_allocate", "iII", _only_stdio),
     ("fd_close", "i", _logged("fd_close")),
     ("fd_datasync", "i", _only_stdio),
@@ -169,14 +183,14 @@ FUNCTIONS: tuple[tuple[str, str, Callable[..., int]], ...] = (
     ("fd_renumber", "ii", _fd_renumber),
     ("fd_seek", "iIii", _logged("fd_seek")),
     ("fd_sync", "i", _only_stdio),
-    ("fd_tell", "ii", _only_stdio),
+    ("fd_tell", "ii", _fd_tell),
     ("fd_write", "iiii", _fd_write),
     ("path_create_directory", "iii", _NOTSUP),
     ("path_filestat_get", "iiiii", _NOTSUP),
     ("path_filestat_set_times", "iiiiIIi", _NOTSUP),
     ("path_link", "iiiiiii", _NOTSUP),
     ("path_open", "iiiiiIIii", _fails(Errno.NOENT)),
-    ("path_readlink", "iiiiii", _NOTSUP),
+    ("path_readlink", "iiiiii", _path_readlink),
     ("path_remove_directory", "iii", _NOTSUP),
     ("path_rename", "iiiiii", _NOTSUP),
     ("path_symlink", "iiiii", _NOTSUP),

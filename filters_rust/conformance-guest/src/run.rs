@@ -208,6 +208,11 @@ fn command(words: &[Word], context: i32, case: &str) {
     let [Word::Name(name), arguments @ ..] = words else {
         return say("a line begins with a name");
     };
+    // Of bytes that come back only how many they are.
+    let (name, arguments, brief) = match arguments {
+        [Word::Name(second), rest @ ..] if name == "brief" => (second, rest, true),
+        _ => (name, arguments, false),
+    };
     match name.as_str() {
         "say" => match arguments {
             [Word::Text(text)] => say(&shown(text)),
@@ -232,7 +237,7 @@ fn command(words: &[Word], context: i32, case: &str) {
             core::arch::wasm32::memory_grow(0, pages as usize);
         }
         _ => match host::find(name) {
-            Some(function) => invoke(name, function, arguments, context, case),
+            Some(function) => invoke(name, function, arguments, context, case, brief),
             None => say(&format!("no such function: {name}")),
         },
     }
@@ -276,20 +281,24 @@ enum Out {
     Room(usize, usize),
 }
 
-fn invoke(name: &str, function: &HostFunction, words: &[Word], context: i32, case: &str) {
+fn invoke(
+    name: &str,
+    function: &HostFunction,
+    words: &[Word],
+    context: i32,
+    case: &str,
+    brief: bool,
+) {
     let mut places = vec![[0u64; 4]; function.signature.len() * 2];
     let mut used = 0;
     let mut room: Vec<Vec<u8>> = Vec::new();
     let mut given: Vec<i64> = Vec::new();
     let mut outs: Vec<Out> = Vec::new();
-    let mut kept_as = None;
-    let mut words_left = words.iter().filter(|word| match word {
-        Word::Keep(name) => {
-            kept_as = Some(name.clone());
-            false
-        }
-        _ => true,
+    let kept_as = words.iter().find_map(|word| match word {
+        Word::Keep(name) => Some(name),
+        _ => None,
     });
+    let mut words_left = words.iter().filter(|word| !matches!(word, Word::Keep(_)));
     let mut place = |size: &mut usize| {
         *size += 1;
         (&mut places[*size - 1] as *mut [u64; 4]) as usize
@@ -370,7 +379,9 @@ fn invoke(name: &str, function: &HostFunction, words: &[Word], context: i32, cas
             Out::Bytes(at, is_map) => {
                 let (pointer, size) = unsafe { (*(at as *const u32), *((at + 32) as *const u32)) };
                 let bytes = take(pointer as usize, size as usize);
-                if status == 0 {
+                if status == 0 && brief {
+                    line += &format!(" {} bytes", bytes.len());
+                } else if status == 0 {
                     let text = if is_map {
                         shown_pairs(&bytes)
                     } else {
@@ -406,7 +417,7 @@ fn invoke(name: &str, function: &HostFunction, words: &[Word], context: i32, cas
         }
     }
     if let Some(kept_as) = kept_as {
-        keep(&kept_as, last);
+        keep(kept_as, last);
     }
     if status == 0 && is_call(name) {
         STATE.with_borrow_mut(|state| state.calls.insert(last as i32, (context, case.to_string())));

@@ -6,6 +6,7 @@
 //! define_metric 0 "hits" =m      the number that comes back is kept as m
 //! increment_metric $m 1
 //! end? return 0                  only with end_of_stream; more? only without; nth 2 only the second time
+//! brief get_property "x"         shows how many bytes came back instead of these
 //! return 1                       what the callback returns
 //! ```
 //!

@@ -226,6 +226,24 @@ def test_effective_context_redirects_host_functions_until_the_guest_returns(run:
     assert run.u32(0) == Status.BAD_ARGUMENT
 
 
+def test_effective_context_zero_is_the_one_that_was_called(run: Runner) -> None:
+    tick = """(drop (call $proxy_set_effective_context (i32.const 2)))
+      (i32.store (i32.const 0) (call $proxy_set_effective_context (i32.const 0)))
+      (i32.store (i32.const 4) (call $proxy_add_header_map_value
+        (i32.const 0) (i32.const 100) (i32.const 1) (i32.const 101) (i32.const 1)))"""
+    code = guest(
+        {"proxy_on_tick": tick, "proxy_on_request_headers": "(i32.const 1)"},
+        imports=("proxy_set_effective_context", "proxy_add_header_map_value"),
+        data={100: b"kv"},
+    )
+    plugin = run.plugin(code)
+    fake = FakeStream()
+    plugin.create_stream(fake).on_request_headers(0, False)
+    plugin.on_tick()
+    assert (run.u32(0), run.u32(4)) == (Status.OK, Status.BAD_ARGUMENT)
+    assert fake.maps[0] == []
+
+
 def test_done_without_a_pending_shutdown_is_not_found(run: Runner) -> None:
     assert run.status(calling("proxy_done")) == Status.NOT_FOUND
 
