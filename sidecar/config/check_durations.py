@@ -24,6 +24,8 @@ _READ_AS_MILLISECONDS = frozenset(
         "drain_timeout",
         "delayed_close_timeout",
         "listener_filters_timeout",
+        "failed_refetch_duration",
+        "max_lifetime",
         "slow_start_window",
         "blackout_period",
         "weight_expiration_period",

@@ -38,6 +38,7 @@ _TLS = "envoy.extensions.transport_sockets.tls.v3"
 _GETADDRINFO = "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig"
 _CARES = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 
+_JWT = "envoy.extensions.filters.http.jwt_authn.v3"
 _RBAC = "envoy.config.rbac.v3"
 _NETWORK_FILTERS = "envoy.extensions.filters.network"
 _UDP_PROXY = "envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig"
@@ -729,7 +730,23 @@ _ROWS: dict[str, str] = {
     "envoy.extensions.wasm.v3.EnvironmentVariables": "*",
     f"{_CORE}.AsyncDataSource": "*",
     f"{_CORE}.RemoteDataSource": "*",
-    f"{_CORE}.HttpUri": "uri cluster timeout",
+    **{
+        f"{_JWT}.{name}": "*"
+        for name in (
+            *("ExtractOnlyWithoutValidation", "FilterStateRule", "JwksAsyncFetch", "JwtAuthentication"),
+            *(
+                "JwtCacheConfig",
+                "JwtClaimToHeader",
+                "JwtClaimToHeader.PathSegment",
+                "JwtHeader",
+                "JwtProvider",
+            ),
+            *("JwtProvider.NormalizePayload", "JwtRequirement", "JwtRequirementAndList"),
+            *("JwtRequirementOrList", "PerRouteConfig", "ProviderWithAudiences", "RemoteJwks"),
+            "RequirementRule",
+        )
+    },
+    f"{_CORE}.HttpUri": "*",
 }
 
 
@@ -740,11 +757,11 @@ _UPSTREAM_HTTP = (
 )
 #: By the field that leads to the message, where its own row does not say it.
 _ROWS_AT: dict[str, str] = {
-    f"{_CORE}.RetryPolicy.retry_back_off": "base_interval max_interval",
     f"{_HCM}.common_http_protocol_options": (
         "idle_timeout max_headers_count max_requests_per_connection max_connection_duration "
         "max_stream_duration headers_with_underscores_action"
     ),
+    f"{_CORE}.RetryPolicy.retry_back_off": "base_interval max_interval",
     f"{_CLUSTER}.common_http_protocol_options": _UPSTREAM_HTTP,
     f"{_PROXY_PROTOCOL}.config": "version pass_through_tlvs added_tlvs",
     f"{_HTTP_OPTIONS}.common_http_protocol_options": _UPSTREAM_HTTP,

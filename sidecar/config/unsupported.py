@@ -341,7 +341,6 @@ EXTENSIONS: dict[str, tuple[Action, str]] = {
     "envoy.filters.http/": (STOP, "further HTTP filters"),
     "envoy.filters.http/envoy.extensions.filters.http.grpc_stats.": (WARN, "gRPC filters"),
     "envoy.filters.http/envoy.extensions.filters.http.tap.": (WARN, "tap"),
-    "envoy.filters.http/envoy.extensions.filters.http.jwt_authn.": (STOP, "JWT"),
     "envoy.filters.http/envoy.extensions.filters.http.ext_proc.": (STOP, "ext_proc"),
     "envoy.filters.http/envoy.extensions.filters.http.rbac.": (STOP, "RBAC"),
     "envoy.filters.http/envoy.extensions.filters.http.oauth2.": (STOP, "OAuth2"),

@@ -21,6 +21,7 @@ from sidecar.extensions.http.grpc_web_config import GrpcWebFactory
 from sidecar.extensions.http.header_mutation_config import HeaderMutationFactory
 from sidecar.extensions.http.header_to_metadata_config import HeaderToMetadataFactory
 from sidecar.extensions.http.health_check_config import HealthCheckFactory
+from sidecar.extensions.http.jwt_authn_config import JwtAuthnFactory
 from sidecar.extensions.http.lua_config import LuaFactory
 from sidecar.extensions.http.original_ip_detection_config import (
     CustomHeaderDetectionFactory,
@@ -105,6 +106,7 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             FaultFactory(),
             HeaderToMetadataFactory(),
             SetMetadataFactory(),
+            JwtAuthnFactory(),
             LuaFactory(),
             GrpcWebFactory(),
             HealthCheckFactory(),

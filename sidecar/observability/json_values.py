@@ -12,6 +12,8 @@ import re
 from json.encoder import encode_basestring
 from typing import Any
 
+from sidecar.observability.numbers import json_number
+
 __all__ = ["json_text", "quoted", "quoted_inside"]
 
 _NEEDS_ESCAPE = re.compile(r'[\x00-\x1f"\\\udc80-\udcff]')
@@ -63,6 +65,4 @@ def json_text(value: Any) -> str:
 def _float_text(value: float) -> str:
     if not math.isfinite(value):
         return "null"
-    if value == int(value) and abs(value) < 1e21:
-        return str(int(value))
-    return repr(value)
+    return json_number(value)

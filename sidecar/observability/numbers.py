@@ -12,7 +12,7 @@ def text_number(value: float) -> str:
     if math.isnan(value):
         return "nan"
     if value == int(value) and abs(value) < 1e16:
-        return str(int(value))
+        return str(int(value)) if value or math.copysign(1, value) > 0 else "-0"
     return repr(value)
 
 
@@ -25,7 +25,10 @@ def json_number(value: float) -> str:
         return "null"
     fixed = text_number(value)
     if "e" in fixed:
-        return fixed
+        if abs(value) < 1:
+            return fixed
+        whole = str(int(value))
+        return whole if len(whole) <= len(fixed) else fixed
     digits = fixed.replace(".", "").strip("-")
     significant = digits.strip("0") or "0"
     exponent = math.floor(math.log10(abs(value))) if value else 0

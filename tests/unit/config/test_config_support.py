@@ -161,17 +161,17 @@ def test_configuration_for_a_route_that_is_not_implemented_is_told(
 
 
 def test_unknown_extension_of_envoys_warns_with_its_subject(tmp_path: Path) -> None:
-    jwt = (
+    oauth2 = (
         "          http_filters:\n"
-        "          - name: envoy.filters.http.jwt_authn\n"
+        "          - name: envoy.filters.http.oauth2\n"
         "            typed_config:\n"
-        '              "@type": type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication\n'
+        '              "@type": type.googleapis.com/envoy.extensions.filters.http.oauth2.v3.OAuth2\n'
     )
-    loaded = load_text(tmp_path, BASE.replace("          http_filters:\n", jwt, 1))
+    loaded = load_text(tmp_path, BASE.replace("          http_filters:\n", oauth2, 1))
     assert isinstance(loaded, Loaded), loaded
     (refusal,) = loaded.refusals
     assert refusal.path.endswith("http_filters[0].typed_config")
-    assert refusal.reason.endswith("JWT")
+    assert refusal.reason.endswith("OAuth2")
 
 
 def test_configuration_of_supported_fields_alone_gives_no_warning(tmp_path: Path) -> None:

@@ -45,9 +45,9 @@ LUA = f"""- name: x
             typed_config:
               {TYPE}.filters.http.lua.v3.Lua
               inline_code: "function ("
-          - name: jwt
+          - name: oauth2
             typed_config:
-              {TYPE}.filters.http.jwt_authn.v3.JwtAuthentication"""
+              {TYPE}.filters.http.oauth2.v3.OAuth2"""
 
 
 def load(tmp_path: Path, text: str) -> Loaded:

@@ -1,0 +1,192 @@
+"""The filter ``envoy.filters.http.jwt_authn``: requests need tokens, by their paths and routes.
+
+What is needed is a tree of :mod:`sidecar.extensions.jwt.requirements`.  A request whose keys are here is
+judged in a plain call; one that has to wait for a key server waits on a signal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sidecar.api.filters import HttpFilter
+from sidecar.api.message import LocalReply
+from sidecar.extensions.http.set_metadata import merge
+from sidecar.extensions.jwt.requirements import Requirement, Verification
+from sidecar.extensions.jwt.status import Status
+from sidecar.net.reactor import Signal
+
+if TYPE_CHECKING:
+    from sidecar.api.stream import Stream
+    from sidecar.core.headers import RequestHeaders
+
+__all__ = ["JwtAuthnFilter", "JwtAuthnSettings", "JwtAuthnStats", "RouteRequirement", "Rule"]
+
+_NAMESPACE = "envoy.filters.http.jwt_authn"
+#: Bytes of a path that a challenge shows.
+_MOST_PATH_BYTES = 256
+_COUNTERS = (
+    *("allowed", "cors_preflight_bypassed", "denied", "jwks_fetch_failed", "jwks_fetch_success"),
+    *("jwt_cache_hit", "jwt_cache_miss"),
+)
+
+
+class JwtAuthnStats:
+    """``http.<prefix>.jwt_authn.``, resolved once."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def __init__(self, scope: Any) -> None:
+        for name in _COUNTERS:
+            setattr(self, name, scope.counter(name))
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """``RequirementRule``; no requirement lets pass."""
+
+    matches: Callable[[RequestHeaders, bytes], bool]
+    requirement: Requirement | None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRequirement:
+    """``PerRouteConfig``: the name of a requirement, empty for none."""
+
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JwtAuthnSettings:
+    """``JwtAuthentication``."""
+
+    rules: tuple[Rule, ...] = ()
+    by_name: dict[str, Requirement] | None = None
+    #: Requirements by the value of an object of filter state, and its name.
+    filter_state_name: str = ""
+    by_filter_state: dict[str, Requirement] | None = None
+    bypass_cors_preflight: bool = False
+    strip_failure_response: bool = False
+    #: Headers that the filter alone may set.
+    sanitized: tuple[bytes, ...] = ()
+
+
+class JwtAuthnFilter(HttpFilter):
+    """Judges every request that a rule or its route wants judged."""
+
+    uses_trio = False
+
+    def __init__(self, settings: JwtAuthnSettings, stats: JwtAuthnStats, client: Any) -> None:
+        """``client`` asks key servers (:class:`sidecar.router.http_client.HttpClient`)."""
+        self._settings = settings
+        self._stats = stats
+        self._client = client
+
+    def decode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
+        headers = stream.request.headers
+        settings = self._settings
+        if settings.bypass_cors_preflight and _is_preflight(headers):
+            self._stats.cors_preflight_bypassed.value += 1
+            self._stats.allowed.value += 1
+            return None
+        for name in settings.sanitized:
+            if name in headers:
+                headers.remove(name)
+        requirement = self._requirement(stream, headers)
+        if requirement.__class__ is LocalReply:
+            return requirement
+        if requirement is None:
+            self._stats.allowed.value += 1
+            return None
+        challenge = _original_uri(headers)
+        run = Verification(headers, self._stats, self._client)
+        requirement.verify(run)  # type: ignore[union-attr]  # it is a requirement
+        if not run.is_done:
+            return self._wait(stream, run, challenge)
+        return self._end(stream, run, challenge)
+
+    async def _wait(self, stream: Stream, run: Verification, challenge: bytes) -> LocalReply | None:
+        done = Signal(self._client.reactor)
+        run.on_done = done.fire
+        try:
+            await done.wait()
+        finally:
+            run.on_done = None
+            run.cancel()
+        return self._end(stream, run, challenge)
+
+    def _end(self, stream: Stream, run: Verification, challenge: bytes) -> LocalReply | None:
+        if run.metadata:
+            merge(stream.metadata_namespace(_NAMESPACE), run.metadata)
+        if run.clears_route:
+            stream.clear_route_cache()
+        status = run.status
+        if status is Status.Ok:
+            self._stats.allowed.value += 1
+            return None
+        self._stats.denied.value += 1
+        code = 403 if status is Status.JwtAudienceNotAllowed else 401
+        if self._settings.strip_failure_response:
+            return LocalReply(code, details=_details(status.text))
+        value = b'Bearer realm="' + challenge + b'"'
+        if status is not Status.JwtMissed:
+            value += b', error="invalid_token"'
+        return LocalReply(
+            code,
+            status.text.encode(),
+            details=_details(status.text),
+            headers=[(b"www-authenticate", value)],
+        )
+
+    def _requirement(self, stream: Stream, headers: RequestHeaders) -> Requirement | LocalReply | None:
+        settings = self._settings
+        route = stream.find_route()
+        config = None if route is None else route.per_filter_config.get(self.config_name)
+        if config is not None:
+            if not config.name:
+                return None
+            found = (settings.by_name or {}).get(config.name)
+            return self._wrong_name(config.name) if found is None else found
+        path = (headers.path or b"").partition(b"?")[0].partition(b"#")[0]
+        for rule in settings.rules:
+            if rule.matches(headers, path):
+                return rule.requirement
+        if settings.by_filter_state is not None:
+            value = (stream.filter_state or {}).get(settings.filter_state_name)
+            if isinstance(value, bytes):
+                value = value.decode("utf-8", "replace")
+            if value is not None:
+                return settings.by_filter_state.get(value)
+        return None
+
+    def _wrong_name(self, name: str) -> LocalReply:
+        self._stats.denied.value += 1
+        known = ",".join(sorted(self._settings.by_name or ()))
+        text = f"Wrong requirement_name: {name}. It should be one of [{known}]"
+        body = "" if self._settings.strip_failure_response else f"Failed JWT authentication: {text}"
+        return LocalReply(403, body.encode(), details=_details(text))
+
+
+def _is_preflight(headers: RequestHeaders) -> bool:
+    return (
+        headers.method == b"OPTIONS"
+        and bool(headers.get(b"origin"))
+        and bool(headers.get(b"access-control-request-method"))
+    )
+
+
+def _details(text: str) -> str:
+    return "jwt_authn_access_denied{" + text.replace(" ", "_") + "}"
+
+
+def _original_uri(headers: RequestHeaders) -> bytes:
+    """The URI that the client asked for, or the beginning of it."""
+    path = headers.path
+    if path is None:
+        return b""
+    original = headers.get(b"x-envoy-original-path")
+    shown = (path if original is None else original)[:_MOST_PATH_BYTES]
+    return (headers.scheme or b"") + b"://" + (headers.authority or b"") + shown
