@@ -55,6 +55,8 @@ class FactoryContext:
     secrets: Any = None
     #: Runs a callback soon, when nothing else runs: ``soon(callback)``; it must not raise.
     soon: Callable[[Callable[[], None]], None] | None = None
+    #: File and line of a field's text, given its path from the bootstrap's root.
+    locate_text: Callable[[str], tuple[str, int]] | None = None
     #: Whether this server fails the health checks of others (``/healthcheck/fail``).
     has_failed_health: Callable[[], bool] = bool
     #: Gives the one :class:`sidecar.router.http_client.HttpClient`, for calls to clusters; None in tools
@@ -80,6 +82,7 @@ class FactoryContext:
             every=self.every,
             secrets=self.secrets,
             soon=self.soon,
+            locate_text=self.locate_text,
             has_failed_health=self.has_failed_health,
             http_client=self.http_client,
             before_serving=self.before_serving,

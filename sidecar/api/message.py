@@ -7,7 +7,7 @@ sends: the peer's window closes by itself, so back-pressure needs no watermarks.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,6 +26,7 @@ __all__ = [
     "RequestMessage",
     "ResponseMessage",
     "origin_of",
+    "wrap_stages",
 ]
 
 
@@ -170,6 +171,13 @@ class _PipedBody(Body):
             out = result if isinstance(result, bytes) else await result
             if out:
                 return out
+
+
+def wrap_stages(body: Body | None, until: Body | None, wrap: Callable[[BodyStage], BodyStage]) -> None:
+    """Put ``wrap`` around the stages of ``body`` that were installed behind ``until``."""
+    while body.__class__ is _PipedBody and body is not until:
+        body._stage = wrap(body._stage)
+        body = body._source
 
 
 def origin_of(body: Body | None) -> Body | None:

@@ -17,13 +17,13 @@ from typing import Any
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
 
-from sidecar.config import api_additions
+from sidecar.config import api_additions, own_messages
 
 __all__ = ["message_class", "type_name", "unpack"]
 
 #: Only API packages are ever imported by a name that stands in a configuration.
 _NAME = re.compile(
-    r"((?:envoy|xds|udpa|google\.protobuf)(?:\.[a-z][a-z0-9_]*)*)\.([A-Z]\w*)((?:\.[A-Z]\w*)*)\Z"
+    r"((?:envoy|xds|udpa|sidecar|google\.protobuf)(?:\.[a-z][a-z0-9_]*)*)\.([A-Z]\w*)((?:\.[A-Z]\w*)*)\Z"
 )
 #: The package still ships the v2 API, which Envoy no longer reads.
 _RETIRED = re.compile(r"\.v2(?:alpha)?(?:\.|\Z)")
@@ -39,6 +39,8 @@ def message_class(full_name: str) -> type[Message] | None:
     if match is None or _RETIRED.search(match.group(1)):
         return None
     api_additions.install()
+    if match.group(1).startswith("sidecar."):
+        own_messages.install()
     found = _find(full_name)
     if found is None:
         for module in _modules(match.group(1), match.group(2)):

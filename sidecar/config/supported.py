@@ -15,6 +15,8 @@ has an entry of its own.
 
 from __future__ import annotations
 
+from sidecar.config.own_messages import MESSAGES as OWN_MESSAGES
+
 __all__ = ["CORE_TYPES", "SUPPORTED", "SUPPORTED_AT"]
 
 _CORE = "envoy.config.core.v3"
@@ -712,6 +714,7 @@ _ROWS: dict[str, str] = {
     "envoy.extensions.filters.http.lua.v3.Lua": (
         "inline_code default_source_code source_codes stat_prefix clear_route_cache"
     ),
+    **dict.fromkeys(OWN_MESSAGES, "*"),
     "envoy.extensions.filters.http.lua.v3.LuaPerRoute": "disabled name source_code filter_context",
     "envoy.extensions.filters.http.wasm.v3.Wasm": "config",
     "envoy.extensions.access_loggers.wasm.v3.WasmAccessLog": "*",

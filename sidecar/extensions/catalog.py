@@ -23,10 +23,12 @@ from sidecar.extensions.http.header_to_metadata_config import HeaderToMetadataFa
 from sidecar.extensions.http.health_check_config import HealthCheckFactory
 from sidecar.extensions.http.jwt_authn_config import JwtAuthnFactory
 from sidecar.extensions.http.lua_config import LuaFactory
+from sidecar.extensions.http.lua_own_config import OwnLuaFactory
 from sidecar.extensions.http.original_ip_detection_config import (
     CustomHeaderDetectionFactory,
     XffDetectionFactory,
 )
+from sidecar.extensions.http.python_config import PythonFactory
 from sidecar.extensions.http.request_id_config import UuidRequestIdFactory
 from sidecar.extensions.http.router_config import RouterFactory
 from sidecar.extensions.http.set_metadata_config import SetMetadataFactory
@@ -108,6 +110,8 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             SetMetadataFactory(),
             JwtAuthnFactory(),
             LuaFactory(),
+            OwnLuaFactory(),
+            PythonFactory(),
             GrpcWebFactory(),
             HealthCheckFactory(),
             GrpcHttp1BridgeFactory(),

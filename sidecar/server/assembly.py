@@ -161,9 +161,14 @@ class Assembly:
             soon=self._reactor.call_at_flush,
             has_failed_health=lambda: self._draining.health_failed,
             http_client=self.http_client,
+            locate_text=self._locate_text,
             before_serving=self.preparation.add,
             runtime=self._runtime,
         )
+
+    def _locate_text(self, path: str) -> tuple[str, int]:
+        mark = self.loaded.locate_text(path)
+        return mark.file, mark.line
 
     def http_client(self) -> HttpClient:
         """Who makes the proxy's own calls; its counters are there once somebody may make one."""

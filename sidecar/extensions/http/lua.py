@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.api.filters import HttpFilter
 from sidecar.api.message import LocalReply
 from sidecar.api.stream import Flag
+from sidecar.core.errors import StreamAborted
 from sidecar.extensions.http.lua_api import printable
 from sidecar.extensions.http.lua_script import BODY, CALL, CHUNK, ERROR, TRAILERS, Script, Source
 
@@ -36,6 +37,7 @@ logger = logging.getLogger("sidecar.lua")
 DEFAULT_BUFFER_LIMIT_BYTES = 1024 * 1024
 
 _REQUEST_TOO_LARGE = LocalReply(413, b"Payload Too Large", "request_payload_too_large")
+_SCRIPT_FAILED = LocalReply(500, b"script error", "lua_script_error")
 _RESPONSE_TOO_LARGE = LocalReply(500, b"Internal Server Error", "response_payload_too_large")
 
 
@@ -114,6 +116,11 @@ class LuaFilter(HttpFilter):
         self.find_cluster = find_cluster
         self.get_client = get_client
         self.script_stats: dict[tuple[bytes, bytes], Any] = {}
+        # What our own message adds.
+        #: Whether a script's error ends the request, where Envoy lets it pass.
+        self.fails_closed = False
+        self.dictionaries: dict[str, Any] = {}
+        self.jwt_providers: dict[str, Any] = {}
 
     def decode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
         source, context = self._default, None
@@ -205,8 +212,7 @@ class LuaFilter(HttpFilter):
             return _check(script)
         kind, what = outcome if isinstance(outcome, tuple) else (outcome, None)
         if kind == ERROR:
-            self._failed(what)
-            return _check(script)
+            return self._failed(what) or _check(script)
         if kind not in (BODY, CHUNK, TRAILERS, CALL):
             return script.reply
         run = _Run(
@@ -247,8 +253,7 @@ class LuaFilter(HttpFilter):
                 return _check(script)
             kind, what = outcome if isinstance(outcome, tuple) else (outcome, None)
             if kind == ERROR:
-                self._failed(what)
-                return _check(script)
+                return self._failed(what) or _check(script)
             if kind in (CHUNK, TRAILERS):
                 run.waits_for = kind
                 run.message.pipe_body(_ScriptStage(self, source, run))
@@ -296,11 +301,15 @@ class LuaFilter(HttpFilter):
         run.waits_for = kind if kind in (CHUNK, TRAILERS, CALL) else 0
         run.call = run.script.call
         if kind == ERROR:
-            self._failed(what)
+            reply = self._failed(what)
+            if reply is not None:
+                raise StreamAborted(reply)
 
-    def _failed(self, text: bytes) -> None:
+    def _failed(self, text: bytes) -> LocalReply | None:
+        """A script failed: what the stream is answered with, if it does not go on."""
         self._stats.errors.value += 1
         logger.error("script log: %s", printable(text))
+        return _SCRIPT_FAILED if self.fails_closed else None
 
     def _renew(self, source: Source, script: Script) -> None:
         """The state has no memory left: others go on with a new one, whose globals are those of the start."""

@@ -7,10 +7,12 @@ a mistake refuses the configuration (Envoy does the same).  Scripts with the sam
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sidecar.core.errors import ConfigError, LuaError
 from sidecar.extensions.http.lua import LuaFilter, LuaRoute, LuaStats, PerRoute
+from sidecar.extensions.http.lua_script import ScriptOptions
 from sidecar.extensions.http.lua_sources import Sources
 
 if TYPE_CHECKING:
@@ -37,19 +39,29 @@ class LuaFactory:
 
     def compile(self, message: Any, context: FactoryContext) -> LuaFilter:
         """The filter.  Raises: ConfigError."""
+        return self.make_filter(message, context, "", ScriptOptions())
+
+    def compile_route(self, message: Any, context: FactoryContext) -> LuaRoute:
+        """The compiled LuaPerRoute.  Raises: ConfigError."""
+        return self.make_route(message, context, "", ScriptOptions())
+
+    def make_filter(
+        self, message: Any, context: FactoryContext, at: str, options: ScriptOptions
+    ) -> LuaFilter:
+        """The filter of Envoy's message, which stands at ``at``.  Raises: ConfigError."""
         if message.inline_code and message.HasField("default_source_code"):
             raise ConfigError(
-                "inline_code",
+                f"{at}inline_code",
                 "Error: Only one of `inline_code` or `default_source_code` can be set for the Lua filter.",
             )
         scope = context.stats.scope("lua." + message.stat_prefix)
         default = None
         if message.HasField("default_source_code"):
-            default = self._source(message.default_source_code, "default_source_code", context)
+            default = self._source(message.default_source_code, f"{at}default_source_code", context, options)
         elif message.inline_code:
-            default = self._script(message.inline_code.encode(), "inline_code", context)
+            default = self._script(message.inline_code.encode(), f"{at}inline_code", context, options)
         named = {
-            key: self._source(message.source_codes[key], f"source_codes[{key}]", context)
+            key: self._source(message.source_codes[key], f"{at}source_codes[{key}]", context, options)
             for key in sorted(message.source_codes)
         }
         if default is not None:
@@ -71,24 +83,29 @@ class LuaFactory:
             per_route=self._per_route,
         )
 
-    def compile_route(self, message: Any, context: FactoryContext) -> LuaRoute:
-        """The compiled LuaPerRoute.  Raises: ConfigError."""
+    def make_route(self, message: Any, context: FactoryContext, at: str, options: ScriptOptions) -> LuaRoute:
+        """The route's part of Envoy's message, which stands at ``at``.  Raises: ConfigError."""
         self._per_route.seen = True
         source = None
         if message.HasField("source_code"):
-            source = self._source(message.source_code, "source_code", context)
+            source = self._source(message.source_code, f"{at}source_code", context, options)
         filter_context = _plain(message.filter_context) if message.HasField("filter_context") else None
         return LuaRoute(message.disabled, message.name, source, filter_context)
 
-    def _source(self, source: Any, path: str, context: FactoryContext) -> Source:
+    def _source(self, source: Any, path: str, context: FactoryContext, options: ScriptOptions) -> Source:
         """The script in a DataSource; an error in it lies at the field that holds the text."""
         field = source.WhichOneof("specifier") or ""
         code = context.read_data_source(source, path)
-        return self._script(code, f"{path}.{field}" if field else path, context)
+        if options.has_traces and field == "filename":
+            options = replace(options, file=source.filename)
+        return self._script(code, f"{path}.{field}" if field else path, context, options)
 
-    def _script(self, code: bytes, path: str, context: FactoryContext) -> Source:
+    def _script(self, code: bytes, path: str, context: FactoryContext, options: ScriptOptions) -> Source:
+        if options.has_traces and not options.file and context.locate_text is not None:
+            file, line = context.locate_text(f"{context.path}.{path}")
+            options = replace(options, file=file, line=line)
         try:
-            source, release = self._sources.get(code, context.root_stats.gauge("lua.lua_vm_count"))
+            source, release = self._sources.get(code, context.root_stats.gauge("lua.lua_vm_count"), options)
         except LuaError as error:
             raise ConfigError(path, str(error), line_in_text=getattr(error, "line", None)) from error
         context.on_close(release)

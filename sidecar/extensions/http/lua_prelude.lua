@@ -45,6 +45,7 @@ for name, call in rawpairs(functions) do
   end
 end
 
+shared.py = py
 local current              -- the handle of the running invocation
 local DONE, BODY, CHUNK, TRAILERS, RESPONDED, CALL = {}, {}, {}, {}, {}, {}
 shared.waits = {[BODY] = true, [CHUNK] = true, [TRAILERS] = true, [RESPONDED] = true, [CALL] = true}
@@ -841,7 +842,7 @@ function entry.load(code, name)
   local is_well = shared.end_step()
   if not ok then
     problem = told(problem)
-    return problem, match(problem, "%]:(%d+): ")
+    return problem, match(problem, "[%]%w]:(%d+): ")
   end
   if not is_well then return "script uses too much memory" end
 end

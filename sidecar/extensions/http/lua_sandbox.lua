@@ -295,6 +295,7 @@ function dofile(path)
 end
 local loaded = {_G = _G, string = string, table = table, math = math, bit = bit, coroutine = coroutine}
 local preload = {}
+shared.preload = preload
 package = {loaded = loaded, preload = preload, path = package.path, config = package.config, cpath = ""}
 function require(name)
   name = string_of(name, 1, "require")

@@ -27,6 +27,7 @@ from sidecar.extensions.http.header_edits import (
     invalid_value,
 )
 from sidecar.extensions.http.lua_call import LuaCall
+from sidecar.extensions.http.lua_modules import module_callbacks
 from sidecar.extensions.http.lua_tls import read_tls
 
 if TYPE_CHECKING:
@@ -34,7 +35,18 @@ if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.core.headers import HeaderMap
 
-__all__ = ["BODY", "CALL", "CHUNK", "ERROR", "RESPONDED", "TRAILERS", "Limits", "Script", "Source"]
+__all__ = [
+    "BODY",
+    "CALL",
+    "CHUNK",
+    "ERROR",
+    "RESPONDED",
+    "TRAILERS",
+    "Limits",
+    "Script",
+    "ScriptOptions",
+    "Source",
+]
 
 #: What a step of a script that did not just end gives first: (ERROR, text), (BODY, handle), …
 ERROR, BODY, CHUNK, TRAILERS, RESPONDED, CALL = 1, 2, 3, 4, 5, 6
@@ -60,19 +72,33 @@ class Limits:
     ways: int = 20_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class ScriptOptions:
+    """How a script is compiled and run."""
+
+    limits: Limits = Limits()
+    #: Where it stands, for texts of errors; empty for Envoy's way, by its first line.
+    file: str = ""
+    #: The line of the file that it begins at.
+    line: int = 1
+    #: Whether it may require the modules of lua_modules.lua.
+    has_modules: bool = False
+    #: Whether errors have a stack trace.
+    has_traces: bool = False
+
+
 class Source:
     """A script, whose state is made anew when it cannot go on (its memory is used up)."""
 
-    def __init__(self, code: bytes, name: bytes | None = None, limits: Limits | None = None) -> None:
+    def __init__(self, code: bytes, options: ScriptOptions | None = None) -> None:
         """Raises: LuaError (with ``line``) for a script that does not load."""
         self._code = code
-        self._name = name
-        self._limits = limits or Limits()
-        self.script = Script(code, name, self._limits)
+        self._options = options or ScriptOptions()
+        self.script = Script(code, self._options)
 
     def renew(self) -> None:
         """Go on with a new state; streams that wait go on in the old one.  Raises: LuaError."""
-        self.script = Script(self._code, self._name, self._limits)
+        self.script = Script(self._code, self._options)
 
 
 class Script:
@@ -85,13 +111,14 @@ class Script:
     Raises: LuaError (with ``line``) from the constructor for a script that does not load.
     """
 
-    def __init__(self, source: bytes, name: bytes | None = None, limits: Limits | None = None) -> None:
+    def __init__(self, source: bytes, options: ScriptOptions | None = None) -> None:
         try:
             import lupa.luajit21 as lupa  # only a configuration with Lua pays for it
         except ImportError as error:
             # Scripts use jit and bit: another Lua would run them into errors later.
             raise LuaError("this installation of lupa comes without LuaJIT 2.1") from error
-        limits = limits or Limits()
+        options = options or ScriptOptions()
+        limits = options.limits
         self._most_bytes = limits.memory_bytes + _ROOM_BYTES
         self._lua = lupa.LuaRuntime(
             encoding=None,
@@ -124,7 +151,10 @@ class Script:
         self.invalid = ""
         #: The state has no memory left.
         self.is_spent = False
-        functions = self._lua.table_from(self._callbacks())
+        callbacks = self._callbacks()
+        if options.has_modules:
+            callbacks.update(module_callbacks(self, self._lua))
+        functions = self._lua.table_from(callbacks)
         shared = self._lua.table()
         soft_kib = limits.memory_bytes // 1024
         entry = self._lua.execute(lua_api.lua_file("lua_prelude.lua"), functions, shared, soft_kib)
@@ -137,8 +167,11 @@ class Script:
             }
         )
         self._lua.execute(lua_api.lua_file("lua_sandbox.lua"), functions, allowed, shared)
-        self.trace = entry[b"trace"]
-        self._load(entry, source, name)
+        if options.has_modules:
+            self._lua.execute(lua_api.lua_file("lua_modules.lua"), shared[b"py"], shared[b"preload"])
+        if options.has_traces:
+            entry[b"trace"]()
+        self._load(entry, source, options)
         self.start_request, self.start_response = entry[b"starters"]()
         self.resume_body = entry[b"resume_body"]
         self.resume_call = entry[b"resume_call"]
@@ -174,13 +207,18 @@ class Script:
                 table[name] = value
         return lua_api.to_lua(self._lua, table)
 
-    def _load(self, entry: Any, source: bytes, name: bytes | None) -> None:
+    def _load(self, entry: Any, source: bytes, options: ScriptOptions) -> None:
+        name = None
+        before = options.line - 1 if options.file else 0
+        if options.file:
+            # Lines ahead of the script make Lua count as the file does.
+            name, source = b"@" + options.file.encode(), b"\n" * before + source
         problem = entry[b"load"](source, name)
         if problem is None:
             return
         text, line = problem if isinstance(problem, tuple) else (problem, None)
         error = LuaError("script load error: " + lua_api.printable(text))
-        raise lua_api.with_line(error, int(line) if line else None)
+        raise lua_api.with_line(error, int(line) - before if line else None)
 
     def _tls(self, name: bytes) -> Any:
         """What is known of the client's TLS; a list becomes a table."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sidecar.extensions.http.lua_script import Limits, Source
+from sidecar.extensions.http.lua_script import ScriptOptions, Source
 
 __all__ = ["Sources"]
 
-_Key = tuple[bytes, bytes | None, Limits | None]
+_Key = tuple[bytes, ScriptOptions]
 
 
 class Sources:
@@ -22,14 +22,12 @@ class Sources:
     def __init__(self) -> None:
         self._kept: dict[_Key, tuple[Source, int]] = {}
 
-    def get(
-        self, code: bytes, vm_count: Any, name: bytes | None = None, limits: Limits | None = None
-    ) -> tuple[Source, Callable[[], None]]:
+    def get(self, code: bytes, vm_count: Any, options: ScriptOptions) -> tuple[Source, Callable[[], None]]:
         """The script, and what gives it back.  Raises: LuaError (with ``line``)."""
-        key = (code, name, limits)
+        key = (code, options)
         source, uses = self._kept.get(key, (None, 0))
         if source is None:
-            source = Source(code, name, limits)
+            source = Source(code, options)
             vm_count.inc()
         self._kept[key] = source, uses + 1
 

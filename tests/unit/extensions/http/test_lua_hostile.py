@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.api.stream import Stream
 from sidecar.extensions.http.lua import LuaFilter, LuaStats
-from sidecar.extensions.http.lua_script import Limits, Source
+from sidecar.extensions.http.lua_script import Limits, ScriptOptions, Source
 from sidecar.observability.stats import Store
 
 LIMITS = Limits(instructions=300_000, seconds=2.0, memory_bytes=16 * 1024 * 1024)
@@ -24,7 +24,7 @@ class Hostile:
         code = f"{before}\nfunction envoy_on_request(h)\nif h:headers():get('x-bad') then\n{body}\nend\nh:headers():add('x-done', '1')\nend"
         self.store = Store()
         scope = self.store.scope("lua")
-        self.source = Source(code.encode(), None, LIMITS)
+        self.source = Source(code.encode(), ScriptOptions(limits=LIMITS))
         stats = LuaStats(scope.counter("errors"), scope.counter("executions"))
         self.filter = LuaFilter(self.source, {}, stats, scope=scope, find_cluster=lambda name: None)
 
@@ -120,7 +120,7 @@ def test_script_that_loops_as_it_is_loaded_refuses_the_configuration():
     from sidecar.core.errors import LuaError
 
     with pytest.raises(LuaError, match="script ran for more than"):
-        Source(b"while true do end", None, LIMITS)
+        Source(b"while true do end", ScriptOptions(limits=LIMITS))
 
 
 def test_memory_that_globals_keep_is_given_back_by_a_new_state(make_stream):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.extensions.http.lua_patterns import PatternError, degree, find
-from sidecar.extensions.http.lua_script import Limits, Script
+from sidecar.extensions.http.lua_script import Limits, Script, ScriptOptions
 
 LOOKS = b"""
 function looks(text, pattern)
@@ -33,7 +33,7 @@ end
 
 
 def _state(ways: int):
-    script = Script(LOOKS, None, Limits(ways=ways, instructions=10**9, seconds=60))
+    script = Script(LOOKS, ScriptOptions(Limits(ways=ways, instructions=10**9, seconds=60)))
     return script._lua.globals()[b"looks"]
 
 

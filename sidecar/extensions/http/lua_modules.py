@@ -1,0 +1,281 @@
+"""What the modules of our own Lua filter do (lua_modules.lua is their Lua half).
+
+JSON, digests, URLs, identifiers, RE2 and dictionaries that streams share.  Functions take and give bytes;
+problems that a script should hear of are given as text.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import os
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlsplit
+from uuid import UUID
+
+import re2
+
+if TYPE_CHECKING:
+    from sidecar.extensions.http.lua_script import Script
+
+__all__ = ["SharedDictionary", "module_callbacks"]
+
+_DIGESTS = {
+    b"sha1": hashlib.sha1,
+    b"sha256": hashlib.sha256,
+    b"sha384": hashlib.sha384,
+    b"sha512": hashlib.sha512,
+}
+_MOST_DEPTH = 100
+#: Captures in a replacement.
+_REFERENCE = re.compile(rb"\\([0-9])")
+_BASE64URL = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_="
+
+
+class SharedDictionary:
+    """A bounded dictionary with times to live; the least recently used entry gives way."""
+
+    def __init__(self, max_entries: int, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._size = 0
+        #: Key → value (bytes, number or bool), and when it ends (0 for never).
+        self._entries: OrderedDict[bytes, tuple[Any, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: bytes) -> Any:
+        """The value, or None."""
+        found = self._entries.get(key)
+        if found is None:
+            return None
+        value, end = found
+        if end and end <= self._clock():
+            self._drop(key)
+            return None
+        self._entries.move_to_end(key)
+        return value
+
+    def set(self, key: bytes, value: Any, ttl_s: float = 0) -> bool:
+        """Keep a value; False where it is too long to be kept at all.  None deletes."""
+        if key in self._entries:
+            self._drop(key)
+        if value is None:
+            return True
+        size = _size(key, value)
+        if size > self._max_bytes:
+            return False
+        while self._entries and (
+            len(self._entries) >= self._max_entries or self._size + size > self._max_bytes
+        ):
+            self._drop(next(iter(self._entries)))
+        self._entries[key] = value, self._clock() + ttl_s if ttl_s > 0 else 0.0
+        self._size += size
+        return True
+
+    def add(self, key: bytes, value: Any, ttl_s: float = 0) -> bool:
+        """Keep a value where there is none; whether there was none."""
+        return self.get(key) is None and self.set(key, value, ttl_s)
+
+    def incr(self, key: bytes, by: float, first: float | None = None, ttl_s: float = 0) -> Any:
+        """The number after ``by`` was added to it, or to ``first``; None where both are missing."""
+        value = self.get(key)
+        if value is None:
+            if first is None:
+                return None
+            self.set(key, first + by, ttl_s)
+            return first + by
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError("not a number")
+        _, end = self._entries[key]
+        self._entries[key] = value + by, end
+        return value + by
+
+    def _drop(self, key: bytes) -> None:
+        value, _ = self._entries.pop(key)
+        self._size -= _size(key, value)
+
+
+def _size(key: bytes, value: Any) -> int:
+    return len(key) + 64 + (len(value) if isinstance(value, bytes) else 8)
+
+
+def module_callbacks(script: Script, lua: Any) -> dict[bytes, Callable[..., Any]]:
+    """The functions for lua_modules.lua, which work on the stream that ``script`` runs now."""
+
+    def json_decode(text: bytes, null: Any, empty: Any) -> Any:
+        try:
+            value = json.loads(text, parse_constant=_no_constant)
+            return _table(lua, value, null, empty)
+        except (ValueError, RecursionError) as error:
+            return None, f"json: {error}".encode()
+
+    def url_parse(text: bytes) -> Any:
+        try:
+            parts = urlsplit(text.decode("latin-1"))
+            port = parts.port
+        except ValueError as error:
+            return None, str(error).encode()
+        found: dict[bytes, Any] = {
+            name.encode(): value.encode("latin-1")
+            for name in ("scheme", "netloc", "path", "query", "fragment")
+            if (value := getattr(parts, name))
+        }
+        if parts.hostname:
+            found[b"host"] = parts.hostname.encode("latin-1")
+        if port is not None:
+            found[b"port"] = port
+        return lua.table_from(found)
+
+    def url_parse_query(text: bytes) -> Any:
+        found: dict[bytes, Any] = {}
+        for name, value in parse_qsl(text.decode("latin-1"), keep_blank_values=True, encoding="latin-1"):
+            key, one = name.encode("latin-1"), value.encode("latin-1")
+            if key not in found:
+                found[key] = one
+            elif isinstance(found[key], list):
+                found[key].append(one)
+            else:
+                found[key] = [found[key], one]
+        return lua.table_from(
+            {key: lua.table_from(value) if isinstance(value, list) else value for key, value in found.items()}
+        )
+
+    def jwt(token: bytes, provider: bytes) -> Any:
+        found = script.host.jwt_providers.get(provider.decode("utf-8", "replace"))
+        if found is None:
+            return None, b"jwt: no provider is called " + provider
+        claims, problem = found.verify(token)
+        if claims is None:
+            return None, b"jwt: " + problem.encode()
+        return _table(lua, claims, None, None)
+
+    def shared(verb: bytes, dictionary: bytes, key: bytes, *args: Any) -> Any:
+        found = script.host.dictionaries.get(dictionary.decode("utf-8", "replace"))
+        if found is None:
+            return b"shared: no dictionary is called " + dictionary
+        if any(not isinstance(each, bytes | int | float | None.__class__) for each in args):
+            return b"shared: values are strings, numbers and booleans"
+        try:
+            result = getattr(found, "set" if verb == b"delete" else verb.decode())(
+                key, *((None,) if verb == b"delete" else args)
+            )
+        except (TypeError, ValueError) as error:
+            return f"shared: {error}".encode()
+        return None, result
+
+    return {
+        b"m_base64url": lambda data: base64.urlsafe_b64encode(data).rstrip(b"="),
+        b"m_base64url_decode": _base64url_decode,
+        b"m_digest": lambda name, data: _DIGESTS[name](data).digest(),
+        b"m_equals": hmac.compare_digest,
+        b"m_hmac": lambda name, key, data: hmac.digest(key, data, name.decode()),
+        b"m_json_decode": json_decode,
+        b"m_jwt": jwt,
+        b"m_re_find": _re_find,
+        b"m_re_gsub": _re_gsub,
+        b"m_re_match": _re_match,
+        b"m_shared": shared,
+        b"m_url_escape": lambda text: quote(text, safe="").encode(),
+        b"m_url_parse": url_parse,
+        b"m_url_parse_query": url_parse_query,
+        b"m_url_unescape": lambda text: unquote_to_bytes(text.replace(b"+", b" ")),
+        b"m_uuid4": lambda: str(UUID(bytes=os.urandom(16), version=4)).encode(),
+    }
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _table(lua: Any, value: Any, null: Any, empty: Any, depth: int = 0) -> Any:
+    """What JSON holds as Lua values."""
+    if depth > _MOST_DEPTH:
+        raise ValueError("nested too deeply")
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    if isinstance(value, dict):
+        return lua.table_from(
+            {
+                key.encode("utf-8", "surrogatepass"): _table(lua, one, null, empty, depth + 1)
+                for key, one in value.items()
+            }
+        )
+    if isinstance(value, list):
+        if not value and empty is not None:
+            return empty
+        return lua.table_from([_table(lua, one, null, empty, depth + 1) for one in value])
+    if value is None:
+        return null
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 1 << 53:
+        return float(value)
+    return value
+
+
+def _base64url_decode(text: bytes) -> bytes | None:
+    if text.translate(None, _BASE64URL):
+        return None
+    try:
+        return base64.urlsafe_b64decode(text.rstrip(b"=") + b"=" * (-len(text.rstrip(b"=")) % 4))
+    except binascii.Error:
+        return None
+
+
+@lru_cache(maxsize=256)
+def _expression(pattern: bytes) -> Any:
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1
+    options.log_errors = False
+    options.max_mem = 8 << 20
+    return re2.compile(pattern, options)
+
+
+def _problem(error: Exception) -> bytes:
+    text = error.args[0] if error.args else b""
+    return b"re: " + (text if isinstance(text, bytes) else str(text).encode())
+
+
+def _re_find(text: bytes, pattern: bytes, init: float) -> Any:
+    try:
+        match = _expression(pattern).search(text, max(int(init) - 1, 0))
+    except re2.error as error:
+        return _problem(error)
+    return (None, None) if match is None else (None, match.start() + 1, match.end())
+
+
+def _re_match(text: bytes, pattern: bytes) -> Any:
+    try:
+        match = _expression(pattern).search(text)
+    except re2.error as error:
+        return _problem(error)
+    if match is None:
+        return None, None
+    return (None, *(match.groups() or (match.group(),)))
+
+
+def _re_gsub(text: bytes, pattern: bytes, replacement: bytes) -> Any:
+    try:
+        expression = _expression(pattern)
+    except re2.error as error:
+        return _problem(error)
+    parts = _REFERENCE.split(replacement)
+    if any(int(part) > expression.groups for part in parts[1::2]):
+        return b"re: the replacement names a capture that is not there"
+
+    def replace(match: Any) -> bytes:
+        return b"".join(
+            (match.group(int(part)) or b"") if index % 2 else part for index, part in enumerate(parts)
+        )
+
+    made, count = expression.subn(replace, text)
+    return None, made, count
