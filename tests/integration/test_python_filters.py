@@ -1,0 +1,129 @@
+"""docs/python-filters.md: its three examples run, and an exception harms its own request."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from proxy_process import ROOT, RunningProxy, running_proxy
+
+EXAMPLES = ROOT / "examples" / "python_filters"
+TYPE = "type.googleapis.com/sidecar.extensions.filters.http.python.v1.Python"
+HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
+
+
+class Application(http.server.BaseHTTPRequestHandler):
+    """The upstream, and the quota service."""
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/quota/"):
+            body = json.dumps({"left": 7 if self.path.endswith("/ann") else 0}).encode()
+        else:
+            body = f"{self.headers['x-user']} pays with 4111111111111111".encode()
+        self.send_response(200)
+        self.send_header("content-type", "text/plain")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def python_filter(name: str, settings: dict[str, object]) -> dict[str, object]:
+    return {"name": name, "typed_config": {"@type": TYPE, "filter": name, "settings": settings}}
+
+
+def bootstrap(port: int, broken: Path) -> str:
+    filters = [
+        python_filter("examples/python_filters/greeting.py:Greeting", {"names": {"k1": "ann", "k2": "bob"}}),
+        python_filter("examples/python_filters/quota.py:Quota", {"cluster": "quota", "timeout_s": 5}),
+        python_filter("examples/python_filters/redact.py:Redact", {"types": ["text/"]}),
+        python_filter(f"{broken}:Broken", {}),
+        {"name": "router", "typed_config": {"@type": ROUTER}},
+    ]
+    manager = {
+        "@type": HCM,
+        "stat_prefix": "in",
+        "http_filters": filters,
+        "route_config": {
+            "virtual_hosts": [
+                {
+                    "name": "all",
+                    "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "app"}}],
+                }
+            ]
+        },
+    }
+    address = {"address": "127.0.0.1", "port_value": "PORT"}
+    clusters = ",".join(
+        json.dumps({
+            "name": name,
+            "type": "STATIC",
+            "connect_timeout": "5s",
+            "load_assignment": {
+                "cluster_name": name,
+                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": address}}}]}],
+            },
+        })
+        for name in ("app", "quota")
+    )  # fmt: skip
+    return f"""
+admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 9901}}}}}}
+static_resources:
+  listeners:
+  - address: {{socket_address: {{address: 127.0.0.1, port_value: 10000}}}}
+    filter_chains: [{{filters: [{{name: hcm, typed_config: {json.dumps(manager)}}}]}}]
+  clusters: [{clusters.replace('"PORT"', f"{port}")}]
+"""
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProxy]:
+    directory = tmp_path_factory.mktemp("python-filters")
+    broken = directory / "broken.py"
+    broken.write_text(
+        "from sidecar.api.filters import HttpFilter\n"
+        "class Broken(HttpFilter):\n"
+        "    def __init__(self, settings, services): pass\n"
+        "    def decode_headers(self, stream):\n"
+        "        if stream.request.headers.get(b'x-break'): raise KeyError('on purpose')\n"
+    )
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Application)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        text = bootstrap(server.server_port, broken)
+        with running_proxy("sidecar", text, directory, keep={server.server_port}) as running:
+            yield running
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_examples_of_the_page_do_what_they_say(proxy: RunningProxy) -> None:
+    assert proxy.get("/").status == 401
+    answer = proxy.get("/", {"x-api-key": "k1"})
+    assert (answer.status, answer.body) == (200, b"ann pays with ****************")
+    assert answer.headers["x-quota-left"] == "7"
+    assert proxy.get("/", {"x-api-key": "k2"}).status == 429
+
+
+def test_exception_harms_its_own_request_and_stands_among_the_stats(proxy: RunningProxy) -> None:
+    assert proxy.get("/", {"x-api-key": "k1", "x-break": "1"}).status == 500
+    assert proxy.get("/", {"x-api-key": "k1"}).status == 200
+    stats = proxy.get("/stats?filter=python", port=9901).body.decode()
+    assert "http.in.python.Broken.errors: 1" in stats
+    assert "http.in.python.Broken.last_error: \"decode_headers: KeyError: 'on purpose'\"" in stats
+
+
+@pytest.mark.parametrize("name", ["greeting", "redact", "quota"])
+def test_page_shows_the_examples_as_they_are(name: str) -> None:
+    page = (ROOT / "docs" / "python-filters.md").read_text()
+    source = (EXAMPLES / f"{name}.py").read_text()
+    assert f"```python\n# examples/python_filters/{name}.py\n{source}```" in page
