@@ -60,6 +60,9 @@ class NetworkFilter:
         """The connection is there, nothing was read: CONTINUE or CLOSE."""
         return CONTINUE
 
+    def on_established(self, session: NetworkSession) -> None:
+        """The connection was let in, and its handshake of TLS, if there is one, is over."""
+
     def on_data(self, session: NetworkSession, data: bytes) -> bytes | None:
         """What the client sent, nothing at its end; what goes on is returned, None closes the connection."""
         return data

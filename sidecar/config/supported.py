@@ -129,9 +129,15 @@ _ROWS: dict[str, str] = {
         "stat_prefix cluster weighted_clusters metadata_match idle_timeout access_log max_connect_attempts "
         "backoff_options hash_policy max_downstream_connection_duration "
         "max_downstream_connection_duration_jitter_percentage access_log_flush_interval "
-        "flush_access_log_on_connected access_log_options tunneling_config"
+        "flush_access_log_on_connected access_log_options tunneling_config "
+        "upstream_connect_mode max_early_data_bytes check_drain_close "
+        "proxy_protocol_tlvs proxy_protocol_tlv_merge_policy"
     ),
     f"{_TCP}.TunnelingConfig": "*",
+    f"{_NETWORK_FILTERS}.set_filter_state.v3.Config": "on_new_connection on_downstream_tls_handshake",
+    "envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue": (
+        "object_key factory_key format_string read_only skip_if_empty"
+    ),
     f"{_TCP}.WeightedCluster": "*",
     f"{_NETWORK_FILTERS}.rbac.v3.RBAC": (
         "rules shadow_rules shadow_rules_stat_prefix stat_prefix enforcement_type delay_deny"
@@ -157,8 +163,9 @@ _ROWS: dict[str, str] = {
     f"{_NETWORK_FILTERS}.direct_response.v3.Config": "*",
     f"{_TCP}.WeightedCluster.ClusterWeight": "*",
     f"{_TCP}.TcpAccessLogOptions": "*",
-    "envoy.type.v3.HashPolicy": "source_ip",
+    "envoy.type.v3.HashPolicy": "*",
     "envoy.type.v3.HashPolicy.SourceIp": "",
+    "envoy.type.v3.HashPolicy.FilterState": "*",
     f"{_LISTENER_FILTERS}.tls_inspector.v3.TlsInspector": "*",
     f"{_LISTENER_FILTERS}.http_inspector.v3.HttpInspector": "",
     f"{_LISTENER_FILTERS}.original_dst.v3.OriginalDst": "",

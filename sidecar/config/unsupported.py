@@ -37,6 +37,17 @@ _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _TCP = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _UDP_PROXY = "envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig"
 _AUTHZ = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
+_FILTER_STATE_VALUE = "envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue"
+#: Objects of the filter state that Envoy makes, and nothing here knows.
+_OTHER_OBJECTS = frozenset(
+    (
+        "envoy.network.upstream_server_name", "envoy.network.application_protocols", "envoy.network.ip",
+        "envoy.network.upstream_subject_alt_names", "envoy.network.transport_socket.original_dst_address",
+        "envoy.filters.listener.original_dst.local_ip", "envoy.filters.listener.original_dst.remote_ip",
+        "envoy.upstream.dynamic_host", "envoy.upstream.dynamic_port", "envoy.network.network_namespace",
+        "envoy.network.transport_socket.http_11_proxy.info", "envoy.ratelimit.hits_addend",
+    )
+)  # fmt: skip
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 
@@ -120,20 +131,28 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_LISTENER}.Listener", WARN, "connection limits", "bypass_overload_manager"),
     *_rows(f"{_LISTENER}.Listener", STOP, "xDS", "fcds_config"),
     *_rows(f"{_LISTENER}.Listener", STOP, "interception", "deprecated_v1"),
-    *_rows(
-        _TCP,
-        STOP,
-        "TCP proxy",
-        "upstream_connect_mode max_early_data_bytes proxy_protocol_tlvs",
-    ),
     *_rows(_TCP, STOP, "on-demand discovery", "on_demand"),
     *_rows(
         _TCP,
         WARN,
         "TCP proxy",
-        "downstream_idle_timeout upstream_idle_timeout proxy_protocol_tlv_merge_policy check_drain_close",
+        "downstream_idle_timeout upstream_idle_timeout",
     ),
-    *_rows("envoy.type.v3.HashPolicy", WARN, "TCP proxy", "filter_state"),
+    *_rows(
+        "envoy.extensions.filters.network.set_filter_state.v3.Config",
+        STOP,
+        "filter state",
+        "on_downstream_data",
+    ),
+    Entry(
+        _FILTER_STATE_VALUE,
+        "object_key",
+        STOP,
+        "filter state",
+        "objects that nothing here looks at",
+        when=lambda message: (message.factory_key or message.object_key) in _OTHER_OBJECTS,
+    ),
+    *_rows(_FILTER_STATE_VALUE, WARN, "filter state", "shared_with_upstream"),
     *_rows(
         "envoy.extensions.filters.network.rbac.v3.RBAC", STOP, "generic matching", "matcher shadow_matcher"
     ),

@@ -51,6 +51,7 @@ from sidecar.extensions.network.connection_filters_config import (
 )
 from sidecar.extensions.network.http_connection_manager_config import HttpConnectionManagerFactory
 from sidecar.extensions.network.rbac_config import NetworkRbacFactory
+from sidecar.extensions.network.set_filter_state_config import SetFilterStateFactory
 from sidecar.extensions.network.tcp_proxy_config import TcpProxyFactory
 from sidecar.extensions.tracers.opentelemetry_config import OpenTelemetryFactory
 from sidecar.extensions.transport_sockets.proxy_protocol_config import UpstreamProxyProtocolFactory
@@ -89,6 +90,7 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             RawBufferFactory(),
             SniClusterFactory(),
             NetworkRbacFactory(),
+            SetFilterStateFactory(),
             ConnectionLimitFactory(),
             LocalRateLimitFactory(),
             EchoFactory(),

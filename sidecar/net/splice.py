@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable
+from typing import Any
 
 from sidecar.net.reactor import Transport, turn
 
@@ -72,11 +73,16 @@ class PipePool:
 
 
 async def carry(
-    source: Transport, target: Transport, count: Callable[[int], None], pipes: PipePool | None
+    source: Transport,
+    target: Transport,
+    count: Callable[[int], None],
+    pipes: PipePool | None,
+    waits: tuple[Any, Any] | None = None,
 ) -> None:
     """Carry bytes until ``source`` has ended; ``count`` is told of all that the target took.
 
-    Without ``pipes`` nothing is spliced.  Raises: Broken.  If cancelled: bytes under way are lost.
+    Without ``pipes`` nothing is spliced.  ``waits`` counts how often the target took no more, and
+    how often it did again.  Raises: Broken.  If cancelled: bytes under way are lost.
     """
     reads = 0
     while True:
@@ -89,14 +95,18 @@ async def carry(
         try:
             rest = target.try_send(data)
             if rest is not None:
+                if waits is not None:
+                    waits[0].value += 1
                 await target.finish_send(rest)
+                if waits is not None:
+                    waits[1].value += 1
         except OSError as error:
             raise Broken(target, error) from error
         count(len(data))
         reads += 1
         if len(data) == _READ_SIZE:
             if pipes is not None and _is_plain(source) and _is_plain(target):
-                await _splice(source, target, count, pipes)
+                await _splice(source, target, count, pipes, waits)
                 return
             if not reads % _READS_PER_TURN:
                 await turn()
@@ -108,7 +118,11 @@ def _is_plain(transport: Transport) -> bool:
 
 
 async def _splice(
-    source: Transport, target: Transport, count: Callable[[int], None], pipes: PipePool
+    source: Transport,
+    target: Transport,
+    count: Callable[[int], None],
+    pipes: PipePool,
+    waits: tuple[Any, Any] | None,
 ) -> None:
     pipe = pipes.take()
     reader, writer = pipe
@@ -129,7 +143,11 @@ async def _splice(
                 try:
                     left -= os.splice(reader, target.fd, left, flags=_FLAGS)
                 except (BlockingIOError, InterruptedError):
+                    if waits is not None:
+                        waits[0].value += 1
                     await target.writable()
+                    if waits is not None:
+                        waits[1].value += 1
                 except OSError as error:
                     raise Broken(target, error) from error
             count(whole)

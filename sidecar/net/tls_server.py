@@ -122,8 +122,8 @@ class TlsServer:
 def tls_serve(server: TlsServer, serve: Serve, on_refused: Callable[..., None] | None = None) -> Serve:
     """``serve`` behind a handshake.
 
-    ``on_refused(is_remote=…)`` is told of connections that fail in it; as for Envoy only those that take too
-    long are ended by us.
+    ``on_refused(connection, is_remote=…)`` is told of those that fail in it; as for Envoy only those that
+    take too long are ended by us.
     """
 
     async def shake_hands_and_serve(connection: Any, plain: Transport, strand: Strand) -> None:
@@ -131,7 +131,7 @@ def tls_serve(server: TlsServer, serve: Serve, on_refused: Callable[..., None] |
             transport = await server.accept(plain, connection, strand)
         except Disconnected:
             if on_refused is not None:
-                on_refused(is_remote=connection.transport_failure_reason != _TIMEOUT)
+                on_refused(connection, is_remote=connection.transport_failure_reason != _TIMEOUT)
             raise
         try:
             await serve(connection, transport, strand)

@@ -7,6 +7,7 @@ from typing import Any
 
 from sidecar.api.stream import Stream
 from sidecar.core.errors import SidecarError
+from sidecar.core.filter_state import PlainText
 from sidecar.observability.json_values import json_text, quoted
 
 __all__ = ["StateMessage", "TypedText", "dynamic_metadata", "filter_state", "metadata", "metadata_of"]
@@ -118,8 +119,12 @@ def filter_state(argument: str, limit: int | None) -> Value:
             return None
         if isinstance(value, bytes):
             value = value.decode("utf-8", "surrogateescape")
-        if not isinstance(value, str):
+        if isinstance(value, bool):
             return value
+        if not isinstance(value, str):
+            value = str(value)
+        elif isinstance(value, PlainText) and kind != "PLAIN":
+            return None
         if kind == "PLAIN":
             return value if limit is None else value[:limit]
         return TypedText(value) if limit is None else quoted(value)[:limit]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sidecar.core.cookies import cookie_values
+from sidecar.core.filter_state import HashableText
 from sidecar.core.hashing import xx_hash, xx_hash_all
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ __all__ = [
     "Cookie",
     "HashPolicy",
     "by_cookie",
+    "by_filter_state",
     "by_header",
     "by_nothing",
     "by_query",
@@ -92,6 +94,17 @@ def by_source_ip() -> HashPolicy:
             return xx_hash(address[1 : address.index("]")].encode())
         host, colon, _ = address.rpartition(":")
         return xx_hash(host.encode()) if colon and not address.startswith(("/", "@")) else None
+
+    return compute
+
+
+def by_filter_state(key: str) -> HashPolicy:
+    """``filter_state`` of a TCP proxy: a text that was put there to be hashed."""
+
+    def compute(_headers: RequestHeaders, stream: Stream, _may_set_cookie: bool) -> int | None:
+        state = stream.connection.filter_state
+        value = None if state is None else state.get(key)
+        return xx_hash(value.encode("utf-8", "surrogateescape")) if isinstance(value, HashableText) else None
 
     return compute
 

@@ -79,11 +79,9 @@ def _chain(
     if manager is not None and is_logged:
         filters.append(CountBytes())
     chain = FilterChain(message.name, guard_bytes(filters, serve), manager, terminal=terminal)
-    # What ends a chain counts a connection when it comes, whether it gets any further or not.
-    stats = getattr(terminal, "stats", None)
-    chain = _secured(chain, tls, None if stats is None else stats.count_refused)
+    refuse = getattr(terminal, "refuse", None)
+    chain = _secured(chain, tls, _on_refused(terminal, refuse))
     if filters:
-        refuse = getattr(terminal, "refuse", None)
         if manager is not None:
             count = manager.stats.count_refused
             chain.serve = admit_connections(
@@ -94,13 +92,23 @@ def _chain(
     return chain
 
 
+def _on_refused(terminal: Any, refuse: Callable[[Any], None] | None) -> Callable[..., None] | None:
+    """Who is told of a connection that fails its handshake: what ends a chain counts all that come."""
+    if refuse is not None:
+        return lambda connection, *, is_remote: refuse(connection)
+    stats = getattr(terminal, "stats", None)
+    if stats is None:
+        return None
+    return lambda connection, *, is_remote: stats.count_refused(is_remote=is_remote)
+
+
 def _secured(
-    chain: FilterChain, tls: TlsServer | None, count_refused: Callable[..., None] | None
+    chain: FilterChain, tls: TlsServer | None, on_refused: Callable[..., None] | None
 ) -> FilterChain:
     """``chain`` behind its transport socket."""
     if tls is not None:
         chain.tls = tls
-        chain.serve = tls_serve(tls, chain.serve, count_refused)
+        chain.serve = tls_serve(tls, chain.serve, on_refused)
     return chain
 
 

@@ -26,11 +26,14 @@ def guard_bytes(filters: Sequence[NetworkFilter], serve: Serve) -> Serve:
     first = tuple(each for each in filters if _has(each, "on_first_data"))
     readers = tuple(each for each in filters if _has(each, "on_data"))
     writers = tuple(each for each in reversed(filters) if _has(each, "on_write"))
-    if not (first or readers or writers):
+    established = tuple(each for each in filters if _has(each, "on_established"))
+    if not (first or readers or writers or established):
         return serve
 
     def guarded(connection: Any, transport: Transport, strand: Strand) -> Coroutine[Any, Any, None]:
         session: NetworkSession = connection.network_session
+        for each in established:
+            each.on_established(session)
         if first or readers:
             _watch_reading(session, transport, first, readers)
         if writers:

@@ -192,6 +192,13 @@ class HostMonitor:
             self._put_connected()
         self._put_code(status)
 
+    def put_connected(self) -> None:
+        """There is a connection for a TCP proxy, which is all that it learns of a host."""
+        if self._detector.is_split:
+            self._put_connected()
+        else:
+            self._put_code(200)
+
     def put_degraded(self) -> None:
         """A response that is no error said that the host is degraded."""
         self._detector.on_degraded(self)

@@ -45,6 +45,11 @@ def tunnel(config: str, host: str = "a:80") -> str:
     return to_app(f"tunneling_config: {{hostname: '{host}'{config and ', ' + config}}}")
 
 
+def state(config: str, text: str = "a") -> str:
+    value = f"{{{config}, format_string: {{text_format_source: {{inline_string: '{text}'}}}}}}"
+    return filters(entry("set_filter_state.v3.Config", f"on_new_connection: [{value}]"), TCP)
+
+
 def rbac(config: str) -> str:
     return filters(entry("rbac.v3.RBAC", config), TCP)
 
@@ -142,6 +147,39 @@ CASES = {
         "formatters: [{name: a, typed_config: {'@type': type.googleapis.com/envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery}}]",
         host="%REQ_WITHOUT_QUERY(a)%",
     ),
+    "early data": to_app("max_early_data_bytes: 1048576"),
+    "early data beyond": to_app("max_early_data_bytes: 1048577"),
+    "on data": to_app("upstream_connect_mode: ON_DOWNSTREAM_DATA, max_early_data_bytes: 0"),
+    "on data without early data": to_app("upstream_connect_mode: ON_DOWNSTREAM_DATA"),
+    "on handshake": to_app("upstream_connect_mode: ON_DOWNSTREAM_TLS_HANDSHAKE, max_early_data_bytes: 1"),
+    "on handshake without early data": to_app("upstream_connect_mode: ON_DOWNSTREAM_TLS_HANDSHAKE"),
+    "on something": to_app("upstream_connect_mode: 7, max_early_data_bytes: 1"),
+    "immediate without early data": to_app("upstream_connect_mode: IMMEDIATE"),
+    "drain close": to_app("check_drain_close: true"),
+    "tlvs": to_app("proxy_protocol_tlvs: [{type: 1, value: YQ==}]"),
+    "tlvs of nothing": to_app("proxy_protocol_tlvs: [{type: 1}]"),
+    "tlvs of both": to_app(
+        "proxy_protocol_tlvs: [{type: 1, value: YQ==, format_string: {text_format_source: {inline_string: a}}}]"
+    ),
+    "tlvs of an unknown operator": to_app(
+        "proxy_protocol_tlvs: [{type: 1, format_string: {text_format_source: {inline_string: '%NO%'}}}]"
+    ),
+    "tlvs of a wide type": to_app("proxy_protocol_tlvs: [{type: 256, value: YQ==}]"),
+    "state": state("object_key: envoy.string"),
+    "state, own key": state("object_key: a, factory_key: envoy.hashable_string"),
+    "state, unknown": state("object_key: a"),
+    "state, unknown factory": state("object_key: envoy.string, factory_key: a"),
+    "state, without key": state("factory_key: envoy.string"),
+    "state, unknown operator": state("object_key: envoy.string", "%NO%"),
+    "state, for others": state("object_key: envoy.network.upstream_server_name"),
+    "state, boolean": state("object_key: envoy.tcp_proxy.disable_tunneling", "maybe"),
+    "state, shared": state("object_key: envoy.string, shared_with_upstream: ONCE"),
+    "state, last": filters(entry("set_filter_state.v3.Config")),
+    "state of nothing": filters(entry("set_filter_state.v3.Config"), TCP),
+    "state, without value": filters(
+        entry("set_filter_state.v3.Config", "on_new_connection: [{object_key: envoy.string}]"), TCP
+    ),
+    "on demand, with a source": to_app("on_demand: {odcds_config: {ads: {}}}"),
     "on demand": to_app("on_demand: {}"),
     "not last": filters(TCP, TCP),
     "rbac": policy("{any: true}"),

@@ -8,6 +8,7 @@ from typing import Any
 
 from sidecar.api.network import CLOSE, CONTINUE, NetworkFilter, NetworkSession
 from sidecar.api.stream import Flag
+from sidecar.core.filter_state import PlainText
 from sidecar.core.token_bucket import TokenBucket
 
 __all__ = ["ConnectionLimit", "LocalRateLimit", "SniCluster"]
@@ -24,7 +25,7 @@ class SniCluster(NetworkFilter):
         if connection.requested_server_name:
             if connection.filter_state is None:
                 connection.filter_state = {}
-            connection.filter_state.setdefault(_CLUSTER_STATE, connection.requested_server_name)
+            connection.filter_state.setdefault(_CLUSTER_STATE, PlainText(connection.requested_server_name))
         return CONTINUE
 
 

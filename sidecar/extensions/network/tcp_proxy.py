@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sidecar.extensions.network.tcp_session import TcpSession
@@ -15,6 +15,7 @@ from sidecar.net.splice import PipePool
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sidecar.extensions.network.tcp_tlvs import Tlvs
     from sidecar.extensions.network.tcp_tunnel import TunnelingConfig
     from sidecar.net.reactor import Reactor, Strand, Transport
 
@@ -46,6 +47,8 @@ class TcpProxyConfig:
     stat_prefix: str
     #: One, or ``weighted_clusters``.
     routes: Sequence[TcpRoute]
+    #: By ``weighted_clusters``, which what filters chose does not change.
+    is_weighted: bool = False
     idle_timeout_s: float = 3600.0
     max_connection_duration_s: float = 0.0
     #: Of the duration, 0 to 100.
@@ -57,6 +60,11 @@ class TcpProxyConfig:
     logs_start: bool = False
     logs_connected: bool = False
     tunneling: TunnelingConfig | None = None
+    tlvs: Tlvs | None = None
+    #: None where nothing is read before there is an upstream.
+    max_early_data_bytes: int | None = None
+    #: ``upstream_connect_mode`` ON_DOWNSTREAM_DATA.
+    connects_on_data: bool = False
     access_logs: Sequence[Any] = ()
 
 
@@ -71,6 +79,7 @@ class TcpProxy:
         find_cluster: Callable[[str], Any],
         get_pool: Callable[..., Any],
         pipes: PipePool,
+        is_draining: Callable[[], bool] | None = None,
     ) -> None:
         self.config = config
         self.stats = stats
@@ -78,6 +87,8 @@ class TcpProxy:
         self.find_cluster = find_cluster
         self.get_pool = get_pool
         self.pipes = pipes
+        #: With ``check_drain_close``: whether connections end with what they carry next.
+        self.is_draining = is_draining
         self.access_logs = tuple(config.access_logs)
         #: Makes the id of a connection (``%STREAM_ID%``).
         self.make_id = RequestIds().make
@@ -85,11 +96,11 @@ class TcpProxy:
 
     def choose_route(self, connection: Any) -> TcpRoute:
         """What a filter chose for this connection, or one of ``weighted_clusters`` by chance."""
-        state = connection.filter_state
         routes = self.config.routes
-        if state is not None and CLUSTER_STATE in state:
-            return TcpRoute(state[CLUSTER_STATE], routes[0].hash_policy)
         if len(routes) == 1:
+            state = connection.filter_state
+            if state is not None and CLUSTER_STATE in state and not self.config.is_weighted:
+                return replace(routes[0], cluster_name=str(state[CLUSTER_STATE]))
             return routes[0]
         draw = random.getrandbits(64) % self._total_weight
         for route in routes:

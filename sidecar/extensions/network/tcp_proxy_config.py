@@ -9,12 +9,14 @@ from sidecar.api.context import FactoryContext
 from sidecar.api.network import ServerParts
 from sidecar.config.compile.access_log import compile_access_logs
 from sidecar.config.compile.route_action import compile_metadata, duration_s
+from sidecar.config.compile.substitution_format import compile_substitution_format
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.network.tcp_proxy import TcpProxy, TcpProxyConfig, TcpRoute
 from sidecar.extensions.network.tcp_stats import TcpStats
+from sidecar.extensions.network.tcp_tlvs import Tlvs
 from sidecar.extensions.network.tcp_tunnel_config import compile_tunneling
 from sidecar.net.splice import PipePool
-from sidecar.router.hash_policy import by_source_ip, combined
+from sidecar.router.hash_policy import by_filter_state, by_source_ip, combined
 from sidecar.upstream.metadata_match import NAMESPACE, MetadataMatch
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ __all__ = ["TcpProxyFactory"]
 
 _DEFAULT_IDLE_S = 3600.0
 _BACKOFF_FACTOR = 10
+#: ``UpstreamConnectMode``.
+_ON_DOWNSTREAM_DATA = 1
 
 
 class TcpProxyFactory:
@@ -57,6 +61,7 @@ class TcpProxyCompiler:
             context.find_cluster,
             parts.get_pool,
             pipes,
+            parts.is_draining if message.check_drain_close.value else None,
         )
 
     def server(self, built: TcpProxy) -> Callable[[Any, Transport, Strand], Coroutine[Any, Any, None]]:
@@ -80,9 +85,16 @@ class TcpProxyCompiler:
         attempts = 1
         if message.HasField("max_connect_attempts"):
             attempts = message.max_connect_attempts.value
+        early = None
+        if message.HasField("max_early_data_bytes"):
+            early = message.max_early_data_bytes.value
+        elif message.upstream_connect_mode:
+            reason = "max_early_data_bytes must be set when upstream_connect_mode is not IMMEDIATE"
+            raise ConfigError(f"{self._context.path}.upstream_connect_mode", reason)
         return TcpProxyConfig(
             stat_prefix=message.stat_prefix,
             routes=self._routes(),
+            is_weighted=message.HasField("weighted_clusters"),
             idle_timeout_s=idle_s,
             max_connection_duration_s=duration_s(message.max_downstream_connection_duration),
             jitter_percent=message.max_downstream_connection_duration_jitter_percentage.value,
@@ -92,6 +104,10 @@ class TcpProxyCompiler:
             logs_start=options.flush_access_log_on_start,
             logs_connected=options.flush_access_log_on_connected or message.flush_access_log_on_connected,
             tunneling=compile_tunneling(message, self._context),
+            tlvs=self._tlvs(),
+            max_early_data_bytes=early,
+            # A connection is served behind its handshake of TLS, whatever the mode.
+            connects_on_data=message.upstream_connect_mode == _ON_DOWNSTREAM_DATA,
             access_logs=compile_access_logs(message, self._context, parts.registry),
         )
 
@@ -108,13 +124,37 @@ class TcpProxyCompiler:
             raise ConfigError(f"{self._context.path}.backoff_options", reason)
         return base, most
 
+    def _tlvs(self) -> Tlvs | None:
+        message, context = self._message, self._context
+        if not message.proxy_protocol_tlvs:
+            return None
+        fixed: list[tuple[int, bytes]] = []
+        made: list[tuple[int, Callable[[Any], str]]] = []
+        for index, each in enumerate(message.proxy_protocol_tlvs):
+            at = f"proxy_protocol_tlvs[{index}]"
+            has_format = each.HasField("format_string")
+            if bool(each.value) == has_format:
+                words = (
+                    "only one of 'value' or 'format_string' may"
+                    if has_format
+                    else "one of 'value' or 'format_string' must"
+                )
+                raise ConfigError(f"{context.path}.{at}", f"Invalid TLV configuration: {words} be set.")
+            if has_format:
+                text = compile_substitution_format(each.format_string, context, f"{at}.format_string")
+                made.append((each.type & 255, text))
+            else:
+                fixed.append((each.type & 255, each.value))
+        return Tlvs((*fixed, *made), message.proxy_protocol_tlv_merge_policy)
+
     def _routes(self) -> list[TcpRoute]:
         message = self._message
         policy = None
         if message.hash_policy:
-            # by_source_ip for each that asks for it; nothing else has a hash here.
-            policies = [(by_source_ip(), False) for each in message.hash_policy if each.HasField("source_ip")]
-            policy = combined(policies) if policies else None
+            each = message.hash_policy[0]  # there is one at most
+            kind = each.WhichOneof("policy_specifier")
+            by = by_source_ip() if kind == "source_ip" else by_filter_state(each.filter_state.key)
+            policy = combined([(by, False)])
         match = compile_metadata(message.metadata_match).get(NAMESPACE, {})
         if message.WhichOneof("cluster_specifier") == "cluster":
             return [TcpRoute(message.cluster, policy, MetadataMatch(match) if match else None)]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import errno
-import random
 import socket
 import struct
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.stream import Flag
 from sidecar.core.errors import DeadlineExceeded, Disconnected, UpstreamError
-from sidecar.extensions.network.tcp_tunnel import DISABLED_STATE, HttpTunnel, open_tunnel
-from sidecar.net.pause import pause
+from sidecar.extensions.network.tcp_attempts import TcpAttempts, fraction
+from sidecar.extensions.network.tcp_early import EarlyData
+from sidecar.extensions.network.tcp_tunnel import HttpTunnel
 from sidecar.net.reactor import Signal, Strand, Transport, turn
 from sidecar.net.splice import Broken, carry
 from sidecar.net.timer import start_timer
@@ -24,37 +24,37 @@ if TYPE_CHECKING:
 __all__ = ["TcpSession"]
 
 _RESET = struct.pack("ii", 1, 0)
+#: Name in the filter state of a connection: milliseconds in the place of ``idle_timeout``.
+_IDLE_STATE = "envoy.tcp_proxy.per_connection_idle_timeout_ms"
 _READ_SIZE = 65536
 #: Reads that were at hand before others have their turn.
 _READS_PER_TURN = 16
 
 
-class TcpSession:
+class TcpSession(TcpAttempts):
     """One client's connection, and the upstream's."""
 
     __slots__ = (
         "_back_is_done",
-        "_connection",
+        "_early",
         "_idle_s",
         "_last_end",
         "_over",
-        "_proxy",
         "_strand",
-        "_stream",
         "_transport",
-        "_upstream",
         "_upstream_ended",
     )
 
     def __init__(self, proxy: TcpProxy, connection: Any, transport: Transport, strand: Strand) -> None:
-        self._proxy = proxy
-        self._connection = connection
+        super().__init__(proxy, connection)
         self._transport = transport
         self._strand = strand
-        self._stream = connection.stream
-        #: A :class:`sidecar.upstream.tcp_pool.TcpConnection`, or a tunnel.
-        self._upstream: Any = None
-        self._idle_s = proxy.config.idle_timeout_s
+        state = connection.filter_state
+        own = None if state is None else state.get(_IDLE_STATE)
+        # A text of 0 is no time at all, where a field of 0 is for ever.
+        self._idle_s = proxy.config.idle_timeout_s if own is None else max(own / 1000, 1e-6)
+        #: What came before there was an upstream; None where nothing is read then.
+        self._early: EarlyData | None = None
         #: Who ended its side last.
         self._last_end: Transport | None = None
         self._back_is_done = False
@@ -76,6 +76,13 @@ class TcpSession:
             proxy.log(self._stream, "TcpConnectionStart")
         self._touch()
         try:
+            if config.max_early_data_bytes is not None:
+                early = self._early = EarlyData(
+                    self._transport, strand, config.max_early_data_bytes, self._count_early
+                )
+                if config.connects_on_data:
+                    await early.wait()
+                early.start()
             await self._connect()
             if self._upstream is not None:
                 await self._relay()
@@ -89,13 +96,16 @@ class TcpSession:
         except UpstreamError as error:
             self._end_reset(error)
         finally:
+            if self._early is not None:
+                self._early.stop()
+                self._early = None  # it knows this session
             self._strand.idle_deadline = 0.0
             self._end(local=True)
 
     # -- time -----------------------------------------------------------------------------------------
     def _duration_s(self) -> float:
         config = self._proxy.config
-        jitter = _fraction() * config.jitter_percent / 100
+        jitter = fraction() * config.jitter_percent / 100
         return config.max_connection_duration_s * (1 + jitter)
 
     def _expire(self) -> None:
@@ -110,87 +120,6 @@ class TcpSession:
     def _log_period(self) -> None:
         self._proxy.log(self._stream, "TcpPeriodic")
         self._log_later()
-
-    # -- the upstream -----------------------------------------------------------------------------------
-    async def _connect(self) -> None:
-        """Get a connection to a host; where there is none, the flags say why."""
-        proxy, config, stream = self._proxy, self._proxy.config, self._stream
-        attempts = 0
-        while True:
-            route = stream.route = proxy.choose_route(self._connection)
-            cluster = stream.cluster = proxy.find_cluster(route.cluster_name)
-            if cluster is None:
-                proxy.stats.downstream_cx_no_route.value += 1
-                stream.flags |= Flag.NO_CLUSTER_FOUND
-                return
-            stats = cluster.stats
-            resources = cluster.resources[0]
-            if resources.connections >= resources.max_connections:
-                stats.upstream_cx_overflow.value += 1
-                stream.flags |= Flag.UPSTREAM_OVERFLOW
-                return
-            host = stream.upstream_host = cluster.choose_host(stream)
-            if host is None:
-                stream.flags |= Flag.NO_HEALTHY_UPSTREAM
-                return
-            attempts += 1
-            stream.attempt_count = attempts
-            try:
-                self._upstream = await self._reach(cluster, host)
-            except UpstreamError as error:
-                if not error.flag & Flag.UPSTREAM_OVERFLOW:
-                    stream.flags |= error.flag
-                stream.upstream_transport_failure = error.details.partition("|")[2]
-                if attempts >= config.max_connect_attempts:
-                    stats.upstream_cx_connect_attempts_exceeded.value += 1
-                    stream.flags |= Flag.CONNECT_ATTEMPTS_EXCEEDED
-                    return
-                if config.backoff_s is not None:
-                    await pause(self._backoff_s(attempts))
-                continue
-            return
-
-    async def _reach(self, cluster: Any, host: Any) -> Any:
-        """A connection to ``host``, or a tunnel by it.  Raises: UpstreamError."""
-        proxy, stream = self._proxy, self._stream
-        tunneling = proxy.config.tunneling
-        if tunneling is not None:
-            state = self._connection.filter_state
-            if state is None or not state.get(DISABLED_STATE):
-                try:
-                    return await open_tunnel(
-                        tunneling, proxy.get_pool(cluster, host, stream), stream, self._attach
-                    )
-                except BaseException:
-                    self._detach()
-                    raise
-        upstream = await proxy.get_pool(cluster, host, stream, raw=True).wait()
-        self._attach(upstream)
-        return upstream
-
-    def _backoff_s(self, attempts: int) -> float:
-        """A random part of what doubles with every attempt (``JitteredExponentialBackOffStrategy``)."""
-        assert self._proxy.config.backoff_s is not None
-        base, most = self._proxy.config.backoff_s
-        return float(_fraction() * min(base * 2 ** (attempts - 1), most))
-
-    def _attach(self, upstream: Any) -> None:
-        """Be on a connection, or on a stream that asks for a tunnel."""
-        stream = self._stream
-        stream.upstream = upstream
-        stream.upstream_connection_id = upstream.connection_id
-        stream.upstream_local_address = upstream.local_address
-        stream.upstream_tls = upstream.tls
-        stream.cluster.stats.upstream_rq_total.value += 1
-        host = stream.upstream_host
-        host.rq_total += 1
-        host.rq_active += 1
-
-    def _detach(self) -> None:
-        stream = self._stream
-        if stream.upstream is not None:
-            stream.upstream = None
-            stream.upstream_host.rq_active -= 1
 
     # -- bytes ------------------------------------------------------------------------------------------
     async def _relay(self) -> None:
@@ -210,13 +139,17 @@ class TcpSession:
             nursery=strand.nursery,
         )
         try:
+            is_ended = self._early is not None and await self._send_early(self._early, upstream)
             if up is not None:
-                await carry(self._transport, up, self._count_up(), proxy.pipes)
+                if not is_ended:
+                    await carry(self._transport, up, self._count_up(), proxy.pipes, proxy.stats.waits)
                 has_halves = not isinstance(upstream, HttpTunnel)
                 if has_halves:
                     self._end_side(self._transport, up)
             else:
-                await self._send_up(upstream)
+                if not is_ended:
+                    await self._send_up(upstream)
+                await upstream.send_end()
                 has_halves = upstream.has_halves
             if has_halves and not (self._back_is_done or self._upstream_ended):
                 await self._over.wait()
@@ -230,12 +163,32 @@ class TcpSession:
         upstream = self._upstream
         up = upstream.transport
         count = self._count_down()
+        waits = self._waits_down()
         if isinstance(upstream, HttpTunnel):
             await self._send_down(upstream.early)
-            await carry(up, self._transport, count, self._proxy.pipes)
+            await carry(up, self._transport, count, self._proxy.pipes, waits)
             raise _TunnelEnded("the upstream ended it")
-        await carry(up, self._transport, count, self._proxy.pipes)
+        await carry(up, self._transport, count, self._proxy.pipes, waits)
         self._end_side(up, self._transport)
+
+    async def _send_early(self, early: EarlyData, upstream: Any) -> bool:
+        """Send what came before; whether that was all."""
+        data = early.take()
+        if data and upstream.transport is None:
+            await upstream.send(data)
+        elif data:
+            try:
+                await upstream.transport.send_all(data)
+            except OSError as error:
+                raise Broken(upstream.transport, error) from error
+            self._stream.cluster.stats.upstream_cx_tx_bytes_total.value += len(data)
+        return early.is_ended
+
+    def _count_early(self, size: int) -> None:
+        stats = self._proxy.stats
+        stats.early_data_received_count_total.value += 1
+        stats.downstream_cx_rx_bytes_total.value += size
+        self._stream.bytes_received += size
 
     async def _send_up(self, tunnel: HttpTunnel) -> None:
         """The client's bytes as a body."""
@@ -251,12 +204,11 @@ class TcpSession:
                 break
             stream.bytes_received += len(data)
             received.value += len(data)
-            self._touch()
             await tunnel.send(data)
+            self._moved()
             reads += 1
             if not reads % _READS_PER_TURN:
                 await turn()
-        await tunnel.send_end()
 
     async def _send_back(self, strand: Strand) -> None:
         """The upstream's body to the client."""
@@ -283,7 +235,7 @@ class TcpSession:
             raise Broken(transport, error) from error
         self._stream.bytes_sent += len(data)
         self._proxy.stats.downstream_cx_tx_bytes_total.value += len(data)
-        self._touch()
+        self._moved()
 
     def _on_back_done(self, error: BaseException | None) -> None:
         self._back_is_done = True
@@ -304,8 +256,24 @@ class TcpSession:
         if self._idle_s:
             self._strand.idle_deadline = self._proxy.reactor.clock() + self._idle_s
 
+    def _moved(self) -> None:
+        """Bytes were carried; with ``check_drain_close`` they are the last ones while it drains."""
+        if self._idle_s:
+            self._strand.idle_deadline = self._proxy.reactor.clock() + self._idle_s
+        proxy = self._proxy
+        if proxy.is_draining is not None and proxy.is_draining():
+            proxy.stats.downstream_cx_drain_close.value += 1
+            raise _Drained("the listener drains")
+
+    def _waits_down(self) -> tuple[Any, Any]:
+        stats = self._stream.cluster.stats
+        return (
+            stats.upstream_flow_control_paused_reading_total,
+            stats.upstream_flow_control_resumed_reading_total,
+        )
+
     def _count_up(self) -> Callable[[int], None]:
-        stream, touch = self._stream, self._touch
+        stream, touch = self._stream, self._moved
         received = self._proxy.stats.downstream_cx_rx_bytes_total
         sent = stream.cluster.stats.upstream_cx_tx_bytes_total
 
@@ -318,7 +286,7 @@ class TcpSession:
         return count
 
     def _count_down(self) -> Callable[[int], None]:
-        stream, touch = self._stream, self._touch
+        stream, touch = self._stream, self._moved
         received = stream.cluster.stats.upstream_cx_rx_bytes_total
         sent = self._proxy.stats.downstream_cx_tx_bytes_total
 
@@ -357,6 +325,10 @@ class TcpSession:
         upstream.end(local=local)
 
 
+class _Drained(Disconnected):
+    """The connection ends since its listener drains."""
+
+
 class _TunnelEnded(Disconnected):
     """A tunnel that has no halves is over."""
 
@@ -370,8 +342,3 @@ def _reset_at_close(transport: Transport) -> None:
 
 def _ignore(error: BaseException | None) -> None:
     return
-
-
-def _fraction() -> float:
-    """A random number from 0 up to 1."""
-    return random.getrandbits(32) / 2**32

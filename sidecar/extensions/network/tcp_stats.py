@@ -20,8 +20,12 @@ class TcpStats:
 
     downstream_cx_total: Any
     downstream_cx_no_route: Any
+    downstream_cx_drain_close: Any
     downstream_cx_rx_bytes_total: Any
     downstream_cx_tx_bytes_total: Any
+    downstream_flow_control_paused_reading_total: Any
+    downstream_flow_control_resumed_reading_total: Any
+    early_data_received_count_total: Any
     idle_timeout: Any
     max_downstream_connection_duration: Any
 
@@ -30,7 +34,8 @@ class TcpStats:
             setattr(self, name, scope.counter(name))
         for name in _GAUGES:
             scope.gauge(name)
-
-    def count_refused(self, *, is_remote: bool, is_tls: bool = True) -> None:
-        """Count a connection that ended before it came to the proxy, whoever ended it."""
-        self.downstream_cx_total.value += 1
+        #: How often the upstream took no more, and did again.
+        self.waits = (
+            self.downstream_flow_control_paused_reading_total,
+            self.downstream_flow_control_resumed_reading_total,
+        )

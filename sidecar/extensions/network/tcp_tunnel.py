@@ -149,12 +149,13 @@ async def open_tunnel(
     try:
         return HttpTunnel(config, stream, upstream, await _ask(config, upstream, stream))
     except UpstreamError as error:
-        error.flag = Flag.UPSTREAM_CONNECTION_FAILURE
         if upstream.protocol == "HTTP/1.1":
             upstream.end(local=not isinstance(error.__cause__, OSError))
         else:
             upstream.release()
-        raise
+        if isinstance(error, _Refused):
+            raise
+        raise _Refused() from error
     except BaseException:
         # To Envoy that is a failure of the upstream, whoever gave up.
         if not stream.flags & Flag.UPSTREAM_CONNECTION_FAILURE:
@@ -179,15 +180,20 @@ async def _ask(config: TunnelingConfig, upstream: Any, stream: Stream) -> Body:
     body: Body | None = response.body
     is_accepted = 200 <= status < 300 if upstream.protocol == "HTTP/1.1" else status == 200
     if not is_accepted or body is None:
-        raise _refused(status)
+        raise _Refused(f"tunnel_response:{status}")
     return body
 
 
-def _refused(status: int) -> UpstreamError:
-    reason = f"tunnel_response:{status}"
-    return UpstreamError(
-        reason, flag=Flag.UPSTREAM_CONNECTION_FAILURE, details=f"remote connection failure|{reason}"
-    )
+class _Refused(UpstreamError):
+    """There is no tunnel, as when there is no connection."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(
+            reason,
+            flag=Flag.UPSTREAM_CONNECTION_FAILURE,
+            details=f"remote connection failure|{reason}",
+            retryable=True,
+        )
 
 
 def _keep(stream: Stream, name: str, fields: list[tuple[bytes, bytes]]) -> None:

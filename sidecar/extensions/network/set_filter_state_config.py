@@ -1,0 +1,60 @@
+"""Compiles ``envoy.extensions.filters.network.set_filter_state.v3.Config``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sidecar.api.context import FactoryContext
+from sidecar.config.compile.substitution_format import compile_substitution_format
+from sidecar.core.errors import ConfigError
+from sidecar.core.filter_state import HashableText, PlainText
+from sidecar.extensions.network.set_filter_state import FilterStateValue, SetFilterState, SetFilterStateLater
+
+__all__ = ["SetFilterStateFactory"]
+
+
+def _number(text: str) -> int | None:
+    text = text.strip()
+    return int(text) if text.isascii() and text.removeprefix("+").isdigit() else None
+
+
+def _boolean(text: str) -> bool | None:
+    return {"true": True, "false": False}.get(text)
+
+
+#: What Envoy has a factory for, as far as something looks at it here.
+_FACTORIES: dict[str, Callable[[str], Any]] = {
+    "envoy.string": str,
+    "envoy.hashable_string": HashableText,
+    "envoy.bool": _boolean,
+    "envoy.tcp_proxy.cluster": PlainText,
+    "envoy.tcp_proxy.disable_tunneling": _boolean,
+    "envoy.tcp_proxy.per_connection_idle_timeout_ms": _number,
+}
+
+
+class SetFilterStateFactory:
+    """The network filter."""
+
+    name = "envoy.filters.network.set_filter_state"
+    category = "envoy.filters.network"
+    config_type = "envoy.extensions.filters.network.set_filter_state.v3.Config"
+
+    def compile(self, message: Any, context: FactoryContext) -> SetFilterState:
+        """The filter.  Raises: ConfigError."""
+        values = _values(message.on_new_connection, "on_new_connection", context)
+        later = _values(message.on_downstream_tls_handshake, "on_downstream_tls_handshake", context)
+        return SetFilterStateLater(values, later) if later else SetFilterState(values)
+
+
+def _values(messages: Sequence[Any], field: str, context: FactoryContext) -> list[FilterStateValue]:
+    found = []
+    for index, each in enumerate(messages):
+        name = each.factory_key or each.object_key
+        make = _FACTORIES.get(name)
+        if make is None:
+            raise ConfigError(f"{field}[{index}]", f"'{name}' does not have an object factory")
+        text = compile_substitution_format(each.format_string, context, f"{field}[{index}].format_string")
+        found.append(FilterStateValue(each.object_key, text, make, each.skip_if_empty))
+    return found
