@@ -11,10 +11,20 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["CLOSE", "CONTINUE", "NetworkFilter", "NetworkFilterRecipe", "NetworkSession", "ServerParts"]
+__all__ = [
+    "CLOSE",
+    "CONTINUE",
+    "HOLD",
+    "NetworkFilter",
+    "NetworkFilterRecipe",
+    "NetworkSession",
+    "ServerParts",
+]
 
 #: What a hook says.
 CONTINUE, CLOSE = range(2)
+#: What ``on_first_data`` may say besides: what came waits until ``NetworkSession.resume`` is called.
+HOLD = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +49,7 @@ class ServerParts:
 class NetworkSession:
     """One connection, as the filters of its chain see it."""
 
-    __slots__ = ("connection", "delay_s", "details")
+    __slots__ = ("connection", "delay_s", "details", "resume")
 
     def __init__(self, connection: Any) -> None:
         #: A :class:`sidecar.api.stream.ConnectionInfo`; its ``stream`` is what access logs see.
@@ -48,6 +58,8 @@ class NetworkSession:
         self.delay_s = 0.0
         #: Why a filter closed it (``%CONNECTION_TERMINATION_DETAILS%``).
         self.details = ""
+        #: ``resume(CONTINUE or CLOSE)`` says later what a filter that holds the connection decided.
+        self.resume: Callable[[int], None] | None = None
 
 
 class NetworkFilter:
@@ -68,7 +80,7 @@ class NetworkFilter:
         return data
 
     def on_first_data(self, session: NetworkSession, data: bytes) -> int:
-        """The first that the client sent: CONTINUE or CLOSE.  Costs nothing behind it."""
+        """The first that the client sent: CONTINUE, CLOSE or HOLD.  Costs nothing behind it."""
         return CONTINUE
 
     def on_write(self, session: NetworkSession, data: bytes) -> int:

@@ -462,6 +462,11 @@ _ROWS: dict[str, str] = {
         "decoder_header_mutation_rules enable_dynamic_metadata_ingestion max_denied_response_body_bytes "
         "enforce_response_header_limits"
     ),
+    f"{_NETWORK_FILTERS}.ext_authz.v3.ExtAuthz": (
+        "stat_prefix grpc_service failure_mode_allow include_peer_certificate transport_api_version "
+        "filter_enabled_metadata bootstrap_metadata_labels_key include_tls_session "
+        "metadata_context_namespaces typed_metadata_context_namespaces"
+    ),
     f"{_AUTHZ}.BufferSettings": "*",
     f"{_AUTHZ}.HttpService": "*",
     f"{_AUTHZ}.AuthorizationRequest": "*",

@@ -48,6 +48,7 @@ _OTHER_OBJECTS = frozenset(
         "envoy.network.transport_socket.http_11_proxy.info", "envoy.ratelimit.hits_addend",
     )
 )  # fmt: skip
+_NETWORK_AUTHZ = "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz"
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 
@@ -329,6 +330,8 @@ ENTRIES: tuple[Entry, ...] = (
         "disable_literal_context_modeling",
     ),
     *_rows(_AUTHZ, STOP, "decisions that are only watched", "shadow_mode"),
+    *_rows(_NETWORK_AUTHZ, STOP, "decisions that are only watched", "shadow_mode"),
+    *_rows(_NETWORK_AUTHZ, WARN, "alerts of TLS that a filter sends", "send_tls_alert_on_denial"),
     *_rows(_AUTHZ, STOP, "route cache", "clear_route_cache_headers"),
     *_rows(_AUTHZ, WARN, "statistics of calls in filter state", "emit_filter_state_stats filter_metadata"),
     *_rows(_AUTHZ, WARN, "tracing", "emit_client_span"),

@@ -49,6 +49,7 @@ from sidecar.extensions.network.connection_filters_config import (
     LocalRateLimitFactory,
     SniClusterFactory,
 )
+from sidecar.extensions.network.ext_authz_config import NetworkExtAuthzFactory
 from sidecar.extensions.network.http_connection_manager_config import HttpConnectionManagerFactory
 from sidecar.extensions.network.rbac_config import NetworkRbacFactory
 from sidecar.extensions.network.set_filter_state_config import SetFilterStateFactory
@@ -91,6 +92,7 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             SniClusterFactory(),
             NetworkRbacFactory(),
             SetFilterStateFactory(),
+            NetworkExtAuthzFactory(),
             ConnectionLimitFactory(),
             LocalRateLimitFactory(),
             EchoFactory(),

@@ -7,10 +7,12 @@ of TLS, bytes are looked at behind it.
 from __future__ import annotations
 
 import errno
+import os
+import socket
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sidecar.api.network import CLOSE, CONTINUE, NetworkFilter, NetworkSession
+from sidecar.api.network import CLOSE, CONTINUE, HOLD, NetworkFilter, NetworkSession
 from sidecar.core.errors import DeadlineExceeded, Disconnected
 from sidecar.net.reactor import Signal
 
@@ -128,13 +130,21 @@ def _watch_reading(
 
     read = later if readers else receive
 
+    held = _Held(session, transport)
+
     def begin(size: int) -> bytes:
         nonlocal is_refused
         if is_refused:
             raise _refuse(session)
-        data = receive(size)
-        for each in first:
-            if each.on_first_data(session, data) == CLOSE:
+        data = held.take()
+        if data is None:
+            data = receive(size)
+        for each in first[held.asked :]:
+            held.asked += 1
+            verdict = each.on_first_data(session, data)
+            if verdict == HOLD:
+                held.keep(data)
+            if verdict == CLOSE:
                 is_refused = True
                 raise _refuse(session, len(data))
         transport.recv = read
@@ -143,6 +153,55 @@ def _watch_reading(
         return passed(data) or (later(size) if data else b"")
 
     transport.recv = begin if first else read
+
+
+class _Held:
+    """What a connection sent first, while a filter thinks about it."""
+
+    __slots__ = ("_data", "_session", "_transport", "_verdict", "asked")
+
+    def __init__(self, session: NetworkSession, transport: Transport) -> None:
+        self._session = session
+        self._transport = transport
+        self._data: bytes | None = None
+        self._verdict = HOLD
+        #: How many filters have seen it.
+        self.asked = 0
+
+    def keep(self, data: bytes) -> None:
+        """Let ``data`` wait.  Raises: BlockingIOError, as if nothing had come."""
+        self._data = data
+        self._verdict = HOLD
+        self._session.resume = self._resume
+        raise BlockingIOError
+
+    def take(self) -> bytes | None:
+        """What may go on; None where nothing was kept.  Raises: BlockingIOError; OSError for a refusal."""
+        data = self._data
+        if data is None:
+            return None
+        if self._verdict == HOLD:
+            error = 0
+            if self._transport.hangup:
+                error = self._transport.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:  # the client is gone, and does not wait for anything
+                self._session.connection.stream.bytes_received += len(data)
+                raise OSError(error, os.strerror(error))
+            raise BlockingIOError
+        self._data = None
+        if self._verdict == CLOSE:
+            raise _refuse(self._session, len(data))
+        return data
+
+    def _resume(self, verdict: int) -> None:
+        self._session.resume = None
+        self._verdict = verdict
+        transport = self._transport
+        # What came meanwhile was not taken: its edge is gone.
+        transport.ready = True
+        strand, transport.reader = transport.reader, None
+        if strand is not None:
+            transport.reactor.make_ready(strand)
 
 
 def _watch_writing(session: NetworkSession, transport: Transport, writers: Sequence[NetworkFilter]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from config_oracle import envoy_verdict
+from test_config_verdicts import conf
 from test_filter_verdicts import chain, route
 
 from sidecar.cli.main import main
@@ -126,6 +127,30 @@ CASES = {
         f"{URI}, authorization_request: {{headers_to_add: [{{key: Host, value: a}}]}}"
     ),
     "filter's message in a route": route(AUTHZ, AUTHZ, GRPC, GRPC),
+}
+
+
+def network(fields: str) -> str:
+    """The network filter, in front of the connection manager."""
+    kind = "type.googleapis.com/envoy.extensions.filters.network.ext_authz.v3.ExtAuthz"
+    entry = f'- {{name: a, typed_config: {{"@type": {kind}, {fields}}}}}'
+    text: str = conf()
+    head, mark, rest = text.partition("    - filters:\n")
+    assert mark
+    indent = rest[: len(rest) - len(rest.lstrip(" "))]
+    return f"{head}{mark}{indent}{entry}\n{rest}"
+
+
+CASES |= {
+    "network": network(f"stat_prefix: a, {GRPC}"),
+    "network without a prefix": network(GRPC),
+    "network without a service": network(f"stat_prefix: a, {V3}"),
+    "network of version 2": network(f"stat_prefix: a, transport_api_version: V2, grpc_service: {{{NAMED}}}"),
+    "network of nothing": network("stat_prefix: a"),
+    "network with no path": network(
+        f"stat_prefix: a, {GRPC}, filter_enabled_metadata: {{filter: a, value: {{present_match: true}}}}"
+    ),
+    "network with an alert": network(f"stat_prefix: a, {GRPC}, send_tls_alert_on_denial: true"),
 }
 
 

@@ -151,17 +151,23 @@ class CheckRequest:
         route_typed: Mapping[str, bytes],
     ) -> None:
         """What the configuration adds, and metadata; typed metadata are serialized ``Any`` messages."""
-        attributes = self._attributes
-        attributes.context_extensions.update(extensions)
-        for target, plain, packed in (
-            (attributes.metadata_context, metadata, typed),
-            (attributes.route_metadata_context, route_metadata, route_typed),
-        ):
-            target.SetInParent()
-            for name, fields in plain.items():
-                json_format.ParseDict(fields, target.filter_metadata[name])
-            for name, data in packed.items():
-                target.typed_filter_metadata[name].MergeFromString(data)
+        self._attributes.context_extensions.update(extensions)
+        self.set_metadata(metadata)
+        for name, data in typed.items():
+            self._attributes.metadata_context.typed_filter_metadata[name].MergeFromString(data)
+        target = self._attributes.route_metadata_context
+        target.SetInParent()
+        for name, fields in route_metadata.items():
+            json_format.ParseDict(fields, target.filter_metadata[name])
+        for name, data in route_typed.items():
+            target.typed_filter_metadata[name].MergeFromString(data)
+
+    def set_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """Dynamic metadata."""
+        target = self._attributes.metadata_context
+        target.SetInParent()
+        for name, fields in metadata.items():
+            json_format.ParseDict(fields, target.filter_metadata[name])
 
     def serialized(self) -> bytes:
         """The message."""

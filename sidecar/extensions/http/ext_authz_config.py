@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from sidecar.api.context import FactoryContext
@@ -15,6 +14,7 @@ from sidecar.config.compile.value_matchers import compile_metadata_matcher
 from sidecar.config.errors import Path
 from sidecar.config.registry import Report
 from sidecar.core.errors import ConfigError, SidecarError
+from sidecar.extensions.authz.authz_config import compile_labels
 from sidecar.extensions.http.ext_authz import BodySettings, ExtAuthzFilter, RouteCheck, Settings
 from sidecar.extensions.http.ext_authz_check import (
     Attributes,
@@ -162,25 +162,18 @@ def _body(message: Any) -> BodySettings | None:
 
 def _attributes(message: Any, context: FactoryContext) -> Attributes:
     of_http = message.HasField("http_service")
-    labels = context.node.metadata.get(message.bootstrap_metadata_labels_key, {})
     return Attributes(
         passes=_passes(message, context.path),
         encode_raw_headers=message.encode_raw_headers,
         pack_as_bytes=of_http or message.with_request_body.pack_as_bytes,
         include_peer_certificate=message.include_peer_certificate,
         include_tls_session=message.include_tls_session,
-        labels=_labels(labels),
+        labels=compile_labels(message, context),
         metadata_context_namespaces=tuple(message.metadata_context_namespaces),
         typed_metadata_context_namespaces=tuple(message.typed_metadata_context_namespaces),
         route_metadata_context_namespaces=tuple(message.route_metadata_context_namespaces),
         route_typed_metadata_context_namespaces=tuple(message.route_typed_metadata_context_namespaces),
     )
-
-
-def _labels(found: Any) -> Mapping[str, str]:
-    if not isinstance(found, Mapping):
-        return {}
-    return {name: value if isinstance(value, str) else "" for name, value in found.items()}
 
 
 def _passes(message: Any, path: str) -> Passes | None:

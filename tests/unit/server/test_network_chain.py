@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.api.network import CLOSE, CONTINUE, NetworkFilter, NetworkSession
+from sidecar.api.network import CLOSE, CONTINUE, HOLD, NetworkFilter, NetworkSession
 from sidecar.server.network_chain import CountBytes, guard_bytes
 
 
@@ -113,3 +113,78 @@ def test_what_is_sent_in_parts_is_shown_once() -> None:
     assert session.connection.stream.bytes_sent == 11
     with pytest.raises(OSError, match="a network filter closed the connection"):
         wire.send(b"no!")
+
+
+class Thinking(NetworkFilter):
+    """Holds every connection."""
+
+    def __init__(self) -> None:
+        self.seen: list[bytes] = []
+
+    def on_first_data(self, session: NetworkSession, data: bytes) -> int:
+        self.seen.append(data)
+        return HOLD
+
+
+def holding(*reads: bytes) -> tuple[Wire, list[Any]]:
+    """A wire whose reactor writes down whom it wakes."""
+    wire = Wire(*reads)
+    woken: list[Any] = []
+    wire.reader = "strand"  # type: ignore[attr-defined]
+    wire.ready = wire.hangup = False  # type: ignore[attr-defined]
+    wire.reactor = SimpleNamespace(make_ready=woken.append)  # type: ignore[attr-defined]
+    return wire, woken
+
+
+def resume(session: NetworkSession, verdict: int) -> None:
+    assert session.resume is not None
+    session.resume(verdict)
+
+
+def test_held_bytes_wait_for_each_filter_and_go_on_in_their_order() -> None:
+    wire, woken = holding(b"first", b"second")
+    one, two, last = Thinking(), Thinking(), First(CONTINUE)
+    session = guarded(wire, one, two, last)
+    for waiting in (one, two):
+        for _ in range(2):
+            with pytest.raises(BlockingIOError):
+                wire.recv(100)
+        assert waiting.seen == [b"first"]
+        resume(session, CONTINUE)
+    assert woken == ["strand"]  # nobody reads the second time
+    assert wire.ready  # type: ignore[attr-defined]
+    assert wire.recv(100) == b"first"
+    assert wire.recv(100) == b"second"
+    assert (one.seen, two.seen, last.seen) == ([b"first"], [b"first"], [b"first"])
+
+
+def test_held_connection_that_is_refused_is_closed() -> None:
+    wire, _ = holding(b"first")
+    session = guarded(wire, Thinking())
+    with pytest.raises(BlockingIOError):
+        wire.recv(100)
+    resume(session, CLOSE)
+    with pytest.raises(OSError, match="closed the connection"):
+        wire.recv(100)
+    assert session.connection.stream.bytes_received == 5
+
+
+@pytest.mark.parametrize("error", [0, 104])
+def test_held_connection_ends_when_its_client_is_gone(error: int) -> None:
+    wire, _ = holding(b"first")
+    guarded(wire, Thinking())
+    with pytest.raises(BlockingIOError):
+        wire.recv(100)
+    wire.hangup = True  # type: ignore[attr-defined]
+    wire.sock = SimpleNamespace(getsockopt=lambda _level, _name: error)  # type: ignore[attr-defined]
+    with pytest.raises(ConnectionResetError if error else BlockingIOError):
+        wire.recv(100)
+
+
+def test_held_end_of_a_connection_is_passed_on() -> None:
+    wire, _ = holding(b"")
+    session = guarded(wire, Thinking(), Upper())
+    with pytest.raises(BlockingIOError):
+        wire.recv(100)
+    resume(session, CONTINUE)
+    assert wire.recv(100) == b""
