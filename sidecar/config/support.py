@@ -26,6 +26,13 @@ _VALUES = "google.protobuf."
 _ANY = "google.protobuf.Any"
 _FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
 _HTTP_FILTERS = "envoy.filters.http"
+#: Categories of what stands around connections and datagrams.
+_OF_CONNECTIONS = (
+    "envoy.filters.network",
+    "envoy.filters.listener",
+    "envoy.filters.udp",
+    "envoy.transport_sockets.",
+)
 #: Which extensions a field takes, beside those whose entries are checked.
 _CATEGORIES = {
     ("envoy.config.core.v3.SubstitutionFormatString", "formatters"): "envoy.formatter",
@@ -128,7 +135,17 @@ def _check_any(context: Context, path: Path, packed: Any, category: str) -> None
     elif name in known_extensions.types(category):
         action, subject = extension_entry(category, name)
         label = known_extensions.name_of(name) or name
-        _tell(context, path, f"the extension {label} is ", action, subject)
+        _tell(context, path, f"the extension {label} is ", action, subject, _others(context, category))
+
+
+def _others(context: Context, category: str) -> str:
+    """Which extensions of a connection's category there are; of other categories there are too many."""
+    if not category.startswith(_OF_CONNECTIONS):
+        return ""
+    names = {each.name for each in context.registry if each.category == category}
+    if category.startswith("envoy.transport_sockets."):
+        names.add("envoy.transport_sockets.raw_buffer")
+    return f"; of its kind there are {', '.join(sorted(names))}" if names else "; there is none of its kind"
 
 
 def _check_route_config(context: Context, path: Path, packed: Any) -> None:
@@ -150,11 +167,13 @@ def _check_route_config(context: Context, path: Path, packed: Any) -> None:
         _tell(context, path, f"the configuration of {label} for a route is ", action, subject)
 
 
-def _tell(context: Context, path: Path, what: str, action: Action, subject: str | None) -> None:
+def _tell(
+    context: Context, path: Path, what: str, action: Action, subject: str | None, others: str = ""
+) -> None:
     text = f"{what}known to Envoy's API, not implemented yet by sidecar" + (f": {subject}" if subject else "")
     if action == "refuse":
         context.report.error(path, text)
     elif action == "refuse_to_serve":
-        context.report.refuse_to_serve(path, text, "it would be unsafe or wrong to serve without it")
+        context.report.refuse_to_serve(path, text, f"it would be unsafe or wrong to serve without it{others}")
     else:
         context.report.warning(path, text, "it has no effect")

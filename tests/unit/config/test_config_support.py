@@ -105,7 +105,7 @@ def test_transport_socket_without_a_factory_validates_and_is_refused_to_serve(tm
     (refusal,) = loaded.refusals
     assert refusal.severity == "error"
     assert refusal.path == "static_resources.listeners[0].filter_chains[0].transport_socket.typed_config"
-    assert refusal.reason.endswith("not implemented yet by sidecar: TLS")
+    assert refusal.reason.endswith("not implemented yet by sidecar: further transport sockets")
     assert [p.path for p in loaded.warnings] == [refusal.path]
 
 
