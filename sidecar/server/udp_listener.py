@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -29,6 +30,7 @@ from sidecar.net.datagrams import (
     send_segments,
 )
 from sidecar.net.reactor import Reactor, Signal, Strand, drive
+from sidecar.net.timer import start_timer
 from sidecar.server.filter_chain import FilterChains
 from sidecar.server.listener import Listener
 
@@ -40,6 +42,8 @@ __all__ = ["UdpListener", "UdpSocket"]
 
 logger = logging.getLogger("sidecar.udp")
 
+#: Between two looks at how many datagrams found no room.
+_LOST_INTERVAL_S = 0.25
 _ANCILLARY_BYTES = socket.CMSG_SPACE(20) + socket.CMSG_SPACE(4)
 
 
@@ -122,6 +126,7 @@ class UdpSocket:
         # The first filter keeps every datagram; further ones see none, as in Envoy.
         self._reader = readers[0] if readers else _Nobody()
         transport.on_idle_event = self._take_told if self._is_told else self._take_plain
+        self._count_lost(strand)
         try:
             await Signal(self._listener.reactor).wait()  # its end
         finally:
@@ -152,8 +157,6 @@ class UdpSocket:
             else:
                 run.append(data)
                 whose = peer
-        else:
-            self._count_lost()
         if run:
             reader.on_datagrams(run, whose, None)
 
@@ -174,14 +177,14 @@ class UdpSocket:
                 continue
             run = segments(data, segment_size(ancillary))
             reader.on_datagrams(run, peer, local_address(ancillary))
-        self._count_lost()
 
-    def _count_lost(self) -> None:
-        """Count what the kernel had no room for.  Only who has a whole batch to read can have lost any."""
+    def _count_lost(self, strand: Strand) -> None:
+        """Count what the kernel had no room for, from time to time."""
         lost = dropped_by_kernel(self._sock)
-        if lost != self._lost:
-            self._dropped.value += lost - self._lost
-            self._lost = lost
+        self._dropped.value += lost - self._lost
+        self._lost = lost
+        when = strand.reactor.clock() + _LOST_INTERVAL_S
+        start_timer(strand, when, partial(self._count_lost, strand), "lost datagrams", is_of_stream=False)
 
     # -- for filters -------------------------------------------------------------------------------------
     def send(self, data: bytes, peer: Any, local: bytes | None) -> None:
