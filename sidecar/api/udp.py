@@ -22,6 +22,9 @@ class UdpPort(Protocol):
     listener_name: str
     traffic_direction: str
 
+    #: ``sendto(data, peer)`` of the socket, for where ``local`` is None.
+    sendto: Any
+
     def send(self, data: bytes, peer: Any, local: bytes | None) -> None:
         """Send a datagram.  Raises: OSError."""
 

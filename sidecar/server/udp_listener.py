@@ -100,7 +100,7 @@ class UdpSocket:
         self._limit = listener.settings.limit
         self._dropped = dropped
         self._lost = 0
-        self._sendto = sock.sendto
+        self.sendto = sock.sendto
         is_everywhere = address.family != socket.AF_UNIX and address.host in ("0.0.0.0", "::")  # noqa: S104 - it is compared
         has_gro = listener.settings.prefer_gro and enable_gro(sock)
         #: Whether the kernel tells something beside a datagram.
@@ -190,7 +190,7 @@ class UdpSocket:
     def send(self, data: bytes, peer: Any, local: bytes | None) -> None:
         """Send a datagram.  Raises: OSError."""
         if local is None:
-            self._sendto(data, peer)
+            self.sendto(data, peer)
         else:
             self._sock.sendmsg([data], [from_address(local)], 0, peer)
 

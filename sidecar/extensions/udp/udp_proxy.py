@@ -78,12 +78,14 @@ class UdpProxy:
 class UdpCluster:
     """A cluster as one filter uses it."""
 
-    __slots__ = ("cluster", "route", "rx_bytes", "stats", "tx_bytes")
+    __slots__ = ("cluster", "route", "rx_bytes", "rx_datagrams", "stats", "tx_bytes", "tx_datagrams")
 
     def __init__(self, cluster: Cluster, hash_policy: Any) -> None:
         self.cluster = cluster
         self.route = TcpRoute(cluster.name, hash_policy)
         self.stats = UdpClusterStats(cluster.stats.scope)
+        self.rx_datagrams = self.stats.sess_rx_datagrams
+        self.tx_datagrams = self.stats.sess_tx_datagrams
         self.rx_bytes = cluster.stats.upstream_cx_rx_bytes_total
         self.tx_bytes = cluster.stats.upstream_cx_tx_bytes_total
 
@@ -125,41 +127,37 @@ class UdpProxyFilter:
                 return
         elif session.host.health is Health.UNHEALTHY:
             session = self._replace(session, peer)
-        if len(run) == 1:
-            self._carry(session, run[0])
-            return
-        if not session.send_run(run):
-            for data in run:
-                self._carry(session, data)
-            return
-        count, length = len(run), sum(map(len, run))
-        self._rx_bytes.value += length
-        self._rx_datagrams.value += count
-        session.rx_bytes += length
-        session.rx_datagrams += count
+        self._carry(session, run)
+
+    def _carry(self, session: UdpSession, run: list[bytes]) -> None:
         session.last = self._clock()
-        session.cluster.stats.sess_tx_datagrams.value += count
-        session.cluster.tx_bytes.value += length
+        if len(run) > 1 and session.send_run(run):
+            count, length = len(run), sum(map(len, run))
+            self._rx_bytes.value += length
+            self._rx_datagrams.value += count
+            session.rx_bytes += length
+            session.rx_datagrams += count
+            session.cluster.tx_datagrams.value += count
+            session.cluster.tx_bytes.value += length
+            return
+        for data in run:
+            length = len(data)
+            self._rx_bytes.value += length
+            self._rx_datagrams.value += 1
+            session.rx_bytes += length
+            session.rx_datagrams += 1
+            cluster = session.cluster
+            try:
+                session.send(data)
+            except OSError:
+                cluster.stats.sess_tx_errors.value += 1
+            else:
+                cluster.tx_datagrams.value += 1
+                cluster.tx_bytes.value += length
 
     def on_receive_error(self) -> None:
         """The listener's socket could not be read."""
         self.proxy.stats.downstream_sess_rx_errors.value += 1
-
-    def _carry(self, session: UdpSession, data: bytes) -> None:
-        length = len(data)
-        self._rx_bytes.value += length
-        self._rx_datagrams.value += 1
-        session.rx_bytes += length
-        session.rx_datagrams += 1
-        session.last = self._clock()
-        cluster = session.cluster
-        try:
-            session.send(data)
-        except OSError:
-            cluster.stats.sess_tx_errors.value += 1
-        else:
-            cluster.stats.sess_tx_datagrams.value += 1
-            cluster.tx_bytes.value += length
 
     # -- sessions ----------------------------------------------------------------------------------------
     def _begin(self, key: Any, peer: Any, local: bytes | None) -> UdpSession | None:
@@ -331,7 +329,7 @@ class PerPacketFilter(UdpProxyFilter):
             session = self._open(key, peer, local, cluster, host, connection)
             if session is None:
                 return
-        self._carry(session, data)
+        self._carry(session, [data])
 
 
 def _is_over(look: Callable[[float], float]) -> bool:

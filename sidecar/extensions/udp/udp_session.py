@@ -42,6 +42,7 @@ class UdpSession:
     """
 
     __slots__ = (
+        "_clock",
         "_control",
         "_has_gro",
         "_is_connected",
@@ -50,7 +51,9 @@ class UdpSession:
         "_port",
         "_prefers_gro",
         "_receive",
+        "_sendto",
         "_sock",
+        "_stats",
         "cluster",
         "filter",
         "host",
@@ -89,6 +92,10 @@ class UdpSession:
         self.number = number
         self._peer = peer
         self._port = proxy_filter.port
+        #: Where the listener's socket has one address, a datagram needs no more than the client's.
+        self._sendto = proxy_filter.port.sendto if local is None else None
+        self._stats = proxy_filter.proxy.stats
+        self._clock = proxy_filter.reactor.clock
         self._limit = config.upstream_socket.limit
         self.last = 0.0
         self.rx_bytes = self.rx_datagrams = self.tx_bytes = self.tx_datagrams = self.tx_errors = 0
@@ -129,7 +136,7 @@ class UdpSession:
     # -- towards the client ------------------------------------------------------------------------------
     def _on_readable(self) -> None:
         """Hand on what came: one datagram, or a batch where they come one upon the other."""
-        now = self.filter.reactor.clock()
+        now = self._clock()
         is_burst = now - self.last < _BURST_S
         self.last = now
         if self._has_gro:
@@ -176,11 +183,14 @@ class UdpSession:
     def _hand_on(self, data: bytes) -> None:
         length = len(data)
         cluster = self.cluster
-        cluster.stats.sess_rx_datagrams.value += 1
+        cluster.rx_datagrams.value += 1
         cluster.rx_bytes.value += length
-        stats = self.filter.proxy.stats
+        stats = self._stats
         try:
-            self._port.send(data, self._peer, self.local)
+            if self._sendto is None:
+                self._port.send(data, self._peer, self.local)
+            else:
+                self._sendto(data, self._peer)
         except OSError:
             stats.downstream_sess_tx_errors.value += 1
             self.tx_errors += 1
@@ -197,8 +207,8 @@ class UdpSession:
                 self._hand_on(each)
             return
         length, count = len(data), -(-len(data) // size)
-        cluster, stats = self.cluster, self.filter.proxy.stats
-        cluster.stats.sess_rx_datagrams.value += count
+        cluster, stats = self.cluster, self._stats
+        cluster.rx_datagrams.value += count
         cluster.rx_bytes.value += length
         stats.downstream_sess_tx_bytes.value += length
         stats.downstream_sess_tx_datagrams.value += count
