@@ -1,6 +1,6 @@
 """The ``sidecar`` command: Envoy's command line, and subcommands beside it.
 
-``sidecar -c FILE`` serves; ``sidecar validate FILE`` and ``sidecar demo`` are short ways to say something.
+``sidecar -c FILE`` serves; ``sidecar validate FILE``, ``sidecar lint FILE`` and ``sidecar demo`` are others.
 Everything heavy (protobuf, trio, the server) is imported when it is wanted: ``--version`` answers at once.
 """
 
@@ -34,6 +34,10 @@ def main(argv: Sequence[str]) -> int:
         from sidecar.cli.demo import run_demo
 
         return run_demo(list(argv[1:]))
+    if argv and argv[0] == "lint":
+        from sidecar.cli.lint import run_lint
+
+        return run_lint(argv[1:])
     if argv and argv[0] == "validate":
         argv = ["--mode", "validate", *_named_config(argv[1:])]
     try:

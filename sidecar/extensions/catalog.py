@@ -23,6 +23,7 @@ from sidecar.extensions.http.header_to_metadata_config import HeaderToMetadataFa
 from sidecar.extensions.http.health_check_config import HealthCheckFactory
 from sidecar.extensions.http.jwt_authn_config import JwtAuthnFactory
 from sidecar.extensions.http.lua_config import LuaFactory
+from sidecar.extensions.http.lua_lint import lint_script
 from sidecar.extensions.http.lua_own_config import OwnLuaFactory
 from sidecar.extensions.http.original_ip_detection_config import (
     CustomHeaderDetectionFactory,
@@ -65,7 +66,7 @@ from sidecar.extensions.udp.udp_proxy_config import UdpProxyFactory
 from sidecar.extensions.wasm.places_config import WasmLoggerFactory, WasmServiceFactory
 from sidecar.extensions.wasm.plugin_config import Plugins
 
-__all__ = ["implied_listener_filters", "make_registry"]
+__all__ = ["implied_listener_filters", "lint_script", "make_registry"]
 
 
 def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry:

@@ -21,7 +21,7 @@ from sidecar.api.message import FixedBody, RequestMessage, ResponseMessage
 from sidecar.api.stream import Stream
 from sidecar.core.headers import RequestHeaders, ResponseHeaders
 from sidecar.extensions.http.lua import LuaFilter, LuaStats
-from sidecar.extensions.http.lua_script import Script, ScriptHost
+from sidecar.extensions.http.lua_script import Source
 from sidecar.extensions.http.wasm_config import WasmFactory
 from sidecar.observability.stats import Store
 
@@ -50,7 +50,7 @@ end
 class Connection:
     remote_address = direct_remote_address = "127.0.0.1:1"
     local_address = direct_local_address = "127.0.0.1:2"
-    filter_state = dynamic_metadata = None
+    filter_state = dynamic_metadata = typed_metadata = None
     requested_server_name = ""
     tls = None
     transport_failure_reason = ""
@@ -59,6 +59,9 @@ class Connection:
 class Hcm:
     slot_count = 1
     buffer_limit_bytes = 1 << 20
+
+    def resolve_route(self, stream: Stream) -> None:
+        stream.resolve_route = False
 
 
 def measure(call: Callable[[], object], rounds: int, number: int = 200) -> float:
@@ -89,13 +92,12 @@ def reset(stream: Stream) -> None:
 
 def bench_lua(rounds: int) -> dict[str, float]:
     store = Store()
-    host = ScriptHost(store.scope("lua"), lambda name: None, store.gauge("vms"))
     stats = LuaStats(store.counter("errors"), store.counter("executions"))
     stream = new_stream()
     base = measure(lambda: reset(stream), rounds)
     found = {}
     for name, code in (("empty", EMPTY), ("edit", EDIT)):
-        lua = LuaFilter(Script(code, host), {}, stats)
+        lua = LuaFilter(Source(code), {}, stats, scope=store.scope("lua"), find_cluster=lambda name: None)
         for half, hook in (("request", lua.decode_headers), ("response", lua.encode_headers)):
 
             def call(hook: Callable[[Stream], object] = hook) -> None:

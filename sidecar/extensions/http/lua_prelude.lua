@@ -78,15 +78,17 @@ end
 
 -- Logging: on every object.
 local LEVELS = {logTrace = 5, logDebug = 10, logInfo = 20, logWarn = 30, logErr = 40, logCritical = 50}
-local function with_logging(class, is_lasting)
-  for name, number in rawpairs(LEVELS) do
-    class[name] = function(self, ...)
-      local message = ...
-      if self == nil or self.h ~= current and not is_lasting then out_of_scope(self, name, 2) end
-      if type(message) ~= "string" then message = text(message, 1, name, select("#", ...)) end
-      py.log(number, message)
-    end
+local logs = {}
+for name, number in rawpairs(LEVELS) do
+  logs[name] = function(self, ...)
+    local message = ...
+    if self == nil or self.h ~= current and not self.is_lasting then out_of_scope(self, name, 2) end
+    if type(message) ~= "string" then message = text(message, 1, name, select("#", ...)) end
+    py.log(number, message)
   end
+end
+local function with_logging(class)
+  for name, log in rawpairs(logs) do class[name] = log end
   class.__index = class
   classes[class] = true
   return class
@@ -407,7 +409,8 @@ local function stat_class(kind, methods)
       return py.stat(self.kind, self.name, name, takes and amount((...), name, kind, select("#", ...)) or 0, self.unit)
     end
   end
-  return with_logging(class, true)
+  class.is_lasting = true
+  return with_logging(class)
 end
 local Counter = stat_class("counter", {inc = false, add = true, value = false})
 local Gauge = stat_class("gauge", {inc = false, dec = false, add = true, sub = true, set = true, value = false})
@@ -845,6 +848,7 @@ function entry.load(code, name)
     return problem, match(problem, "[%]%w]:(%d+): ")
   end
   if not is_well then return "script uses too much memory" end
+  shared.collect()
 end
 function entry.starters()
   return starter(envoy_on_request), starter(envoy_on_response)

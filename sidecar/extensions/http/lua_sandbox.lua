@@ -56,6 +56,9 @@ function shared.check_memory()
   end
 end
 
+-- What loading left behind is given back: there may be very many states.
+function shared.collect() collect() end
+
 -- A step begins: a new budget.
 function shared.begin_step(loads)
   used, started, over, is_loading = 0, false, false, loads

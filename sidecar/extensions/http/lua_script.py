@@ -14,6 +14,7 @@ import base64
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import FixedBody, LocalReply
@@ -157,7 +158,7 @@ class Script:
         functions = self._lua.table_from(callbacks)
         shared = self._lua.table()
         soft_kib = limits.memory_bytes // 1024
-        entry = self._lua.execute(lua_api.lua_file("lua_prelude.lua"), functions, shared, soft_kib)
+        entry = self._lua.execute(_compiled("lua_prelude.lua"), functions, shared, soft_kib)
         allowed = self._lua.table_from(
             {
                 b"instructions": limits.instructions,
@@ -166,9 +167,9 @@ class Script:
                 b"memory_kib": soft_kib,
             }
         )
-        self._lua.execute(lua_api.lua_file("lua_sandbox.lua"), functions, allowed, shared)
+        self._lua.execute(_compiled("lua_sandbox.lua"), functions, allowed, shared)
         if options.has_modules:
-            self._lua.execute(lua_api.lua_file("lua_modules.lua"), shared[b"py"], shared[b"preload"])
+            self._lua.execute(_compiled("lua_modules.lua"), shared[b"py"], shared[b"preload"])
         if options.has_traces:
             entry[b"trace"]()
         self._load(entry, source, options)
@@ -533,6 +534,20 @@ class Script:
         except lua_patterns.PatternError as error:
             return str(error).encode()
         return None, self._lua.table_from(flat), width, after
+
+
+@cache
+def _compiled(name: str) -> bytes:
+    """A file of the Lua half as bytecode: loading it takes a sixth of the time that compiling it does."""
+    import lupa.luajit21 as lupa
+
+    lua = lupa.LuaRuntime(encoding=None, register_eval=False, register_builtins=False)
+    dump = lua.execute(
+        b"local code, name = ... return string.dump(assert(loadstring(code, name)), true)",
+        *(lua_api.lua_file(name), b"=sidecar"),
+    )
+    assert isinstance(dump, bytes)
+    return dump
 
 
 def _no_attributes(target: Any, name: Any, setting: bool) -> Any:
