@@ -64,6 +64,8 @@ class FactoryContext:
     http_client: Callable[[], Any] | None = None
     #: Has something done before listeners accept, or soon where they do already: ``before_serving(job)``.
     before_serving: Callable[[Callable[[], Awaitable[object]]], None] | None = None
+    #: :class:`sidecar.xds.rds.RouteSubscriptions`.
+    routes: Any = None
     #: :class:`sidecar.config.compile.runtime.Runtime`.
     runtime: Any = None
 
@@ -86,5 +88,6 @@ class FactoryContext:
             has_failed_health=self.has_failed_health,
             http_client=self.http_client,
             before_serving=self.before_serving,
+            routes=self.routes,
             runtime=self.runtime,
         )

@@ -48,7 +48,9 @@ def check_route_configuration(context: Context, path: Path, routes: Any) -> None
     """One ``envoy.config.route.v3.RouteConfiguration`` that stands in the file."""
     _check_domains(context, path, routes)
     plugins = {each.extension.name for each in routes.cluster_specifier_plugins}
-    check_clusters = not routes.HasField("validate_clusters") or routes.validate_clusters.value
+    check_clusters = context.validates_clusters
+    if routes.HasField("validate_clusters"):
+        check_clusters = routes.validate_clusters.value
     _check_mirrors(context, path, routes, check_clusters=check_clusters)
     for i, host in enumerate(routes.virtual_hosts):
         at_host = (*path, "virtual_hosts", i)

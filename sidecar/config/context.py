@@ -22,6 +22,8 @@ class Context:
     report: Reporter
     #: Names of the static clusters, each with its message.
     clusters: dict[str, Any] = field(default_factory=dict)
+    #: Whether routes that say nothing of it (``validate_clusters``) have to name clusters that there are.
+    validates_clusters: bool = True
 
     @property
     def has_node(self) -> bool:

@@ -70,7 +70,14 @@ _ROWS: dict[str, str] = {
     # Bootstrap
     "envoy.config.bootstrap.v3.Bootstrap": (
         "node static_resources cluster_manager admin stats_config stats_flush_interval stats_flush_on_admin "
-        "use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config bootstrap_extensions"
+        "use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config bootstrap_extensions "
+        "dynamic_resources"
+    ),
+    "envoy.config.bootstrap.v3.Bootstrap.DynamicResources": "lds_config cds_config ads_config",
+    f"{_HCM.rpartition('.')[0]}.Rds": "*",
+    f"{_CORE}.AggregatedConfigSource": "",
+    f"{_CORE}.ApiConfigSource": (
+        "api_type transport_api_version grpc_services set_node_on_first_message_only"
     ),
     "envoy.config.bootstrap.v3.Bootstrap.StaticResources": "listeners clusters secrets",
     "envoy.config.bootstrap.v3.Admin": "address access_log",
@@ -232,7 +239,7 @@ _ROWS: dict[str, str] = {
         "append_local_overload add_proxy_protocol_connection_state "
         "represent_ipv4_remote_address_as_ipv4_mapped_ipv6 "
         "access_log_options access_log_flush_interval flush_access_log_on_new_request "
-        "http1_safe_max_connection_duration tracing"
+        "http1_safe_max_connection_duration tracing rds"
     ),
     f"{_HCM}.Tracing": "*",
     "envoy.config.trace.v3.Tracing.Http": "*",
@@ -520,7 +527,9 @@ _ROWS: dict[str, str] = {
     "envoy.type.metadata.v3.MetadataKey": "*",
     "envoy.type.metadata.v3.MetadataKey.PathSegment": "*",
     f"{_LB}.cluster_provided.v3.ClusterProvided": "",
-    f"{_CORE}.ConfigSource": "path path_config_source initial_fetch_timeout resource_api_version",
+    f"{_CORE}.ConfigSource": (
+        "path path_config_source api_config_source ads initial_fetch_timeout resource_api_version"
+    ),
     f"{_CORE}.PathConfigSource": "*",
     f"{_CORE}.WatchedDirectory": "*",
     f"{_CORE}.HealthCheck": (

@@ -81,7 +81,6 @@ def _is_known_cluster_type(custom: Any) -> bool:
 
 ENTRIES: tuple[Entry, ...] = (
     # Bootstrap
-    *_rows(_BOOTSTRAP, STOP, "xDS", "dynamic_resources"),
     *_rows(
         _BOOTSTRAP,
         WARN,
@@ -206,7 +205,7 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_LISTENER}.FilterChain", STOP, "listener filters", "use_proxy_proto"),
     *_rows(f"{_LISTENER}.Filter", STOP, "xDS", "config_discovery"),
     # HTTP connection manager
-    *_rows(_HCM, STOP, "xDS", "rds scoped_routes"),
+    *_rows(_HCM, STOP, "xDS", "scoped_routes"),
     *_rows(_HCM, STOP, "client certificates", "forward_client_cert_matcher"),
     *(
         Entry(
@@ -269,7 +268,22 @@ ENTRIES: tuple[Entry, ...] = (
         "monitors",
     ),
     *_rows(_CLUSTER, STOP, "xDS", "lrs_server"),
-    *_rows(f"{_CORE}.ConfigSource", STOP, "xDS", "api_config_source ads self"),
+    *_rows(f"{_CORE}.ConfigSource", STOP, "xDS", "self"),
+    Entry(
+        f"{_CORE}.ApiConfigSource",
+        "api_type",
+        STOP,
+        "xDS",
+        "REST and DELTA_GRPC",
+        when=lambda source: source.api_type != 2,
+    ),
+    *_rows(
+        f"{_CORE}.ApiConfigSource",
+        WARN,
+        "xDS",
+        "cluster_names refresh_delay request_timeout rate_limit_settings config_validators",
+    ),
+    *_rows(f"{_BOOTSTRAP}.DynamicResources", STOP, "xDS", "lds_resources_locator cds_resources_locator"),
     *_rows(f"{_CORE}.ConfigSource", WARN, "xDS", "authorities"),
     Entry(
         _CLUSTER,

@@ -19,6 +19,7 @@ from sidecar.config.check_udp_listeners import is_udp
 from sidecar.config.compile.access_log import compile_access_logs
 from sidecar.config.compile.cluster import compile_cluster, compile_resolver
 from sidecar.config.compile.errors import placed
+from sidecar.config.compile.grpc_service import compile_grpc_client
 from sidecar.config.compile.localities import compile_locality
 from sidecar.config.compile.node import compile_node
 from sidecar.config.compile.runtime import static_runtime
@@ -32,7 +33,9 @@ from sidecar.core.options import Options
 from sidecar.extensions.event_logs import EventLogs
 from sidecar.net.reactor import Reactor
 from sidecar.observability.stats import Store
+from sidecar.router.grpc_client import GrpcClient
 from sidecar.router.http_client import HttpClient
+from sidecar.server.background import Background
 from sidecar.server.draining import DrainManager
 from sidecar.server.filter_chain_assembly import compile_filter_chains
 from sidecar.server.inspection_assembly import compile_inspector
@@ -49,9 +52,12 @@ from sidecar.upstream.health_tasks import HealthTasks
 from sidecar.upstream.local_zone import LocalZone
 from sidecar.upstream.outlier_events import OutlierEvents
 from sidecar.upstream.pools import PoolTable
+from sidecar.xds.cds import CLUSTER, CdsApi
 from sidecar.xds.eds import EdsDiscovery, assignment_kind
 from sidecar.xds.filesystem import FileTransport
+from sidecar.xds.rds import RouteSubscriptions
 from sidecar.xds.sds import Secrets
+from sidecar.xds.sources import Sources
 
 __all__ = ["Assembly", "compile_address"]
 
@@ -100,6 +106,9 @@ class Assembly:
         self.pools = PoolTable(
             reactor, self.clusters, http1_codec=options.http1_codec, http2_codec=options.http2_codec
         )
+        #: What the listener that is being made keeps; None for what lasts as long as the server.
+        self._making: tuple[list[Callable[[], None]], list[Callable[[], Any]]] | None = None
+        self.background = Background()
         self.clusters.make_health = self._make_health
         self.clusters.make_eds = self._make_eds
         self.files = FileTransport(
@@ -107,6 +116,11 @@ class Assembly:
         )
         self._closers.append(self.files.close)
         self.secrets = Secrets(loaded.bootstrap, self.files, self.context)
+        self.sources = Sources(
+            loaded.bootstrap, registry, self.files, store, self._make_grpc_client, self.background.add
+        )
+        self.routes = RouteSubscriptions(self.sources, self.background.add, self.known_clusters)
+        self.clusters.on_retired = lambda cluster: self.pools.end(cluster.hosts)
         self.event_logs = EventLogs(store)
         self.listeners: list[Listener] = []
         self.listener_paths: dict[str, str] = {}
@@ -114,15 +128,11 @@ class Assembly:
         self.terminals: list[Any] = []
         problems: list[Problem] = []
         bootstrap = loaded.bootstrap
-        resolver = compile_resolver(bootstrap, self.context(""))
-        manager = bootstrap.cluster_manager
-        manager_bind = manager.upstream_bind_config if manager.HasField("upstream_bind_config") else None
+        self._resolver = compile_resolver(bootstrap, self.context(""))
         for index, message in enumerate(bootstrap.static_resources.clusters):
             path = f"static_resources.clusters[{index}]"
             with _Gather(problems, loaded):
-                self.clusters.add(
-                    compile_cluster(message, self.context(path), resolver=resolver, manager_bind=manager_bind)
-                )
+                self.clusters.add(self._make_cluster(message, path))
         with _Gather(problems, loaded):
             self._log_ejections(bootstrap.cluster_manager.outlier_detection.event_log_path)
         for index, message in enumerate(bootstrap.bootstrap_extensions):
@@ -135,6 +145,33 @@ class Assembly:
         if problems:
             self.close()
             raise ConfigErrors([*problems, *loaded.warnings, *self.warnings])
+
+    def _make_cluster(self, message: Any, path: str, *, added_via_api: bool = False) -> Cluster:
+        manager = self.loaded.bootstrap.cluster_manager
+        bind = manager.upstream_bind_config if manager.HasField("upstream_bind_config") else None
+        return compile_cluster(
+            message,
+            self.context(path),
+            resolver=self._resolver,
+            manager_bind=bind,
+            added_via_api=added_via_api,
+        )
+
+    def cds(self) -> CdsApi:
+        """The subscriber of ``dynamic_resources.cds_config``."""
+        scope = self._store.scope("cluster_manager.cds")
+        return CdsApi(self.clusters, partial(self._make_cluster, added_via_api=True), scope)
+
+    def confirm_warm_clusters(self) -> None:
+        """From now on a control plane hears that clusters were taken when they can be routed to."""
+        self.clusters.on_warming = lambda is_warming: self.sources.pause(CLUSTER, is_paused=is_warming)
+
+    def known_clusters(self) -> dict[str, Any]:
+        """The clusters that there are, with their messages."""
+        return {name: each.config.message for name, each in self.clusters.clusters.items()}
+
+    def _make_grpc_client(self, service: Any, path: str) -> GrpcClient:
+        return compile_grpc_client(service, self.context(path))
 
     def admin_address(self) -> Address:
         """Where the admin listener stands.  Raises: ConfigError."""
@@ -153,7 +190,7 @@ class Assembly:
             path=path,
             warn=self._warn,
             read_data_source=read_data_source,
-            on_close=self._closers.append,
+            on_close=(self._closers if self._making is None else self._making[0]).append,
             find_cluster=self.clusters.clusters.get,  # the dictionary's own: it is asked for each request
             traffic_direction=direction,
             every=self._timers.every,
@@ -162,7 +199,8 @@ class Assembly:
             has_failed_health=lambda: self._draining.health_failed,
             http_client=self.http_client,
             locate_text=self._locate_text,
-            before_serving=self.preparation.add,
+            before_serving=self.preparation.add if self._making is None else self._making[1].append,
+            routes=self.routes,
             runtime=self._runtime,
         )
 
@@ -202,6 +240,16 @@ class Assembly:
     def _make_eds(self, cluster: Cluster) -> EdsDiscovery:
         settings = cluster.config.eds
         assert settings is not None
+        if settings.stream is not None:
+            scope, path = cluster.stats.scope, "eds_cluster_config.eds_config"
+            return EdsDiscovery(
+                cluster,
+                settings,
+                assignment_kind(self.context("")),
+                lambda subscriber, stats: self.sources.subscribe(
+                    settings.stream, path, subscriber, scope, (settings.service_name,), stats
+                ),
+            )
         assert settings.source is not None
         subscribe = partial(self.files.subscribe, settings.source)
         try:
@@ -295,6 +343,39 @@ class Assembly:
             traffic_direction=direction,
         )
         self._keep(listener, message, path)
+
+    def make_listener(self, message: Any, path: str) -> Any:
+        """A listener that is added while running; None where it cannot be served.  Raises: ConfigError."""
+        closers: list[Callable[[], None]] = []
+        jobs: list[Callable[[], Any]] = []
+        self._making = (closers, jobs)
+        count = len(self.listeners)
+        try:
+            self._listener(message, path)
+        except BaseException:
+            for closer in closers:
+                closer()
+            raise
+        finally:
+            self._making = None
+        if len(self.listeners) == count:
+            return None
+        listener: Any = self.listeners.pop()
+        listener.closers, listener.jobs = closers, jobs
+        return listener
+
+    def end_listener(self, listener: Any) -> None:
+        """Release what a listener of :meth:`make_listener` holds."""
+        owners = [listener, *(listener.chains.terminals if hasattr(listener, "chains") else ())]
+        for owner in owners:
+            for log in owner.access_logs:
+                log.flush()
+                log.close()
+            if owner in self.terminals:
+                self.terminals.remove(owner)
+        for closer in reversed(listener.closers):
+            closer()
+        listener.closers = []
 
     def _keep(self, listener: Listener, message: Any, path: str) -> None:
         listener.message = message

@@ -71,6 +71,17 @@ class DrainManager:
             self._since.setdefault(False, now)
         return True
 
+    def of_some(self) -> Callable[[], bool]:
+        """Begins a drain of less than the server; the result says whether an answer ends its connection."""
+        since = self._clock()
+
+        def should_close() -> bool:
+            if self._health_failed or not self._is_gradual:
+                return True
+            return self._draw() * self._time_s < self._clock() - since
+
+        return should_close
+
     def tell(self, managers: Iterable[ConnectionManager]) -> None:
         """Let every connection of these managers begin to drain within the drain time."""
         now = self._clock()

@@ -60,6 +60,8 @@ class Listener:
         bind_to_port: bool = True,
     ) -> None:
         self.name = name
+        #: As the configuration has them; ``addresses`` are those that were bound.
+        self.wanted = list(addresses)
         self.addresses = addresses
         self.address = addresses[0]
         self.stat_prefix = stat_prefix
@@ -79,6 +81,11 @@ class Listener:
         self.store = store
         self.sockets: list[socket.socket] = []
         self.message: Any = None
+        #: What has to be done before it serves, and when it ended, of one that was added while running.
+        self.jobs: list[Callable[[], Any]] = []
+        self.closers: list[Callable[[], None]] = []
+        #: What ends the connections of each chain, where that may have to be (``server/listener_manager``).
+        self.scopes: dict[FilterChain, set[trio.CancelScope]] | None = None
         self.is_draining = False
         self.active = 0
         self._accept_scope: trio.CancelScope | None = None
@@ -102,6 +109,14 @@ class Listener:
         except BindError:
             self.close()
             raise
+        self._bound(bound)
+
+    def adopt(self, other: Listener) -> None:
+        """Take over the sockets of a listener with the same addresses, which keeps its own."""
+        self.sockets = [each.dup() for each in other.sockets]
+        self._bound(other.addresses)
+
+    def _bound(self, bound: list[Address]) -> None:
         self.addresses = bound
         self.address = bound[0]
         name = self.stat_prefix or self.address.text.replace(":", "_")
@@ -209,7 +224,16 @@ class Listener:
             serve = chain.serve
             is_counted = True
             self._come()
-            await drive(self.reactor, name, lambda strand: serve(connection, transport, strand))
+            if self.scopes is None:
+                await drive(self.reactor, name, lambda strand: serve(connection, transport, strand))
+            else:
+                scopes = self.scopes.setdefault(chain, set())
+                with trio.CancelScope() as scope:
+                    scopes.add(scope)
+                    try:
+                        await drive(self.reactor, name, lambda strand: serve(connection, transport, strand))
+                    finally:
+                        scopes.discard(scope)
         except Disconnected:
             return
         except Exception:

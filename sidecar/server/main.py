@@ -28,6 +28,7 @@ from sidecar.server.admin_server import AdminServer
 from sidecar.server.assembly import Assembly
 from sidecar.server.draining import DrainManager
 from sidecar.server.listener import BindError, Listener
+from sidecar.server.listener_manager import LdsApi, ListenerManager
 from sidecar.server.timers import Timers
 
 __all__ = ["Server", "compile_only", "serve"]
@@ -122,7 +123,11 @@ class Server:
             self.reactor.close()
             problem = loaded.problem(error.path, error.reason, line_in_text=error.line_in_text)
             raise ConfigErrors([problem]) from error
+        self._static_listeners = list(self.assembly.listeners)
         self._make_stats()
+        self.listener_manager = ListenerManager(
+            self.assembly, self.store, self.draining, float(options.drain_time_s)
+        )
 
     # -- life ------------------------------------------------------------------------------------------
     def bind(self) -> None:
@@ -162,16 +167,57 @@ class Server:
             if self.admin is not None:
                 nursery.start_soon(self.admin.listener.run, name="admin")
             await nursery.start(self.assembly.clusters.run)
+            self.assembly.background.start(nursery)
             await self.assembly.clusters.initial_resolution()
+            await self._discover_clusters(nursery)
+            self.assembly.confirm_warm_clusters()
             await self.assembly.preparation.run(nursery)
             if self.options.mode != "init_only":
-                for listener in self.assembly.listeners:
+                await self._discover_listeners(nursery)
+                for listener in self._static_listeners:
                     nursery.start_soon(listener.run, name=f"listener {listener.name}")
                 self._go_live()
                 await self._stop.wait()
             logger.info("exiting")
             self.is_live = False
             nursery.cancel_scope.cancel()
+
+    async def _discover_clusters(self, nursery: trio.Nursery) -> None:
+        """Ask for clusters, if a control plane has some, and wait for the first answer and their hosts."""
+        resources = self.loaded.bootstrap.dynamic_resources
+        if not resources.HasField("cds_config"):
+            return
+        cds = self.assembly.cds()
+        subscription = self.assembly.sources.subscribe(
+            resources.cds_config,
+            "dynamic_resources.cds_config",
+            cds,
+            self.store.scope("cluster_manager.cds"),
+            None,
+        )
+        subscription.start()
+        nursery.start_soon(subscription.run, name="cds")
+        await cds.answered.wait()
+        await self.assembly.clusters.initial_resolution()
+
+    async def _discover_listeners(self, nursery: trio.Nursery) -> None:
+        """The same for listeners."""
+        self.listener_manager.start(nursery)
+        resources = self.loaded.bootstrap.dynamic_resources
+        if not resources.HasField("lds_config"):
+            return
+        lds = LdsApi(self.listener_manager, self.assembly.known_clusters)
+        subscription = self.assembly.sources.subscribe(
+            resources.lds_config,
+            "dynamic_resources.lds_config",
+            lds,
+            self.store.scope("listener_manager.lds"),
+            None,
+        )
+        subscription.start()
+        nursery.start_soon(subscription.run, name="lds")
+        await lds.answered.wait()
+        await self.listener_manager.warm()
 
     def close(self) -> None:
         """Release what the process holds; idempotent."""
@@ -201,7 +247,7 @@ class Server:
         manager = self.store.scope("listener_manager")
         manager.gauge("workers_started").set(1)
         manager.gauge("total_listeners_active").set(len(self.assembly.listeners))
-        manager.counter("listener_create_success").value += len(self.assembly.listeners)
+        manager.counter("listener_create_success").value += len(self._static_listeners)
         logger.info("starting main dispatch loop")
         # What the configuration made lives as long as the process: keep the collector from walking it.
         gc.collect()

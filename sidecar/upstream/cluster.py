@@ -76,6 +76,8 @@ class EdsSettings:
     service_name: str
     #: None for a source that is still to come: such a configuration is not served.
     source: PathSource | None = None
+    #: The ``ConfigSource`` of one that comes over gRPC.
+    stream: Any = None
 
 
 @dataclass(frozen=True, slots=True)

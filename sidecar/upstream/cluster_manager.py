@@ -35,6 +35,29 @@ log = logging.getLogger("sidecar.upstream")
 MakeResolver = Callable[[DnsSettings], Resolver]
 
 
+class _Warming:
+    """A cluster that was added while running."""
+
+    __slots__ = ("active", "cluster", "discovery", "health", "scope")
+
+    def __init__(self, cluster: Cluster, discovery: Discovery) -> None:
+        self.cluster = cluster
+        self.discovery = discovery
+        self.health: HealthTasks | None = None
+        self.scope = trio.CancelScope()
+        #: Set when it is in use, or will never be.
+        self.active = trio.Event()
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether it can be used at once."""
+        return self.health is None and self.discovery.initialized.is_set()
+
+
+def _forget(cluster: Cluster) -> None:
+    """Without an owner of connections there are none."""
+
+
 class ClusterManager:
     """See the module."""
 
@@ -58,6 +81,12 @@ class ClusterManager:
         self.health: dict[str, HealthTasks] = {}
         #: Makes the tasks of health checks; without it there are none (tests).
         self.make_health: Callable[[Cluster], HealthTasks] | None = None
+        #: Told of clusters that are used no more, for their connections to end.
+        self.on_retired: Callable[[Cluster], None] = _forget
+        #: Told whether any cluster warms, when that may have changed.
+        self.on_warming: Callable[[bool], object] = bool
+        #: Clusters that wait for their first hosts, and to be used.
+        self._warming: dict[str, _Warming] = {}
         #: Makes the discovery of EDS clusters.
         self.make_eds: Callable[[Cluster], Discovery] | None = None
         self._scopes: dict[str, trio.CancelScope] = {}
@@ -95,15 +124,90 @@ class ClusterManager:
         if self._nursery is not None:
             self._start(self._nursery, name, discovery)
 
+    def update(self, cluster: Cluster) -> None:
+        """Take a cluster in while running: one of the same name is used until this one knows its hosts.
+
+        Who calls it counts it (:meth:`count_update`).
+        """
+        nursery = self._nursery
+        if nursery is None:
+            self.add(cluster)
+            return
+        name = cluster.name
+        self._cancel_warming(name)
+        warming = self._warming[name] = _Warming(cluster, self._make_discovery(cluster))
+        if cluster.config.health_checks and self.make_health is not None:
+            warming.health = self.make_health(cluster)
+            cluster.refresh_health()
+        self._count_warming()
+        if warming.is_warm:
+            self._activate(warming)
+        nursery.start_soon(self._warm, warming, name=f"cluster {name}")
+
     def remove(self, name: str) -> Cluster | None:
-        """Let a cluster go; its pools are closed by whoever owns them (the result)."""
+        """Let a cluster go, also one that is not in use yet; the one that was in use."""
+        warming = self._cancel_warming(name)
         cluster = self.clusters.pop(name, None)
         if cluster is not None:
-            self._cluster_removed.value += 1
             self._local.on_change.pop(name, None)
             self._active_clusters.set(len(self.clusters))
             self._stop(name)
+            self.on_retired(cluster)
+        if cluster is not None or warming:
+            self._cluster_removed.value += 1
         return cluster
+
+    def count_update(self, name: str) -> None:
+        """A control plane sent another cluster of this name; Envoy counts it also where it cannot be used."""
+        counter = self._cluster_modified if name in self.clusters else self._cluster_added
+        counter.value += 1
+
+    def _count_warming(self) -> None:
+        self._warming_clusters.set(len(self._warming))
+        self.on_warming(bool(self._warming))
+
+    def _cancel_warming(self, name: str) -> bool:
+        warming = self._warming.pop(name, None)
+        if warming is not None:
+            warming.scope.cancel()
+            warming.active.set()
+            self._count_warming()
+        return warming is not None
+
+    async def _warm(self, warming: _Warming) -> None:
+        """Keep the hosts of a cluster that was added while running, at first without using it."""
+        cluster, discovery, health = warming.cluster, warming.discovery, warming.health
+        with warming.scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(discovery.run)
+                if cluster.detector is not None:
+                    nursery.start_soon(_detect, cluster.detector, name=f"outlier detection {cluster.name}")
+                if health is not None:
+                    nursery.start_soon(self._check, health, discovery, name=f"health checks {cluster.name}")
+                await discovery.initialized.wait()
+                if health is not None:
+                    await health.initialized.wait()
+                if self._warming.get(cluster.name) is warming:
+                    self._activate(warming)
+                warming.active.set()
+
+    def _activate(self, warming: _Warming) -> None:
+        """Use a cluster from now on."""
+        cluster = warming.cluster
+        name = cluster.name
+        del self._warming[name]
+        self._count_warming()
+        before = self.clusters.get(name)
+        self._stop(name)
+        self.clusters[name] = cluster
+        cluster.join(self._local)
+        self._active_clusters.set(len(self.clusters))
+        self._discoveries[name] = warming.discovery
+        self._scopes[name] = warming.scope
+        if warming.health is not None:
+            self.health[name] = warming.health
+        if before is not None:
+            self.on_retired(before)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the hosts of all clusters, those added later among them, until cancelled."""
@@ -123,6 +227,9 @@ class ClusterManager:
             await discovery.initialized.wait()
         for health in list(self.health.values()):
             await health.initialized.wait()
+        while self._warming:
+            for warming in list(self._warming.values()):
+                await warming.active.wait()
         log.info("cm init: all clusters initialized")
 
     def _make_discovery(self, cluster: Cluster) -> Discovery:
@@ -132,7 +239,7 @@ class ClusterManager:
             return OriginalDstDiscovery(cluster)
         if (
             cluster.config.eds is not None
-            and cluster.config.eds.source is not None
+            and (cluster.config.eds.source is not None or cluster.config.eds.stream is not None)
             and self.make_eds is not None
         ):
             return self.make_eds(cluster)

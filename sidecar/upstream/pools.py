@@ -157,6 +157,10 @@ class PoolTable:
         for cluster in self._clusters.clusters.values():
             self._on_hosts_removed(cluster.hosts)
 
+    def end(self, hosts: Sequence[Host]) -> None:
+        """End the pools of hosts that are used no more."""
+        self._on_hosts_removed(hosts)
+
     @staticmethod
     def _on_hosts_removed(hosts: Sequence[Host]) -> None:
         for host in hosts:

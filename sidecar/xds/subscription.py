@@ -7,7 +7,7 @@ the two may refuse: that is a NACK, nothing has changed, and the reason names th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,6 +20,8 @@ from sidecar.config.registry import Registry
 from sidecar.config.report import Reporter
 from sidecar.config.semantics import check_messages
 from sidecar.config.support import check_support
+from sidecar.config.validate_rules import check as check_rules
+from sidecar.config.walk import walk
 from sidecar.core.errors import ConfigError, XdsError
 from sidecar.observability.stats import Scope
 
@@ -52,6 +54,15 @@ class Resource:
     version: str
     #: What the kind's compiler made of it.
     value: Any
+    #: Why it cannot be used, of a kind whose answers are taken in part.
+    error: str = ""
+
+
+def all_rules(message: Any) -> Iterator[tuple[Path, str]]:
+    """What breaks the API's rules anywhere in ``message``."""
+    for path, inner in walk(message, ()):
+        for suffix, reason in check_rules(inner):
+            yield (*path, *suffix), reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +75,19 @@ class ResourceKind:
     name_field: str
     #: Compiles a checked message that stands at a path.  Raises: ConfigError.
     compile: Callable[[Any, str], Any]
+    #: Whether one that keeps the rules of the API and cannot be used all the same leaves the others be.
+    is_partial: bool = False
+    #: Clusters that it may refer to besides the bootstrap's, and whether it has to know those it refers to.
+    known_clusters: Callable[[], Mapping[str, Any]] | None = None
+    validates_clusters: bool = True
+
+    def name_of(self, packed: Any) -> str | None:
+        """The name of the resource in an Any, if it can be read."""
+        if type_name(packed.type_url) == _RESOURCE:
+            wrapped: Any = unpack(packed)
+            return None if wrapped is None else wrapped.name or self.name_of(wrapped.resource)
+        message: Any = unpack(packed) if type_name(packed.type_url) == self.message else None
+        return None if message is None else str(getattr(message, self.name_field))
 
     def decode(
         self, packed: Any, path: Path, version: str, *, bootstrap: Any, registry: Registry, report: Reporter
@@ -85,21 +109,36 @@ class ResourceKind:
         if message is None:
             report.error(path, f"Unable to unpack as {self.message}: it is {packed.type_url or 'empty'}")
             return None
+        name = name or getattr(message, self.name_field)
         before = len(report.problems)
+        if self.is_partial:
+            for suffix, reason in all_rules(message):
+                report.error((*path, *suffix), reason)
+            if len(report.problems) > before:
+                return None
         context = Context(bootstrap, registry, report)
         context.clusters.update((each.name, each) for each in bootstrap.static_resources.clusters)
+        if self.known_clusters is not None:
+            context.clusters.update(self.known_clusters())
+        context.validates_clusters = self.validates_clusters
         check_messages(context, message, path)
         check_support(context, path, message)
         report.problems += report.refusals
         report.refusals.clear()
-        if any(problem.severity == "error" for problem in report.problems[before:]):
+        errors = [problem for problem in report.problems[before:] if problem.severity == "error"]
+        value = None
+        if not errors:
+            try:
+                value = self.compile(message, format_path(path))
+            except ConfigError as error:
+                report.error(parse_path(error.path), error.reason, line_in_text=error.line_in_text)
+                errors = report.problems[-1:]
+        if errors and self.is_partial:
+            report.problems = [each for each in report.problems if each not in errors]
+            return Resource(name, version, None, "; ".join(str(each) for each in errors))
+        if errors:
             return None
-        try:
-            value = self.compile(message, format_path(path))
-        except ConfigError as error:
-            report.error(parse_path(error.path), error.reason, line_in_text=error.line_in_text)
-            return None
-        return Resource(name or getattr(message, self.name_field), version, value)
+        return Resource(name, version, value)
 
 
 class Subscriber(Protocol):

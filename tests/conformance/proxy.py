@@ -92,7 +92,7 @@ class Proxy:
         with trio.move_on_after(START_TIMEOUT_S):
             while True:
                 if await self._is_ready(admin):
-                    await self._learn_ports()
+                    await self.learn_ports()
                     return
                 await trio.sleep(POLL_S)
         raise ProxyFailed(f"{self.kind} is not ready after {START_TIMEOUT_S} s:\n{self.output()}")
@@ -145,13 +145,15 @@ class Proxy:
         if not self.admin_port:
             return False
         try:
-            return (await self.admin("GET", "/ready")).start_line.split(" ")[1] == "200"
+            status = (await self.admin("GET", "/ready")).start_line.split(" ")[1]
         except (OSError, Ended):
             return False
+        return self.setup.is_early or status == "200"
 
-    async def _learn_ports(self) -> None:
+    async def learn_ports(self) -> None:
+        """Ask for the ports of the listeners that there are."""
         answer = await self.admin("GET", "/listeners?format=json")
-        for status in json.loads(answer.body)["listener_statuses"]:
+        for status in json.loads(answer.body).get("listener_statuses", ()):
             address = status["local_address"].get("socket_address")
             if address:
                 self.ports[status["name"]] = address["port_value"]

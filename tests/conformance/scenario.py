@@ -32,6 +32,8 @@ class Setup:
     upstreams: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     prepare: Callable[[], None] = lambda: None
+    #: Whether a scenario begins before the proxy is ready, which depends on what the scenario's peers say.
+    is_early: bool = False
 
 
 @dataclass(frozen=True, eq=False)

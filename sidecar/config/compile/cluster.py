@@ -238,6 +238,8 @@ def _compile_eds(message: Any) -> EdsSettings:
     if kind == "path_config_source":
         path = source.path_config_source
         return EdsSettings(name, PathSource(path.path, path.watched_directory.path))
+    if kind in ("ads", "api_config_source"):
+        return EdsSettings(name, stream=source)
     return EdsSettings(name, PathSource(source.path) if kind == "path" else None)
 
 

@@ -40,6 +40,7 @@ from sidecar.router.exchange import Router
 from sidecar.router.header_mutation import UpstreamScheme
 from sidecar.router.http_client import HttpClient
 from sidecar.router.mirroring import mirror
+from sidecar.router.route_table import RouteTable
 from sidecar.router.traced import TracedRouter
 
 if TYPE_CHECKING:
@@ -167,22 +168,55 @@ class HcmCompiler:
         if message.record_route_resolution_stats:
             manager.resolution_stats = ResolutionStats(stats.scope)
         if message.HasField("route_config"):
-            match_upstream = message.scheme_header_transformation.match_upstream
-            manager.set_route_table(
-                compile_route_table(
-                    message.route_config,
-                    context.at("route_config"),
-                    registry,
-                    names,
-                    (UpstreamScheme(),) if match_upstream else (),
-                )
-            )
-        longest = duration_s(message.common_http_protocol_options.max_stream_duration)
-        if longest or manager.route_table.has_durations:
-            manager.durations = StreamDurations(longest, stats)
-        manager.on_begin = _on_begin(manager, message)
+            self._set_routes(manager, context, registry, names, message.route_config, "")()
+        else:
+            self._set_table(manager, manager.route_table)
+        if message.HasField("rds"):
+            self._follow_routes(manager, context, registry, names)
         manager.logs_tunnels = message.access_log_options.flush_log_on_tunnel_successfully_established
         return manager
+
+    def _set_routes(
+        self,
+        manager: ConnectionManager,
+        context: FactoryContext,
+        registry: Registry,
+        names: dict[str, str],
+        routes: Any,
+        path: str,
+    ) -> Callable[[], None]:
+        """What puts a ``RouteConfiguration`` in use.  Raises: ConfigError."""
+        at = context.at("route_config")
+        if path:
+            at.path = path
+        match_upstream = self._message.scheme_header_transformation.match_upstream
+        table = compile_route_table(
+            routes, at, registry, names, (UpstreamScheme(),) if match_upstream else ()
+        )
+        return lambda: self._set_table(manager, table)
+
+    def _set_table(self, manager: ConnectionManager, table: RouteTable) -> None:
+        message = self._message
+        manager.set_route_table(table)
+        longest = duration_s(message.common_http_protocol_options.max_stream_duration)
+        has_durations = longest or table.has_durations
+        manager.durations = StreamDurations(longest, manager.stats) if has_durations else None
+        manager.on_begin = _on_begin(manager, message)
+
+    def _follow_routes(
+        self, manager: ConnectionManager, context: FactoryContext, registry: Registry, names: dict[str, str]
+    ) -> None:
+        """Have routes from ``rds``; until they come there are none."""
+
+        def follower(routes: Any, path: str) -> Callable[[], None]:
+            return self._set_routes(manager, context, registry, names, routes, path)
+
+        source, leave = context.routes.follow(
+            self._message.rds, f"{context.path}.rds", manager.stats.scope, follower
+        )
+        context.on_close(leave)
+        if context.before_serving is not None:
+            context.before_serving(source.answered.wait)
 
     def _settings(self, manager: ConnectionManager, message: Any) -> None:
         node = self._context.node

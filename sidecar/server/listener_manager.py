@@ -1,0 +1,307 @@
+"""Listeners that come and go while serving (LDS), beside those of the bootstrap.
+
+Envoy's ``ListenerManagerImpl`` and ``LdsApiImpl``.  A listener that changes is made anew; it takes over the
+sockets where its addresses are the same, so that nobody who connects is lost, and serves once what it waits
+for (its routes, code that is fetched) is there.  The old one accepts no more; its connections are asked to
+end and have the drain time for it.  Where only filter chains differ, connections of those that stay go on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from sidecar.core.errors import ConfigError, XdsError
+from sidecar.server.bind import BindError
+from sidecar.xds.subscription import Resource, ResourceKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sidecar.server.assembly import Assembly
+    from sidecar.server.draining import DrainManager
+
+__all__ = ["LISTENER", "LdsApi", "ListenerManager"]
+
+logger = logging.getLogger("sidecar.config")
+
+LISTENER = "envoy.config.listener.v3.Listener"
+
+
+class _Entry:
+    """One listener that was added while running."""
+
+    def __init__(self, data: bytes, message: Any, listener: Any, version: str) -> None:
+        self.data = data
+        self.listener = listener
+        self.version = version
+        self.scope = trio.CancelScope()
+        self.active = trio.Event()
+        #: Its chains with their messages, and all of it but those.
+        self.chains, self.rest = _parts(message, listener)
+        #: Listeners that this one replaced in place: some of their connections go on.
+        self.older: list[_Entry] = []
+
+    def end(self) -> None:
+        """Serve no more, at once."""
+        self.scope.cancel()
+        self.active.set()
+
+
+class ListenerManager:
+    """See the module."""
+
+    def __init__(self, assembly: Assembly, store: Any, draining: DrainManager, drain_time_s: float) -> None:
+        self._assembly = assembly
+        self._draining = draining
+        self._drain_time_s = drain_time_s
+        self._active: dict[str, _Entry] = {}
+        self._warming: dict[str, _Entry] = {}
+        self._nursery: trio.Nursery | None = None
+        scope = store.scope("listener_manager")
+        self._added = scope.counter("listener_added")
+        self._modified = scope.counter("listener_modified")
+        self._in_place = scope.counter("listener_in_place_updated")
+        self._removed = scope.counter("listener_removed")
+        self._created = scope.counter("listener_create_success")
+        self._failed = scope.counter("listener_create_failure")
+        self._total_active = scope.gauge("total_listeners_active")
+        self._total_draining = scope.gauge("total_listeners_draining")
+        self._total_warming = scope.gauge("total_listeners_warming")
+        self._chains_draining = scope.gauge("total_filter_chains_draining")
+        self._draining_count = 0
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Listeners run in ``nursery``; those of the bootstrap are served already."""
+        self._nursery = nursery
+
+    async def warm(self) -> None:
+        """Wait until all that was added serves."""
+        while self._warming:
+            for entry in list(self._warming.values()):
+                await entry.active.wait()
+
+    def names(self) -> set[str]:
+        """Of all that were added and not removed."""
+        return {*self._active, *self._warming}
+
+    def entry(self, name: str) -> Any:
+        """What is known of an active one: ``listener`` and ``version``."""
+        return self._active.get(name)
+
+    def update(self, message: Any, path: str, version: str) -> bool:
+        """Take a listener; whether that changes anything.  Raises: ConfigError."""
+        name = message.name
+        data = message.SerializeToString(deterministic=True)
+        before = self._warming.get(name) or self._active.get(name)
+        if before is not None and before.data == data:
+            return False
+        if before is None and any(each.name == name for each in self._assembly.listeners):
+            return False  # one of the bootstrap's is not replaced
+        listener = self._assembly.make_listener(message, path)
+        if listener is None:
+            raise ConfigError(path, "this kind of listener cannot be served")
+        current = self._active.get(name)
+        try:
+            if current is not None and _same_addresses(listener, current.listener):
+                listener.adopt(current.listener)
+            else:
+                listener.open()
+        except BindError as error:
+            self._failed.value += 1
+            self._assembly.end_listener(listener)
+            raise ConfigError(path, str(error)) from error
+        (self._added if before is None else self._modified).value += 1
+        entry = _Entry(data, message, listener, version)
+        waiting = self._warming.pop(name, None)
+        if waiting is not None:
+            self._drop(waiting)
+        self._warming[name] = entry
+        self._total_warming.set(len(self._warming))
+        assert self._nursery is not None
+        if not listener.jobs:
+            self._activate(name, entry)
+        self._nursery.start_soon(self._serve, name, entry, name=f"listener {name}")
+        return True
+
+    def remove(self, name: str) -> bool:
+        """Let a listener go; whether there was one."""
+        waiting = self._warming.pop(name, None)
+        if waiting is not None:
+            self._drop(waiting)
+            self._total_warming.set(len(self._warming))
+        active = self._active.pop(name, None)
+        if active is not None:
+            self._retire(active)
+        if active is None and waiting is None:
+            return False
+        self._removed.value += 1
+        self._count()
+        return True
+
+    # -- the life of one ---------------------------------------------------------------------------------
+    async def _serve(self, name: str, entry: _Entry) -> None:
+        listener = entry.listener
+        try:
+            with entry.scope:
+                if listener.jobs:
+                    async with trio.open_nursery() as together:
+                        for job in listener.jobs:
+                            together.start_soon(job)
+                    if self._warming.get(name) is entry:
+                        self._activate(name, entry)
+                await listener.run()
+        finally:
+            entry.active.set()
+            listener.close()
+            self._assembly.end_listener(listener)
+
+    def _activate(self, name: str, entry: _Entry) -> None:
+        del self._warming[name]
+        self._total_warming.set(len(self._warming))
+        before = self._active.get(name)
+        self._active[name] = entry
+        self._assembly.listeners.append(entry.listener)
+        if before is not None and entry.rest == before.rest and entry.chains:
+            self._in_place.value += 1
+            self._replace(before, entry)
+        elif before is not None:
+            self._retire(before)
+        self._created.value += 1
+        self._count()
+        entry.active.set()
+
+    def _drop(self, entry: _Entry) -> None:
+        entry.end()
+        entry.listener.close()
+
+    def _replace(self, before: _Entry, entry: _Entry) -> None:
+        """Only chains differ: connections of those that stay go on."""
+        self._assembly.listeners.remove(before.listener)
+        before.listener.stop_accepting()
+        kept = {data for _, data in entry.chains}
+        entry.older = [*before.older, before]
+        for each in entry.older:
+            gone = [chain for chain, data in each.chains if data not in kept]
+            each.chains = [(chain, data) for chain, data in each.chains if data in kept]
+            if gone:
+                self._end_chains(each, gone)
+
+    def _end_chains(self, entry: _Entry, chains: list[Any]) -> None:
+        self._tell([chain.manager for chain in chains if chain.manager is not None])
+        self._chains_draining.inc()
+        assert self._nursery is not None
+        self._nursery.start_soon(self._end_chains_later, entry, chains, name="drain of filter chains")
+
+    async def _end_chains_later(self, entry: _Entry, chains: list[Any]) -> None:
+        await trio.sleep(self._drain_time_s)
+        self._chains_draining.dec()
+        for chain in chains:
+            for scope in list((entry.listener.scopes or {}).get(chain, ())):
+                scope.cancel()
+
+    def _tell(self, managers: list[Any]) -> None:
+        should_close = self._draining.of_some()
+        for manager in managers:
+            manager.is_draining = should_close
+        self._draining.tell(managers)
+
+    def _retire(self, entry: _Entry) -> None:
+        """Let its connections end, within the drain time."""
+        listener = entry.listener
+        self._assembly.listeners.remove(listener)
+        listener.stop_accepting()
+        for each in (entry, *entry.older):
+            self._tell([chain.manager for chain, _ in each.chains if chain.manager is not None])
+        self._draining_count += 1
+        self._total_draining.set(self._draining_count)
+        assert self._nursery is not None
+        self._nursery.start_soon(self._end_later, entry, name=f"drain of {listener.name}")
+
+    async def _end_later(self, entry: _Entry) -> None:
+        await trio.sleep(self._drain_time_s)
+        for each in (entry, *entry.older):
+            each.end()
+        self._draining_count -= 1
+        self._total_draining.set(self._draining_count)
+
+    def _count(self) -> None:
+        self._total_active.set(len(self._assembly.listeners))
+
+
+class LdsApi:
+    """The subscriber (:class:`sidecar.xds.subscription.Subscriber`)."""
+
+    def __init__(self, manager: ListenerManager, known_clusters: Callable[[], Mapping[str, Any]]) -> None:
+        self.kind = ResourceKind(
+            LISTENER,
+            "name",
+            lambda message, path: (message, path),
+            is_partial=True,
+            known_clusters=known_clusters,
+        )
+        self.answered = trio.Event()
+        self._manager = manager
+
+    def on_update(self, resources: Sequence[Resource], version: str) -> None:
+        manager = self._manager
+        errors: list[str] = []
+        seen: set[str] = set()
+        gone = manager.names()
+        for resource in resources:
+            gone.discard(resource.name)
+        for name in gone:
+            if manager.remove(name):
+                logger.info("lds: remove listener '%s'", name)
+        for resource in resources:
+            name = resource.name
+            if name in seen:
+                errors.append(f"{name}: duplicate listener {name} found")
+                continue
+            seen.add(name)
+            if resource.error:
+                errors.append(f"{name}: {resource.error}")
+                continue
+            message, path = resource.value
+            try:
+                if manager.update(message, path, version):
+                    logger.info("lds: add/update listener '%s'", name)
+            except ConfigError as error:
+                errors.append(
+                    f"{name}: {error.path}: {error.reason}" if error.path else f"{name}: {error.reason}"
+                )
+        self.answered.set()
+        if errors:
+            raise XdsError(f"Error adding/updating listener(s) {', '.join(errors)}")
+
+    def on_failure(self) -> None:
+        self.answered.set()
+
+
+def _parts(message: Any, listener: Any) -> tuple[list[tuple[Any, bytes]], bytes]:
+    """The chains of a listener, each with its message, and the rest of it."""
+    if not hasattr(listener, "chains"):
+        return [], b""
+    messages = list(message.filter_chains)
+    if message.HasField("default_filter_chain"):
+        messages.append(message.default_filter_chain)
+    chains = [
+        (chain, each.SerializeToString(deterministic=True))
+        for chain, each in zip(listener.chains.all, messages, strict=True)
+    ]
+    rest = type(message)()
+    rest.CopyFrom(message)
+    for field in ("filter_chains", "default_filter_chain", "filter_chain_matcher"):
+        rest.ClearField(field)
+    listener.scopes = {}
+    return chains, rest.SerializeToString(deterministic=True)
+
+
+def _same_addresses(new: Any, old: Any) -> bool:
+    if type(new) is not type(old) or not hasattr(new, "adopt"):
+        return False
+    # What was asked for, not what was bound: port 0 is the same again.
+    return bool(new.wanted == old.wanted and new.bind_to_port == old.bind_to_port)

@@ -1,0 +1,95 @@
+"""CDS: all clusters that a control plane knows (Envoy's ``CdsApiImpl``).
+
+Each answer is the whole: what it does not name any more goes.  A cluster that cannot be used does not keep
+the others of its answer from being taken; the answer is refused all the same, and says which.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from sidecar.core.errors import ConfigError, XdsError
+from sidecar.xds.subscription import Resource, ResourceKind
+
+if TYPE_CHECKING:
+    from sidecar.upstream.cluster import Cluster
+    from sidecar.upstream.cluster_manager import ClusterManager
+
+__all__ = ["CLUSTER", "CdsApi"]
+
+log = logging.getLogger("sidecar.upstream")
+
+CLUSTER = "envoy.config.cluster.v3.Cluster"
+
+
+class CdsApi:
+    """The subscriber."""
+
+    def __init__(
+        self, clusters: ClusterManager, make_cluster: Callable[[Any, str], Cluster], scope: Any
+    ) -> None:
+        """``make_cluster`` compiles a message; ``scope`` is ``cluster_manager.cds.``."""
+        self.kind = ResourceKind(CLUSTER, "name", lambda message, path: (message, path), is_partial=True)
+        self.answered = trio.Event()
+        self._clusters = clusters
+        self._make_cluster = make_cluster
+        self._reload = scope.counter("config_reload")
+        self._reload_time = scope.gauge("config_reload_time_ms")
+        #: What came, by name.
+        self._taken: dict[str, bytes] = {}
+
+    def on_update(self, resources: Sequence[Resource], version: str) -> None:
+        clusters = self._clusters
+        errors: list[str] = []
+        seen: set[str] = set()
+        changed = 0
+        gone = set(self._taken)
+        for resource in resources:
+            name = resource.name
+            gone.discard(name)
+            if name in seen:
+                errors.append(f"{name}: duplicate cluster {name} found")
+                continue
+            seen.add(name)
+            try:
+                changed += self._take(resource)
+            except ConfigError as error:
+                errors.append(
+                    f"{name}: {error.path}: {error.reason}" if error.path else f"{name}: {error.reason}"
+                )
+        for name in gone:
+            del self._taken[name]
+            clusters.remove(name)
+        log.info("cds: add %d cluster(s), remove %d cluster(s)", len(seen), len(gone))
+        self.answered.set()
+        if errors:
+            raise XdsError(f"Error adding/updating cluster(s) {', '.join(errors)}")
+        if changed:
+            self._reload.value += 1
+            self._reload_time.set(int(time.time() * 1000))
+
+    def on_failure(self) -> None:
+        self.answered.set()
+
+    def _take(self, resource: Resource) -> bool:
+        """Whether it changes anything.  Raises: ConfigError."""
+        name = resource.name
+        if resource.error:
+            self._clusters.count_update(name)
+            raise ConfigError("", resource.error)
+        message, path = resource.value
+        data = message.SerializeToString(deterministic=True)
+        if self._taken.get(name) == data:
+            return False
+        existing = self._clusters.clusters.get(name)
+        if existing is not None and not existing.config.added_via_api:
+            return False  # one of the bootstrap's is not replaced
+        self._clusters.count_update(name)
+        self._clusters.update(self._make_cluster(message, path))
+        self._taken[name] = data
+        return True

@@ -1,0 +1,124 @@
+"""Where resources come from: a ``ConfigSource`` of envoy.config.core.v3, and what it makes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sidecar.core.errors import ConfigError
+from sidecar.upstream.cluster import PathSource
+from sidecar.xds.grpc_stream import ADS_METHOD, GrpcTransport, SilentTransport
+from sidecar.xds.subscription import Subscriber, Subscription, SubscriptionStats
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from sidecar.config.registry import Registry
+    from sidecar.observability.stats import Scope
+    from sidecar.router.grpc_client import GrpcClient
+    from sidecar.xds.filesystem import FileTransport
+
+__all__ = ["Sources"]
+
+log = logging.getLogger("sidecar.config")
+
+_DEFAULT_FETCH_TIMEOUT_S = 15.0
+#: The services of single types.
+_METHODS = {
+    "envoy.config.cluster.v3.Cluster": "cluster.v3.ClusterDiscoveryService/StreamClusters",
+    "envoy.config.endpoint.v3.ClusterLoadAssignment": "endpoint.v3.EndpointDiscoveryService/StreamEndpoints",
+    "envoy.config.listener.v3.Listener": "listener.v3.ListenerDiscoveryService/StreamListeners",
+    "envoy.config.route.v3.RouteConfiguration": "route.v3.RouteDiscoveryService/StreamRoutes",
+    "envoy.extensions.transport_sockets.tls.v3.Secret": "secret.v3.SecretDiscoveryService/StreamSecrets",
+}
+
+
+class Sources:
+    """Makes subscriptions, each with the transport that its source names."""
+
+    def __init__(
+        self,
+        bootstrap: Any,
+        registry: Registry,
+        files: FileTransport,
+        root: Any,
+        make_client: Callable[[Any, str], GrpcClient],
+        spawn: Callable[[str, Callable[[], Awaitable[None]]], None],
+    ) -> None:
+        """``make_client`` makes the client of a ``GrpcService`` at a path; ``spawn`` a lasting task."""
+        self._bootstrap = bootstrap
+        self._registry = registry
+        self._files = files
+        self._root = root
+        self._make_client = make_client
+        self._spawn = spawn
+        self._ads: SilentTransport | None = None
+
+    def subscribe(
+        self,
+        source: Any,
+        path: str,
+        subscriber: Subscriber,
+        scope: Scope,
+        names: tuple[str, ...] | None,
+        stats: SubscriptionStats | None = None,
+    ) -> Subscription:
+        """A subscription for ``subscriber`` to the source at ``path``, counted in ``scope``.
+
+        Raises: ConfigError.
+        """
+        stats = stats or SubscriptionStats(scope)
+        kind = source.WhichOneof("config_source_specifier")
+        if kind in ("path", "path_config_source"):
+            place = source.path_config_source
+            where = PathSource(place.path or source.path, place.watched_directory.path)
+            try:
+                return self._files.subscribe(where, subscriber, stats)
+            except (OSError, ValueError) as error:
+                raise ConfigError(path, f"unable to watch {where.path}: {error}") from error
+        timeout_s = _DEFAULT_FETCH_TIMEOUT_S
+        if source.HasField("initial_fetch_timeout"):
+            given = source.initial_fetch_timeout
+            timeout_s = given.seconds + given.nanos / 1e9
+        if kind == "ads":
+            transport: SilentTransport = self._aggregated(path)
+        elif kind == "api_config_source":
+            transport = self._single(source.api_config_source, f"{path}.api_config_source", subscriber, scope)
+        else:
+            raise ConfigError(path, f"no source of resources: '{kind}'")
+        return transport.subscribe(subscriber, stats, names, timeout_s)
+
+    def pause(self, message: str, *, is_paused: bool) -> None:
+        """Have nothing said of a type on the aggregated stream."""
+        if self._ads is not None:
+            self._ads.pause(message, is_paused=is_paused)
+
+    def _aggregated(self, path: str) -> SilentTransport:
+        if self._ads is None:
+            resources = self._bootstrap.dynamic_resources
+            if not resources.HasField("ads_config"):
+                log.warning("%s: ads without ads_config: nobody is asked for it", path)
+                self._ads = SilentTransport()
+                return self._ads
+            self._ads = self._stream(
+                resources.ads_config, "dynamic_resources.ads_config", ADS_METHOD, self._root
+            )
+        return self._ads
+
+    def _single(self, api: Any, path: str, subscriber: Subscriber, scope: Scope) -> GrpcTransport:
+        method = f"/envoy.service.{_METHODS[subscriber.kind.message]}"
+        return self._stream(api, path, method, scope)
+
+    def _stream(self, api: Any, path: str, method: str, scope: Scope) -> GrpcTransport:
+        client = self._make_client(api.grpc_services[0], f"{path}.grpc_services[0]")
+        transport = GrpcTransport(
+            client,
+            method,
+            self._bootstrap,
+            self._registry,
+            scope,
+            node_once=api.set_node_on_first_message_only,
+        )
+        self._spawn(f"discovery at {client.service.cluster}", transport.run)
+        return transport
