@@ -35,6 +35,7 @@ _OF_CONNECTIONS = (
 )
 #: Which extensions a field takes, beside those whose entries are checked.
 _CATEGORIES = {
+    ("envoy.config.route.v3.RateLimit.Action", "extension"): "envoy.rate_limit_descriptors",
     ("envoy.config.core.v3.SubstitutionFormatString", "formatters"): "envoy.formatter",
     (
         "envoy.config.cluster.v3.LoadBalancingPolicy.Policy",

@@ -327,7 +327,7 @@ _ROWS: dict[str, str] = {
         "response_headers_to_remove metadata typed_per_filter_config include_request_attempt_count "
         "include_attempt_count_in_response per_request_buffer_limit_bytes request_body_buffer_limit "
         "require_tls request_mirror_policies virtual_clusters matcher retry_policy hedge_policy "
-        "retry_policy_typed_config cors include_is_timeout_retry_header"
+        "retry_policy_typed_config cors include_is_timeout_retry_header rate_limits"
     ),
     f"{_ROUTE}.Route": (
         "name match route redirect direct_response request_headers_to_add request_headers_to_remove "
@@ -357,6 +357,7 @@ _ROWS: dict[str, str] = {
     f"{_XDS}.RegexMatcher.GoogleRE2": "",
     "xds.core.v3.TypedExtensionConfig": "*",
     f"{_MATCHER}.HttpRequestHeaderMatchInput": "*",
+    f"{_MATCHER}.HttpRequestQueryParamMatchInput": "*",
     "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput": "*",
     "envoy.extensions.matching.common_inputs.environment_variable.v3.Config": "*",
     "envoy.extensions.matching.input_matchers.consistent_hashing.v3.ConsistentHashing": "*",
@@ -403,7 +404,7 @@ _ROWS: dict[str, str] = {
         "internal_redirect_policy internal_redirect_action max_internal_redirects path_rewrite_policy "
         "upgrade_configs request_mirror_policies retry_policy hedge_policy metadata_match priority "
         # Envoy does not read retry_policy_typed_config.
-        "retry_policy_typed_config cors"
+        "retry_policy_typed_config cors rate_limits include_vh_rate_limits"
     ),
     # initial_requests and additional_request_chance mean nothing to Envoy either.
     f"{_ROUTE}.HedgePolicy": "*",
@@ -754,6 +755,33 @@ _ROWS: dict[str, str] = {
     "envoy.extensions.wasm.v3.EnvironmentVariables": "*",
     f"{_CORE}.AsyncDataSource": "*",
     f"{_CORE}.RemoteDataSource": "*",
+    f"{_ROUTE}.RateLimit": "*",
+    f"{_ROUTE}.RateLimit.Action": (
+        "source_cluster destination_cluster request_headers query_parameters remote_address generic_key "
+        "header_value_match metadata extension masked_remote_address query_parameter_value_match "
+        "remote_address_match"
+    ),
+    **{
+        f"{_ROUTE}.RateLimit.Action.{name}": "*"
+        for name in (
+            *("SourceCluster", "DestinationCluster", "RequestHeaders", "QueryParameters", "RemoteAddress"),
+            *("GenericKey", "HeaderValueMatch", "MetaData", "MaskedRemoteAddress"),
+            *("QueryParameterValueMatch", "RemoteAddressMatch"),
+        )
+    },
+    f"{_ROUTE}.RateLimit.Override": "*",
+    f"{_ROUTE}.RateLimit.Override.DynamicMetadata": "*",
+    f"{_ROUTE}.RateLimit.Override.RateLimitOverride": "*",
+    f"{_ROUTE}.RateLimit.HitsAddend": "*",
+    "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": (
+        "stat_prefix status token_bucket filter_enabled filter_enforced "
+        "request_headers_to_add_when_not_enforced response_headers_to_add descriptors stage "
+        "local_rate_limit_per_downstream_connection enable_x_ratelimit_headers vh_rate_limits "
+        "always_consume_default_token_bucket rate_limited_as_resource_exhausted rate_limits "
+        "max_dynamic_descriptors enable_retry_after_header"
+    ),
+    "envoy.extensions.common.ratelimit.v3.LocalRateLimitDescriptor": "*",
+    "envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.Entry": "*",
     **{
         f"{_JWT}.{name}": "*"
         for name in (
@@ -832,6 +860,7 @@ CORE_TYPES = frozenset(
         "envoy.extensions.router.cluster_specifiers.matcher.v3.MatcherClusterSpecifier",
         "envoy.extensions.router.cluster_specifiers.matcher.v3.ClusterAction",
         f"{_MATCHER}.HttpRequestHeaderMatchInput",
+        f"{_MATCHER}.HttpRequestQueryParamMatchInput",
         *(f"{_NETWORK_INPUTS}.{name}" for name in _NETWORK_INPUT_NAMES),
         "envoy.extensions.matching.common_inputs.ssl.v3.UriSanInput",
         "envoy.extensions.matching.common_inputs.ssl.v3.DnsSanInput",

@@ -238,8 +238,12 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_ROUTE}.Route", STOP, "route specifiers", "route_specifiers"),
     # None of these extensions is part of Envoy: whatever stands there is refused.
     *_rows(f"{_ROUTE}.RetryPolicy", STOP, "retries", "retry_options_predicates"),
-    *_rows(f"{_ROUTE}.VirtualHost", STOP, "rate limits", "rate_limits"),
-    *_rows(f"{_ROUTE}.RouteAction", STOP, "rate limits", "rate_limits include_vh_rate_limits"),
+    *_rows(
+        "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+        STOP,
+        "limits that a cluster shares",
+        "local_cluster_rate_limit",
+    ),
     *_rows(f"{_CORE}.ProxyProtocolConfig", STOP, "PROXY protocol", "pass_through_tlvs added_tlvs"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "timeouts", "early_data_policy flush_timeout"),
     *_rows("envoy.type.matcher.v3.StringMatcher", STOP, "matchers", "custom"),
@@ -372,6 +376,7 @@ EXTENSIONS: dict[str, tuple[Action, str]] = {
     "/envoy.type.matcher.v3.": (STOP, "generic matching"),
     "envoy.matching.": (STOP, "generic matching"),
     "envoy.string_matcher": (STOP, "matchers"),
+    "envoy.rate_limit_descriptors/": (STOP, "rate limits"),
     "envoy.router.cluster_specifier_plugin/": (STOP, "cluster choice"),
     # Leaving out a filter must not open what it closes; filters that only add are warned about.
     "envoy.filters.http/": (STOP, "further HTTP filters"),
@@ -382,7 +387,6 @@ EXTENSIONS: dict[str, tuple[Action, str]] = {
     "envoy.filters.http/envoy.extensions.filters.http.oauth2.": (STOP, "OAuth2"),
     "envoy.filters.http/envoy.extensions.filters.http.basic_auth.": (STOP, "basic authentication"),
     "envoy.filters.http/envoy.extensions.filters.http.ratelimit.": (STOP, "rate limits"),
-    "envoy.filters.http/envoy.extensions.filters.http.local_ratelimit.": (STOP, "rate limits"),
     "envoy.http.early_header_mutation/": (STOP, "header mutation extensions"),
     "envoy.request_id/": (STOP, "request id extensions"),
     "envoy.http.original_ip_detection/": (STOP, "internal addresses"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 __all__ = ["TokenBucket"]
 
 #: So much may a sum of floats be beside the truth.
@@ -11,9 +13,10 @@ _EPSILON_S = 1e-9
 class TokenBucket:
     """It begins full, and gains ``tokens_per_fill`` in every ``fill_interval_s`` at an even pace."""
 
-    __slots__ = ("_full", "_rate", "_since")
+    __slots__ = ("_full", "_rate", "_since", "max_tokens")
 
     def __init__(self, max_tokens: int, tokens_per_fill: int, fill_interval_s: float) -> None:
+        self.max_tokens = max_tokens
         self._rate = tokens_per_fill / fill_interval_s
         #: Seconds that it takes to fill the empty bucket.
         self._full = max_tokens / self._rate
@@ -28,3 +31,17 @@ class TokenBucket:
             return False
         self._since = after
         return True
+
+    def give_back(self, now: float, tokens: int) -> None:
+        """Put ``tokens`` in, as far as there is room."""
+        since = max(self._since, now - self._full)
+        self._since = max(since - tokens / self._rate, now - self._full)
+
+    def remaining(self, now: float) -> int:
+        """Whole tokens that are there."""
+        return int((now - max(self._since, now - self._full) + _EPSILON_S) * self._rate)
+
+    def seconds_until_next(self, now: float) -> int:
+        """Whole seconds, rounded up, until there is a token; 0 where there is one."""
+        wait = max(self._since, now - self._full) + 1 / self._rate - now
+        return max(0, ceil(wait - _EPSILON_S))

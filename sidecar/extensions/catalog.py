@@ -22,6 +22,7 @@ from sidecar.extensions.http.header_mutation_config import HeaderMutationFactory
 from sidecar.extensions.http.header_to_metadata_config import HeaderToMetadataFactory
 from sidecar.extensions.http.health_check_config import HealthCheckFactory
 from sidecar.extensions.http.jwt_authn_config import JwtAuthnFactory
+from sidecar.extensions.http.local_ratelimit_config import HttpLocalRateLimitFactory
 from sidecar.extensions.http.lua_config import LuaFactory
 from sidecar.extensions.http.lua_lint import lint_script
 from sidecar.extensions.http.lua_own_config import OwnLuaFactory
@@ -114,6 +115,7 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             HeaderToMetadataFactory(),
             SetMetadataFactory(),
             JwtAuthnFactory(),
+            HttpLocalRateLimitFactory(),
             LuaFactory(),
             OwnLuaFactory(),
             PythonFactory(),

@@ -19,6 +19,7 @@ from sidecar.router.rewrites import HostRewriter, PathRewriter
 from sidecar.router.timeouts import GrpcTimeouts, StreamDuration
 
 if TYPE_CHECKING:
+    from sidecar.api.rate_limit import RateLimits
     from sidecar.api.stream import Stream
     from sidecar.http.tracing import Decorator, RouteTracing
     from sidecar.router.mirroring import MirrorPolicy
@@ -131,6 +132,7 @@ class Route:
         "per_request_buffer_limit_bytes",
         "predicates",
         "priority",
+        "rate_limits",
         "redirect",
         "request_body_buffer_limit",
         "request_mutations",
@@ -233,6 +235,8 @@ class Route:
         self.is_plain = False
         #: Whether it leaves the response as it is.
         self.is_response_plain = False
+        #: ``rate_limits`` of itself and its virtual host, for the filters that limit; None for none.
+        self.rate_limits: RateLimits | None = None
         #: The x-envoy-expected-rq-timeout-ms that the timeout makes, None for no timeout.
         self.timeout_field: tuple[bytes, bytes] | None = None
 

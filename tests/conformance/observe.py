@@ -14,6 +14,8 @@ from sidecar.net.interfaces import local_address
 
 _DATE = re.compile(r"^(date: )(\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT)$", re.IGNORECASE)
 _SERVICE_TIME = re.compile(r"^(x-envoy-upstream-service-time: )(\d+)$", re.IGNORECASE)
+#: Seconds of an hour that has just begun: what waits for the next token of a bucket that is filled hourly.
+_NEXT_TOKEN = re.compile(r"^((?:x-ratelimit-reset|retry-after): )(35[5-9]\d|3600)$")
 _FORWARDED_FOR = re.compile(r"^(x-forwarded-for: (?:.*,)?)(\d+\.\d+\.\d+\.\d+)$")
 _FORWARDED_PORT = re.compile(r"^(x-forwarded-port: )(\d{1,5})$")
 _UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-([0-9a-f])[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b")
@@ -43,7 +45,7 @@ class Normaliser:
         return value
 
     def _text(self, text: str) -> str:
-        for pattern, shape in ((_DATE, "<http date>"), (_SERVICE_TIME, "<ms>")):
+        for pattern, shape in ((_DATE, "<http date>"), (_SERVICE_TIME, "<ms>"), (_NEXT_TOKEN, "<an hour>")):
             if (match := pattern.match(text)) and match[2] not in self._sent_values(match[1], match[2]):
                 return match[1] + shape
         if (match := _FORWARDED_FOR.match(text)) and match[2] == local_address():

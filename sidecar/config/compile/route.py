@@ -14,6 +14,7 @@ from typing import Any
 from sidecar.api.context import FactoryContext
 from sidecar.config.compile.cluster_specifiers import ClusterSpecifiers
 from sidecar.config.compile.mirror import compile_mirrors
+from sidecar.config.compile.rate_limits import compile_rate_limits, compile_route_rate_limits
 from sidecar.config.compile.retry_policy import compile_hedging, compile_retry_policy
 from sidecar.config.compile.route_action import RouteActions, compile_metadata
 from sidecar.config.compile.route_counters import CountedRoutes
@@ -107,6 +108,7 @@ class _Compiler:
     def _virtual_host(self, message: Any, path: str, outer: _Level) -> VirtualHost:
         metadata = compile_metadata(message.metadata)
         own = self._level(message, path)
+        limits = compile_rate_limits(message.rate_limits, f"{path}.rate_limits", self._context)
         count = CountedRoutes(message, self._context.root_stats, path)
 
         def compile_route(each: Any, route_path: str) -> Route:
@@ -123,6 +125,9 @@ class _Compiler:
                 ]
             )
             if route.is_forwarding:
+                route.rate_limits = compile_route_rate_limits(
+                    each.route, f"{route_path}.route", limits, self._context
+                )
                 levels = [(each.route, f"{route_path}.route"), (message, path)]
                 route.retry_policy = compile_retry_policy(levels)
                 route.hedge_on_per_try_timeout = compile_hedging(levels)

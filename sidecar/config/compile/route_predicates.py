@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from sidecar.config.compile.matchers import Matcher, compile_header_matcher, compile_string_matcher
 from sidecar.config.compile.value_matchers import compile_metadata_matcher
@@ -17,7 +18,7 @@ from sidecar.http.local_reply import is_grpc
 from sidecar.router.cluster_choice import random_value
 from sidecar.router.route import Predicate
 
-__all__ = ["compile_predicates", "fraction"]
+__all__ = ["compile_predicates", "compile_query_matcher", "fraction"]
 
 _DENOMINATORS = (100, 10_000, 1_000_000)
 
@@ -50,6 +51,18 @@ def compile_predicates(match: Any, path: str) -> tuple[Predicate, ...]:
     return tuple(predicates)
 
 
+def compile_query_matcher(
+    messages: Any, path: str, *, is_decoded: bool = False
+) -> Callable[[RequestHeaders], bool]:
+    """Whether a request has all of these query parameters; ``is_decoded``: without percent-encoding.
+
+    Raises: ConfigError.
+    """
+    tests = [_query_test(each, f"{path}[{index}]") for index, each in enumerate(messages)]
+    decode = unquote_to_bytes if is_decoded else bytes
+    return lambda headers: _has_parameters(headers, tests, decode)
+
+
 def fraction(message: Any) -> tuple[int, int]:
     """Numerator and denominator of an ``envoy.type.v3.FractionalPercent``."""
     return message.numerator, _DENOMINATORS[message.denominator]
@@ -74,13 +87,17 @@ def _never(_: bytes) -> bool:
     return False
 
 
-def _has_parameters(headers: RequestHeaders, tests: list[tuple[bytes, Matcher | None]]) -> bool:
+def _has_parameters(
+    headers: RequestHeaders,
+    tests: list[tuple[bytes, Matcher | None]],
+    decode: Callable[[bytes], bytes] = bytes,
+) -> bool:
     """Parameters are compared as they stand in the URL; of a repeated one the first counts."""
     found: dict[bytes, bytes] = {}
     query = (headers.path or b"").partition(b"?")[2].partition(b"#")[0]
     for part in query.split(b"&"):
         name, _, value = part.partition(b"=")
-        found.setdefault(name, value)
+        found.setdefault(decode(name), decode(value))
     for name, test in tests:
         value_found = found.get(name)
         if value_found is None:
