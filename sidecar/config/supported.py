@@ -352,6 +352,10 @@ _ROWS: dict[str, str] = {
     f"{_XDS}.Matcher.MatcherList.Predicate.SinglePredicate": "*",
     f"{_XDS}.Matcher.MatcherTree": "*",
     f"{_XDS}.Matcher.MatcherTree.MatchMap": "*",
+    f"{_XDS}.IPMatcher": "*",
+    f"{_XDS}.IPMatcher.IPRangeMatcher": "*",
+    f"{_XDS}.ServerNameMatcher": "*",
+    f"{_XDS}.ServerNameMatcher.DomainMatcher": "*",
     f"{_XDS}.StringMatcher": "exact prefix suffix safe_regex contains ignore_case",
     f"{_XDS}.RegexMatcher": "*",
     f"{_XDS}.RegexMatcher.GoogleRE2": "",
@@ -361,6 +365,7 @@ _ROWS: dict[str, str] = {
     "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput": "*",
     "envoy.extensions.matching.common_inputs.environment_variable.v3.Config": "*",
     "envoy.extensions.matching.input_matchers.consistent_hashing.v3.ConsistentHashing": "*",
+    "envoy.extensions.matching.input_matchers.ip.v3.Ip": "cidr_ranges",
     "envoy.extensions.matching.input_matchers.runtime_fraction.v3.RuntimeFraction": "*",
     f"{_ROUTE}.RouteMatch": (
         "prefix path safe_regex path_separated_prefix case_sensitive headers query_parameters grpc "
@@ -867,6 +872,9 @@ CORE_TYPES = frozenset(
         "envoy.extensions.matching.common_inputs.ssl.v3.SubjectInput",
         "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput",
         "envoy.extensions.matching.common_inputs.environment_variable.v3.Config",
+        f"{_XDS}.IPMatcher",
+        f"{_XDS}.ServerNameMatcher",
+        "envoy.extensions.matching.input_matchers.ip.v3.Ip",
         "envoy.extensions.matching.input_matchers.consistent_hashing.v3.ConsistentHashing",
         "envoy.extensions.matching.input_matchers.runtime_fraction.v3.RuntimeFraction",
         "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig",

@@ -356,6 +356,7 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_AUTHZ.rpartition('.')[0]}.CheckSettings", WARN, "tracing", "emit_client_span"),
     # Envoy's other client for gRPC (docs/adr/0004); a cluster does what it does.
     *_rows(f"{_CORE}.GrpcService", STOP, "gRPC without a cluster: use envoy_grpc", "google_grpc"),
+    *_rows("envoy.extensions.matching.input_matchers.ip.v3.Ip", WARN, "statistics", "stat_prefix"),
     # Access logs and filters
     *_rows(
         "envoy.config.accesslog.v3.AccessLogFilter",

@@ -53,7 +53,67 @@ def tree(name: str, key: str = "80", action: str = _NAME % "a") -> str:
     return f"{{matcher_tree: {{input: {{name: i, typed_config: {{'@type': {_INPUT}.{name}}}}}, exact_match_map: {{map: {{'{key}': {{{action}}}}}}}}}}}"
 
 
+def custom(kind: str, fields: str, take: str = "SourceIPInput") -> str:
+    """A listener whose tree has a matcher of its own."""
+    match = f"custom_match: {{name: c, typed_config: {{'@type': type.googleapis.com/{kind}, {fields}}}}}"
+    taken = f"input: {{name: i, typed_config: {{'@type': {_INPUT}.{take}}}}}"
+    return matcher(f"{{matcher_tree: {{{taken}, {match}}}}}", "a")
+
+
+def ranges(networks: str, on_match: str = _NAME % "a") -> str:
+    entry = f"{{ranges: [{networks}], on_match: {{{on_match}}}}}"
+    return custom("xds.type.matcher.v3.IPMatcher", f"range_matchers: [{entry}]")
+
+
+def domains(*names: str) -> str:
+    listed = ", ".join(f"{{domains: [{each}], on_match: {{{_NAME % 'a'}}}}}" for each in names)
+    return custom("xds.type.matcher.v3.ServerNameMatcher", f"domain_matchers: [{listed}]", "ServerNameInput")
+
+
+def asked(fields: str, kind: str = "envoy.extensions.matching.input_matchers.ip.v3.Ip") -> str:
+    """A listener whose predicate has a matcher of its own."""
+    test = f"custom_match: {{name: c, typed_config: {{'@type': type.googleapis.com/{kind}, {fields}}}}}"
+    taken = f"input: {{name: i, typed_config: {{'@type': {_INPUT}.SourceIPInput}}}}"
+    entry = f"{{predicate: {{single_predicate: {{{taken}, {test}}}}}, on_match: {{{_NAME % 'a'}}}}}"
+    return matcher(f"{{matcher_list: {{matchers: [{entry}]}}}}", "a")
+
+
 CASES = {
+    "ranges": ranges("{address_prefix: 10.0.0.0, prefix_len: 8}, {address_prefix: '::', prefix_len: 0}"),
+    "ranges, none": ranges(""),
+    "ranges of nothing": custom("xds.type.matcher.v3.IPMatcher", "range_matchers: []"),
+    "ranges of no address": ranges("{address_prefix: a, prefix_len: 8}"),
+    "ranges of no address, without length": ranges("{address_prefix: a}"),
+    "ranges without length": ranges("{address_prefix: 10.0.0.0}"),
+    "ranges too long": ranges("{address_prefix: 10.0.0.0, prefix_len: 99}"),
+    "ranges beyond": ranges("{address_prefix: '::', prefix_len: 129}"),
+    "ranges twice": ranges(
+        "{address_prefix: 1.1.1.1, prefix_len: 8}, {address_prefix: 1.1.1.1, prefix_len: 8}"
+    ),
+    "ranges to nowhere": ranges("{address_prefix: 1.1.1.1, prefix_len: 8}", _NAME % "nowhere"),
+    "ranges to an action of another kind": ranges(
+        "{address_prefix: 1.1.1.1, prefix_len: 8}",
+        "action: {name: a, typed_config: {'@type': type.googleapis.com/google.protobuf.UInt32Value, value: 1}}",
+    ),
+    "ranges of ports": ranges("{address_prefix: 1.1.1.1, prefix_len: 8}").replace(
+        "SourceIPInput", "SourcePortInput"
+    ),
+    "domains": domains("a.b, '*.a.b'", "'*'"),
+    "domains, none": domains(""),
+    "domains twice": domains("a.b", "a.b"),
+    "domains twice in one": domains("a.b, a.b"),
+    "domains by case": domains("a.b", "A.b"),
+    "domains, empty": domains("''"),
+    "domains, partial": domains("'*a.b'"),
+    "domains, star and dot": domains("'*.'"),
+    "domains, star inside": domains("a.*.b"),
+    "domains, two stars": domains("'*.*.b'"),
+    "custom of another kind": custom("google.protobuf.StringValue", "value: a"),
+    "tested by ip": asked("stat_prefix: a, cidr_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]"),
+    "tested by ip without prefix": asked("cidr_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]"),
+    "tested by ip of nothing": asked("stat_prefix: a"),
+    "tested by a wrong ip": asked("stat_prefix: a, cidr_ranges: [{address_prefix: a, prefix_len: 8}]"),
+    "tested by another kind": asked("value: a", "google.protobuf.StringValue"),
     "one": chains(None),
     "two without a match": chains(None, None),
     "one without, one empty": chains(None, ""),

@@ -7,7 +7,7 @@ has its own (:mod:`sidecar.config.compile.route_matcher`), as other places will.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import xxhash
@@ -16,8 +16,10 @@ from sidecar.config.compile.matchers import compile_string_matcher
 from sidecar.config.compile.route_predicates import fraction
 from sidecar.config.messages import type_name
 from sidecar.config.registry import resolve_any
+from sidecar.core.address import parse_range
 from sidecar.core.errors import ConfigError
 from sidecar.core.matching import ExactMap, Input, MatchList, OnMatch, Predicate, PrefixMap, Tree
+from sidecar.core.matching_sets import DomainMap, IpRangeMap, Network, Range, parse_address
 
 __all__ = ["COMMON_INPUTS", "MatcherCompiler"]
 
@@ -70,6 +72,8 @@ class MatcherCompiler:
     def _map(self, message: Any, on_no_match: OnMatch[Any] | None, path: str) -> Tree[Any]:
         take = self._input(message.input, f"{path}.input")
         kind = message.WhichOneof("tree_type")
+        if kind == "custom_match":
+            return self._set(message.custom_match, take, on_no_match, f"{path}.custom_match")
         if kind not in ("exact_match_map", "prefix_match_map"):
             raise ConfigError(path, f"match tree '{kind}' is not supported")
         entries = {}
@@ -78,6 +82,41 @@ class MatcherCompiler:
             if on_match is not None:
                 entries[key.encode()] = on_match
         return (ExactMap if kind == "exact_match_map" else PrefixMap)(take, entries, on_no_match)
+
+    def _set(self, message: Any, take: Input[Any], on_no_match: OnMatch[Any] | None, path: str) -> Tree[Any]:
+        """The tree of an extension: ranges of addresses, or domains."""
+        inner: Any
+        name, inner = resolve_any(message.typed_config)
+        at = f"{path}.typed_config"
+        if inner is not None and name == "xds.type.matcher.v3.IPMatcher":
+            return IpRangeMap(take, self._ranges(inner.range_matchers, f"{at}.range_matchers"), on_no_match)
+        if inner is not None and name == "xds.type.matcher.v3.ServerNameMatcher":
+            return DomainMap(take, self._domains(inner.domain_matchers, f"{at}.domain_matchers"), on_no_match)
+        raise _unknown(message, name, path)
+
+    def _ranges(self, messages: Sequence[Any], path: str) -> list[Range[Any]]:
+        found: list[Range[Any]] = []
+        for index, each in enumerate(messages):
+            at = f"{path}[{index}]"
+            on_match = self._on_match(each.on_match, f"{at}.on_match")
+            for number, entry in enumerate(each.ranges):
+                network = _network(entry, f"{at}.ranges[{number}]")
+                if on_match is not None:
+                    found.append((network, on_match, each.exclusive))
+        return found
+
+    def _domains(self, messages: Sequence[Any], path: str) -> list[tuple[str, OnMatch[Any]]]:
+        found: dict[str, OnMatch[Any] | None] = {}
+        for index, each in enumerate(messages):
+            on_match = self._on_match(each.on_match, f"{path}[{index}].on_match")
+            for number, domain in enumerate(each.domains):
+                reason = _domain_fault(domain)
+                if domain in found:
+                    reason = f"Duplicate domain in ServerNameMatcher: {domain}"
+                if reason is not None:
+                    raise ConfigError(f"{path}[{index}].domains[{number}]", reason)
+                found[domain] = on_match
+        return [(domain, on_match) for domain, on_match in found.items() if on_match is not None]
 
     def _predicate(self, message: Any, path: str) -> Predicate[Any]:
         kind = message.WhichOneof("match_type")
@@ -117,10 +156,46 @@ class MatcherCompiler:
     def _extension(self, message: Any, known: Mapping[str, Compile], path: str) -> Any:
         name, inner = resolve_any(message.typed_config)
         if name not in known or inner is None:
-            raise ConfigError(
-                path, f"Didn't find a registered implementation for '{message.name}' with type URL: '{name}'"
-            )
+            raise _unknown(message, name, path)
         return known[name](inner, f"{path}.typed_config")
+
+
+def _unknown(message: Any, name: str, path: str) -> ConfigError:
+    reason = f"Didn't find a registered implementation for '{message.name}' with type URL: '{name}'"
+    return ConfigError(path, reason)
+
+
+def _network(message: Any, path: str) -> Network:
+    try:
+        return parse_range(message.address_prefix, message.prefix_len.value)
+    except ValueError as error:
+        raise ConfigError(path, str(error)) from error
+
+
+def _domain_fault(domain: str) -> str | None:
+    """What is wrong with a domain of a ServerNameMatcher."""
+    if domain == "*":
+        return None
+    if not domain:
+        return "Empty domain in ServerNameMatcher"
+    wrong = f"Invalid wildcard domain format: {domain}"
+    if "*" in domain and (not domain.startswith("*.") or len(domain) < len("*.a")):
+        return f"{wrong}. Only '*' and '*.domain' patterns are supported"
+    if "*" in domain[1:]:
+        return f"{wrong}. Multiple wildcards are not supported"
+    return None
+
+
+def _ip(message: Any, path: str) -> Callable[[bytes], bool]:
+    networks = [
+        _network(each, f"{path}.cidr_ranges[{index}]") for index, each in enumerate(message.cidr_ranges)
+    ]
+
+    def test(value: bytes) -> bool:
+        address = parse_address(value)
+        return address is not None and any(address in network for network in networks)
+
+    return test
 
 
 def _environment(message: Any, _: str) -> Input[Any]:
@@ -145,6 +220,7 @@ COMMON_INPUTS: dict[str, Compile] = {
     "envoy.extensions.matching.common_inputs.environment_variable.v3.Config": _environment,
 }
 _CUSTOM: dict[str, Compile] = {
+    f"{_MATCHERS}.ip.v3.Ip": _ip,
     f"{_MATCHERS}.consistent_hashing.v3.ConsistentHashing": _consistent_hashing,
     f"{_MATCHERS}.runtime_fraction.v3.RuntimeFraction": _runtime_fraction,
 }

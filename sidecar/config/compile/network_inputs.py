@@ -57,12 +57,14 @@ def _application_protocols(message: Any, path: str) -> Input[Any]:
 
 
 def _filter_state(message: Any, path: str) -> Input[Any]:
-    key, has_field = message.key, bool(message.field)
+    key, field = message.key, message.field
 
     def take(connection: Any) -> bytes | None:
-        state = None if has_field else connection.filter_state
+        state = connection.filter_state
         value = None if state is None else state.get(key)
-        return value.encode() if isinstance(value, str) else value
+        if field:
+            value = value.get(field) if isinstance(value, dict) else None
+        return value.encode() if isinstance(value, str) else value if isinstance(value, bytes) else None
 
     return take
 
