@@ -191,7 +191,8 @@ _ROWS: dict[str, str] = {
         "ocsp_staple_policy"
     ),
     f"{_TLS}.UpstreamTlsContext": (
-        "common_tls_context sni auto_host_sni auto_sni_san_validation allow_renegotiation max_session_keys"
+        "common_tls_context sni auto_host_sni auto_sni_san_validation allow_renegotiation max_session_keys "
+        "enforce_rsa_key_usage"
     ),
     f"{_CLUSTER}.TransportSocketMatch": "*",
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": "",

@@ -175,7 +175,6 @@ ENTRIES: tuple[Entry, ...] = (
         "allow_unspecified_address tlv_as_pool_key",
     ),
     # TLS
-    *_rows(f"{_TLS}.UpstreamTlsContext", WARN, "key usage", "enforce_rsa_key_usage"),
     *_rows(_CLUSTER, STOP, "generic matching", "transport_socket_matcher"),
     *_rows(
         f"{_TLS}.CommonTlsContext",

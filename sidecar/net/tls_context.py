@@ -87,7 +87,9 @@ class _Contexts:
             openssl = library()
             if openssl is None:
                 raise TlsUnavailable("the OpenSSL of this Python cannot be asked to verify certificates")
-            self.verifier = Verifier(settings.rules, openssl)
+            self.verifier = Verifier(
+                settings.rules, openssl, is_server=self._PROTOCOL == ssl.PROTOCOL_TLS_SERVER
+            )
 
     def _needs_verifier(self) -> bool:
         return self.settings.rules.asks_for_certificate

@@ -24,6 +24,9 @@ _STATUS = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 _VERIFY = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 _CLIENT_HELLO = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 
+_VERSION_1_3 = 0x304
+_KEY_TRANSPORT = 1037  # NID_kx_rsa
+
 # SSL_CTX_ctrl and SSL_ctrl (openssl/ssl.h)
 _SET_SESS_CACHE_MODE = 44
 _SET_TICKET_KEYS = 59
@@ -81,6 +84,11 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "OPENSSL_sk_value": (_POINTER, (_POINTER, ctypes.c_int)),
     "i2d_X509": (ctypes.c_int, (_POINTER, _POINTER)),
     "SSL_get_certificate": (_POINTER, (_POINTER,)),
+    "SSL_get_ex_data_X509_STORE_CTX_idx": (ctypes.c_int, ()),
+    "X509_STORE_CTX_get_ex_data": (_POINTER, (_POINTER, ctypes.c_int)),
+    "SSL_version": (ctypes.c_int, (_POINTER,)),
+    "SSL_get_pending_cipher": (_POINTER, (_POINTER,)),
+    "SSL_CIPHER_get_kx_nid": (ctypes.c_int, (_POINTER,)),
     "SSL_CTX_get_cert_store": (_POINTER, (_POINTER,)),
     "X509_STORE_CTX_new": (_POINTER, ()),
     "X509_STORE_CTX_free": (None, (_POINTER,)),
@@ -256,6 +264,15 @@ class Library:
             return bool(call["X509_verify_cert"](other) == 1)
         finally:
             call["X509_STORE_CTX_free"](other)
+
+    def exchange(self, store: int) -> tuple[bool, bool]:
+        """Whether the connection whose peer is verified speaks TLS 1.3, and whether keys are sent by RSA."""
+        call = self._call
+        connection = call["X509_STORE_CTX_get_ex_data"](store, call["SSL_get_ex_data_X509_STORE_CTX_idx"]())
+        if call["SSL_version"](connection) >= _VERSION_1_3:
+            return True, False
+        cipher = call["SSL_get_pending_cipher"](connection)
+        return False, bool(cipher) and call["SSL_CIPHER_get_kx_nid"](cipher) == _KEY_TRANSPORT
 
     def error(self, store: int) -> tuple[int, str, int]:
         """The code of what is wrong with the chain, its words, and at which depth."""

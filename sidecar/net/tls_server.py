@@ -23,12 +23,15 @@ __all__ = ["TlsServer", "explain", "tls_serve"]
 Serve = Callable[[Any, "Transport", "Strand"], Coroutine[Any, Any, None]]
 
 _TIMEOUT = "transport socket timeout was reached"
+_MISUSE = "TLS_error:|268435758:SSL routines:OPENSSL_internal:KEY_USAGE_BIT_INCORRECT:TLS_error_end"
 _NO_CERTIFICATE = "PEER_DID_NOT_RETURN_A_CERTIFICATE"
 
 
 def explain(error: ssl.SSLError, verdict: Verdict | None) -> tuple[str, str]:
     """Envoy's ``transport_failure_reason`` of a broken handshake, and the counter that it belongs to."""
     if error.reason == "CERTIFICATE_VERIFY_FAILED" and verdict is not None:
+        if verdict.misuse is not None:
+            return _MISUSE, ""
         return failure_reason(error, verdict.reason), verdict.counter
     if error.reason == _NO_CERTIFICATE:
         return failure_reason(

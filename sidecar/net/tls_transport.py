@@ -121,8 +121,9 @@ class TlsTransport(Transport):
                     await self._send_outgoing()
                 await self._receive_raw()
         except ssl.SSLError:
-            # The alert that says why.
-            self._flush_quietly()
+            if self.verdict is None or self.verdict.misuse is not False:
+                # The alert that says why.
+                self._flush_quietly()
             raise
         if is_server and self.tls.version() == "TLSv1.3":
             # Session tickets: nobody waits for them, and as in Envoy they go with the first answer.

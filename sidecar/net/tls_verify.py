@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sidecar.net.tls_certificate import MemoryFile, alternative_names, parse_certificate
@@ -40,6 +41,8 @@ CRL_MARK = b"-----BEGIN X509 CRL-----"
 _NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
 #: A code that OpenSSL has no alert for, so that it sends certificate_unknown, as Envoy does.
 _REJECTED = 9999
+#: ``X509_V_ERR_INVALID_PURPOSE``: the alert is unsupported_certificate, the nearest to illegal_parameter.
+_WRONG_PURPOSE = 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,8 @@ class Verdict:
     reason: str = ""
     #: The counter: ``fail_verify_error``, ``fail_verify_san``, ``fail_verify_cert_hash``.
     counter: str = ""
+    #: The key is not for what it is used for: whether the peer is told so, None where all is well.
+    misuse: bool | None = None
 
 
 class Expected(NamedTuple):
@@ -121,8 +126,9 @@ NOTHING = Expected()
 class Verifier:
     """The rules of one context, and what it found about the connection that shakes hands just now."""
 
-    def __init__(self, rules: PeerRules, library: Library) -> None:
+    def __init__(self, rules: PeerRules, library: Library, *, is_server: bool) -> None:
         self.rules = rules
+        self._is_server = is_server
         self._library = library
         #: Of the connection that shakes hands.
         self.expected = NOTHING
@@ -160,9 +166,20 @@ class Verifier:
         """
         try:
             verdict = self.verdict = Verdict(self._library.chain(store))
-            if self._judge(store, verdict):
-                self._library.set_error(store, 0)
-                return True
+            is_tls_1_3, is_transport = self._library.exchange(store)
+            is_misused = is_misused_key(
+                verdict.chain, is_tls_1_3=is_tls_1_3, is_transport=is_transport, is_client=self._is_server
+            )
+            # BoringSSL looks at it before the chain in TLS 1.3; in older ones behind it, without an alert.
+            if is_misused and is_tls_1_3:
+                verdict.misuse = True
+                self._library.set_error(store, _WRONG_PURPOSE)
+            elif self._judge(store, verdict):
+                if not is_misused:
+                    self._library.set_error(store, 0)
+                    return True
+                verdict.misuse = False
+                self._library.set_error(store, _REJECTED)
         except Exception:
             logger.debug("a peer's certificate could not be judged", exc_info=True)
             self.verdict = Verdict(
@@ -264,6 +281,23 @@ def _trust_domain(uris: list[str]) -> str:
         if uri.startswith("spiffe://"):
             return uri[len("spiffe://") :].partition("/")[0]
     return ""
+
+
+def is_misused_key(chain: list[bytes], *, is_tls_1_3: bool, is_transport: bool, is_client: bool) -> bool:
+    """Whether the ``keyUsage`` of a peer's certificate forbids what its key does (RFC 5280 §4.2.1.3).
+
+    Where BoringSSL looks: TLS 1.3 signs always; before that keys of servers for RSA, which sign or decipher,
+    and keys of clients for ECDSA.  ``is_client``: the peer is a client.
+    """
+    if not chain:
+        return False
+    leaf = parse_certificate(chain[0])
+    usage = _extension(leaf, x509.KeyUsage)
+    if usage is None:
+        return False
+    if is_tls_1_3 or is_client == isinstance(leaf.public_key(), ec.EllipticCurvePublicKey):
+        return not (usage.key_encipherment if is_transport else usage.digital_signature)
+    return False
 
 
 def _is_svid(leaf: x509.Certificate) -> bool:
