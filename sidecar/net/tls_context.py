@@ -228,6 +228,7 @@ class ServerContext(_Contexts):
         openssl = library()
         if not settings.has_tickets:
             context.options |= ssl.OP_NO_TICKET
+            context.num_tickets = 0  # OpenSSL's sessions of TLS 1.3 would be kept here otherwise
         if openssl is not None:
             openssl.set_session_context(context, self._session_id)
             openssl.set_session_cache(context, is_on=settings.has_session_cache)
@@ -235,6 +236,8 @@ class ServerContext(_Contexts):
                 openssl.set_timeout(context, settings.session_timeout_s)
             if settings.ticket_keys:
                 openssl.set_ticket_key(context, settings.ticket_keys[0])
+            if self.verifier is not None:
+                openssl.set_client_certificate_types(context)
             if rules.trusted_ca:
                 with MemoryFile(rules.trusted_ca) as path:
                     openssl.set_client_ca_list(context, path)

@@ -34,9 +34,12 @@ _SET_STATUS_CALLBACK = 63
 _SET_STATUS_RESPONSE = 71
 _SET_GROUPS_LIST = 92
 _SET_SIGALGS_LIST = 98
+_SET_CLIENT_CERT_TYPES = 104
 _GET_PEER_SIGNATURE_NID = 108
 _GET_NEGOTIATED_GROUP = 134
 _CACHE_OFF = 0
+#: ClientCertificateType of RFC 5246 §7.4.4 and RFC 8422 §5.5: rsa_sign, ecdsa_sign.
+_CERTIFICATE_TYPES = bytes([1, 64])
 #: TLS extensions
 _STATUS_REQUEST = 5
 _SUPPORTED_VERSIONS = 43
@@ -180,6 +183,12 @@ class Library:
         names = self._call["SSL_load_client_CA_file"](path.encode())
         if names:
             self._call["SSL_CTX_set_client_CA_list"](_context(context), names)
+
+    def set_client_certificate_types(self, context: ssl.SSLContext) -> None:
+        """Ask clients below TLS 1.3 for the kinds of certificates that BoringSSL knows: RSA and ECDSA."""
+        self._call["SSL_CTX_ctrl"](
+            _context(context), _SET_CLIENT_CERT_TYPES, len(_CERTIFICATE_TYPES), _CERTIFICATE_TYPES
+        )
 
     def set_client_hello(self, context: ssl.SSLContext, look: Callable[[int], bool]) -> object:
         """Call ``look(connection)`` when a hello is read; the result must live as long as ``context``.
