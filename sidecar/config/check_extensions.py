@@ -52,6 +52,7 @@ _NOT_FOR_ROUTES = frozenset(
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _OTEL = "envoy.config.trace.v3.OpenTelemetryConfig"
 _OTEL_SAMPLERS = "envoy.extensions.tracers.opentelemetry.samplers.v3"
+_HTTP_11_PROXY = "envoy.extensions.transport_sockets.http_11_proxy.v3.Http11ProxyUpstreamTransport"
 _PROXY_PROTOCOL = "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
 _UDP_PROXY = "envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig"
 #: Which extensions a field takes.
@@ -66,6 +67,7 @@ CATEGORIES = {
         "transport_socket",
     ): "envoy.transport_sockets.upstream",
     (_PROXY_PROTOCOL, "transport_socket"): "envoy.transport_sockets.upstream",
+    (_HTTP_11_PROXY, "transport_socket"): "envoy.transport_sockets.upstream",
     ("envoy.config.core.v3.HealthCheck", "custom_health_check"): "envoy.health_checkers",
     ("envoy.config.core.v3.HealthCheck", "event_logger"): "envoy.health_check.event_sinks",
     ("envoy.config.bootstrap.v3.Bootstrap", "stats_sinks"): "envoy.stats_sinks",

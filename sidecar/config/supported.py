@@ -440,6 +440,7 @@ _ROWS: dict[str, str] = {
     "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport": (
         "config transport_socket"
     ),
+    "envoy.extensions.transport_sockets.http_11_proxy.v3.Http11ProxyUpstreamTransport": "*",
     f"{_CORE}.TlvEntry": "*",
     f"{_CORE}.PerHostConfig": "*",
     f"{_ROUTE}.RouteAction.MaxStreamDuration": "*",

@@ -57,11 +57,14 @@ from sidecar.extensions.network.rbac_config import NetworkRbacFactory
 from sidecar.extensions.network.set_filter_state_config import SetFilterStateFactory
 from sidecar.extensions.network.tcp_proxy_config import TcpProxyFactory
 from sidecar.extensions.tracers.opentelemetry_config import OpenTelemetryFactory
-from sidecar.extensions.transport_sockets.proxy_protocol_config import UpstreamProxyProtocolFactory
 from sidecar.extensions.transport_sockets.tls_config import (
     DownstreamTlsFactory,
     RawBufferFactory,
     UpstreamTlsFactory,
+)
+from sidecar.extensions.transport_sockets.wrapping_config import (
+    Http11ProxyFactory,
+    UpstreamProxyProtocolFactory,
 )
 from sidecar.extensions.udp.udp_proxy_config import UdpProxyFactory
 from sidecar.extensions.wasm.places_config import WasmLoggerFactory, WasmServiceFactory
@@ -90,6 +93,7 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             UdpProxyFactory(),
             UpstreamTlsFactory(),
             UpstreamProxyProtocolFactory(),
+            Http11ProxyFactory(),
             RawBufferFactory(),
             SniClusterFactory(),
             NetworkRbacFactory(),

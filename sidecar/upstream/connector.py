@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sidecar.upstream.cluster_stats import ClusterStats
     from sidecar.upstream.host import Host
     from sidecar.upstream.source import UpstreamSource
+    from sidecar.upstream.transport_sockets import TransportSockets
 
 __all__ = ["Connector", "Handshake"]
 
@@ -39,7 +40,7 @@ Handshake = Callable[[Transport, "Host", PeerOptions], Awaitable[Transport]]
 class Connector:
     """Makes the connections of one cluster."""
 
-    __slots__ = ("_options", "_stats", "handshake", "timeout_s")
+    __slots__ = ("_options", "_sockets", "_stats", "handshake", "timeout_s")
 
     def __init__(self, config: ClusterConfig, stats: ClusterStats | None = None) -> None:
         """``stats`` are those of connections for requests; health checks count in none."""
@@ -47,10 +48,17 @@ class Connector:
         self._options = config.connect_options
         self._stats = stats
         #: None where the bytes of the connection are used as they are.
-        sockets = config.transport_sockets
-        self.handshake: Handshake | None = None if sockets is None else sockets.shake_hands
-        if sockets is not None and sockets.has_layers and stats is not None:
-            self.handshake = partial(sockets.shake_hands, sent=stats.upstream_cx_tx_bytes_total)
+        self.handshake: Handshake | None = None
+        #: None where every connection goes to its host.
+        self._sockets: TransportSockets | None = None
+        self.use(config.transport_sockets)
+
+    def use(self, sockets: TransportSockets | None) -> None:
+        """Let connections go through these transport sockets."""
+        self.handshake = None if sockets is None else sockets.shake_hands
+        self._sockets = sockets if sockets is not None and sockets.has_layers else None
+        if self._sockets is not None and self._stats is not None:
+            self.handshake = partial(self._sockets.shake_hands, sent=self._stats.upstream_cx_tx_bytes_total)
 
     async def connect(
         self,
@@ -70,6 +78,8 @@ class Connector:
         if has_timeout:
             strand.deadline = reactor.clock() + self.timeout_s if self.timeout_s else 0.0
         addresses: Sequence[Address] = host.addresses
+        if self._sockets is not None and (proxy := self._sockets.address_of(host)) is not None:
+            addresses = (proxy,)
         try:
             if len(addresses) == 1:
                 return await self._attempt(reactor, host, addresses[0], options, source)

@@ -53,6 +53,8 @@ class Endpoint:
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
     #: Of ``metadata.typed_filter_metadata`` (:attr:`sidecar.upstream.host.Host.proxy_tlvs`).
     proxy_tlvs: tuple[tuple[int, bytes], ...] = ()
+    #: The same of :attr:`sidecar.upstream.host.Host.http_proxy`.
+    http_proxy: Address | None = None
     #: ``endpoint.health_check_config``.
     health_port: int = 0
     health_address: Address | None = None
@@ -98,6 +100,7 @@ def make_host(endpoint: Endpoint, address: Address, addresses: tuple[Address, ..
     if health_address != address:
         host.health_address = health_address
     host.proxy_tlvs = endpoint.proxy_tlvs
+    host.http_proxy = endpoint.http_proxy
     host.health_hostname = endpoint.health_hostname
     host.has_no_health_checks = endpoint.has_no_health_checks
     return host

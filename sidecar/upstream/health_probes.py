@@ -17,6 +17,7 @@ from sidecar.core.headers import RequestHeaders
 from sidecar.net.tls_client import PeerOptions
 from sidecar.observability.stats import Store
 from sidecar.upstream.cluster import Cluster
+from sidecar.upstream.connector import Connector
 from sidecar.upstream.health_check import NETWORK, Outcome
 from sidecar.upstream.host import Host
 from sidecar.upstream.load_balancer_policies import ROUND_ROBIN
@@ -71,13 +72,15 @@ class CheckContext:
         if self.match_criteria is not None:
             metadata = {**metadata, SOCKET_MATCH: self.match_criteria}
         address = host.health_address or host.addresses[0]
-        return Host(
+        target = Host(
             address,
             hostname=host.hostname,
             locality=host.locality,
             metadata=metadata,
             addresses=(address,),
         )
+        target.http_proxy = host.http_proxy
+        return target
 
     def scheme_of(self, target: Host) -> bytes:
         """``https`` where hands are shaken with the host."""
@@ -109,8 +112,8 @@ def cluster_for_checks(cluster: Cluster, *, http2: bool) -> Cluster:
         connect_timeout_s=0.0,
     )
     own = Cluster(config, Store())
-    sockets = cluster.config.transport_sockets
-    own.connector.handshake = None if sockets is None else sockets.shake_hands
+    own.connector = Connector(config)
+    own.connector.use(cluster.config.transport_sockets)
     return own
 
 

@@ -89,6 +89,7 @@ class Host:
         "health_flags",
         "health_hostname",
         "hostname",
+        "http_proxy",
         "keeps_health",
         "last_hc_pass_s",
         "locality",
@@ -140,6 +141,9 @@ class Host:
         #: What the PROXY protocol tells of this host's connections
         #: (``typed_filter_metadata``, ``envoy.transport_sockets.proxy_protocol``).
         self.proxy_tlvs: tuple[tuple[int, bytes], ...] = ()
+        #: Through whom it is reached
+        #: (``typed_filter_metadata``, ``envoy.http11_proxy_transport_socket.proxy_address``).
+        self.http_proxy: Address | None = None
         self.canary = bool(self.metadata.get("envoy.lb", {}).get("canary", False))
         self.health_flags = 0
         #: One of :class:`Health`, kept in step with the flags.

@@ -148,5 +148,6 @@ def _change(host: Host, endpoint: Endpoint) -> bool:
         host.canary = bool(endpoint.metadata.get("envoy.lb", {}).get("canary", False))
         is_changed = True
     host.proxy_tlvs = endpoint.proxy_tlvs
+    host.http_proxy = endpoint.http_proxy
     host.priority = endpoint.priority
     return is_changed

@@ -44,14 +44,21 @@ class ProxyProtocolSocket:
         """Count in ``cluster.<name>.``."""
         self._too_long = scope.counter("upstream.proxyprotocol.v2_tlvs_exceed_max_length")
 
-    async def prepare(self, transport: Transport, host: Host, options: PeerOptions) -> int:
-        """Send the head; how long it was.  Raises: UpstreamError.  If cancelled: part of it may be gone."""
+    def address_of(self, host: Host) -> Address | None:
+        """None: it goes to the host itself."""
+        return None
+
+    async def prepare(
+        self, transport: Transport, host: Host, options: PeerOptions, sent: Counter | None
+    ) -> None:
+        """Send the head.  Raises: UpstreamError.  If cancelled: part of it may be gone."""
         head = self._head(transport, host, options.client)
         try:
             await transport.send_all(head)
         except OSError as error:
             raise connect_failure("") from error
-        return len(head)
+        if sent is not None:
+            sent.value += len(head)
 
     def _head(self, transport: Transport, host: Host, client: ClientEnds | None) -> bytes:
         if self._version == 1:

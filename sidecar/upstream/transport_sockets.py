@@ -11,6 +11,7 @@ from sidecar.net.tls_client import ClientEnds, PeerOptions, TlsClient, TlsRefuse
 from sidecar.upstream.pool import connect_failure
 
 if TYPE_CHECKING:
+    from sidecar.core.address import Address
     from sidecar.core.headers import RequestHeaders
     from sidecar.net.reactor import Transport
     from sidecar.observability.stats import Counter, Scope
@@ -32,8 +33,14 @@ class Layer(Protocol):
         """Count in ``cluster.<name>.``."""
         ...
 
-    async def prepare(self, transport: Transport, host: Host, options: PeerOptions) -> int:
-        """Do with a connected transport what comes first; how much was sent.  Raises: UpstreamError."""
+    def address_of(self, host: Host) -> Address | None:
+        """Where a connection to ``host`` goes in its place; None for the host itself."""
+        ...
+
+    async def prepare(
+        self, transport: Transport, host: Host, options: PeerOptions, sent: Counter | None
+    ) -> None:
+        """Do with a connected transport what comes first; ``sent`` counts bytes.  Raises: UpstreamError."""
         ...
 
 
@@ -126,6 +133,11 @@ class TransportSockets:
         match = self.match_of(host.metadata) if self.matches else None
         return self.layers if match is None else match.layers
 
+    def address_of(self, host: Host) -> Address | None:
+        """Where a connection to ``host`` goes in its place; None for the host itself."""
+        found = (layer.address_of(host) for layer in self.layers_of(host))
+        return next((address for address in found if address is not None), None)
+
     def client_ends(self, host: Host, connection: Any) -> ClientEnds | None:
         """Whose connection one to ``host`` carries, where that is told; None for the proxy's own, too."""
         if not connection.remote_address or not any(each.wants_client for each in self.layers_of(host)):
@@ -151,9 +163,7 @@ class TransportSockets:
         """
         if self.has_layers:
             for layer in self.layers_of(host):
-                length = await layer.prepare(transport, host, options)
-                if sent is not None:
-                    sent.value += length
+                await layer.prepare(transport, host, options, sent)
         client = self.client_of(host)
         if client is None:
             return transport

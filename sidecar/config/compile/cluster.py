@@ -15,12 +15,14 @@ from google.protobuf import json_format
 from sidecar.api.context import FactoryContext
 from sidecar.codec.h1_types import UPSTREAM_HTTP1
 from sidecar.codec.h2_types import H2Settings
+from sidecar.config.compile.addresses import compile_address
 from sidecar.config.compile.cluster_dns import compile_dns, compile_resolver
 from sidecar.config.compile.cluster_policies import compile_cluster_policies
 from sidecar.config.compile.connect_options import compile_connect_options
 from sidecar.config.compile.health_check import compile_health_checks
 from sidecar.config.compile.http1_options import compile_http1_options
 from sidecar.config.compile.http2_options import compile_http2_options
+from sidecar.config.compile.http_11_proxy import compile_http_proxy
 from sidecar.config.compile.load_balancing import compile_lb_policy, whole_percent
 from sidecar.config.compile.localities import (
     LocalityWeights,
@@ -32,7 +34,7 @@ from sidecar.config.compile.outlier_detection import compile_outliers
 from sidecar.config.compile.proxy_protocol import compile_host_tlvs
 from sidecar.config.compile.transport_socket import compile_request_names, compile_transport_sockets
 from sidecar.config.messages import type_name, unpack
-from sidecar.core.address import Address, is_ip
+from sidecar.core.address import Address
 from sidecar.core.errors import ConfigError
 from sidecar.net.dns import ResolverSettings
 from sidecar.upstream.cluster import (
@@ -319,6 +321,7 @@ def _compile_endpoint(
         health_status=health.values_by_number[lb_endpoint.health_status].name,
         metadata=metadata_to_dict(lb_endpoint.metadata),
         proxy_tlvs=compile_host_tlvs(lb_endpoint.metadata),
+        http_proxy=compile_http_proxy(lb_endpoint.metadata),
         health_port=checked.port_value,
         health_address=compile_address(checked.address, context, f"{path}.health_check_config.address")
         if checked.HasField("address")
@@ -326,23 +329,6 @@ def _compile_endpoint(
         health_hostname=checked.hostname,
         has_no_health_checks=checked.disable_active_health_check,
     )
-
-
-def compile_address(message: Any, context: FactoryContext, path: str) -> Address:
-    """An ``envoy.config.core.v3.Address`` that needs no name service.  Raises: ConfigError."""
-    kind = message.WhichOneof("address")
-    if kind == "pipe":
-        return Address.pipe(message.pipe.path)
-    if kind != "socket_address":
-        raise _error(context, path, f"{kind or 'an empty address'} is not supported here")
-    socket_address = message.socket_address
-    if socket_address.WhichOneof("port_specifier") == "named_port":
-        raise _error(context, f"{path}.socket_address.named_port", "give the port_value instead")
-    if not is_ip(socket_address.address):
-        raise _error(
-            context, f"{path}.socket_address.address", f"malformed IP address: {socket_address.address}"
-        )
-    return Address.ip(socket_address.address, socket_address.port_value)
 
 
 def _compile_limits(message: Any, priority: int, context: FactoryContext) -> CircuitBreakerLimits:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import json_format
 
 from sidecar.config.compile.errors import placed
+from sidecar.config.compile.http_11_proxy import compile_http_11_proxy
 from sidecar.config.compile.proxy_protocol import compile_proxy_protocol
 from sidecar.config.compile.route_timeouts import duration_s
 from sidecar.config.compile.tls import compile_upstream_tls
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["compile_request_names", "compile_transport_socket", "compile_transport_sockets"]
 
 _PROXY_PROTOCOL = "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
+_HTTP_11_PROXY = "envoy.extensions.transport_sockets.http_11_proxy.v3.Http11ProxyUpstreamTransport"
 _UPSTREAM_TLS = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
 
@@ -76,6 +78,10 @@ def _client(socket: Any, context: FactoryContext) -> tuple[TlsClient | None, tup
             layer = compile_proxy_protocol(message, context)
             client, layers = _client(message.transport_socket, context.at("transport_socket.typed_config"))
             return client, (layer, *layers)
+        if name == _HTTP_11_PROXY and message is not None:
+            client, layers = _client(message.transport_socket, context.at("transport_socket.typed_config"))
+            proxy = compile_http_11_proxy(message, context, is_secure=client is not None)
+            return client, (proxy, *layers)
     except ConfigError as error:
         raise placed(error, context.path) from error
     return None, ()  # raw_buffer, or one that is still to come: the loader refused to serve it

@@ -10,7 +10,7 @@ import pytest
 
 from sidecar.core.address import Address
 from sidecar.net.tls_client import ClientEnds, PeerOptions
-from sidecar.observability.stats import Store
+from sidecar.observability.stats import Counter, Store
 from sidecar.upstream.host import Host
 from sidecar.upstream.proxy_header import LOCAL_HEADER, write_tlvs
 from sidecar.upstream.proxy_protocol_socket import ProxyProtocolSocket
@@ -31,7 +31,9 @@ class _Transport:
 async def _sent(layer: ProxyProtocolSocket, client: ClientEnds | None, host: Host | None = None) -> bytes:
     transport: Any = _Transport()
     host = host or Host(Address.ip("127.0.0.1", 80))
-    assert await layer.prepare(transport, host, PeerOptions(client=client)) == len(transport.sent)
+    sent = Counter("sent")
+    await layer.prepare(transport, host, PeerOptions(client=client), sent)
+    assert sent.value == len(transport.sent)
     return bytes(transport.sent)
 
 
