@@ -278,7 +278,7 @@ async def pp_upstream_of_hosts_that_match(s: Session) -> None:
     async with s.counting("cluster.matched.upstream_cx_total"):
         for number in range(4):
             await ask(
-                s, b"matched", v1(f"TCP4 192.0.2.7 10.9.9.9 {4711 + number % 2} 443"), label=f"{number}"
+                s, b"matched", v1(f"TCP4 192.0.2.7 10.9.9.9 {4711 + number // 2} 443"), label=f"{number}"
             )
     s.see("heads", sorted(host.heads))
 
