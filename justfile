@@ -68,7 +68,7 @@ chaos *arguments:
 bench-lua *arguments:
     python -m tests.bench.lua {{ arguments }}
 
-# scan versions, suites, groups and certificates of our TLS listeners and Envoy's, from one file (--all prints all)
+# scan versions, suites, groups, certificates, OCSP and resumption of our TLS listeners and Envoy's, from one file (--all prints all)
 tls-check *arguments:
     python -m tests.tls_check {{ arguments }}
 

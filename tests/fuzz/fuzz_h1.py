@@ -1,9 +1,10 @@
 """Fuzz target: HTTP/1 bytes, read whole, in pieces, without the line table, and by the other codec.
 
 ``python tests/fuzz/fuzz_h1.py`` runs it under atheris where that is installed; the test suite runs it over
-a corpus and mutations of it (``test_fuzz_h1.py``).  Three things must hold: the same bytes are the same
-messages however they are cut; the table of lines reads what llhttp reads; and the codec over h11 finds the
-same messages, or the same reason to refuse them (where two parsers disagree lies smuggling).
+a corpus and mutations of it (``test_fuzz_h1.py``).  Four things must hold: the same bytes are the same
+messages however they are cut; the table of lines reads what llhttp reads; a head that is read is not refused
+by its beginning; and the codec over h11 finds the same messages, or the same reason to refuse them (where two
+parsers disagree lies smuggling).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import random
 import sys
 
 from sidecar.codec.h1 import RequestParser, ResponseParser, find_head_end
+from sidecar.codec.h1_beginnings import request_beginning
 from sidecar.codec.h1_choice import LLHTTP
 from sidecar.codec.h1_reference import H11
 from sidecar.core.errors import RemoteProtocolError
@@ -60,6 +62,7 @@ def test_one_input(data: bytes) -> None:
     end = find_head_end(data)
     if end > 0:
         assert _head(RequestParser(), data[:end]) == _head(_SlowParser(), data[:end]), data
+        _check_beginning(data[:end].lstrip(b"\r\n"), choice)
     assert read_requests([data], H11) == whole, data
     assert read_requests(pieces, H11) == whole, data
     if end > 0:
@@ -67,6 +70,16 @@ def test_one_input(data: bytes) -> None:
         assert _response(LLHTTP.response_parser(), response) == _response(H11.response_parser(), response), (
             data
         )
+
+
+def _check_beginning(head: bytes, choice: random.Random) -> None:
+    if _head(RequestParser(), head)[0] == "refused":
+        return
+    look = request_beginning(RequestParser())
+    for _ in range(4):
+        beginning = head[: choice.randrange(1, len(head) + 1)]
+        size = look(beginning)
+        assert size in (0, beginning.find(b"\n") + 1), beginning
 
 
 def _head(parser: RequestParser, head: bytes) -> tuple[object, ...]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import datetime
 import sys
 import tempfile
 from pathlib import Path
@@ -14,7 +15,7 @@ import trio
 
 from tests.conformance.proxy import ENVOY, SIDECAR, Proxy, envoy_binary, run_directory
 from tests.conformance.scenario import Setup
-from tests.conformance.tls import CERTIFICATES, tls_listener
+from tests.conformance.tls import CERTIFICATES, certificate, pki, tls_listener
 from tests.tls_check.scan import scan
 
 __all__ = ["check", "main"]
@@ -31,12 +32,27 @@ def _setup() -> Setup:
         tls_listener("old", _OLD, "", "server", "rsa", routes=_DIRECT),
         tls_listener("new", "tls_params: {tls_minimum_protocol_version: TLSv1_3, ecdh_curves: [P-256, P-384]}", routes=_DIRECT),
         tls_listener("client", "tls_params: {tls_maximum_protocol_version: TLSv1_2}", "prefer_client_ciphers: true", routes=_DIRECT),
+        tls_listener("stapled", f"tls_certificates: [{_stapled('good.der')}]", "ocsp_staple_policy: MUST_STAPLE", routes=_DIRECT),
+        tls_listener("stale", f"tls_certificates: [{_stapled('old.der')}]", "ocsp_staple_policy: STRICT_STAPLING", routes=_DIRECT),
+        tls_listener("mutual", "validation_context: {trusted_ca: {filename: FILE(root.pem)}}", "disable_stateless_session_resumption: true", routes=_DIRECT),
+        tls_listener("fresh", "", "disable_stateless_session_resumption: true\ndisable_stateful_session_resumption: true", routes=_DIRECT),
     ]  # fmt: skip
     bootstrap = {
         "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
         "static_resources": {"listeners": listeners},
     }
-    return Setup("tls-check", bootstrap, {}, CERTIFICATES)
+    return Setup("tls-check", bootstrap, {}, {**CERTIFICATES, **_responses()})
+
+
+def _stapled(staple: str) -> str:
+    return f"{certificate('server')[:-1]}, ocsp_staple: {{filename: FILE({staple})}}}}"
+
+
+def _responses() -> dict[str, bytes]:
+    """OCSP responses for the server: one that is good, and one that was."""
+    root, server = pki().root, pki().leaves["server"]
+    past = datetime.datetime(2021, 1, 1, tzinfo=datetime.UTC)
+    return {"good.der": root.ocsp_response(server), "old.der": root.ocsp_response(server, end=past)}
 
 
 async def check(directory: Path) -> dict[str, dict[str, tuple[str, str]]]:

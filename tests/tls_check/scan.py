@@ -1,4 +1,5 @@
-"""What a TLS server speaks, found out by asking: versions, suites, groups, certificates, protocols.
+"""What a TLS server speaks, found out by asking: versions, suites, groups, certificates, protocols, OCSP
+responses, what clients are to show, and whether their sessions are resumed.
 
 Each question is a handshake that offers one thing alone.
 """
@@ -26,6 +27,10 @@ _GROUPS = ("X25519", "P-256", "P-384", "P-521", "X448")
 _PROTOCOLS = (("h2",), ("http/1.1",), ("http/1.1", "h2"), ("foo",))
 _NAMES = ("example.com", "www.wild.example", "wild.example", "nobody.example", None)
 _TIMEOUT_S = 5.0
+_SECRETS = r"^(?:New, .*Cipher is .*|Server Temp Key: .*)$"
+_STAPLE = r"^ *(?:OCSP response: .+|OCSP Response Status: .*|Cert Status: .*|Next Update: .*|New, .*)$"
+_CLIENTS = r"^(?:Acceptable client .*|No client certificate CA .*|Client Certificate Types: .*|OU ?=.*)$"
+_RESUMED = r"^(?:New|Reused), \S+ .*$"
 
 
 def _context(version: ssl.TLSVersion | None = None) -> ssl.SSLContext:
@@ -94,10 +99,15 @@ def scan(port: int) -> dict[str, str]:
         found[f"suite {suite}"] = _s_client(port, "-ciphersuites", suite)
     for group in _GROUPS:
         found[f"group {group}"] = _s_client(port, "-groups", group)
+    for version in ("-tls1_2", "-tls1_3"):
+        found[f"OCSP response {version}"] = _s_client(port, version, "-status", wanted=_STAPLE)
+        found[f"wants of clients {version}"] = _s_client(port, version, wanted=_CLIENTS)
+    # One handshake, and five that offer its session.
+    found["resumes in TLS 1.2"] = _s_client(port, "-tls1_2", "-reconnect", wanted=_RESUMED)
     return found
 
 
-def _s_client(port: int, *arguments: str) -> str:
+def _s_client(port: int, *arguments: str, wanted: str = _SECRETS) -> str:
     command = [
         "openssl",
         "s_client",
@@ -108,5 +118,5 @@ def _s_client(port: int, *arguments: str) -> str:
         *arguments,
     ]
     done = subprocess.run(command, input="", capture_output=True, text=True, check=False, timeout=15)
-    lines = re.findall(r"^(?:New, .*Cipher is .*|Server Temp Key: .*)$", done.stdout, flags=re.MULTILINE)
-    return "; ".join(lines)
+    lines = re.findall(wanted, done.stdout, flags=re.MULTILINE)
+    return "; ".join(line.strip() for line in lines)
