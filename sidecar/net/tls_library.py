@@ -56,6 +56,9 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "SSL_CTX_set_cert_verify_callback": (None, (_POINTER, _VERIFY, _POINTER)),
     "SSL_CTX_ctrl": (ctypes.c_long, (_POINTER, ctypes.c_int, ctypes.c_long, _POINTER)),
     "SSL_ctrl": (ctypes.c_long, (_POINTER, ctypes.c_int, ctypes.c_long, _POINTER)),
+    "CRYPTO_get_ex_new_index": (ctypes.c_int, (ctypes.c_int, ctypes.c_long, *(_POINTER,) * 4)),
+    "SSL_get_ex_data": (_POINTER, (_POINTER, ctypes.c_int)),
+    "SSL_set_ex_data": (ctypes.c_int, (_POINTER, ctypes.c_int, _POINTER)),
     "SSL_CTX_callback_ctrl": (ctypes.c_long, (_POINTER, ctypes.c_int, _CALLBACK)),
     "SSL_CTX_set_ciphersuites": (ctypes.c_int, (_POINTER, ctypes.c_char_p)),
     "SSL_CTX_set_client_hello_cb": (None, (_POINTER, _CLIENT_HELLO, _POINTER)),
@@ -116,6 +119,8 @@ class Library:
         self._get_extension = self._call["SSL_client_hello_get0_ext"]
         self._at = ctypes.pointer(_POINTER())
         self._size = ctypes.pointer(ctypes.c_size_t())
+        #: Where a connection has a mark of ours (CRYPTO_EX_INDEX_SSL is 0).
+        self._mark = self._call["CRYPTO_get_ex_new_index"](0, 0, None, None, None, None)
 
     def is_sound(self) -> bool:
         """Whether the objects of ``ssl`` are laid out as this module takes them to be."""
@@ -229,8 +234,13 @@ class Library:
         return function
 
     def wants_status(self, connection: int) -> bool:
-        """Whether the client's hello has the extension ``status_request``."""
-        return bool(self._get_extension(connection, _STATUS_REQUEST, self._at, self._size))
+        """Whether the client's hello has the extension ``status_request``; False for a second hello."""
+        if not self._get_extension(connection, _STATUS_REQUEST, self._at, self._size):
+            return False
+        if self._call["SSL_get_ex_data"](connection, self._mark):
+            return False
+        self._call["SSL_set_ex_data"](connection, self._mark, 1)
+        return True
 
     def offered_ciphers(self, connection: int) -> bytes:
         """The suites of the client's hello, two bytes each."""

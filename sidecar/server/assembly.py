@@ -300,7 +300,7 @@ class Assembly:
             return
         inspector = compile_inspector(message, self.context(path, direction), self._registry)
         if inspector is not None and inspector.chooses_source:
-            self.pools.has_sources = True
+            self.pools.ask_for_sources()
         self.terminals.extend(chains.terminals)
         listener = Listener(
             name,

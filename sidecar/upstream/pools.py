@@ -58,8 +58,16 @@ class PoolTable:
         self._clusters = clusters
         self._h1_codec = h1_codec(http1_codec)
         self._h2_codec_class = h2_codec_class(http2_codec)
-        #: A client's connection may say from where to connect to hosts; set before there is any pool.
-        self.has_sources = False
+        self._has_sources = False
+
+    def ask_for_sources(self) -> None:
+        """From now on clients' connections may say from where to connect to hosts: every request asks."""
+        self._has_sources = True
+        for cluster in self._clusters.clusters.values():
+            for host in cluster.hosts:
+                if host.pool is not None:
+                    host.pools_by_key[host.pool.key] = host.pool
+                    host.pool = None
 
     def get(
         self, cluster: Cluster, host: Host, stream: Stream, priority: int = 0, *, raw: bool = False
@@ -68,7 +76,7 @@ class PoolTable:
 
         ``priority`` is a ``RoutingPriority``.
         """
-        source = stream.connection.upstream_source if self.has_sources else None
+        source = stream.connection.upstream_source if self._has_sources else None
         sockets = cluster.config.transport_sockets
         if sockets is not None and not sockets.has_layers:
             sockets = None
@@ -86,7 +94,7 @@ class PoolTable:
         if ends is not None:
             options = replace(options or _DEFAULTS[kind], client=ends)
         key = (kind, priority, client, options, source)
-        is_usual = not (priority or client or options is not None or self.has_sources or sockets is not None)
+        is_usual = not (priority or client or options is not None or self._has_sources or sockets is not None)
         if cluster.use_downstream_protocol or not is_usual:
             return self._find(cluster, host, key)
         pool: Any = host.pool

@@ -145,6 +145,13 @@ async def tls_ocsp_is_not_asked_for(s: Session) -> None:
 
 
 @scenario(SETUP)
+async def tls_ocsp_after_a_retry(s: Session) -> None:
+    """A client that has to send another key share has asked once."""
+    async with s.counting(*ssl_stats("lenient-good", *COUNTERS)):
+        await status(s, "lenient-good", "-status", "-tls1_3", "-groups", "P-521:P-256", label="retried")
+
+
+@scenario(SETUP)
 async def tls_ocsp_of_several_certificates(s: Session) -> None:
     """The response is that of the certificate that is shown."""
     for to in ("two", "one-of-two"):

@@ -62,7 +62,9 @@ async def test_pool_of_a_client_that_is_refused_does_not_stay() -> None:
 async def test_clients_addresses_have_connections_of_their_own_where_upstreams_see_them() -> None:
     async with open_h1_lab() as lab:
         table = lab.manager.router.get_pool.__self__
-        table.has_sources = True
+        usual = pool_of(lab, 1)
+        assert lab.host.pool is usual
+        table.ask_for_sources()
 
         def pool_for(source: UpstreamSource | None) -> Any:
             connection = SimpleNamespace(connection_id=1, upstream_source=source)
@@ -73,4 +75,5 @@ async def test_clients_addresses_have_connections_of_their_own_where_upstreams_s
         assert pool_for(one) is pool_for(UpstreamSource(Address.ip("127.0.0.2", 0), 7))
         assert len({id(pool_for(each)) for each in (one, other, None)}) == 3
         assert pool_for(one).source == one
+        assert pool_for(None) is usual
         assert lab.host.pool is None
