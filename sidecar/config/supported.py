@@ -153,14 +153,18 @@ _ROWS: dict[str, str] = {
     f"{_RBAC}.Policy": "permissions principals",
     f"{_RBAC}.Permission": (
         "and_rules or_rules any header url_path destination_ip destination_port destination_port_range "
-        "metadata not_rule requested_server_name"
+        "metadata not_rule requested_server_name uri_template sourced_metadata"
     ),
     f"{_RBAC}.Permission.Set": "*",
     f"{_RBAC}.Principal": (
         "and_ids or_ids any authenticated source_ip direct_remote_ip remote_ip header url_path metadata "
-        "not_id"
+        "not_id filter_state sourced_metadata"
     ),
     f"{_RBAC}.Principal.Set": "*",
+    f"{_RBAC}.SourcedMetadata": "*",
+    f"{_RBAC}.Action": "*",
+    "envoy.extensions.filters.http.rbac.v3.RBAC": "*",
+    "envoy.extensions.filters.http.rbac.v3.RBACPerRoute": "*",
     f"{_RBAC}.Principal.Authenticated": "*",
     f"{_MATCHER}.PathMatcher": "*",
     f"{_NETWORK_FILTERS}.sni_cluster.v3.SniCluster": "",
@@ -862,6 +866,7 @@ CORE_TYPES = frozenset(
         f"{_LB}.override_host.v3.OverrideHost",
         f"{_LB}.wrr_locality.v3.WrrLocality",
         f"{_ROUTE}.Route",
+        f"{_RBAC}.Action",
         f"{_ROUTE}.RouteList",
         "envoy.extensions.filters.udp.udp_proxy.v3.Route",
         "envoy.extensions.router.cluster_specifiers.matcher.v3.MatcherClusterSpecifier",

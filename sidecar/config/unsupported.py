@@ -158,8 +158,8 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     *_rows("envoy.config.rbac.v3.RBAC", WARN, "RBAC", "audit_logging_options"),
     *_rows("envoy.config.rbac.v3.Policy", STOP, "CEL", "condition checked_condition cel_config"),
-    *_rows("envoy.config.rbac.v3.Permission", STOP, "RBAC", "matcher uri_template sourced_metadata"),
-    *_rows("envoy.config.rbac.v3.Principal", STOP, "RBAC", "filter_state sourced_metadata custom"),
+    *_rows("envoy.config.rbac.v3.Permission", STOP, "RBAC", "matcher"),
+    *_rows("envoy.config.rbac.v3.Principal", STOP, "RBAC", "custom"),
     *_rows(f"{_LISTENER}.ListenerFilter", STOP, "xDS", "config_discovery"),
     *_rows(
         "envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit",
@@ -383,7 +383,6 @@ EXTENSIONS: dict[str, tuple[Action, str]] = {
     "envoy.filters.http/envoy.extensions.filters.http.grpc_stats.": (WARN, "gRPC filters"),
     "envoy.filters.http/envoy.extensions.filters.http.tap.": (WARN, "tap"),
     "envoy.filters.http/envoy.extensions.filters.http.ext_proc.": (STOP, "ext_proc"),
-    "envoy.filters.http/envoy.extensions.filters.http.rbac.": (STOP, "RBAC"),
     "envoy.filters.http/envoy.extensions.filters.http.oauth2.": (STOP, "OAuth2"),
     "envoy.filters.http/envoy.extensions.filters.http.basic_auth.": (STOP, "basic authentication"),
     "envoy.filters.http/envoy.extensions.filters.http.ratelimit.": (STOP, "rate limits"),

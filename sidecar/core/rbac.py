@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Engine", "Rule", "Subject", "Verdict"]
+from sidecar.core.matching import Tree
+
+__all__ = ["Engine", "MatcherEngine", "Rule", "Subject", "Verdict"]
 
 
 @dataclass(slots=True)
@@ -23,6 +25,8 @@ class Subject:
     headers: Any
     dynamic_metadata: dict[str, dict[str, Any]] | None = None
     filter_state: dict[str, Any] | None = None
+    #: A :class:`sidecar.api.stream.Stream`; None for a connection.
+    stream: Any = None
 
 
 Rule = Callable[[Subject], bool]
@@ -34,20 +38,45 @@ class Verdict:
 
     is_allowed: bool
     policy: str | None
+    #: Of an action LOG.
+    is_logged: bool = False
+    #: Of a match tree that found no action.
+    is_default: bool = False
 
 
 class Engine:
     """One RBAC: ``action`` is ``ALLOW``, ``DENY`` or ``LOG``."""
 
-    __slots__ = ("_action", "_policies")
+    __slots__ = ("_action", "_policies", "is_log")
 
     def __init__(self, action: str, policies: Sequence[tuple[str, Rule]]) -> None:
         self._action = action
+        #: Whether all pass, and are to be logged where a policy fits.
+        self.is_log = action == "LOG"
         self._policies = tuple(sorted(policies, key=lambda each: each[0].encode()))
 
     def judge(self, subject: Subject) -> Verdict:
         """What becomes of it.  LOG lets everything pass."""
         policy = next((name for name, rule in self._policies if rule(subject)), None)
         if self._action == "LOG":
-            return Verdict(True, policy)
+            return Verdict(True, policy, is_logged=policy is not None)
         return Verdict((policy is not None) is (self._action == "ALLOW"), policy)
+
+
+class MatcherEngine:
+    """A match tree whose actions are verdicts."""
+
+    __slots__ = ("_tree", "is_log")
+
+    def __init__(self, tree: Tree[Subject], *, is_log: bool) -> None:
+        self._tree = tree
+        #: Whether an action of the tree is LOG.
+        self.is_log = is_log
+
+    def judge(self, subject: Subject) -> Verdict:
+        """What the action says; without one it is denied."""
+        found: Verdict | None = self._tree.match(subject)
+        return _NO_ACTION if found is None else found
+
+
+_NO_ACTION = Verdict(False, None, is_default=True)

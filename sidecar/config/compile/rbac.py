@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sidecar.config.compile.matchers import compile_header_matcher, compile_string_matcher
+from sidecar.config.compile.uri_templates import compile_template
 from sidecar.config.compile.value_matchers import compile_metadata_matcher
 from sidecar.core.address import compile_addresses, split_address
 from sidecar.core.errors import ConfigError
@@ -14,6 +15,7 @@ from sidecar.core.rbac import Engine, Rule, Subject
 __all__ = ["compile_rbac"]
 
 _ACTIONS = ("ALLOW", "DENY", "LOG")
+_PORTS = 65_536
 
 
 def compile_rbac(message: Any, path: str, *, has_requests: bool) -> Engine:
@@ -83,6 +85,8 @@ def _permission(message: Any, path: str) -> Rule:
         return lambda subject: split_address(subject.connection.local_address)[1] == wanted
     if kind == "destination_port_range":
         start, end = value.start, value.end
+        if not 0 <= start < end <= _PORTS:
+            raise ConfigError(at, f"range of ports from {start} to below {end} is not one")
         return lambda subject: start <= (split_address(subject.connection.local_address)[1] or 0) < end
     if kind == "requested_server_name":
         test = compile_string_matcher(value, at)
@@ -100,8 +104,12 @@ def _principal(message: Any, path: str) -> Rule:
         return _any(_all(value.ids, f"{at}.ids", _principal))
     if kind == "not_id":
         return _not(_principal(value, at))
-    if kind in ("source_ip", "remote_ip"):
+    if kind == "remote_ip":
+        return _trusted_address(value, at)
+    if kind == "source_ip":
         return _address(value, at, "remote_address")
+    if kind == "filter_state":
+        return _filter_state(value, at)
     if kind == "direct_remote_ip":
         return _address(value, at, "direct_remote_address")
     if kind == "authenticated":
@@ -127,15 +135,61 @@ def _common(kind: str, value: Any, path: str) -> Rule:
     if kind == "metadata":
         holds = compile_metadata_matcher(value, path)
         return lambda subject: holds(subject.dynamic_metadata)
+    if kind == "sourced_metadata":
+        return _sourced_metadata(value, path)
+    if kind == "uri_template":
+        template = compile_template(value, path)
+
+        def fits(subject: Subject) -> bool:
+            target = subject.headers.get(b":path")
+            path = None if target is None else target.partition(b"?")[0].partition(b"#")[0]
+            return path is not None and template.fullmatch(path) is not None
+
+        return fits
     raise ConfigError(path, f"rule of kind '{kind}' is not supported")
 
 
-def _address(message: Any, path: str, field: str) -> Rule:
+def _address(message: Any, path: str, field: str, owner: str = "connection") -> Rule:
     try:
         contains = compile_addresses([(message.address_prefix, message.prefix_len.value)])
     except ValueError as error:
         raise ConfigError(path, str(error)) from error
-    return lambda subject: contains(split_address(getattr(subject.connection, field))[0])
+    return lambda subject: contains(split_address(getattr(getattr(subject, owner), field))[0])
+
+
+def _trusted_address(message: Any, path: str) -> Rule:
+    """The client's, of a request that which is believed of those it tells."""
+    of_connection = _address(message, path, "remote_address")
+    of_stream = _address(message, path, "remote_address", "stream")
+    return lambda subject: (of_connection if subject.stream is None else of_stream)(subject)
+
+
+def _filter_state(message: Any, path: str) -> Rule:
+    kind = message.WhichOneof("matcher")
+    if kind != "string_match":
+        raise ConfigError(path, f"'{kind}' of an object in the filter state is not supported")
+    test = compile_string_matcher(message.string_match, f"{path}.string_match")
+    key = message.key
+
+    def holds(subject: Subject) -> bool:
+        value = (subject.filter_state or {}).get(key)
+        if value is None:
+            return False
+        return bool(test(value.encode() if isinstance(value, str) else value))
+
+    return holds
+
+
+def _sourced_metadata(message: Any, path: str) -> Rule:
+    holds = compile_metadata_matcher(message.metadata_matcher, f"{path}.metadata_matcher")
+    if message.metadata_source == 0:
+        return lambda subject: holds(subject.dynamic_metadata)
+
+    def of_route(subject: Subject) -> bool:
+        route = None if subject.stream is None else subject.stream.route
+        return holds(None if route is None else route.metadata)
+
+    return of_route
 
 
 def _authenticated(message: Any, path: str) -> Rule:

@@ -68,9 +68,9 @@ def test_core_types_and_categories_exist_in_the_api() -> None:
 
 
 def test_extension_entry_takes_the_longest_beginning() -> None:
-    assert extension_entry("envoy.filters.http", "envoy.extensions.filters.http.rbac.v3.RBAC") == (
+    assert extension_entry("envoy.filters.http", "envoy.extensions.filters.http.oauth2.v3.OAuth2") == (
         "refuse_to_serve",
-        "RBAC",
+        "OAuth2",
     )
     assert (
         extension_entry("envoy.filters.http", "envoy.extensions.filters.http.buffer.v3.Buffer")

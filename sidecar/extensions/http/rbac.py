@@ -1,0 +1,109 @@
+"""The filter ``envoy.filters.http.rbac``: which requests may pass, by who asks for what."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sidecar.api.filters import HttpFilter
+from sidecar.api.message import LocalReply
+from sidecar.core.rbac import Subject, Verdict
+
+if TYPE_CHECKING:
+    from sidecar.api.stream import Stream
+
+__all__ = ["HttpRbacFilter", "RbacSettings", "RuleStats"]
+
+_NAMESPACE = "envoy.filters.http.rbac"
+_COMMON_NAMESPACE = "envoy.common"
+
+
+class _Judge(Protocol):
+    """An engine of policies, or one of a match tree."""
+
+    #: Whether it decides what is to be logged.
+    is_log: bool
+
+    def judge(self, subject: Subject) -> Verdict: ...
+
+
+class RuleStats:
+    """What is counted of one engine: in all, and by policy where that is asked for."""
+
+    __slots__ = ("_allowed", "_denied", "_names", "_scope")
+
+    def __init__(self, scope: Any, names: tuple[str, str]) -> None:
+        self._scope = scope
+        self._names = names
+        self._allowed = scope.counter(names[0])
+        self._denied = scope.counter(names[1])
+
+    def count(self, verdict: Verdict, *, by_policy: bool) -> None:
+        """One verdict."""
+        (self._allowed if verdict.is_allowed else self._denied).value += 1
+        if by_policy and verdict.policy is not None:
+            name = self._names[0] if verdict.is_allowed else self._names[1]
+            self._scope.counter(f"policy.{verdict.policy}.{name}").value += 1
+
+
+@dataclass(frozen=True, slots=True)
+class RbacSettings:
+    """``RBAC``, of the filter or of a route; no engine lets everything pass."""
+
+    engine: _Judge | None
+    shadow: _Judge | None
+    #: Whether the policies are counted each.
+    counts_policies: bool = False
+    #: Of names in metadata.
+    prefix: str = ""
+    shadow_prefix: str = ""
+
+
+class HttpRbacFilter(HttpFilter):
+    """Judges every request by the rules of its route, or else its own."""
+
+    uses_trio = False
+
+    def __init__(self, settings: RbacSettings, stats: RuleStats, shadow_stats: RuleStats) -> None:
+        self._settings = settings
+        self._stats = stats
+        self._shadow_stats = shadow_stats
+
+    def decode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
+        settings = self._settings
+        route = stream.find_route()
+        if route is not None:
+            settings = route.per_filter_config.get(self.config_name, settings)
+        if settings.shadow is None and settings.engine is None:
+            return None
+        subject = Subject(
+            stream.connection,
+            stream.request.headers,
+            stream.dynamic_metadata,
+            stream.filter_state,
+            stream,
+        )
+        if settings.shadow is not None:
+            verdict = settings.shadow.judge(subject)
+            self._shadow_stats.count(verdict, by_policy=settings.counts_policies)
+            _tell(stream, f"{settings.shadow_prefix}shadow_", verdict)
+        engine = settings.engine
+        if engine is None:
+            return None
+        verdict = engine.judge(subject)
+        if engine.is_log and not verdict.is_default:
+            stream.metadata_namespace(_COMMON_NAMESPACE)["access_log_hint"] = verdict.is_logged
+        self._stats.count(verdict, by_policy=settings.counts_policies)
+        _tell(stream, f"{settings.prefix}enforced_", verdict)
+        if verdict.is_allowed:
+            return None
+        policy = "none" if verdict.policy is None else "_".join(verdict.policy.split())
+        return LocalReply(403, b"RBAC: access denied", details=f"rbac_access_denied_matched_policy[{policy}]")
+
+
+def _tell(stream: Stream, prefix: str, verdict: Verdict) -> None:
+    found = stream.metadata_namespace(_NAMESPACE)
+    if verdict.policy is not None:
+        found[f"{prefix}effective_policy_id"] = verdict.policy
+    found[f"{prefix}engine_result"] = "allowed" if verdict.is_allowed else "denied"
