@@ -234,6 +234,8 @@ class Stream:
     original_path: bytes | None = None
     #: namespace → {key: value}; None until a filter sets something.
     dynamic_metadata: dict[str, dict[str, Any]] | None = None
+    #: namespace → a message as plain data; None until a filter sets one.
+    typed_metadata: dict[str, dict[str, Any]] | None = None
     #: name → value (bytes or str); None until a filter sets something.
     filter_state: dict[str, Any] | None = None
     #: The host that a filter asks for (address, whether no other will do); None for none.

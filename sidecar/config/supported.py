@@ -713,7 +713,7 @@ _ROWS: dict[str, str] = {
     "envoy.extensions.filters.http.header_to_metadata.v3.Config.Rule": "*",
     "envoy.extensions.filters.http.header_to_metadata.v3.Config.KeyValuePair": "*",
     "envoy.extensions.filters.http.set_metadata.v3.Config": "*",
-    "envoy.extensions.filters.http.set_metadata.v3.Metadata": "metadata_namespace allow_overwrite value",
+    "envoy.extensions.filters.http.set_metadata.v3.Metadata": "*",
     "envoy.config.core.v3.RuntimeFeatureFlag": "*",
     "envoy.extensions.filters.http.compressor.v3.Compressor": "*",
     "envoy.extensions.filters.http.compressor.v3.Compressor.CommonDirectionConfig": "*",

@@ -224,7 +224,10 @@ class HeaderMap:
         self._index = None
 
     def _remove_pseudo(self, name: bytes) -> int:
-        return 0
+        before = len(self.fields)
+        self.fields[:] = [field for field in self.fields if field[0] != name]
+        self._index = None
+        return before - len(self.fields)
 
     def _clear_pseudo(self) -> None:
         return
@@ -289,7 +292,9 @@ class RequestHeaders(HeaderMap):
 
     def _remove_pseudo(self, name: bytes) -> int:
         attribute = _REQUEST_PSEUDO.get(name)
-        if attribute is None or getattr(self, attribute) is None:
+        if attribute is None:
+            return super()._remove_pseudo(name)
+        if getattr(self, attribute) is None:
             return 0
         setattr(self, attribute, None)
         return 1

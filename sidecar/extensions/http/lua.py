@@ -140,7 +140,7 @@ class LuaFilter(HttpFilter):
             outcome = script.start_request(message.body is None)
         except script.lua_error as error:
             outcome = script.broke(error)
-        if outcome is None and not script.invalid and not script.is_spent:
+        if outcome is None and not script.needs_look:
             return None
         return self._stopped(source, script, outcome)
 
@@ -161,7 +161,7 @@ class LuaFilter(HttpFilter):
             outcome = script.start_response(message.body is None)
         except script.lua_error as error:
             outcome = script.broke(error)
-        if outcome is None and message.headers.status and not script.is_spent:
+        if outcome is None and message.headers.status and not script.needs_look:
             return None
         return self._stopped(source, script, outcome)
 
@@ -195,6 +195,7 @@ class LuaFilter(HttpFilter):
         script.is_request = is_request
         script.filter_context = context
         script.invalid = ""
+        script.needs_look = script.is_spent
         if script.keys:
             script.keys = {}
         if message.body is not None:
@@ -434,6 +435,8 @@ class _ScriptStage:
 
 def _check(script: Script) -> LocalReply | None:
     """Envoy's answers to a head that the script made unusable."""
+    if script.needs_look:
+        script.drop_odd()
     if script.invalid:
         details = f"filter_removed_required_request_headers{{{script.invalid}}}".replace(" ", "_")
         return LocalReply(503, script.invalid.encode(), details, Flag.DOWNSTREAM_PROTOCOL_ERROR)

@@ -43,6 +43,7 @@ __all__ = [
 logger = logging.getLogger("sidecar.lua")
 
 _MAX_DEPTH = 64
+_MOST_INTEGER = 1 << 53
 _MAX_LIST = 100_000
 
 
@@ -72,6 +73,10 @@ def log(level: int, message: bytes) -> None:
 # -- headers ----------------------------------------------------------------------------------
 
 
+#: What the connection says, not the answer.
+_OWN_FIELDS = (b"content-length", b"connection", b"transfer-encoding", b"upgrade")
+
+
 def make_reply(flat: list[bytes], body: bytes | None) -> LocalReply:
     """The reply of ``respond()`` from names and values in turn.
 
@@ -86,7 +91,7 @@ def make_reply(flat: list[bytes], body: bytes | None) -> LocalReply:
             status = int(value) if value.isdigit() else 0
         elif name[0] in b"\0:" or BAD_VALUE.search(value):
             logger.error("script log: respond() header %s cannot be sent and is left out", printable(key))
-        elif name != b"content-length":
+        elif name not in _OWN_FIELDS:
             fields.append((name, value))
     if not 200 <= status < 600:
         raise LuaError(":status must be between 200-599")
@@ -140,6 +145,8 @@ def to_lua(lua: Any, value: Any) -> Any:
         )
     if isinstance(value, list | tuple):
         return lua.table_from([to_lua(lua, item) for item in value])
+    if isinstance(value, int) and abs(value) > _MOST_INTEGER:
+        return float(value)  # Lua's numbers are; lupa takes no longer ones
     return value.encode() if isinstance(value, str) else value
 
 

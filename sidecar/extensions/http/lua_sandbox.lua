@@ -249,8 +249,13 @@ function string.gsub(text, pattern, with, most)
   return concat(out), count
 end
 -- Lua's own order of strings compares all their bytes, without a hook: each comparison counts.
+local function less(a, b)
+  local one, other = type(a), type(b)
+  if one ~= other then error("attempt to compare " .. one .. " with " .. other, 0) end
+  return a < b
+end
 function table.sort(list, before)
-  return sort(list, before or function(a, b) return a < b end)
+  return sort(list, before or less)
 end
 string.dump = nil
 

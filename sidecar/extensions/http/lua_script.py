@@ -58,6 +58,11 @@ _ROOM_BYTES = 64 * 1024 * 1024
 _SPARE_BYTES = 16 * 1024 * 1024
 #: Stats of scripts that one filter remembers (the store has them all).
 _MOST_STATS = 4096
+#: Names that `add` and `get` have to look at.
+_SPECIAL = (b"host", b"transfer-encoding", b"connection", b"upgrade", b"proxy-connection")
+#: What a script may not add, since it frames the message or is the connection's.
+_REQUEST_DROPS = (b"transfer-encoding",)
+_RESPONSE_DROPS = (b"transfer-encoding", b"connection", b"upgrade", b"proxy-connection")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +153,8 @@ class Script:
         self.call: LuaCall | None = None
         #: Keys that the stream's script imported.
         self.keys: dict[bytes, Any] = {}
+        #: Whether one of what follows is set, or the head holds what no codec sends.
+        self.needs_look = False
         #: A field that may not be sent, as Envoy's router would say it; the request is answered with 503.
         self.invalid = ""
         #: The state has no memory left.
@@ -190,7 +197,7 @@ class Script:
 
     def broke(self, error: Exception) -> tuple[int, bytes]:
         """The outcome of a step that Lua itself could not finish; nobody knows how the state is."""
-        self.is_spent = True
+        self.is_spent = self.needs_look = True
         return ERROR, str(error).encode()
 
     def has_room(self, size: int) -> bool:
@@ -289,7 +296,8 @@ class Script:
             name = special.get(key)
             if name is None:
                 name = header_name(key)
-                kept = special if name[0] in b"\0:" or name in SINGLE or name == b"host" else plain
+                is_special = name[0] in b"\0:" or name in SINGLE or name in _SPECIAL
+                kept = special if is_special else plain
                 if len(kept) < 1024:
                     kept[key] = name
             return b":authority" if name == b"host" and script.is_request else name
@@ -307,7 +315,11 @@ class Script:
             return found[0] if len(found) == 1 else join(found)
 
         def values(key: bytes, index: int) -> bytes | int | None:
-            found = script.headers.get_all(plain.get(key) or look_at(key))
+            name = plain.get(key) or look_at(key)
+            headers = script.headers
+            found = headers.get_all(name)
+            if not found and name[0] == 58 and (value := headers.get(name)) is not None:
+                found = [value]
             if index < 0:
                 return len(found)
             return found[index] if index < len(found) else None
@@ -319,6 +331,7 @@ class Script:
                 if name[0] == 0 or is_bad(value):
                     return script._refuse(name, key)
                 script.touch()
+                script.needs_look = True
                 script.headers.append(name, value)
                 if name[0] == 58:
                     script._check_status(name, b"")
@@ -336,7 +349,10 @@ class Script:
                     return script._refuse(name, key)
             script.touch()
             headers = script.headers
+            if name in _SPECIAL:
+                script.needs_look = True
             if name[0] == 58:
+                script.needs_look = True
                 headers.set(name, value)
                 script._check_status(name, value)
             else:
@@ -369,7 +385,15 @@ class Script:
         if not self.is_request:
             return problem.encode()
         self.invalid = self.invalid or problem
+        self.needs_look = True
         return None
+
+    def drop_odd(self) -> None:
+        """Take out what was added to the head and is not a script's: Envoy does not send it either."""
+        headers = self.headers
+        drops = _REQUEST_DROPS if self.is_request or self.stream.upgrade is not None else _RESPONSE_DROPS
+        for name in {name for name, _ in headers.fields if name[:1] == b":" or name in drops}:
+            headers.remove(name)
 
     def _check_status(self, name: bytes, value: bytes) -> None:
         """A response whose status was removed or is no number has status 0, which the filter answers."""
@@ -473,7 +497,7 @@ class Script:
         self.stream.drain_connection = True
 
     def _give_up(self) -> None:
-        self.is_spent = True
+        self.is_spent = self.needs_look = True
 
     def _http_call(
         self,

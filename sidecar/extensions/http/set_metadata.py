@@ -16,12 +16,22 @@ __all__ = ["SetMetadataFilter", "merge"]
 
 
 class SetMetadataFilter(HttpFilter):
-    """Adds its entries: (namespace, fields, whether they go into a namespace that is there)."""
+    """Adds its entries: (namespace, fields, whether they go into a namespace that is there).
+
+    Those of ``typed`` are messages as plain data, which are replaced and not merged.
+    """
 
     uses_trio = False
 
-    def __init__(self, entries: tuple[tuple[str, dict[str, Any], bool], ...]) -> None:
+    def __init__(
+        self,
+        entries: tuple[tuple[str, dict[str, Any], bool], ...],
+        typed: tuple[tuple[str, dict[str, Any], bool], ...] = (),
+        overwrite_denied: Any = None,
+    ) -> None:
         self._entries = entries
+        self._typed = typed
+        self._overwrite_denied = overwrite_denied
 
     def decode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
         for namespace, fields, may_overwrite in self._entries:
@@ -30,6 +40,16 @@ class SetMetadataFilter(HttpFilter):
                 stream.metadata_namespace(namespace).update(deepcopy(fields))
             elif may_overwrite:
                 merge(before[namespace], fields)
+            elif self._overwrite_denied is not None:
+                self._overwrite_denied.inc()
+        for namespace, message, may_overwrite in self._typed:
+            typed = stream.typed_metadata
+            if typed is None:
+                typed = stream.typed_metadata = {}
+            if namespace not in typed or may_overwrite:
+                typed[namespace] = message
+            elif self._overwrite_denied is not None:
+                self._overwrite_denied.inc()
         return None
 
 

@@ -586,3 +586,15 @@ def test_script_that_does_not_load_names_the_line(caplog, code, text, line):
         Lua(code, caplog)
     assert str(caught.value).endswith(text)
     assert caught.value.line == line
+
+
+async def test_framing_is_not_a_scripts(on_request, make_stream):
+    lua = on_request("""
+        h:headers():add("transfer-encoding", "chunked")
+        h:headers():add(":other", "x")
+        h:headers():replace("x-other", #setmetatable({}, {__len = function() return 5 end}))""")
+    stream = make_stream()
+    await lua.request(stream)
+    assert stream.request.headers.get(b"transfer-encoding") is None
+    assert all(name[:1] != b":" for name, _ in stream.request.headers.fields)
+    assert stream.request.headers.get(b"x-other") == b"0"
