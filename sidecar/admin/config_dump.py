@@ -6,13 +6,13 @@ whose whole name matches.  What the API marks as sensitive reads ``[redacted]``,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from sidecar.admin.endpoints_dump import endpoints_json
 from sidecar.admin.query import RegexError, compile_filter, pretty_json
-from sidecar.admin.state import JSON, AdminState
+from sidecar.admin.state import JSON, AdminState, ListenerStatus, Refused
 from sidecar.config.messages import message_class
 from sidecar.config.redact import message_json, unpacked
 
@@ -109,7 +109,8 @@ def _one_resource(
 
 # -- the dumps ------------------------------------------------------------------------------------
 def _dumps(state: AdminState, wants: Wants, include_eds: bool) -> Iterator[dict[str, Any]]:
-    updated = datetime.fromtimestamp(state.started_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    updated = _time(state.started_s)
+    found = state.discovered()
     yield {
         "@type": _TYPE + "BootstrapConfigDump",
         "bootstrap": message_json(state.bootstrap),
@@ -127,6 +128,17 @@ def _dumps(state: AdminState, wants: Wants, include_eds: bool) -> Iterator[dict[
             for cluster in clusters
             if not cluster.config.added_via_api
         ],
+        "dynamic_active_clusters",
+        [
+            {
+                "version_info": cluster.config.version_info,
+                "cluster": message_json(cluster.config.message, typed=True),
+                "last_updated": _time(found.cluster_times.get(cluster.name, 0.0)),
+            }
+            for cluster in clusters
+            if cluster.config.added_via_api
+        ],
+        version=found.clusters_version,
     )
     if include_eds:
         yield _section(
@@ -135,14 +147,29 @@ def _dumps(state: AdminState, wants: Wants, include_eds: bool) -> Iterator[dict[
             [{"endpoint_config": endpoints_json(cluster)} for cluster in clusters],
         )
     listeners = [each for each in state.listeners() if each.message is not None]
+    refused = {each.name: each for each in found.refused_listeners}
     yield _section(
         "ListenersConfigDump",
         "static_listeners",
         [
             {"listener": message_json(listener.message, typed=True), "last_updated": updated}
             for listener in listeners
-            if wants(listener.name)
+            if wants(listener.name) and listener.added is None
         ],
+        "dynamic_listeners",
+        [
+            *(
+                _dynamic_listener(listener, listener.added, refused.pop(listener.name, None))
+                for listener in listeners
+                if wants(listener.name) and listener.added is not None
+            ),
+            *(
+                {"name": each.name, "error_state": _error_state(each)}
+                for each in refused.values()
+                if wants(each.name)
+            ),
+        ],
+        version=found.listeners_version,
     )
     yield {"@type": _TYPE + "ScopedRoutesConfigDump"}
     routes = [route for listener in listeners for route in _route_configs(listener.message)]
@@ -152,6 +179,16 @@ def _dumps(state: AdminState, wants: Wants, include_eds: bool) -> Iterator[dict[
         [
             {"route_config": message_json(route, typed=True), "last_updated": updated}
             for route in routes
+            if wants(route.name)
+        ],
+        "dynamic_route_configs",
+        [
+            {
+                "version_info": version,
+                "route_config": message_json(route, typed=True),
+                "last_updated": _time(at_s),
+            }
+            for version, route, at_s in found.routes
             if wants(route.name)
         ],
     )
@@ -166,10 +203,50 @@ def _dumps(state: AdminState, wants: Wants, include_eds: bool) -> Iterator[dict[
     )
 
 
-def _section(kind: str, field: str, elements: list[dict[str, Any]]) -> dict[str, Any]:
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def _dynamic_listener(
+    listener: ListenerStatus, added: tuple[str, float], refused: Refused | None
+) -> dict[str, Any]:
+    version, at_s = added
+    state = {
+        "version_info": version,
+        "listener": message_json(listener.message, typed=True),
+        "last_updated": _time(at_s),
+    }
+    dump = {"name": listener.name, "active_state": state}
+    if refused is not None:
+        dump["error_state"] = _error_state(refused)
+    return dump
+
+
+def _error_state(refused: Refused) -> dict[str, Any]:
+    """An ``UpdateFailureState``."""
+    return {
+        "failed_configuration": message_json(refused.message, typed=True),
+        "last_update_attempt": _time(refused.at_s),
+        "details": refused.reason,
+    }
+
+
+def _section(
+    kind: str,
+    field: str,
+    elements: list[dict[str, Any]],
+    dynamic_field: str = "",
+    dynamic: Sequence[dict[str, Any]] = (),
+    *,
+    version: str = "",
+) -> dict[str, Any]:
     dump: dict[str, Any] = {"@type": _TYPE + kind}
+    if version:
+        dump["version_info"] = version
     if elements:
         dump[field] = elements
+    if dynamic:
+        dump[dynamic_field] = list(dynamic)
     return dump
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ from sidecar.observability.stats import Store
 from sidecar.observability.tags import TagProducer
 from sidecar.upstream.cluster import Cluster
 
-__all__ = ["AdminResponse", "AdminState", "ListenerStatus"]
+__all__ = ["AdminResponse", "AdminState", "Discovered", "ListenerStatus", "Refused"]
 
 TEXT = b"text/plain; charset=UTF-8"
 JSON = b"application/json"
@@ -36,6 +36,32 @@ class ListenerStatus:
     addresses: Sequence[str]
     #: The ``envoy.config.listener.v3.Listener`` message.
     message: Any = field(default=None, repr=False)
+    #: Version, and seconds since the epoch, of one that a control plane sent; None for the bootstrap's.
+    added: tuple[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A resource that was refused."""
+
+    name: str
+    message: Any = field(repr=False)
+    reason: str
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """What control planes sent, besides what :class:`AdminState` shows among the rest."""
+
+    #: Versions of the last answers of clusters and listeners that were taken.
+    clusters_version: str = ""
+    listeners_version: str = ""
+    #: When each cluster was taken.
+    cluster_times: Mapping[str, float] = field(default_factory=dict)
+    refused_listeners: Sequence[Refused] = ()
+    #: Version, message and time of each route configuration.
+    routes: Sequence[tuple[str, Any, float]] = ()
 
 
 class AdminState(Protocol):
@@ -57,6 +83,8 @@ class AdminState(Protocol):
         ...
 
     def clusters(self) -> Iterable[Cluster]: ...
+
+    def discovered(self) -> Discovered: ...
 
     def tls_contexts(self) -> Iterable[Any]:
         """The TLS contexts of listeners and clusters."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from sidecar.admin.api import AdminApi
-from sidecar.admin.state import ListenerStatus
+from sidecar.admin.state import Discovered, ListenerStatus
 from sidecar.api.message import FixedBody, LocalReply, ResponseMessage
 from sidecar.codec.h1_choice import h1_codec
 from sidecar.codec.h2_choice import h2_codec_class
@@ -108,12 +108,20 @@ class AdminServer:
     def clusters(self) -> Iterable[Cluster]:
         return self._server.assembly.clusters.clusters.values()
 
+    def discovered(self) -> Discovered:
+        return self._server.discovered()
+
     def tls_contexts(self) -> Iterable[Any]:
         return self._server.assembly.tls_contexts()
 
     def listeners(self) -> Iterable[ListenerStatus]:
         return [
-            ListenerStatus(each.name, [address.text for address in each.addresses], each.message)
+            ListenerStatus(
+                each.name,
+                [address.text for address in each.addresses],
+                each.message,
+                self._server.listener_manager.added(each),
+            )
             for each in self._server.assembly.listeners
         ]
 

@@ -115,10 +115,10 @@ class Assembly:
             loaded.bootstrap, registry, store.scope("server").counter("dynamic_unknown_fields")
         )
         self._closers.append(self.files.close)
-        self.secrets = Secrets(loaded.bootstrap, self.files, self.context)
         self.sources = Sources(
             loaded.bootstrap, registry, self.files, store, self._make_grpc_client, self.background.add
         )
+        self.secrets = Secrets(loaded.bootstrap, self.sources, self.context, self.background.add)
         self.routes = RouteSubscriptions(self.sources, self.background.add, self.known_clusters)
         self.clusters.on_retired = lambda cluster: self.pools.end(cluster.hosts)
         self.event_logs = EventLogs(store)
@@ -146,7 +146,9 @@ class Assembly:
             self.close()
             raise ConfigErrors([*problems, *loaded.warnings, *self.warnings])
 
-    def _make_cluster(self, message: Any, path: str, *, added_via_api: bool = False) -> Cluster:
+    def _make_cluster(
+        self, message: Any, path: str, version: str = "", *, added_via_api: bool = False
+    ) -> Cluster:
         manager = self.loaded.bootstrap.cluster_manager
         bind = manager.upstream_bind_config if manager.HasField("upstream_bind_config") else None
         return compile_cluster(
@@ -155,6 +157,7 @@ class Assembly:
             resolver=self._resolver,
             manager_bind=bind,
             added_via_api=added_via_api,
+            version_info=version,
         )
 
     def cds(self) -> CdsApi:

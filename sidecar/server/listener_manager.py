@@ -9,6 +9,7 @@ end and have the drain time for it.  Where only filter chains differ, connection
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ class _Entry:
         self.data = data
         self.listener = listener
         self.version = version
+        self.at_s = time.time()
         self.scope = trio.CancelScope()
         self.active = trio.Event()
         #: Its chains with their messages, and all of it but those.
@@ -88,9 +90,10 @@ class ListenerManager:
         """Of all that were added and not removed."""
         return {*self._active, *self._warming}
 
-    def entry(self, name: str) -> Any:
-        """What is known of an active one: ``listener`` and ``version``."""
-        return self._active.get(name)
+    def added(self, listener: Any) -> tuple[str, float] | None:
+        """The version of a listener that was added while running, and when that was."""
+        entry = self._active.get(listener.name)
+        return None if entry is None or entry.listener is not listener else (entry.version, entry.at_s)
 
     def update(self, message: Any, path: str, version: str) -> bool:
         """Take a listener; whether that changes anything.  Raises: ConfigError."""
@@ -244,12 +247,17 @@ class LdsApi:
             known_clusters=known_clusters,
         )
         self.answered = trio.Event()
+        #: Of the last answer that was taken.
+        self.version = ""
+        #: What was refused of the last answer: name, message, reason, when.
+        self.refused: list[tuple[str, Any, str, float]] = []
         self._manager = manager
 
     def on_update(self, resources: Sequence[Resource], version: str) -> None:
         manager = self._manager
         errors: list[str] = []
         seen: set[str] = set()
+        self.refused = []
         gone = manager.names()
         for resource in resources:
             gone.discard(resource.name)
@@ -264,6 +272,7 @@ class LdsApi:
             seen.add(name)
             if resource.error:
                 errors.append(f"{name}: {resource.error}")
+                self.refused.append((name, resource.message, resource.error, time.time()))
                 continue
             message, path = resource.value
             try:
@@ -276,6 +285,7 @@ class LdsApi:
         self.answered.set()
         if errors:
             raise XdsError(f"Error adding/updating listener(s) {', '.join(errors)}")
+        self.version = version
 
     def on_failure(self) -> None:
         self.answered.set()

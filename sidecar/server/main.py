@@ -16,6 +16,7 @@ from typing import Any
 import trio
 
 from sidecar.admin.certificates import days_until_first_expires, seconds_until_first_staple_expires
+from sidecar.admin.state import Discovered, Refused
 from sidecar.config.compile.stats import compile_store, compile_tag_producer, flush_interval_s
 from sidecar.config.errors import ConfigErrors, Path, Problem, parse_path
 from sidecar.config.load import Loaded
@@ -30,6 +31,7 @@ from sidecar.server.draining import DrainManager
 from sidecar.server.listener import BindError, Listener
 from sidecar.server.listener_manager import LdsApi, ListenerManager
 from sidecar.server.timers import Timers
+from sidecar.xds.cds import CdsApi
 
 __all__ = ["Server", "compile_only", "serve"]
 
@@ -123,6 +125,8 @@ class Server:
             self.reactor.close()
             problem = loaded.problem(error.path, error.reason, line_in_text=error.line_in_text)
             raise ConfigErrors([problem]) from error
+        self._cds: CdsApi | None = None
+        self._lds: LdsApi | None = None
         self._static_listeners = list(self.assembly.listeners)
         self._make_stats()
         self.listener_manager = ListenerManager(
@@ -160,8 +164,6 @@ class Server:
             nursery.start_soon(self._sweep, name="sweep")
             nursery.start_soon(self._timers.run, name="timers")
             nursery.start_soon(self.assembly.files.watcher.run, name="file watcher")
-            for subscription in self.assembly.secrets.subscriptions():
-                nursery.start_soon(subscription.run, name="secret")
             if self._flush_interval_s:
                 nursery.start_soon(self._flush_stats, name="stats flush")
             if self.admin is not None:
@@ -187,7 +189,7 @@ class Server:
         resources = self.loaded.bootstrap.dynamic_resources
         if not resources.HasField("cds_config"):
             return
-        cds = self.assembly.cds()
+        cds = self._cds = self.assembly.cds()
         subscription = self.assembly.sources.subscribe(
             resources.cds_config,
             "dynamic_resources.cds_config",
@@ -206,7 +208,7 @@ class Server:
         resources = self.loaded.bootstrap.dynamic_resources
         if not resources.HasField("lds_config"):
             return
-        lds = LdsApi(self.listener_manager, self.assembly.known_clusters)
+        lds = self._lds = LdsApi(self.listener_manager, self.assembly.known_clusters)
         subscription = self.assembly.sources.subscribe(
             resources.lds_config,
             "dynamic_resources.lds_config",
@@ -295,6 +297,21 @@ class Server:
             scope.gauge(name).set(resident)
 
     # -- what the admin API asks for ---------------------------------------------------------------------
+    def discovered(self) -> Discovered:
+        """What control planes sent."""
+        cds, lds = self._cds, self._lds
+        return Discovered(
+            clusters_version="" if cds is None else cds.version,
+            listeners_version="" if lds is None else lds.version,
+            cluster_times={} if cds is None else cds.times,
+            refused_listeners=[] if lds is None else [Refused(*each) for each in lds.refused],
+            routes=[
+                (each.version, each.message, each.updated_s)
+                for each in self.assembly.routes
+                if each.message is not None
+            ],
+        )
+
     def drain_listeners(
         self, *, inbound_only: bool = False, graceful: bool = False, skip_exit: bool = False
     ) -> None:

@@ -31,9 +31,9 @@ class CdsApi:
     """The subscriber."""
 
     def __init__(
-        self, clusters: ClusterManager, make_cluster: Callable[[Any, str], Cluster], scope: Any
+        self, clusters: ClusterManager, make_cluster: Callable[[Any, str, str], Cluster], scope: Any
     ) -> None:
-        """``make_cluster`` compiles a message; ``scope`` is ``cluster_manager.cds.``."""
+        """``make_cluster`` compiles a message at a path, of a version; ``scope`` is that of its stats."""
         self.kind = ResourceKind(CLUSTER, "name", lambda message, path: (message, path), is_partial=True)
         self.answered = trio.Event()
         self._clusters = clusters
@@ -42,6 +42,10 @@ class CdsApi:
         self._reload_time = scope.gauge("config_reload_time_ms")
         #: What came, by name.
         self._taken: dict[str, bytes] = {}
+        #: When each was taken.
+        self.times: dict[str, float] = {}
+        #: Of the last answer that was taken.
+        self.version = ""
 
     def on_update(self, resources: Sequence[Resource], version: str) -> None:
         clusters = self._clusters
@@ -57,18 +61,20 @@ class CdsApi:
                 continue
             seen.add(name)
             try:
-                changed += self._take(resource)
+                changed += self._take(resource, version)
             except ConfigError as error:
                 errors.append(
                     f"{name}: {error.path}: {error.reason}" if error.path else f"{name}: {error.reason}"
                 )
         for name in gone:
             del self._taken[name]
+            self.times.pop(name, None)
             clusters.remove(name)
         log.info("cds: add %d cluster(s), remove %d cluster(s)", len(seen), len(gone))
         self.answered.set()
         if errors:
             raise XdsError(f"Error adding/updating cluster(s) {', '.join(errors)}")
+        self.version = version
         if changed:
             self._reload.value += 1
             self._reload_time.set(int(time.time() * 1000))
@@ -76,7 +82,7 @@ class CdsApi:
     def on_failure(self) -> None:
         self.answered.set()
 
-    def _take(self, resource: Resource) -> bool:
+    def _take(self, resource: Resource, version: str) -> bool:
         """Whether it changes anything.  Raises: ConfigError."""
         name = resource.name
         if resource.error:
@@ -90,6 +96,7 @@ class CdsApi:
         if existing is not None and not existing.config.added_via_api:
             return False  # one of the bootstrap's is not replaced
         self._clusters.count_update(name)
-        self._clusters.update(self._make_cluster(message, path))
+        self._clusters.update(self._make_cluster(message, path, version))
+        self.times[name] = time.time()
         self._taken[name] = data
         return True

@@ -298,6 +298,7 @@ class GrpcSubscription:
                     await self._heard.wait()
                 if timeout.cancelled_caught:
                     self._stats.init_fetch_timeout.value += 1
+                    self._stats.update_attempt.value += 1
                     self.subscriber.on_failure()
             await trio.sleep_forever()
         finally:

@@ -9,19 +9,22 @@ and new connections go on with it (Envoy's ``SdsApi``).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import trio
 
 from sidecar.api.context import FactoryContext
 from sidecar.config.compile.tls_certificates import Secret, compile_secret
 from sidecar.core.errors import ConfigError, XdsError
 from sidecar.net.file_watcher import Watch
-from sidecar.upstream.cluster import PathSource
-from sidecar.xds.filesystem import FileTransport
-from sidecar.xds.subscription import Resource, ResourceKind, Subscription, SubscriptionStats
+from sidecar.xds.subscription import Resource, ResourceKind, Subscription
 
-__all__ = ["SECRET", "FileSecret", "Secrets", "StaticSecret"]
+if TYPE_CHECKING:
+    from sidecar.xds.sources import Sources
+
+__all__ = ["SECRET", "DynamicSecret", "Secrets", "StaticSecret"]
 
 log = logging.getLogger("sidecar.config")
 
@@ -38,23 +41,25 @@ class StaticSecret:
         """Nothing will be told."""
 
 
-class FileSecret:
-    """A secret from a file (:class:`sidecar.xds.subscription.Subscriber`)."""
+class DynamicSecret:
+    """A secret that is a resource (:class:`sidecar.xds.subscription.Subscriber`)."""
 
     def __init__(
-        self, name: str, kind: str, source: PathSource, files: FileTransport, context: FactoryContext
+        self, name: str, kind: str, source: Any, path: str, sources: Sources, context: FactoryContext
     ) -> None:
-        """Raises: ValueError, OSError when the place cannot be watched."""
+        """Raises: ConfigError, when there can be no subscription to ``source``, which stands at ``path``."""
         self.name = name
         self.secret: Secret | None = None
         self.kind = ResourceKind(SECRET, "name", partial(self._compile, kind))
         self._context = context
-        self._files = files
+        self._watcher = sources.watcher
+        #: Something came, or nothing will.
+        self.answered = trio.Event()
         self._listeners: list[Callable[[], None]] = []
         self._watches: list[Watch] = []
         scope = context.root_stats.scope(f"sds.{name}")
         self._rotation_failed = scope.counter("key_rotation_failed")
-        self.subscription: Subscription = files.subscribe(source, self, SubscriptionStats(scope))
+        self.subscription: Subscription = sources.subscribe(source, path, self, scope, (name,))
         self.subscription.start()
 
     def _compile(self, kind: str, message: Any, path: str) -> Secret:
@@ -74,9 +79,11 @@ class FileSecret:
             self._take(resources[0].value)
         except ConfigError as error:
             raise XdsError(f"{error.path}: {error.reason}") from error
+        self.answered.set()
 
     def on_failure(self) -> None:
         """The old secret, or none, is what there is."""
+        self.answered.set()
 
     # -- changes --------------------------------------------------------------------------------------
     def _take(self, secret: Secret) -> None:
@@ -98,7 +105,7 @@ class FileSecret:
         for watch in self._watches:
             watch.close()
         self._watches = []
-        watcher = self._files.watcher
+        watcher = self._watcher
         try:
             if secret.watched_directory:
                 self._watches.append(watcher.watch_directory(secret.watched_directory, self._reload))
@@ -124,22 +131,23 @@ class Secrets:
     """All secrets of a configuration."""
 
     def __init__(
-        self, bootstrap: Any, files: FileTransport, make_context: Callable[[str], FactoryContext]
+        self,
+        bootstrap: Any,
+        sources: Sources,
+        make_context: Callable[[str], FactoryContext],
+        spawn: Callable[[str, Callable[[], Awaitable[None]]], None],
     ) -> None:
-        self._files = files
+        """``spawn`` starts a lasting task."""
+        self._sources = sources
+        self._spawn = spawn
         self._make_context = make_context
         self._static = {
             each.name: (each, f"static_resources.secrets[{index}]")
             for index, each in enumerate(bootstrap.static_resources.secrets)
         }
-        self._by_file: dict[tuple[str, str, bytes], FileSecret] = {}
+        self._dynamic: dict[tuple[str, str, bytes], DynamicSecret] = {}
 
-    def subscriptions(self) -> Iterator[Subscription]:
-        """What is to be run while serving."""
-        for secret in self._by_file.values():
-            yield secret.subscription
-
-    def find(self, message: Any, kind: str, path: str) -> StaticSecret | FileSecret:
+    def find(self, message: Any, kind: str, path: str) -> StaticSecret | DynamicSecret:
         """The secret of an ``SdsSecretConfig`` at ``path``; ``kind`` is the field of Secret that it has.
 
         Raises: ConfigError.
@@ -152,14 +160,14 @@ class Secrets:
                 raise ConfigError(path, f"Unknown static {what.get(kind, 'secret')}: {name}")
             return StaticSecret(compile_secret(found[0], found[1], kind, self._make_context(found[1])))
         key = (name, kind, message.sds_config.SerializeToString(deterministic=True))
-        secret = self._by_file.get(key)
+        secret = self._dynamic.get(key)
         if secret is None:
-            source = message.sds_config
-            place = source.path_config_source
-            where = PathSource(place.path or source.path, place.watched_directory.path)
-            try:
-                secret = FileSecret(name, kind, where, self._files, self._make_context(path))
-            except (OSError, ValueError) as error:
-                raise ConfigError(f"{path}.sds_config", f"unable to watch {where.path}: {error}") from error
-            self._by_file[key] = secret
+            context = self._make_context(path)
+            secret = DynamicSecret(
+                name, kind, message.sds_config, f"{path}.sds_config", self._sources, context
+            )
+            self._spawn(f"secret {name}", secret.subscription.run)
+            if context.before_serving is not None:
+                context.before_serving(secret.answered.wait)
+            self._dynamic[key] = secret
         return secret

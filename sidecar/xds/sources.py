@@ -54,6 +54,8 @@ class Sources:
         self._make_client = make_client
         self._spawn = spawn
         self._ads: SilentTransport | None = None
+        #: Watches files, also those that resources name.
+        self.watcher = files.watcher
 
     def subscribe(
         self,

@@ -56,6 +56,8 @@ class Resource:
     value: Any
     #: Why it cannot be used, of a kind whose answers are taken in part.
     error: str = ""
+    #: The message of one that cannot be used.
+    message: Any = None
 
 
 def all_rules(message: Any) -> Iterator[tuple[Path, str]]:
@@ -135,7 +137,7 @@ class ResourceKind:
                 errors = report.problems[-1:]
         if errors and self.is_partial:
             report.problems = [each for each in report.problems if each not in errors]
-            return Resource(name, version, None, "; ".join(str(each) for each in errors))
+            return Resource(name, version, None, "; ".join(str(each) for each in errors), message)
         if errors:
             return None
         return Resource(name, version, value)

@@ -47,6 +47,8 @@ class ControlPlane:
         #: The order in which kinds were asked for the first time on each stream.
         self.streams: list[list[str]] = []
         self._calls: list[H2Call] = []
+        #: The names that each stream asked for.
+        self._asked: list[set[str]] = []
         self._nonce = 0
         self._arrived = trio.Event()
         #: The last head of a stream, and whether only its first request named the node.
@@ -59,6 +61,7 @@ class ControlPlane:
         self.paths.append(call.path)
         self._calls.append(call)
         self.streams.append([])
+        self._asked.append(set())
         await call.answer_open(_HEAD)
         stream = call.stream
         taken = 0
@@ -71,7 +74,7 @@ class ControlPlane:
                     break
                 self._take(call, body[taken + 5 : taken + 5 + size])
                 taken += 5 + size
-            if stream.ended.is_set():
+            if stream.ended.is_set() or call not in self._calls:
                 break
             await grew.wait()
 
@@ -96,8 +99,11 @@ class ControlPlane:
         if request.HasField("error_detail"):
             shown["error"] = request.error_detail.code
         self.nodes.append(request.HasField("node") and bool(request.node.id))
-        if kind not in self.streams[-1]:
-            self.streams[-1].append(kind)
+        number = self._calls.index(call)
+        if kind not in self.streams[number]:
+            self.streams[number].append(kind)
+        if not is_delta:
+            self._asked[number].update(request.resource_names)
         self.requests.setdefault(kind, []).append(shown)
         self._arrived.set()
         self._arrived = trio.Event()
@@ -130,6 +136,14 @@ class ControlPlane:
         response.resources.extend(self.packed(kind, each) for each in resources)
         await self._write(kind, response)
 
+    async def send_named(self, kind: str, name: str, version: str, *resources: str | dict[str, Any]) -> None:
+        """The same on the stream that asked for a resource of that name."""
+        number = next(i for i, names in enumerate(self._asked) if name in names)
+        self._calls.append(self._calls.pop(number))
+        self.streams.append(self.streams.pop(number))
+        self._asked.append(self._asked.pop(number))
+        await self.send(kind, version, *resources)
+
     async def update(self, kind: str, version: str, *resources: str | dict[str, Any]) -> None:
         """Send one, and wait for the answer."""
         await self.asked(kind)
@@ -157,13 +171,9 @@ class ControlPlane:
 
     async def end(self, status: str = "14") -> None:
         """End every stream."""
-        calls, self._calls = self._calls, []
-        kept, self.streams = self.streams, [[] for _ in self.streams]
-        self.streams = kept
+        calls, self._calls, self.streams, self._asked = self._calls, [], [], []
         for call in calls:
             await call.peer.headers(call.stream, [("grpc-status", status)], end=True)
-        self._calls = []
-        self.streams = []
 
     # -- for scenarios ---------------------------------------------------------------------------------
     async def live(self) -> None:

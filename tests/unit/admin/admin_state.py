@@ -7,7 +7,7 @@ from typing import Any
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from google.protobuf import json_format
 
-from sidecar.admin.state import ListenerStatus
+from sidecar.admin.state import Discovered, ListenerStatus
 from sidecar.config.messages import message_class
 from sidecar.core.address import Address
 from sidecar.core.options import Options
@@ -150,6 +150,9 @@ class FakeServer:
 
     def clusters(self) -> list[Cluster]:
         return self._clusters
+
+    def discovered(self) -> Discovered:
+        return Discovered()
 
     def listeners(self) -> list[ListenerStatus]:
         return [
