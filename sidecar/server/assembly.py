@@ -120,7 +120,7 @@ class Assembly:
         )
         self.secrets = Secrets(loaded.bootstrap, self.sources, self.context, self.background.add)
         self.routes = RouteSubscriptions(self.sources, self.background.add, self.known_clusters)
-        self.clusters.on_retired = lambda cluster: self.pools.end(cluster.hosts)
+        self.clusters.on_retired = self._end_uses
         self.event_logs = EventLogs(store)
         self.listeners: list[Listener] = []
         self.listener_paths: dict[str, str] = {}
@@ -367,9 +367,16 @@ class Assembly:
         listener.closers, listener.jobs = closers, jobs
         return listener
 
+    def _end_uses(self, cluster: Cluster) -> None:
+        """A cluster is gone: so are its connections, and the sessions that have no pool."""
+        self.pools.end(cluster.hosts)
+        for watcher in tuple(cluster.removal_watchers):
+            watcher(cluster.hosts)
+
     def end_listener(self, listener: Any) -> None:
         """Release what a listener of :meth:`make_listener` holds."""
         owners = [listener, *(listener.chains.terminals if hasattr(listener, "chains") else ())]
+        owners += getattr(listener, "filters", ())
         for owner in owners:
             for log in owner.access_logs:
                 log.flush()

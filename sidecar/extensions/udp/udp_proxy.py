@@ -101,10 +101,7 @@ class UdpProxyFilter:
         self._due = Due(strand)
         self._clusters: dict[str, UdpCluster] = {}
         for name in proxy.config.cluster_names:
-            cluster = proxy.find_cluster(name)
-            if cluster is not None:
-                self._clusters[name] = UdpCluster(cluster, proxy.config.hash_policy)
-                cluster.removal_watchers.append(self._on_hosts_removed)
+            self._use(name)
         self._start = PlainConnection(0, "", "", port.listener_name, port.traffic_direction)
         self._clock = self.reactor.clock
         stats = proxy.stats
@@ -180,10 +177,25 @@ class UdpProxyFilter:
 
     def _route(self, connection: PlainConnection) -> UdpCluster | None:
         name = self.proxy.config.find_route(connection)
-        cluster = None if name is None else self._clusters.get(name)
+        cluster = None if name is None else self._use(name)
         if cluster is None:
             self.proxy.stats.downstream_sess_no_route.value += 1
         return cluster
+
+    def _use(self, name: str) -> UdpCluster | None:
+        """The cluster of this name as it is now; clusters come, go, and are replaced."""
+        cluster = self.proxy.find_cluster(name)
+        used = self._clusters.get(name)
+        if used is not None:
+            if used.cluster is cluster:
+                return used
+            used.cluster.removal_watchers.remove(self._on_hosts_removed)
+            del self._clusters[name]
+        if cluster is None:
+            return None
+        used = self._clusters[name] = UdpCluster(cluster, self.proxy.config.hash_policy)
+        cluster.removal_watchers.append(self._on_hosts_removed)
+        return used
 
     def _choose(self, cluster: UdpCluster, connection: PlainConnection) -> Host | None:
         picker = cluster.cluster.picker
