@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 __all__ = [
     "CLOSE",
     "CONTINUE",
+    "HELD",
     "HOLD",
     "NetworkFilter",
     "NetworkFilterRecipe",
@@ -21,10 +22,19 @@ __all__ = [
     "ServerParts",
 ]
 
-#: What a hook says.
-CONTINUE, CLOSE = range(2)
-#: What ``on_first_data`` may say besides: what came waits until ``NetworkSession.resume`` is called.
-HOLD = 2
+#: What a hook says.  HOLD, of a new connection: the terminal filter waits for the client's first bytes, or
+#: for ``go_on`` of the session; of the first data: they wait until ``NetworkSession.resume`` is called.
+CONTINUE, CLOSE, HOLD = range(3)
+
+
+class _Held(bytes):
+    """No bytes, and not the end either."""
+
+    __slots__ = ()
+
+
+#: What ``on_data`` gives at the end of what the client sends where it keeps that back.
+HELD = _Held()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +59,63 @@ class ServerParts:
 class NetworkSession:
     """One connection, as the filters of its chain see it."""
 
-    __slots__ = ("connection", "delay_s", "details", "resume")
+    __slots__ = (
+        "connection",
+        "delay_s",
+        "details",
+        "gates",
+        "is_broken",
+        "is_waiting",
+        "knows_halves",
+        "resume",
+        "state",
+    )
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, *, knows_halves: bool = False) -> None:
+        #: Whether what ends the chain goes on when the client has ended its half.
+        self.knows_halves = knows_halves
         #: A :class:`sidecar.api.stream.ConnectionInfo`; its ``stream`` is what access logs see.
         self.connection = connection
         #: Seconds that the connection stays open, silent, after a filter closed it.
         self.delay_s = 0.0
         #: Why a filter closed it (``%CONNECTION_TERMINATION_DETAILS%``).
         self.details = ""
-        #: ``resume(CONTINUE or CLOSE)`` says later what a filter that holds the connection decided.
+        #: ``resume(CONTINUE or CLOSE)`` says later what a filter that holds the first data decided.
         self.resume: Callable[[int], None] | None = None
+        #: Whether a filter lets the terminal one wait.
+        self.is_waiting = False
+        #: Whether reading met an error: the client is gone.
+        self.is_broken = False
+        #: What filters keep of this connection, by filter.
+        self.state: dict[NetworkFilter, Any] = {}
+        #: How bytes get in from elsewhere than the socket; None before the first are read.
+        self.gates: Any = None
+
+    def give(self, source: NetworkFilter, data: bytes, *, end_stream: bool) -> None:
+        """Let bytes that ``source`` kept back go on to those behind it, at any time."""
+        if self.gates is not None:
+            self.gates.give(source, data, end_stream=end_stream)
+
+    def go_on(self) -> None:
+        """The connection waits no longer for its first bytes."""
+        self.is_waiting = False
+        if self.gates is not None:
+            self.gates.wake()
+
+    def close(self) -> None:
+        """Close the connection, at any time; what was written before still goes."""
+        if self.gates is not None:
+            self.gates.close()
 
 
 class NetworkFilter:
     """A filter in front of the terminal one.  A hook that a class leaves as it is here is not called.
 
-    Hooks are plain functions: what has to wait belongs into a terminal filter.
+    Hooks are plain functions: what has to wait keeps bytes back, and gives them to its session later.
     """
 
     def on_new_connection(self, session: NetworkSession) -> int:
-        """The connection is there, nothing was read: CONTINUE or CLOSE."""
+        """The connection is there, nothing was read: CONTINUE, CLOSE or HOLD."""
         return CONTINUE
 
     def on_established(self, session: NetworkSession) -> None:
@@ -86,6 +132,10 @@ class NetworkFilter:
     def on_write(self, session: NetworkSession, data: bytes) -> int:
         """What goes to the client next: CONTINUE or CLOSE.  Every byte is shown once."""
         return CONTINUE
+
+    def on_output(self, session: NetworkSession, data: bytes, *, end_stream: bool) -> bytes:
+        """What goes to the client in the place of ``data``; what is kept back goes with a later call."""
+        return data
 
     def on_close(self, session: NetworkSession) -> None:
         """The connection is over.  Called for every filter whose ``on_new_connection`` was."""

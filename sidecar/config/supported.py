@@ -750,6 +750,7 @@ _ROWS: dict[str, str] = {
     **dict.fromkeys(OWN_MESSAGES, "*"),
     "envoy.extensions.filters.http.lua.v3.LuaPerRoute": "disabled name source_code filter_context",
     "envoy.extensions.filters.http.wasm.v3.Wasm": "config",
+    "envoy.extensions.filters.network.wasm.v3.Wasm": "*",
     "envoy.extensions.access_loggers.wasm.v3.WasmAccessLog": "*",
     "envoy.extensions.wasm.v3.WasmService": "*",
     "envoy.extensions.wasm.v3.PluginConfig": (

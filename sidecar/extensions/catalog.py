@@ -68,7 +68,7 @@ from sidecar.extensions.transport_sockets.wrapping_config import (
     UpstreamProxyProtocolFactory,
 )
 from sidecar.extensions.udp.udp_proxy_config import UdpProxyFactory
-from sidecar.extensions.wasm.places_config import WasmLoggerFactory, WasmServiceFactory
+from sidecar.extensions.wasm.places_config import WasmLoggerFactory, WasmNetworkFactory, WasmServiceFactory
 from sidecar.extensions.wasm.plugin_config import Plugins
 
 __all__ = ["implied_listener_filters", "lint_script", "make_registry"]
@@ -130,6 +130,7 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             GrpcHttp1BridgeFactory(),
             OpenTelemetryFactory(),
             WasmFactory(plugins),
+            WasmNetworkFactory(plugins),
             WasmLoggerFactory(plugins),
             WasmServiceFactory(plugins),
             FileFactory(min_flush_bytes=min_flush_bytes),

@@ -156,6 +156,7 @@ class Transport:
         "hangup",
         "is_closed",
         "is_full",
+        "on_half_close",
         "on_idle_event",
         "queued",
         "reactor",
@@ -180,6 +181,8 @@ class Transport:
         self.watcher: Strand | None = None
         #: Called when something happens while nobody reads (an idle upstream connection).
         self.on_idle_event: Callable[[], None] | None = None
+        #: Called before a half is closed: it may still send.
+        self.on_half_close: Callable[[], None] | None = None
         #: What was put off by ``send_soon``: it goes before anything else that is sent.
         self.queued = b""
         #: The socket did not take all of it.
@@ -296,6 +299,8 @@ class Transport:
 
     def half_close(self) -> None:
         """Say that nothing more will be sent.  Raises: OSError."""
+        if self.on_half_close is not None:
+            self.on_half_close()
         self.sock.shutdown(SHUT_WR)
 
     def close(self) -> None:

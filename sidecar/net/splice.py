@@ -114,7 +114,9 @@ async def carry(
 
 def _is_plain(transport: Transport) -> bool:
     """Whether nobody stands between the socket and who uses it."""
-    return type(transport) is Transport and transport.recv == transport.sock.recv and not transport.queued
+    sock = transport.sock
+    is_bare = transport.recv == sock.recv and transport.send == sock.send
+    return type(transport) is Transport and is_bare and not transport.queued
 
 
 async def _splice(

@@ -312,6 +312,8 @@ class TlsTransport(Transport):
 
     def half_close(self) -> None:
         """close_notify; the socket stays open, since the peer's answer may need an alert of ours."""
+        if self.on_half_close is not None:
+            self.on_half_close()
         self._notify()
 
     def close(self) -> None:

@@ -88,7 +88,7 @@ def _chain(
                 filters, chain.serve, lambda connection: count(is_remote=False, is_tls=False)
             )
         else:
-            chain.serve = admit_connections(filters, chain.serve, refuse)
+            chain.serve = admit_connections(filters, chain.serve, refuse, knows_halves=True)
     return chain
 
 

@@ -30,6 +30,7 @@ _FRAME = """
   (import "env" "proxy_set_tick_period_milliseconds" (func $tick (param i32) (result i32)))
   (import "env" "proxy_continue_stream" (func $continue (param i32) (result i32)))
   (import "env" "proxy_close_stream" (func $close (param i32) (result i32)))
+  (import "env" "proxy_set_effective_context" (func $effective (param i32) (result i32)))
   (memory (export "memory") 4)
   (global $heap (mut i32) (i32.const 65536))
   (func (export "proxy_abi_version_0_2_1"))
@@ -262,4 +263,76 @@ def service() -> bytes:
     guest = Guest()
     guest.on("configure", 2, "(drop (call $tick (i32.const 20)))", "(i32.const 1)")
     guest.on("tick", 1, guest.count("ticked"), "")
+    return guest.module()
+
+
+DOWNSTREAM_DATA, UPSTREAM_DATA, DOWNSTREAM = 2, 3, 2
+
+
+def connection_events() -> bytes:
+    """Counts every callback of a connection, and by whom it was closed."""
+    guest = Guest()
+    guest.on("new_connection", 1, guest.count("new"))
+    for side in ("downstream", "upstream"):
+        ended = f"(if (local.get 2) (then {guest.count(side + ' end')}) (else {guest.count(side + ' data')}))"
+        guest.on(f"{side}_data", 3, ended)
+        closed = "".join(
+            f"(if (i32.eq (local.get 1) (i32.const {number})) (then {guest.count(f'{side} closed, {name}')}))"
+            for number, name in enumerate(("unknown", "local", "remote"))
+        )
+        guest.on(f"{side}_connection_close", 2, closed, "")
+    guest.on("done", 1, guest.count("done"), "(i32.const 1)")
+    guest.on("log", 1, guest.count("logged") + guest.count_property("connection.requested_server_name"), "")
+    guest.on("delete", 1, guest.count("deleted"), "")
+    return guest.module()
+
+
+def connection_edits() -> bytes:
+    """Puts a letter in front of what comes, and one behind, in either direction."""
+    guest = Guest()
+    for side, buffer in (("downstream", DOWNSTREAM_DATA), ("upstream", UPSTREAM_DATA)):
+        edits = (("0", "<"), ("100000", ">"))
+        code = "".join(
+            f"(drop (call $set (i32.const {buffer}) (i32.const {at}) (i32.const 0) {guest.text(letter)}))"
+            for at, letter in edits
+        )
+        guest.on(f"{side}_data", 3, f"(if (local.get 1) (then {code}))")
+    return guest.module()
+
+
+def connection_holds() -> bytes:
+    """Stops either direction until there are ten bytes, or the end."""
+    guest = Guest()
+    enough = "(i32.or (i32.ge_u (local.get 1) (i32.const 10)) (local.get 2))"
+    for side in ("downstream", "upstream"):
+        guest.on(f"{side}_data", 3, f"(if (i32.eqz {enough}) (then (return {PAUSE})))")
+    return guest.module()
+
+
+def connection_waits(*, closes: bool = False) -> bytes:
+    """Stops a new connection and all that the client sends; lets it go on, or closes it, by its timer."""
+    guest = Guest()
+    keep = "(i32.store (i32.const 48) (local.get 0))"
+    guest.on("configure", 2, "(drop (call $tick (i32.const 20)))", "(i32.const 1)")
+    guest.on("new_connection", 1, keep, PAUSE)
+    guest.on("downstream_data", 3, keep, PAUSE)
+    act = f"(drop (call ${'close' if closes else 'continue'} (i32.const {DOWNSTREAM})))"
+    waiting = "(i32.load (i32.const 48))"
+    chosen = f"(i32.eqz (call $effective {waiting}))"
+    guest.on("tick", 1, f"(if {waiting} (then (if {chosen} (then {act}))))", "")
+    guest.on("delete", 1, "(i32.store (i32.const 48) (i32.const 0))", "")
+    return guest.module()
+
+
+def connection_closes() -> bytes:
+    """Closes as soon as the upstream has said something, which then does not pass."""
+    guest = Guest()
+    guest.on("upstream_data", 3, f"(if (local.get 1) (then (drop (call $close (i32.const {DOWNSTREAM})))))")
+    return guest.module()
+
+
+def connection_traps() -> bytes:
+    """Runs into `unreachable` over the first bytes."""
+    guest = Guest()
+    guest.on("downstream_data", 3, "(unreachable)")
     return guest.module()

@@ -268,7 +268,7 @@ class WasmFilter(HttpFilter):
         side.plugin_side.report("on a stream", error)
         side.is_dead = True
         side.context = None
-        return None if side.live.fail_open else _FAILED
+        return None if side.live.traps_open else _FAILED
 
     def trapped_in_body(self, side: StreamSide, error: WasmError) -> None:
         """The same, while a body passes.  Raises: StreamAborted, unless the policy is to go on."""

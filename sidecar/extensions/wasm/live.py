@@ -22,7 +22,7 @@ class LivePlugin:
     ``reload`` gives a new plugin or None while it has to wait; None itself where the policy is not to.
     """
 
-    __slots__ = ("fail_open", "has_body", "has_response", "plugin", "reload", "side")
+    __slots__ = ("fail_open", "has_body", "has_response", "plugin", "reload", "side", "traps_open")
 
     def __init__(
         self,
@@ -30,9 +30,13 @@ class LivePlugin:
         side: PluginSide | None = None,
         *,
         fail_open: bool = False,
+        traps_open: bool = False,
         reload: Callable[[], tuple[Plugin, PluginSide] | None] | None = None,
     ) -> None:
+        #: What is to come goes on without a plugin that failed.
         self.fail_open = fail_open
+        #: So does what it fails over.  In Envoy that is what the older ``fail_open`` means alone.
+        self.traps_open = traps_open
         self.reload = reload
         self.plugin: Plugin | None = None
         self.side: PluginSide | None = None

@@ -1,4 +1,4 @@
-"""Compiles the places outside of HTTP that a Wasm plugin can stand in: access logs, the server itself."""
+"""Compiles the places outside of HTTP that a Wasm plugin can stand in: connections, logs, the server."""
 
 from __future__ import annotations
 
@@ -6,13 +6,29 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.config.compile.log_filter import compile_log_filter
 from sidecar.extensions.wasm.access_log import WasmLogger
+from sidecar.extensions.wasm.network import WasmNetworkFilter
 
 if TYPE_CHECKING:
     from sidecar.api.context import FactoryContext
     from sidecar.extensions.wasm.live import LivePlugin
     from sidecar.extensions.wasm.plugin_config import Plugins
 
-__all__ = ["WasmLoggerFactory", "WasmServiceFactory"]
+__all__ = ["WasmLoggerFactory", "WasmNetworkFactory", "WasmServiceFactory"]
+
+
+class WasmNetworkFactory:
+    """``envoy.filters.network.wasm``."""
+
+    name = "envoy.filters.network.wasm"
+    category = "envoy.filters.network"
+    config_type = "envoy.extensions.filters.network.wasm.v3.Wasm"
+
+    def __init__(self, plugins: Plugins) -> None:
+        self._plugins = plugins
+
+    def compile(self, message: Any, context: FactoryContext) -> WasmNetworkFilter:
+        """The filter.  Raises: ConfigError."""
+        return WasmNetworkFilter(self._plugins.compile(message.config, context))
 
 
 class WasmLoggerFactory:

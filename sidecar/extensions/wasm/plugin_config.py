@@ -62,6 +62,7 @@ class _Settings:
     policy: int
     backoff_s: float
     allow_on_headers_stop_iteration: bool
+    traps_open: bool
 
 
 @dataclass(slots=True)
@@ -187,6 +188,7 @@ class Plugins:
             policy=policy,
             backoff_s=_backoff(config),
             allow_on_headers_stop_iteration=config.allow_on_headers_stop_iteration.value,
+            traps_open=config.fail_open,
         )
         if vm_config.HasField("code") and vm_config.code.WhichOneof("specifier") == "remote":
             return self._remote(vm_config, settings, context)
@@ -207,7 +209,7 @@ class Plugins:
         source = _remote_code(vm_config.code.remote)
         store = context.root_stats
         code = self.code.look(source.sha256, store)
-        live = LivePlugin(fail_open=settings.policy == _FAIL_OPEN)
+        live = LivePlugin(fail_open=settings.policy == _FAIL_OPEN, traps_open=settings.traps_open)
         _reload_counters(store, settings.name)
         if code is None:
             if vm_config.nack_on_code_cache_miss:
@@ -311,8 +313,10 @@ class Plugins:
         if settings.policy == _FAIL_RELOAD:
             reload = _Reload(start, settings.backoff_s, name, *counters)
         recipe.users += 1
-        fail_open = settings.policy == _FAIL_OPEN
-        return _Started(LivePlugin(plugin, side, fail_open=fail_open, reload=reload), recipe)
+        fail_open, traps_open = settings.policy == _FAIL_OPEN, settings.traps_open
+        return _Started(
+            LivePlugin(plugin, side, fail_open=fail_open, traps_open=traps_open, reload=reload), recipe
+        )
 
     def _count_vms(self, store: Any) -> None:
         store.gauge("wasm.wasm_vm_count").set(sum(recipe.vm is not None for recipe in self._recipes.values()))

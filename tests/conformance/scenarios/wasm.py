@@ -53,14 +53,16 @@ MODULES = {
     "config": guests.configuration(),
     "trap": guests.trap(),
     "trapopen": guests.trap(),
+    "trapnext": guests.trap(),
     "trailers": guests.trailers(),
 }
 WASM_SETUP = Setup(
     "wasm",
     bootstrap(
         [
-            *(with_guest(module) for module in MODULES if module != "trapopen"),
+            *(with_guest(module) for module in MODULES if module not in ("trapopen", "trapnext")),
             with_guest("trapopen", "fail_open: true"),
+            with_guest("trapnext", "failure_policy: FAIL_OPEN"),
             listener("behind", routes=ROUTES, filters=wasm("deny") + "\n" + script(SECOND, "second")),
             listener("ahead", routes=ROUTES, filters=script(SECOND, "first") + wasm("deny")),
         ],
@@ -163,7 +165,10 @@ async def wasm_configuration(s: Session) -> None:
 
 @scenario(WASM_SETUP)
 async def wasm_trap(s: Session) -> None:
-    """A trap fails the request; with fail_open it does not."""
+    """A trap fails the request; with fail_open it does not, with FAIL_OPEN only later ones do not."""
     await s.get(to="trap", label="closed")
     await s.get(to="trapopen", label="open")
+    for number in range(2):
+        await s.get(to="trapnext", label=f"open for the next, {number}")
+    s.proxy.is_spent = True
     await s.get("/direct", to="trap", label="closed, direct response")

@@ -16,14 +16,14 @@ from ..upstream import Call, answers, ok
 from ..wire import head
 
 SUBJECT = "wasm"
-CLUSTERS = {"application": "app", "canary": "canary", "authorization": "auth"}
+CLUSTERS = {"application": "app", "canary": "canary", "authorization": "auth", "echo-service": "echo"}
 RUST = Setup(
     "wasm_filters",
     bootstrap(
         [sample_listener(name) for name in FILTERS],
         [cluster(name, up) for name, up in CLUSTERS.items()],
     ),
-    dict.fromkeys(CLUSTERS.values(), "h1"),
+    {**dict.fromkeys(CLUSTERS.values(), "h1"), "echo": "raw"},
     Modules(),
     build,
 )
@@ -216,3 +216,26 @@ async def rust_auth_callout_that_breaks_off(s: Session) -> None:
     for name, script in (("nothing", nothing), ("half", half)):
         s.upstream("auth").script = script
         await s.get("/", to="auth-callout", label=name)
+
+
+@scenario(RUST)
+async def rust_tcp_echo_guard(s: Session) -> None:
+    """Bytes pass with a banner in front, until a pattern is there, cut in two or not, or too many come."""
+    names = ("connections", "denied", "bytes_from_client", "bytes_from_server", "closed_here", "open")
+    async with s.counting(*(f"wasmcustom.tcp_echo_guard_{name}" for name in names)):
+        for label, parts in (
+            ("good", [b"hello", b"again"]),
+            ("cut in two", [b"a QU", b"it b"]),
+            ("too much", [b"x" * 990, b"y" * 11]),
+        ):
+            client = await s.connect("tcp-echo-guard")
+            got = b""
+            for part in parts:
+                await client.send(part)
+                if part == parts[-1] and label != "good":
+                    break
+                got += await client.wire.exactly(len(part) + (len("guarded\n") if not got else 0))
+            s.see(label, got.decode())
+            client.half_close()
+            await client.closed(f"{label}, then")
+        await s.until_stats(lambda stats: not stats["wasmcustom.tcp_echo_guard_open"], "guard_open")

@@ -396,14 +396,24 @@ async def test_trap_in_a_body_aborts_the_stream(run, make_stream):
     assert caught.value.reply.details == "wasm_fail_stream"
 
 
-@pytest.mark.parametrize("config", [{"fail_open": True}, {"failure_policy": "FAIL_OPEN"}])
-async def test_trap_is_passed_over_where_the_plugin_fails_open(run, make_stream, config):
-    wasm = run(Guest().on("request_body", "unreachable"), **config)
+async def test_trap_is_passed_over_where_the_plugin_fails_open(run, make_stream):
+    wasm = run(Guest().on("request_body", "unreachable"), fail_open=True)
     for _ in range(2):
         stream = make_stream(body=ScriptedBody(b"ab", b"c"))
         assert await wasm.request(stream) is None
         assert b"".join(await read_all(stream.request.body)) == b"abc"
         wasm.filter.on_complete(stream)
+
+
+async def test_trap_ends_its_own_stream_where_later_ones_fail_open(run, make_stream):
+    wasm = run(Guest().on("request_body", "unreachable"), failure_policy="FAIL_OPEN")
+    stream = make_stream(body=ScriptedBody(b"ab", b"c"))
+    assert await wasm.request(stream) is None
+    with pytest.raises(StreamAborted):
+        await read_all(stream.request.body)
+    stream = make_stream(body=ScriptedBody(b"ab", b"c"))
+    assert await wasm.request(stream) is None
+    assert b"".join(await read_all(stream.request.body)) == b"abc"
 
 
 async def test_trap_is_followed_by_a_new_vm_where_the_plugin_reloads(run, make_stream):
