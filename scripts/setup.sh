@@ -68,10 +68,21 @@ if [ "$what" = dev ] && can_apt; then
       command -v "$program" >/dev/null || missing+=("$program")
     done
   fi
+  # A guest in C is built with these (tests/integration/test_wasm_languages.py).
+  command -v clang >/dev/null && [ -e /usr/lib/wasm32-wasi/libc.a ] || missing+=(clang lld wasi-libc)
   [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}"
+  rt=$(clang -dumpversion 2>/dev/null | cut -d. -f1)
+  [ -z "$rt" ] || dpkg -s "libclang-rt-$rt-dev-wasm32" >/dev/null 2>&1 || apt_install "libclang-rt-$rt-dev-wasm32"
 elif [ "$what" = dev ]; then
   for program in curl h2load ip iptables openssl wrk; do
     command -v "$program" >/dev/null ||
       printf 'setup: %s is missing; on Debian: apt-get install %s\n' "$program" "${test_packages[*]}" >&2
   done
+fi
+
+# The compiler of a guest in AssemblyScript; without it that test is skipped.
+if [ "$what" = dev ] && command -v npm >/dev/null; then
+  guests=tests/integration/guests
+  [ -x $guests/node_modules/.bin/asc ] || npm install --prefix $guests --no-audit --no-fund --no-package-lock \
+    --silent >/dev/null || printf 'setup: AssemblyScript could not be installed\n' >&2
 fi
