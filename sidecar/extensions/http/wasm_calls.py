@@ -2,7 +2,7 @@
 
 A call goes to a cluster by its name and is told to the plugin when it is over.  As in Envoy a failure before
 the answer has begun is an answer of the proxy's own (503, 504), as any client would get; only an answer that
-breaks off is told as none.  gRPC calls are not served yet: their status says so.
+breaks off is told as none.  Those of gRPC are :mod:`sidecar.extensions.http.wasm_grpc`'s.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from sidecar.router.route import Route
 from wasm_abi import Status, WasmError
 
 if TYPE_CHECKING:
+    from sidecar.extensions.http.wasm_grpc import GrpcCalls
     from sidecar.router.http_client import HttpCall, HttpClient
     from wasm_abi import Callouts
 
@@ -38,15 +39,21 @@ class PluginCalls:
         self,
         get_client: Callable[[], HttpClient],
         find_cluster: Callable[[str], Any],
+        grpc: GrpcCalls,
         report: Callable[[str, WasmError], None],
     ) -> None:
+        self.grpc = grpc
         self._get_client = get_client
         self._find_cluster = find_cluster
         self._report = report
         self._calls: dict[int, HttpCall] = {}
         self._routes: dict[tuple[str, int], Route] = {}
-        #: Whom to tell; set once the plugin is made.
+        #: Whom to tell of HTTP calls.
         self.told: Callouts | None = None
+
+    def tell(self, told: Callouts) -> None:
+        """The plugin is made: it is told of what its calls come to."""
+        self.told = self.grpc.told = told
 
     # -- wasm_abi.CalloutHost -----------------------------------------------------------------------
     def http_call(
@@ -86,20 +93,21 @@ class PluginCalls:
         message: bytes,
         timeout_ms: int,
     ) -> Status:
-        return Status.INTERNAL_FAILURE
+        return self.grpc.call(call, upstream, b"/%b/%b" % (service, method), metadata, message, timeout_ms)
 
     def grpc_stream(
         self, call: int, upstream: bytes, service: bytes, method: bytes, metadata: Pairs
     ) -> Status:
-        return Status.INTERNAL_FAILURE
+        return self.grpc.stream(call, upstream, b"/%b/%b" % (service, method), metadata)
 
     def grpc_send(self, call: int, message: bytes, end_of_stream: bool) -> None:
-        """There are no streams."""
+        self.grpc.send(call, message, end_of_stream=end_of_stream)
 
     def grpc_close(self, call: int) -> None:
-        """There are no streams."""
+        self.grpc.close(call)
 
     def cancel_call(self, call: int) -> None:
+        self.grpc.cancel(call)
         under_way = self._calls.pop(call, None)
         if under_way is not None:
             under_way.on_done = None

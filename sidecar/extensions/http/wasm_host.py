@@ -17,7 +17,9 @@ from sidecar.api.message import LocalReply
 from sidecar.api.stream import EMPTY_DETAILS
 from sidecar.extensions.http.header_edits import BAD_VALUE, invalid_field
 from sidecar.extensions.http.wasm_calls import PluginCalls
+from sidecar.extensions.http.wasm_grpc import GrpcCalls
 from sidecar.extensions.http.wasm_properties import plugin_properties, stream_property
+from sidecar.extensions.wasm.grpc_config import service_finder
 from sidecar.net.reactor import Signal
 from wasm_abi import BufferType, LogLevel, MapType, Metric, MetricType, StreamType, WasmError
 
@@ -79,7 +81,8 @@ class PluginSide:
         self.plugin: Plugin | None = None
         self.calls: PluginCalls | None = None
         if context.http_client is not None:
-            self.calls = PluginCalls(context.http_client, context.find_cluster, self.report)
+            grpc = GrpcCalls(context.http_client, service_finder(context), self.report)
+            self.calls = PluginCalls(context.http_client, context.find_cluster, grpc, self.report)
         #: Header names that were looked at and can be sent.
         self.good_names: set[bytes] = set()
 
@@ -124,7 +127,7 @@ class PluginSide:
         """The plugin is made: it is told of ticks and calls from now on."""
         self.plugin = plugin
         if self.calls is not None:
-            self.calls.told = plugin.calls
+            self.calls.tell(plugin.calls)
 
     def defer(self, action: Callable[[], None]) -> None:
         if not self._deferred and self._soon is not None:

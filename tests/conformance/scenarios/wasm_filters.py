@@ -21,9 +21,9 @@ RUST = Setup(
     "wasm_filters",
     bootstrap(
         [sample_listener(name) for name in FILTERS],
-        [cluster(name, up) for name, up in CLUSTERS.items()],
+        [*(cluster(name, up) for name, up in CLUSTERS.items()), cluster("logs", "logs", http2=True)],
     ),
-    {**dict.fromkeys(CLUSTERS.values(), "h1"), "echo": "raw"},
+    {**dict.fromkeys(CLUSTERS.values(), "h1"), "echo": "raw", "logs": "h2"},
     Modules(),
     build,
 )
