@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from cryptography import x509
 
-from sidecar.net.tls_certificate import Identity, MemoryFile
+from sidecar.net.tls_certificate import Identity, MemoryFile, alternative_names
 from sidecar.net.tls_client_hello import CipherOrder
 from sidecar.net.tls_facts import CertificateFacts
 from sidecar.net.tls_library import library
@@ -25,6 +25,10 @@ from sidecar.net.tls_ocsp import LENIENT, OcspStaple, Stapler
 from sidecar.net.tls_verify import PeerRules, Verifier
 
 __all__ = ["ClientContext", "ServerContext", "TlsSettings", "TlsUnavailable"]
+
+
+#: Kinds of names that tell whose sessions they are.
+_SESSION_NAMES = frozenset({"DNS", "URI", "IP_ADDRESS"})
 
 
 class TlsUnavailable(ValueError):
@@ -263,10 +267,17 @@ class ServerContext(_Contexts):
             self._callbacks.append(openssl.set_status(context, stapler.choose))
 
     def _session_identity(self) -> bytes:
-        """Sessions are resumed between contexts that verify the same and show the same certificates."""
+        """Sessions are resumed between contexts that verify the same and are for the same names.
+
+        So those sealed by ``session_ticket_keys`` outlive the certificate that they began with, as in Envoy.
+        """
         digest = hashlib.sha256()
         for identity in self.settings.identities:
-            digest.update(identity.pem)
+            leaf = identity.leaf
+            names = [value for kind, value, _ in alternative_names(leaf) if kind in _SESSION_NAMES]
+            common = leaf.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+            digest.update(repr(([each.value for each in common[:1]], names)).encode())
+            digest.update(leaf.issuer.public_bytes())
         digest.update(repr(self.settings.rules).encode())
         digest.update(bytes([self.settings.requires_client_certificate]))
         return digest.digest()

@@ -12,16 +12,49 @@ from sidecar.net.tls_certificate import load_identity
 from sidecar.net.tls_context import ServerContext, TlsSettings
 from sidecar.net.tls_names import DEFAULT_CIPHERS, openssl_ciphers
 from sidecar.net.tls_transport import TlsTransport
-from tests.support.pki import Authority
+from tests.support.pki import Authority, Leaf
 from tests.support.strands import open_lab, settle
 
-LEAF = Authority("root").leaf("a.example", "DNS:a.example")
+ROOT = Authority("root")
+LEAF = ROOT.leaf("a.example", "DNS:a.example")
 
 
-def _server(maximum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ServerContext:
-    identity = load_identity(LEAF.cert_pem, LEAF.key_pem)
+def _server(maximum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3, leaf: Leaf = LEAF) -> ServerContext:
+    identity = load_identity(leaf.cert_pem, leaf.key_pem)
     ciphers = tuple(openssl_ciphers(DEFAULT_CIPHERS)[0])
-    return ServerContext(TlsSettings(identities=(identity,), ciphers=ciphers, maximum=maximum))
+    settings = TlsSettings(
+        identities=(identity,), ciphers=ciphers, maximum=maximum, ticket_keys=(bytes(range(80)),)
+    )
+    return ServerContext(settings)
+
+
+def _resume(first: ServerContext, second: ServerContext) -> bool:
+    """Whether ``second`` resumes a session of ``first``, in TLS 1.2."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_mode = ssl.CERT_NONE
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    session = None
+    for context in (first, second):
+        up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+        ours, theirs = context.wrap(up, down), client.wrap_bio(down, up, session=session)
+        waiting = [theirs, ours]
+        while waiting:
+            for each in list(waiting):
+                try:
+                    each.do_handshake()
+                except ssl.SSLWantReadError:
+                    continue
+                waiting.remove(each)
+        session = theirs.session
+    return bool(theirs.session_reused)
+
+
+def test_session_outlives_the_certificate_where_the_names_are_the_same() -> None:
+    renewed = ROOT.leaf("a.example", "DNS:a.example")
+    assert _resume(_server(), _server(leaf=renewed))
+    assert not _resume(_server(), _server(leaf=ROOT.leaf("a.example", "DNS:b.example")))
+    assert not _resume(_server(), _server(leaf=Authority("other").leaf("a.example", "DNS:a.example")))
 
 
 class _Client:
