@@ -56,6 +56,10 @@ bench-tcp *arguments:
 bench-udp *arguments:
     python -m tests.bench.udp {{ arguments }}
 
+# measure what each HTTP filter adds to a request, beside Envoy (--only NAME, --rounds N, --seconds N)
+bench-filters *arguments:
+    python -m tests.bench.filters {{ arguments }}
+
 # measure what a request costs by the number of routes, beside Envoy
 bench-routes *arguments:
     python -m tests.bench.routes {{ arguments }}

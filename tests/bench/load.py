@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,17 +54,25 @@ class Measure:
         return self.requests / self.seconds if self.seconds else 0.0
 
 
-def measure(process: Process, url: str, kind: str, seconds: float, core: int, directory: Path) -> Measure:
+def measure(
+    process: Process,
+    url: str,
+    kind: str,
+    seconds: float,
+    core: int,
+    directory: Path,
+    more: Mapping[str, str] | None = None,
+) -> Measure:
     """Load ``url`` for about ``seconds``.
 
     ``kind`` is ``get``, ``traced``, ``post``, ``stream`` or ``close`` (a connection for each request); over
-    HTTP/2 ``h2``, ``grpc`` or ``h2_stream``.
+    HTTP/2 ``h2``, ``grpc`` or ``h2_stream``.  ``more`` are header fields, over HTTP/1.1.
     """
     before = process.cpu_s()
     if kind in ("h2", "grpc", "h2_stream"):
         requests, took, errors, p50, p99 = _h2load(url, kind, seconds, core, directory)
     else:
-        requests, took, errors, p50, p99 = _wrk(url, kind, seconds, core, directory)
+        requests, took, errors, p50, p99 = _wrk(url, kind, seconds, core, directory, more or {})
     cpu = process.cpu_s() - before
     return Measure(requests, took, errors, cpu, p50, p99, process.rss_bytes())
 
@@ -82,7 +91,7 @@ def _run(command: list[str], core: int, seconds: float) -> str:
 
 
 def _wrk(
-    url: str, kind: str, seconds: float, core: int, directory: Path
+    url: str, kind: str, seconds: float, core: int, directory: Path, more: Mapping[str, str]
 ) -> tuple[int, float, int, float, float]:
     # wrk counts whole seconds.
     command = [
@@ -92,7 +101,7 @@ def _wrk(
         f"-d{max(1, round(seconds))}s",
         "--latency",
     ]
-    for name, value in HEADERS.items():
+    for name, value in {**HEADERS, **more}.items():
         command += ["-H", f"{name}: {value}"]
     if kind == "close":
         command += ["-H", "connection: close"]
