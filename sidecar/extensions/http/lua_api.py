@@ -37,6 +37,7 @@ __all__ = [
     "printable",
     "set_filter_state",
     "to_lua",
+    "weight",
     "with_line",
 ]
 
@@ -148,6 +149,17 @@ def to_lua(lua: Any, value: Any) -> Any:
     if isinstance(value, int) and abs(value) > _MOST_INTEGER:
         return float(value)  # Lua's numbers are; lupa takes no longer ones
     return value.encode() if isinstance(value, str) else value
+
+
+def weight(value: Any, depth: int = 0) -> int:
+    """About how many bytes plain data takes in a Lua state."""
+    if isinstance(value, str | bytes):
+        return len(value) + 24
+    if isinstance(value, dict):
+        return 64 + sum(len(key) + 64 + weight(each, depth + 1) for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return 64 + sum(16 + weight(each, depth + 1) for each in value)
+    return 16
 
 
 def from_lua(value: Any, type_of: Callable[[Any], str | None], depth: int = 0) -> Any:

@@ -35,6 +35,8 @@ _DIGESTS = {
     b"sha512": hashlib.sha512,
 }
 _MOST_DEPTH = 100
+#: Bytes that a replacement may make.
+_MOST_MADE = 16 * 1024 * 1024
 #: Captures in a replacement.
 _REFERENCE = re.compile(rb"\\([0-9])")
 _BASE64URL = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_="
@@ -114,6 +116,8 @@ def module_callbacks(script: Script, lua: Any) -> dict[bytes, Callable[..., Any]
     """The functions for lua_modules.lua, which work on the stream that ``script`` runs now."""
 
     def json_decode(text: bytes, null: Any, empty: Any) -> Any:
+        if not script.has_room(24 * len(text)):
+            return None, b"json: the text is too long"
         try:
             value = json.loads(text, parse_constant=_no_constant)
             return _table(lua, value, null, empty)
@@ -138,6 +142,8 @@ def module_callbacks(script: Script, lua: Any) -> dict[bytes, Callable[..., Any]
         return lua.table_from(found)
 
     def url_parse_query(text: bytes) -> Any:
+        if not script.has_room(64 * len(text)):
+            return None, b"url: the query is too long"
         found: dict[bytes, Any] = {}
         for name, value in parse_qsl(text.decode("latin-1"), keep_blank_values=True, encoding="latin-1"):
             key, one = name.encode("latin-1"), value.encode("latin-1")
@@ -272,10 +278,20 @@ def _re_gsub(text: bytes, pattern: bytes, replacement: bytes) -> Any:
     if any(int(part) > expression.groups for part in parts[1::2]):
         return b"re: the replacement names a capture that is not there"
 
+    room = _MOST_MADE
+
     def replace(match: Any) -> bytes:
-        return b"".join(
+        nonlocal room
+        made = b"".join(
             (match.group(int(part)) or b"") if index % 2 else part for index, part in enumerate(parts)
         )
+        room -= len(made)
+        if room < 0:
+            raise OverflowError
+        return made
 
-    made, count = expression.subn(replace, text)
+    try:
+        made, count = expression.subn(replace, text)
+    except OverflowError:
+        return b"re: the result is too long"
     return None, made, count

@@ -56,6 +56,8 @@ _PERCENT, _OPEN, _CLOSE, _BRACKET, _END_BRACKET, _CARET, _DOLLAR, _DOT, _DASH = 
 _REPEATS = b"*+-?"
 #: Matches at a time.
 _AT_A_TIME = 1000
+#: Bytes of the subject times those of the pattern that RE2 is given: no hook can end what it does.
+_MOST_WORK = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +223,11 @@ def _compile(pattern: bytes) -> tuple[Any, tuple[bool, ...]]:
         raise PatternError(f"malformed pattern ({error})") from error
 
 
+def _check_size(text: bytes, pattern: bytes) -> None:
+    if len(text) * len(pattern) > _MOST_WORK:
+        raise PatternError("pattern too complex for a subject of this size")
+
+
 def _captures(match: Any, positions: tuple[bool, ...]) -> list[Any]:
     return [
         match.start(number) + 1 if is_position else match.group(number)
@@ -230,6 +237,7 @@ def _captures(match: Any, positions: tuple[bool, ...]) -> list[Any]:
 
 def find(text: bytes, pattern: bytes, init: int, shows_place: bool) -> tuple[Any, ...]:
     """(None, what string.find or string.match gives …); ``init`` counts from 1.  Raises: PatternError."""
+    _check_size(text, pattern)
     expression, positions = _compile(pattern)
     start = init - 1
     if start > len(text):
@@ -258,6 +266,7 @@ def some(text: bytes, pattern: bytes, position: int) -> tuple[list[Any], int, in
     Start, end and captures of one after the other; how many values each has; where to go on, None for
     nowhere.  Raises: PatternError.
     """
+    _check_size(text, pattern)
     expression, positions = _compile(pattern)
     flat: list[Any] = []
     size = len(text)

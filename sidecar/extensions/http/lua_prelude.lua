@@ -84,6 +84,7 @@ for name, number in rawpairs(LEVELS) do
     local message = ...
     if self == nil or self.h ~= current and not self.is_lasting then out_of_scope(self, name, 2) end
     if type(message) ~= "string" then message = text(message, 1, name, select("#", ...)) end
+    shared.give(#message + 64)
     py.log(number, message)
   end
 end
@@ -128,6 +129,7 @@ local function header_class(get, values, add, replace, remove, all, reason)
     check_modifiable(self)
     if type(key) ~= "string" then key = text(key, 1, "add", 1) end
     if type(value) ~= "string" then value = text(value, 2, "add", select("#", ...)) end
+    shared.give(#key + #value + 64)
     local problem = add(key, value)
     if problem then error(problem, 2) end
   end
@@ -137,6 +139,7 @@ local function header_class(get, values, add, replace, remove, all, reason)
     check_modifiable(self)
     if type(key) ~= "string" then key = text(key, 1, "replace", 1) end
     if type(value) ~= "string" then value = text(value, 2, "replace", select("#", ...)) end
+    shared.give(#key + #value + 64)
     local problem = replace(key, value)
     if problem then error(problem, 2) end
   end
@@ -255,8 +258,10 @@ function DynamicMetadata.set(self, ...)
   if type(value) == "table" and classes[getmetatable(value)] then
     error("unexpected type 'userdata' in dynamicMetadata", 2)
   end
-  local problem = py.metadata_set(name, key, value)
+  shared.give(#name + #key + 128)
+  local problem, size = py.metadata_set(name, key, value)
   if problem then error(problem, 2) end
+  shared.give(size)
 end
 function DynamicMetadata.__pairs(self)
   return (map_iterator(self, py.metadata_all()))
@@ -292,6 +297,7 @@ function FilterState.set(self, ...)
   if type(name) ~= "string" then name = text(name, 1, "set", count) end
   if type(factory) ~= "string" then factory = text(factory, 2, "set", count > 1 and 1 or 0) end
   if type(value) ~= "string" then value = text(value, 3, "set", count > 2 and 1 or 0) end
+  shared.give(#name + #value + 128)
   local problem = py.filter_state_set(name, factory, value)
   if problem then error(problem, 2) end
 end
@@ -423,6 +429,7 @@ local function stat_maker(kind, class)
     if type(name) ~= "string" then name = text(name, 1, kind, select("#", ...)) end
     if kind ~= "histogram" then unit = nil end
     if unit ~= nil and type(unit) ~= "string" then unit = text(unit, 2, kind, 1) end
+    shared.give(#name + 1024)
     local problem = py.stat(kind, name, "make", 0, unit)
     if problem then error(problem, 2) end
     return setmetatable({kind = kind, name = name, unit = unit}, class)
@@ -607,6 +614,7 @@ function Handle.httpCall(self, ...)
       n = n + 2
     end
   end
+  shared.give(64 * 1024 + (body and #body or 0))
   local problem = py.http_call(cluster, flat, body, timeout, asynchronous, keeps_all, send_xff, sampled)
   if problem then error(problem, 2) end
   if asynchronous then return end
@@ -731,6 +739,7 @@ for name, number in rawpairs(LEVELS) do
     local message = ...
     if self ~= current then out_of_scope(self, name, 2) end
     if type(message) ~= "string" then message = text(message, 1, name, select("#", ...)) end
+    shared.give(#message + 64)
     py.log(number, message)
   end
 end

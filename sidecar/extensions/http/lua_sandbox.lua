@@ -59,9 +59,16 @@ end
 -- What loading left behind is given back: there may be very many states.
 function shared.collect() collect() end
 
+-- What is handed to Python lies outside of the state: as much as the state may hold, and no more, for each step.
+local given, most_given = 0, soft_kib * 1024
+function shared.give(size)
+  given = given + size
+  if given > most_given then fail("script hands over more than " .. soft_kib .. " KiB") end
+end
+
 -- A step begins: a new budget.
 function shared.begin_step(loads)
-  used, started, over, is_loading = 0, false, false, loads
+  used, started, over, is_loading, given = 0, false, false, loads, 0
 end
 
 -- A step is over: whether the state can go on.
@@ -151,6 +158,7 @@ local function first(init, size)
   return floor(init)
 end
 local function found(problem, ...)
+  hook()  -- it may have taken long
   if problem then error(problem, 3) end
   return ...
 end
@@ -166,6 +174,7 @@ function string.find(text, pattern, init, plain)
     return found(py.plain_find(text, pattern, init or 1))
   end
   if is_cheap(text, pattern) then return raw_find(text, pattern, init) end
+  hook()
   return found(py.pattern_find(text, pattern, init or 1, true))
 end
 function string.match(text, pattern, init)
@@ -175,6 +184,7 @@ function string.match(text, pattern, init)
     if init > #text + 1 then return nil end
   end
   if is_cheap(text, pattern) then return raw_match(text, pattern, init) end
+  hook()
   return found(py.pattern_find(text, pattern, init or 1, false))
 end
 
@@ -185,7 +195,9 @@ local function matches(text, pattern, level)
     if flat == nil or at > #flat then
       if position == nil then return nil end
       local problem
+      hook()
       problem, flat, width, position = py.pattern_some(text, pattern, position)
+      hook()
       if problem then error(problem, level) end
       at = 1
       if #flat == 0 then return nil end
@@ -364,7 +376,9 @@ end
 function print(...)
   local parts = {}
   for i = 1, select("#", ...) do parts[i] = tostring((select(i, ...))) end
-  py.log(20, concat(parts, "\t"))
+  local line = concat(parts, "\t")
+  shared.give(#line + 64)
+  py.log(20, line)
 end
 raw_getmetatable("").__metatable = false
 python = nil

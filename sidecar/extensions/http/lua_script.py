@@ -58,6 +58,13 @@ _ROOM_BYTES = 64 * 1024 * 1024
 _SPARE_BYTES = 16 * 1024 * 1024
 #: Stats of scripts that one filter remembers (the store has them all).
 _MOST_STATS = 4096
+#: Bytes that there is always room for.
+_LONG = 1024 * 1024
+#: Functions that give little, or look themselves.
+_SHORT = frozenset(
+    b"all get values add replace remove log info stat timestamp tls reason respond set_body make_body "
+    b"drain".split()
+)
 #: Names that `add` and `get` have to look at.
 _SPECIAL = (b"host", b"transfer-encoding", b"connection", b"upgrade", b"proxy-connection")
 #: What a script may not add, since it frames the message or is the connection's.
@@ -162,6 +169,8 @@ class Script:
         callbacks = self._callbacks()
         if options.has_modules:
             callbacks.update(module_callbacks(self, self._lua))
+        for name in callbacks.keys() - _SHORT:
+            callbacks[name] = self._bounded(callbacks[name])
         functions = self._lua.table_from(callbacks)
         shared = self._lua.table()
         soft_kib = limits.memory_bytes // 1024
@@ -199,6 +208,29 @@ class Script:
         """The outcome of a step that Lua itself could not finish; nobody knows how the state is."""
         self.is_spent = self.needs_look = True
         return ERROR, str(error).encode()
+
+    def _bounded(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, which fails where what it gives has no room in the state."""
+
+        def called(*args: Any) -> Any:
+            result = call(*args)
+            size = 0
+            if result.__class__ is bytes:
+                size = len(result)
+            elif result.__class__ is tuple:
+                size = sum(len(each) for each in result if each.__class__ is bytes)
+            if size > _LONG and not self.has_room(size):
+                raise LuaError("what this gives is too long")
+            return result
+
+        return called
+
+    def table(self, value: Any) -> Any:
+        """Plain data as a Lua value.  Raises: LuaError where there is no room for it."""
+        size = lua_api.weight(value)
+        if size > _LONG and not self.has_room(size):
+            raise LuaError("what this gives is too long")
+        return lua_api.to_lua(self._lua, value)
 
     def has_room(self, size: int) -> bool:
         """Whether that many bytes can be handed in: where they cannot, lupa would end the process."""
@@ -254,7 +286,7 @@ class Script:
             b"log": lua_api.log,
             b"make_body": self._make_body,
             b"map": self._map,
-            b"metadata_all": lambda: lua_api.to_lua(self._lua, self.stream.dynamic_metadata or {}),
+            b"metadata_all": lambda: self.table(self.stream.dynamic_metadata or {}),
             b"metadata_get": self._metadata_get,
             b"metadata_set": self._metadata_set,
             b"override_host": lambda *args: lua_api.override_host(self.stream, self.is_request, *args),
@@ -312,7 +344,12 @@ class Script:
             if name not in headers.index():
                 return None
             found = [value for field, value in headers.fields if field == name]
-            return found[0] if len(found) == 1 else join(found)
+            if len(found) == 1 and len(found[0]) < _LONG:
+                return found[0]
+            whole = join(found)
+            if len(whole) > _LONG and not script.has_room(len(whole)):
+                raise LuaError("headers are too long")
+            return whole
 
         def values(key: bytes, index: int) -> bytes | int | None:
             name = plain.get(key) or look_at(key)
@@ -407,6 +444,9 @@ class Script:
         flat: list[bytes] = []
         for field in headers:
             flat += field
+        size = sum(map(len, flat)) + 64 * len(flat)
+        if size > _LONG and not self.has_room(size):
+            raise LuaError("headers are too long")
         return self._lua.table_from(flat)
 
     def _trailers(self) -> HeaderMap:
@@ -428,7 +468,7 @@ class Script:
         body = self.message.body
         assert body is not None
         whole = body.whole
-        if whole is None or len(whole) > self.limit_bytes:
+        if whole is None or len(whole) > self.limit_bytes or not self.has_room(len(whole)):
             return None
         if body.__class__ is not FixedBody:
             self.message.body = FixedBody(whole)  # it is read: an answer need not end the connection
@@ -464,19 +504,19 @@ class Script:
                 # The extension's name stands in for the filter's in metadata() alone.
                 names = self.metadata_names if which == b"metadata" else self.metadata_names[:1]
                 found = next((metadata[name] for name in names if name in metadata), None)
-        return lua_api.to_lua(self._lua, found or {})
+        return self.table(found or {})
 
     def _metadata_get(self, name: bytes) -> Any:
         found = (self.stream.dynamic_metadata or {}).get(lua_api.printable(name))
-        return None if found is None else lua_api.to_lua(self._lua, found)
+        return None if found is None else self.table(found)
 
-    def _metadata_set(self, name: bytes, key: bytes, value: Any) -> bytes | None:
+    def _metadata_set(self, name: bytes, key: bytes, value: Any) -> Any:
         try:
             plain = lua_api.from_lua(value, self._type_of)
         except LuaError as error:
             return str(error).encode()
         self.stream.metadata_namespace(lua_api.printable(name))[lua_api.printable(key)] = plain
-        return None
+        return None, lua_api.weight(plain)
 
     def _stat(self, kind: bytes, name: bytes, verb: bytes, number: int, unit: Any = None) -> Any:
         stats = self.host.script_stats
@@ -543,14 +583,14 @@ class Script:
     def _connection_metadata(self, name: bytes | None = None) -> Any:
         metadata = self.stream.connection.dynamic_metadata or {}
         if name is None:
-            return lua_api.to_lua(self._lua, metadata)
+            return self.table(metadata)
         found = metadata.get(lua_api.printable(name))
-        return None if found is None else lua_api.to_lua(self._lua, found)
+        return None if found is None else self.table(found)
 
     def _typed_metadata(self, name: bytes, of_connection: bool) -> Any:
         holder: Any = self.stream.connection if of_connection else self.stream
         found = (getattr(holder, "typed_metadata", None) or {}).get(lua_api.printable(name))
-        return None if found is None else lua_api.to_lua(self._lua, found)
+        return None if found is None else self.table(found)
 
     def _pattern_some(self, text: bytes, pattern: bytes, position: int) -> Any:
         try:
