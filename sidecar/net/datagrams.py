@@ -7,10 +7,11 @@ from ``IP_PKTINFO`` (ip(7), ipv6(7)) which one the client meant, and answers fro
 
 from __future__ import annotations
 
+import logging
 import select
 import socket
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,8 @@ __all__ = [
     "segments",
     "send_segments",
 ]
+
+logger = logging.getLogger("sidecar.udp")
 
 #: More than any datagram has.
 MAX_DATAGRAM = 65535
@@ -67,13 +70,24 @@ class DatagramSettings:
 class DatagramTransport(Transport):
     """A socket of datagrams, registered for reading, level-triggered.
 
-    ``on_idle_event`` takes a few datagrams; as long as there are more it is called in every pass of the
-    reactor, between the events of connections, and nobody has to read until nothing is left.
+    What ``read_with`` was given takes a few datagrams; as long as there are more it is called in every pass
+    of the reactor, between the events of connections, and nobody has to read until nothing is left.
     """
 
     __slots__ = ()
 
     events = select.EPOLLIN
+
+    def read_with(self, take: Callable[[], None]) -> None:
+        """Have ``take`` called.  An error of its own harms the datagrams at hand, and not the reactor."""
+
+        def guarded() -> None:
+            try:
+                take()
+            except Exception:
+                logger.exception("datagrams were lost")
+
+        self.on_idle_event = guarded
 
 
 def enable_gro(sock: socket.socket) -> bool:

@@ -125,7 +125,7 @@ class UdpSocket:
         readers = [each.open(self, strand) for each in self._listener.filters]
         # The first filter keeps every datagram; further ones see none, as in Envoy.
         self._reader = readers[0] if readers else _Nobody()
-        transport.on_idle_event = self._take_told if self._is_told else self._take_plain
+        transport.read_with(self._take_told if self._is_told else self._take_plain)
         self._count_lost(strand)
         try:
             await Signal(self._listener.reactor).wait()  # its end

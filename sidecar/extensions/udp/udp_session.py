@@ -117,7 +117,7 @@ class UdpSession:
             self._control.append(from_address(socket.inet_pton(family, text)))
             self.send = self._send_as_client
         transport = self.transport = DatagramTransport(sock, proxy_filter.reactor)
-        transport.on_idle_event = self._on_readable
+        transport.read_with(self._on_readable)
 
     # -- towards the host --------------------------------------------------------------------------------
     def _connect_and_send(self, data: bytes) -> None:
