@@ -45,6 +45,7 @@ from sidecar.config.check_matchers import (
     check_string_matcher,
     check_templates,
 )
+from sidecar.config.check_overload import check_overload_manager
 from sidecar.config.check_references import (
     check_data_source,
     check_file_access_log,
@@ -98,6 +99,7 @@ _CHECKS: dict[str, tuple[_Check, ...]] = {
     ),
     "envoy.config.endpoint.v3.ClusterLoadAssignment": (check_load_assignment,),
     "envoy.config.listener.v3.Listener": (check_listener,),
+    "envoy.config.overload.v3.OverloadManager": (check_overload_manager,),
     "envoy.config.core.v3.Http2ProtocolOptions": (check_http2_options,),
     _HCM: (check_http_filters, check_manager),
     f"{_HCM.rpartition('.')[0]}.Rds": (check_node_for_discovery,),

@@ -71,8 +71,11 @@ _ROWS: dict[str, str] = {
     "envoy.config.bootstrap.v3.Bootstrap": (
         "node static_resources cluster_manager admin stats_config stats_flush_interval stats_flush_on_admin "
         "use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config bootstrap_extensions "
-        "dynamic_resources"
+        "dynamic_resources overload_manager"
     ),
+    "envoy.config.overload.v3.OverloadManager": "resource_monitors",
+    "envoy.config.overload.v3.ResourceMonitor": "*",
+    "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig": "*",
     "envoy.config.bootstrap.v3.Bootstrap.DynamicResources": "lds_config cds_config ads_config",
     f"{_HCM.rpartition('.')[0]}.Rds": "*",
     f"{_CORE}.AggregatedConfigSource": "",
@@ -80,7 +83,7 @@ _ROWS: dict[str, str] = {
         "api_type transport_api_version grpc_services set_node_on_first_message_only"
     ),
     "envoy.config.bootstrap.v3.Bootstrap.StaticResources": "listeners clusters secrets",
-    "envoy.config.bootstrap.v3.Admin": "address access_log",
+    "envoy.config.bootstrap.v3.Admin": "address access_log ignore_global_conn_limit",
     "envoy.config.metrics.v3.StatsConfig": (
         "stats_tags use_all_default_tags stats_matcher histogram_bucket_settings"
     ),
@@ -104,7 +107,7 @@ _ROWS: dict[str, str] = {
         "listener_filters listener_filters_timeout continue_on_listener_filters_timeout use_original_dst "
         "access_log transparent freebind bind_to_port socket_options tcp_fast_open_queue_length enable_mptcp "
         "max_connections_to_accept_per_socket_event connection_balance_config drain_type "
-        "ignore_global_conn_limit udp_listener_config"
+        "ignore_global_conn_limit udp_listener_config bypass_overload_manager"
     ),
     "envoy.config.listener.v3.UdpListenerConfig": "downstream_socket_config",
     f"{_CORE}.UdpSocketConfig": "*",
@@ -880,6 +883,7 @@ CORE_TYPES = frozenset(
         "envoy.extensions.matching.common_inputs.ssl.v3.SubjectInput",
         "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput",
         "envoy.extensions.matching.common_inputs.environment_variable.v3.Config",
+        "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
         f"{_XDS}.IPMatcher",
         f"{_XDS}.ServerNameMatcher",
         "envoy.extensions.matching.input_matchers.ip.v3.Ip",

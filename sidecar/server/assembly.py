@@ -18,6 +18,7 @@ from sidecar.api.network import ServerParts
 from sidecar.config.check_udp_listeners import is_udp
 from sidecar.config.compile.access_log import compile_access_logs
 from sidecar.config.compile.cluster import compile_cluster, compile_resolver
+from sidecar.config.compile.connection_limits import global_limit, listener_limit
 from sidecar.config.compile.errors import placed
 from sidecar.config.compile.grpc_service import compile_grpc_client
 from sidecar.config.compile.localities import compile_locality
@@ -36,6 +37,7 @@ from sidecar.observability.stats import Store
 from sidecar.router.grpc_client import GrpcClient
 from sidecar.router.http_client import HttpClient
 from sidecar.server.background import Background
+from sidecar.server.connection_limits import ConnectionLimits, GlobalLimit
 from sidecar.server.draining import DrainManager
 from sidecar.server.filter_chain_assembly import compile_filter_chains
 from sidecar.server.inspection_assembly import compile_inspector
@@ -102,6 +104,8 @@ class Assembly:
         self._http2_codec = options.http2_codec
         self.node = compile_node(loaded.bootstrap.node)
         self._runtime = static_runtime(loaded.bootstrap)
+        most = global_limit(loaded.bootstrap, self._runtime)
+        self._global_limit = None if most is None else GlobalLimit(most)
         self.clusters = ClusterManager(store, local=_local_zone(loaded.bootstrap))
         self.pools = PoolTable(
             reactor, self.clusters, http1_codec=options.http1_codec, http2_codec=options.http2_codec
@@ -320,11 +324,18 @@ class Assembly:
             traffic_direction=direction,
             inspector=inspector,
             access_logs=compile_access_logs(message, self.context(path, direction), self._registry),
+            limits=self._limits(message, name),
         )
         if message.use_original_dst.value:
             listener.hand_off = self._find_listener
         listener.on_bound.append(chains.set_scope)
         self._keep(listener, message, path)
+
+    def _limits(self, message: Any, name: str) -> ConnectionLimits | None:
+        own = listener_limit(name, self._runtime)
+        is_apart = message.ignore_global_conn_limit or message.bypass_overload_manager
+        shared = None if is_apart else self._global_limit
+        return None if own is None and shared is None else ConnectionLimits(own, shared)
 
     def _udp_listener(
         self, message: Any, path: str, name: str, addresses: list[Address], direction: str

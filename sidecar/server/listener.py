@@ -26,6 +26,7 @@ from sidecar.server.inspection import Inspector
 
 if TYPE_CHECKING:
     from sidecar.observability.stats import Store
+    from sidecar.server.connection_limits import ConnectionLimits
 
 __all__ = ["BindError", "Listener"]
 
@@ -58,6 +59,7 @@ class Listener:
         access_logs: Sequence[Any] = (),
         accepts_per_turn: int = _ACCEPTS_PER_TURN,
         bind_to_port: bool = True,
+        limits: ConnectionLimits | None = None,
     ) -> None:
         self.name = name
         #: As the configuration has them; ``addresses`` are those that were bound.
@@ -75,6 +77,8 @@ class Listener:
         self.access_logs = tuple(access_logs)
         self.accepts_per_turn = accepts_per_turn
         self.bind_to_port = bind_to_port
+        #: None where nothing limits how many connections there are.
+        self.limits = limits
         #: ``use_original_dst``: finds the listener for a connection whose address was restored.
         self.hand_off: Callable[[str], Listener | None] | None = None
         self.reactor = reactor
@@ -142,6 +146,8 @@ class Listener:
         self._worker_active = worker.gauge("downstream_cx_active")
         if self.inspector is not None:
             self.inspector.bind(scope)
+        if self.limits is not None:
+            self.limits.set_scope(scope)
         for callback in self.on_bound:
             callback(scope)
 
@@ -184,6 +190,9 @@ class Listener:
                         await trio.sleep(0.1)
                         break
                     raise
+                if self.limits is not None and not self.limits.admit():
+                    client.close()
+                    continue
                 client.setblocking(False)
                 if is_tcp:
                     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -191,12 +200,16 @@ class Listener:
 
     async def _connection(self, client: socket.socket, peer: Any) -> None:
         try:
-            connection = Connection(self, client, peer)
-            transport = Transport(client, self.reactor)
-        except OSError:
-            client.close()
-            return
-        await self.take(connection, transport, may_hand_off=True)
+            try:
+                connection = Connection(self, client, peer)
+                transport = Transport(client, self.reactor)
+            except OSError:
+                client.close()
+                return
+            await self.take(connection, transport, may_hand_off=True)
+        finally:
+            if self.limits is not None:
+                self.limits.leave()
 
     async def take(self, connection: Connection, transport: Transport, *, may_hand_off: bool) -> None:
         """Serve a connection to its end, here or at the listener that its client meant."""

@@ -1,0 +1,60 @@
+"""How many connections a listener takes, and all of them together; those beyond are closed at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["ConnectionLimits", "GlobalLimit"]
+
+
+class GlobalLimit:
+    """``global_downstream_max_connections``: shared by the listeners that do not ignore it."""
+
+    __slots__ = ("active", "maximum")
+
+    def __init__(self, maximum: int) -> None:
+        self.maximum = maximum
+        self.active = 0
+
+
+class ConnectionLimits:
+    """What one listener looks at before it goes on with a connection."""
+
+    __slots__ = ("_active", "_global", "_maximum", "_overflow")
+
+    def __init__(self, maximum: int | None, all_listeners: GlobalLimit | None) -> None:
+        self._maximum = maximum
+        self._global = all_listeners
+        self._active = 0
+        self._overflow: tuple[Any, Any] | None = None
+
+    def set_scope(self, scope: Any) -> None:
+        """Count in ``listener.<address>.``."""
+        self._overflow = (
+            scope.counter("downstream_global_cx_overflow"),
+            scope.counter("downstream_cx_overflow"),
+        )
+
+    def admit(self) -> bool:
+        """Whether one more connection may come: it then counts until :meth:`leave`."""
+        shared = self._global
+        if shared is not None and shared.active >= shared.maximum:
+            self._refuse(0)
+            return False
+        if self._maximum is not None and self._active >= self._maximum:
+            self._refuse(1)
+            return False
+        self._active += 1
+        if shared is not None:
+            shared.active += 1
+        return True
+
+    def leave(self) -> None:
+        """A connection that was admitted is over."""
+        self._active -= 1
+        if self._global is not None:
+            self._global.active -= 1
+
+    def _refuse(self, which: int) -> None:
+        if self._overflow is not None:
+            self._overflow[which].value += 1
