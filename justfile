@@ -88,6 +88,11 @@ smuggling *arguments:
 wasm *arguments:
     scripts/build_wasm.sh {{ arguments }}
 
+# let the conformance guest call every host function, here and in Envoy, and compare its transcripts line by line
+wasm-abi *arguments:
+    python -m pytest -n 2 --dist loadgroup tests/conformance -k wasm_guest {{ arguments }}
+    python -m tests.conformance.wasm_abi_page
+
 # show the filters at work
 demo *arguments:
     sidecar demo {{ arguments }}

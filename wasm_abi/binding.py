@@ -66,12 +66,23 @@ class Sandboxed(Protocol):
 
 
 class Binding(Protocol):
-    """Calls in and out of one store."""
+    """Calls in and out of one store at a time.
+
+    Offering some forty functions to a guest costs more than everything else that a new VM needs. So a binding
+    keeps its linker, and serves one VM after another.
+    """
 
     pending: BaseException | None
+    linker: Any
 
-    def define(self, linker: Any, module: str, function: HostFunction) -> None:
-        """Offer a host function to the guest under that module name."""
+    def attach(self, store: Any, vm: Sandboxed) -> None:
+        """Serve this VM from now on."""
+
+    def detach(self) -> None:
+        """The VM is gone."""
+
+    def define(self, module: str, function: HostFunction) -> None:
+        """Offer a host function to guests under that module name."""
 
     def function(self, export: Any, params: int, has_result: bool) -> GuestFunction:
         """A callable for a guest export: unsigned numbers in, a number out (0 without result).
@@ -86,21 +97,28 @@ class Binding(Protocol):
 class UncheckedBinding:
     """Calls through the unchecked C API."""
 
-    def __init__(self, store: Any, vm: Sandboxed) -> None:
+    def __init__(self, engine: Any) -> None:
         self.pending: BaseException | None = None
-        self._store = store
-        self._vm = vm
+        self.linker: Any = wasmtime.Linker(engine)
+        self._store: Any = None
+        self._vm: Any = None
         self._callbacks: list[Any] = []  # the guest holds bare pointers to these
+
+    def attach(self, store: Any, vm: Sandboxed) -> None:
+        self._store, self._vm, self.pending = store, vm, None
+
+    def detach(self) -> None:
+        self._store = self._vm = self.pending = None
 
     def memory(self, memory: Any) -> GuestMemory:
         return MappedMemory(self._store, memory)
 
-    def define(self, linker: Any, module: str, function: HostFunction) -> None:
+    def define(self, module: str, function: HostFunction) -> None:
         callback = self._callback(function)
         self._callbacks.append(callback)
         kind = function.wasmtime_type()
         error = _define(
-            ctypes.cast(linker.ptr(), _ADDRESS),
+            ctypes.cast(self.linker.ptr(), _ADDRESS),
             module.encode(),
             len(module.encode()),
             function.name.encode(),
@@ -114,7 +132,6 @@ class UncheckedBinding:
             raise _wasmtime_error(error)
 
     def _callback(self, function: HostFunction) -> Any:
-        vm: Any = self._vm
         call, fault, is_guarded = function.call, function.fault, not function.is_always_allowed
         unpack = Struct("<" + "".join(_SLOT[kind] for kind in function.params)).unpack_from
         slots = ctypes.c_ubyte * (4 * _LANES * max(len(function.params), 1))
@@ -127,6 +144,7 @@ class UncheckedBinding:
                     if len(views) >= _MAX_VIEWS:
                         views.clear()
                     view = views[address] = memoryview(slots.from_address(address)).cast("B")
+                vm = self._vm
                 if is_guarded and vm.is_restricted:
                     _forbid(function)
                 try:
@@ -186,15 +204,22 @@ class UncheckedBinding:
 class PublicBinding:
     """Calls through wasmtime's public Linker and Func."""
 
-    def __init__(self, store: Any, vm: Sandboxed) -> None:
+    def __init__(self, engine: Any) -> None:
         self.pending: BaseException | None = None
-        self._store = store
-        self._vm = vm
+        self.linker: Any = wasmtime.Linker(engine)
+        self._store: Any = None
+        self._vm: Any = None
+
+    def attach(self, store: Any, vm: Sandboxed) -> None:
+        self._store, self._vm, self.pending = store, vm, None
+
+    def detach(self) -> None:
+        self._store = self._vm = self.pending = None
 
     def memory(self, memory: Any) -> GuestMemory:
         return PublicMemory(self._store, memory)
 
-    def define(self, linker: Any, module: str, function: HostFunction) -> None:
+    def define(self, module: str, function: HostFunction) -> None:
         masks = [0xFFFFFFFFFFFFFFFF if kind == "I" else 0xFFFFFFFF for kind in function.params]
 
         def callback(*values: int) -> int | None:
@@ -211,7 +236,7 @@ class PublicBinding:
                 raise
             return _signed(result) if function.has_result else None
 
-        linker.define_func(module, function.name, function.wasmtime_type(), callback)
+        self.linker.define_func(module, function.name, function.wasmtime_type(), callback)
 
     def function(self, export: Any, params: int, has_result: bool) -> GuestFunction:
         store = self._store

@@ -219,13 +219,13 @@ class Callouts:
         stream = self._streams.get(number)
         if stream is not None:
             stream.is_closed_there = True
-            if stream.is_closed_here:
-                del self._streams[number]
         self.status = (status, message)
         try:
             self._call("proxy_on_grpc_close", number, status)
         finally:
             self.status = (status, b"")
+            if stream is not None and stream.is_closed_here:
+                self._streams.pop(number, None)
 
     # -- how ------------------------------------------------------------------------------------------------
 

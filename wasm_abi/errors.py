@@ -43,10 +43,13 @@ class ReentryError(WasmError):
 class WasmTrap(WasmError):
     """A call into the guest ended in a trap; the VM is failed from now on.
 
-    ``reason`` is one line; ``backtrace`` the guest's functions, innermost first, twenty at most;
-    ``panic`` what the guest said last at error level during that call (a panic's text), or None.
-    A Python exception from a host function or a role is the ``__cause__``.
+    ``reason`` is one line; ``backtrace`` the guest's functions, innermost first, twenty at most; ``panic``
+    what the guest said last at error level during that call (a panic's text), or None. A Python exception
+    from a host function or a role is the ``__cause__``. ``callback`` is the export that was called,
+    ``proxy_on_request_headers`` say; it is known once the error comes out of the library.
     """
+
+    callback = ""
 
     def __init__(self, reason: str, backtrace: Sequence[str] = (), panic: str | None = None) -> None:
         self.reason = reason

@@ -1,6 +1,7 @@
 """From wasmtime's traps to ``WasmTrap``: one line of reason and the names of the guest's functions."""
 
 import ctypes
+import re
 
 import wasmtime
 from wasmtime import _bindings as capi
@@ -9,6 +10,7 @@ from wasmtime._trap import Frame, FrameList
 from wasm_abi.errors import WasmDeadlineExceeded, WasmTrap
 
 _MAX_FRAMES = 20
+_HASH = re.compile("h[0-9a-f]{16}")
 
 
 def describe_failure(
@@ -47,4 +49,24 @@ def _backtrace(error: BaseException) -> list[str]:
         frames = [Frame._from_ptr(trace.vec.data[index], trace) for index in range(trace.vec.size)]
     else:
         return []
-    return [frame.func_name or f"function {frame.func_index}" for frame in frames[:_MAX_FRAMES]]
+    return [
+        _readable(frame.func_name) if frame.func_name else f"function {frame.func_index}"
+        for frame in frames[:_MAX_FRAMES]
+    ]
+
+
+def _readable(name: str) -> str:
+    """A function's name; Rust's older mangling (``_ZN`` length text … ``E``) is taken apart."""
+    if not name.startswith("_ZN") or not name.endswith("E"):
+        return name
+    parts, rest = [], name[3:-1]
+    while rest:
+        digits = len(rest) - len(rest.lstrip("0123456789"))
+        size = int(rest[:digits] or 0)
+        if not size or digits + size > len(rest):
+            return name
+        parts.append(rest[digits : digits + size])
+        rest = rest[digits + size :]
+    if parts and _HASH.fullmatch(parts[-1]):
+        parts.pop()
+    return "::".join(parts) or name

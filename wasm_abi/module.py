@@ -15,6 +15,7 @@ from wasm_abi.errors import MissingImportsError, ModuleError
 from wasm_abi.hostcalls.table import HostFunction, host_functions
 
 if TYPE_CHECKING:
+    from wasm_abi.binding import Binding
     from wasm_abi.engine import Engine
 
 #: Guest exports: number of i32 parameters, whether there is an i32 result (proxy-wasm 0.2.1, "Callbacks").
@@ -73,6 +74,7 @@ class GuestModule:
         "engine",
         "exports",
         "imports",
+        "spare_bindings",
         "wasmtime_module",
     )
 
@@ -94,6 +96,8 @@ class GuestModule:
             raise ModuleError("module exports neither malloc nor proxy_on_memory_allocate")
         self.allocator = allocator
         self.imports = _resolve_imports(self.abi, module)
+        #: What calls across the border need and no VM uses now, by what it was made for (``vm``).
+        self.spare_bindings: dict[tuple[bool, frozenset[str]], list[Binding]] = {}
 
 
 def _abi_version(types: Mapping[str, Any]) -> AbiVersion:

@@ -19,7 +19,7 @@ from wasm_abi.binding import Binding, GuestFunction, PublicBinding, UncheckedBin
 from wasm_abi.calls import GRPC_CALL, GRPC_STREAM, HTTP_CALL, STEP
 from wasm_abi.context import Context
 from wasm_abi.engine import EPOCHS_TO_DEADLINE
-from wasm_abi.errors import MemoryFault, ModuleError, ReentryError, VmFailedError
+from wasm_abi.errors import MemoryFault, ModuleError, ReentryError, VmFailedError, WasmTrap
 from wasm_abi.failure import describe_failure
 from wasm_abi.memory import Bytes, GuestMemory, NoMemory
 from wasm_abi.module import GuestModule
@@ -28,6 +28,7 @@ from wasm_abi.shared_store import SharedStore
 
 _MAX_TABLE_ELEMENTS = 1_000_000
 _MAX_PANIC_BYTES = 4096
+_MAX_SPARE_BINDINGS = 64
 _MAX_CONTEXT_ID = 0xFFFF_FFFF
 #: What a callback's entry returns instead of the guest's result once the guest has answered the stream.
 ANSWERED = 0xFFFF_FFFF
@@ -44,6 +45,18 @@ class Limits:
     memory_bytes: int = 1 << 30
     call_deadline_s: float = 1.0
     start_deadline_s: float = 10.0
+
+
+def _take_binding(module: GuestModule, safe: bool, allowed: frozenset[str]) -> Binding:
+    """A binding that has served another VM of this module, or a new one."""
+    spare = module.spare_bindings.get((safe, allowed))
+    if spare:
+        return spare.pop()
+    binding: Binding = (PublicBinding if safe else UncheckedBinding)(module.engine.wasmtime_engine)
+    for module_name, function in module.imports:
+        denied = allowed and function.name not in allowed and function.is_capability
+        binding.define(module_name, function.denied() if denied else function)
+    return binding
 
 
 _IDLE = Context(0, cast(PluginHost, None))
@@ -63,7 +76,7 @@ class Vm:
 
     __slots__ = (
         "__weakref__", "_after", "_allocate", "_binding", "_call_numbers", "_entries", "_exports",
-        "_hand_over", "_linker", "_next_context_id", "_panic", "_panic_serial", "_store", "abi",
+        "_hand_over", "_next_context_id", "_panic", "_panic_serial", "_spare_key", "_store", "abi",
         "allowed", "configuration", "configuring", "context", "contexts", "deadline_s", "engine",
         "entered", "environment", "failure", "foreign_arguments", "foreign_functions", "host",
         "is_answered", "is_restricted", "is_started", "limits", "memory", "metric_ids", "metrics",
@@ -125,11 +138,9 @@ class Vm:
         self._store.set_limits(
             memory_size=self.limits.memory_bytes, table_elements=_MAX_TABLE_ELEMENTS, instances=1, memories=1
         )
-        self._binding: Binding = (PublicBinding if safe else UncheckedBinding)(self._store, self)
-        self._linker: Any = wasmtime.Linker(self.engine.wasmtime_engine)
-        for module_name, function in module.imports:
-            denied = allowed and function.name not in allowed and function.is_capability
-            self._binding.define(self._linker, module_name, function.denied() if denied else function)
+        self._binding = _take_binding(module, safe, allowed)
+        self._binding.attach(self._store, self)
+        self._spare_key = (safe, allowed)
         self.engine.attach(self)
         self.shared.acquire(vm_id)
         try:
@@ -147,7 +158,7 @@ class Vm:
         self._attend()
         self.context = context
         try:
-            instance = self._linker.instantiate(self._store, self.module.wasmtime_module)
+            instance = self._binding.linker.instantiate(self._store, self.module.wasmtime_module)
         except wasmtime.WasmtimeError as error:
             self._die(error)
             raise ModuleError(f"module cannot be instantiated: {error}") from error
@@ -170,7 +181,7 @@ class Vm:
 
     def _start(self, context: Context, name: str) -> None:
         function = self._guest_function(name)
-        self._enter(lambda *_no_arguments: function(), context)
+        self._enter(lambda *_no_arguments: function(), context, name)
 
     def _use_memory(self, memory: GuestMemory) -> None:
         self.memory = memory
@@ -192,10 +203,10 @@ class Vm:
         if name not in self._entries:
             exported = name in self.module.exports and (not self.allowed or name in self.allowed)
             make = self._make_long_entry if self.module.exports.get(name, (0,))[0] > 3 else self._make_entry
-            self._entries[name] = make(self._guest_function(name)) if exported else None
+            self._entries[name] = make(self._guest_function(name), name) if exported else None
         return self._entries[name]
 
-    def _make_entry(self, guest: GuestFunction) -> Callable[..., int]:
+    def _make_entry(self, guest: GuestFunction, name: str) -> Callable[..., int]:
         # Two plain arguments whatever most callbacks take: stars would cost as much as the rest of this.
         def entry(context: Context, first: int = 0, second: int = 0) -> int:
             if self.context is not _IDLE:
@@ -207,22 +218,22 @@ class Vm:
             try:
                 result = guest(context.id, first, second)
             except BaseException as error:  # the sandbox: a trap, or what a host function raised
-                self._fail(error)
+                self._fail(error, name)
             self.context = _IDLE
             return self._finish(result) if self._after else result
 
         return entry
 
-    def _make_long_entry(self, guest: GuestFunction) -> Callable[..., int]:
+    def _make_long_entry(self, guest: GuestFunction, name: str) -> Callable[..., int]:
         """The same for a callback of more arguments."""
 
         def entry(context: Context, *arguments: int) -> int:
-            return self._enter(lambda number, *_two: guest(number, *arguments), context)
+            return self._enter(lambda number, *_two: guest(number, *arguments), context, name)
 
         return entry
 
-    def _enter(self, guest: GuestFunction, context: Context) -> int:
-        return self._make_entry(guest)(context)
+    def _enter(self, guest: GuestFunction, context: Context, name: str) -> int:
+        return self._make_entry(guest, name)(context)
 
     @property
     def is_running(self) -> bool:
@@ -248,11 +259,13 @@ class Vm:
             action(*arguments)
         return ANSWERED if is_answered else result
 
-    def _fail(self, error: BaseException) -> NoReturn:
+    def _fail(self, error: BaseException, callback: str = "") -> NoReturn:
         """Mark the VM failed and raise what a failed call means."""
         pending, self._binding.pending = self._binding.pending, None
         panic = self._panic.decode(errors="replace") if self._panic_serial == self.serial else None
         failure = describe_failure(error, pending, panic, self.deadline_s)
+        if isinstance(failure, WasmTrap):
+            failure.callback = callback
         self._die(failure)
         if failure is error or failure is pending:
             raise failure
@@ -299,9 +312,12 @@ class Vm:
         self.memory.detach()
         self._use_memory(NoMemory())
         self._entries.clear()
-        self._linker.close()
         self._store.close()
         self._store = None
+        self._binding.detach()
+        spare = self.module.spare_bindings.setdefault(self._spare_key, [])
+        if len(spare) < _MAX_SPARE_BINDINGS:
+            spare.append(self._binding)
 
     # -- For host functions -----------------------------------------------------------------------------
 

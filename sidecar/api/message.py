@@ -164,7 +164,8 @@ class _PipedBody(Body):
                 if trailers is not None:
                     result = self._stage.end(trailers)
                     out += result if isinstance(result, bytes) else await result
-                self.trailers = trailers
+                # A stage may make trailers where there are none.
+                self.trailers = getattr(self._stage, "made_trailers", None) if trailers is None else trailers
                 self._done = self.ended = True
                 return out
             result = self._stage.push(data, False)

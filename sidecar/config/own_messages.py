@@ -24,6 +24,7 @@ _SCALARS = {
     "uint64": _FIELD.TYPE_UINT64,
 }
 _LUA = "sidecar.extensions.filters.http.lua.v1"
+_WASM = "sidecar.extensions.filters.http.wasm.v1"
 _PYTHON = "sidecar.extensions.filters.http.python.v1"
 #: By package; a ``*`` behind a type makes a list, ``map `` ahead of it a map from strings.
 PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -49,6 +50,19 @@ PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
             "2 audiences string*",
             "3 jwks envoy.config.core.v3.DataSource required",
             "4 clock_skew google.protobuf.Duration",
+        ),
+    },
+    _WASM: {
+        "Wasm": (
+            "enum Isolation: SHARED STREAM",
+            "1 wasm envoy.extensions.filters.http.wasm.v3.Wasm required",
+            "2 isolation Isolation",
+            "3 limits Limits",
+        ),
+        "Limits": (
+            "1 memory_bytes uint64",
+            "2 call_time google.protobuf.Duration",
+            "3 start_time google.protobuf.Duration",
         ),
     },
     _PYTHON: {
@@ -138,6 +152,7 @@ def _set_type(
 _FILES = {
     "envoy.extensions.filters.http.lua.v3.Lua": "envoy/extensions/filters/http/lua/v3/lua.proto",
     "envoy.extensions.filters.http.lua.v3.LuaPerRoute": "envoy/extensions/filters/http/lua/v3/lua.proto",
+    "envoy.extensions.filters.http.wasm.v3.Wasm": "envoy/extensions/filters/http/wasm/v3/wasm.proto",
     "envoy.config.core.v3.DataSource": "envoy/config/core/v3/base.proto",
     "google.protobuf.Duration": "google/protobuf/duration.proto",
     "google.protobuf.Struct": "google/protobuf/struct.proto",

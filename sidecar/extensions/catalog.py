@@ -36,6 +36,7 @@ from sidecar.extensions.http.request_id_config import UuidRequestIdFactory
 from sidecar.extensions.http.router_config import RouterFactory
 from sidecar.extensions.http.set_metadata_config import SetMetadataFactory
 from sidecar.extensions.http.wasm_config import WasmFactory
+from sidecar.extensions.http.wasm_own_config import OwnWasmFactory
 from sidecar.extensions.listener.original_dst import OriginalDst
 from sidecar.extensions.listener.plain_config import (
     HttpInspectorFactory,
@@ -131,6 +132,7 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             OpenTelemetryFactory(),
             WasmFactory(plugins),
             WasmNetworkFactory(plugins),
+            OwnWasmFactory(plugins),
             WasmLoggerFactory(plugins),
             WasmServiceFactory(plugins),
             FileFactory(min_flush_bytes=min_flush_bytes),

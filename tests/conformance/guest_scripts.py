@@ -146,6 +146,10 @@ raw http_call -1 5 0 0 0 0 0 0 1000 100
 raw http_call 0 0 0 0 -1 5 0 0 1000 100
 raw http_call 0 0 0 0 0 0 0 0 1000 -1
 raw http_call 0 0 0 0 0 0 -4 8 1000 100
+return 1
+@on_http_call_response:bad
+set_effective_context $context
+continue_stream 0
 @on_request_headers:dead
 http_call "dead" [:method: GET, :path: /, :authority: a] "" "" 1000
 return 1
@@ -501,6 +505,317 @@ get_header_map_value 0 ":path"
 GENERAL_VM = f"""environment_variables: {{key_values: {{KEY: value}}}}
         configuration: {{"@type": {STRING}, value: "the configuration of the VM"}}"""
 
+# A cluster by its name, and the same as a GrpcService message.
+SERVICE = "\\x0a\\x07\\x0a\\x05h2app"
+GRPC = f"""
+@on_request_headers:call
+grpc_call "h2app" "pkg.Service" "Method" [x-md: 1, x-bin-bin: raw] "hello" 1000
+return 1
+@on_grpc_receive_initial_metadata:call
+get_header_map_pairs 4
+@on_grpc_receive:call
+get_buffer_status 5
+get_buffer_bytes 5 0 100
+get_buffer_bytes 5 1 2
+get_status
+get_header_map_pairs 4
+set_buffer_bytes 5 0 1 "x"
+add_header_map_value 4 "a" "b"
+set_effective_context $context
+get_buffer_bytes 5 0 3
+continue_stream 0
+@on_grpc_close:call
+get_status
+@on_response_headers:call
+get_buffer_bytes 5 0 10
+get_header_map_pairs 4
+@on_request_headers:service
+grpc_call "{SERVICE}" "pkg.Service" "Method" "" "hello" 1000
+return 1
+@on_grpc_receive:service
+set_effective_context $context
+continue_stream 0
+@on_request_headers:fails
+grpc_call "h2app" "pkg.Service" "Fails" "" "" 0
+return 1
+@on_grpc_receive_initial_metadata:fails
+get_header_map_pairs 4
+@on_grpc_receive_trailing_metadata:fails
+get_header_map_pairs 5
+@on_grpc_close:fails
+get_status
+set_effective_context $context
+continue_stream 0
+@on_request_headers:late
+grpc_call "h2app" "pkg.Service" "Hang" "" "" 30
+return 1
+@on_grpc_close:late
+get_status
+set_effective_context $context
+continue_stream 0
+@on_request_headers:dead
+grpc_call "dead" "pkg.Service" "Method" "" "" 1000
+return 1
+@on_grpc_close:dead
+get_status
+set_effective_context $context
+continue_stream 0
+@on_request_headers:bad
+grpc_call "nowhere" "s" "m" "" "" 1000
+grpc_stream "nowhere" "s" "m" ""
+grpc_call "\\x0a\\x09\\x0a\\x07nowhere" "s" "m" "" "" 1000
+grpc_stream "\\x0a\\x09\\x0a\\x07nowhere" "s" "m" ""
+@on_request_headers:stream
+grpc_stream "h2app" "pkg.Service" "Stream" [x-md: 1] =s
+grpc_send $s "one" 0
+return 1
+@on_grpc_receive_initial_metadata:stream
+get_header_map_pairs 4
+get_header_map_value 4 "x-initial"
+@on_grpc_receive:stream
+get_buffer_bytes 5 0 100
+nth 1 grpc_send $s "two" 1
+nth 1 grpc_close $s
+nth 1 grpc_send $s "three" 0
+@on_grpc_receive_trailing_metadata:stream
+get_header_map_pairs 5
+get_header_map_value 5 "x-trailing"
+@on_grpc_close:stream
+get_status
+grpc_send $s "four" 0
+grpc_close $s
+grpc_cancel $s
+set_effective_context $context
+continue_stream 0
+@on_request_headers:quiet
+grpc_call "h2app" "pkg.Service" "Quiet" "" "" 1000
+return 1
+@on_grpc_close:quiet
+get_status
+set_effective_context $context
+continue_stream 0
+@on_request_headers:odd
+grpc_call "h2app" "pkg.Service" "Odd" "" "" 1000
+return 1
+@on_grpc_close:odd
+get_status
+set_effective_context $context
+continue_stream 0
+@on_request_headers:cancel
+grpc_stream "h2app" "pkg.Service" "Hang" "" =s
+grpc_cancel $s
+grpc_cancel $s
+grpc_send $s "x" 0
+grpc_call "h2app" "pkg.Service" "Hang" "" "" 0 =c
+grpc_send $c "x" 0
+grpc_close $c
+grpc_close $c
+"""
+
+# What the older versions of the ABI have in the place of others.
+OLD = """
+@on_request_headers:headers
+get_header_map_value 0 "absent"
+get_header_map_value 0 ":path"
+get_header_map_value 2 ":status"
+add_header_map_value 0 "x-added" "yes"
+get_buffer_bytes 6 0 10
+get_buffer_bytes 7 0 10
+set_effective_context 0
+get_current_time_nanoseconds
+get_property "plugin_name"
+@on_response_headers:headers
+get_header_map_value 2 "absent"
+get_header_map_value 2 ":status"
+@on_request_body:headers
+get_buffer_bytes 0 0 10
+@on_response_body:headers
+get_buffer_bytes 1 0 10
+@on_log:headers
+get_header_map_value 2 "absent"
+get_header_map_value 0 "absent"
+@on_request_headers:answer
+send_local_response 418 "by the old one" "teapot" [x-old: yes] -1
+"""
+OLDEST = f"""{OLD}
+@on_request_headers:pause
+get_configuration
+clear_route_cache
+http_call "app" [:method: GET, :path: /call, :authority: a] "" "" 1000
+return 1
+@on_http_call_response:pause
+get_header_map_value 6 ":status"
+get_header_map_value 6 "absent"
+nth 1 set_effective_context $context
+nth 1 continue_request
+nth 2 set_effective_context $context
+nth 2 continue_response
+@on_response_headers:pause
+http_call "app" [:method: GET, :path: /again, :authority: a] "" "" 1000
+return 1
+"""
+OLDER = f"""{OLD}
+@on_request_headers:pause
+http_call "app" [:method: GET, :path: /call, :authority: a] "" "" 1000
+return 1
+@on_http_call_response:pause
+get_header_map_value 6 ":status"
+get_header_map_value 6 "absent"
+nth 1 set_effective_context $context
+nth 1 continue_stream 0
+nth 2 set_effective_context $context
+nth 2 continue_stream 1
+@on_response_headers:pause
+http_call "app" [:method: GET, :path: /again, :authority: a] "" "" 1000
+return 1
+"""
+
+# A call whose answer lets things go on.
+CALL = 'http_call "other" [:method: GET, :path: /call, :authority: a] "" "" 1000'
+
+
+def _resumed(case: str, direction: int) -> str:
+    """The answer to CALL lets that direction of the case go on."""
+    resume = f"set_effective_context $context\ncontinue_stream {direction}"
+    return f"@on_http_call_response:{case}\n{resume}\n"
+
+
+def _actions(direction: str, number: int) -> str:
+    """A case for each result of a headers callback, which a call's answer undoes."""
+    return "".join(
+        f"@on_{direction}_headers:{direction}{result}\n{CALL}\nreturn {result}\n"
+        + _resumed(f"{direction}{result}", number)
+        for result in (1, 3, 4, 9)
+    )
+
+
+ACTIONS = _actions("request", 0) + _actions("response", 1)
+HELD = """
+@on_request_headers:held
+return 1
+@on_request_body:held
+get_header_map_value 0 ":path"
+more? add_header_map_value 0 "x-late" "yes"
+@on_response_headers:held
+return 1
+@on_response_body:held
+get_header_map_value 2 ":status"
+more? add_header_map_value 2 "x-late" "yes"
+"""
+BODIES = f"""
+@on_request_body:buffer
+get_buffer_status 0
+get_buffer_bytes 0 0 100
+more? return 1
+@on_response_body:buffer
+get_buffer_status 1
+get_buffer_bytes 1 0 100
+more? return 1
+@on_request_body:watermark
+get_buffer_bytes 0 0 100
+more? return 2
+@on_request_headers:drop
+remove_header_map_value 0 "content-length"
+@on_request_headers:odd
+remove_header_map_value 0 "content-length"
+@on_request_body:drop
+get_buffer_bytes 0 0 100
+more? return 3
+@on_request_body:odd
+get_buffer_bytes 0 0 100
+more? return 9
+@on_request_headers:ranges
+remove_header_map_value 0 "content-length"
+@on_request_body:ranges
+more? return 1
+set_buffer_bytes 0 0 2 "XX"
+get_buffer_bytes 0 0 100
+set_buffer_bytes 0 0 0 "pre-"
+get_buffer_bytes 0 0 100
+set_buffer_bytes 0 1000 0 "-app"
+get_buffer_bytes 0 0 100
+set_buffer_bytes 0 1 1 "bad"
+get_buffer_bytes 0 1 3
+get_buffer_bytes 0 1000 3
+get_buffer_bytes 0 0 0
+get_buffer_bytes 0 -1 2
+set_buffer_bytes 0 0 1000 "all"
+get_buffer_status 0
+set_buffer_bytes 0 3 0 "+"
+get_buffer_bytes 0 0 100
+set_buffer_bytes 1 0 0 "not mine"
+@on_response_headers:ranges
+remove_header_map_value 2 "content-length"
+get_buffer_bytes 0 0 100
+@on_response_body:ranges
+more? return 1
+set_buffer_bytes 1 0 -1 "replaced"
+get_buffer_bytes 1 0 100
+get_buffer_bytes 0 0 100
+@on_request_body:hold
+end? {CALL}
+return 1
+{_resumed("hold", 0)}
+@on_response_body:holdback
+end? {CALL}
+return 1
+{_resumed("holdback", 1)}
+@on_response_body:answer
+send_local_response 422 "in a body" "no" [x-phase: body] -1
+@on_response_headers:answer3
+send_local_response 423 "in headers" "no" [x-phase: headers] 3
+@on_request_headers:answer4
+send_local_response 424 "in headers" "" "" 5
+return 0
+@on_request_headers:answer5
+{CALL}
+return 1
+@on_http_call_response:answer5
+set_effective_context $context
+send_local_response 425 "in a call" "no" "" -1
+@on_request_headers:twice
+send_local_response 427 "one" "one" "" -1
+send_local_response 428 "two" "two" "" -1
+@on_request_headers:close
+close_stream 0
+@on_response_headers:close2
+close_stream 1
+@on_request_headers:close3
+{CALL}
+return 1
+@on_http_call_response:close3
+set_effective_context $context
+close_stream 0
+"""
+TRAILERS = f"""
+@on_request_trailers:read
+get_header_map_pairs 1
+get_header_map_value 1 "x-t"
+add_header_map_value 1 "x-added" "by the guest"
+replace_header_map_value 1 "x-t" "replaced"
+get_header_map_size 1
+get_header_map_pairs 0
+@on_response_trailers:read
+get_header_map_pairs 3
+remove_header_map_value 3 "x-t"
+add_header_map_value 3 "x-added" "by the guest"
+@on_log:read
+get_header_map_pairs 3
+get_header_map_pairs 1
+@on_request_trailers:hold
+{CALL}
+return 1
+{_resumed("hold", 0)}
+@on_response_trailers:holdback
+{CALL}
+return 1
+{_resumed("holdback", 1)}
+@on_request_body:buffer
+return 1
+@on_request_trailers:buffer
+get_buffer_bytes 0 0 100
+"""
+
 SETUP = Setup(
     "wasm-guest",
     bootstrap(
@@ -510,6 +825,17 @@ SETUP = Setup(
             listener("metrics", routes=ROUTES, filters=guest("metrics", METRICS)),
             listener("timers", routes=ROUTES, filters=guest("timers", TIMERS)),
             listener("general", routes=ROUTES, filters=guest("general", GENERAL, vm=GENERAL_VM)),
+            listener("grpc", routes=ROUTES, filters=guest("grpc", GRPC)),
+            listener("oldest", routes=ROUTES, filters=guest("oldest", OLDEST, abi="0_1_0")),
+            listener("older", routes=ROUTES, filters=guest("older", OLDER, abi="0_2_0")),
+            listener("actions", routes=ROUTES, filters=guest("actions", ACTIONS)),
+            listener(
+                "allowed",
+                routes=ROUTES,
+                filters=guest("allowed", HELD, "allow_on_headers_stop_iteration: true"),
+            ),
+            listener("bodies", routes=ROUTES, filters=guest("bodies", BODIES)),
+            listener("trailers", routes=ROUTES, filters=guest("trailers", TRAILERS)),
             listener("calls", routes=ROUTES, filters=guest("calls", CALLS)),
             listener(
                 "restricted",
@@ -528,5 +854,5 @@ SETUP = Setup(
         "node: {id: node-1, cluster: cluster-1}",
     ),
     {"app": "h1", "h2app": "h2", "other": "h1", "dead": "dead"},
-    modules("0_2_1"),
+    modules("0_1_0", "0_2_0", "0_2_1"),
 )

@@ -3,6 +3,8 @@
 import hashlib
 from pathlib import Path
 
+from tests.conformance import wasm_abi_page
+
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = ROOT / "tests" / "conformance" / "modules"
 CRATE = ROOT / "filters_rust" / "conformance-guest"
@@ -15,3 +17,7 @@ def test_kept_modules_were_built_from_these_sources() -> None:
     files = [CRATE / "Cargo.toml", *sorted((CRATE / "src").glob("*.rs")), *sorted(MODULES.glob("*.wasm"))]
     now = {str(path.relative_to(ROOT)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     assert recorded == now, "run scripts/build_conformance_guest.sh"
+
+
+def test_page_of_support_is_what_the_transcripts_say() -> None:
+    assert wasm_abi_page.PAGE.read_text() == wasm_abi_page.page(), "run just wasm-abi"

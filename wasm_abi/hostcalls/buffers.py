@@ -78,7 +78,10 @@ def set_buffer_bytes(vm: "Vm", buffer_type: int, start: int, size: int, data: in
     if buffer is None:
         return Status.NOT_FOUND
     replacement = vm.read(data, data_size)
-    if stream is None:
+    plugin = vm.context.plugin
+    # Of what is delivered a guest can change a gRPC message, which is its own.
+    calls = None if plugin is None or buffer_type != BufferType.GRPC_CALL_MESSAGE else plugin.calls
+    if stream is None and (calls is None or calls.message is None):
         return Status.BAD_ARGUMENT
     length = len(buffer)
     if start == 0:
@@ -87,7 +90,10 @@ def set_buffer_bytes(vm: "Vm", buffer_type: int, start: int, size: int, data: in
         span = (length, length)
     else:
         return Status.BAD_ARGUMENT
-    if not stream.replace_buffer(_BUFFERS[buffer_type], *span, replacement):
+    if stream is None:
+        assert calls is not None
+        calls.message = bytes(buffer[: span[0]]) + replacement + bytes(buffer[span[1] :])
+    elif not stream.replace_buffer(_BUFFERS[buffer_type], *span, replacement):
         return Status.BAD_ARGUMENT
     return Status.OK
 

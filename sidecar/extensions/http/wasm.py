@@ -19,7 +19,7 @@ from sidecar.api.message import FixedBody, LocalReply
 from sidecar.api.stream import Flag
 from sidecar.core.errors import Disconnected, StreamAborted
 from sidecar.extensions.http.wasm_body import BegunBody, GuestStage, LaterBody
-from sidecar.extensions.http.wasm_host import StreamSide
+from sidecar.extensions.http.wasm_host import FAILED, StreamSide
 from wasm_abi import HeadersAction, WasmError
 
 if TYPE_CHECKING:
@@ -30,11 +30,23 @@ if TYPE_CHECKING:
 
 __all__ = ["WasmFilter"]
 
-_FAILED = LocalReply(503, b"", "wasm_fail_stream", grpc_status=14)
 _REQUEST, _RESPONSE = 0, 1
 _ALL_HOOKS = frozenset({"decode_headers", "encode_headers", "on_complete"})
 #: Actions of a headers callback that let the message go on at once.
 _GO_ON = frozenset({HeadersAction.CONTINUE, HeadersAction.CONTINUE_AND_END_STREAM})
+
+
+def _end(side: StreamSide, live: LivePlugin) -> None:
+    """End the VM that was this stream's own."""
+    plugin = side.plugin_side.plugin
+    if plugin is None or plugin is live.plugin:
+        return
+    try:
+        plugin.shutdown()
+    except WasmError as error:
+        side.plugin_side.report("at the end of a stream", error)
+    plugin.calls.cancel_all()
+    plugin.vm.close()
 
 
 class WasmFilter(HttpFilter):
@@ -73,11 +85,19 @@ class WasmFilter(HttpFilter):
         plugin = live.plugin
         if plugin is None or plugin.vm.failure is not None:
             if not live.revive():
-                return None if live.fail_open else _FAILED
+                return None if live.fail_open else FAILED
             plugin = live.plugin
         assert plugin is not None
         assert live.side is not None
-        side = StreamSide(live.side, stream)
+        if live.make is None:
+            side = StreamSide(live.side, stream)
+        else:
+            try:
+                plugin, own = live.make()
+            except WasmError as error:
+                live.side.report("when it was to be started for a stream", error)
+                return None if live.fail_open else FAILED
+            side = StreamSide(own, stream)
         side.live = live
         stream.set_slot(self.slot, side)
         message = stream.request
@@ -98,7 +118,12 @@ class WasmFilter(HttpFilter):
                 action = context.on_request_headers(count, message.body is None)
         except WasmError as error:
             return self._trapped(side, error)
-        if action is HeadersAction.CONTINUE and side.reply is None and not side.invalid:
+        if (
+            action is HeadersAction.CONTINUE
+            and side.reply is None
+            and not side.invalid
+            and not side.is_closed
+        ):
             side.maps[0] = None
             if message.body is not None and live.has_body[_REQUEST]:
                 self._show_body(side, message, _REQUEST)
@@ -125,7 +150,7 @@ class WasmFilter(HttpFilter):
                 action = context.on_response_headers(len(headers.fields) + 1, message.body is None)
         except WasmError as error:
             return self._trapped(side, error)
-        if action is HeadersAction.CONTINUE and side.reply is None:
+        if action is HeadersAction.CONTINUE and side.reply is None and not side.is_closed:
             side.maps[2] = None
             if message.body is not None and side.live.has_body[_RESPONSE]:
                 self._show_body(side, message, _RESPONSE)
@@ -164,10 +189,13 @@ class WasmFilter(HttpFilter):
             context.on_done()
             context.on_delete()
         except WasmError as error:
-            if live.side is not None:
-                live.side.report("at the end of a stream", error)
+            reporter = live.side if side is None else side.plugin_side
+            if reporter is not None:
+                reporter.report("at the end of a stream", error)
         if side is not None:
             side.context = None
+            if live.make is not None:
+                _end(side, live)
 
     # -- what a callback came to ----------------------------------------------------------------------
     def _settle(
@@ -196,7 +224,9 @@ class WasmFilter(HttpFilter):
         await self.wait(side, direction)
         ended = self.verdict(side)
         if ended is None:
-            self._let_go(side, message, direction)
+            self._let_go(side, message, direction, was_held=True)
+        elif message.body is not None and message.body.whole is not None:
+            await message.body.receive()  # it has come: the answer need not end the connection
         return ended
 
     async def _feed_behind_headers(
@@ -218,15 +248,17 @@ class WasmFilter(HttpFilter):
         message.body = BegunBody(first, piped)
         return None
 
-    def _let_go(self, side: StreamSide, message: Message, direction: int) -> None:
+    def _let_go(self, side: StreamSide, message: Message, direction: int, *, was_held: bool = False) -> None:
         side.resumed[direction] = False
         side.maps[0 if direction == _REQUEST else 2] = None
         if message.body is not None and side.live.has_body[direction]:
-            self._show_body(side, message, direction)
+            self._show_body(side, message, direction, was_held=was_held)
 
-    def _show_body(self, side: StreamSide, message: Message, direction: int) -> None:
+    def _show_body(
+        self, side: StreamSide, message: Message, direction: int, *, was_held: bool = False
+    ) -> None:
         """Let the guest see the body: at once where it is at hand, so that it stays one piece."""
-        stage = GuestStage(self, side, direction)
+        stage = GuestStage(self, side, direction, was_held=was_held)
         body = message.body
         assert body is not None
         if body.whole is None:
@@ -239,7 +271,7 @@ class WasmFilter(HttpFilter):
             message.body = LaterBody(error)
             return
         # Also where the guest left it alone: it is read, and an answer need not end the connection.
-        message.body = LaterBody(stage) if out is None else FixedBody(out)
+        message.body = LaterBody(stage) if out is None else FixedBody(out, stage.made_trailers)
 
     def verdict(self, side: StreamSide) -> LocalReply | None:
         """What the stream is answered with, if it is."""
@@ -265,10 +297,12 @@ class WasmFilter(HttpFilter):
 
     def _trapped(self, side: StreamSide, error: WasmError) -> LocalReply | None:
         """The guest failed in the middle of this stream."""
-        side.plugin_side.report("on a stream", error)
+        request_id = side.stream.request.headers.get(b"x-request-id")
+        where = "for a request" if request_id is None else f"for request {request_id.decode('latin-1')}"
+        side.plugin_side.report(where, error)
         side.is_dead = True
         side.context = None
-        return None if side.live.traps_open else _FAILED
+        return None if side.live.traps_open else FAILED
 
     def trapped_in_body(self, side: StreamSide, error: WasmError) -> None:
         """The same, while a body passes.  Raises: StreamAborted, unless the policy is to go on."""

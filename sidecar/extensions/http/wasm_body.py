@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from sidecar.api.message import Body, LocalReply
 from sidecar.core.errors import Disconnected, StreamAborted
+from sidecar.core.headers import HeaderMap
 from wasm_abi import DataAction, TrailersAction, WasmError
 
 if TYPE_CHECKING:
-    from sidecar.core.headers import HeaderMap
     from sidecar.extensions.http.wasm import WasmFilter
     from sidecar.extensions.http.wasm_host import StreamSide
 
@@ -68,6 +68,7 @@ class LaterBody(Body):
             raise outcome
         data = await outcome.rest()
         self._outcome = None
+        self.trailers = outcome.made_trailers
         self.ended = True
         return data
 
@@ -75,23 +76,51 @@ class LaterBody(Body):
 class GuestStage:
     """Shows a body to the guest, chunk by chunk; what the guest holds back it sees again with the next."""
 
-    __slots__ = ("_direction", "_ends_apart", "_filter", "_given", "_held", "_side")
+    __slots__ = (
+        "_direction",
+        "_ends_apart",
+        "_filter",
+        "_given",
+        "_held",
+        "_is_http1",
+        "_parked",
+        "_side",
+        "made_trailers",
+    )
 
-    def __init__(self, wasm_filter: WasmFilter, side: StreamSide, direction: int) -> None:
+    def __init__(
+        self, wasm_filter: WasmFilter, side: StreamSide, direction: int, *, was_held: bool = False
+    ) -> None:
         self._filter = wasm_filter
         self._side = side
         self._direction = direction
         self._held = b""
+        #: Trailers that the guest made in the last callback, where there were none.
+        self.made_trailers: HeaderMap | None = None
+        #: What the guest stopped and does not see again (``STOP_ITERATION_AND_WATERMARK``).
+        self._parked = b""
         #: What goes on before the bytes that are waited for.
         self._given = b""
         stream = side.stream
-        protocol = stream.protocol if direction == _REQUEST else stream.upstream_protocol
-        # HTTP/1 learns of the end after the last bytes: Envoy's guests see an empty end there.
-        self._ends_apart = protocol.startswith("HTTP/1")
+        protocol = stream.protocol
+        if direction != _REQUEST:
+            protocol = stream.upstream_protocol if stream.upstream_first_rx_ns else ""
+        self._is_http1 = protocol.startswith("HTTP/1")
+        # HTTP/1 learns of the end after the last bytes: Envoy's guests see an empty end there, unless all of
+        # it has come while the guest held the head.
+        self._ends_apart = self._is_http1 and not was_held
 
     def push(self, data: bytes, end_stream: bool) -> bytes | Awaitable[bytes]:
         out = self.push_whole(data) if end_stream else self._push(data, False)
+        self._ends_apart = self._is_http1
+        if out is not None and len(self._parked) > self._side.stream.hcm.buffer_limit_bytes:
+            return self._behind(out)
         return self.rest() if out is None else out
+
+    async def _behind(self, given: bytes) -> bytes:
+        """So much is stopped that no more is read before the guest lets it go."""
+        self._given = given
+        return await self.rest()
 
     def push_whole(self, data: bytes) -> bytes | None:
         """The last chunk; None: the guest holds it, :meth:`rest` waits for it.
@@ -133,6 +162,9 @@ class GuestStage:
             return released + buffer
         limit: int = side.stream.hcm.buffer_limit_bytes
         side.buffers[direction] = buffer
+        made: HeaderMap | None = None
+        if end_stream:
+            made = side.maps[1 if direction == _REQUEST else 3] = HeaderMap()
         call = context.on_request_body if direction == _REQUEST else context.on_response_body
         try:
             action = call(len(buffer), end_stream)
@@ -142,13 +174,19 @@ class GuestStage:
             return released + buffer
         changed = side.buffers[direction]
         buffer = b"" if changed is None else changed
+        if made is not None and made.fields:
+            self.made_trailers = made
         if side.is_closed or side.reply is not None or side.invalid:
             self._check(is_end=end_stream)
         if action is DataAction.CONTINUE:
             side.buffers[direction] = None
             side.resumed[direction] = False
-            return released + buffer
-        if action is DataAction.STOP_ITERATION_NO_BUFFER:
+            parked, self._parked = self._parked, b""
+            return released + parked + buffer
+        if action is DataAction.STOP_ITERATION_AND_WATERMARK:
+            self._parked += buffer
+            buffer = b""
+        elif action is DataAction.STOP_ITERATION_NO_BUFFER:
             buffer = b""
         self._held = buffer
         if side.resumed[direction]:
@@ -190,7 +228,8 @@ class GuestStage:
         side.resumed[self._direction] = False
         side.buffers[self._direction] = None
         held, self._held = self._held, b""
-        return held
+        parked, self._parked = self._parked, b""
+        return parked + held
 
     def _check(self, *, is_end: bool = True) -> None:
         side = self._side

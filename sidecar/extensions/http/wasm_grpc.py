@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from sidecar.core.errors import SidecarError
+from sidecar.http.local_reply import reply_for
 from sidecar.router.grpc_client import GrpcClient, GrpcStream, GrpcUnaryCall
 from sidecar.router.grpc_service import InitialMetadata
 from wasm_abi import Status, WasmError
@@ -26,6 +28,10 @@ Pairs = Sequence[tuple[bytes, bytes]]
 
 #: Bytes that a guest may have waiting on a stream that nobody reads; with more the stream is given up.
 _MOST_WAITING = 16 * 1024 * 1024
+
+
+#: An invalid code is the number that all bits make.
+_ALL_BITS = 0xFFFF_FFFF
 
 
 class _Streaming:
@@ -63,10 +69,12 @@ class GrpcCalls:
     def __init__(
         self,
         get_client: Callable[[], HttpClient],
+        find_cluster: Callable[[str], Any],
         find_service: Callable[[bytes], GrpcService | None],
         report: Callable[[str, WasmError], None],
     ) -> None:
         self._get_client = get_client
+        self._find_cluster = find_cluster
         self._find_service = find_service
         self._report = report
         self._calls: dict[int, GrpcUnaryCall] = {}
@@ -79,10 +87,12 @@ class GrpcCalls:
     ) -> Status:
         """Start a call."""
         client = self._client(upstream, metadata, timeout_ms)
-        if client is None:
-            return Status.PARSE_FAILURE
+        if not isinstance(client, GrpcClient):
+            return client
         call = client.call(path, message)
         _hide(call)
+        if not timeout_ms:  # none, which Envoy says all the same
+            call.stream.request.headers.fields.insert(1, (b"grpc-timeout", b"0m"))
         self._calls[number] = call
         call.on_done = lambda _: self._call_over(number, call)
         return Status.OK
@@ -90,8 +100,8 @@ class GrpcCalls:
     def stream(self, number: int, upstream: bytes, path: bytes, metadata: Pairs) -> Status:
         """Start a stream."""
         client = self._client(upstream, metadata, 0)
-        if client is None:
-            return Status.PARSE_FAILURE
+        if not isinstance(client, GrpcClient):
+            return client
         call = client.stream(path)
         _hide(call)
         self._streams[number] = _Streaming(call)
@@ -126,10 +136,13 @@ class GrpcCalls:
             stream.call.on_event = None
             stream.call.cancel()
 
-    def _client(self, upstream: bytes, metadata: Pairs, timeout_ms: int) -> GrpcClient | None:
+    def _client(self, upstream: bytes, metadata: Pairs, timeout_ms: int) -> GrpcClient | Status:
+        """Who makes the call, or why nobody does."""
         service = self._find_service(upstream)
         if service is None:
-            return None
+            return Status.PARSE_FAILURE
+        if self._find_cluster(service.cluster) is None:
+            return Status.INTERNAL_FAILURE
         more = tuple(InitialMetadata(name, value, value) for name, value in metadata)
         initial = (*service.initial_metadata, *more)
         timeout_s = timeout_ms / 1000
@@ -143,7 +156,7 @@ class GrpcCalls:
             if call.status.is_ok and call.message is not None:
                 self.told.on_grpc_message(number, call.message)
             else:
-                self.told.on_grpc_close(number, call.status.code, call.status.message)
+                self.told.on_grpc_close(number, call.status.code & _ALL_BITS, _reason(call))
         except WasmError as error:
             self._report("in a callback of a gRPC call", error)
 
@@ -171,7 +184,18 @@ class GrpcCalls:
         if call.is_done and self._streams.pop(number, None) is not None:
             told.on_grpc_trailing_metadata(number, [] if call.trailers is None else list(call.trailers))
             assert call.status is not None
-            told.on_grpc_close(number, call.status.code, call.status.message)
+            told.on_grpc_close(number, call.status.code & _ALL_BITS, _reason(call))
+
+
+def _reason(call: GrpcUnaryCall | GrpcStream) -> bytes:
+    """The status message with the response code details behind it, as Envoy puts them."""
+    assert call.status is not None
+    details = "via_upstream"
+    if call.head is None:
+        error = call.error
+        details = reply_for(error, call.stream).details if isinstance(error, SidecarError) else ""
+    message = call.status.message
+    return message + b"{%s}" % details.encode() if message and details else message or details.encode()
 
 
 def _hide(call: HttpCall) -> None:

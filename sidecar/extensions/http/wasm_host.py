@@ -21,7 +21,17 @@ from sidecar.extensions.http.wasm_grpc import GrpcCalls
 from sidecar.extensions.http.wasm_properties import plugin_properties, stream_property
 from sidecar.extensions.wasm.grpc_config import service_finder
 from sidecar.net.reactor import Signal
-from wasm_abi import BufferType, LogLevel, MapType, Metric, MetricType, StreamType, WasmError
+from wasm_abi import (
+    BufferType,
+    LogLevel,
+    MapType,
+    Metric,
+    MetricType,
+    StreamType,
+    VmFailedError,
+    WasmError,
+    WasmTrap,
+)
 
 if TYPE_CHECKING:
     from sidecar.api.context import FactoryContext
@@ -30,9 +40,12 @@ if TYPE_CHECKING:
     from sidecar.extensions.wasm.live import LivePlugin
     from wasm_abi import Plugin, StreamContext
 
-__all__ = ["PluginSide", "StreamSide"]
+__all__ = ["FAILED", "PluginSide", "StreamSide"]
 
 logger = logging.getLogger("sidecar.wasm")
+
+#: What a stream is answered with that its guest fails.
+FAILED = LocalReply(503, b"", "wasm_fail_stream", grpc_status=14)
 
 _is_bad = BAD_VALUE.search
 _LEVELS = (5, logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
@@ -66,7 +79,9 @@ class _Stat:
 class PluginSide:
     """What one plugin may ask for outside any stream (``wasm_abi.PluginHost``)."""
 
-    def __init__(self, name: str, root_id: str, vm_id: str, context: FactoryContext) -> None:
+    def __init__(
+        self, name: str, root_id: str, vm_id: str, context: FactoryContext, *, has_timers: bool = True
+    ) -> None:
         self.name = name
         self.fixed = plugin_properties(name, root_id, vm_id, context.node, context.traffic_direction)
         self._label = " ".join(["wasm log", *filter(None, (name, root_id, vm_id))])
@@ -74,14 +89,18 @@ class PluginSide:
         self._root_label = " ".join(["wasm log", *filter(None, (root_id, vm_id))])
         self._stats = context.root_stats
         self._every = context.every
+        # A VM that lives as long as one stream has none, and is not to complain of it each time.
+        self._has_timers = has_timers
         self._stop_tick: Callable[[], None] | None = None
         self._deferred: list[Callable[[], None]] = []
         self._soon = context.soon
+        #: Starts the plugin again after a failure, if it may; set by who holds it.
+        self.revive: Callable[[], bool] | None = None
         #: The plugin it serves; set once that is made.
         self.plugin: Plugin | None = None
         self.calls: PluginCalls | None = None
         if context.http_client is not None:
-            grpc = GrpcCalls(context.http_client, service_finder(context), self.report)
+            grpc = GrpcCalls(context.http_client, context.find_cluster, service_finder(context), self.report)
             self.calls = PluginCalls(context.http_client, context.find_cluster, grpc, self.report)
         #: Header names that were looked at and can be sent.
         self.good_names: set[bytes] = set()
@@ -105,7 +124,7 @@ class PluginSide:
         if self._stop_tick is not None:
             self._stop_tick()
             self._stop_tick = None
-        if not milliseconds:
+        if not milliseconds or not self._has_timers:
             return
         if self._every is None:
             logger.warning("%s: a tick period was set where there are no timers; it is ignored", self._label)
@@ -144,8 +163,19 @@ class PluginSide:
                 self.report("in a deferred callback", error)
 
     def report(self, where: str, error: WasmError) -> None:
-        """Log a failure of the guest; the backtrace that matters is the guest's, which is in the text."""
-        logger.error("plugin %s failed %s: %s", self.name, where, error)
+        """Log a failure of the guest; the backtrace that matters is the guest's, which is in the text.
+
+        Whatever waits for the guest in other streams of the VM waits no more: their state is gone.
+        """
+        if isinstance(error, VmFailedError):
+            return  # told when it failed
+        callback = f" in {error.callback}" if isinstance(error, WasmTrap) and error.callback else ""
+        logger.error("plugin %s failed%s, %s: %s", self.name, callback, where, error)
+        vm = None if self.plugin is None else self.plugin.vm
+        if vm is not None and vm.failure is not None:
+            for context in list(vm.contexts.values()):
+                if isinstance(context.stream, StreamSide):
+                    context.stream.vm_failed()
 
     def stop(self) -> None:
         """No more ticks."""
@@ -153,14 +183,18 @@ class PluginSide:
 
     def _tick(self) -> None:
         plugin = self.plugin
-        if plugin is None or plugin.vm.failure is not None:
+        if plugin is None:
             self.stop()
+            return
+        if plugin.vm.failure is not None:
+            # It lives by its timer: there may be no stream to start it again.
+            if self.revive is None or self.revive():
+                self.stop()
             return
         try:
             plugin.on_tick()
         except WasmError as error:
-            self.report("in on_tick", error)
-            self.stop()
+            self.report("at a tick", error)
 
 
 class StreamSide:
@@ -311,6 +345,18 @@ class StreamSide:
         self.stream.filter_state["wasm." + name] = value
         return True
 
+    def vm_failed(self) -> None:
+        """The guest failed over something else: who waits for it here is answered, or goes on without it."""
+        for direction, signal in enumerate(self.signals):
+            if signal is None or signal.strand is None:
+                continue
+            self.is_dead = True
+            if self.live.traps_open:
+                self.resumed[direction] = True
+            else:
+                self.reply = FAILED
+            signal.fire()
+
     # -- what becomes of the stream ---------------------------------------------------------------
     def clear_route_cache(self) -> None:
         self.stream.clear_route_cache()
@@ -323,6 +369,8 @@ class StreamSide:
         headers: list[tuple[bytes, bytes]],
         grpc_status: int | None,
     ) -> None:
+        if self.reply is not None:
+            return  # the first one counts
         fields = []
         for name, value in headers:
             if name[:1] == b":" or invalid_field(name, value):
@@ -335,7 +383,7 @@ class StreamSide:
         self._wake(1)
 
     def continue_stream(self, stream_type: StreamType) -> None:
-        if stream_type < 2:
+        if stream_type < 2 and (stream_type == 0 or self.stream.response is not None):
             self.resumed[stream_type] = True
             self._wake(stream_type)
 

@@ -22,7 +22,7 @@ class LivePlugin:
     ``reload`` gives a new plugin or None while it has to wait; None itself where the policy is not to.
     """
 
-    __slots__ = ("fail_open", "has_body", "has_response", "plugin", "reload", "side", "traps_open")
+    __slots__ = ("fail_open", "has_body", "has_response", "make", "plugin", "reload", "side", "traps_open")
 
     def __init__(
         self,
@@ -38,6 +38,8 @@ class LivePlugin:
         #: So does what it fails over.  In Envoy that is what the older ``fail_open`` means alone.
         self.traps_open = traps_open
         self.reload = reload
+        #: Makes a plugin in a VM of its own, where each stream gets one; ``plugin`` then serves none.
+        self.make: Callable[[], tuple[Plugin, PluginSide]] | None = None
         self.plugin: Plugin | None = None
         self.side: PluginSide | None = None
         #: Whether the guest looks at bodies or trailers: of requests, of responses.
@@ -51,6 +53,7 @@ class LivePlugin:
         """From now on it is this one."""
         self.plugin = plugin
         self.side = side
+        side.revive = self.revive
         self.has_body = (
             plugin.exports_request_body or plugin.exports_request_trailers,
             plugin.exports_response_body or plugin.exports_response_trailers,

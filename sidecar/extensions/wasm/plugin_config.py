@@ -14,7 +14,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +23,14 @@ from sidecar.core.errors import ConfigError
 from sidecar.extensions.http.wasm_host import PluginSide
 from sidecar.extensions.wasm.code_cache import CodeCache, RemoteCode
 from sidecar.extensions.wasm.live import LivePlugin
-from wasm_abi import Engine, ModuleError, Plugin, Vm, WasmError
+from sidecar.extensions.wasm.restart import Restart
+from wasm_abi import Engine, Limits, ModuleError, Plugin, Vm, WasmError
 
 if TYPE_CHECKING:
     from sidecar.api.context import FactoryContext
     from wasm_abi import GuestModule
 
-__all__ = ["Plugins"]
+__all__ = ["DEFAULT_LIMITS", "Plugins"]
 
 logger = logging.getLogger("sidecar.wasm")
 
@@ -37,6 +38,7 @@ _RUNTIME = "envoy.wasm.runtime."
 _RUNTIMES = ("", *(_RUNTIME + name for name in ("v8", "wasmtime", "wamr")))
 _FAIL_RELOAD, _FAIL_CLOSED, _FAIL_OPEN = 1, 2, 3
 _RELOAD_BACKOFF_S = 1.0
+DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,9 @@ class _Settings:
     backoff_s: float
     allow_on_headers_stop_iteration: bool
     traps_open: bool
+    limits: Limits
+    #: Each stream gets a VM of its own.
+    per_stream: bool
 
 
 @dataclass(slots=True)
@@ -71,12 +76,15 @@ class _VmRecipe:
 
     module: GuestModule
     settings: _VmSettings
+    limits: Limits
     vm: Vm | None = None
     users: int = 0
 
     def live(self, side: PluginSide) -> Vm:
         """The shared VM, made anew when there is none or it failed.  Raises: ModuleError, WasmTrap."""
-        if self.vm is None or self.vm.failure is not None:
+        if self.vm is not None and self.vm.failure is not None:
+            self.close()
+        if self.vm is None:
             self.vm = Vm(
                 self.module,
                 host=side,
@@ -84,8 +92,13 @@ class _VmRecipe:
                 configuration=self.settings.configuration,
                 environment=self.settings.environment,
                 allowed=self.settings.allowed,
+                limits=self.limits,
             )
         return self.vm
+
+    def one_more(self, side: PluginSide) -> Vm:
+        """A VM that nobody shares.  Raises: ModuleError, WasmTrap."""
+        return replace(self, vm=None).live(side)
 
     def close(self) -> None:
         """Nobody uses the VM any more."""
@@ -168,7 +181,14 @@ class Plugins:
         self._recipes: dict[tuple[Any, ...], _VmRecipe] = {}
         self._plugins: dict[tuple[Any, ...], _Started] = {}
 
-    def compile(self, config: Any, context: FactoryContext) -> LivePlugin:
+    def compile(
+        self,
+        config: Any,
+        context: FactoryContext,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        per_stream: bool = False,
+    ) -> LivePlugin:
         """The plugin of a ``PluginConfig``, running or still to come.  Raises: ConfigError."""
         policy = _failure_policy(config)
         _check_supported(config, context)
@@ -189,6 +209,8 @@ class Plugins:
             backoff_s=_backoff(config),
             allow_on_headers_stop_iteration=config.allow_on_headers_stop_iteration.value,
             traps_open=config.fail_open,
+            limits=limits,
+            per_stream=per_stream,
         )
         if vm_config.HasField("code") and vm_config.code.WhichOneof("specifier") == "remote":
             return self._remote(vm_config, settings, context)
@@ -265,13 +287,14 @@ class Plugins:
         """The plugin with these settings, started unless it runs.  Raises: WasmError."""
         vm = settings.vm
         environment = tuple(sorted(vm.environment.items()))
-        recipe_key = (vm.vm_id, module.digest, vm.configuration, environment, vm.allowed)
-        key = (*recipe_key, settings.root_id, settings.name, settings.configuration, settings.policy)
+        recipe_key = (vm.vm_id, module.digest, vm.configuration, environment, vm.allowed, settings.limits)
+        own = (settings.root_id, settings.name, settings.configuration, settings.policy, settings.per_stream)
+        key = (*recipe_key, *own)
         started = self._plugins.get(key)
         if started is None:
             recipe = self._recipes.get(recipe_key)
             if recipe is None:
-                recipe = _VmRecipe(module, vm)
+                recipe = _VmRecipe(module, vm, settings.limits)
             started = self._start(settings, recipe, context)
             self._recipes[recipe_key] = recipe
             self._plugins[key] = started
@@ -283,10 +306,10 @@ class Plugins:
     def _start(self, settings: _Settings, recipe: _VmRecipe, context: FactoryContext) -> _Started:
         name, root_id = settings.name, settings.root_id
 
-        def start() -> tuple[Plugin, PluginSide]:
-            side = PluginSide(name, root_id, settings.vm.vm_id, context)
+        def start(*, alone: bool = False) -> tuple[Plugin, PluginSide]:
+            side = PluginSide(name, root_id, settings.vm.vm_id, context, has_timers=not alone)
             before = recipe.vm
-            vm = recipe.live(side)
+            vm = recipe.one_more(side) if alone else recipe.live(side)
             if vm is not before:
                 context.root_stats.counter(f"wasm.{settings.runtime}.created").inc()
             plugin = Plugin(
@@ -309,14 +332,18 @@ class Plugins:
                 recipe.close()
             raise
         counters = _reload_counters(context.root_stats, name)
-        reload = None
+        reload: _Reload | Restart
         if settings.policy == _FAIL_RELOAD:
             reload = _Reload(start, settings.backoff_s, name, *counters)
+        else:
+            reload = Restart(start, name, context.root_stats)
+            reload.watch(plugin)
         recipe.users += 1
         fail_open, traps_open = settings.policy == _FAIL_OPEN, settings.traps_open
-        return _Started(
-            LivePlugin(plugin, side, fail_open=fail_open, traps_open=traps_open, reload=reload), recipe
-        )
+        live = LivePlugin(plugin, side, fail_open=fail_open, traps_open=traps_open, reload=reload)
+        if settings.per_stream:
+            live.make = partial(start, alone=True)
+        return _Started(live, recipe)
 
     def _count_vms(self, store: Any) -> None:
         store.gauge("wasm.wasm_vm_count").set(sum(recipe.vm is not None for recipe in self._recipes.values()))

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 from wasm_guests import FakeStream, Runner, guest
 
-from wasm_abi import AbiVersion, MapType, Status
+from wasm_abi import AbiVersion, MapType, Status, WasmTrap
 from wasm_abi.abi import Errno
 from wasm_abi.hostcalls.table import HostFunction, host_functions
 
@@ -97,3 +97,28 @@ def test_arbitrary_arguments_give_an_expected_status(run: Runner, function: Host
             assert result in set(Errno)
         elif function.name.startswith("proxy_"):
             assert result in {Status.OK, Status.INVALID_MEMORY_ACCESS} | ALLOWED.get(function.name, set())
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("plain", "plain"),
+        ("_ZN5guest3run17h96c1967f2c495731E", "guest::run"),
+        ("_ZN5guest3runE", "guest::run"),
+        ("_ZN99guestE", "_ZN99guestE"),
+        ("_ZNE", "_ZNE"),
+        ("_ZN17h96c1967f2c495731E", "_ZN17h96c1967f2c495731E"),
+        ("_ZN0E", "_ZN0E"),
+    ],
+)
+def test_backtrace_shows_rust_names_as_rust_has_them(run: Runner, name: str, shown: str) -> None:
+    code = guest(
+        {"proxy_on_tick": "(call $inner)"},
+        extra="(func $inner (unreachable))",
+    )
+    code = code.replace(b"$inner", b"$" + name.encode())
+    plugin = run.plugin(code)
+    with pytest.raises(WasmTrap) as caught:
+        plugin.on_tick()
+    assert caught.value.backtrace[0] == shown
+    assert caught.value.callback == "proxy_on_tick"

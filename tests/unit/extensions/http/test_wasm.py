@@ -177,6 +177,17 @@ async def test_response_of_a_stream_that_never_reached_the_guest_is_left_alone(r
 # -- local responses ------------------------------------------------------------------------------
 
 
+async def test_response_that_is_resumed_too_early_waits_all_the_same(run, make_stream, respond):
+    guest = Guest().on("request_headers", Guest().call("proxy_continue_stream", 1) + CONTINUE)
+    wasm = run(guest.on("response_headers", PAUSE))
+    stream = make_stream()
+    assert await wasm.request(stream) is None
+    respond(stream)
+    waiting = wasm.filter.encode_headers(stream)
+    assert inspect.isawaitable(waiting)
+    waiting.close()
+
+
 async def test_local_response_answers_the_request(run, make_stream):
     guest = Guest()
     reply = await run(guest.on("request_headers", guest.local_response(*LOCAL) + CONTINUE)).request(

@@ -57,7 +57,7 @@ class Call:
 
 
 def streaming() -> tuple[GrpcCalls, Call, Told, Any]:
-    calls = GrpcCalls(lambda: None, lambda upstream: None, lambda where, error: None)  # type: ignore[arg-type]
+    calls = GrpcCalls(lambda: None, {}.get, lambda upstream: None, lambda where, error: None)  # type: ignore[arg-type]
     calls.told = told = Told()  # type: ignore[assignment]
     call = Call()
     from sidecar.extensions.http.wasm_grpc import _Streaming
@@ -81,7 +81,7 @@ def test_stream_is_told_in_order_and_once():
         ("message", 6, b"a"),
         ("message", 6, b"b"),
         ("trailers", 6, 1),
-        ("close", 6, 7, b"no"),
+        ("close", 6, 7, b"no{via_upstream}"),
     ]
 
 
@@ -90,7 +90,7 @@ def test_answer_of_a_head_alone_has_empty_initial_metadata():
     call.head = call.trailers = ResponseHeaders(200)
     call.status, call.is_done = GrpcStatus(12), True
     event()
-    assert told.news == [("head", 6, 0), ("trailers", 6, 1), ("close", 6, 12, b"")]
+    assert told.news == [("head", 6, 0), ("trailers", 6, 1), ("close", 6, 12, b"via_upstream")]
 
 
 def test_messages_wait_for_room_and_the_end_waits_behind_them():
@@ -118,7 +118,7 @@ def test_upstream_that_is_neither_a_service_nor_a_cluster_is_no_call():
         asked.append(upstream)
         return None
 
-    calls = GrpcCalls(lambda: None, find, lambda where, error: None)  # type: ignore[arg-type]
+    calls = GrpcCalls(lambda: None, {}.get, find, lambda where, error: None)  # type: ignore[arg-type]
     assert calls.call(1, b"x", b"/a/b", [], b"", 0) is Status.PARSE_FAILURE
     assert calls.stream(2, b"y", b"/a/b", []) is Status.PARSE_FAILURE
     assert asked == [b"x", b"y"]
