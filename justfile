@@ -76,7 +76,7 @@ bench-lua *arguments:
 tls-check *arguments:
     python -m tests.tls_check {{ arguments }}
 
-# throw mutated input at the parsers (h1, h2, client_hello, proxy_protocol, http_inspector; --seconds N, --seed N, --inputs N)
+# throw mutated input at the parsers (h1, h2, client_hello, proxy_protocol, http_inspector, wasm_module, wasm_pairs, wasm_calls; --seconds N, --seed N, --inputs N)
 fuzz *arguments:
     python -m tests.fuzz {{ arguments }}
 

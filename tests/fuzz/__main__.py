@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from tests.fuzz import fuzz_grpc, fuzz_h1, fuzz_h2, fuzz_listener
+from tests.fuzz import fuzz_grpc, fuzz_h1, fuzz_h2, fuzz_listener, fuzz_wasm
 from tests.fuzz.test_fuzz_h2 import SEEDS
 
 TARGETS: dict[str, tuple[Callable[[bytes], None], Sequence[bytes]]] = {
@@ -22,6 +22,9 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], Sequence[bytes]]] = {
     "client_hello": (fuzz_listener.test_client_hello, fuzz_listener.HELLOS),
     "proxy_protocol": (fuzz_listener.test_proxy_head, fuzz_listener.HEADS),
     "http_inspector": (fuzz_listener.test_http_line, fuzz_listener.LINES),
+    "wasm_module": (fuzz_wasm.test_module, fuzz_wasm.MODULES),
+    "wasm_pairs": (fuzz_wasm.test_pairs, fuzz_wasm.MAPS),
+    "wasm_calls": (fuzz_wasm.test_host_call, fuzz_wasm.CALLS),
 }
 _PIECES = (b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b"0", b";", b"\x00", b"\xff", b"chunked")
 _MOST_PARTS = 5

@@ -55,13 +55,17 @@ static_resources:
 """
 
 
-def configuration() -> str:
+def configuration(**own: object) -> str:
     plugin = {
         "name": "guest",
         "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": SCRIPT},
         "vm_config": {"code": {"local": {"filename": str(GUEST)}}},
     }
-    message = {"@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm", "config": plugin}
+    message: dict[str, object] = {"config": plugin}
+    message["@type"] = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"
+    if own:
+        message = {"@type": "type.googleapis.com/sidecar.extensions.filters.http.wasm.v1.Wasm", **own}
+        message["wasm"] = {"config": plugin}
     return CONFIGURATION.replace("FILTER", json.dumps(message)).replace("HCM", HCM)
 
 
@@ -125,3 +129,21 @@ def test_faults_of_a_shared_guest_fail_their_own_streams_alone(tmp_path: Path) -
     assert "as the script says" in output
     assert re.search(r"plugin guest failed in proxy_on_request_headers, for request [0-9a-f-]{36}: ", output)
     assert re.search(r"plugin guest failed .* \(in .*proxy_on_request_headers", output)
+
+
+def test_faults_of_guests_of_their_own_touch_no_other_stream(tmp_path: Path) -> None:
+    limits = {"memory_bytes": 16 << 20, "call_time": "1s"}
+    with running_proxy("sidecar", configuration(isolation="STREAM", limits=limits), tmp_path) as proxy:
+        port = proxy.ports[10000]
+        trio.run(storm, port, ["fine"] * 200)
+        before = memory_mib(proxy)
+        cases = ["fine"] * REQUESTS
+        for index in range(3, REQUESTS, 10):
+            cases[index] = ("trap", "panic", "late", "recurse")[index // 10 % 4]
+        cases[7], cases[17] = "loop", "eat"
+        found = trio.run(storm, port, cases)
+        assert found == [200 if case == "fine" else 503 for case in cases]
+        assert memory_mib(proxy) - before < 20
+        seen = stats(proxy)
+    assert "wasm.guest.vm_restart_success" not in seen
+    assert seen["http.main.downstream_rq_active"] == 0

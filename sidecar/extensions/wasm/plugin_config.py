@@ -332,10 +332,11 @@ class Plugins:
                 recipe.close()
             raise
         counters = _reload_counters(context.root_stats, name)
-        reload: _Reload | Restart
+        reload: _Reload | Restart | None = None
         if settings.policy == _FAIL_RELOAD:
             reload = _Reload(start, settings.backoff_s, name, *counters)
-        else:
+        elif settings.policy != _FAIL_OPEN or settings.traps_open:
+            # FAIL_OPEN is what it is in Envoy: what comes later goes on without the plugin.
             reload = Restart(start, name, context.root_stats)
             reload.watch(plugin)
         recipe.users += 1
