@@ -489,6 +489,9 @@ _ROWS: dict[str, str] = {
         "filter_enabled_metadata bootstrap_metadata_labels_key include_tls_session "
         "metadata_context_namespaces typed_metadata_context_namespaces"
     ),
+    "envoy.extensions.filters.http.ratelimit.v3.RateLimit": "*",
+    "envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute": "*",
+    "envoy.config.ratelimit.v3.RateLimitServiceConfig": "*",
     f"{_AUTHZ}.BufferSettings": "*",
     f"{_AUTHZ}.HttpService": "*",
     f"{_AUTHZ}.AuthorizationRequest": "*",

@@ -388,7 +388,6 @@ EXTENSIONS: dict[str, tuple[Action, str]] = {
     "envoy.filters.http/envoy.extensions.filters.http.ext_proc.": (STOP, "ext_proc"),
     "envoy.filters.http/envoy.extensions.filters.http.oauth2.": (STOP, "OAuth2"),
     "envoy.filters.http/envoy.extensions.filters.http.basic_auth.": (STOP, "basic authentication"),
-    "envoy.filters.http/envoy.extensions.filters.http.ratelimit.": (STOP, "rate limits"),
     "envoy.http.early_header_mutation/": (STOP, "header mutation extensions"),
     "envoy.request_id/": (STOP, "request id extensions"),
     "envoy.http.original_ip_detection/": (STOP, "internal addresses"),

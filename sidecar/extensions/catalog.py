@@ -31,6 +31,7 @@ from sidecar.extensions.http.original_ip_detection_config import (
     XffDetectionFactory,
 )
 from sidecar.extensions.http.python_config import PythonFactory
+from sidecar.extensions.http.ratelimit_config import HttpRateLimitFactory
 from sidecar.extensions.http.rbac_config import HttpRbacFactory
 from sidecar.extensions.http.request_id_config import UuidRequestIdFactory
 from sidecar.extensions.http.router_config import RouterFactory
@@ -117,6 +118,7 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             CompressorFactory(),
             DecompressorFactory(),
             ExtAuthzFactory(),
+            HttpRateLimitFactory(),
             FaultFactory(),
             HeaderToMetadataFactory(),
             SetMetadataFactory(),

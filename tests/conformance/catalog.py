@@ -7,8 +7,13 @@ import pkgutil
 import sys
 from functools import cache
 
+from sidecar.config import api_additions
+
 from . import scenarios
 from .scenario import Scenario
+
+# Scenarios import generated API modules: what they lack must be there by then (tests/conftest.py).
+api_additions.install()
 
 #: What `just conformance SUBJECT` runs, and how many scenarios it has at least.  A module of scenarios names
 #: its subject as `SUBJECT`.

@@ -36,23 +36,29 @@ def compile_route_rate_limits(
 
 
 def compile_rate_limits(
-    messages: Any, path: str, context: FactoryContext, *, is_embedded: bool = False
+    messages: Any,
+    path: str,
+    context: FactoryContext,
+    *,
+    is_embedded: bool = False,
+    has_limits: bool = False,
 ) -> tuple[Policy, ...]:
     """The policies of a list.  Raises: ConfigError.
 
-    ``is_embedded``: the list is a filter's, which has no stages.
+    ``is_embedded``: the list is a filter's, which has no stages; ``has_limits``: but overrides.
     """
-    return tuple(
-        _policy(each, f"{path}[{index}]", context, is_embedded) for index, each in enumerate(messages)
-    )
+    found = []
+    for index, each in enumerate(messages):
+        at = f"{path}[{index}]"
+        if is_embedded and not has_limits and each.HasField("limit"):
+            raise ConfigError(f"{at}.limit", "'limit' field is not supported")
+        found.append(_policy(each, at, context, is_embedded))
+    return tuple(found)
 
 
 def _policy(message: Any, path: str, context: FactoryContext, is_embedded: bool) -> Policy:
-    if is_embedded:
-        if message.HasField("stage") or message.disable_key:
-            raise ConfigError(path, "'stage' field and 'disable_key' field are not supported")
-        if message.HasField("limit"):
-            raise ConfigError(f"{path}.limit", "'limit' field is not supported")
+    if is_embedded and (message.HasField("stage") or message.disable_key):
+        raise ConfigError(path, "'stage' field and 'disable_key' field are not supported")
     return Policy(
         tuple(
             _action(each, f"{path}.actions[{index}]", context) for index, each in enumerate(message.actions)
@@ -60,7 +66,7 @@ def _policy(message: Any, path: str, context: FactoryContext, is_embedded: bool)
         message.stage.value,
         message.disable_key,
         _limit(message.limit),
-        _hits(message.hits_addend, f"{path}.hits_addend", is_embedded)
+        _hits(message.hits_addend, f"{path}.hits_addend", context, is_embedded)
         if message.HasField("hits_addend")
         else None,
         message.hits_addend.is_negative_hits,
@@ -92,13 +98,18 @@ def _limit(message: Any) -> Callable[[Stream], Override | None] | None:
     return limit
 
 
-def _hits(message: Any, path: str, is_embedded: bool) -> int | Callable[[Stream], int | None] | None:
+def _hits(
+    message: Any, path: str, context: FactoryContext, is_embedded: bool
+) -> int | Callable[[Stream], int | None] | None:
+    if not is_embedded:
+        context.warn(path, "has no effect in a route, as in Envoy")
+        return None
     has_number = message.HasField("number")
-    if is_embedded and has_number is bool(message.format):
+    if has_number is bool(message.format):
         raise ConfigError(path, "hits_addend must contain either a format or a number")
     if not message.format:
         return int(message.number.value) if has_number else None
-    if is_embedded and message.format.count("%") != 2:
+    if message.format.count("%") != 2:
         raise ConfigError(path, "hits_addend format must contain exactly one substitution")
     value = _formatted(message.format, path)
     if isinstance(value, bytes):
@@ -161,8 +172,7 @@ def _query_parameters(message: Any, _path: str) -> Action:
         for pair in query.split(b"&") if query else ():
             found, _, value = pair.partition(b"=")
             if unquote_to_bytes(found) == name:
-                value = unquote_to_bytes(value)
-                return (key, value) if value else absent
+                return key, unquote_to_bytes(value)
         return absent
 
     return take
