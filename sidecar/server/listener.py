@@ -90,6 +90,7 @@ class Listener:
         self.closers: list[Callable[[], None]] = []
         #: What ends the connections of each chain, where that may have to be (``server/listener_manager``).
         self.scopes: dict[FilterChain, set[trio.CancelScope]] | None = None
+        self._is_listening = False
         self.is_draining = False
         self.active = 0
         self._accept_scope: trio.CancelScope | None = None
@@ -151,10 +152,16 @@ class Listener:
         for callback in self.on_bound:
             callback(scope)
 
+    def begin(self) -> None:
+        """Let clients connect: who hears that the server is ready may.  Raises: BindError."""
+        if not self._is_listening:
+            self._is_listening = True
+            for sock, options in zip(self.sockets, self.bind_options, strict=False):
+                listen(sock, self.backlog, options)
+
     async def run(self) -> None:
         """Accept until :meth:`stop_accepting`, then serve what is open until it ends or is cancelled."""
-        for sock, options in zip(self.sockets, self.bind_options, strict=False):
-            listen(sock, self.backlog, options)
+        self.begin()
         async with trio.open_nursery() as nursery:
             with trio.CancelScope() as scope:
                 self._accept_scope = scope

@@ -167,6 +167,7 @@ class ListenerManager:
         self._total_warming.set(len(self._warming))
         before = self._active.get(name)
         self._active[name] = entry
+        entry.listener.begin()
         self._assembly.listeners.append(entry.listener)
         if before is not None and entry.rest == before.rest and entry.chains:
             self._in_place.value += 1

@@ -177,6 +177,7 @@ class Server:
             if self.options.mode != "init_only":
                 await self._discover_listeners(nursery)
                 for listener in self._static_listeners:
+                    listener.begin()
                     nursery.start_soon(listener.run, name=f"listener {listener.name}")
                 self._go_live()
                 await self._stop.wait()

@@ -73,6 +73,9 @@ class UdpListener(Listener):
     def _count_in(self, scope: Any) -> None:
         self._dropped = scope.counter("udp.downstream_rx_datagram_dropped")
 
+    def begin(self) -> None:
+        """Datagrams are kept by the kernel since the sockets were bound."""
+
     async def run(self) -> None:
         """Read until :meth:`stop_accepting`; sessions end with the sockets."""
         if not self.filters:

@@ -84,6 +84,7 @@ def _connection() -> SimpleNamespace:
         ja3_hash="",
         ja4_hash="",
         dynamic_metadata=None,
+        typed_metadata=None,
         filter_state=None,
         local_address="127.0.0.1:80",
         remote_address="127.0.0.1:1000",
