@@ -32,7 +32,8 @@ def request_beginning(parser: RequestParser) -> Callable[[bytes], int]:
         line, end, _ = data.partition(b"\n")
         if not end:
             return 0
-        words = plain_request_line(line.removesuffix(b"\r")).split(b" ")
+        # Before the end of the line of HTTP/0.9 any number of CR is nothing.
+        words = plain_request_line(line.rstrip(b"\r")).split(b" ")
         if parser.check_method(line) is None or len(words) not in (2, 3):
             raise RemoteProtocolError("invalid request line")
         if len(words) == 2:
@@ -42,7 +43,7 @@ def request_beginning(parser: RequestParser) -> Callable[[bytes], int]:
             # Control characters are judged with the whole head.
             raise RemoteProtocolError("invalid url")
         version = words[2]
-        if version[:5] != b"HTTP/" or len(version) != 8 or version[6:7] != b".":
+        if line.endswith(b"\r\r") or version[:5] != b"HTTP/" or len(version) != 8 or version[6:7] != b".":
             raise RemoteProtocolError("invalid version")
         return 0
 

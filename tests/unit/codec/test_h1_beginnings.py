@@ -20,7 +20,15 @@ def test_beginning_of_what_may_be_a_request_is_waited_for(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"\x16\x03\x01", b" GET", b"SSH-2.0-OpenSSH\r\n", b"PING\r\n", b"GET / HTTP/3.7.1\r\n", b"{} / x\n"],
+    [
+        b"\x16\x03\x01",
+        b" GET",
+        b"SSH-2.0-OpenSSH\r\n",
+        b"PING\r\n",
+        b"GET / HTTP/3.7.1\r\n",
+        b"{} / x\n",
+        b"GET / HTTP/1.1\r\r\n",
+    ],
 )
 def test_beginning_of_something_else_is_refused(data: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
@@ -29,6 +37,7 @@ def test_beginning_of_something_else_is_refused(data: bytes) -> None:
 
 def test_request_of_http_0_9_is_its_line() -> None:
     assert look(b"GET /x\r\nrest") == 8
+    assert look(b"GET /x \r\r\n\n") == 10
 
 
 def test_response_begins_with_its_version() -> None:
