@@ -75,6 +75,10 @@ class Registry:
         """The factory whose message is called ``config_type`` (a full name, or a type URL)."""
         return self._by_type.get(type_name(config_type))
 
+    def factories(self) -> list[Factory]:
+        """All of them, in the order of their registration."""
+        return list(self._by_type.values())
+
     def by_name(self, category: str, name: str) -> Factory | None:
         return self._by_name.get((category, name))
 

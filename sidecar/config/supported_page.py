@@ -1,6 +1,6 @@
-"""Writes docs/supported-fields.md from the tables of what is implemented and what is not.
+"""Writes docs/supported-fields.md, and the tables in docs/filters, from what is implemented and what is not.
 
-``python -m sidecar.config.supported_page`` writes the page; ``--check`` only compares it, for CI.
+``python -m sidecar.config.supported_page`` writes the pages; ``--check`` only compares them, for CI.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sidecar.config.filter_pages import fill_in
 from sidecar.config.messages import message_class
 from sidecar.config.supported import SUPPORTED, SUPPORTED_AT
 from sidecar.config.unsupported import ENTRIES, EXTENSIONS, Action, Entry, subject_of
 
-__all__ = ["PAGE", "render"]
+__all__ = ["FILTERS", "PAGE", "render", "state_of"]
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "supported-fields.md"
+FILTERS = PAGE.parent / "filters"
 
 _WORDS: dict[Action, str] = {
     "warn": "warning, no effect",
@@ -89,15 +91,26 @@ def _rows(message: str, field: str, *, known: bool) -> list[str]:
     return rows
 
 
+def state_of(message: str, field: str) -> list[str]:
+    """The cells (field, state, subject) about a field, wherever its message stands."""
+    supported = SUPPORTED.get(message, frozenset())
+    return _rows(message, field, known="*" in supported or field in supported)
+
+
 def main(arguments: list[str]) -> int:
-    """Write or check the page; the exit status."""
-    text = render()
+    """Write or check the pages; the exit status."""
+    pages = {PAGE: render()}
+    for path in sorted(FILTERS.glob("*.md")):
+        pages[path] = fill_in(path.read_text(encoding="utf-8"), state_of)
+    stale = [
+        path for path, text in pages.items() if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
     if "--check" in arguments:
-        if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text:
-            return 0
-        sys.stderr.write(f"{PAGE} is not current: run python -m sidecar.config.supported_page\n")
-        return 1
-    PAGE.write_text(text, encoding="utf-8")
+        for path in stale:
+            sys.stderr.write(f"{path} is not current: run python -m sidecar.config.supported_page\n")
+        return 1 if stale else 0
+    for path in stale:
+        path.write_text(pages[path], encoding="utf-8")
     return 0
 
 
