@@ -23,6 +23,7 @@ __all__ = [
     "FixedBody",
     "LocalReply",
     "Message",
+    "ReadBody",
     "RequestMessage",
     "ResponseMessage",
     "origin_of",
@@ -98,6 +99,16 @@ class FixedBody(Body):
         if self.whole is not None:
             self.whole = b""
         return data
+
+
+class ReadBody(FixedBody):
+    """A body that a filter has read to its end: its bytes were received, whatever becomes of them."""
+
+    __slots__ = ("size",)
+
+    def __init__(self, data: bytes, trailers: HeaderMap | None = None) -> None:
+        super().__init__(data, trailers)
+        self.size = len(data)
 
 
 class BegunBody(Body):
@@ -220,7 +231,7 @@ class Message:
             data = body.whole
             if len(data) > limit_bytes:
                 raise StreamAborted(overflow, received=len(data))
-            self.body = FixedBody(data)
+            self.body = ReadBody(data)
             return data
         chunks: list[bytes] = []
         size = 0
@@ -230,7 +241,7 @@ class Message:
                 raise StreamAborted(overflow, received=size)
             chunks.append(chunk)
         data = b"".join(chunks)
-        self.body = FixedBody(data, body.trailers)
+        self.body = ReadBody(data, body.trailers)
         return data
 
 

@@ -18,7 +18,7 @@ from time import monotonic_ns, time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sidecar.api.filters import AccessLogger, HttpFilter
-from sidecar.api.message import LocalReply, ResponseMessage
+from sidecar.api.message import LocalReply, ReadBody, ResponseMessage
 from sidecar.api.stream import LOOK_AGAIN, Flag, Stream
 from sidecar.codec.h1_choice import LLHTTP
 from sidecar.codec.h1_types import H1Settings
@@ -535,6 +535,9 @@ class ConnectionManager:
         """Let ``reply`` be the response of ``stream``."""
         stream.flags |= reply.flag
         stream.details = reply.details
+        body = stream.request.body
+        if body.__class__ is ReadBody and not stream.bytes_received:
+            stream.bytes_received = body.size  # a filter has read it
         stream.response = build_response(reply, stream, self.local_reply_config)
         if reply.close and not (
             reply.details in _STREAM_ERRORS and self.http1.override_stream_error_on_invalid_http_message

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sidecar.api.message import FixedBody, LocalReply
+from sidecar.api.message import FixedBody, LocalReply, ReadBody
 from sidecar.core.errors import LuaError
 from sidecar.extensions.http import lua_api, lua_crypto, lua_patterns
 from sidecar.extensions.http.header_edits import (
@@ -470,8 +470,8 @@ class Script:
         whole = body.whole
         if whole is None or len(whole) > self.limit_bytes or not self.has_room(len(whole)):
             return None
-        if body.__class__ is not FixedBody:
-            self.message.body = FixedBody(whole)  # it is read: an answer need not end the connection
+        if body.__class__ is not ReadBody:
+            self.message.body = ReadBody(whole)  # it is read: an answer need not end the connection
         return whole
 
     def _make_body(self) -> None:

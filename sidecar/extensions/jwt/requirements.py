@@ -297,9 +297,9 @@ class _Check:
     def _judged(self, status: Status) -> bool:
         """Take a token's status; whether that was the last one that is needed."""
         leaf, run = self._leaf, self._run
-        if status and status is not Status.JwtMissed:
+        if status:
             self._tell(status)
-            if leaf.unverified_header:
+            if leaf.unverified_header and status is not Status.JwtMissed:
                 run.headers.replace(leaf.unverified_header, b"false")
         if self._tokens and (not status or leaf.allow_failed or leaf.allow_missing):
             return False
@@ -310,8 +310,9 @@ class _Check:
         return True
 
     def _tell(self, status: Status) -> None:
-        """``failed_status_in_metadata``."""
-        provider = self._provider or self._leaf.providers.single
+        """``failed_status_in_metadata``; that there is no token is told where there is one provider alone."""
+        single = self._leaf.providers.single
+        provider = single if status is Status.JwtMissed else self._provider or single
         if provider is not None and provider.settings.failed_status_in_metadata:
             self._run.metadata[provider.settings.failed_status_in_metadata] = {
                 "code": float(status),
