@@ -758,6 +758,12 @@ _ROWS: dict[str, str] = {
     "envoy.extensions.filters.http.wasm.v3.Wasm": "config",
     "envoy.extensions.filters.network.wasm.v3.Wasm": "*",
     "envoy.extensions.access_loggers.wasm.v3.WasmAccessLog": "*",
+    "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig": "*",
+    "envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig": "*",
+    "envoy.extensions.access_loggers.grpc.v3.CommonGrpcAccessLogConfig": (
+        "log_name grpc_service transport_api_version buffer_flush_interval buffer_size_bytes "
+        "filter_state_objects_to_log custom_tags"
+    ),
     "envoy.extensions.wasm.v3.WasmService": "*",
     "envoy.extensions.wasm.v3.PluginConfig": (
         "name root_id vm_config configuration fail_open failure_policy reload_config "

@@ -8,6 +8,11 @@ from sidecar.api.listener_filter import ListenerFilter
 from sidecar.config.registry import Registry
 from sidecar.extensions.access_loggers.file_config import FileFactory, StderrFactory, StdoutFactory
 from sidecar.extensions.access_loggers.log_file import DEFAULT_MIN_FLUSH_BYTES
+from sidecar.extensions.access_loggers.service_config import (
+    HttpServiceFactory,
+    ServiceBatches,
+    TcpServiceFactory,
+)
 from sidecar.extensions.http.buffer_config import BufferFactory
 from sidecar.extensions.http.compressor_config import CompressorFactory
 from sidecar.extensions.http.cors_config import CorsFactory
@@ -82,6 +87,7 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
     ``min_flush_bytes``: what an access log gathers before it is written (``--file-flush-min-size-kb``).
     """
     plugins = Plugins()
+    batches = ServiceBatches()
     return Registry(
         [
             HttpConnectionManagerFactory(),
@@ -140,6 +146,8 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             FileFactory(min_flush_bytes=min_flush_bytes),
             StdoutFactory(min_flush_bytes=min_flush_bytes),
             StderrFactory(min_flush_bytes=min_flush_bytes),
+            HttpServiceFactory(batches),
+            TcpServiceFactory(batches),
         ]
     )
 

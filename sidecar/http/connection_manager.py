@@ -32,6 +32,7 @@ from sidecar.core.errors import (
     UpstreamError,
 )
 from sidecar.core.headers import Field
+from sidecar.http.h1_target import ASSUMED_SCHEME
 from sidecar.http.local_reply import build_response, is_grpc, reply_for
 from sidecar.http.request_headers import RequestIds, prepare_request_headers
 from sidecar.http.request_options import RequestOptions
@@ -456,6 +457,8 @@ class ConnectionManager:
         headers = stream.request.headers
         path = headers.path
         if headers.authority is None:
+            if headers.scheme is ASSUMED_SCHEME:
+                headers.scheme = None  # it is assumed later
             return LocalReply(400, details="missing_host_header", close=True)
         if path is None:
             if headers.method == b"CONNECT":
@@ -656,8 +659,9 @@ class ConnectionManager:
             hook(stream)
         if self.access_logs:
             if not stream.request_last_rx_ns:
-                body = stream.request.body
-                if body is None or body.ended:
+                request = stream.request
+                # One without a method could not be read.
+                if request.headers.method and (request.body is None or request.body.ended):
                     stream.request_last_rx_ns = stream.start_ns  # it came in one piece
             for log in self.access_logs:
                 log.log(stream)

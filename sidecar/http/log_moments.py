@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from sidecar.net.timer import start_timer
@@ -46,6 +47,8 @@ class LogMoments:
             if route is not None and route.cluster_name:
                 # Envoy knows the cluster with the route; here the router sets it.
                 stream.cluster = self._manager.router.find_cluster(route.cluster_name)
+            if stream.request.body is None and not stream.request_last_rx_ns:
+                stream.request_last_rx_ns = monotonic_ns()
             log_now(stream, "DownstreamStart")
             stream.cluster = None
         if self._interval_s:

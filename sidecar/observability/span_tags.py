@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.stream import flag_text
@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from sidecar.core.headers import HeaderMap
     from sidecar.observability.span import Span
 
-__all__ = ["Tag", "set_common_tags", "set_grpc_request_tags", "set_grpc_status", "set_upstream_tags"]
+__all__ = [
+    "Tag",
+    "moments",
+    "set_common_tags",
+    "set_grpc_request_tags",
+    "set_grpc_status",
+    "set_upstream_tags",
+]
 
 #: Sets a custom tag of a span, or nothing where it has no value.
 Tag = Callable[["Span", "Stream"], None]
@@ -48,12 +55,18 @@ def set_common_tags(
     if annotates:
         # The stream counts on the monotonic clock.
         offset = time.time_ns() - time.monotonic_ns()
-        for name, attribute in _UPSTREAM_MOMENTS if is_upstream else _MOMENTS:
-            when = getattr(stream, attribute)
-            if not when and attribute == "upstream_last_rx_ns" and _is_whole(stream):
-                when = stream.upstream_first_rx_ns  # it came in one piece
-            if when:
-                span.events.append((name, when + offset))
+        for name, when in moments(stream, is_upstream=is_upstream):
+            span.events.append((name, when + offset))
+
+
+def moments(stream: Stream, *, is_upstream: bool = False) -> Iterator[tuple[str, int]]:
+    """When things happened, in ns of the monotonic clock; ``is_upstream``: at the upstream alone."""
+    for name, attribute in _UPSTREAM_MOMENTS if is_upstream else _MOMENTS:
+        when: int = getattr(stream, attribute)
+        if not when and attribute == "upstream_last_rx_ns" and _is_whole(stream):
+            when = stream.upstream_first_rx_ns  # it came in one piece
+        if when:
+            yield name, when
 
 
 def set_upstream_tags(span: Span, stream: Stream, protocol: str) -> None:

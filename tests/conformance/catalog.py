@@ -17,7 +17,15 @@ api_additions.install()
 
 #: What `just conformance SUBJECT` runs, and how many scenarios it has at least.  A module of scenarios names
 #: its subject as `SUBJECT`.
-SUBJECTS = {"connections": 45, "filters": 20, "lua": 55, "upstream": 60, "wasm": 10, "xds": 10}
+SUBJECTS = {
+    "connections": 45,
+    "filters": 20,
+    "lua": 55,
+    "observability": 10,
+    "upstream": 60,
+    "wasm": 10,
+    "xds": 10,
+}
 
 
 def subject_of(item: Scenario) -> str:

@@ -1,0 +1,121 @@
+"""Compiles HttpGrpcAccessLogConfig and TcpGrpcAccessLogConfig (envoy.extensions.access_loggers.grpc.v3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sidecar.config.compile.custom_tags import compile_custom_tags
+from sidecar.config.compile.grpc_service import compile_grpc_client
+from sidecar.config.compile.log_filter import compile_log_filter
+from sidecar.config.compile.route_action import duration_s
+from sidecar.extensions.access_loggers.entry_messages import (
+    EntrySettings,
+    Fill,
+    fill_http_entry,
+    fill_tcp_entry,
+)
+from sidecar.extensions.access_loggers.service_logger import Batches, ServiceLogger, ServiceStats
+
+if TYPE_CHECKING:
+    from sidecar.api.context import FactoryContext
+    from sidecar.config.errors import Path
+    from sidecar.config.registry import Report
+    from sidecar.observability.span_tags import Tag
+
+__all__ = ["HttpServiceFactory", "ServiceBatches", "TcpServiceFactory"]
+
+_MESSAGES = "envoy.extensions.access_loggers.grpc.v3"
+_FLUSH_S = 1.0
+_BUFFER_BYTES = 16384
+_V2 = 1
+
+
+class ServiceBatches:
+    """The batches by what their configurations say; both factories have the same."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[bytes, bool], Batches] = {}
+
+    def get(self, common: Any, context: FactoryContext, *, is_tcp: bool) -> Batches:
+        """Those of a ``CommonGrpcAccessLogConfig``.  Raises: ConfigError."""
+        key = (common.SerializeToString(deterministic=True), is_tcp)
+        found = self._made.get(key)
+        if found is not None and found.users > 0:
+            return found
+        has_size = common.HasField("buffer_size_bytes")
+        made = self._made[key] = Batches(
+            compile_grpc_client(common.grpc_service, context.at("common_config.grpc_service")),
+            ServiceStats(context.root_stats),
+            log_name=common.log_name,
+            node=context.node.serialized,
+            is_tcp=is_tcp,
+            buffer_bytes=common.buffer_size_bytes.value if has_size else _BUFFER_BYTES,
+        )
+        if context.every is not None:
+            interval = common.buffer_flush_interval
+            seconds = duration_s(interval) if common.HasField("buffer_flush_interval") else _FLUSH_S
+            made.stop = context.every(seconds, made.flush)
+        return made
+
+
+class _Factory:
+    """What the two have in common."""
+
+    category = "envoy.access_loggers"
+    is_tcp = False
+
+    def __init__(self, batches: ServiceBatches) -> None:
+        self._batches = batches
+
+    def validate(self, message: Any, path: Path, report: Report) -> None:
+        """What Envoy refuses beyond the rules of the API."""
+        if message.common_config.transport_api_version == _V2:
+            here = (*path, "common_config", "transport_api_version")
+            report.error(here, "the v2 xDS major version is no longer supported", "write V3")
+
+    def compile(self, message: Any, context: FactoryContext) -> ServiceLogger:
+        """The logger.  Raises: ConfigError."""
+        common = message.common_config
+        tags = compile_custom_tags(common.custom_tags, context.at("common_config"))
+        settings = self._settings(message, tuple(tags.values()), tuple(common.filter_state_objects_to_log))
+        batches = self._batches.get(common, context, is_tcp=self.is_tcp)
+        return ServiceLogger(batches, self._fill, settings)
+
+    @property
+    def _fill(self) -> Fill:
+        return fill_tcp_entry if self.is_tcp else fill_http_entry
+
+    def _settings(self, message: Any, tags: tuple[Tag, ...], state: tuple[str, ...]) -> EntrySettings:
+        return EntrySettings(custom_tags=tags, filter_state=state)
+
+    def with_filter(self, compiled: ServiceLogger, message: Any, context: FactoryContext) -> ServiceLogger:
+        """``compiled`` behind an ``AccessLogFilter``.  Raises: ConfigError."""
+        return compiled.filtered(compile_log_filter(message, context, "filter"))
+
+
+class HttpServiceFactory(_Factory):
+    """``envoy.access_loggers.http_grpc``."""
+
+    name = "envoy.access_loggers.http_grpc"
+    config_type = f"{_MESSAGES}.HttpGrpcAccessLogConfig"
+
+    def _settings(self, message: Any, tags: tuple[Tag, ...], state: tuple[str, ...]) -> EntrySettings:
+        return EntrySettings(
+            _lower(message.additional_request_headers_to_log),
+            _lower(message.additional_response_headers_to_log),
+            _lower(message.additional_response_trailers_to_log),
+            tags,
+            state,
+        )
+
+
+class TcpServiceFactory(_Factory):
+    """``envoy.access_loggers.tcp_grpc``."""
+
+    name = "envoy.access_loggers.tcp_grpc"
+    config_type = f"{_MESSAGES}.TcpGrpcAccessLogConfig"
+    is_tcp = True
+
+
+def _lower(names: Any) -> tuple[str, ...]:
+    return tuple(name.lower() for name in names)
