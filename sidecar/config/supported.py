@@ -79,8 +79,9 @@ _ROWS: dict[str, str] = {
     "envoy.config.bootstrap.v3.Bootstrap.DynamicResources": "lds_config cds_config ads_config",
     f"{_HCM.rpartition('.')[0]}.Rds": "*",
     f"{_CORE}.AggregatedConfigSource": "",
+    f"{_CORE}.RateLimitSettings": "*",
     f"{_CORE}.ApiConfigSource": (
-        "api_type transport_api_version grpc_services set_node_on_first_message_only"
+        "api_type transport_api_version grpc_services set_node_on_first_message_only rate_limit_settings"
     ),
     "envoy.config.bootstrap.v3.Bootstrap.StaticResources": "listeners clusters secrets",
     "envoy.config.bootstrap.v3.Admin": "address access_log ignore_global_conn_limit",

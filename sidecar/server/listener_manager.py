@@ -255,18 +255,21 @@ class LdsApi:
         self._manager = manager
 
     def on_update(self, resources: Sequence[Resource], version: str) -> None:
+        gone = self._manager.names()
+        gone.difference_update(resource.name for resource in resources)
+        self.on_delta(resources, tuple(gone), version)
+
+    def on_delta(self, added: Sequence[Resource], removed: Sequence[str], version: str) -> None:
         manager = self._manager
         errors: list[str] = []
         seen: set[str] = set()
         self.refused = []
-        gone = manager.names()
-        for resource in resources:
-            gone.discard(resource.name)
-        for name in gone:
-            if manager.remove(name):
+        for name in removed:
+            if name in manager.names() and manager.remove(name):
                 logger.info("lds: remove listener '%s'", name)
-        for resource in resources:
-            name = resource.name
+        for resource in added:
+            # Its own, whatever the Resource around it says.
+            name = (resource.message if resource.error else resource.value[0]).name
             if name in seen:
                 errors.append(f"{name}: duplicate listener {name} found")
                 continue
@@ -277,7 +280,7 @@ class LdsApi:
                 continue
             message, path = resource.value
             try:
-                if manager.update(message, path, version):
+                if manager.update(message, path, resource.version):
                     logger.info("lds: add/update listener '%s'", name)
             except ConfigError as error:
                 errors.append(

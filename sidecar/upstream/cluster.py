@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.codec.h1_types import UPSTREAM_HTTP1, H1Settings
 from sidecar.codec.h2_types import H2Settings
 from sidecar.net.dns import ResolverSettings
-from sidecar.observability.stats import Store
+from sidecar.observability.stats import Counter, Store
 from sidecar.upstream.cluster_stats import ClusterStats
 from sidecar.upstream.connect_options import ConnectOptions
 from sidecar.upstream.connector import Connector
@@ -190,6 +190,7 @@ class Cluster:
         "removal_watchers",
         "resources",
         "stats",
+        "updated",
         "use_downstream_protocol",
     )
 
@@ -225,6 +226,8 @@ class Cluster:
         self.removal_watchers: list[Callable[[Sequence[Host]], None]] = []
         #: Called with the hosts of a new membership, before the load balancer takes them in.
         self.on_hosts_set: Callable[[Sequence[Host]], None] | None = None
+        #: ``cluster_manager.cluster_updated``, once the first hosts are here.
+        self.updated: Counter | None = None
         #: Picks a host for every request (the router asks it first); None where there is more to it.
         self.picker: Picker | None = None
         #: Ejects hosts, where the cluster has outlier detection.
@@ -320,6 +323,8 @@ class Cluster:
         if changes is None:
             changes = len({host.priority for host in (*added, *removed)})
         self.stats.membership_change.value += changes
+        if self.updated is not None:
+            self.updated.value += changes
         if self.on_hosts_set is not None:
             self.on_hosts_set(self.hosts)
         if self.detector is not None:

@@ -97,7 +97,8 @@ class ClusterManager:
         self._cluster_added = scope.counter("cluster_added")
         self._cluster_modified = scope.counter("cluster_modified")
         self._cluster_removed = scope.counter("cluster_removed")
-        for name in ("cluster_updated", "cluster_updated_via_merge", "update_merge_cancelled"):
+        self._cluster_updated = scope.counter("cluster_updated")
+        for name in ("cluster_updated_via_merge", "update_merge_cancelled"):
             scope.counter(name)
         scope.counter("update_out_of_merge_window")
 
@@ -204,6 +205,7 @@ class ClusterManager:
         self._active_clusters.set(len(self.clusters))
         self._discoveries[name] = warming.discovery
         self._scopes[name] = warming.scope
+        cluster.updated = self._cluster_updated
         if warming.health is not None:
             self.health[name] = warming.health
         if before is not None:
@@ -269,7 +271,13 @@ class ClusterManager:
                     nursery.start_soon(_detect, detector, name=f"outlier detection {name}")
                 if health is not None:
                     nursery.start_soon(self._check, health, discovery, name=f"health checks {name}")
+                nursery.start_soon(self._count_updates, self.clusters[name], discovery)
                 await discovery.run()
+
+    async def _count_updates(self, cluster: Cluster, discovery: Discovery) -> None:
+        """Count changes of hosts, but not the first ones."""
+        await discovery.initialized.wait()
+        cluster.updated = self._cluster_updated
 
     async def _check(self, health: HealthTasks, discovery: Discovery) -> None:
         await discovery.initialized.wait()

@@ -48,29 +48,33 @@ class CdsApi:
         self.version = ""
 
     def on_update(self, resources: Sequence[Resource], version: str) -> None:
-        clusters = self._clusters
+        gone = set(self._taken)
+        gone.difference_update(resource.name for resource in resources)
+        self.on_delta(resources, tuple(gone), version)
+
+    def on_delta(self, added: Sequence[Resource], removed: Sequence[str], version: str) -> None:
         errors: list[str] = []
         seen: set[str] = set()
         changed = 0
-        gone = set(self._taken)
-        for resource in resources:
-            name = resource.name
-            gone.discard(name)
+        for resource in added:
+            # Its own, whatever the Resource around it says.
+            message = resource.message if resource.error else resource.value[0]
+            name = message.name
             if name in seen:
                 errors.append(f"{name}: duplicate cluster {name} found")
                 continue
             seen.add(name)
             try:
-                changed += self._take(resource, version)
+                changed += self._take(name, resource)
             except ConfigError as error:
                 errors.append(
                     f"{name}: {error.path}: {error.reason}" if error.path else f"{name}: {error.reason}"
                 )
-        for name in gone:
-            del self._taken[name]
-            self.times.pop(name, None)
-            clusters.remove(name)
-        log.info("cds: add %d cluster(s), remove %d cluster(s)", len(seen), len(gone))
+        for name in removed:
+            if self._taken.pop(name, None) is not None:
+                self.times.pop(name, None)
+                self._clusters.remove(name)
+        log.info("cds: add %d cluster(s), remove %d cluster(s)", len(added), len(removed))
         self.answered.set()
         if errors:
             raise XdsError(f"Error adding/updating cluster(s) {', '.join(errors)}")
@@ -82,9 +86,8 @@ class CdsApi:
     def on_failure(self) -> None:
         self.answered.set()
 
-    def _take(self, resource: Resource, version: str) -> bool:
+    def _take(self, name: str, resource: Resource) -> bool:
         """Whether it changes anything.  Raises: ConfigError."""
-        name = resource.name
         if resource.error:
             self._clusters.count_update(name)
             raise ConfigError("", resource.error)
@@ -96,7 +99,7 @@ class CdsApi:
         if existing is not None and not existing.config.added_via_api:
             return False  # one of the bootstrap's is not replaced
         self._clusters.count_update(name)
-        self._clusters.update(self._make_cluster(message, path, version))
+        self._clusters.update(self._make_cluster(message, path, resource.version))
         self.times[name] = time.time()
         self._taken[name] = data
         return True

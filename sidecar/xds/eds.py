@@ -115,6 +115,18 @@ class EdsDiscovery:
         self._renewed.set()
         self._assign(assignment)
 
+    def on_delta(self, added: Sequence[Resource], removed: Sequence[str], version: str) -> None:
+        if not added and removed:
+            # Hosts stay until there are others, or their cluster goes.
+            self._cluster.stats.update_empty.value += 1
+            self.initialized.set()
+            return
+        self.on_update(added, version)
+
+    def on_cached(self, resource: Resource) -> None:
+        self._cluster.stats.assignment_use_cached.value += 1
+        self.on_update([resource], resource.version)
+
     def on_failure(self) -> None:
         # A file that is wrong, or a control plane that is away, keeps nobody from starting.
         self.initialized.set()

@@ -1,9 +1,8 @@
-"""Resources from a control plane over gRPC, the state of the world (Envoy's ``GrpcMuxImpl``).
+"""One stream of discovery over gRPC: opened again whenever it ends, later each time.
 
-One transport is one stream: the aggregated one, or that of a single type.  Answers are taken one after
-another: what they hold is decoded (in a thread where it is much), given to who wants it in the task that
-serves, and confirmed or refused.  A stream that ends is opened again, later each time; all goes on meanwhile
-with what there is.
+Which protocol is spoken on it, :mod:`~sidecar.xds.sotw_stream` and :mod:`~sidecar.xds.delta_stream` say.
+Answers are taken one after another, in the task that serves; all goes on with what there is while nobody
+answers (Envoy's ``GrpcStream``).
 """
 
 from __future__ import annotations
@@ -11,38 +10,66 @@ from __future__ import annotations
 import logging
 import random
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import trio
+from google.protobuf import any_pb2
 
 from sidecar.config.messages import message_class
 from sidecar.config.report import Reporter
 from sidecar.core.errors import XdsError
-from sidecar.xds.mux import Mux, Request, TypeState, Watch
-from sidecar.xds.subscription import Resource, ResponseRejected, Subscriber, SubscriptionStats
+from sidecar.xds.mux import Mux, Watch
+from sidecar.xds.subscription import Resource, Subscriber, SubscriptionStats
+from sidecar.xds.ttl import Ttls
 
 if TYPE_CHECKING:
     from sidecar.config.registry import Registry
     from sidecar.observability.stats import Scope
     from sidecar.router.grpc_client import GrpcClient, GrpcStream
 
-__all__ = ["ADS_METHOD", "GrpcSubscription", "GrpcTransport", "SilentTransport", "type_url_of"]
+__all__ = [
+    "INTERNAL",
+    "GrpcSubscription",
+    "SilentTransport",
+    "StreamSettings",
+    "StreamTransport",
+    "discovery_message",
+    "type_url_of",
+]
 
 log = logging.getLogger("sidecar.config")
 
-ADS_METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
 _PREFIX = "type.googleapis.com/"
 #: ``google.rpc.Code`` of a NACK.
-_INTERNAL = 13
-_BACK_OFF_S = 0.5
-_MAX_BACK_OFF_S = 30.0
-#: Answers of fewer resources than this are decoded at once.
-_SMALL = 50
+INTERNAL = 13
+#: The longest reason that a NACK gives.
+_MAX_REASON = 4096
 
 
 def type_url_of(message: str) -> str:
     """The type URL of a message."""
     return _PREFIX + message
+
+
+def discovery_message(name: str) -> Any:
+    """An empty message of ``envoy.service.discovery.v3``."""
+    cls = message_class(f"envoy.service.discovery.v3.{name}")
+    assert cls is not None  # the API package has it, or nothing works
+    return cls()
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """What an ``ApiConfigSource`` says of its streams."""
+
+    #: Only the first request of a stream names the node (``set_node_on_first_message_only``).
+    node_once: bool = False
+    #: The first wait before a stream is opened again, and the longest.
+    back_off_s: tuple[float, float] = (0.5, 30.0)
+    #: ``rate_limit_settings``: requests at once, and a second; None: as many as there are.
+    rate_limit: tuple[int, float] | None = None
 
 
 class _ControlPlaneStats:
@@ -56,11 +83,44 @@ class _ControlPlaneStats:
         self.identifier = plane.text_readout("identifier")
 
 
+class _State(Protocol):
+    type_url: str
+    watches: list[Watch[GrpcSubscription]]
+
+
+class CachingSubscriber(Subscriber, Protocol):
+    """Can go on with what is known already (EDS)."""
+
+    def on_cached(self, resource: Resource) -> None:
+        """Nothing came in time, but this was for somebody of the same name."""
+        ...
+
+
+class AnyMux(Protocol):
+    """What both protocols have in common."""
+
+    paused: set[str]
+
+    def watch(
+        self, type_url: str, names: tuple[str, ...] | None, owner: GrpcSubscription
+    ) -> Watch[GrpcSubscription]: ...
+
+    def unwatch(self, watch: Watch[GrpcSubscription]) -> None: ...
+
+    def opened(self) -> None: ...
+
+    def closed(self) -> None: ...
+
+    def types(self) -> Iterator[Any]: ...
+
+    def take_requests(self) -> Sequence[Any]: ...
+
+
 class SilentTransport:
     """What is asked of nobody: ``ads`` without ``ads_config``, which Envoy takes, and waits."""
 
-    def __init__(self) -> None:
-        self.mux: Mux[GrpcSubscription] = Mux()
+    def __init__(self, mux: AnyMux | None = None) -> None:
+        self.mux: AnyMux = Mux() if mux is None else mux
 
     def subscribe(
         self,
@@ -83,8 +143,36 @@ class SilentTransport:
     def wake(self) -> None:
         """There may be something to send."""
 
+    def cached(self, subscriber: Subscriber, name: str) -> Resource | None:
+        """A resource that came before."""
+        return None
 
-class GrpcTransport(SilentTransport):
+    def unwatch(self, watch: Watch[GrpcSubscription]) -> None:
+        """Somebody wants nothing any more."""
+        self.mux.unwatch(watch)
+
+
+class _Tokens:
+    """A bucket of requests that may be sent."""
+
+    def __init__(self, most: int, a_second: float) -> None:
+        self._most = most
+        self._a_second = a_second
+        self._left = float(most)
+        self._at = time.monotonic()
+
+    def take(self) -> float:
+        """Take one; otherwise the seconds until there is one."""
+        now = time.monotonic()
+        self._left = min(self._most, self._left + (now - self._at) * self._a_second)
+        self._at = now
+        if self._left >= 1:
+            self._left -= 1
+            return 0.0
+        return (1 - self._left) / self._a_second
+
+
+class StreamTransport(SilentTransport):
     """One stream to one control plane."""
 
     def __init__(
@@ -94,65 +182,124 @@ class GrpcTransport(SilentTransport):
         bootstrap: Any,
         registry: Registry,
         scope: Scope,
-        *,
-        node_once: bool,
+        settings: StreamSettings,
+        mux: AnyMux,
     ) -> None:
-        """``node_once``: only the first request of a stream names the node."""
+        super().__init__(mux)
         self._client = client
         self._method = method
         self._bootstrap = bootstrap
         self._registry = registry
         self._stats = _ControlPlaneStats(scope)
-        self._node_once = node_once
-        super().__init__()
+        self._settings = settings
+        self._tokens = None if settings.rate_limit is None else _Tokens(*settings.rate_limit)
         self._changed = trio.Event()
         self._failures = 0
+        self.ttls = Ttls()
+        #: Of the types that are kept, by name: what came last, and its version.
+        self._cache: dict[str, tuple[bytes, str]] = {}
+        self._kept_types: tuple[str, ...] = ()
+
+    def keep_types(self, *messages: str) -> None:
+        """Remember resources of these types for who asks for them a second time."""
+        self._kept_types = tuple(map(type_url_of, messages))
+
+    def keep(self, state: _State, resources: Sequence[Resource]) -> None:
+        """Remember what was taken."""
+        if state.type_url in self._kept_types:
+            for each in resources:
+                self._cache[each.name] = each.packed.value, each.version
+
+    def unwatch(self, watch: Watch[GrpcSubscription]) -> None:
+        super().unwatch(watch)
+        if watch.of.type_url in self._kept_types:
+            for name in watch.names or ():
+                if not watch.of.is_wanted(name):
+                    self._cache.pop(name, None)
+
+    def cached(self, subscriber: Subscriber, name: str) -> Resource | None:
+        found = self._cache.get(name)
+        if found is None or type_url_of(subscriber.kind.message) not in self._kept_types:
+            return None
+        packed = any_pb2.Any(type_url=type_url_of(subscriber.kind.message), value=found[0])
+        return subscriber.kind.decode_plain(
+            packed,
+            (),
+            name,
+            found[1],
+            bootstrap=self._bootstrap,
+            registry=self._registry,
+            report=Reporter(None),
+        )
 
     def wake(self) -> None:
         """There may be something to send."""
         self._changed.set()
 
+    # -- what a protocol does ----------------------------------------------------------------------------
+    def _encode(self, request: Any, *, with_node: bool) -> bytes:
+        raise NotImplementedError
+
+    async def _take(self, data: bytes) -> None:
+        """Take an answer."""
+        raise NotImplementedError
+
+    def _expire(self, type_url: str, names: list[str]) -> None:
+        """The time of these resources is over."""
+        raise NotImplementedError
+
     # -- the stream ------------------------------------------------------------------------------------
     async def run(self) -> None:
         """Keep a stream, until cancelled."""
-        while True:
-            self._changed = trio.Event()
-            call = self._client.stream(self._method.encode())
-            call.on_event = lambda _call: self._changed.set()
-            self.mux.opened()
-            self._stats.connected.set(1)
-            try:
-                await self._exchange(call)
-            finally:
-                self._stats.connected.set(0)
-                self.mux.closed()
-                if not call.is_done:
-                    call.cancel()
-            status = call.status
-            log.warning(
-                "%s gRPC config stream to %s closed: %s",
-                self._method.rpartition("/")[2],
-                self._client.service.cluster,
-                "" if status is None else f"{status.code}, {status.message.decode('utf-8', 'replace')}",
-            )
-            for state in self.mux.types():
-                for watch in list(state.watches):
-                    watch.owner.on_lost()
-            await self._back_off()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.ttls.run, self._expire, name="times of resources")
+            while True:
+                await self._run_once()
+                await self._back_off()
+
+    async def _run_once(self) -> None:
+        self._changed = trio.Event()
+        call = self._client.stream(self._method.encode())
+        call.on_event = lambda _call: self._changed.set()
+        self.mux.opened()
+        self._stats.connected.set(1)
+        try:
+            await self._exchange(call)
+        finally:
+            self._stats.connected.set(0)
+            self.mux.closed()
+            if not call.is_done:
+                call.cancel()
+        status = call.status
+        log.warning(
+            "%s gRPC config stream to %s closed: %s",
+            self._method.rpartition("/")[2],
+            self._client.service.cluster,
+            "" if status is None else f"{status.code}, {status.message.decode('utf-8', 'replace')}",
+        )
+        for state in list(self.mux.types()):
+            for watch in list(state.watches):
+                watch.owner.on_lost()
 
     async def _back_off(self) -> None:
-        limit = min(_BACK_OFF_S * 2**self._failures, _MAX_BACK_OFF_S)
-        self._failures = min(self._failures + 1, 10)
+        base, most = self._settings.back_off_s
+        limit = min(base * 2**self._failures, most)
+        self._failures = min(self._failures + 1, 30)
         await trio.sleep(random.uniform(0, limit))  # noqa: S311 - so that not all come back at once
 
     async def _exchange(self, call: GrpcStream) -> None:
         is_first = True
-        requests: list[Request] = []
+        requests: list[Any] = []
         while True:
             self._changed = trio.Event()
             requests += self.mux.take_requests()
+            wait_s = 0.0
             while requests:
-                data = self._encode(requests[0], with_node=is_first or not self._node_once)
+                wait_s = 0.0 if self._tokens is None else self._tokens.take()
+                if wait_s:
+                    self._stats.rate_limit_enforced.value += 1
+                    break
+                data = self._encode(requests[0], with_node=is_first or not self._settings.node_once)
                 if not call.try_send(data):
                     break
                 is_first = False
@@ -165,104 +312,28 @@ class GrpcTransport(SilentTransport):
                 continue
             if call.is_done:
                 return
-            await self._changed.wait()
+            with trio.move_on_after(wait_s or float("inf")):
+                await self._changed.wait()
 
-    def _encode(self, request: Request, *, with_node: bool) -> bytes:
-        message: Any = _message("DiscoveryRequest")
-        message.version_info = request.version
-        if with_node:
-            message.node.CopyFrom(self._bootstrap.node)
-        message.resource_names.extend(request.names)
-        message.type_url = request.type_url
-        message.response_nonce = request.nonce
-        if request.error:
-            message.error_detail.code = _INTERNAL
-            message.error_detail.message = request.error
-        data: bytes = message.SerializeToString()
-        return data
+    def _identify(self, response: Any) -> None:
+        if response.HasField("control_plane"):
+            self._stats.identifier.set(response.control_plane.identifier)
 
-    # -- an answer -------------------------------------------------------------------------------------
-    async def _take(self, data: bytes) -> None:
-        response: Any = _message("DiscoveryResponse")
+    def _parse(self, response: Any, data: bytes) -> bool:
         try:
             response.MergeFromString(data)
         except ValueError as error:
             log.warning("an answer of %s cannot be read: %s", self._client.service.cluster, error)
-            return
-        if response.HasField("control_plane"):
-            self._stats.identifier.set(response.control_plane.identifier)
-        state = self.mux.answered(response.type_url, response.nonce)
-        if state is None or not state.watches:
-            log.warning(
-                "Ignoring the message for type URL %s as it has no current subscribers.", response.type_url
-            )
-            return
-        start = time.monotonic()
-        try:
-            resources = await self._decode(state, response)
-            self._distribute(state, resources, response.version_info, start)
-        except XdsError as error:
-            reason = str(error)
-            log.warning("gRPC config for %s rejected: %s", response.type_url, reason)
-            for watch in list(state.watches):
-                watch.owner.on_rejected()
-            self.mux.refuse(state, reason)
-        else:
-            self.mux.accept(state, response.version_info)
+            return False
+        return True
 
-    async def _decode(self, state: TypeState[GrpcSubscription], response: Any) -> list[Resource]:
-        def decode() -> list[Resource]:
-            return decode_response(state, response, self._bootstrap, self._registry)
-
-        if len(response.resources) < _SMALL:
-            return decode()
-        return await trio.to_thread.run_sync(decode, abandon_on_cancel=True)
-
-    def _distribute(
-        self, state: TypeState[GrpcSubscription], resources: list[Resource], version: str, start: float
-    ) -> None:
+    def _reject(self, state: _State, error: Exception) -> str:
+        """Tell who watches; the reason for the control plane."""
+        reason = str(error)
+        log.warning("gRPC config for %s rejected: %s", state.type_url, reason)
         for watch in list(state.watches):
-            mine = [each for each in resources if watch.wants(each.name)]
-            if mine or watch.names is None:
-                watch.owner.on_update(mine, version, start)
-
-
-def decode_response(
-    state: TypeState[Any], response: Any, bootstrap: Any, registry: Registry
-) -> list[Resource]:
-    """What an answer holds, as those want it who watch it; the rest is passed over.  Thread-safe.
-
-    Raises: ResponseRejected.
-    """
-    report = Reporter(None)
-    resources: list[Resource] = []
-    is_refused = False
-    for number, packed in enumerate(response.resources):
-        path = ("resources", number)
-        kind = None
-        watches: list[Watch[Any]] = state.watches
-        if len(watches) == 1 or watches[0].names is None:
-            kind = watches[0].owner.subscriber.kind
-        else:
-            name = watches[0].owner.subscriber.kind.name_of(packed)
-            for watch in watches:
-                if name is None or watch.wants(name):
-                    kind = watch.owner.subscriber.kind
-                    break
-            else:
-                continue
-        resource = kind.decode(
-            packed, path, response.version_info, bootstrap=bootstrap, registry=registry, report=report
-        )
-        if resource is None:
-            is_refused = True
-        else:
-            resources.append(resource)
-    if is_refused:
-        raise ResponseRejected(report.problems)
-    for problem in report.problems:
-        log.warning("%s", problem)
-    return resources
+            watch.owner.on_rejected()
+        return reason if len(reason) <= _MAX_REASON else reason[:_MAX_REASON] + "...(truncated)"
 
 
 class GrpcSubscription:
@@ -299,16 +370,24 @@ class GrpcSubscription:
                 if timeout.cancelled_caught:
                     self._stats.init_fetch_timeout.value += 1
                     self._stats.update_attempt.value += 1
-                    self.subscriber.on_failure()
+                    self._do_without()
             await trio.sleep_forever()
         finally:
             self.close()
+
+    def _do_without(self) -> None:
+        names = self._names
+        cached = None if names is None else self._transport.cached(self.subscriber, names[0])
+        if cached is None:
+            self.subscriber.on_failure()
+        else:
+            cast("CachingSubscriber", self.subscriber).on_cached(cached)
 
     def close(self) -> None:
         """Want nothing any more."""
         watch, self._watch = self._watch, None
         if watch is not None:
-            self._transport.mux.unwatch(watch)
+            self._transport.unwatch(watch)
             self._transport.wake()
 
     # -- from the stream ---------------------------------------------------------------------------------
@@ -316,8 +395,22 @@ class GrpcSubscription:
         """Raises: XdsError."""
         self._heard.set()
         self.subscriber.on_update(resources, version)
+        self._stats.update_attempt.value += 1
+        self._count(version, start)
+
+    def on_delta(self, added: list[Resource], removed: list[str], version: str, start: float) -> None:
+        """Raises: XdsError."""
+        self._heard.set()
+        self._stats.update_attempt.value += 1
+        if not self.subscriber.kind.is_partial:
+            for each in added:
+                if each.error:
+                    raise XdsError(each.error)
+        self.subscriber.on_delta(added, removed, version)
+        self._count(version, start)
+
+    def _count(self, version: str, start: float) -> None:
         stats = self._stats
-        stats.update_attempt.value += 1
         stats.update_duration.record(int((time.monotonic() - start) * 1000))
         stats.count_success(version, time.time())
 
@@ -332,9 +425,3 @@ class GrpcSubscription:
         """The stream ended."""
         self._stats.update_attempt.value += 1
         self._stats.update_failure.value += 1
-
-
-def _message(name: str) -> Any:
-    cls = message_class(f"envoy.service.discovery.v3.{name}")
-    assert cls is not None  # the API package has it, or nothing works
-    return cls()

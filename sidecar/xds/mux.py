@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 __all__ = ["Mux", "Request", "TypeState", "Watch"]
 
@@ -29,12 +29,18 @@ class Request:
     error: str = ""
 
 
+class _State(Protocol):
+    type_url: str
+
+    def is_wanted(self, name: str) -> bool: ...
+
+
 class Watch(Generic[T]):
     """Somebody who wants resources of one type."""
 
     __slots__ = ("names", "of", "owner")
 
-    def __init__(self, of: TypeState[T], names: tuple[str, ...] | None, owner: T) -> None:
+    def __init__(self, of: _State, names: tuple[str, ...] | None, owner: T) -> None:
         self.of = of
         #: None for all that there are.
         self.names = names
@@ -56,6 +62,10 @@ class TypeState(Generic[T]):
     #: Of the last answer on this stream.
     nonce: str = ""
     error: str = ""
+
+    def is_wanted(self, name: str) -> bool:
+        """Whether anybody asked for a resource by its name."""
+        return any(name in (watch.names or ()) for watch in self.watches)
 
     def names(self) -> tuple[str, ...]:
         """What is asked for by name, each once; nothing where somebody wants all."""
@@ -87,7 +97,7 @@ class Mux(Generic[T]):
 
     def unwatch(self, watch: Watch[T]) -> None:
         """Want them no more; where nobody does, nothing is said."""
-        state = watch.of
+        state = self._types[watch.of.type_url]
         if watch in state.watches:
             state.watches.remove(watch)
             if state.watches:

@@ -7,6 +7,7 @@ keep the route that they have (Envoy's ``RdsRouteConfigSubscription``).
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from sidecar.xds.sources import Sources
 
 __all__ = ["ROUTE_CONFIGURATION", "RouteSubscription", "RouteSubscriptions"]
+
+log = logging.getLogger("sidecar.config")
 
 ROUTE_CONFIGURATION = "envoy.config.route.v3.RouteConfiguration"
 #: Compiles a message that stands at a path; what it returns puts the result in use.  Raises: ConfigError.
@@ -75,10 +78,9 @@ class RouteSubscription:
             return
         if len(resources) != 1:
             raise XdsError(f"Unexpected RDS resource length: {len(resources)}")
-        resource = resources[0]
-        if resource.name != self.name:
-            raise XdsError(f"Unexpected RDS configuration (expecting {self.name}): {resource.name}")
-        message, path = resource.value
+        message, path = resources[0].value
+        if message.name != self.name:
+            raise XdsError(f"Unexpected RDS configuration (expecting {self.name}): {message.name}")
         if self.message is not None and self.message == message:
             self.answered.set()
             return
@@ -93,6 +95,15 @@ class RouteSubscription:
         self._reload.value += 1
         self._reload_time.set(int(self.updated_s * 1000))
         self.answered.set()
+
+    def on_delta(self, added: Sequence[Resource], removed: Sequence[str], version: str) -> None:
+        if removed:
+            log.error(
+                "Server sent a delta RDS update attempting to remove a resource (name: %s). Ignoring.",
+                removed[0],
+            )
+        if added:
+            self.on_update(added, added[0].version)
 
     def on_failure(self) -> None:
         self.answered.set()

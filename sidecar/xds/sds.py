@@ -81,6 +81,13 @@ class DynamicSecret:
             raise XdsError(f"{error.path}: {error.reason}") from error
         self.answered.set()
 
+    def on_delta(self, added: Sequence[Resource], removed: Sequence[str], version: str) -> None:
+        if not added and len(removed) == 1:
+            return  # it stays until there is another
+        if len(added) + len(removed) != 1:
+            raise XdsError(f"Unexpected SDS secrets length: {len(added) + len(removed)}")
+        self.on_update(added, version)
+
     def on_failure(self) -> None:
         """The old secret, or none, is what there is."""
         self.answered.set()

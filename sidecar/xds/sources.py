@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.core.errors import ConfigError
 from sidecar.upstream.cluster import PathSource
-from sidecar.xds.grpc_stream import ADS_METHOD, GrpcTransport, SilentTransport
+from sidecar.xds.delta_stream import DeltaTransport
+from sidecar.xds.grpc_stream import SilentTransport, StreamSettings, StreamTransport
+from sidecar.xds.sotw_stream import GrpcTransport
 from sidecar.xds.subscription import Subscriber, Subscription, SubscriptionStats
 
 if TYPE_CHECKING:
@@ -25,13 +27,38 @@ log = logging.getLogger("sidecar.config")
 
 _DEFAULT_FETCH_TIMEOUT_S = 15.0
 #: The services of single types.
-_METHODS = {
-    "envoy.config.cluster.v3.Cluster": "cluster.v3.ClusterDiscoveryService/StreamClusters",
-    "envoy.config.endpoint.v3.ClusterLoadAssignment": "endpoint.v3.EndpointDiscoveryService/StreamEndpoints",
-    "envoy.config.listener.v3.Listener": "listener.v3.ListenerDiscoveryService/StreamListeners",
-    "envoy.config.route.v3.RouteConfiguration": "route.v3.RouteDiscoveryService/StreamRoutes",
-    "envoy.extensions.transport_sockets.tls.v3.Secret": "secret.v3.SecretDiscoveryService/StreamSecrets",
+CLUSTER_LOAD_ASSIGNMENT = "envoy.config.endpoint.v3.ClusterLoadAssignment"
+_SERVICES = {
+    "envoy.config.cluster.v3.Cluster": ("cluster.v3.ClusterDiscoveryService", "Clusters"),
+    "envoy.config.endpoint.v3.ClusterLoadAssignment": ("endpoint.v3.EndpointDiscoveryService", "Endpoints"),
+    "envoy.config.listener.v3.Listener": ("listener.v3.ListenerDiscoveryService", "Listeners"),
+    "envoy.config.route.v3.RouteConfiguration": ("route.v3.RouteDiscoveryService", "Routes"),
+    "envoy.extensions.transport_sockets.tls.v3.Secret": ("secret.v3.SecretDiscoveryService", "Secrets"),
 }
+_ADS = ("discovery.v3.AggregatedDiscoveryService", "AggregatedResources")
+_DELTA_GRPC = 3
+#: Of ``rate_limit_settings``.
+_DEFAULT_TOKENS = 100
+_DEFAULT_FILL_RATE = 10.0
+
+
+def _settings(api: Any) -> StreamSettings:
+    back_off = (0.5, 30.0)
+    policy = api.grpc_services[0].envoy_grpc.retry_policy
+    if policy.HasField("retry_back_off"):
+        base = policy.retry_back_off.base_interval
+        base_s = max(0.001, base.seconds + base.nanos / 1e9)
+        most = policy.retry_back_off.max_interval
+        most_s = most.seconds + most.nanos / 1e9 if policy.retry_back_off.HasField("max_interval") else 0.0
+        back_off = (base_s, most_s or 10 * base_s)
+    limit = None
+    if api.HasField("rate_limit_settings"):
+        given = api.rate_limit_settings
+        limit = (
+            given.max_tokens.value if given.HasField("max_tokens") else _DEFAULT_TOKENS,
+            given.fill_rate.value if given.HasField("fill_rate") else _DEFAULT_FILL_RATE,
+        )
+    return StreamSettings(api.set_node_on_first_message_only, back_off, limit)
 
 
 class Sources:
@@ -103,24 +130,20 @@ class Sources:
                 log.warning("%s: ads without ads_config: nobody is asked for it", path)
                 self._ads = SilentTransport()
                 return self._ads
-            self._ads = self._stream(
-                resources.ads_config, "dynamic_resources.ads_config", ADS_METHOD, self._root
-            )
+            ads = self._stream(resources.ads_config, "dynamic_resources.ads_config", _ADS, self._root)
+            ads.keep_types(CLUSTER_LOAD_ASSIGNMENT)
+            self._ads = ads
         return self._ads
 
-    def _single(self, api: Any, path: str, subscriber: Subscriber, scope: Scope) -> GrpcTransport:
-        method = f"/envoy.service.{_METHODS[subscriber.kind.message]}"
-        return self._stream(api, path, method, scope)
+    def _single(self, api: Any, path: str, subscriber: Subscriber, scope: Scope) -> StreamTransport:
+        return self._stream(api, path, _SERVICES[subscriber.kind.message], scope)
 
-    def _stream(self, api: Any, path: str, method: str, scope: Scope) -> GrpcTransport:
+    def _stream(self, api: Any, path: str, service: tuple[str, str], scope: Scope) -> StreamTransport:
         client = self._make_client(api.grpc_services[0], f"{path}.grpc_services[0]")
-        transport = GrpcTransport(
-            client,
-            method,
-            self._bootstrap,
-            self._registry,
-            scope,
-            node_once=api.set_node_on_first_message_only,
-        )
+        is_delta = api.api_type == _DELTA_GRPC
+        make: type[GrpcTransport | DeltaTransport] = DeltaTransport if is_delta else GrpcTransport
+        name, things = service
+        method = f"/envoy.service.{name}/{'Delta' if is_delta else 'Stream'}{things}"
+        transport = make(client, method, self._bootstrap, self._registry, scope, _settings(api))
         self._spawn(f"discovery at {client.service.cluster}", transport.run)
         return transport

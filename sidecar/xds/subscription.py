@@ -8,7 +8,7 @@ the two may refuse: that is a NACK, nothing has changed, and the reason names th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import xxhash
@@ -58,6 +58,12 @@ class Resource:
     error: str = ""
     #: The message of one that cannot be used.
     message: Any = None
+    #: It goes after so many seconds without another; None: never.
+    ttl_s: float | None = None
+    #: Nothing came but that it still holds.
+    is_heartbeat: bool = False
+    #: The Any in which it came.
+    packed: Any = None
 
 
 def all_rules(message: Any) -> Iterator[tuple[Path, str]]:
@@ -99,21 +105,63 @@ class ResourceKind:
 
         A field that is not implemented yet refuses the resource where it would refuse a file.
         """
-        name = ""
-        if type_name(packed.type_url) == _RESOURCE:
-            wrapped: Any = unpack(packed)
-            if wrapped is None:
-                report.error(path, f"Unable to unpack as {_RESOURCE}")
-                return None
-            packed, path = wrapped.resource, (*path, "resource")
-            name, version = wrapped.name, wrapped.version
+        if type_name(packed.type_url) != _RESOURCE:
+            return self.decode_plain(
+                packed, path, "", version, bootstrap=bootstrap, registry=registry, report=report
+            )
+        wrapped: Any = unpack(packed)
+        if wrapped is None:
+            report.error(path, f"Unable to unpack as {_RESOURCE}")
+            return None
+        return self.decode_wrapped(wrapped, path, bootstrap=bootstrap, registry=registry, report=report)
+
+    def decode_wrapped(
+        self,
+        wrapped: Any,
+        path: Path,
+        *,
+        bootstrap: Any,
+        registry: Registry,
+        report: Reporter,
+        is_partial: bool = False,
+    ) -> Resource | None:
+        """The same for a Resource; ``is_partial``: one that keeps the rules comes with its error."""
+        ttl_s = wrapped.ttl.seconds + wrapped.ttl.nanos / 1e9 if wrapped.HasField("ttl") else None
+        if not wrapped.HasField("resource"):
+            return Resource(wrapped.name, wrapped.version, None, ttl_s=ttl_s, is_heartbeat=True)
+        found = self.decode_plain(
+            wrapped.resource,
+            (*path, "resource"),
+            wrapped.name,
+            wrapped.version,
+            bootstrap=bootstrap,
+            registry=registry,
+            report=report,
+            is_partial=is_partial,
+        )
+        return found if found is None or ttl_s is None else replace(found, ttl_s=ttl_s)
+
+    def decode_plain(
+        self,
+        packed: Any,
+        path: Path,
+        name: str,
+        version: str,
+        *,
+        bootstrap: Any,
+        registry: Registry,
+        report: Reporter,
+        is_partial: bool = False,
+    ) -> Resource | None:
+        """The same for what is not wrapped, or not any more; without a ``name`` it says its own."""
         message: Any = unpack(packed) if type_name(packed.type_url) == self.message else None
         if message is None:
             report.error(path, f"Unable to unpack as {self.message}: it is {packed.type_url or 'empty'}")
             return None
         name = name or getattr(message, self.name_field)
         before = len(report.problems)
-        if self.is_partial:
+        is_partial = is_partial or self.is_partial
+        if is_partial:
             for suffix, reason in all_rules(message):
                 report.error((*path, *suffix), reason)
             if len(report.problems) > before:
@@ -135,12 +183,12 @@ class ResourceKind:
             except ConfigError as error:
                 report.error(parse_path(error.path), error.reason, line_in_text=error.line_in_text)
                 errors = report.problems[-1:]
-        if errors and self.is_partial:
+        if errors and is_partial:
             report.problems = [each for each in report.problems if each not in errors]
             return Resource(name, version, None, "; ".join(str(each) for each in errors), message)
         if errors:
             return None
-        return Resource(name, version, value)
+        return Resource(name, version, value, packed=packed)
 
 
 class Subscriber(Protocol):
@@ -150,6 +198,10 @@ class Subscriber(Protocol):
 
     def on_update(self, resources: Sequence[Resource], version: str) -> None:
         """Take a whole response.  Raises: XdsError, when it is refused and nothing has changed."""
+        ...
+
+    def on_delta(self, added: Sequence[Resource], removed: Sequence[str], version: str) -> None:
+        """Take what came and what went.  Raises: XdsError, as above."""
         ...
 
     def on_failure(self) -> None:

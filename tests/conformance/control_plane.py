@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import trio
@@ -135,6 +136,58 @@ class ControlPlane:
         response.nonce = str(self._nonce)
         response.resources.extend(self.packed(kind, each) for each in resources)
         await self._write(kind, response)
+
+    async def send_delta(
+        self,
+        kind: str,
+        version: str,
+        added: Mapping[str, tuple[str, str | dict[str, Any] | None]] | None = None,
+        removed: Sequence[str] = (),
+        ttls: Mapping[str, float] | None = None,
+        *,
+        kind_of: str = "",
+        aliases: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """Send what came, by name with its version and YAML, and what went."""
+        self._nonce += 1
+        response = message("DeltaDiscoveryResponse")
+        response.system_version_info = version
+        response.type_url = f"type.googleapis.com/{TYPES[kind]}"
+        response.nonce = str(self._nonce)
+        for name, (number, resource) in (added or {}).items():
+            made = self.wrapped(kind_of or kind, name, number, resource, (ttls or {}).get(name))
+            made.aliases.extend((aliases or {}).get(name, ()))
+            response.resources.append(made)
+        response.removed_resources.extend(removed)
+        await self._write(kind, response)
+
+    async def update_delta(
+        self,
+        kind: str,
+        version: str,
+        added: Mapping[str, tuple[str, str | dict[str, Any] | None]] | None = None,
+        removed: Sequence[str] = (),
+        ttls: Mapping[str, float] | None = None,
+        *,
+        kind_of: str = "",
+        aliases: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """Send it, and wait for the answer."""
+        await self.asked(kind)
+        await self.send_delta(kind, version, added, removed, ttls, kind_of=kind_of, aliases=aliases)
+        await self.acked(kind)
+
+    def wrapped(
+        self, kind: str, name: str, version: str, resource: str | dict[str, Any] | None, ttl_s: float | None
+    ) -> Any:
+        """A resource with its name, version and time; None: it says that it is as it was."""
+        made = message("Resource")
+        made.name, made.version = name, version
+        if resource is not None:
+            made.resource.CopyFrom(self.packed(kind, resource))
+        if ttl_s is not None:
+            made.ttl.FromMilliseconds(int(ttl_s * 1000))
+        return made
 
     async def send_named(self, kind: str, name: str, version: str, *resources: str | dict[str, Any]) -> None:
         """The same on the stream that asked for a resource of that name."""
