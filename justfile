@@ -64,6 +64,10 @@ bench-filters *arguments:
 bench-routes *arguments:
     python -m tests.bench.routes {{ arguments }}
 
+# let a control plane on go-control-plane drive this proxy and Envoy through random snapshots (needs Go; --snapshots N, --updates N, --seed N)
+xds-e2e *arguments:
+    python -m tests.xds_e2e {{ arguments }}
+
 # let three upstreams fail on a schedule under load, through this proxy and Envoy (--seconds N, default 300)
 chaos *arguments:
     python -m tests.chaos {{ arguments }}

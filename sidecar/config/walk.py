@@ -17,12 +17,13 @@ _ANY = "google.protobuf.Any"
 _OPAQUE = frozenset(("google.protobuf.Struct", "google.protobuf.Value", "google.protobuf.ListValue"))
 
 
-def walk(message: Message, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+def walk(message: Message, path: Path = (), *, is_opening: bool = True) -> Iterator[tuple[Path, Any]]:
     """``message`` and every message in it, outer ones first, each with its path.
 
-    What an ``Any`` holds comes under the Any's own path; an Any that cannot be opened comes itself.
+    What an ``Any`` holds comes under the Any's own path; an Any that cannot be opened comes itself, and so
+    does every one without ``is_opening``.
     """
-    if message.DESCRIPTOR.full_name == _ANY:
+    if is_opening and message.DESCRIPTOR.full_name == _ANY:
         inner = resolve_any(message)[1]
         if inner is not None:
             yield from walk(inner, path)
@@ -37,9 +38,9 @@ def walk(message: Message, path: Path = ()) -> Iterator[tuple[Path, Any]]:
         if kind.GetOptions().map_entry:
             if kind.fields_by_name["value"].message_type is not None:
                 for key in value:
-                    yield from walk(value[key], (*path, field.name, str(key)))
+                    yield from walk(value[key], (*path, field.name, str(key)), is_opening=is_opening)
         elif field.is_repeated:
             for index, item in enumerate(value):
-                yield from walk(item, (*path, field.name, index))
+                yield from walk(item, (*path, field.name, index), is_opening=is_opening)
         else:
-            yield from walk(value, (*path, field.name))
+            yield from walk(value, (*path, field.name), is_opening=is_opening)

@@ -67,8 +67,8 @@ class Resource:
 
 
 def all_rules(message: Any) -> Iterator[tuple[Path, str]]:
-    """What breaks the API's rules anywhere in ``message``."""
-    for path, inner in walk(message, ()):
+    """What breaks the API's rules in ``message``; what an ``Any`` holds is looked at by who uses it."""
+    for path, inner in walk(message, (), is_opening=False):
         for suffix, reason in check_rules(inner):
             yield (*path, *suffix), reason
 

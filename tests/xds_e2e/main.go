@@ -1,0 +1,311 @@
+// Command xds_e2e is a control plane made of go-control-plane for tests: it serves what it is given over ADS, the state
+// of the world and delta, and tells what every node said of it.
+//
+//	POST /snapshot?nodes=a,b   a serialized DiscoveryResponse: its version, and resources of all types
+//	GET  /state?node=a         of each type: the versions sent, taken and refused, and when
+//	GET  /settled?nodes=a,b    answers once all of them took or refused what there is, or 504 after a while
+//	POST /disconnect           ends all streams
+//
+// The first line that it prints has the ports of gRPC and of this.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
+	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/server/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+)
+
+const (
+	// How long a refusal waits: the cache answers one with the same resources at once, again and again.
+	refusalPause = 50 * time.Millisecond
+	settleLimit  = 20 * time.Second
+	maxMessage   = 256 << 20
+)
+
+// typeState is what a node and this server said of one type.
+type typeState struct {
+	Sent      string `json:"sent"`
+	Accepted  string `json:"accepted"`
+	Refused   string `json:"refused"`
+	Error     string `json:"error"`
+	SentNs    int64  `json:"sent_ns"`
+	AnswerNs  int64  `json:"answer_ns"`
+	Responses int    `json:"responses"`
+	Refusals  int    `json:"refusals"`
+	// Of the last response, and whether it was answered.
+	nonce    string
+	answered bool
+}
+
+type plane struct {
+	mu      sync.Mutex
+	changed *sync.Cond
+	cache   cache.SnapshotCache
+	// The parts of the snapshot that nodes have: a type's version changes only where its resources do.
+	parts map[string]map[string][]byte
+	// By node and type.
+	current map[string]map[string]string
+	states  map[string]map[string]*typeState
+	nodes   map[int64]string
+	epoch   chan struct{}
+}
+
+func (p *plane) state(node, typeURL string) *typeState {
+	types := p.states[node]
+	if types == nil {
+		types = map[string]*typeState{}
+		p.states[node] = types
+	}
+	state := types[typeURL]
+	if state == nil {
+		state = &typeState{answered: true}
+		types[typeURL] = state
+	}
+	return state
+}
+
+func (p *plane) heard(stream int64, node *core.Node, typeURL, nonce string, refusal string) {
+	now := time.Now().UnixNano()
+	p.mu.Lock()
+	if node.GetId() != "" {
+		p.nodes[stream] = node.GetId()
+	}
+	state := p.state(p.nodes[stream], typeURL)
+	isAnswer := nonce != "" && nonce == state.nonce && !state.answered
+	if isAnswer {
+		state.answered = true
+		state.AnswerNs = now
+		if refusal != "" {
+			state.Refused, state.Error = state.Sent, refusal
+			state.Refusals++
+		} else {
+			state.Accepted = state.Sent
+		}
+	}
+	p.changed.Broadcast()
+	p.mu.Unlock()
+	if refusal != "" {
+		time.Sleep(refusalPause)
+	}
+}
+
+func (p *plane) told(stream int64, typeURL, version, nonce string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	state := p.state(p.nodes[stream], typeURL)
+	state.Sent, state.nonce, state.answered = version, nonce, false
+	state.SentNs = time.Now().UnixNano()
+	state.Responses++
+}
+
+func (p *plane) callbacks() server.Callbacks {
+	return server.CallbackFuncs{
+		StreamRequestFunc: func(id int64, request *discovery.DiscoveryRequest) error {
+			p.heard(id, request.Node, request.TypeUrl, request.ResponseNonce, request.ErrorDetail.GetMessage())
+			return nil
+		},
+		StreamResponseFunc: func(_ context.Context, id int64, _ *discovery.DiscoveryRequest, response *discovery.DiscoveryResponse) {
+			p.told(id, response.TypeUrl, response.VersionInfo, response.Nonce)
+		},
+		StreamDeltaRequestFunc: func(id int64, request *discovery.DeltaDiscoveryRequest) error {
+			p.heard(id, request.Node, request.TypeUrl, request.ResponseNonce, request.ErrorDetail.GetMessage())
+			return nil
+		},
+		StreamDeltaResponseFunc: func(id int64, _ *discovery.DeltaDiscoveryRequest, response *discovery.DeltaDiscoveryResponse) {
+			p.told(id, response.TypeUrl, response.SystemVersionInfo, response.Nonce)
+		},
+		StreamClosedFunc:      func(id int64, _ *core.Node) { p.gone(id) },
+		DeltaStreamClosedFunc: func(id int64, _ *core.Node) { p.gone(id) },
+	}
+}
+
+// gone forgets what a stream was told and did not answer.
+func (p *plane) gone(stream int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, state := range p.states[p.nodes[stream]] {
+		state.answered = true
+	}
+	delete(p.nodes, stream)
+	p.changed.Broadcast()
+}
+
+func (p *plane) set(response *discovery.DiscoveryResponse, nodes []string) error {
+	grouped := map[string][]types.Resource{}
+	bytes := map[string][]byte{}
+	for _, packed := range response.Resources {
+		resource, err := packed.UnmarshalNew()
+		if err != nil {
+			return err
+		}
+		grouped[packed.TypeUrl] = append(grouped[packed.TypeUrl], resource)
+		bytes[packed.TypeUrl] = append(bytes[packed.TypeUrl], packed.Value...)
+	}
+	for _, node := range nodes {
+		snapshot := &cache.Snapshot{}
+		p.mu.Lock()
+		before, versions := p.parts[node], p.current[node]
+		if versions == nil {
+			versions = map[string]string{}
+			p.current[node] = versions
+		}
+		for typeURL, resources := range grouped {
+			index := cache.GetResponseType(typeURL)
+			if index == types.UnknownType {
+				p.mu.Unlock()
+				return fmt.Errorf("no type of the cache: %s", typeURL)
+			}
+			if string(before[typeURL]) != string(bytes[typeURL]) {
+				versions[typeURL] = response.VersionInfo
+			}
+			snapshot.Resources[index] = cache.NewResources(versions[typeURL], resources)
+		}
+		p.parts[node] = bytes
+		p.mu.Unlock()
+		if err := p.cache.SetSnapshot(context.Background(), node, snapshot); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settled tells whether a node answered all that it asked for and there is.
+func (p *plane) settled(node string) bool {
+	states := p.states[node]
+	if len(states) == 0 {
+		return false
+	}
+	for typeURL, state := range states {
+		current := p.current[node][typeURL]
+		if !state.answered || (current != "" && state.Sent != current) {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *plane) waitSettled(nodes []string, limit time.Duration) bool {
+	end := time.Now().Add(limit)
+	timer := time.AfterFunc(limit, func() { p.changed.Broadcast() })
+	defer timer.Stop()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for {
+		isDone := true
+		for _, node := range nodes {
+			isDone = isDone && p.settled(node)
+		}
+		if isDone || time.Now().After(end) {
+			return isDone
+		}
+		p.changed.Wait()
+	}
+}
+
+func (p *plane) ServeHTTP(out http.ResponseWriter, request *http.Request) {
+	nodes := strings.Split(request.URL.Query().Get("nodes"), ",")
+	switch request.URL.Path {
+	case "/snapshot":
+		var response discovery.DiscoveryResponse
+		body, err := io.ReadAll(request.Body)
+		if err == nil {
+			err = proto.Unmarshal(body, &response)
+		}
+		if err == nil {
+			err = p.set(&response, nodes)
+		}
+		if err != nil {
+			http.Error(out, err.Error(), http.StatusBadRequest)
+		}
+	case "/state":
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		_ = json.NewEncoder(out).Encode(p.states[request.URL.Query().Get("node")])
+	case "/settled":
+		if !p.waitSettled(nodes, settleLimit) {
+			http.Error(out, "not settled", http.StatusGatewayTimeout)
+		}
+	case "/disconnect":
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		close(p.epoch)
+		p.epoch = make(chan struct{})
+	default:
+		http.NotFound(out, request)
+	}
+}
+
+// interceptor ends a stream when all are to end.
+func (p *plane) interceptor(service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	p.mu.Lock()
+	epoch := p.epoch
+	p.mu.Unlock()
+	done := make(chan error, 1)
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	go func() { done <- handler(service, &within{stream, ctx}) }()
+	select {
+	case err := <-done:
+		return err
+	case <-epoch:
+		return errors.New("the control plane goes away")
+	}
+}
+
+type within struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (w *within) Context() context.Context { return w.ctx }
+
+func listen() (net.Listener, int) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	return listener, listener.Addr().(*net.TCPAddr).Port
+}
+
+func main() {
+	p := &plane{
+		cache:   cache.NewSnapshotCache(false, cache.IDHash{}, nil),
+		parts:   map[string]map[string][]byte{},
+		current: map[string]map[string]string{},
+		states:  map[string]map[string]*typeState{},
+		nodes:   map[int64]string{},
+		epoch:   make(chan struct{}),
+	}
+	p.changed = sync.NewCond(&p.mu)
+	xds, xdsPort := listen()
+	control, controlPort := listen()
+	serving := grpc.NewServer(
+		grpc.StreamInterceptor(p.interceptor), grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
+	)
+	discovery.RegisterAggregatedDiscoveryServiceServer(
+		serving, server.NewServer(context.Background(), p.cache, p.callbacks()),
+	)
+	go func() { log.Fatal(serving.Serve(xds)) }()
+	go func() { log.Fatal(http.Serve(control, p)) }()
+	fmt.Println(xdsPort, controlPort)
+	// The end of the input is the end of this.
+	_, _ = io.Copy(io.Discard, os.Stdin)
+}
