@@ -76,6 +76,10 @@ chaos *arguments:
 bench-lua *arguments:
     python -m tests.bench.lua {{ arguments }}
 
+# measure Wasm guests beside Envoy's V8: requests, instances, memory after updates (--only NAME, --updates N)
+bench-wasm *arguments:
+    python -m tests.bench.wasm {{ arguments }}
+
 # scan versions, suites, groups, certificates, OCSP and resumption of our TLS listeners and Envoy's, from one file (--all prints all)
 tls-check *arguments:
     python -m tests.tls_check {{ arguments }}

@@ -93,6 +93,7 @@ MICRO_CASES: tuple[Micro, ...] = (
     Micro("h1-h1-log", access_log=True),
     Micro("h1-h1-post", body=b"x" * 1024),
     Micro("h1-h1-lua", filter="lua"),
+    Micro("h1-h1-wasm", filter="wasm"),
     Micro("h2-h1", http2_down=True, batch=_BATCH),
     Micro("h2-h1-one", http2_down=True),
     Micro("h2-h1-traced", http2_down=True, traced=True, batch=_BATCH),
@@ -360,7 +361,7 @@ def measure(case: Micro, seconds: float, *, profile: bool = False) -> tuple[floa
             best = float("inf")
             until = time.perf_counter() + seconds
             while time.perf_counter() < until:
-                took = [lab.round() for _ in range(max(1, 60 // case.batch))]
+                took = [lab.round() for _ in range(max(1, 20 // case.batch))]
                 best = min(best, sum(took) / len(took))
                 gc.collect(0)
         finally:

@@ -123,6 +123,7 @@ def upstream_command(port: int, http2_port: int, directory: Path) -> list[str]:
         location / {{ return 200 "ok"; }}
         location /large {{ root {files}; }}
         location /stream {{ root {files}; }}
+        location /body {{ root {files}; }}
       }}"""
         for listen in (f"127.0.0.1:{port}", f"127.0.0.1:{http2_port} http2")
     )
