@@ -32,7 +32,6 @@ _ADDRESS = ctypes.c_void_p
 _CALLBACK = ctypes.CFUNCTYPE(_ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, ctypes.c_size_t)
 #: How a parameter lies in its slot of sixteen bytes.
 _SLOT = {"i": "I12x", "I": "Q8x"}
-_SET_RESULT = Struct("<I").pack_into
 #: Slots of arguments come from the guest's stack: a guest that calls from the same depth has them at the same
 #: address, so a few views serve all calls.
 _MAX_VIEWS = 64
@@ -57,6 +56,9 @@ _define.argtypes = [
 ]
 
 GuestFunction = Callable[..., int]
+#: A call into the guest in pieces: slots of 32 bits for its arguments and its result, what calls it with them
+#: (an error or None), what it takes for that, and whether it trapped.
+DirectCall = tuple[Any, Callable[..., int | None], tuple[Any, ...], Any]
 
 
 class Sandboxed(Protocol):
@@ -89,6 +91,12 @@ class Binding(Protocol):
 
         An argument that is left out is 0; up to three may be given whether the guest takes them or not.
         Raises: wasmtime.Trap, wasmtime.WasmtimeError; ``pending`` then holds what a host function raised.
+        """
+
+    def direct(self, export: Any, params: int, has_result: bool) -> DirectCall | None:
+        """The same for who wants to save a call of ours; None where the export cannot be called so.
+
+        Arguments stand in every fourth slot, three at most; the result is in the first.
         """
 
     def memory(self, memory: Any) -> GuestMemory: ...
@@ -133,25 +141,37 @@ class UncheckedBinding:
 
     def _callback(self, function: HostFunction) -> Any:
         call, fault, is_guarded = function.call, function.fault, not function.is_always_allowed
+        count = len(function.params)
         unpack = Struct("<" + "".join(_SLOT[kind] for kind in function.params)).unpack_from
-        slots = ctypes.c_ubyte * (4 * _LANES * max(len(function.params), 1))
-        views: dict[int, memoryview] = {}
+        slots = ctypes.c_ubyte * (4 * _LANES * max(count, 1))
+        views: dict[int, Any] = {}
+
+        def view_of(address: int) -> Any:
+            if len(views) >= _MAX_VIEWS:
+                views.clear()
+            view = views[address] = memoryview(slots.from_address(address)).cast("B").cast("I")
+            return view
 
         def callback(_env: int, _caller: int, address: int, _count: int) -> int | None:
             try:
                 view = views.get(address)
                 if view is None:
-                    if len(views) >= _MAX_VIEWS:
-                        views.clear()
-                    view = views[address] = memoryview(slots.from_address(address)).cast("B")
+                    view = view_of(address)
                 vm = self._vm
                 if is_guarded and vm.is_restricted:
                     _forbid(function)
                 try:
-                    result = call(vm, *unpack(view))
+                    # The commonest by name: a call with stars goes a longer way.
+                    if count == 5:
+                        first, second, third, fourth, fifth = unpack(view)
+                        view[0] = call(vm, first, second, third, fourth, fifth)
+                    elif count == 3:
+                        first, second, third = unpack(view)
+                        view[0] = call(vm, first, second, third)
+                    else:
+                        view[0] = call(vm, *unpack(view))
                 except MemoryFault:
-                    result = fault
-                _SET_RESULT(view, 0, result)
+                    view[0] = fault
             except BaseException as error:  # the sandbox: nothing may pass ctypes
                 if self.pending is None:  # else a call into the guest from here failed on account of it
                     self.pending = error
@@ -160,19 +180,28 @@ class UncheckedBinding:
 
         return _CALLBACK(callback)
 
-    def function(self, export: Any, params: int, has_result: bool) -> GuestFunction:
+    def _frame(self, export: Any, params: int, has_result: bool) -> tuple[Any, tuple[Any, ...], Any]:
+        """Slots for arguments, what the call takes, and where a trap is put."""
         slots = max(params, _USUAL_PARAMS)
         arguments = (ctypes.c_uint32 * (_LANES * slots))()
         lanes = memoryview(arguments).cast("B").cast("I")
         trap = _ADDRESS()
         raw_function = export._func
-        frame = (
-            ctypes.cast(self._store._context(), _ADDRESS),
-            ctypes.byref(raw_function),
-            ctypes.byref(arguments),
-            ctypes.c_size_t(max(params, int(has_result))),
-            ctypes.byref(trap),
-        )
+        # Made to arguments once: ctypes would do it for every call.
+        store = _ADDRESS.from_param(ctypes.cast(self._store._context(), _ADDRESS).value)
+        count = ctypes.c_size_t.from_param(max(params, int(has_result)))
+        frame = (store, ctypes.byref(raw_function), ctypes.byref(arguments), count, ctypes.byref(trap))
+        return lanes, frame, trap
+
+    def direct(self, export: Any, params: int, has_result: bool) -> DirectCall | None:
+        if params > _USUAL_PARAMS:
+            return None
+        lanes, frame, trap = self._frame(export, params, has_result)
+        return lanes, _call, frame, trap
+
+    def function(self, export: Any, params: int, has_result: bool) -> GuestFunction:
+        lanes: memoryview
+        lanes, frame, trap = self._frame(export, params, has_result)
         call = _call
 
         def guest(first: int = 0, second: int = 0, third: int = 0) -> int:
@@ -181,14 +210,14 @@ class UncheckedBinding:
             lanes[2 * _LANES] = third
             error = call(*frame)
             if error is not None or trap:
-                _raise_failure(error, trap)
+                raise_failure(error, trap)
             return lanes[0]
 
         def guest_of_one(value: int, _second: int = 0, _third: int = 0) -> int:
             lanes[0] = value
             error = call(*frame)
             if error is not None or trap:
-                _raise_failure(error, trap)
+                raise_failure(error, trap)
             return lanes[0]
 
         def guest_of_many(*values: int) -> int:
@@ -238,6 +267,9 @@ class PublicBinding:
 
         self.linker.define_func(module, function.name, function.wasmtime_type(), callback)
 
+    def direct(self, export: Any, params: int, has_result: bool) -> DirectCall | None:
+        return None
+
     def function(self, export: Any, params: int, has_result: bool) -> GuestFunction:
         store = self._store
 
@@ -270,7 +302,7 @@ def _wasmtime_error(address: int) -> Exception:
     return error
 
 
-def _raise_failure(error: int | None, trap: Any) -> NoReturn:
+def raise_failure(error: int | None, trap: Any) -> NoReturn:
     """Raise what a failed call left behind, taking it over."""
     if error is not None:
         raise _wasmtime_error(error)

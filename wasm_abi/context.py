@@ -73,6 +73,15 @@ class EndingContext(Context):
         ):
             self.plugin.delete(self)
 
+    def end(self) -> None:
+        """on_done and on_delete. Raises: WasmTrap."""
+        plugin = self.plugin
+        vm = plugin.vm
+        if plugin.done is not None and vm.failure is None:
+            plugin.done(self)
+        if vm.contexts.pop(self.id, None) is not None and vm.failure is None and plugin.delete is not None:
+            plugin.delete(self)
+
     def finish(self) -> None:
         """on_done, on_log and on_delete in order. Raises: WasmTrap."""
         self.on_done()

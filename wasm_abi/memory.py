@@ -22,7 +22,14 @@ Bytes = bytes | bytearray | memoryview
 
 
 class GuestMemory(Protocol):
-    """One guest's memory; every method raises MemoryFault for what lies outside of it."""
+    """One guest's memory; every method raises MemoryFault for what lies outside of it.
+
+    Up to ``limit`` it can be read in ``view`` without a call. Who does that looks at the limit first, and
+    takes both anew each time.
+    """
+
+    limit: int
+    view: memoryview
 
     def read(self, pointer: int, length: int) -> bytes:
         """A copy of that many bytes."""
@@ -47,14 +54,13 @@ class GuestMemory(Protocol):
 class MappedMemory:
     """The mapping of a memory that neither moves nor shrinks, seen through a cached view."""
 
-    __slots__ = ("_base", "_memory", "_size", "_store", "_view")
+    __slots__ = ("_memory", "_store", "limit", "view")
 
     def __init__(self, store: Any, memory: Any) -> None:
         self._store: Any = store
         self._memory: Any = memory
-        self._base = 0
-        self._size = 0
-        self._view = memoryview(b"")
+        self.limit = 0
+        self.view = memoryview(b"")
         self._refresh()
 
     def _refresh(self) -> int:
@@ -62,11 +68,10 @@ class MappedMemory:
         if self._memory is None:
             return 0
         size: int = self._memory.data_len(self._store)
-        if size != self._size:
+        if size != self.limit:
             base = ctypes.addressof(self._memory.data_ptr(self._store).contents)
-            self._view = memoryview((ctypes.c_ubyte * size).from_address(base)).cast("B")
-            self._base = base
-            self._size = size
+            self.view = memoryview((ctypes.c_ubyte * size).from_address(base)).cast("B")
+            self.limit = size
         return size
 
     def size(self) -> int:
@@ -74,41 +79,41 @@ class MappedMemory:
 
     def detach(self) -> None:
         self._memory = self._store = None
-        self._size = 0
-        self._view = memoryview(b"")
+        self.limit = 0
+        self.view = memoryview(b"")
 
     def read(self, pointer: int, length: int) -> bytes:
         end = pointer + length
-        if end > self._size and end > self._refresh():
+        if end > self.limit and end > self._refresh():
             raise MemoryFault(f"guest memory: read of {length} bytes at {pointer}")
-        return self._view[pointer:end].tobytes()
+        return self.view[pointer:end].tobytes()
 
     def write(self, pointer: int, data: Bytes) -> None:
         end = pointer + len(data)
-        if end > self._size and end > self._refresh():
+        if end > self.limit and end > self._refresh():
             raise MemoryFault(f"guest memory: write of {len(data)} bytes at {pointer}")
-        self._view[pointer:end] = data
+        self.view[pointer:end] = data
 
     def write_u32(self, pointer: int, value: int) -> None:
-        if pointer + 4 > self._size and pointer + 4 > self._refresh():
+        if pointer + 4 > self.limit and pointer + 4 > self._refresh():
             raise MemoryFault(f"guest memory: write of 4 bytes at {pointer}")
-        _U32(self._view, pointer, value)
+        _U32(self.view, pointer, value)
 
     def write_u64(self, pointer: int, value: int) -> None:
-        if pointer + 8 > self._size and pointer + 8 > self._refresh():
+        if pointer + 8 > self.limit and pointer + 8 > self._refresh():
             raise MemoryFault(f"guest memory: write of 8 bytes at {pointer}")
-        _U64(self._view, pointer, value)
+        _U64(self.view, pointer, value)
 
     def hand_over(self, data: Bytes, pointer: int, pointer_out: int, size_out: int) -> None:
         size = len(data)
         end = pointer + size
-        here = self._size
+        here = self.limit
         # Three comparisons: max() costs more than the copy.
         if (end > here or pointer_out + 4 > here or size_out + 4 > here) and (
             max(end, pointer_out + 4, size_out + 4) > self._refresh()
         ):
             raise MemoryFault(f"guest memory: write of {size} bytes at {pointer}, reported at {pointer_out}")
-        view = self._view
+        view = self.view
         view[pointer:end] = data
         _U32(view, pointer_out, pointer)
         _U32(view, size_out, size)
@@ -117,11 +122,13 @@ class MappedMemory:
 class PublicMemory:
     """The same through wasmtime's public interface, a bounds check and a copy at every access."""
 
-    __slots__ = ("_memory", "_store")
+    __slots__ = ("_memory", "_store", "limit", "view")
 
     def __init__(self, store: Any, memory: Any) -> None:
         self._store: Any = store
         self._memory: Any = memory
+        self.limit = 0  # nothing goes past the methods
+        self.view = memoryview(b"")
 
     def size(self) -> int:
         return 0 if self._memory is None else int(self._memory.data_len(self._store))
@@ -159,7 +166,11 @@ class PublicMemory:
 class NoMemory:
     """Stands in until the instance exists: a guest's start function has no memory we know of."""
 
-    __slots__ = ()
+    __slots__ = ("limit", "view")
+
+    def __init__(self) -> None:
+        self.limit = 0
+        self.view = memoryview(b"")
 
     def size(self) -> int:
         return 0

@@ -21,7 +21,7 @@ from wasm_abi.context import Context, EndingContext
 from wasm_abi.errors import ConfigureError, StartError
 from wasm_abi.roles import CalloutHost, HttpStreamHost, PluginHost, TcpStreamHost
 from wasm_abi.tcp import TcpContext
-from wasm_abi.vm import Vm
+from wasm_abi.vm import MAX_CONTEXT_ID, Vm
 
 _HEADERS = tuple(HeadersAction)
 _HEADERS_MAPPED = (_HEADERS[0], HeadersAction.STOP_ALL_ITERATION_AND_WATERMARK, *_HEADERS[2:])
@@ -59,7 +59,8 @@ class Plugin:
         self.configuration = configuration
         self.is_done_pending = False
         self.root = Context(vm.new_context_id(), host, self)
-        vm.contexts[self.root.id] = self.root
+        self.root_number = self.root.id
+        vm.contexts[self.root_number] = self.root
         self.calls = Callouts(self, calls)
         entry = vm.entry
         self.headers_actions = _HEADERS if allow_on_headers_stop_iteration else _HEADERS_MAPPED
@@ -115,10 +116,23 @@ class Plugin:
 
     def create_stream(self, host: HttpStreamHost) -> "StreamContext":
         """The context of a new HTTP stream. Raises: WasmTrap, VmFailedError."""
-        context = StreamContext(self, host)
-        self.vm.contexts[context.id] = context
+        vm = self.vm
+        contexts = vm.contexts
+        context: StreamContext = StreamContext()
+        number = vm.next_context_id
+        if number in contexts or number >= MAX_CONTEXT_ID:
+            number = vm.new_context_id()
+        else:
+            vm.next_context_id = number + 1
+        context.id = number
+        context.host = self.host
+        context.plugin = self
+        context.stream = host
+        context.is_logging = False
+        context.open_maps = context.open_buffers = 0
+        contexts[number] = context
         if self.context_create is not None:
-            self.context_create(context, self.root.id)
+            self.context_create(context, self.root_number)
         return context
 
     def create_connection(self, host: TcpStreamHost) -> TcpContext:
@@ -190,17 +204,9 @@ class StreamContext(EndingContext):
     resuming, closing) reach the ``HttpStreamHost`` before the callback's method returns.
     """
 
-    __slots__ = ()
-
-    def __init__(self, plugin: Plugin, host: HttpStreamHost) -> None:
-        # What Context does, without the call: there is one of these for every stream.
-        self.id = plugin.vm.new_context_id()
-        self.host = plugin.host
-        self.plugin = plugin
-        self.stream = host
-        self.is_logging = False
-        self.open_maps = 0
-        self.open_buffers = 0
+    # Plugin.create_stream sets the attributes: there is one of these for every stream, and a call of an
+    # __init__ costs more than what it does.
+    __init__: Callable[..., None] = object.__init__
 
     def on_request_headers(self, count: int, end_of_stream: bool) -> HeadersAction:
         plugin = self.plugin

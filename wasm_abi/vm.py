@@ -15,7 +15,14 @@ from typing import Any, NoReturn, cast
 import wasmtime
 
 from wasm_abi.abi import LogLevel
-from wasm_abi.binding import Binding, GuestFunction, PublicBinding, UncheckedBinding
+from wasm_abi.binding import (
+    Binding,
+    DirectCall,
+    GuestFunction,
+    PublicBinding,
+    UncheckedBinding,
+    raise_failure,
+)
 from wasm_abi.calls import GRPC_CALL, GRPC_STREAM, HTTP_CALL, STEP
 from wasm_abi.context import Context
 from wasm_abi.engine import EPOCHS_TO_DEADLINE
@@ -29,7 +36,8 @@ from wasm_abi.shared_store import SharedStore
 _MAX_TABLE_ELEMENTS = 1_000_000
 _MAX_PANIC_BYTES = 4096
 _MAX_SPARE_BINDINGS = 64
-_MAX_CONTEXT_ID = 0xFFFF_FFFF
+#: No context has a greater number, nor has a call.
+MAX_CONTEXT_ID = 0xFFFF_FFFF
 #: What a callback's entry returns instead of the guest's result once the guest has answered the stream.
 ANSWERED = 0xFFFF_FFFF
 
@@ -76,12 +84,12 @@ class Vm:
 
     __slots__ = (
         "__weakref__", "_after", "_allocate", "_binding", "_call_numbers", "_entries", "_exports",
-        "_hand_over", "_next_context_id", "_panic", "_panic_serial", "_spare_key", "_store", "abi",
+        "_hand_over", "_panic", "_panic_serial", "_spare_key", "_store", "abi",
         "allowed", "configuration", "configuring", "context", "contexts", "deadline_s", "engine",
         "entered", "environment", "failure", "foreign_arguments", "foreign_functions", "host",
         "is_answered", "is_restricted", "is_started", "limits", "memory", "metric_ids", "metrics",
-        "module", "needs_attention", "read", "serial", "shared", "vm_id", "warned", "write", "write_u32",
-        "write_u64",
+        "module", "needs_attention", "next_context_id", "read", "serial", "shared", "vm_id", "warned",
+        "write", "write_u32", "write_u64",
     )  # fmt: skip
 
     def __init__(
@@ -127,7 +135,7 @@ class Vm:
         self.entered: tuple[int, Context] = (-1, _IDLE)
         self._after: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._entries: dict[str, Callable[..., int] | None] = {}
-        self._next_context_id = 1
+        self.next_context_id = 1
         self._call_numbers = [HTTP_CALL, GRPC_CALL, GRPC_STREAM]
         self._panic = b""
         self._panic_serial = -1
@@ -202,9 +210,41 @@ class Vm:
         """
         if name not in self._entries:
             exported = name in self.module.exports and (not self.allowed or name in self.allowed)
-            make = self._make_long_entry if self.module.exports.get(name, (0,))[0] > 3 else self._make_entry
-            self._entries[name] = make(self._guest_function(name), name) if exported else None
+            self._entries[name] = self._entry_of(name) if exported else None
         return self._entries[name]
+
+    def _entry_of(self, name: str) -> Callable[..., int]:
+        signature = self.module.exports[name]
+        direct = self._binding.direct(self._exports[name], *signature)
+        if direct is not None:
+            return self._make_direct_entry(direct, name)
+        make = self._make_long_entry if signature[0] > 3 else self._make_entry
+        return make(self._guest_function(name), name)
+
+    def _make_direct_entry(self, direct: DirectCall, name: str) -> Callable[..., int]:
+        """What ``_make_entry`` makes, without a function of its own for the call itself."""
+        lanes, call, frame, trap = direct
+
+        def entry(context: Context, first: int = 0, second: int = 0) -> int:
+            if self.context is not _IDLE:
+                self._refuse()
+            self.serial += 1
+            if self.needs_attention:
+                self._attend()
+            self.context = context
+            lanes[0] = context.id
+            lanes[4] = first
+            lanes[8] = second
+            try:
+                error = call(*frame)
+                if error is not None or trap:
+                    raise_failure(error, trap)
+            except BaseException as failure:  # the sandbox: a trap, or what a host function raised
+                self._fail(failure, name)
+            self.context = _IDLE
+            return self._finish(lanes[0]) if self._after else lanes[0]
+
+        return entry
 
     def _make_entry(self, guest: GuestFunction, name: str) -> Callable[..., int]:
         # Two plain arguments whatever most callbacks take: stars would cost as much as the rest of this.
@@ -280,17 +320,17 @@ class Vm:
     def next_call_number(self, kind: int) -> int:
         """The number of a new call of that kind (``calls``)."""
         number = self._call_numbers[kind] + STEP
-        if number > _MAX_CONTEXT_ID:
+        if number > MAX_CONTEXT_ID:
             number = kind + STEP
         self._call_numbers[kind] = number
         return number
 
     def new_context_id(self) -> int:
         """A number no live context has."""
-        number = self._next_context_id
+        number = self.next_context_id
         while number in self.contexts:
-            number = number + 1 if number < _MAX_CONTEXT_ID else 1
-        self._next_context_id = number + 1 if number < _MAX_CONTEXT_ID else 1
+            number = number + 1 if number < MAX_CONTEXT_ID else 1
+        self.next_context_id = number + 1 if number < MAX_CONTEXT_ID else 1
         return number
 
     def started(self) -> None:

@@ -1,9 +1,10 @@
 """``just bench-wasm``: what Wasm guests cost beside Envoy's V8, in CPU time and in memory.
 
-CPU us per request without a guest, with filters of headers and of bodies of 64 KiB: both proxies with the same
-file on one core, the load on another, in turns, medians.  Then what an instance costs: how much more CPU time
-and memory a proxy takes that starts with many plugins, each in a VM of its own; and, here alone, an instance
-for each stream.  At last configuration updates by a file of listeners, each of which starts a guest anew.
+CPU us per request without a guest, with filters of headers and of bodies of 64 KiB: both proxies with the
+same file on one core, the load on another, in turns, medians.  Then what an instance costs: how much more CPU
+time and memory a proxy takes that starts with many plugins, each in a VM of its own; and, here alone, an
+instance for each stream.  At last configuration updates by a file of listeners, each of which starts a guest
+anew.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.bench.load import measure
 from tests.bench.lua import PROXIES
 from tests.bench.lua import _command as command_of
-from tests.bench.load import measure
 from tests.bench.process import Process, free_ports
 from tests.bench.proxies import ROOT, Case, upstream_command, write_envoy
 

@@ -55,7 +55,8 @@ def get_header_map_value(
         return Status.BAD_ARGUMENT
     context = vm.context
     stream = context.stream if context.open_maps >> map_type & 1 else _readable(context, map_type)
-    name = vm.read(key, key_size).lower()
+    memory, end = vm.memory, key + key_size  # as vm.read does, without the call, here and below
+    name = (memory.view[key:end].tobytes() if end <= memory.limit else vm.read(key, key_size)).lower()
     value = None if stream is None else stream.get_header_value(_MAPS[map_type], name)
     if value is None:
         answer = _answer(context, map_type) if map_type >= _FIRST_OF_CALLS else None
@@ -110,7 +111,10 @@ def add_header_map_value(
 ) -> int:
     if map_type >= _MAP_COUNT:
         return Status.BAD_ARGUMENT
-    name, text = vm.read(key, key_size).lower(), vm.read(value, value_size)
+    memory, end = vm.memory, key + key_size
+    name = (memory.view[key:end].tobytes() if end <= memory.limit else vm.read(key, key_size)).lower()
+    end = value + value_size
+    text = memory.view[value:end].tobytes() if end <= memory.limit else vm.read(value, value_size)
     context = vm.context
     stream = context.stream if context.open_maps >> map_type & 1 else None
     if stream is None or not stream.add_header_value(_MAPS[map_type], name, text):
@@ -123,7 +127,10 @@ def replace_header_map_value(
 ) -> int:
     if map_type >= _MAP_COUNT:
         return Status.BAD_ARGUMENT
-    name, text = vm.read(key, key_size).lower(), vm.read(value, value_size)
+    memory, end = vm.memory, key + key_size
+    name = (memory.view[key:end].tobytes() if end <= memory.limit else vm.read(key, key_size)).lower()
+    end = value + value_size
+    text = memory.view[value:end].tobytes() if end <= memory.limit else vm.read(value, value_size)
     context = vm.context
     stream = context.stream if context.open_maps >> map_type & 1 else None
     if stream is None or not stream.replace_header_value(_MAPS[map_type], name, text):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sidecar.api.message import Body, LocalReply
 from sidecar.core.errors import Disconnected, StreamAborted
 from sidecar.core.headers import HeaderMap
+from sidecar.extensions.http.wasm_host import NONE, NOT_RESUMED
 from wasm_abi import DataAction, TrailersAction, WasmError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["BegunBody", "GuestStage", "LaterBody"]
 
 _REQUEST = 0
+_CONTINUE = DataAction.CONTINUE
 #: By direction.
 _TOO_LARGE = (
     LocalReply(413, b"Payload Too Large", "request_payload_too_large"),
@@ -94,18 +96,19 @@ class GuestStage:
         self._filter = wasm_filter
         self._side = side
         self._direction = direction
-        self._held = b""
         #: Trailers that the guest made in the last callback, where there were none.
         self.made_trailers: HeaderMap | None = None
+        self._held = b""
         #: What the guest stopped and does not see again (``STOP_ITERATION_AND_WATERMARK``).
         self._parked = b""
         #: What goes on before the bytes that are waited for.
         self._given = b""
         stream = side.stream
-        protocol = stream.protocol
-        if direction != _REQUEST:
+        if not direction:
+            protocol = stream.protocol
+        else:
             protocol = stream.upstream_protocol if stream.upstream_first_rx_ns else ""
-        self._is_http1 = protocol.startswith("HTTP/1")
+        self._is_http1 = protocol[:6] == "HTTP/1"
         # HTTP/1 learns of the end after the last bytes: Envoy's guests see an empty end there, unless all of
         # it has come while the guest held the head.
         self._ends_apart = self._is_http1 and not was_held
@@ -141,7 +144,7 @@ class GuestStage:
         if out is None:
             self._given = first + self._given
             return None
-        return first + out
+        return first + out if out else first
 
     async def rest(self) -> bytes:
         """What the guest holds, when it lets it go.  Raises: StreamAborted, Disconnected."""
@@ -154,33 +157,47 @@ class GuestStage:
         """One callback; None when the end was held back."""
         side = self._side
         direction = self._direction
-        released = self._release() if side.resumed[direction] else b""
-        buffer = self._held + data
-        self._held = b""
+        released = b""
+        if side.resumed is not NOT_RESUMED and side.resumed[direction]:
+            released = self._release()
+        buffer = data
+        if self._held:
+            buffer = self._held + data
+            self._held = b""
         context = side.context
         if side.is_dead or context is None:
             return released + buffer
-        limit: int = side.stream.hcm.buffer_limit_bytes
-        side.buffers[direction] = buffer
+        if side.buffers is NONE:
+            side.buffers = (None, buffer) if direction else (buffer, None)
+        else:
+            side.show(direction, buffer)
         made: HeaderMap | None = None
         if end_stream:
-            made = side.maps[1 if direction == _REQUEST else 3] = HeaderMap()
-        call = context.on_request_body if direction == _REQUEST else context.on_response_body
+            made = side.maps[3 if direction else 1] = HeaderMap()
         try:
-            action = call(len(buffer), end_stream)
+            if direction:
+                action = context.on_response_body(len(buffer), end_stream)
+            else:
+                action = context.on_request_body(len(buffer), end_stream)
         except WasmError as error:
-            side.buffers[direction] = None
+            side.show(direction, None)
             self._filter.trapped_in_body(side, error)
             return released + buffer
-        changed = side.buffers[direction]
-        buffer = b"" if changed is None else changed
+        buffers = side.buffers
+        buffer = buffers[direction] or b""
         if made is not None and made.fields:
             self.made_trailers = made
-        if side.is_closed or side.reply is not None or side.invalid:
+        if side.asked:
             self._check(is_end=end_stream)
-        if action is DataAction.CONTINUE:
-            side.buffers[direction] = None
-            side.resumed[direction] = False
+        if action is _CONTINUE:
+            if buffers[1 - direction] is None:
+                side.buffers = NONE
+            else:
+                side.show(direction, None)
+            if side.resumed is not NOT_RESUMED:
+                side.resume(direction, is_resumed=False)
+            if not (released or self._parked):
+                return buffer
             parked, self._parked = self._parked, b""
             return released + parked + buffer
         if action is DataAction.STOP_ITERATION_AND_WATERMARK:
@@ -192,7 +209,7 @@ class GuestStage:
         if side.resumed[direction]:
             return released + self._release()
         if not end_stream:
-            if len(buffer) > limit:
+            if len(buffer) > side.stream.hcm.buffer_limit_bytes:
                 raise StreamAborted(_TOO_LARGE[direction])
             return released
         self._given = released
@@ -206,7 +223,7 @@ class GuestStage:
             return self._release()
         side.maps[1 if direction == _REQUEST else 3] = trailers
         if self._held:
-            side.buffers[direction] = self._held
+            side.show(direction, self._held)
         call = context.on_request_trailers if direction == _REQUEST else context.on_response_trailers
         count = len(trailers.fields)
         try:
@@ -225,8 +242,8 @@ class GuestStage:
 
     def _release(self) -> bytes:
         side = self._side
-        side.resumed[self._direction] = False
-        side.buffers[self._direction] = None
+        side.resume(self._direction, is_resumed=False)
+        side.show(self._direction, None)
         held, self._held = self._held, b""
         parked, self._parked = self._parked, b""
         return parked + held

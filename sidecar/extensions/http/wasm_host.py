@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import LocalReply
-from sidecar.api.stream import EMPTY_DETAILS
+from sidecar.api.stream import EMPTY_DETAILS, LOOK_AGAIN
 from sidecar.extensions.http.header_edits import BAD_VALUE, invalid_field
 from sidecar.extensions.http.wasm_calls import PluginCalls
 from sidecar.extensions.http.wasm_grpc import GrpcCalls
@@ -40,13 +40,16 @@ if TYPE_CHECKING:
     from sidecar.extensions.wasm.live import LivePlugin
     from wasm_abi import Plugin, StreamContext
 
-__all__ = ["FAILED", "PluginSide", "StreamSide"]
+__all__ = ["FAILED", "NONE", "NOT_RESUMED", "PluginSide", "StreamSide"]
 
 logger = logging.getLogger("sidecar.wasm")
 
 #: What a stream is answered with that its guest fails.
 FAILED = LocalReply(503, b"", "wasm_fail_stream", grpc_status=14)
 
+#: What a stream has for its two directions as long as there is nothing.
+NONE = (None, None)
+NOT_RESUMED = (False, False)
 _is_bad = BAD_VALUE.search
 _LEVELS = (5, logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 
@@ -201,6 +204,7 @@ class StreamSide:
     """One HTTP stream as a guest sees it (``wasm_abi.HttpStreamHost``), and what the guest asked for."""
 
     __slots__ = (
+        "asked",
         "buffers",
         "context",
         "invalid",
@@ -219,23 +223,36 @@ class StreamSide:
     live: LivePlugin
 
     def __init__(self, plugin_side: PluginSide, stream: Stream) -> None:
+        # What most streams never have is shared until they do: there is one of these for every stream.
         self.plugin_side = plugin_side
         self.stream = stream
         self.context: StreamContext | None = None
         #: Maps that are open now, by MapType.
         self.maps: list[HeaderMap | None] = [None, None, None, None]
         #: Bodies that are open now: request, response.
-        self.buffers: list[bytes | None] = [None, None]
+        self.buffers: Sequence[bytes | None] = NONE
+        #: Whether any of what follows was ever set: ``reply``, ``is_closed``, ``invalid``.
+        self.asked = False
         #: What send_local_response asked for.
         self.reply: LocalReply | None = None
         self.is_closed = False
+        #: A request field that may not be sent; the request is answered with 503 as by Envoy's router.
+        self.invalid = ""
         #: The guest failed, or is to be left out of the rest of this stream.
         self.is_dead = False
         #: Whether the guest let that direction go on since it last stopped it.
-        self.resumed = [False, False]
-        self.signals: list[Signal | None] = [None, None]
-        #: A request field that may not be sent; the request is answered with 503 as by Envoy's router.
-        self.invalid = ""
+        self.resumed: Sequence[bool] = NOT_RESUMED
+        self.signals: Sequence[Signal | None] = NONE
+
+    def resume(self, direction: int, *, is_resumed: bool = True) -> None:
+        """Note that the guest let that direction go on, or that it has gone on."""
+        request, response = self.resumed
+        self.resumed = (request, is_resumed) if direction else (is_resumed, response)
+
+    def show(self, direction: int, body: bytes | None) -> None:
+        """Open that body to the guest, or close it."""
+        request, response = self.buffers
+        self.buffers = (request, body) if direction else (body, response)
 
     # -- maps ---------------------------------------------------------------------------------
     def _open_map(self, map_type: MapType) -> HeaderMap | None:
@@ -269,9 +286,11 @@ class StreamSide:
         if (name in self.plugin_side.good_names and not _is_bad(value)) or self._is_sendable(
             map_type, name, value
         ):
-            if map_type == 0:
-                self.stream.clear_route_cache()
-            headers.append(b":authority" if name == b"host" and map_type == 0 else name, value)
+            if headers is self.maps[0]:
+                self.stream.resolve_route = LOOK_AGAIN  # clear_route_cache, without the call
+                if name == b"host":
+                    name = b":authority"
+            headers.append(name, value)
         return True
 
     def replace_header_value(self, map_type: MapType, name: bytes, value: bytes) -> bool:
@@ -281,9 +300,11 @@ class StreamSide:
         if (name in self.plugin_side.good_names and not _is_bad(value)) or self._is_sendable(
             map_type, name, value
         ):
-            if map_type == 0:
-                self.stream.clear_route_cache()
-            headers.replace(b":authority" if name == b"host" and map_type == 0 else name, value)
+            if headers is self.maps[0]:
+                self.stream.resolve_route = LOOK_AGAIN  # clear_route_cache, without the call
+                if name == b"host":
+                    name = b":authority"
+            headers.replace(name, value)
         return True
 
     def remove_header_value(self, map_type: MapType, name: bytes) -> bool:
@@ -308,6 +329,7 @@ class StreamSide:
             return True
         if map_type is MapType.HTTP_REQUEST_HEADERS:
             self.invalid = self.invalid or problem
+            self.asked = True
         else:
             # Envoy sends it, line breaks and all: whoever controls the value could inject headers.
             logger.error("plugin %s: %s: the header is left out", self.plugin_side.name, problem)
@@ -327,7 +349,8 @@ class StreamSide:
         old = self.buffers[buffer_type] if buffer_type < 2 else None
         if old is None:
             return False
-        self.buffers[buffer_type] = old[:start] + data + old[stop:]
+        whole = not start and stop == len(old)
+        self.show(buffer_type, data if whole else old[:start] + data + old[stop:])
         return True
 
     # -- properties -----------------------------------------------------------------------------
@@ -352,9 +375,10 @@ class StreamSide:
                 continue
             self.is_dead = True
             if self.live.traps_open:
-                self.resumed[direction] = True
+                self.resume(direction)
             else:
                 self.reply = FAILED
+                self.asked = True
             signal.fire()
 
     # -- what becomes of the stream ---------------------------------------------------------------
@@ -379,16 +403,17 @@ class StreamSide:
                 fields.append((name, value))
         text = details.decode("utf-8", "backslashreplace") or EMPTY_DETAILS
         self.reply = LocalReply(status, body, text, headers=fields, grpc_status=grpc_status)
+        self.asked = True
         self._wake(0)
         self._wake(1)
 
     def continue_stream(self, stream_type: StreamType) -> None:
         if stream_type < 2 and (stream_type == 0 or self.stream.response is not None):
-            self.resumed[stream_type] = True
+            self.resume(stream_type)
             self._wake(stream_type)
 
     def close_stream(self, stream_type: StreamType) -> None:
-        self.is_closed = True
+        self.is_closed = self.asked = True
         if not self.stream.details:
             self.stream.details = "wasm_close_stream"
         self._wake(0)
@@ -403,5 +428,7 @@ class StreamSide:
         """What a stopped direction waits for."""
         signal = self.signals[direction]
         if signal is None:
-            signal = self.signals[direction] = Signal(self.stream.hcm.reactor)
+            signal = Signal(self.stream.hcm.reactor)
+            request, response = self.signals
+            self.signals = (request, signal) if direction else (signal, response)
         return signal

@@ -246,7 +246,7 @@ def test_on_done_reports_what_the_guest_says(run: Runner) -> None:
 
 def test_context_ids_wrap_around_past_those_in_use(run: Runner) -> None:
     plugin = run.plugin(guest())
-    plugin.vm._next_context_id = 0xFFFFFFFF
+    plugin.vm.next_context_id = 0xFFFFFFFF
     streams = [plugin.create_stream(FakeStream()) for _ in range(3)]
     assert plugin.root.id == 1
     assert [stream.id for stream in streams] == [0xFFFFFFFF, 2, 3]
