@@ -43,8 +43,8 @@ class PluginHost(Protocol):
     def set_tick_period(self, milliseconds: int, /) -> None:
         """Call ``Plugin.on_tick`` this often from now on; 0 = never."""
 
-    def get_property(self, path: tuple[bytes, ...], /) -> bytes | None:
-        """A property asked for outside a stream; None = there is none."""
+    def get_property(self, path: tuple[bytes, ...], /) -> bytes | Status | None:
+        """A property asked for outside a stream; None = there is none, a status = why not."""
 
     def define_metric(self, kind: MetricType, name: bytes, /) -> Metric:
         """The metric of that name, created when need be."""
@@ -116,11 +116,11 @@ class TcpStreamHost(Protocol):
     def replace_buffer(self, buffer_type: BufferType, start: int, stop: int, data: bytes, /) -> bool:
         """Put ``data`` in place of bytes start to stop; False = this buffer cannot be changed now."""
 
-    def get_property(self, path: tuple[bytes, ...], /) -> bytes | None:
-        """The property in its serialized form; None = there is none."""
+    def get_property(self, path: tuple[bytes, ...], /) -> bytes | Status | None:
+        """The property in its serialized form; None = there is none, a status = why not."""
 
-    def set_property(self, path: tuple[bytes, ...], value: bytes, /) -> bool:
-        """Keep a property on the connection; False = it cannot be kept."""
+    def set_property(self, path: tuple[bytes, ...], value: bytes, /) -> Status:
+        """Keep a property on the connection: OK, NOT_FOUND where there is none, BAD_ARGUMENT."""
 
     def continue_stream(self, stream_type: StreamType, /) -> None:
         """Read on (DOWNSTREAM). *Deferred.*"""
@@ -156,11 +156,11 @@ class HttpStreamHost(Protocol):
     def replace_buffer(self, buffer_type: BufferType, start: int, stop: int, data: bytes, /) -> bool:
         """Put ``data`` in place of bytes start to stop; False = this buffer cannot be changed now."""
 
-    def get_property(self, path: tuple[bytes, ...], /) -> bytes | None:
-        """The property in its serialized form; None = there is none."""
+    def get_property(self, path: tuple[bytes, ...], /) -> bytes | Status | None:
+        """The property in its serialized form; None = there is none, a status = why not."""
 
-    def set_property(self, path: tuple[bytes, ...], value: bytes, /) -> bool:
-        """Keep a property on the stream; False = it cannot be kept."""
+    def set_property(self, path: tuple[bytes, ...], value: bytes, /) -> Status:
+        """Keep a property on the stream: OK, NOT_FOUND where there is none, BAD_ARGUMENT."""
 
     def clear_route_cache(self) -> None:
         """Choose the route again from the headers as they are."""

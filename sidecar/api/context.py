@@ -25,6 +25,8 @@ class NodeInfo:
     metadata: dict[str, Any] = field(default_factory=dict)
     #: The serialized Node message.
     serialized: bytes = b""
+    #: The whole of it, as a :class:`sidecar.core.message_values.MessageValue`.
+    message: Any = None
 
 
 @dataclass(slots=True)

@@ -139,6 +139,9 @@ class ConnectionInfo(Protocol):
     #: The socket's, where ``local_address`` was restored to what the client meant.
     direct_local_address: str
     listener_name: str
+    #: ``UNSPECIFIED``, ``INBOUND`` or ``OUTBOUND``, and ``metadata.filter_metadata`` of the listener.
+    traffic_direction: str
+    listener_metadata: dict[str, dict[str, Any]]
     filter_chain_name: str
     requested_server_name: str
     #: What listener filters kept for all streams; None for nothing.

@@ -108,7 +108,7 @@ _ROWS: dict[str, str] = {
         "listener_filters listener_filters_timeout continue_on_listener_filters_timeout use_original_dst "
         "access_log transparent freebind bind_to_port socket_options tcp_fast_open_queue_length enable_mptcp "
         "max_connections_to_accept_per_socket_event connection_balance_config drain_type "
-        "ignore_global_conn_limit udp_listener_config bypass_overload_manager"
+        "ignore_global_conn_limit udp_listener_config bypass_overload_manager metadata"
     ),
     "envoy.config.listener.v3.UdpListenerConfig": "downstream_socket_config",
     f"{_CORE}.UdpSocketConfig": "*",

@@ -68,6 +68,8 @@ class _Proxy:
     is_local_address_restored = False
     remote_address = direct_remote_address = local_address = direct_local_address = ""
     listener_name = filter_chain_name = requested_server_name = ""
+    traffic_direction = "UNSPECIFIED"
+    listener_metadata: Any = {}  # noqa: RUF012 - nobody changes it
     tls = None
     transport_failure_reason = ""
     start_ns = 0

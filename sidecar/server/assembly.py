@@ -17,7 +17,7 @@ from sidecar.api.context import FactoryContext
 from sidecar.api.network import ServerParts
 from sidecar.config.check_udp_listeners import is_udp
 from sidecar.config.compile.access_log import compile_access_logs
-from sidecar.config.compile.cluster import compile_cluster, compile_resolver
+from sidecar.config.compile.cluster import compile_cluster, compile_resolver, metadata_to_dict
 from sidecar.config.compile.connection_limits import global_limit, listener_limit
 from sidecar.config.compile.errors import placed
 from sidecar.config.compile.grpc_service import compile_grpc_client
@@ -322,6 +322,7 @@ class Assembly:
             accepts_per_turn=message.max_connections_to_accept_per_socket_event.value or _DEFAULT_ACCEPTS,
             bind_to_port=message.bind_to_port.value if message.HasField("bind_to_port") else True,
             traffic_direction=direction,
+            metadata=metadata_to_dict(message.metadata),
             inspector=inspector,
             access_logs=compile_access_logs(message, self.context(path, direction), self._registry),
             limits=self._limits(message, name),

@@ -74,12 +74,14 @@ class Connection:
         self.direct_local_address = self.local_address
         self.listener_name = listener.name
         self.traffic_direction = listener.traffic_direction
+        self.listener_metadata = listener.metadata
         self.start_ns = time.monotonic_ns()
 
     def move_to(self, listener: Listener) -> None:
         """Another listener goes on with the connection; only its addresses and what it said are kept."""
         self.listener_name = listener.name
         self.traffic_direction = listener.traffic_direction
+        self.listener_metadata = listener.metadata
         self._stream = None
 
     def restore_local_address(self, address: str) -> None:

@@ -55,6 +55,7 @@ class Listener:
         backlog: int = 1024,
         bind_options: Sequence[BindOptions] = (),
         traffic_direction: str = "UNSPECIFIED",
+        metadata: dict[str, dict[str, Any]] | None = None,
         inspector: Inspector | None = None,
         access_logs: Sequence[Any] = (),
         accepts_per_turn: int = _ACCEPTS_PER_TURN,
@@ -71,6 +72,7 @@ class Listener:
         self.backlog = backlog
         self.bind_options = tuple(bind_options) or (BindOptions(),) * len(addresses)
         self.traffic_direction = traffic_direction
+        self.metadata = metadata or {}
         self.chains = chains
         #: What looks at a connection before its chain is chosen; None where nothing does.
         self.inspector = inspector

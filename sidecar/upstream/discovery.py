@@ -51,6 +51,7 @@ class Endpoint:
     #: Name of ``envoy.config.core.v3.HealthStatus``.
     health_status: str = "UNKNOWN"
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
+    locality_metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
     #: Of ``metadata.typed_filter_metadata`` (:attr:`sidecar.upstream.host.Host.proxy_tlvs`).
     proxy_tlvs: tuple[tuple[int, bytes], ...] = ()
     #: The same of :attr:`sidecar.upstream.host.Host.http_proxy`.
@@ -91,6 +92,7 @@ def make_host(endpoint: Endpoint, address: Address, addresses: tuple[Address, ..
         locality=endpoint.locality,
         locality_weight=endpoint.locality_weight,
         metadata=endpoint.metadata,
+        locality_metadata=endpoint.locality_metadata,
         eds_health_status=endpoint.health_status,
         addresses=addresses,
     )

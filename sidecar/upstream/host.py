@@ -93,6 +93,7 @@ class Host:
         "keeps_health",
         "last_hc_pass_s",
         "locality",
+        "locality_metadata",
         "locality_weight",
         "metadata",
         "outlier",
@@ -121,6 +122,7 @@ class Host:
         locality: Locality = NO_LOCALITY,
         locality_weight: int = 0,
         metadata: dict[str, dict[str, Any]] | None = None,
+        locality_metadata: dict[str, dict[str, Any]] | None = None,
         eds_health_status: str = "UNKNOWN",
         addresses: tuple[Address, ...] = (),
     ) -> None:
@@ -138,6 +140,8 @@ class Host:
         #: ``LocalityLbEndpoints.load_balancing_weight``, the same for all hosts of a locality and priority.
         self.locality_weight = locality_weight
         self.metadata: dict[str, dict[str, Any]] = metadata or {}
+        #: ``LocalityLbEndpoints.metadata``.
+        self.locality_metadata: dict[str, dict[str, Any]] = locality_metadata or {}
         #: What the PROXY protocol tells of this host's connections
         #: (``typed_filter_metadata``, ``envoy.transport_sockets.proxy_protocol``).
         self.proxy_tlvs: tuple[tuple[int, bytes], ...] = ()

@@ -24,6 +24,7 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], Sequence[bytes]]] = {
     "http_inspector": (fuzz_listener.test_http_line, fuzz_listener.LINES),
     "wasm_module": (fuzz_wasm.test_module, fuzz_wasm.MODULES),
     "wasm_pairs": (fuzz_wasm.test_pairs, fuzz_wasm.MAPS),
+    "wasm_properties": (fuzz_wasm.test_property, fuzz_wasm.PATHS),
     "wasm_calls": (fuzz_wasm.test_host_call, fuzz_wasm.CALLS),
 }
 _PIECES = (b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b"0", b";", b"\x00", b"\xff", b"chunked")

@@ -1,7 +1,8 @@
-"""Fuzz targets for Wasm guests: a module's bytes, a header map's, and what a guest passes to a host function.
+"""Fuzz targets for Wasm guests: bytes of modules and of header maps, paths, arguments of host functions.
 
 Whatever comes, a guest that is nonsense is refused with a ModuleError, a header map decodes to pairs or none,
-and a host function answers with a status of its own or traps: nothing else may come out.
+a path leads to bytes, to nothing or to a status, and a host function answers with a status of its own or
+traps: nothing else may come out.
 """
 
 from __future__ import annotations
@@ -11,7 +12,17 @@ from functools import cache
 from pathlib import Path
 
 import wasmtime
+from envoy.config.core.v3.base_pb2 import Node
 
+from sidecar.api.message import RequestMessage
+from sidecar.api.plain_connection import PlainConnection
+from sidecar.api.stream import Stream
+from sidecar.config.compile.node import compile_node
+from sidecar.core.address import Address
+from sidecar.core.headers import RequestHeaders, ResponseHeaders
+from sidecar.extensions.http.wasm_properties import LEAVES, NO_MAPS, ROOTS, PluginFacts, find_property
+from sidecar.router.route import Route
+from sidecar.upstream.host import Host, Locality
 from wasm_abi import AbiVersion, Engine, Limits, ModuleError, Plugin, StreamContext, Vm, WasmTrap
 from wasm_abi.abi import Errno, Status
 from wasm_abi.hostcalls.table import HostFunction, host_functions
@@ -25,6 +36,16 @@ _AT = 1024
 _ENGINE = Engine(watchdog=False)
 
 MODULES = [bytes(wasmtime.wat2wasm(guest())), b"\0asm\x01\0\0\0", guest()]
+PATHS = [
+    *(b"\0".join(path) for path in LEAVES),
+    *ROOTS,
+    b"xds\0node\0metadata\0list\0" + b"1",
+    b"xds\0node\0metadata\0deep\0er\0" + b"0",
+    b"xds\0route_metadata\0filter_metadata\0of\0route\0" + b"1\0a",
+    b"metadata\0filter_metadata\0set\0k\0" + b"2\0a\0b",
+    b"request\0headers\0:path",
+    b"filter_state\0number",
+]
 MAPS = [encode_pairs([(b"a", b"b"), (b":path", b"/")]), b"\0\0\0\0", b""]
 #: A function's number, then its arguments.
 CALLS = [
@@ -44,6 +65,38 @@ def test_module(data: bytes) -> None:
 def test_pairs(data: bytes) -> None:
     pairs = decode_pairs(data)
     assert not pairs or encode_pairs(pairs) == data
+
+
+@cache
+def _request() -> tuple[Stream, list[RequestHeaders | ResponseHeaders | None], PluginFacts]:
+    """A request at its end, with whatever can be asked for."""
+    node = Node(id="n", cluster="c")
+    node.locality.zone = "z"
+    node.metadata.update({"text": "t", "number": 1, "list": [1, "a", None], "deep": {"er": [True]}})
+    headers = RequestHeaders(authority=b"a", path=b"/p?q", method=b"GET", scheme=b"http")
+    headers.add(b"content-length", b"1x")
+    address = Address.ip("127.0.0.1", 80)
+    route = Route()
+    route.metadata = {"of": {"route": [1.5, {"a": None}]}}
+    stream = Stream(
+        PlainConnection(1, "192.0.2.1:1", "[::1]:2", "l"), object(), RequestMessage(headers), "HTTP/1.1"
+    )
+    stream.resolve_route, stream.route = False, route
+    stream.upstream_host = Host(address, locality=Locality("r", "z"), metadata={"of": {"host": True}})
+    stream.filter_state = {"text": "t", "wasm.own": b"x", "number": 3}
+    stream.dynamic_metadata = {"set": {"k": [1, "v", {"a": {"b": "c"}}]}}
+    response = ResponseHeaders(200)
+    response.add(b"grpc-status", b"x")
+    facts = PluginFacts("p", "r", "v", compile_node(node), lambda name: None)
+    return stream, [headers, None, response, None], facts
+
+
+def test_property(data: bytes) -> None:
+    stream, maps, facts = _request()
+    path = tuple(data.split(b"\0"))
+    for of, those in ((stream, maps), (stream, NO_MAPS), (None, NO_MAPS)):
+        found = find_property(of, those, facts, path)
+        assert found is None or isinstance(found, bytes | Status)
 
 
 @cache

@@ -12,6 +12,8 @@ def test_corpus_of_the_wasm_targets_holds() -> None:
         fuzz_wasm.test_module(data)
     for data in fuzz_wasm.MAPS:
         fuzz_wasm.test_pairs(data)
+    for data in fuzz_wasm.PATHS:
+        fuzz_wasm.test_property(data)
     for data in fuzz_wasm.CALLS:
         fuzz_wasm.test_host_call(data)
 

@@ -11,27 +11,27 @@ if TYPE_CHECKING:
     from wasm_abi.vm import Vm
 
 
-def _path(vm: "Vm", pointer: int, size: int) -> tuple[bytes, ...]:
-    return tuple(vm.read(pointer, size).removesuffix(b"\0").split(b"\0"))
+def _segments(path: bytes) -> tuple[bytes, ...]:
+    return tuple(path.removesuffix(b"\0").split(b"\0"))
 
 
 def get_property(vm: "Vm", path: int, path_size: int, value_out: int, size_out: int) -> int:
-    segments = _path(vm, path, path_size)
-    if segments == (b"",):
+    name = vm.read(path, path_size)
+    if not name:
         return Status.SERIALIZATION_FAILURE  # nothing is no value, says Envoy
     context = vm.context
     role = context.host if context.stream is None else context.stream
-    value = role.get_property(segments)
+    value = role.get_property(_segments(name))
     if value is None:
         return Status.NOT_FOUND
+    if isinstance(value, Status):
+        return value
     vm.give(value, value_out, size_out)
     return Status.OK
 
 
 def set_property(vm: "Vm", path: int, path_size: int, value: int, value_size: int) -> int:
-    segments = _path(vm, path, path_size)
+    segments = _segments(vm.read(path, path_size))
     data = vm.read(value, value_size)
     stream = vm.context.stream
-    if stream is None or not stream.set_property(segments, data):
-        return Status.NOT_FOUND
-    return Status.OK
+    return Status.NOT_FOUND if stream is None else stream.set_property(segments, data)

@@ -320,6 +320,7 @@ def _compile_endpoint(
         locality_weight=weights.get((locality.priority, where), 0),
         health_status=health.values_by_number[lb_endpoint.health_status].name,
         metadata=metadata_to_dict(lb_endpoint.metadata),
+        locality_metadata=metadata_to_dict(locality.metadata),
         proxy_tlvs=compile_host_tlvs(lb_endpoint.metadata),
         http_proxy=compile_http_proxy(lb_endpoint.metadata),
         health_port=checked.port_value,

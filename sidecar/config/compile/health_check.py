@@ -39,6 +39,8 @@ class _Checker:
     filter_state = None
     remote_address = direct_remote_address = local_address = direct_local_address = "127.0.0.1:0"
     listener_name = filter_chain_name = requested_server_name = ""
+    traffic_direction = "UNSPECIFIED"
+    listener_metadata: Any = {}  # noqa: RUF012 - nobody changes it
     tls = None
     transport_failure_reason = ""
     start_ns = 0

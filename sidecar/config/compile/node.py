@@ -7,6 +7,7 @@ from typing import Any
 from google.protobuf import json_format
 
 from sidecar.api.context import NodeInfo
+from sidecar.config.compile.message_values import message_value
 
 __all__ = ["compile_node"]
 
@@ -21,4 +22,5 @@ def compile_node(node: Any) -> NodeInfo:
         sub_zone=node.locality.sub_zone,
         metadata=json_format.MessageToDict(node.metadata, preserving_proto_field_name=True),
         serialized=node.SerializeToString(),
+        message=message_value(node),
     )

@@ -18,7 +18,8 @@ from sidecar.api.stream import EMPTY_DETAILS, LOOK_AGAIN
 from sidecar.extensions.http.header_edits import BAD_VALUE, invalid_field
 from sidecar.extensions.http.wasm_calls import PluginCalls
 from sidecar.extensions.http.wasm_grpc import GrpcCalls
-from sidecar.extensions.http.wasm_properties import plugin_properties, stream_property
+from sidecar.extensions.http.wasm_properties import NO_MAPS, PluginFacts, find_property
+from sidecar.extensions.http.wasm_state import Declared, set_property
 from sidecar.extensions.wasm.grpc_config import service_finder
 from sidecar.net.reactor import Signal
 from wasm_abi import (
@@ -27,6 +28,7 @@ from wasm_abi import (
     MapType,
     Metric,
     MetricType,
+    Status,
     StreamType,
     VmFailedError,
     WasmError,
@@ -86,7 +88,7 @@ class PluginSide:
         self, name: str, root_id: str, vm_id: str, context: FactoryContext, *, has_timers: bool = True
     ) -> None:
         self.name = name
-        self.fixed = plugin_properties(name, root_id, vm_id, context.node, context.traffic_direction)
+        self.facts = PluginFacts(name, root_id, vm_id, context.node, context.find_cluster)
         self._label = " ".join(["wasm log", *filter(None, (name, root_id, vm_id))])
         # As in Envoy the root context does not know the plugin's name.
         self._root_label = " ".join(["wasm log", *filter(None, (root_id, vm_id))])
@@ -105,6 +107,8 @@ class PluginSide:
         if context.http_client is not None:
             grpc = GrpcCalls(context.http_client, context.find_cluster, service_finder(context), self.report)
             self.calls = PluginCalls(context.http_client, context.find_cluster, grpc, self.report)
+        #: What the guest has said of properties before it set them.
+        self.declared: Declared = {}
         #: Header names that were looked at and can be sent.
         self.good_names: set[bytes] = set()
 
@@ -134,8 +138,8 @@ class PluginSide:
             return
         self._stop_tick = self._every(milliseconds / 1000, self._tick)
 
-    def get_property(self, path: tuple[bytes, ...]) -> bytes | None:
-        return stream_property(None, self.fixed, path)
+    def get_property(self, path: tuple[bytes, ...]) -> bytes | Status | None:
+        return find_property(None, NO_MAPS, self.facts, path)
 
     def define_metric(self, kind: MetricType, name: bytes) -> Metric:
         full = "wasmcustom." + name.decode("utf-8", "backslashreplace")
@@ -354,19 +358,11 @@ class StreamSide:
         return True
 
     # -- properties -----------------------------------------------------------------------------
-    def get_property(self, path: tuple[bytes, ...]) -> bytes | None:
-        if len(path) == 1 and self.stream.filter_state:
-            own = self.stream.filter_state.get("wasm." + path[0].decode("utf-8", "replace"))
-            if own is not None:
-                return own if isinstance(own, bytes) else str(own).encode()
-        return stream_property(self.stream, self.plugin_side.fixed, path)
+    def get_property(self, path: tuple[bytes, ...]) -> bytes | Status | None:
+        return find_property(self.stream, self.maps, self.plugin_side.facts, path)
 
-    def set_property(self, path: tuple[bytes, ...], value: bytes) -> bool:
-        name = b"\0".join(path).decode("utf-8", "replace")
-        if self.stream.filter_state is None:
-            self.stream.filter_state = {}
-        self.stream.filter_state["wasm." + name] = value
-        return True
+    def set_property(self, path: tuple[bytes, ...], value: bytes) -> Status:
+        return set_property(self.stream, self.plugin_side.declared, path, value)
 
     def vm_failed(self) -> None:
         """The guest failed over something else: who waits for it here is answered, or goes on without it."""

@@ -1,141 +1,84 @@
-"""Properties that guests read (``proxy_get_property``) and their serialized forms.
+"""Properties that guests read (``proxy_get_property``): the table of Envoy's attributes, and its ways.
 
-Paths are Envoy's attributes (reference: Envoy's "Attributes" page, proxy-wasm 0.2.1 "Properties"): text as
-it is, numbers as 8 bytes little endian, bools as one byte, times as nanoseconds, maps in header-map form.
-What does not exist, or not yet in this phase of the stream, is None.  Envoy 1.40 answers ``node``,
-``cluster_name`` and the like only below ``xds``; so do we.
+Paths are Envoy's attributes (reference: Envoy's "Attributes" page, proxy-wasm 0.2.1 "Properties"), a few of
+the plugin, and what guests have set.  What does not exist, or not yet in this phase, is None; headers are
+there as long as the guest may read their map.  Envoy 1.40 answers ``node``, ``cluster_name`` and the like
+only below ``xds``; so do we.  Serialized forms: :mod:`sidecar.extensions.http.wasm_values`.
 """
 
 from __future__ import annotations
 
-import json
-import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from wasm_abi.pairs import encode_pairs
+from sidecar.core.message_values import locality_value, metadata_value
+from sidecar.extensions.http.wasm_values import WHOLE, HeaderView, Table, serialize, step
 
 if TYPE_CHECKING:
     from sidecar.api.context import NodeInfo
     from sidecar.api.stream import Stream
     from sidecar.core.headers import HeaderMap
+    from wasm_abi import Status
 
-__all__ = ["plugin_properties", "serialize", "stream_property"]
+__all__ = ["LEAVES", "NO_MAPS", "ROOTS", "PluginFacts", "find_property"]
+
+#: What a guest may read of headers now, by MapType: of the request, its trailers, the response, its trailers.
+Maps = Sequence["HeaderMap | None"]
+NO_MAPS: Maps = (None, None, None, None)
+Attribute = Callable[["Stream", Maps, "PluginFacts"], Any]
 
 _DIRECTIONS = {"UNSPECIFIED": 0, "INBOUND": 1, "OUTBOUND": 2}
 #: gRPC status for an HTTP status (gRPC's http-grpc-status-mapping); 2 (unknown) for the others.
 _GRPC_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 
 
-class _Plain:
-    """Metadata that is handed out as JSON text when a guest asks for a whole table."""
+class PluginFacts:
+    """What is the same for every stream of a plugin, and where clusters are looked up."""
 
-    __slots__ = ("value",)
+    __slots__ = ("find_cluster", "node", "own")
 
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
-def serialize(value: Any) -> bytes | None:
-    """The wire form of one property."""
-    if value is None:
-        return None
-    if isinstance(value, bytes):
-        return value
-    if isinstance(value, str):
-        return value.encode()
-    if isinstance(value, bool):
-        return b"\1" if value else b"\0"
-    if isinstance(value, int):
-        return value.to_bytes(8, "little", signed=value < 0)
-    if isinstance(value, float):
-        return struct.pack("<d", value)
-    if isinstance(value, _Plain):
-        return json.dumps(value.value, separators=(",", ":")).encode()
-    if isinstance(value, Mapping):
-        return bytes(encode_pairs([(_text(key), _text(item)) for key, item in value.items()]))
-    if isinstance(value, list | tuple):
-        return bytes(encode_pairs([(_text(item), b"") for item in value]))
-    return None
+    def __init__(
+        self, name: str, root_id: str, vm_id: str, node: NodeInfo, find_cluster: Callable[[str], Any]
+    ) -> None:
+        self.own = {b"plugin_name": name, b"plugin_root_id": root_id, b"plugin_vm_id": vm_id}
+        self.node = node.message
+        self.find_cluster = find_cluster
 
 
-def _text(value: Any) -> bytes:
-    plain = serialize(value)
-    return b"" if plain is None else plain
+def find_property(
+    stream: Stream | None, maps: Maps, facts: PluginFacts, path: tuple[bytes, ...]
+) -> bytes | Status | None:
+    """The property at ``path`` in its wire form; None where there is none."""
+    if len(path) > 1 and (leaf := LEAVES.get(path[:2])) is not None:
+        if stream is None:
+            if path[:2] != _NODE:
+                return None
+            value = facts.node
+        else:
+            value = leaf(stream, maps, facts)
+        rest = path[2:]
+    else:
+        value = _find_root(stream, facts, path[0])
+        rest = path[1:]
+    for segment in rest:
+        value = step(value, segment)
+    return serialize(value)
 
 
-def plugin_properties(
-    name: str, root_id: str, vm_id: str, node: NodeInfo, traffic_direction: str
-) -> dict[tuple[bytes, ...], Any]:
-    """What is the same for every stream of a plugin; node's metadata is walked by :func:`stream_property`."""
-    return {
-        (b"plugin_name",): name,
-        (b"plugin_root_id",): root_id,
-        (b"plugin_vm_id",): vm_id,
-        (b"xds", b"node"): node.serialized,
-        (b"xds", b"node", b"id"): node.id,
-        (b"xds", b"node", b"cluster"): node.cluster,
-        (b"xds", b"node", b"metadata"): node.metadata,
-        (b"xds", b"listener_direction"): _DIRECTIONS.get(traffic_direction, 0),
-    }
-
-
-def stream_property(
-    stream: Stream | None, fixed: Mapping[tuple[bytes, ...], Any], path: tuple[bytes, ...]
-) -> bytes | None:
-    """The property at ``path`` in its wire form; ``fixed`` are the plugin's own."""
-    found = fixed.get(path)
-    if found is not None:
-        return serialize(found)
-    if path[:3] == (b"xds", b"node", b"metadata"):
-        return serialize(_walk(fixed[b"xds", b"node", b"metadata"], path[3:]))
+def _find_root(stream: Stream | None, facts: PluginFacts, name: bytes) -> Any:
     if stream is None:
-        return None
-    answer = _LEAVES.get(path[:2])
-    if answer is not None:
-        value = answer(stream)
-        return serialize(_walk(value, path[2:]) if len(path) > 2 else value)
-    answer = _ROOTS.get(path[0])
-    return None if answer is None else serialize(_walk(answer(stream), path[1:]))
+        return WHOLE if name == b"xds" else facts.own.get(name)
+    root = ROOTS.get(name)
+    if root is not None:
+        return root(stream)
+    own = facts.own.get(name)
+    if own is None:
+        own = _state(stream).get(b"wasm." + name)
+    return own
 
 
-def _walk(value: Any, path: Iterable[bytes]) -> Any:
-    """Down a tree of plain data; a table at the end is JSON text."""
-    walked = False
-    for segment in path:
-        walked = True
-        if isinstance(value, _HeaderView):
-            value = value.headers.get_joined(segment.lower())
-            continue
-        if not isinstance(value, Mapping):
-            return None
-        value = value.get(segment.decode("utf-8", "replace"))
-    return _Plain(value) if walked and isinstance(value, Mapping | list) else value
-
-
-class _HeaderView(Mapping[str, str]):
-    """A header map as a property."""
-
-    __slots__ = ("headers",)
-
-    def __init__(self, headers: HeaderMap) -> None:
-        self.headers = headers
-
-    def __getitem__(self, key: str) -> str:
-        raise KeyError(key)
-
-    def __iter__(self) -> Any:
-        return iter(())
-
-    def __len__(self) -> int:
-        return len(self.headers)
-
-    def items(self) -> Any:
-        return list(self.headers)
-
-
-def _view(headers: HeaderMap | None) -> _HeaderView | None:
-    return None if headers is None else _HeaderView(headers)
+def _state(stream: Stream) -> Table:
+    return Table(stream.filter_state, stream.connection.filter_state)
 
 
 def _is_over(stream: Stream) -> bool:
@@ -146,9 +89,22 @@ def _duration(stream: Stream) -> int | None:
     return stream.downstream_last_tx_ns - stream.start_ns if _is_over(stream) else None
 
 
-def _path_parts(stream: Stream) -> tuple[bytes, bytes]:
-    path, _, query = (stream.request.headers.path or b"").partition(b"?")
-    return path, query
+def _path_parts(maps: Maps) -> tuple[bytes | None, bytes | None]:
+    if maps[0] is None:
+        return None, None
+    path, _, query = (maps[0].get(b":path") or b"").partition(b"?")
+    return path, query.partition(b"#")[0]
+
+
+def _size(headers: HeaderMap | None) -> int:
+    return 0 if headers is None else headers.byte_size()
+
+
+def _request_size(stream: Stream, maps: Maps) -> int | None:
+    said = None if maps[0] is None else maps[0].get(b"content-length")
+    if said is None:
+        return stream.bytes_received
+    return int(said) if said.isdigit() else None
 
 
 def _port(address: str) -> int | None:
@@ -156,18 +112,31 @@ def _port(address: str) -> int | None:
     return int(port) if port.isdigit() else None
 
 
-def _response_bytes(stream: Stream) -> int:
-    return 0 if stream.response is None else stream.response.headers.byte_size()
+def _grpc_status(stream: Stream, maps: Maps) -> int | None:
+    for headers in (maps[3], maps[2]):
+        text = None if headers is None else headers.get(b"grpc-status")
+        if text is not None:
+            return int(text) if text.isdigit() else 2
+    code = stream.response_code or (0 if stream.response is None else stream.response.headers.status)
+    return _GRPC_OF_HTTP.get(code, 2) if code else None
 
 
-def _grpc_status(stream: Stream) -> int | None:
-    if stream.response is None:
-        return None
-    trailers = stream.response_trailers
-    text = (trailers and trailers.get(b"grpc-status")) or stream.response.headers.get(b"grpc-status")
-    if text is not None:
-        return int(text) if text.isdigit() else 2
-    return _GRPC_OF_HTTP.get(stream.response.headers.status, 2)
+def _response_code(stream: Stream) -> int | None:
+    if stream.response_code:
+        return stream.response_code
+    return None if stream.response is None else stream.response.headers.status
+
+
+def _latency(stream: Stream) -> int | None:
+    first, last = stream.upstream_first_tx_ns, stream.upstream_last_rx_ns
+    if not last and (_is_over(stream) or (stream.response is not None and stream.response.body is None)):
+        last = stream.upstream_first_rx_ns  # it came in one piece
+    return last - first if first and last else None
+
+
+def _pool_time(stream: Stream) -> int | None:
+    """Until there was a connection for it, from where the stream began: when it was asked for is not kept."""
+    return max(stream.upstream_first_tx_ns - stream.start_ns, 0) if stream.upstream_local_address else None
 
 
 def _remote(stream: Stream) -> str:
@@ -178,35 +147,87 @@ def _host(stream: Stream) -> str | None:
     return None if stream.upstream_host is None else stream.upstream_host.address
 
 
-def _route(stream: Stream, attribute: str) -> Any:
-    route = stream.find_route()
-    return None if route is None else getattr(route, attribute)
+def _of_host(read: Callable[[Any], Any]) -> Attribute:
+    return lambda stream, _maps, _facts: None if stream.upstream_host is None else read(stream.upstream_host)
 
 
-def _route_metadata(stream: Stream, attribute: str) -> dict[str, Any]:
-    return {"filter_metadata": _route(stream, attribute) or {}}
+def _of_route(read: Callable[[Any], Any]) -> Attribute:
+    def of(stream: Stream, _maps: Maps, _facts: PluginFacts) -> Any:
+        # That of a connection is no route of HTTP.
+        route = None if stream.hcm is None else stream.find_route()
+        return None if route is None else read(route)
+
+    return of
 
 
-def _request(name: bytes) -> Callable[[Stream], Any]:
-    return lambda stream: stream.request.headers.get(name)
+def _of_virtual_host(read: Callable[[Any], Any]) -> Attribute:
+    """Of the virtual host; where none of its routes matched it is known all the same."""
+
+    def of(stream: Stream, _maps: Maps, _facts: PluginFacts) -> Any:
+        if stream.hcm is None:
+            return None
+        route = stream.find_route()
+        if route is None:
+            found = stream.hcm.route_table.find_virtual_host(stream.request.headers.authority)
+            route = found.routes[0] if found is not None and found.routes else None
+        return None if route is None else read(route)
+
+    return of
 
 
-def _tls_properties(
-    root: bytes, tls_of: Callable[[Stream], Any]
-) -> dict[tuple[bytes, ...], Callable[[Stream], Any]]:
+def _of_cluster(read: Callable[[Any], Any]) -> Attribute:
+    """Of the cluster in use, or of that which the route leads to."""
+
+    def of(stream: Stream, _maps: Maps, facts: PluginFacts) -> Any:
+        cluster = stream.cluster
+        if cluster is None:
+            route = stream.find_route()
+            name = "" if route is None else route.cluster_name
+            cluster = facts.find_cluster(name) if name else None
+        return None if cluster is None else read(cluster)
+
+    return of
+
+
+def _is_upstream_known(stream: Stream) -> bool:
+    """Whether there is what Envoy keeps of upstreams: from the router on, and of connections at once."""
+    return stream.cluster is not None or stream.hcm is None
+
+
+def _listener_metadata(stream: Stream, _maps: Maps, _facts: PluginFacts) -> Any:
+    return metadata_value(stream.connection.listener_metadata)
+
+
+def _metadata(stream: Stream) -> Any:
+    return metadata_value(stream.dynamic_metadata or {})
+
+
+def _of(read: Callable[[Stream], Any]) -> Attribute:
+    return lambda stream, _maps, _facts: read(stream)
+
+
+def _request(name: bytes) -> Attribute:
+    return lambda _stream, maps, _facts: None if maps[0] is None else maps[0].get(name)
+
+
+def _view(number: int) -> Attribute:
+    return lambda _stream, maps, _facts: HeaderView(maps[number])
+
+
+def _tls_properties(root: bytes, tls_of: Callable[[Stream], Any]) -> dict[tuple[bytes, ...], Attribute]:
     """What is told of a connection's TLS; nothing without it."""
 
-    def on(read: Callable[[Any], Any]) -> Callable[[Stream], Any]:
-        def of(stream: Stream) -> Any:
+    def on(read: Callable[[Any], Any]) -> Attribute:
+        def of(stream: Stream, _maps: Maps, _facts: PluginFacts) -> Any:
             tls = tls_of(stream)
             return None if tls is None else read(tls)
 
         return of
 
-    def text(side: str, name: str) -> Callable[[Stream], Any]:
-        return on(lambda tls: "" if getattr(tls, side) is None else getattr(getattr(tls, side), name))
+    def text(side: str, name: str, otherwise: str | None = None) -> Attribute:
+        return on(lambda tls: otherwise if getattr(tls, side) is None else getattr(getattr(tls, side), name))
 
-    def first(side: str, kind: str) -> Callable[[Stream], Any]:
+    def first(side: str, kind: str) -> Attribute:
         def read(tls: Any) -> str | None:
             certificate = getattr(tls, side)
             names = [] if certificate is None else certificate.sans(kind)
@@ -216,8 +237,8 @@ def _tls_properties(
 
     return {
         (root, b"tls_version"): on(lambda tls: tls.version),
-        (root, b"subject_local_certificate"): text("local", "subject"),
-        (root, b"subject_peer_certificate"): text("peer", "subject"),
+        (root, b"subject_local_certificate"): text("local", "subject", ""),
+        (root, b"subject_peer_certificate"): text("peer", "subject", ""),
         (root, b"uri_san_local_certificate"): first("local", "URI"),
         (root, b"uri_san_peer_certificate"): first("peer", "URI"),
         (root, b"dns_san_local_certificate"): first("local", "DNS"),
@@ -227,68 +248,94 @@ def _tls_properties(
     }
 
 
+_NODE = (b"xds", b"node")
 #: Two-segment paths.
-_LEAVES: dict[tuple[bytes, ...], Callable[[Stream], Any]] = {
-    (b"request", b"path"): lambda stream: stream.request.headers.path,
-    (b"request", b"url_path"): lambda stream: _path_parts(stream)[0],
-    (b"request", b"query"): lambda stream: _path_parts(stream)[1],
-    (b"request", b"host"): lambda stream: stream.request.headers.authority,
-    (b"request", b"scheme"): lambda stream: stream.request.headers.scheme,
-    (b"request", b"method"): lambda stream: stream.request.headers.method,
+LEAVES: dict[tuple[bytes, ...], Attribute] = {
+    (b"request", b"path"): _request(b":path"),
+    (b"request", b"url_path"): lambda _stream, maps, _facts: _path_parts(maps)[0],
+    (b"request", b"query"): lambda _stream, maps, _facts: _path_parts(maps)[1],
+    (b"request", b"host"): _request(b":authority"),
+    (b"request", b"scheme"): _request(b":scheme"),
+    (b"request", b"method"): _request(b":method"),
     (b"request", b"referer"): _request(b"referer"),
     (b"request", b"useragent"): _request(b"user-agent"),
     (b"request", b"id"): _request(b"x-request-id"),
-    (b"request", b"protocol"): lambda stream: stream.protocol,
-    (b"request", b"headers"): lambda stream: _view(stream.request.headers),
-    (b"request", b"time"): lambda stream: int(stream.start_time * 1e9),
-    (b"request", b"duration"): _duration,
-    (b"request", b"size"): lambda stream: stream.bytes_received,
-    (b"request", b"headers_bytes"): lambda stream: stream.request.headers.byte_size(),
-    (b"request", b"total_size"): lambda stream: stream.bytes_received + stream.request.headers.byte_size(),
-    (b"response", b"code"): lambda stream: stream.response_code or None,
-    (b"response", b"code_details"): lambda stream: stream.details or None,
-    (b"response", b"flags"): lambda stream: int(stream.flags),
-    (b"response", b"grpc_status"): _grpc_status,
-    (b"response", b"headers"): lambda stream: _view(stream.response_headers),
-    (b"response", b"trailers"): lambda stream: _view(stream.response_trailers),
-    (b"response", b"size"): lambda stream: stream.bytes_sent,
-    (b"response", b"headers_bytes"): _response_bytes,
-    (b"response", b"total_size"): lambda stream: stream.bytes_sent + _response_bytes(stream),
-    (b"source", b"address"): _remote,
-    (b"source", b"port"): lambda stream: _port(_remote(stream)),
-    (b"destination", b"address"): lambda stream: stream.connection.local_address,
-    (b"destination", b"port"): lambda stream: _port(stream.connection.local_address),
-    (b"connection", b"id"): lambda stream: stream.connection.connection_id,
-    (b"connection", b"mtls"): lambda stream: (
-        stream.connection.tls is not None and stream.connection.tls.has_peer
+    (b"request", b"protocol"): _of(lambda stream: stream.protocol or None),
+    (b"request", b"headers"): _view(0),
+    (b"request", b"time"): _of(lambda stream: int(stream.start_time * 1e9)),
+    (b"request", b"duration"): _of(_duration),
+    (b"request", b"size"): lambda stream, maps, _facts: _request_size(stream, maps),
+    (b"request", b"headers_bytes"): lambda _stream, maps, _facts: _size(maps[0]),
+    (b"request", b"total_size"): lambda stream, maps, _facts: stream.bytes_received + _size(maps[0]),
+    (b"response", b"code"): _of(_response_code),
+    (b"response", b"code_details"): _of(lambda stream: stream.details or None),
+    (b"response", b"flags"): _of(lambda stream: int(stream.flags)),
+    (b"response", b"grpc_status"): lambda stream, maps, _facts: _grpc_status(stream, maps),
+    (b"response", b"headers"): _view(2),
+    (b"response", b"trailers"): _view(3),
+    (b"response", b"size"): _of(lambda stream: stream.bytes_sent),
+    (b"response", b"headers_bytes"): lambda _stream, maps, _facts: _size(maps[2]),
+    (b"response", b"total_size"): (
+        lambda stream, maps, _facts: stream.bytes_sent + _size(maps[2]) + _size(maps[3])
+    ),
+    (b"response", b"backend_latency"): _of(_latency),
+    (b"source", b"address"): _of(_remote),
+    (b"source", b"port"): _of(lambda stream: _port(_remote(stream))),
+    (b"destination", b"address"): _of(lambda stream: stream.connection.local_address),
+    (b"destination", b"port"): _of(lambda stream: _port(stream.connection.local_address)),
+    (b"connection", b"id"): _of(lambda stream: stream.connection.connection_id),
+    (b"connection", b"mtls"): _of(
+        lambda stream: stream.connection.tls is not None and stream.connection.tls.has_peer
     ),
     **_tls_properties(b"connection", lambda stream: stream.connection.tls),
     **_tls_properties(b"upstream", lambda stream: stream.upstream_tls),
-    (b"connection", b"transport_failure_reason"): (
+    (b"connection", b"transport_failure_reason"): _of(
         lambda stream: stream.connection.transport_failure_reason or None
     ),
-    (b"connection", b"requested_server_name"): lambda stream: stream.connection.requested_server_name,
-    (b"upstream", b"address"): _host,
-    (b"upstream", b"port"): lambda stream: _port(_host(stream) or ""),
-    (b"upstream", b"local_address"): lambda stream: stream.upstream_local_address or None,
-    (b"upstream", b"transport_failure_reason"): lambda stream: stream.upstream_transport_failure or None,
-    (b"upstream", b"request_attempt_count"): lambda stream: stream.attempt_count,
-    (b"xds", b"cluster_name"): lambda stream: _route(stream, "cluster_name"),
-    (b"xds", b"route_name"): lambda stream: _route(stream, "name"),
-    (b"xds", b"route_metadata"): lambda stream: _route_metadata(stream, "metadata"),
-    (b"xds", b"virtual_host_name"): lambda stream: _route(stream, "virtual_host_name"),
-    (b"xds", b"virtual_host_metadata"): lambda stream: _route_metadata(stream, "virtual_host_metadata"),
-    (b"xds", b"filter_chain_name"): lambda stream: stream.connection.filter_chain_name,
-    (b"metadata", b"filter_metadata"): lambda stream: stream.dynamic_metadata or {},
+    (b"connection", b"requested_server_name"): _of(lambda stream: stream.connection.requested_server_name),
+    (b"connection", b"termination_details"): _of(
+        lambda stream: stream.connection_termination_details or None
+    ),
+    (b"upstream", b"address"): _of(_host),
+    (b"upstream", b"port"): _of(lambda stream: _port(_host(stream) or "")),
+    (b"upstream", b"local_address"): _of(lambda stream: stream.upstream_local_address or None),
+    (b"upstream", b"locality"): _of_host(
+        lambda host: locality_value(host.locality.region, host.locality.zone, host.locality.sub_zone)
+    ),
+    (b"upstream", b"cx_pool_ready_duration"): _of(_pool_time),
+    (b"upstream", b"transport_failure_reason"): _of(
+        lambda stream: stream.upstream_transport_failure if _is_upstream_known(stream) else None
+    ),
+    (b"upstream", b"request_attempt_count"): _of(lambda stream: stream.attempt_count),
+    (b"upstream", b"num_endpoints"): _of_cluster(lambda cluster: len(cluster.hosts)),
+    _NODE: lambda _stream, _maps, facts: facts.node,
+    (b"xds", b"cluster_name"): _of_cluster(lambda cluster: cluster.name),
+    (b"xds", b"cluster_metadata"): _of_cluster(lambda cluster: metadata_value(cluster.metadata)),
+    (b"xds", b"route_name"): _of_route(lambda route: route.name),
+    (b"xds", b"route_metadata"): _of_route(
+        lambda route: metadata_value(route.metadata, route.typed_metadata)
+    ),
+    (b"xds", b"virtual_host_name"): _of_virtual_host(lambda route: route.virtual_host_name),
+    (b"xds", b"virtual_host_metadata"): _of_virtual_host(
+        lambda route: metadata_value(route.virtual_host_metadata)
+    ),
+    (b"xds", b"upstream_host_metadata"): _of_host(lambda host: metadata_value(host.metadata)),
+    (b"xds", b"upstream_host_locality_metadata"): _of_host(
+        lambda host: metadata_value(host.locality_metadata)
+    ),
+    (b"xds", b"filter_chain_name"): _of(lambda stream: stream.connection.filter_chain_name),
+    (b"xds", b"listener_metadata"): _listener_metadata,
+    (b"xds", b"listener_direction"): _of(lambda stream: _DIRECTIONS[stream.connection.traffic_direction]),
 }
-
-
-def _filter_state(stream: Stream) -> dict[str, Any]:
-    return stream.filter_state or {}
-
-
-#: Roots with anything below them.
-_ROOTS: dict[bytes, Callable[[Stream], Any]] = {
-    b"filter_state": _filter_state,
+#: What stands at the head of a path.
+ROOTS: dict[bytes, Callable[[Stream], Any]] = {
+    **{
+        name: lambda _stream: WHOLE
+        for name in (b"request", b"response", b"connection", b"upstream", b"source", b"destination", b"xds")
+    },
+    b"metadata": _metadata,
+    b"filter_state": _state,
+    # What is shared with upstreams (`shared_with_upstream`) is not kept apart: there is none.
+    b"upstream_filter_state": lambda stream: None if stream.upstream_host is None else WHOLE,
     b"connection_id": lambda stream: stream.connection.connection_id,
 }

@@ -6,11 +6,12 @@ Headers and properties are those of the stream that is logged.  A plugin that fa
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sidecar.extensions.http.wasm_host import StreamSide
-from wasm_abi import WasmError
+from wasm_abi import Status, WasmError
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
@@ -20,6 +21,22 @@ __all__ = ["WasmLogger"]
 
 #: ``AccessLogType`` at the end of a request, of a TCP connection, and of one that a listener logs.
 _AT_END = frozenset({"DownstreamEnd", "TcpConnectionEnd", "NotSet"})
+
+
+class LoggedSide(StreamSide):
+    """A stream as a logger sees it: it is told of it, and can neither reach it nor its connection."""
+
+    __slots__ = ()
+
+    def get_property(self, path: tuple[bytes, ...]) -> bytes | Status | None:
+        if path[0] == b"connection_id":
+            return None
+        if path == (b"request", b"duration") and self.stream.hcm is None:  # of a connection, which is over
+            return (time.monotonic_ns() - self.stream.start_ns).to_bytes(8, "little")
+        return super().get_property(path)
+
+    def set_property(self, path: tuple[bytes, ...], value: bytes) -> Status:
+        return Status.NOT_FOUND
 
 
 class WasmLogger:
@@ -42,9 +59,9 @@ class WasmLogger:
             return
         assert live.plugin is not None
         assert live.side is not None
-        side = StreamSide(live.side, stream)
+        side = LoggedSide(live.side, stream)
         side.live = live
-        side.maps[0] = stream.request.headers
+        side.maps[0] = stream.request.headers if stream.hcm is not None else None
         side.maps[2] = stream.response_headers
         side.maps[3] = stream.response_trailers
         try:

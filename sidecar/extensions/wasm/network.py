@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sidecar.api.network import CLOSE, CONTINUE, HELD, HOLD, NetworkFilter, NetworkSession
-from sidecar.extensions.http.wasm_properties import stream_property
-from wasm_abi import BufferType, NetworkAction, PeerType, StreamType, WasmError
+from sidecar.extensions.http.wasm_properties import NO_MAPS, find_property
+from sidecar.extensions.http.wasm_state import set_property
+from wasm_abi import BufferType, NetworkAction, PeerType, Status, StreamType, WasmError
 
 if TYPE_CHECKING:
     from sidecar.extensions.http.wasm_host import PluginSide
@@ -25,13 +26,15 @@ __all__ = ["WasmNetworkFilter"]
 _DOWNSTREAM, _UPSTREAM = 0, 1
 _DIRECTIONS = {BufferType.DOWNSTREAM_DATA: _DOWNSTREAM, BufferType.UPSTREAM_DATA: _UPSTREAM}
 
+_SIZES = frozenset({(b"request", b"size"), (b"request", b"total_size")})
+
 
 class ConnectionSide:
     """One connection as a guest sees it (``wasm_abi.TcpStreamHost``), and what it keeps back."""
 
     __slots__ = (
         "buffers", "context", "filter", "has_ended", "has_left", "held", "is_closed", "is_dead",
-        "is_in_callback", "is_stopped", "output_ended", "plugin_side", "session",
+        "is_in_callback", "is_stopped", "output_ended", "plugin_side", "received", "session",
     )  # fmt: skip
 
     context: TcpContext
@@ -54,6 +57,8 @@ class ConnectionSide:
         #: The guest failed: what is left of the connection passes it by.
         self.is_dead = False
         self.is_in_callback = False
+        #: How many bytes the client has sent.
+        self.received = 0
 
     def get_buffer(self, buffer_type: BufferType) -> bytes | None:
         direction = _DIRECTIONS.get(buffer_type)
@@ -67,20 +72,14 @@ class ConnectionSide:
         self.buffers[direction] = old[:start] + data + old[stop:]
         return True
 
-    def get_property(self, path: tuple[bytes, ...]) -> bytes | None:
-        stream = self.session.connection.stream
-        if len(path) == 1 and stream.filter_state:
-            own = stream.filter_state.get("wasm." + path[0].decode("utf-8", "replace"))
-            if own is not None:
-                return own if isinstance(own, bytes) else str(own).encode()
-        return stream_property(stream, self.plugin_side.fixed, path)
+    def get_property(self, path: tuple[bytes, ...]) -> bytes | Status | None:
+        if path in _SIZES:
+            # The terminal filter counts what it gets; here it is what the client has sent.
+            return self.received.to_bytes(8, "little")
+        return find_property(self.session.connection.stream, NO_MAPS, self.plugin_side.facts, path)
 
-    def set_property(self, path: tuple[bytes, ...], value: bytes) -> bool:
-        stream = self.session.connection.stream
-        if stream.filter_state is None:
-            stream.filter_state = {}
-        stream.filter_state["wasm." + b"\0".join(path).decode("utf-8", "replace")] = value
-        return True
+    def set_property(self, path: tuple[bytes, ...], value: bytes) -> Status:
+        return set_property(self.session.connection.stream, self.plugin_side.declared, path, value)
 
     def continue_stream(self, stream_type: StreamType) -> None:
         if stream_type is not StreamType.DOWNSTREAM:
@@ -143,6 +142,7 @@ class WasmNetworkFilter(NetworkFilter):
             side.has_left = side.output_ended or not session.knows_halves
             if not session.knows_halves:
                 return data  # for Envoy the connection is over, and nothing is read
+        side.received += len(data)
         side.is_stopped = True  # until the guest says otherwise
         left = self._show(side, _DOWNSTREAM, data, end_stream=not data)
         if side.is_closed:

@@ -12,6 +12,7 @@ from wasm_abi import (
     MapType,
     MetricType,
     Plugin,
+    Status,
     StreamContext,
     StreamType,
     Vm,
@@ -217,11 +218,11 @@ class FakeStream:
     def get_property(self, path: tuple[bytes, ...]) -> bytes | None:
         return self.properties.get(path)
 
-    def set_property(self, path: tuple[bytes, ...], value: bytes) -> bool:
+    def set_property(self, path: tuple[bytes, ...], value: bytes) -> Status:
         if path == (b"refused",):
-            return False
+            return Status.NOT_FOUND
         self.properties[path] = value
-        return True
+        return Status.OK
 
     def clear_route_cache(self) -> None:
         self.events.append("clear_route_cache")

@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from envoy.config.core.v3.base_pb2 import Node
+
 from sidecar.api.context import FactoryContext, NodeInfo
+from sidecar.config.compile.node import compile_node
 from sidecar.observability.stats import Store
+
+
+def _node() -> NodeInfo:
+    message = Node(id="n", cluster="c")
+    message.metadata.update({"a": {"b": "deep"}})
+    return compile_node(message)
 
 
 class Recorder:
@@ -20,7 +29,7 @@ class Recorder:
         self.context = FactoryContext(
             stats=self.store.scope("http.ingress"),
             root_stats=self.store,
-            node=node or NodeInfo(id="n", cluster="c", metadata={"a": {"b": "deep"}}),
+            node=node or _node(),
             path="",
             warn=lambda path, reason: self.warnings.append((path, reason)),
             read_data_source=self._read,

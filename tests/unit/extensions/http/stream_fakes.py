@@ -36,6 +36,8 @@ class FakeConnection:
     filter_state = dynamic_metadata = None
     local_address = "127.0.0.1:80"
     listener_name = "ingress"
+    traffic_direction = "OUTBOUND"
+    listener_metadata = {"of": {"listener": 2}}  # noqa: RUF012
     filter_chain_name = "chain"
     requested_server_name = "sni.example"
     tls = None
@@ -49,6 +51,7 @@ class FakeRoute:
         self.cluster_name = "backend"
         self.virtual_host_name = "all"
         self.metadata: dict[str, dict[str, Any]] = {}
+        self.typed_metadata: dict[str, bytes] = {}
         self.virtual_host_metadata: dict[str, dict[str, Any]] = {}
         self.per_filter_config: dict[str, Any] = {}
         self.__dict__.update(given)

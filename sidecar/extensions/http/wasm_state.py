@@ -1,0 +1,60 @@
+"""Properties that guests set (``proxy_set_property``): they are kept in the filter state, as ``wasm.NAME``.
+
+How one is kept a guest may declare before it sets it (foreign function ``declare_property``): whether it can
+be set once alone, and how long it is kept.  One that was not declared can be set again, and ends with its
+stream.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wasm_abi import Status
+
+if TYPE_CHECKING:
+    from sidecar.api.stream import Stream
+
+__all__ = ["Declaration", "Declared", "set_property"]
+
+_PREFIX = "wasm."
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What a guest said of a property."""
+
+    is_readonly: bool = False
+    #: Whether it is kept for all streams of the connection.
+    is_of_connection: bool = False
+
+
+#: By name.
+Declared = dict[bytes, Declaration]
+_PLAIN = Declaration()
+
+
+class _ReadOnly(bytes):
+    """A value that stays as it was set."""
+
+    __slots__ = ()
+
+
+def set_property(stream: Stream, declared: Declared, path: tuple[bytes, ...], value: bytes) -> Status:
+    """Keep a value: OK, or BAD_ARGUMENT where one is kept that cannot be set again."""
+    name = b"\0".join(path)
+    key = _PREFIX + name.decode("utf-8", "replace")
+    how = declared.get(name, _PLAIN)
+    holder = stream.connection if how.is_of_connection else stream
+    for each in (stream, stream.connection):
+        if each.filter_state is not None and key in each.filter_state:
+            holder = each  # where it is it stays
+            break
+    state = holder.filter_state
+    if state is None:
+        state = holder.filter_state = {}
+    old = state.get(key)
+    if isinstance(old, _ReadOnly):
+        return Status.BAD_ARGUMENT
+    state[key] = _ReadOnly(value) if how.is_readonly and old is None else value
+    return Status.OK
