@@ -45,6 +45,7 @@ _RBAC = "envoy.config.rbac.v3"
 _NETWORK_FILTERS = "envoy.extensions.filters.network"
 _UDP_PROXY = "envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig"
 _AUTHZ = "envoy.extensions.filters.http.ext_authz.v3"
+_PROC = "envoy.extensions.filters.http.ext_proc.v3"
 _TCP = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _LISTENER_FILTERS = "envoy.extensions.filters.listener"
 _COMPRESSION = "envoy.extensions.compression"
@@ -500,6 +501,21 @@ _ROWS: dict[str, str] = {
     f"{_AUTHZ}.ExtAuthzPerRoute": "*",
     f"{_AUTHZ}.CheckSettings": (
         "context_extensions disable_request_body_buffering with_request_body grpc_service http_service"
+    ),
+    f"{_PROC}.ExternalProcessor": (
+        "grpc_service failure_mode_allow processing_mode message_timeout stat_prefix mutation_rules "
+        "max_message_timeout forward_rules filter_metadata allow_mode_override disable_immediate_response "
+        "metadata_options observability_mode disable_clear_route_cache route_cache_action "
+        "deferred_close_timeout send_body_without_waiting_for_header_response allowed_override_modes "
+        "status_on_error allow_content_length_header"
+    ),
+    f"{_PROC}.ProcessingMode": "*",
+    f"{_PROC}.HeaderForwardingRules": "*",
+    f"{_PROC}.MetadataOptions": "forwarding_namespaces receiving_namespaces",
+    f"{_PROC}.MetadataOptions.MetadataNamespaces": "untyped",
+    f"{_PROC}.ExtProcPerRoute": "*",
+    f"{_PROC}.ExtProcOverrides": (
+        "processing_mode grpc_service metadata_options grpc_initial_metadata failure_mode_allow"
     ),
     "envoy.config.common.mutation_rules.v3.HeaderMutationRules": "*",
     # Calls of the proxy's own.  ``google_grpc`` has an entry of its own.

@@ -48,6 +48,7 @@ _OTHER_OBJECTS = frozenset(
         "envoy.network.transport_socket.http_11_proxy.info", "envoy.ratelimit.hits_addend",
     )
 )  # fmt: skip
+_PROC = "envoy.extensions.filters.http.ext_proc.v3"
 _NETWORK_AUTHZ = "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz"
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
@@ -356,6 +357,25 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(_AUTHZ, WARN, "statistics of calls in filter state", "emit_filter_state_stats filter_metadata"),
     *_rows(_AUTHZ, WARN, "tracing", "emit_client_span"),
     *_rows(f"{_AUTHZ.rpartition('.')[0]}.CheckSettings", WARN, "tracing", "emit_client_span"),
+    *_rows(f"{_PROC}.ExternalProcessor", STOP, "attributes of external processors", "request_attributes"),
+    *_rows(f"{_PROC}.ExternalProcessor", STOP, "attributes of external processors", "response_attributes"),
+    *_rows(
+        f"{_PROC}.ExternalProcessor",
+        STOP,
+        "external processors",
+        "http_service processing_request_modifier on_processing_response",
+    ),
+    *_rows(f"{_PROC}.ExternalProcessor", WARN, "tracing", "emit_client_span"),
+    *_rows(f"{_PROC}.MetadataOptions", STOP, "external processors", "cluster_metadata_forwarding_namespaces"),
+    *_rows(f"{_PROC}.MetadataOptions.MetadataNamespaces", STOP, "external processors", "typed"),
+    *_rows(f"{_PROC}.ExtProcOverrides", STOP, "external processors", "processing_request_modifier"),
+    *_rows(f"{_PROC}.ExtProcOverrides", WARN, "tracing", "emit_client_span"),
+    *_rows(
+        f"{_PROC}.ExtProcOverrides",
+        WARN,
+        "what Envoy does not read",
+        "async_mode request_attributes response_attributes",
+    ),
     # Envoy's other client for gRPC (docs/adr/0004); a cluster does what it does.
     *_rows(f"{_CORE}.GrpcService", STOP, "gRPC without a cluster: use envoy_grpc", "google_grpc"),
     *_rows("envoy.extensions.matching.input_matchers.ip.v3.Ip", WARN, "statistics", "stat_prefix"),
@@ -385,7 +405,6 @@ EXTENSIONS: dict[str, tuple[Action, str]] = {
     "envoy.filters.http/": (STOP, "further HTTP filters"),
     "envoy.filters.http/envoy.extensions.filters.http.grpc_stats.": (WARN, "gRPC filters"),
     "envoy.filters.http/envoy.extensions.filters.http.tap.": (WARN, "tap"),
-    "envoy.filters.http/envoy.extensions.filters.http.ext_proc.": (STOP, "ext_proc"),
     "envoy.filters.http/envoy.extensions.filters.http.oauth2.": (STOP, "OAuth2"),
     "envoy.filters.http/envoy.extensions.filters.http.basic_auth.": (STOP, "basic authentication"),
     "envoy.http.early_header_mutation/": (STOP, "header mutation extensions"),

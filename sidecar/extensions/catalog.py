@@ -20,6 +20,7 @@ from sidecar.extensions.http.csrf_config import CsrfFactory
 from sidecar.extensions.http.decompressor_config import DecompressorFactory
 from sidecar.extensions.http.early_header_mutation_config import EarlyHeaderMutationFactory
 from sidecar.extensions.http.ext_authz_config import ExtAuthzFactory
+from sidecar.extensions.http.ext_proc_config import ExtProcFactory
 from sidecar.extensions.http.fault_config import FaultFactory
 from sidecar.extensions.http.grpc_http1_bridge_config import GrpcHttp1BridgeFactory
 from sidecar.extensions.http.grpc_web_config import GrpcWebFactory
@@ -124,6 +125,7 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             CompressorFactory(),
             DecompressorFactory(),
             ExtAuthzFactory(),
+            ExtProcFactory(),
             HttpRateLimitFactory(),
             FaultFactory(),
             HeaderToMetadataFactory(),

@@ -128,6 +128,7 @@ class _GrpcCall(HttpCall):
             return GrpcStatus(INTERNAL)
         if isinstance(error, UpstreamError | DeadlineExceeded):
             reply = reply_for(error, self.stream)
+            self.stream.details = reply.details
             return GrpcStatus(grpc_status_of(reply.status), reply.body)
         if error is None and self.response is not None:
             # The router answered: there is no cluster, or no host.

@@ -19,7 +19,7 @@ from sidecar.core.errors import DeadlineExceeded, Disconnected, SidecarError, Up
 from sidecar.core.headers import HeaderMap, ResponseHeaders
 from sidecar.net.interfaces import local_address
 from sidecar.net.reactor import Signal
-from sidecar.net.timer import end_stream_timers
+from sidecar.net.timer import Timer, end_stream_timers, start_timer, stop_timer
 from sidecar.router.exchange import Router
 from sidecar.router.route import Route
 from sidecar.router.try_spans import finish_call_span
@@ -204,6 +204,17 @@ class HttpCall:
         """Give the call up: nothing more is sent or read."""
         if self._strand is not None and not self.is_done:
             self._strand.fail(Disconnected("the call was cancelled"))
+
+    def after(self, seconds: float, fire: Callable[[], None], name: str) -> Timer:
+        """Have ``fire``, which must not raise, called in so many seconds, unless the call is over by then."""
+        assert self._strand is not None
+        when = self._client.reactor.clock() + seconds
+        return start_timer(self._strand, when, fire, name, is_of_stream=False)
+
+    def forget(self, timer: Timer) -> None:
+        """Have ``timer``, which may be over, not fire any more."""
+        assert self._strand is not None
+        stop_timer(self._strand, timer)
 
     async def ended(self) -> None:
         """Wait for the end; one strand may.  If cancelled: the call goes on."""

@@ -13,7 +13,7 @@ from sidecar.router.grpc_client import GrpcClient
 from sidecar.router.grpc_service import DEFAULT_MESSAGE_LIMIT, GrpcService, InitialMetadata
 from sidecar.router.retry_policy import RetryPolicy, parse_retry_on
 
-__all__ = ["compile_call_retries", "compile_grpc_client", "compile_grpc_service"]
+__all__ = ["compile_call_retries", "compile_grpc_client", "compile_grpc_service", "compile_initial_metadata"]
 
 _BASE_MS = 1000
 
@@ -41,15 +41,21 @@ def compile_grpc_service(
         cluster=target.cluster_name,
         authority=target.authority.encode(),
         timeout_s=duration_s(message.timeout) if message.HasField("timeout") else default_timeout_s,
-        initial_metadata=tuple(
-            _metadata(each, context.at(f"initial_metadata[{index}]"))
-            for index, each in enumerate(message.initial_metadata)
-        ),
+        initial_metadata=compile_initial_metadata(message.initial_metadata, context),
         retry_policy=compile_call_retries(message.retry_policy, f"{context.path}.retry_policy")
         if message.HasField("retry_policy")
         else None,
         max_receive_message_length=limit.value or DEFAULT_MESSAGE_LIMIT,
         skip_envoy_headers=target.skip_envoy_headers,
+    )
+
+
+def compile_initial_metadata(
+    headers: Any, context: FactoryContext, name: str = "initial_metadata"
+) -> tuple[InitialMetadata, ...]:
+    """What every call carries, of the field ``name`` at the context's path."""
+    return tuple(
+        _metadata(each, context.at(f"{name}[{index}]")) for index, each in enumerate(headers)
     )
 
 

@@ -1,0 +1,1 @@
+"""What external processors are asked and answer, apart from who asks them."""
