@@ -35,12 +35,17 @@ _SLOT = {"i": "I12x", "I": "Q8x"}
 #: Slots of arguments come from the guest's stack: a guest that calls from the same depth has them at the same
 #: address, so a few views serve all calls.
 _MAX_VIEWS = 64
-#: Callbacks into guests have no more parameters than this.
+#: Most exports of guests have no more parameters than this, and none more than that.
 _USUAL_PARAMS = 3
+_MOST_PARAMS = 8
+_COUNTS = tuple(ctypes.c_size_t.from_param(count) for count in range(_MOST_PARAMS + 1))
 
 # Function objects of our own: wasmtime-py's carry its argument types, which cost as much as the call.
 _call = capi.dll["wasmtime_func_call_unchecked"]
 _call.restype = _ADDRESS
+_export = capi.dll["wasmtime_instance_export_get"]
+_export.restype = ctypes.c_bool
+_export.argtypes = [_ADDRESS, _ADDRESS, ctypes.c_char_p, ctypes.c_size_t, _ADDRESS]
 _new_trap = capi.dll["wasmtime_trap_new"]
 _new_trap.restype = _ADDRESS
 _new_trap.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
@@ -56,9 +61,9 @@ _define.argtypes = [
 ]
 
 GuestFunction = Callable[..., int]
-#: A call into the guest in pieces: slots of 32 bits for its arguments and its result, what calls it with them
-#: (an error or None), what it takes for that, and whether it trapped.
-DirectCall = tuple[Any, Callable[..., int | None], tuple[Any, ...], Any]
+#: What all direct calls of a binding share: slots of 32 bits for arguments and the result, what calls the
+#: guest with a frame (an error or None), and whether that trapped.
+DirectCalls = tuple[Any, Callable[..., int | None], Any]
 
 
 class Sandboxed(Protocol):
@@ -76,6 +81,9 @@ class Binding(Protocol):
 
     pending: BaseException | None
     linker: Any
+    #: For who wants to save a function of ours: arguments stand in every fourth slot, the result is in the
+    #: first. None where exports cannot be called so.
+    direct: DirectCalls | None
 
     def attach(self, store: Any, vm: Sandboxed) -> None:
         """Serve this VM from now on."""
@@ -93,13 +101,29 @@ class Binding(Protocol):
         Raises: wasmtime.Trap, wasmtime.WasmtimeError; ``pending`` then holds what a host function raised.
         """
 
-    def direct(self, export: Any, params: int, has_result: bool) -> DirectCall | None:
-        """The same for who wants to save a call of ours; None where the export cannot be called so.
+    def frame(self, export: Any, params: int, has_result: bool) -> tuple[Any, ...]:
+        """What ``direct`` calls that export with."""
 
-        Arguments stand in every fourth slot, three at most; the result is in the first.
-        """
+    def instantiate(self, module: Any) -> Any:
+        """An instance's exports, by name. Raises: wasmtime.Trap, wasmtime.WasmtimeError."""
 
     def memory(self, memory: Any) -> GuestMemory: ...
+
+
+class _Exports:
+    """The exports of an instance, each looked up when it is asked for: most are never used."""
+
+    def __init__(self, context: Any, instance: Any) -> None:
+        self._context = context
+        self._instance = instance
+
+    def __getitem__(self, name: str) -> Any:
+        """What the export is: a ``wasmtime_extern_union``."""
+        item = capi.wasmtime_extern_t()
+        text = name.encode()
+        if not _export(self._context, ctypes.byref(self._instance), text, len(text), ctypes.byref(item)):
+            raise KeyError(name)
+        return item.of
 
 
 class UncheckedBinding:
@@ -111,15 +135,31 @@ class UncheckedBinding:
         self._store: Any = None
         self._vm: Any = None
         self._callbacks: list[Any] = []  # the guest holds bare pointers to these
+        self._pre: Any = None
+        # One set of slots for all calls: wasmtime takes arguments out before the guest runs, and puts the
+        # result in when it has returned, so a call in the middle of another one does no harm.
+        arguments = (ctypes.c_uint32 * (_LANES * _MOST_PARAMS))()
+        self._lanes = memoryview(arguments).cast("B").cast("I")
+        self._trap = _ADDRESS()
+        self._references = ctypes.byref(arguments), ctypes.byref(self._trap)
+        self._context: Any = None
+        self.direct: DirectCalls | None = (self._lanes, _call, self._trap)
 
     def attach(self, store: Any, vm: Sandboxed) -> None:
         self._store, self._vm, self.pending = store, vm, None
+        # Made to an argument once: ctypes would do it for every call, here and below.
+        self._context = _ADDRESS.from_param(ctypes.cast(store._context(), _ADDRESS).value)
 
     def detach(self) -> None:
-        self._store = self._vm = self.pending = None
+        self._store = self._vm = self.pending = self._context = None
+
+    def instantiate(self, module: Any) -> Any:
+        if self._pre is None:  # a binding serves VMs of one module
+            self._pre = self.linker.instantiate_pre(module)
+        return _Exports(self._context, self._pre.instantiate(self._store)._instance)
 
     def memory(self, memory: Any) -> GuestMemory:
-        return MappedMemory(self._store, memory)
+        return MappedMemory(self._store, wasmtime.Memory._from_raw(memory.memory))
 
     def define(self, module: str, function: HostFunction) -> None:
         callback = self._callback(function)
@@ -180,28 +220,14 @@ class UncheckedBinding:
 
         return _CALLBACK(callback)
 
-    def _frame(self, export: Any, params: int, has_result: bool) -> tuple[Any, tuple[Any, ...], Any]:
-        """Slots for arguments, what the call takes, and where a trap is put."""
-        slots = max(params, _USUAL_PARAMS)
-        arguments = (ctypes.c_uint32 * (_LANES * slots))()
-        lanes = memoryview(arguments).cast("B").cast("I")
-        trap = _ADDRESS()
-        raw_function = export._func
-        # Made to arguments once: ctypes would do it for every call.
-        store = _ADDRESS.from_param(ctypes.cast(self._store._context(), _ADDRESS).value)
-        count = ctypes.c_size_t.from_param(max(params, int(has_result)))
-        frame = (store, ctypes.byref(raw_function), ctypes.byref(arguments), count, ctypes.byref(trap))
-        return lanes, frame, trap
-
-    def direct(self, export: Any, params: int, has_result: bool) -> DirectCall | None:
-        if params > _USUAL_PARAMS:
-            return None
-        lanes, frame, trap = self._frame(export, params, has_result)
-        return lanes, _call, frame, trap
+    def frame(self, export: Any, params: int, has_result: bool) -> tuple[Any, ...]:
+        arguments, trap = self._references
+        count = _COUNTS[max(params, int(has_result))]
+        return self._context, ctypes.byref(export.func), arguments, count, trap
 
     def function(self, export: Any, params: int, has_result: bool) -> GuestFunction:
-        lanes: memoryview
-        lanes, frame, trap = self._frame(export, params, has_result)
+        lanes, trap = self._lanes, self._trap
+        frame = self.frame(export, params, has_result)
         call = _call
 
         def guest(first: int = 0, second: int = 0, third: int = 0) -> int:
@@ -238,6 +264,7 @@ class PublicBinding:
         self.linker: Any = wasmtime.Linker(engine)
         self._store: Any = None
         self._vm: Any = None
+        self.direct: DirectCalls | None = None
 
     def attach(self, store: Any, vm: Sandboxed) -> None:
         self._store, self._vm, self.pending = store, vm, None
@@ -267,8 +294,11 @@ class PublicBinding:
 
         self.linker.define_func(module, function.name, function.wasmtime_type(), callback)
 
-    def direct(self, export: Any, params: int, has_result: bool) -> DirectCall | None:
-        return None
+    def instantiate(self, module: Any) -> Any:
+        return self.linker.instantiate(self._store, module).exports(self._store)
+
+    def frame(self, export: Any, params: int, has_result: bool) -> tuple[Any, ...]:
+        raise NotImplementedError("nothing is called directly here")
 
     def function(self, export: Any, params: int, has_result: bool) -> GuestFunction:
         store = self._store

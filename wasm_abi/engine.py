@@ -105,7 +105,8 @@ class Engine:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._watch, name="wasm-watchdog", daemon=True)
                 self._thread.start()
-            self._awake.set()
+            if not self._awake.is_set():
+                self._awake.set()
 
     def close(self) -> None:
         """End the watchdog. VMs that still run are not watched any more."""
@@ -126,9 +127,12 @@ class Engine:
             if idle >= _IDLE_LOOKS:
                 self._awake.clear()
                 self._call_attention()
-                # A call that started before it could see the flag shows in the counts: look once more.
-                if calls == sum(vm.serial for vm in vms):
-                    del vms
+                # A call that started before it could see the flag shows in the counts, and who attached since
+                # then among the VMs: look once more.
+                vms = list(self._vms)
+                still = calls == sum(vm.serial for vm in vms) and not any(vm.is_running for vm in vms)
+                del vms
+                if still:
                     self._awake.wait()
                 idle = 0
                 continue

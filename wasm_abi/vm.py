@@ -17,7 +17,7 @@ import wasmtime
 from wasm_abi.abi import LogLevel
 from wasm_abi.binding import (
     Binding,
-    DirectCall,
+    DirectCalls,
     GuestFunction,
     PublicBinding,
     UncheckedBinding,
@@ -166,13 +166,12 @@ class Vm:
         self._attend()
         self.context = context
         try:
-            instance = self._binding.linker.instantiate(self._store, self.module.wasmtime_module)
+            self._exports = self._binding.instantiate(self.module.wasmtime_module)
         except wasmtime.WasmtimeError as error:
             self._die(error)
             raise ModuleError(f"module cannot be instantiated: {error}") from error
         except BaseException as error:
             self._fail(error)
-        self._exports = instance.exports(self._store)
         self._use_memory(self._binding.memory(self._exports["memory"]))
         self._allocate = self._guest_function(self.module.allocator)
         self.context = _IDLE
@@ -215,27 +214,31 @@ class Vm:
 
     def _entry_of(self, name: str) -> Callable[..., int]:
         signature = self.module.exports[name]
-        direct = self._binding.direct(self._exports[name], *signature)
-        if direct is not None:
+        direct = self._binding.direct
+        if direct is not None and signature[0] <= 3:
             return self._make_direct_entry(direct, name)
         make = self._make_long_entry if signature[0] > 3 else self._make_entry
         return make(self._guest_function(name), name)
 
-    def _make_direct_entry(self, direct: DirectCall, name: str) -> Callable[..., int]:
+    def _make_direct_entry(self, direct: DirectCalls, name: str) -> Callable[..., int]:
         """What ``_make_entry`` makes, without a function of its own for the call itself."""
-        lanes, call, frame, trap = direct
+        lanes, call, trap = direct
+        frame: tuple[Any, ...] = ()
 
         def entry(context: Context, first: int = 0, second: int = 0) -> int:
+            nonlocal frame
             if self.context is not _IDLE:
                 self._refuse()
             self.serial += 1
             if self.needs_attention:
                 self._attend()
             self.context = context
-            lanes[0] = context.id
-            lanes[4] = first
-            lanes[8] = second
             try:
+                if not frame:
+                    frame = self._binding.frame(self._exports[name], *self.module.exports[name])
+                lanes[0] = context.id
+                lanes[4] = first
+                lanes[8] = second
                 error = call(*frame)
                 if error is not None or trap:
                     raise_failure(error, trap)

@@ -14,7 +14,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -85,20 +85,21 @@ class _VmRecipe:
         if self.vm is not None and self.vm.failure is not None:
             self.close()
         if self.vm is None:
-            self.vm = Vm(
-                self.module,
-                host=side,
-                vm_id=self.settings.vm_id.encode(),
-                configuration=self.settings.configuration,
-                environment=self.settings.environment,
-                allowed=self.settings.allowed,
-                limits=self.limits,
-            )
+            self.vm = self.one_more(side)
         return self.vm
 
     def one_more(self, side: PluginSide) -> Vm:
         """A VM that nobody shares.  Raises: ModuleError, WasmTrap."""
-        return replace(self, vm=None).live(side)
+        settings = self.settings
+        return Vm(
+            self.module,
+            host=side,
+            vm_id=settings.vm_id.encode(),
+            configuration=settings.configuration,
+            environment=settings.environment,
+            allowed=settings.allowed,
+            limits=self.limits,
+        )
 
     def close(self) -> None:
         """Nobody uses the VM any more."""
