@@ -72,7 +72,7 @@ _ROWS: dict[str, str] = {
     "envoy.config.bootstrap.v3.Bootstrap": (
         "node static_resources cluster_manager admin stats_config stats_flush_interval stats_flush_on_admin "
         "use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config bootstrap_extensions "
-        "dynamic_resources overload_manager"
+        "stats_sinks dynamic_resources overload_manager"
     ),
     "envoy.config.overload.v3.OverloadManager": "resource_monitors",
     "envoy.config.overload.v3.ResourceMonitor": "*",
@@ -775,6 +775,14 @@ _ROWS: dict[str, str] = {
     "envoy.extensions.filters.http.wasm.v3.Wasm": "config",
     "envoy.extensions.filters.network.wasm.v3.Wasm": "*",
     "envoy.extensions.access_loggers.wasm.v3.WasmAccessLog": "*",
+    "envoy.config.metrics.v3.StatsSink": "*",
+    "envoy.config.metrics.v3.StatsdSink": "*",
+    "envoy.config.metrics.v3.DogStatsdSink": "*",
+    "envoy.extensions.stat_sinks.graphite_statsd.v3.GraphiteStatsdSink": "*",
+    "envoy.extensions.stat_sinks.open_telemetry.v3.SinkConfig": (
+        "grpc_service http_service resource_detectors report_counters_as_deltas report_histograms_as_deltas "
+        "emit_tags_as_attributes use_tag_extracted_name prefix max_data_points_per_request"
+    ),
     "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig": "*",
     "envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig": "*",
     "envoy.extensions.access_loggers.grpc.v3.CommonGrpcAccessLogConfig": (

@@ -96,7 +96,6 @@ ENTRIES: tuple[Entry, ...] = (
         "refresh_interval actions loadshed_points buffer_factory_config",
     ),
     *_rows(_BOOTSTRAP, WARN, "runtime", "layered_runtime flags_path"),
-    *_rows(_BOOTSTRAP, WARN, "statistics sinks", "stats_sinks"),
     *_rows(_BOOTSTRAP, WARN, "statistics tags", "deferred_stat_options stats_eviction_interval"),
     *_rows("envoy.config.trace.v3.OpenTelemetryConfig", STOP, "tracing", "exporter"),
     *_rows("envoy.type.tracing.v3.CustomTag", WARN, "tracing", "value_type"),

@@ -65,6 +65,12 @@ from sidecar.extensions.network.http_connection_manager_config import HttpConnec
 from sidecar.extensions.network.rbac_config import NetworkRbacFactory
 from sidecar.extensions.network.set_filter_state_config import SetFilterStateFactory
 from sidecar.extensions.network.tcp_proxy_config import TcpProxyFactory
+from sidecar.extensions.stat_sinks.sinks_config import (
+    DogStatsdFactory,
+    GraphiteStatsdFactory,
+    OtlpMetricsFactory,
+    StatsdFactory,
+)
 from sidecar.extensions.tracers.opentelemetry_config import OpenTelemetryFactory
 from sidecar.extensions.transport_sockets.tls_config import (
     DownstreamTlsFactory,
@@ -140,6 +146,10 @@ def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry
             HealthCheckFactory(),
             GrpcHttp1BridgeFactory(),
             OpenTelemetryFactory(),
+            StatsdFactory(),
+            DogStatsdFactory(),
+            GraphiteStatsdFactory(),
+            OtlpMetricsFactory(),
             WasmFactory(plugins),
             WasmNetworkFactory(plugins),
             OwnWasmFactory(plugins),

@@ -128,7 +128,7 @@ class AdminServer:
     def refresh_stats(self) -> None:
         self._server.refresh_stats()
         if self._server.flushes_on_admin:
-            self.store.flush()
+            self._server.flush_stats()
 
     def set_health_failed(self, failed: bool) -> None:
         self._server.draining.health_failed = failed

@@ -33,6 +33,7 @@ from sidecar.core.errors import ConfigError
 from sidecar.core.options import Options
 from sidecar.extensions.event_logs import EventLogs
 from sidecar.net.reactor import Reactor
+from sidecar.observability.snapshot import StatsSink
 from sidecar.observability.stats import Store
 from sidecar.router.grpc_client import GrpcClient
 from sidecar.router.http_client import HttpClient
@@ -142,6 +143,12 @@ class Assembly:
         for index, message in enumerate(bootstrap.bootstrap_extensions):
             with _Gather(problems, loaded):
                 self._extension(message.typed_config, f"bootstrap_extensions[{index}].typed_config")
+        self.stats_sinks: list[StatsSink] = []
+        for index, message in enumerate(bootstrap.stats_sinks):
+            with _Gather(problems, loaded):
+                sink = self._extension(message.typed_config, f"stats_sinks[{index}].typed_config")
+                if sink is not None:
+                    self.stats_sinks.append(sink)
         for index, message in enumerate(bootstrap.static_resources.listeners):
             path = f"static_resources.listeners[{index}]"
             with _Gather(problems, loaded):
@@ -277,16 +284,16 @@ class Assembly:
         mark = self.loaded.locate(path)
         self.warnings.append(Problem("warning", mark, path, reason))
 
-    def _extension(self, packed: Any, path: str) -> None:
-        """Start an extension of the server itself; one that is still to come was told about."""
+    def _extension(self, packed: Any, path: str) -> Any:
+        """Start an extension of the server itself; None for one that is still to come: that was told."""
         found = self._registry.find(packed)
-        if found is not None:
-            factory: Any = found[0]
-            context = self.context(path)
-            try:
-                factory.compile(found[1], context)
-            except ConfigError as error:
-                raise placed(error, path) from error
+        if found is None:
+            return None
+        factory: Any = found[0]
+        try:
+            return factory.compile(found[1], self.context(path))
+        except ConfigError as error:
+            raise placed(error, path) from error
 
     def _listener(self, message: Any, path: str) -> None:
         if message.WhichOneof("listener_specifier") or not message.HasField("address"):

@@ -25,6 +25,7 @@ from sidecar.core.options import Options
 from sidecar.extensions.catalog import make_registry
 from sidecar.net.reactor import Reactor, open_reactor
 from sidecar.net.strand_dump import dump_strands, strands_text
+from sidecar.observability.snapshot import Snapshots
 from sidecar.server.admin_server import AdminServer
 from sidecar.server.assembly import Assembly
 from sidecar.server.draining import DrainManager
@@ -99,6 +100,7 @@ class Server:
         except ConfigError as error:
             self.reactor.close()
             raise ConfigErrors([loaded.problem(error.path, error.reason)]) from error
+        self._snapshots = Snapshots(self.store, self.tag_producer)
         self._flush_interval_s = flush_interval_s(loaded.bootstrap)
         self.flushes_on_admin = not self._flush_interval_s
         try:
@@ -394,4 +396,12 @@ class Server:
         while True:
             await trio.sleep(self._flush_interval_s)
             self.refresh_stats()
-            self.store.flush()
+            self.flush_stats()
+
+    def flush_stats(self) -> None:
+        """End the interval of the statistics, and let the sinks send what it brought."""
+        self.store.flush()
+        if self.assembly.stats_sinks:
+            snapshot = self._snapshots.take()
+            for sink in self.assembly.stats_sinks:
+                sink.flush(snapshot)

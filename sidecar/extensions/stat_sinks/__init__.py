@@ -1,1 +1,1 @@
-"""Statistics sinks."""
+"""Where statistics are sent to (``envoy.stats_sinks``)."""

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 from sidecar._version import __version__
-from sidecar.config.compile.grpc_service import compile_grpc_client
-from sidecar.config.compile.route_action import duration_s
 from sidecar.config.messages import unpack
-from sidecar.core.errors import ConfigError, SidecarError
-from sidecar.extensions.tracers.exporters import GrpcExporter, HttpExporter, HttpTarget
+from sidecar.core.errors import ConfigError
+from sidecar.extensions.otlp.senders_config import compile_sender, detect_resource, sdk_attributes
+from sidecar.extensions.tracers.exporters import SpanExporter
 from sidecar.extensions.tracers.opentelemetry import OpenTelemetryTracer, Sampler, TracerStats
-from sidecar.extensions.tracers.otlp import make_resource
-from sidecar.observability.formatter import compile_header_value
-from sidecar.router.grpc_client import GrpcClient
-from sidecar.router.grpc_service import InitialMetadata
+from sidecar.extensions.tracers.otlp import EXPORT_METHOD, make_resource
 
 if TYPE_CHECKING:
     from sidecar.api.context import FactoryContext
@@ -30,8 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["OpenTelemetryFactory"]
 
 _SAMPLERS = "envoy.extensions.tracers.opentelemetry.samplers.v3"
-_DETECTORS = "envoy.extensions.tracers.opentelemetry.resource_detectors.v3"
-_USER_AGENT = f"OTel-OTLP-Exporter-sidecar/{__version__}".encode()
 _DEFAULT_SERVICE = "unknown_service:envoy"
 _MIN_FLUSH = ("tracing.opentelemetry.min_flush_spans", 5)
 _FLUSH_MS = ("tracing.opentelemetry.flush_interval_ms", 5000)
@@ -79,24 +69,7 @@ class OpenTelemetryFactory:
         )
         scope = ("sidecar", __version__) if has_scope else ("", "")
         stats = TracerStats(context.root_stats)
-        assert context.http_client is not None
-        exporter: Any
-        if message.HasField("http_service"):
-            exporter = HttpExporter(
-                context.http_client(), _http_target(message.http_service, context), resource, scope
-            )
-        else:
-            client = compile_grpc_client(message.grpc_service, context.at("grpc_service"))
-            # The exporter's calls have no limit of their time, and say what sends.
-            service = replace(
-                client.service,
-                timeout_s=0.0,
-                initial_metadata=(
-                    InitialMetadata(b"user-agent", _USER_AGENT, _USER_AGENT),
-                    *client.service.initial_metadata,
-                ),
-            )
-            exporter = GrpcExporter(GrpcClient(context.http_client(), service), resource, scope)
+        exporter = SpanExporter(compile_sender(message, context, EXPORT_METHOD, "trace"), resource, scope)
         runtime = context.runtime
         tracer = OpenTelemetryTracer(
             exporter,
@@ -117,40 +90,12 @@ def _resource(message: Any, context: FactoryContext) -> list[tuple[str, str]]:
     if message.set_telemetry_sdk_resource_attributes.value or not message.HasField(
         "set_telemetry_sdk_resource_attributes"
     ):
-        found.update(
-            {
-                "telemetry.sdk.language": "python",
-                "telemetry.sdk.name": "sidecar",
-                "telemetry.sdk.version": __version__,
-            }
-        )
+        found.update(sdk_attributes())
     if message.set_service_name_resource_attribute.value or not message.HasField(
         "set_service_name_resource_attribute"
     ):
         found["service.name"] = message.service_name or _DEFAULT_SERVICE
-    for index, each in enumerate(message.resource_detectors):
-        inside = context.at(f"resource_detectors[{index}].typed_config")
-        for key, value in _detect(unpack(each.typed_config), inside):
-            if value or key not in found:
-                found[key] = value
-    return list(found.items())
-
-
-def _detect(config: Any, context: FactoryContext) -> Iterable[tuple[str, str]]:
-    kind = config.DESCRIPTOR.full_name
-    if kind == f"{_DETECTORS}.StaticConfigResourceDetectorConfig":
-        return list(config.attributes.items())
-    if kind == f"{_DETECTORS}.EnvironmentResourceDetectorConfig":
-        return list(_environment())
-    raise ConfigError(context.path, f"the resource detector {kind} is not supported")
-
-
-def _environment() -> Iterable[tuple[str, str]]:
-    """``OTEL_RESOURCE_ATTRIBUTES``: ``key=value``, commas between; Envoy neither strips nor decodes them."""
-    for pair in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","):
-        key, equals, value = pair.partition("=")
-        if equals:
-            yield key, value
+    return list(detect_resource(message.resource_detectors, context, found).items())
 
 
 # -- samplers ------------------------------------------------------------------------------------------
@@ -189,26 +134,3 @@ def _by_ratio(fraction: Any) -> Sampler:
         return number % denominator < numerator, b"" if parent is None else parent.trace_state
 
     return sampler
-
-
-# -- OTLP over HTTP --------------------------------------------------------------------------------------
-def _http_target(message: Any, context: FactoryContext) -> HttpTarget:
-    """An ``HttpService``; of its URI the authority and the path count."""
-    uri = message.http_uri
-    address = urlsplit(uri.uri)
-    path = address.path or "/"
-    if address.query:
-        path += f"?{address.query}"
-    fields = [(b"content-type", b"application/x-protobuf"), (b"user-agent", _USER_AGENT)]
-    for index, each in enumerate(message.request_headers_to_add):
-        at = f"{context.path}.http_service.request_headers_to_add[{index}].header.value"
-        try:
-            value = compile_header_value(each.header.value)
-        except SidecarError as error:
-            raise ConfigError(at, str(error)) from error
-        if not isinstance(value, bytes):
-            raise ConfigError(at, "operators are not supported in headers of an exporter")
-        fields.append((each.header.key.lower().encode(), value))
-    return HttpTarget(
-        uri.cluster, address.netloc.encode(), path.encode(), duration_s(uri.timeout), tuple(fields)
-    )

@@ -1,0 +1,1 @@
+"""OTLP, of which spans, statistics and access logs are signals."""
