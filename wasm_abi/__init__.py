@@ -33,6 +33,7 @@ from wasm_abi.errors import (
     WasmTrap,
 )
 from wasm_abi.module import GuestModule
+from wasm_abi.module_cache import ModuleCache
 from wasm_abi.plugin import Plugin, StreamContext
 from wasm_abi.roles import CalloutHost, HttpStreamHost, Metric, PluginHost, TcpStreamHost
 from wasm_abi.shared_store import SharedStore
@@ -56,6 +57,7 @@ __all__ = [
     "Metric",
     "MetricType",
     "MissingImportsError",
+    "ModuleCache",
     "ModuleError",
     "NetworkAction",
     "PeerType",

@@ -20,6 +20,7 @@ import wasmtime
 
 from wasm_abi.errors import ModuleError
 from wasm_abi.module import GuestModule
+from wasm_abi.module_cache import ModuleCache
 from wasm_abi.shared_store import SharedStore
 
 if TYPE_CHECKING:
@@ -28,12 +29,17 @@ if TYPE_CHECKING:
 EPOCHS_TO_DEADLINE = 2
 _MEMORY_RESERVATION = 1 << 32  # all of a 32-bit memory, so that it never has to move
 _IDLE_LOOKS = 100
+#: Which engine compiled a module, for the cache: to be changed with the settings below.
+_SETTINGS = "epochs, memories of 32 bits that do not move; 1"
 
 
 class Engine:
-    """Compiles modules and watches over the VMs made of them. One per process and worker."""
+    """Compiles modules and watches over the VMs made of them. One per process and worker.
 
-    def __init__(self, *, watchdog: bool = True) -> None:
+    ``cache`` keeps compiled modules from one process to the next.
+    """
+
+    def __init__(self, *, watchdog: bool = True, cache: ModuleCache | None = None) -> None:
         config = wasmtime.Config()
         config.epoch_interruption = True
         config.memory_may_move = False
@@ -42,6 +48,7 @@ class Engine:
         config.wasm_threads = False
         self.wasmtime_engine: Any = wasmtime.Engine(config)
         self.shared = SharedStore()
+        self._cache = cache
         self._modules: weakref.WeakValueDictionary[bytes, GuestModule] = weakref.WeakValueDictionary()
         self._vms: weakref.WeakSet[Vm] = weakref.WeakSet()
         self._has_watchdog = watchdog
@@ -58,14 +65,28 @@ class Engine:
         key = hashlib.sha256(code).digest()
         module = self._modules.get(key)
         if module is None:
-            try:
-                binary = code if code.startswith(b"\0asm") else bytes(wasmtime.wat2wasm(code))
-                compiled = wasmtime.Module(self.wasmtime_engine, binary)
-            except wasmtime.WasmtimeError as error:
-                raise ModuleError(f"not a WebAssembly module: {error}") from error
+            compiled = self._load(key)
+            if compiled is None:
+                try:
+                    binary = code if code.startswith(b"\0asm") else bytes(wasmtime.wat2wasm(code))
+                    compiled = wasmtime.Module(self.wasmtime_engine, binary)
+                except wasmtime.WasmtimeError as error:
+                    raise ModuleError(f"not a WebAssembly module: {error}") from error
+                if self._cache is not None:
+                    self._cache.store(key, _SETTINGS, bytes(compiled.serialize()))
             module = GuestModule(self, compiled, key)
             self._modules[key] = module
         return module
+
+    def _load(self, key: bytes) -> Any:
+        """The compiled module from the disk; None where there is none that fits."""
+        serialized = None if self._cache is None else self._cache.load(key, _SETTINGS)
+        if serialized is None:
+            return None
+        try:
+            return wasmtime.Module.deserialize(self.wasmtime_engine, serialized)
+        except wasmtime.WasmtimeError:  # of another kind of processor, say
+            return None
 
     def tick(self, now: float | None = None) -> None:
         """Look at every VM once; ``now`` is seconds of a monotonic clock."""

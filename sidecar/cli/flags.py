@@ -128,6 +128,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("format", "how problems of the configuration are printed", choices=("text", "json")),
     Flag("http1-codec", "llhttp (default) or h11", choices=("llhttp", "h11")),
     Flag("http2-codec", "native (default) or h2", choices=("native", "h2")),
+    Flag("wasm-cache-dir", "directory that keeps compiled Wasm modules, or none (default: the user's cache)"),
     Flag("version", "print the version and exit", "switch"),
     Flag("hot-restart-version", "print the version of the hot restart protocol and exit", "switch"),
     Flag("help", "print this and exit", "switch", short="h"),
@@ -184,7 +185,7 @@ def usage() -> str:
         "       sidecar validate FILE        check a configuration",
         "       sidecar demo                 show a sample application behind the proxy",
         "",
-        "Flags (Envoy's, and --format, --http1-codec, --http2-codec):",
+        "Flags (Envoy's, and --format, --http1-codec, --http2-codec, --wasm-cache-dir):",
     ]
     metavar = {"text": " <string>", "number": " <uint32_t>", "switch": "", "list": " <string>"}
     for flag in FLAGS:

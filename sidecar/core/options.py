@@ -63,3 +63,5 @@ class Options:
     http1_codec: str = "llhttp"
     #: Not Envoy's: ``native`` or ``h2``.
     http2_codec: str = "native"
+    #: Not Envoy's: where compiled Wasm modules are kept; "": in the user's cache, ``none``: nowhere.
+    wasm_cache_dir: str = ""

@@ -88,12 +88,15 @@ from sidecar.extensions.wasm.plugin_config import Plugins
 __all__ = ["implied_listener_filters", "lint_script", "make_registry"]
 
 
-def make_registry(*, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES) -> Registry:
+def make_registry(
+    *, min_flush_bytes: int = DEFAULT_MIN_FLUSH_BYTES, wasm_cache_dir: str = "none"
+) -> Registry:
     """A fresh registry with every extension of this package.
 
     ``min_flush_bytes``: what an access log gathers before it is written (``--file-flush-min-size-kb``).
+    ``wasm_cache_dir``: where compiled Wasm modules are kept.
     """
-    plugins = Plugins()
+    plugins = Plugins(wasm_cache_dir)
     batches = ServiceBatches()
     return Registry(
         [

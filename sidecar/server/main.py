@@ -107,7 +107,10 @@ class Server:
             self.assembly = Assembly(
                 options,
                 loaded,
-                make_registry(min_flush_bytes=options.file_flush_min_size_kb * 1024),
+                make_registry(
+                    min_flush_bytes=options.file_flush_min_size_kb * 1024,
+                    wasm_cache_dir=options.wasm_cache_dir,
+                ),
                 self.reactor,
                 self.store,
                 draining=self.draining,

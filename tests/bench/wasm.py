@@ -150,6 +150,22 @@ def instances(upstream: int, directory: Path, count: int) -> dict[str, Any]:
     return found
 
 
+def starts(upstream: int, directory: Path) -> dict[str, Any]:
+    """ms of CPU time until a proxy with a guest listens: with no cache of modules, and the next time."""
+    found: dict[str, Any] = {"start": {}, "start again": {}}
+    for proxy in PROXIES:
+        [port] = free_ports(1)
+        path, _ = write(f"{proxy}-start", port, upstream, directory, [plugin(Guest(_GUARD))])
+        command = command_of(proxy, path)
+        if proxy == "sidecar":
+            command += ["--wasm-cache-dir", str(directory / "modules")]
+        for title, row in found.items():
+            with Process(command, core=0, log=directory / f"{proxy}-{title}.log", cwd=ROOT) as process:
+                process.wait_for_port(port, 60)
+                row[proxy] = round(process.cpu_s() * 1e3)
+    return found
+
+
 class Updates:
     """A proxy whose listener, and the guest in it, come from a file that changes."""
 
@@ -246,6 +262,9 @@ def main(arguments: list[str]) -> int:
             print(f"{title:<28}{row['sidecar']:>10}{envoy or '':>10}{ratio:>10}", flush=True)
         if options.instances:
             result["instances"] = instances(upstream, directory, options.instances)
+            result["instances"] |= {
+                f"ms to {title}": row for title, row in starts(upstream, directory).items()
+            }
             print(f"\n{'an instance':<28}{'sidecar':>10}{'Envoy':>10}")
             for unit, row in result["instances"].items():
                 print(f"{unit:<28}{row['sidecar']:>10}{row['envoy']:>10}", flush=True)

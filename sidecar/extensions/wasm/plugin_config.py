@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sidecar.config.compile.route_timeouts import duration_s
@@ -24,7 +25,8 @@ from sidecar.extensions.http.wasm_host import PluginSide
 from sidecar.extensions.wasm.code_cache import CodeCache, RemoteCode
 from sidecar.extensions.wasm.live import LivePlugin
 from sidecar.extensions.wasm.restart import Restart
-from wasm_abi import Engine, Limits, ModuleError, Plugin, Vm, WasmError
+from wasm_abi import Engine, Limits, ModuleCache, ModuleError, Plugin, Vm, WasmError
+from wasm_abi.module_cache import user_directory
 
 if TYPE_CHECKING:
     from sidecar.api.context import FactoryContext
@@ -172,10 +174,14 @@ def _report_reload(name: str, error: WasmError) -> None:
 
 
 class Plugins:
-    """The plugins of one process, wherever they stand: it holds the engine and the shared VMs."""
+    """The plugins of one process, wherever they stand: it holds the engine and the shared VMs.
 
-    def __init__(self) -> None:
+    ``module_directory`` is where compiled modules are kept: "" in the user's cache, "none" nowhere.
+    """
+
+    def __init__(self, module_directory: str = "none") -> None:
         self.code = CodeCache()
+        self._module_directory = module_directory
         #: Whether routes have plugins of their own.
         self.has_routes = False
         self._engine: Engine | None = None
@@ -281,7 +287,7 @@ class Plugins:
     # -- VMs and plugins -----------------------------------------------------------------------------
     def _compile_code(self, code: bytes) -> GuestModule:
         if self._engine is None:
-            self._engine = Engine()
+            self._engine = Engine(cache=_module_cache(self._module_directory))
         return self._engine.compile(code)
 
     def _use(self, settings: _Settings, module: GuestModule, context: FactoryContext) -> LivePlugin:
@@ -372,6 +378,14 @@ class Plugins:
             self._recipes.pop(recipe_key, None)
             recipe.close()
         self._count_vms(store)
+
+
+def _module_cache(directory: str) -> ModuleCache | None:
+    """The cache of ``--wasm-cache-dir``."""
+    if directory == "none":
+        return None
+    place = Path(directory) if directory else user_directory()
+    return None if place is None else ModuleCache(place)
 
 
 def _check_supported(config: Any, context: FactoryContext) -> None:
