@@ -70,6 +70,8 @@ class FactoryContext:
     routes: Any = None
     #: :class:`sidecar.config.compile.runtime.Runtime`.
     runtime: Any = None
+    #: Names of filters on the way to upstreams, which routes may configure as well.
+    upstream_filter_names: set[str] = field(default_factory=set)
 
     def at(self, path: str) -> FactoryContext:
         """The same surroundings for a field further down."""
@@ -92,4 +94,5 @@ class FactoryContext:
             before_serving=self.before_serving,
             routes=self.routes,
             runtime=self.runtime,
+            upstream_filter_names=self.upstream_filter_names,
         )

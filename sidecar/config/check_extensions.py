@@ -15,6 +15,7 @@ from sidecar.config.supported import CORE_TYPES
 __all__ = [
     "CATEGORIES",
     "UNREAD",
+    "UPSTREAM_HTTP",
     "category_of",
     "check_entry",
     "check_protocol_options",
@@ -55,6 +56,8 @@ _OTEL_SAMPLERS = "envoy.extensions.tracers.opentelemetry.samplers.v3"
 _HTTP_11_PROXY = "envoy.extensions.transport_sockets.http_11_proxy.v3.Http11ProxyUpstreamTransport"
 _PROXY_PROTOCOL = "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
 _UDP_PROXY = "envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig"
+#: The HTTP filters that stand before an upstream.
+UPSTREAM_HTTP = "envoy.filters.http.upstream"
 #: Which extensions a field takes.
 CATEGORIES = {
     ("envoy.config.listener.v3.Listener", "listener_filters"): "envoy.filters.listener",
@@ -79,6 +82,8 @@ CATEGORIES = {
     (_OTEL, "resource_detectors"): "envoy.tracers.opentelemetry.resource_detectors",
     (_HCM, "http_filters"): "envoy.filters.http",
     (f"{_HCM}.UpgradeConfig", "filters"): "envoy.filters.http",
+    ("envoy.extensions.filters.http.router.v3.Router", "upstream_http_filters"): UPSTREAM_HTTP,
+    ("envoy.extensions.upstreams.http.v3.HttpProtocolOptions", "http_filters"): UPSTREAM_HTTP,
     (_HCM, "access_log"): "envoy.access_loggers",
     ("envoy.config.route.v3.InternalRedirectPolicy", "predicates"): "envoy.internal_redirect_predicates",
     (_UDP_PROXY, "access_log"): "envoy.access_loggers",

@@ -61,6 +61,7 @@ from sidecar.config.check_routes import (
 )
 from sidecar.config.check_subsets import check_subsets
 from sidecar.config.check_tls import check_downstream_tls, check_upstream_tls
+from sidecar.config.check_upstream_filters import check_cluster_filters, check_router_filters
 from sidecar.config.check_upstream_protocols import check_upstream_protocols
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
@@ -96,12 +97,14 @@ _CHECKS: dict[str, tuple[_Check, ...]] = {
         check_node_for_discovery,
         check_protocol_options,
         check_upstream_protocols,
+        check_cluster_filters,
     ),
     "envoy.config.endpoint.v3.ClusterLoadAssignment": (check_load_assignment,),
     "envoy.config.listener.v3.Listener": (check_listener,),
     "envoy.config.overload.v3.OverloadManager": (check_overload_manager,),
     "envoy.config.core.v3.Http2ProtocolOptions": (check_http2_options,),
     _HCM: (check_http_filters, check_manager),
+    "envoy.extensions.filters.http.router.v3.Router": (check_router_filters,),
     f"{_HCM.rpartition('.')[0]}.Rds": (check_node_for_discovery,),
     f"{_ROUTE}.RouteConfiguration": (check_route_configuration, check_header_mutations, check_route_filters),
     f"{_ROUTE}.VirtualHost": (check_header_mutations, check_route_filters),

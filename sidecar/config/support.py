@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 
 from sidecar.config import known_extensions
-from sidecar.config.check_extensions import CATEGORIES, category_of
+from sidecar.config.check_extensions import CATEGORIES, UPSTREAM_HTTP, category_of
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
 from sidecar.config.registry import resolve_any
@@ -130,7 +130,16 @@ def _check_entry(context: Context, path: Path, item: Any, category: str, place: 
 def _check_any(context: Context, path: Path, packed: Any, category: str) -> None:
     name, inner = resolve_any(packed)
     factory = context.registry.by_type(name)
-    if factory is not None or name in CORE_TYPES:
+    if category == UPSTREAM_HTTP and factory is not None and not getattr(factory, "is_upstream", False):
+        if name in known_extensions.types(category):
+            _tell(
+                context,
+                path,
+                "on the way to an upstream this filter is ",
+                "refuse_to_serve",
+                "upstream filters",
+            )
+    elif factory is not None or name in CORE_TYPES:
         if inner is not None:
             check_support(context, path, inner)
     elif name in known_extensions.types(category):

@@ -679,7 +679,8 @@ _ROWS: dict[str, str] = {
     f"{_ENDPOINT}.Endpoint.AdditionalAddress": "*",
     _HTTP_OPTIONS: (
         "explicit_http_config use_downstream_protocol_config auto_config common_http_protocol_options "
-        "upstream_http_protocol_options retry_policy request_mirror_policies hash_policy outlier_detection"
+        "upstream_http_protocol_options retry_policy request_mirror_policies hash_policy outlier_detection "
+        "http_filters"
     ),
     f"{_HTTP_OPTIONS}.AutoHttpConfig": "http_protocol_options http2_protocol_options",
     f"{_CORE}.UpstreamHttpProtocolOptions": "*",
@@ -726,7 +727,8 @@ _ROWS: dict[str, str] = {
     f"{_FORMATTER}.metadata.v3.Metadata": "",
     f"{_CORE}.JsonFormatOptions": "sort_properties",
     # HTTP filters
-    "envoy.extensions.filters.http.router.v3.Router": "suppress_envoy_headers",
+    "envoy.extensions.filters.http.router.v3.Router": "suppress_envoy_headers upstream_http_filters",
+    "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec": "",
     "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb": "",
     "envoy.extensions.filters.http.cors.v3.Cors": "",
     "envoy.extensions.filters.http.cors.v3.CorsPolicy": "*",

@@ -318,7 +318,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_CLUSTER}.PreconnectPolicy", WARN, "connection pools", "predictive_preconnect_ratio"),
     *_rows(_CLUSTER, STOP, "upstream filters", "filters"),
     *_rows(_CLUSTER, WARN, "statistics tags", "track_timeout_budgets track_cluster_stats"),
-    *_rows(_HTTP_OPTIONS, STOP, "upstream filters", "http_filters"),
     *_rows(f"{_HTTP_OPTIONS}.UseDownstreamHttpConfig", STOP, "UDP and HTTP/3", "http3_protocol_options"),
     *_rows(f"{_HTTP_OPTIONS}.AutoHttpConfig", STOP, "UDP and HTTP/3", "http3_protocol_options"),
     *_rows(
@@ -328,9 +327,6 @@ ENTRIES: tuple[Entry, ...] = (
         "alternate_protocols_cache_options",
     ),
     *_rows(f"{_HTTP_OPTIONS}.ExplicitHttpConfig", STOP, "UDP and HTTP/3", "http3_protocol_options"),
-    *_rows(
-        "envoy.extensions.filters.http.router.v3.Router", STOP, "upstream filters", "upstream_http_filters"
-    ),
     *_rows(f"{_ENDPOINT}.ClusterLoadAssignment", WARN, "load balancing", "named_endpoints"),
     *_rows(
         f"{_ENDPOINT}.LocalityLbEndpoints",

@@ -42,6 +42,7 @@ from sidecar.extensions.http.rbac_config import HttpRbacFactory
 from sidecar.extensions.http.request_id_config import UuidRequestIdFactory
 from sidecar.extensions.http.router_config import RouterFactory
 from sidecar.extensions.http.set_metadata_config import SetMetadataFactory
+from sidecar.extensions.http.upstream_codec_config import UpstreamCodecFactory
 from sidecar.extensions.http.wasm_config import WasmFactory
 from sidecar.extensions.http.wasm_own_config import OwnWasmFactory
 from sidecar.extensions.listener.original_dst import OriginalDst
@@ -123,6 +124,7 @@ def make_registry(
             EchoFactory(),
             DirectResponseFactory(),
             RouterFactory(),
+            UpstreamCodecFactory(),
             HeaderMutationFactory(),
             XffDetectionFactory(),
             UuidRequestIdFactory(),

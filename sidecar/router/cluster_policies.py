@@ -2,6 +2,7 @@
 
 ``HttpProtocolOptions.retry_policy``, ``request_mirror_policies`` and ``hash_policy``, which Envoy lets stand
 in a cluster too.  Each takes the place of the route's, whole; the limits of single tries stay the route's.
+Its ``http_filters``, which a route has none of, are kept here as well.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from sidecar.router.mirroring import MirrorPolicy
     from sidecar.router.retry_policy import RetryPolicy
     from sidecar.router.route import Route
+    from sidecar.router.upstream_filters import UpstreamFilters
 
 __all__ = ["ClusterPolicies"]
 
@@ -29,10 +31,14 @@ class ClusterPolicies:
     retry_policy: RetryPolicy | None = None
     mirrors: tuple[MirrorPolicy, ...] = ()
     hash_policy: HashPolicy | None = None
+    #: ``http_filters``.
+    filters: UpstreamFilters | None = None
     _routes: dict[Route, Route] = field(default_factory=dict)
 
     def over(self, route: Route) -> Route:
         """``route`` with what this cluster says."""
+        if self.retry_policy is None and not self.mirrors and self.hash_policy is None:
+            return route
         made = self._routes.get(route)
         if made is None:
             made = copy.copy(route)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from sidecar.http.connection_manager import ConnectionManager, Responder
     from sidecar.net.reactor import Reactor, Strand
     from sidecar.router.route_table import Route
+    from sidecar.router.upstream_filters import UpstreamFilters
     from sidecar.upstream.pool import UpstreamStream
 
 __all__ = ["Router"]
@@ -73,7 +74,15 @@ _timeout_texts: dict[float, bytes] = {}
 class Router:
     """One compiled router filter.  What it keeps of a stream stands on the stream."""
 
-    __slots__ = ("find_cluster", "get_pool", "mirror", "reactor", "suppress_envoy_headers")
+    __slots__ = (
+        "find_cluster",
+        "get_pool",
+        "is_special",
+        "mirror",
+        "reactor",
+        "suppress_envoy_headers",
+        "upstream_filters",
+    )
 
     def __init__(
         self, reactor: Reactor, find_cluster: Callable[[str], Any], get_pool: Callable[..., Any]
@@ -86,6 +95,22 @@ class Router:
         #: ``mirror(route, stream, timeout_s, limit_bytes)`` starts copies of a request (:mod:`.mirroring`).
         self.mirror: Callable[[Route, Stream, float, int], Any] = _no_mirrors
         self.suppress_envoy_headers = False
+        #: ``upstream_http_filters``, for clusters without filters of their own.
+        self.upstream_filters: UpstreamFilters | None = None
+        #: Whether one of the two is set.
+        self.is_special = False
+
+    def set_options(self, *, suppress_envoy_headers: bool, upstream_filters: UpstreamFilters | None) -> None:
+        """What the configuration says of it."""
+        self.suppress_envoy_headers = suppress_envoy_headers
+        self.upstream_filters = upstream_filters
+        self.is_special = suppress_envoy_headers or upstream_filters is not None
+
+    def filters_of(self, cluster: Any) -> UpstreamFilters | None:
+        """The filters that tries at a cluster pass."""
+        policies = cluster.policies
+        filters = None if policies is None else policies.filters
+        return self.upstream_filters if filters is None else filters
 
     def begin(
         self, manager: ConnectionManager, stream: Stream, responder: Responder, strand: Strand
@@ -131,7 +156,7 @@ class Router:
         if (
             route.is_plain
             and cluster.policies is None
-            and not self.suppress_envoy_headers
+            and not self.is_special
             and _CONSUMED.isdisjoint(index)
         ):
             # The common request, without a call: nothing to rewrite, one header to add.
@@ -430,8 +455,9 @@ class Router:
             headers.set(_EXPECTED_TIMEOUT, text)
         if grpc_timeouts is not None and expected:
             set_grpc_timeout(headers, expected)
+        filters = self.filters_of(stream.cluster)
         if route.is_plain:
-            if per_try or not _RETRY.isdisjoint(headers.index()):
+            if per_try or filters is not None or not _RETRY.isdisjoint(headers.index()):
                 self._prepare_tries(route, stream, headers, timeout, per_try, is_hedged)
             return timeout
         for mutations in route.request_mutations:
@@ -440,6 +466,7 @@ class Router:
             policy is not None
             or route.tries_policy is not None
             or per_try
+            or filters is not None
             or not _RETRY.isdisjoint(headers.index())
         ):
             self._prepare_tries(route, stream, headers, timeout, per_try, is_hedged)
@@ -472,7 +499,7 @@ class Router:
         for name in _RETRY:
             headers.remove(name)
         idle = limits.per_try_idle_timeout_s
-        if state is None and not per_try and not idle:
+        if state is None and not per_try and not idle and self.filters_of(stream.cluster) is None:
             return
         may_hedge = (per_try or idle) and stream.upgrade is None and route.connect_config is None
         made = HedgedTries if is_hedged and may_hedge else Tries

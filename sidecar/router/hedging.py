@@ -24,6 +24,7 @@ from sidecar.router.outliers import put_error, put_response, put_timeout
 from sidecar.router.retry_policy import BACK_OFF, LIMIT, NO, NOW, OVERFLOW
 from sidecar.router.retrying import Tries, last_error
 from sidecar.router.tunnel import choose_pool
+from sidecar.router.upstream_filters import FilteredTry
 
 if TYPE_CHECKING:
     from sidecar.http.connection_manager import ConnectionManager, Responder
@@ -191,6 +192,8 @@ class HedgedTries(Tries):
     async def _connect_leg(self, leg: _Leg, host: Host) -> Any:
         main, router = self._stream, self._router
         route = main.route
+        assert leg.strand is not None
+        passing = self._pass_filters(leg.strand)
         pool = choose_pool(router, route, main, main.request.headers, host)
         upstream = pool.acquire()
         if route.mirrors and not self._is_retry:
@@ -199,17 +202,18 @@ class HedgedTries(Tries):
             router.set_host(route, main.request.headers, host.hostname.encode())
         if upstream is None:
             try:
-                upstream = await pool.wait()
+                upstream = await (pool.wait() if passing is None else passing.wait_for(pool))
             except UpstreamError as error:
                 refuse_without_pool(main, error)
                 if self.state is not None:
                     self.state.attempted(host)
                 raise
+        if passing is not None:
+            upstream = passing.join(upstream)
         if self.state is not None:
             self.state.attempted(host)
         limit = main.upstream_limit_s
         if limit:
-            assert leg.strand is not None
             leg.limit_s = router.reactor.clock() + limit
             limit_upstream(main, leg.strand, limit)
         return upstream
@@ -218,6 +222,8 @@ class HedgedTries(Tries):
         main = self._stream
         request = main.request
         body = request.body
+        if isinstance(upstream, FilteredTry):
+            upstream.check()
         if body is None:
             waiting = upstream.start(request, None)
         elif body.whole is not None:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
-from sidecar.api.message import FixedBody, LocalReply, ResponseMessage
+from sidecar.api.message import Body, FixedBody, LocalReply, ResponseMessage
 from sidecar.api.stream import Flag, Stream
 from sidecar.core.errors import Disconnected, SidecarError, StreamAborted, UpstreamError
 from sidecar.http.local_reply import NO_HEALTHY_UPSTREAM
@@ -31,6 +31,7 @@ from sidecar.router.per_try_idle import WatchedBody, try_timeout_reply
 from sidecar.router.retry_policy import BACK_OFF, LIMIT, NO, OVERFLOW, RetryState
 from sidecar.router.timeouts import set_grpc_timeout
 from sidecar.router.tunnel import choose_pool, open_tunnel
+from sidecar.router.upstream_filters import FilteredTry, body_of_try
 
 if TYPE_CHECKING:
     from sidecar.core.headers import HeaderMap
@@ -256,6 +257,7 @@ class Tries:
     async def _connect(self, route: Route, host: Host) -> Any:
         router, stream = self._router, self._stream
         headers = stream.request.headers
+        passing = self._pass_filters(self._strand)
         pool = choose_pool(router, route, stream, headers, host)
         upstream = pool.acquire()
         if route.mirrors and not self._is_retry:
@@ -266,16 +268,34 @@ class Tries:
             if self._responder.is_client_gone():
                 raise Disconnected("the client left")
             try:
-                upstream = await pool.wait()
+                upstream = await (pool.wait() if passing is None else passing.wait_for(pool))
             except UpstreamError as error:
                 refuse_without_pool(stream, error)
                 if self.state is not None:
                     self.state.attempted(host)
                 raise
+        if passing is not None:
+            upstream = passing.join(upstream)
         limit = stream.upstream_limit_s
         if limit:
             limit_upstream(stream, self._strand, limit)
         return upstream
+
+    def _pass_filters(self, strand: Strand) -> FilteredTry | None:
+        """Let the head of a try pass the filters of its cluster; None where there are none."""
+        stream = self._stream
+        filters = self._router.filters_of(stream.cluster)
+        if filters is None:
+            return None
+        request = stream.request
+        sent = request.body
+        body: Body | None = None
+        if sent is not None:
+            whole = None if stream.upgrade is not None else sent.whole
+            if whole is None and self._complete_s and sent.trailers is None and stream.replay is not None:
+                whole = stream.replay.whole()
+            body = body_of_try(strand.reactor, whole, stream.hcm.buffer_limit_bytes)
+        return FilteredTry(filters, stream, strand, request, body)
 
     async def _send(self, upstream: Any) -> None:
         """Send the request, or begin to."""
@@ -284,6 +304,8 @@ class Tries:
         self._was_sent = True
         request = stream.request
         body = request.body
+        if isinstance(upstream, FilteredTry):
+            upstream.check()
         if stream.upgrade is not None:
             await open_tunnel(self._router, upstream, stream, self._responder, self._strand)
             if stream.upgrade.lower() == b"websocket":

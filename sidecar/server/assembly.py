@@ -101,6 +101,7 @@ class Assembly:
         self._timers = timers
         self.preparation = Preparation()
         self._http_client: HttpClient | None = None
+        self._upstream_filter_names: set[str] = set()
         self._http1_codec = options.http1_codec
         self._http2_codec = options.http2_codec
         self.node = compile_node(loaded.bootstrap.node)
@@ -169,6 +170,7 @@ class Assembly:
             manager_bind=bind,
             added_via_api=added_via_api,
             version_info=version,
+            registry=self._registry,
         )
 
     def cds(self) -> CdsApi:
@@ -216,6 +218,7 @@ class Assembly:
             before_serving=self.preparation.add if self._making is None else self._making[1].append,
             routes=self.routes,
             runtime=self._runtime,
+            upstream_filter_names=self._upstream_filter_names,
         )
 
     def _locate_text(self, path: str) -> tuple[str, int]:
@@ -389,6 +392,8 @@ class Assembly:
     def _end_uses(self, cluster: Cluster) -> None:
         """A cluster is gone: so are its connections, and the sessions that have no pool."""
         self.pools.end(cluster.hosts)
+        if cluster.policies is not None and cluster.policies.filters is not None:
+            cluster.policies.filters.close()
         for watcher in tuple(cluster.removal_watchers):
             watcher(cluster.hosts)
 

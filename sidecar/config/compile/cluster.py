@@ -33,10 +33,13 @@ from sidecar.config.compile.localities import (
 from sidecar.config.compile.outlier_detection import compile_outliers
 from sidecar.config.compile.proxy_protocol import compile_host_tlvs
 from sidecar.config.compile.transport_socket import compile_request_names, compile_transport_sockets
+from sidecar.config.compile.upstream_filters import compile_upstream_filters
 from sidecar.config.messages import type_name, unpack
+from sidecar.config.registry import Registry
 from sidecar.core.address import Address
 from sidecar.core.errors import ConfigError
 from sidecar.net.dns import ResolverSettings
+from sidecar.router.upstream_filters import UpstreamFilters
 from sidecar.upstream.cluster import (
     Cluster,
     ClusterConfig,
@@ -81,6 +84,7 @@ def compile_cluster(
     manager_bind: Any = None,
     added_via_api: bool = False,
     version_info: str = "",
+    registry: Registry | None = None,
 ) -> Cluster:
     """The cluster, with its stats in ``context.root_stats``; its hosts come when the manager takes it.
 
@@ -94,6 +98,7 @@ def compile_cluster(
         manager_bind=manager_bind,
         added_via_api=added_via_api,
         version_info=version_info,
+        registry=registry,
     )
     return Cluster(config, context.root_stats)
 
@@ -106,6 +111,7 @@ def compile_cluster_config(
     manager_bind: Any = None,
     added_via_api: bool = False,
     version_info: str = "",
+    registry: Registry | None = None,
 ) -> ClusterConfig:
     """The same without stats or state."""
     kind, dns = _compile_type(message, context, resolver)
@@ -192,7 +198,9 @@ def compile_cluster_config(
         close_connections_on_host_health_failure=message.close_connections_on_host_health_failure,
         metadata=metadata_to_dict(message.metadata),
         policies=compile_cluster_policies(
-            options, f"{context.path}.typed_extension_protocol_options[{_HTTP_OPTIONS}]"
+            options,
+            f"{context.path}.typed_extension_protocol_options[{_HTTP_OPTIONS}]",
+            _compile_filters(message, options, context, registry),
         ),
         transport_sockets=compile_transport_sockets(message, context),
         request_names=compile_request_names(
@@ -205,6 +213,18 @@ def compile_cluster_config(
         version_info=version_info,
         message=message,
     )
+
+
+def _compile_filters(
+    message: Any, options: Any, context: FactoryContext, registry: Registry | None
+) -> UpstreamFilters | None:
+    """The ``http_filters`` of a cluster, which count among its stats."""
+    if options is None or not options.http_filters or registry is None:
+        return None
+    at = context.at("")
+    at.path = f'{context.path}.typed_extension_protocol_options["{_HTTP_OPTIONS}"].http_filters'
+    at.stats = context.root_stats.scope(f"cluster.{message.alt_stat_name or message.name}")
+    return compile_upstream_filters(options.http_filters, at, registry)
 
 
 def metadata_to_dict(metadata: Any) -> dict[str, dict[str, Any]]:

@@ -54,7 +54,7 @@ class PerFilterConfigs:
             if type_name == _FILTER_CONFIG and inner is not None:
                 disabled = inner.disabled
                 type_name, inner = resolve_any(inner.config)
-            if name not in self._filter_names:
+            if name not in self._filter_names and name not in self._context.upstream_filter_names:
                 self._context.warn(at, f"no filter named '{name}' stands in http_filters: no effect")
             found.switches[name] = disabled
             if disabled:

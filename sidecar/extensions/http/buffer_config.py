@@ -16,6 +16,7 @@ class BufferFactory:
     name = "envoy.filters.http.buffer"
     category = "envoy.filters.http"
     config_type = "envoy.extensions.filters.http.buffer.v3.Buffer"
+    is_upstream = True
     #: Full name of the message under ``typed_per_filter_config``.
     route_config_type = "envoy.extensions.filters.http.buffer.v3.BufferPerRoute"
 

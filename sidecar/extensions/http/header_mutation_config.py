@@ -26,6 +26,7 @@ class HeaderMutationFactory:
     name = "envoy.filters.http.header_mutation"
     category = "envoy.filters.http"
     config_type = f"{_MESSAGES}.HeaderMutation"
+    is_upstream = True
     #: Full name of the message under ``typed_per_filter_config``.
     route_config_type = f"{_MESSAGES}.HeaderMutationPerRoute"
 

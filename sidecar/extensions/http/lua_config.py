@@ -30,6 +30,7 @@ class LuaFactory:
     name = "envoy.filters.http.lua"
     category = "envoy.filters.http"
     config_type = "envoy.extensions.filters.http.lua.v3.Lua"
+    is_upstream = True
     #: Full name of the message under ``typed_per_filter_config``.
     route_config_type = "envoy.extensions.filters.http.lua.v3.LuaPerRoute"
 

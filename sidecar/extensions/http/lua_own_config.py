@@ -30,6 +30,7 @@ class OwnLuaFactory(LuaFactory):
 
     name = "sidecar.filters.http.lua"
     config_type = "sidecar.extensions.filters.http.lua.v1.Lua"
+    is_upstream = True
     route_config_type = "sidecar.extensions.filters.http.lua.v1.LuaPerRoute"
 
     def compile(self, message: Any, context: FactoryContext) -> LuaFilter:

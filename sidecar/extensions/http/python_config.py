@@ -23,6 +23,7 @@ class PythonFactory:
     name = "sidecar.filters.http.python"
     category = "envoy.filters.http"
     config_type = "sidecar.extensions.filters.http.python.v1.Python"
+    is_upstream = True
 
     def compile(self, message: Any, context: FactoryContext) -> HttpFilter:
         """The filter.  Raises: ConfigError."""

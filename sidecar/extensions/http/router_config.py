@@ -15,6 +15,8 @@ class RouterOptions:
     """What the configuration says of the router; the connection manager's compiler builds it."""
 
     suppress_envoy_headers: bool = False
+    #: The messages of ``upstream_http_filters``.
+    upstream_http_filters: tuple[Any, ...] = ()
 
 
 class RouterFactory:
@@ -27,4 +29,4 @@ class RouterFactory:
 
     def compile(self, message: Any, context: FactoryContext) -> RouterOptions:
         """The options of the router."""
-        return RouterOptions(suppress_envoy_headers=message.suppress_envoy_headers)
+        return RouterOptions(message.suppress_envoy_headers, tuple(message.upstream_http_filters))

@@ -25,6 +25,7 @@ from sidecar.config.compile.route import compile_route_table
 from sidecar.config.compile.route_action import duration_s
 from sidecar.config.compile.tracing import compile_tracing
 from sidecar.config.compile.upgrades import is_enabled
+from sidecar.config.compile.upstream_filters import compile_upstream_filters
 from sidecar.core.address import compile_addresses
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.http.router_config import RouterOptions
@@ -42,6 +43,7 @@ from sidecar.router.http_client import HttpClient
 from sidecar.router.mirroring import mirror
 from sidecar.router.route_table import RouteTable
 from sidecar.router.traced import TracedRouter
+from sidecar.router.upstream_filters import UpstreamFilters
 
 if TYPE_CHECKING:
     from sidecar.config.registry import Registry
@@ -105,7 +107,14 @@ class _Chain(NamedTuple):
     """A chain of HTTP filters, and what the router at its end says."""
 
     filters: tuple[HttpFilter, ...]
-    suppress_envoy_headers: bool
+    router: RouterOptions
+    upstream_filters: UpstreamFilters | None
+
+    def set_router(self, router: Router) -> None:
+        """Tell a router what the configuration says of it."""
+        router.set_options(
+            suppress_envoy_headers=self.router.suppress_envoy_headers, upstream_filters=self.upstream_filters
+        )
 
 
 class HttpConnectionManagerFactory:
@@ -152,7 +161,7 @@ class HcmCompiler:
         self._extensions(manager, message, context, registry)
         names: dict[str, str] = {}
         chain = self._filters(message.http_filters, context.at("http_filters"), registry, names)
-        router.suppress_envoy_headers = chain.suppress_envoy_headers
+        chain.set_router(router)
         manager.set_filters(chain.filters)
         for index, each in enumerate(message.upgrade_configs):
             at = context.at(f"upgrade_configs[{index}].filters")
@@ -357,7 +366,7 @@ class HcmCompiler:
             return UpgradeConfig(is_enabled(message))
         router = type(base)(base.reactor, base.find_cluster, base.get_pool)
         router.mirror = base.mirror
-        router.suppress_envoy_headers = chain.suppress_envoy_headers
+        chain.set_router(router)
         return UpgradeConfig(is_enabled(message), chain.filters, router)
 
     def _filters(
@@ -365,7 +374,7 @@ class HcmCompiler:
     ) -> _Chain:
         """The filters of one chain up to its router; their names go into ``names``, with their types."""
         filters: list[HttpFilter] = []
-        suppress_envoy_headers = False
+        router, upstream_filters = RouterOptions(), None
         for index, each in enumerate(entries):
             found = registry.find(each.typed_config)
             if found is None:
@@ -379,14 +388,18 @@ class HcmCompiler:
                 raise placed(error, at.path) from error
             names[each.name] = factory.config_type
             if isinstance(compiled, RouterOptions):
-                suppress_envoy_headers = compiled.suppress_envoy_headers
+                router = compiled
+                upstream = at.at("upstream_http_filters")
+                upstream_filters = compile_upstream_filters(router.upstream_http_filters, upstream, registry)
+                if upstream_filters is not None:
+                    context.on_close(upstream_filters.close)
                 break
             if not isinstance(compiled, HttpFilter):
                 raise ConfigError(at.path, f"'{each.name}' is no HTTP filter")
             compiled.config_name = each.name
             compiled.is_disabled = each.disabled
             filters.append(compiled)
-        return _Chain(tuple(filters), suppress_envoy_headers)
+        return _Chain(tuple(filters), router, upstream_filters)
 
     def server(self, manager: ConnectionManager) -> Serve:
         """The function that serves a connection on ``manager``."""

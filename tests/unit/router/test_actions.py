@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -154,6 +155,7 @@ class Lab:
         return self.manager.router.begin(self.manager, self.stream, None, None)  # type: ignore[arg-type]
 
     def prepare(self) -> list[tuple[bytes, bytes]]:
+        self.stream.cluster = SimpleNamespace(policies=None)
         self.manager.router._prepare(self.stream.route, self.stream, self.headers)
         return self.headers.fields
 
