@@ -14,7 +14,7 @@ from typing import Any, NoReturn, cast
 
 import wasmtime
 
-from wasm_abi.abi import LogLevel
+from wasm_abi.abi import LogLevel, Status
 from wasm_abi.binding import (
     Binding,
     DirectCalls,
@@ -43,7 +43,9 @@ ANSWERED = 0xFFFF_FFFF
 
 NO_ENVIRONMENT: Mapping[str, str] = MappingProxyType({})
 ALL_CAPABILITIES: frozenset[str] = frozenset()
-NO_FUNCTIONS: Mapping[bytes, Callable[[bytes], bytes]] = MappingProxyType({})
+#: Takes its arguments and the VM that asks; a status is what the guest gets in the place of a result.
+ForeignFunction = Callable[[bytes, "Vm"], "bytes | Status"]
+NO_FUNCTIONS: Mapping[bytes, ForeignFunction] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,9 @@ class Vm:
     """A guest that has been instantiated and initialised.
 
     ``host`` serves the guest while no plugin runs in it. ``environment`` is what WASI shows.
-    ``foreign_functions`` take and return bytes. ``allowed`` names the host functions and callbacks that are
-    to be had (empty: all): the others fail, and are not called. ``safe`` chooses the public binding; None
-    asks the environment variable ``WASM_ABI_SAFE``.
+    ``foreign_functions`` take bytes and the VM, and return bytes or a status. ``allowed`` names the host
+    functions and callbacks that are to be had (empty: all): the others fail, and are not called. ``safe``
+    chooses the public binding; None asks the environment variable ``WASM_ABI_SAFE``.
 
     Raises: ModuleError when it cannot be instantiated within the limits; WasmTrap when it traps at start.
     """
@@ -101,7 +103,7 @@ class Vm:
         vm_id: bytes = b"",
         configuration: bytes = b"",
         environment: Mapping[str, str] = NO_ENVIRONMENT,
-        foreign_functions: Mapping[bytes, Callable[[bytes], bytes]] = NO_FUNCTIONS,
+        foreign_functions: Mapping[bytes, ForeignFunction] = NO_FUNCTIONS,
         shared: SharedStore | None = None,
         allowed: frozenset[str] = ALL_CAPABILITIES,
         safe: bool | None = None,
@@ -327,6 +329,11 @@ class Vm:
             number = kind + STEP
         self._call_numbers[kind] = number
         return number
+
+    @property
+    def called_context(self) -> Context:
+        """Whom the guest was called for, whatever context it has chosen since."""
+        return self.entered[1] if self.entered[0] == self.serial else self.context
 
     def new_context_id(self) -> int:
         """A number no live context has."""

@@ -2,7 +2,8 @@
 
 For who is shown messages while serving (properties of Wasm guests), where there is no protobuf.  A message of
 the configuration is turned into one by :mod:`sidecar.config.compile.message_values`; the few that are made
-while serving (``Metadata``, ``Locality``) are written here, by the wire format's own rules.
+while serving (``Metadata``, ``Locality``) are written here, by the wire format's own rules; so are those that
+are Envoy's own and in no package.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-__all__ = ["MessageValue", "StructValue", "locality_value", "metadata_value"]
+__all__ = ["MessageValue", "StructValue", "locality_value", "metadata_value", "read_fields", "write_bytes"]
 
 _VARINT, _FIXED64, _BYTES = 0, 1, 2
+#: Of numbers that have one; groups are in none of these messages.
+_SIZES = {_FIXED64: 8, 5: 4}
 
 
 class MessageValue:
@@ -46,6 +49,56 @@ def _varint(number: int) -> bytes:
 
 def _field(number: int, data: bytes) -> bytes:
     return _varint(number << 3 | _BYTES) + _varint(len(data)) + data
+
+
+def write_bytes(number: int, data: bytes) -> bytes:
+    """A field of bytes or text, which is left out where it is empty."""
+    return _field(number, data) if data else b""
+
+
+def read_fields(data: bytes, kinds: Mapping[int, type]) -> dict[int, Any] | None:
+    """The fields of a message: ``kinds`` says which are text (as bytes), bytes or numbers; others not.
+
+    None for what protobuf would not read as such a message.
+    """
+    found: dict[int, Any] = {}
+    at = 0
+    try:
+        while at < len(data):
+            tag, at = _read_varint(data, at)
+            number, wire = tag >> 3, tag & 7
+            if not number:
+                return None
+            value: Any
+            if wire == _VARINT:
+                value, at = _read_varint(data, at)
+            else:
+                size, at = _read_varint(data, at) if wire == _BYTES else (_SIZES[wire], at)
+                value, at = data[at : at + size], at + size
+                if at > len(data):
+                    return None
+            kind = kinds.get(number)
+            if kind is None or (kind is int) is not (wire == _VARINT) or wire not in (_VARINT, _BYTES):
+                continue
+            if kind is str:
+                value.decode()
+            found[number] = value
+    except (IndexError, KeyError, UnicodeDecodeError):
+        return None
+    return found
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value & 0xFFFF_FFFF_FFFF_FFFF, at
+        shift += 7
+        if shift > 63:
+            raise IndexError("a number of more than ten bytes")
 
 
 def _text(number: int, text: str) -> bytes:

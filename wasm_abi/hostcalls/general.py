@@ -76,7 +76,9 @@ def call_foreign_function(
     foreign = vm.foreign_functions.get(function)
     if foreign is None:
         return Status.NOT_FOUND
-    result = foreign(data)
+    result = foreign(data, vm)
+    if isinstance(result, Status):
+        return result
     if results_out and size_out:
         vm.give(result, results_out, size_out)
     return Status.OK

@@ -9,22 +9,12 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import Any
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.serialization import load_der_public_key
+from sidecar.extensions.signatures import import_public_key as import_key
+from sidecar.extensions.signatures import verify
 
 __all__ = ["base64_decode", "import_key", "key_name", "verify"]
 
-_HASHES: dict[bytes, Any] = {
-    b"sha1": hashes.SHA1,
-    b"sha224": hashes.SHA224,
-    b"sha256": hashes.SHA256,
-    b"sha384": hashes.SHA384,
-    b"sha512": hashes.SHA512,
-}
 _SPACE = re.compile(rb"[ \t\n\v\f\r]+")
 _BASE64 = re.compile(rb"([A-Za-z0-9+/]*)([=.]{0,2})\Z")
 
@@ -32,33 +22,6 @@ _BASE64 = re.compile(rb"([A-Za-z0-9+/]*)([=.]{0,2})\Z")
 def key_name(key: bytes) -> bytes:
     """What a key is known by."""
     return key.partition(b"\0")[0]
-
-
-def import_key(der: bytes) -> Any:
-    """The key in a SubjectPublicKeyInfo; None for anything else."""
-    try:
-        return load_der_public_key(der)
-    except (ValueError, UnsupportedAlgorithm):
-        return None
-
-
-def verify(hash_name: bytes, key: Any, signature: bytes, data: bytes) -> tuple[bool, bytes | None]:
-    """Whether the signature is good, and else why not."""
-    digest = _HASHES.get(hash_name.lower())
-    if digest is None:
-        return False, hash_name + b" is not supported."
-    if key is None:
-        return False, b"Failed to initialize digest verify."
-    try:
-        if isinstance(key, rsa.RSAPublicKey):
-            key.verify(signature, data, padding.PKCS1v15(), digest())
-        elif isinstance(key, ec.EllipticCurvePublicKey):
-            key.verify(signature, data, ec.ECDSA(digest()))
-        else:
-            return False, b"Failed to initialize digest verify."
-    except (InvalidSignature, ValueError):
-        return False, b"Failed to verify digest. Error code: 0"
-    return True, None
 
 
 def base64_decode(text: bytes) -> bytes | None:

@@ -109,6 +109,7 @@ class PluginSide:
             self.calls = PluginCalls(context.http_client, context.find_cluster, grpc, self.report)
         #: What the guest has said of properties before it set them.
         self.declared: Declared = {}
+        self.declared_by_streams: dict[int, Declared] = {}
         #: Header names that were looked at and can be sent.
         self.good_names: set[bytes] = set()
 
@@ -360,6 +361,11 @@ class StreamSide:
     # -- properties -----------------------------------------------------------------------------
     def get_property(self, path: tuple[bytes, ...]) -> bytes | Status | None:
         return find_property(self.stream, self.maps, self.plugin_side.facts, path)
+
+    @property
+    def stateful_stream(self) -> Stream | None:
+        """Whose filter state the guest may change."""
+        return self.stream
 
     def set_property(self, path: tuple[bytes, ...], value: bytes) -> Status:
         return set_property(self.stream, self.plugin_side.declared, path, value)

@@ -8,14 +8,15 @@ stream.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wasm_abi import Status
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
+    from wasm_abi.context import Context
 
-__all__ = ["Declaration", "Declared", "set_property"]
+__all__ = ["Declaration", "Declared", "declare", "keep_state", "set_property"]
 
 _PREFIX = "wasm."
 
@@ -57,4 +58,36 @@ def set_property(stream: Stream, declared: Declared, path: tuple[bytes, ...], va
     if isinstance(old, _ReadOnly):
         return Status.BAD_ARGUMENT
     state[key] = _ReadOnly(value) if how.is_readonly and old is None else value
+    return Status.OK
+
+
+def declare(context: Context, name: bytes, how: Declaration) -> bool:
+    """Say how a property is kept; False where that was said before."""
+    plugin = context.plugin
+    if plugin is None:
+        return True
+    side: Any = plugin.host
+    declared = side.declared
+    if context is not plugin.root:
+        # Of no effect, as in Envoy: properties are kept as the root context has declared.
+        by_stream = side.declared_by_streams
+        for number in [number for number in by_stream if number not in plugin.vm.contexts]:
+            del by_stream[number]
+        declared = by_stream.setdefault(context.id, {})
+    if name in declared:
+        return False
+    declared[name] = how
+    return True
+
+
+def keep_state(context: Context, name: str, value: Any, *, of_connection: bool) -> Status:
+    """Keep an object of Envoy's in the filter state; NOT_FOUND where there is no stream."""
+    side: Any = context.stream
+    stream = None if side is None else side.stateful_stream
+    if stream is None:
+        return Status.NOT_FOUND
+    holder = stream.connection if of_connection else stream
+    if holder.filter_state is None:
+        holder.filter_state = {}
+    holder.filter_state[name] = value
     return Status.OK

@@ -35,6 +35,10 @@ class LoggedSide(StreamSide):
             return (time.monotonic_ns() - self.stream.start_ns).to_bytes(8, "little")
         return super().get_property(path)
 
+    @property
+    def stateful_stream(self) -> None:
+        return None
+
     def set_property(self, path: tuple[bytes, ...], value: bytes) -> Status:
         return Status.NOT_FOUND
 

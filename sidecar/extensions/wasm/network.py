@@ -17,6 +17,7 @@ from sidecar.extensions.http.wasm_state import set_property
 from wasm_abi import BufferType, NetworkAction, PeerType, Status, StreamType, WasmError
 
 if TYPE_CHECKING:
+    from sidecar.api.stream import Stream
     from sidecar.extensions.http.wasm_host import PluginSide
     from sidecar.extensions.wasm.live import LivePlugin
     from wasm_abi import TcpContext
@@ -77,6 +78,12 @@ class ConnectionSide:
             # The terminal filter counts what it gets; here it is what the client has sent.
             return self.received.to_bytes(8, "little")
         return find_property(self.session.connection.stream, NO_MAPS, self.plugin_side.facts, path)
+
+    @property
+    def stateful_stream(self) -> Stream:
+        """Whose filter state the guest may change."""
+        stream: Stream = self.session.connection.stream
+        return stream
 
     def set_property(self, path: tuple[bytes, ...], value: bytes) -> Status:
         return set_property(self.session.connection.stream, self.plugin_side.declared, path, value)

@@ -23,6 +23,7 @@ from sidecar.config.compile.route_timeouts import duration_s
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.http.wasm_host import PluginSide
 from sidecar.extensions.wasm.code_cache import CodeCache, RemoteCode
+from sidecar.extensions.wasm.foreign import FOREIGN_FUNCTIONS
 from sidecar.extensions.wasm.live import LivePlugin
 from sidecar.extensions.wasm.restart import Restart
 from wasm_abi import Engine, Limits, ModuleCache, ModuleError, Plugin, Vm, WasmError
@@ -101,6 +102,7 @@ class _VmRecipe:
             environment=settings.environment,
             allowed=settings.allowed,
             limits=self.limits,
+            foreign_functions=FOREIGN_FUNCTIONS,
         )
 
     def close(self) -> None:

@@ -250,7 +250,10 @@ def test_done_without_a_pending_shutdown_is_not_found(run: Runner) -> None:
 
 def test_foreign_functions_are_called_by_name(run: Runner) -> None:
     data = {100: b"clear_route_cache", 120: b"upper", 130: b"abc", 140: b"unknown"}
-    name, options = "proxy_call_foreign_function", {"foreign_functions": {b"upper": bytes.upper}}
+    name, options = (
+        "proxy_call_foreign_function",
+        {"foreign_functions": {b"upper": lambda arguments, _vm: arguments.upper()}},
+    )
     fake = FakeStream()
     assert run.status(calling(name, 100, 17, 0, 0, 8, 12, data=data), fake, **options) == Status.OK
     assert fake.events == ["clear_route_cache"]
