@@ -72,6 +72,8 @@ class FactoryContext:
     runtime: Any = None
     #: Names of filters on the way to upstreams, which routes may configure as well.
     upstream_filter_names: set[str] = field(default_factory=set)
+    #: ``Tracing.Http`` of the bootstrap, for connection managers that trace and name no provider.
+    default_tracing: Any = None
 
     def at(self, path: str) -> FactoryContext:
         """The same surroundings for a field further down."""
@@ -95,4 +97,5 @@ class FactoryContext:
             routes=self.routes,
             runtime=self.runtime,
             upstream_filter_names=self.upstream_filter_names,
+            default_tracing=self.default_tracing,
         )

@@ -72,7 +72,7 @@ _ROWS: dict[str, str] = {
     "envoy.config.bootstrap.v3.Bootstrap": (
         "node static_resources cluster_manager admin stats_config stats_flush_interval stats_flush_on_admin "
         "use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config bootstrap_extensions "
-        "stats_sinks dynamic_resources overload_manager"
+        "stats_sinks dynamic_resources overload_manager tracing"
     ),
     "envoy.config.overload.v3.OverloadManager": "resource_monitors",
     "envoy.config.overload.v3.ResourceMonitor": "*",
@@ -252,6 +252,7 @@ _ROWS: dict[str, str] = {
         "http1_safe_max_connection_duration tracing rds"
     ),
     f"{_HCM}.Tracing": "*",
+    "envoy.config.trace.v3.Tracing": "*",
     "envoy.config.trace.v3.Tracing.Http": "*",
     f"{_ROUTE}.Tracing": "*",
     f"{_ROUTE}.Decorator": "*",
@@ -484,7 +485,7 @@ _ROWS: dict[str, str] = {
         "include_peer_certificate stat_prefix bootstrap_metadata_labels_key allowed_headers "
         "disallowed_headers include_tls_session charge_cluster_response_stats encode_raw_headers "
         "decoder_header_mutation_rules enable_dynamic_metadata_ingestion max_denied_response_body_bytes "
-        "enforce_response_header_limits"
+        "enforce_response_header_limits emit_client_span"
     ),
     f"{_NETWORK_FILTERS}.ext_authz.v3.ExtAuthz": (
         "stat_prefix grpc_service failure_mode_allow include_peer_certificate transport_api_version "
@@ -500,7 +501,8 @@ _ROWS: dict[str, str] = {
     f"{_AUTHZ}.AuthorizationResponse": "*",
     f"{_AUTHZ}.ExtAuthzPerRoute": "*",
     f"{_AUTHZ}.CheckSettings": (
-        "context_extensions disable_request_body_buffering with_request_body grpc_service http_service"
+        "context_extensions disable_request_body_buffering with_request_body grpc_service http_service "
+        "emit_client_span"
     ),
     f"{_PROC}.ExternalProcessor": (
         "grpc_service failure_mode_allow processing_mode message_timeout stat_prefix mutation_rules "

@@ -99,7 +99,7 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(_BOOTSTRAP, WARN, "statistics tags", "deferred_stat_options stats_eviction_interval"),
     *_rows("envoy.config.trace.v3.OpenTelemetryConfig", STOP, "tracing", "exporter"),
     *_rows("envoy.type.tracing.v3.CustomTag", WARN, "tracing", "value_type"),
-    *_rows(_BOOTSTRAP, WARN, "tracing", "tracing perf_tracing_file_path"),
+    *_rows(_BOOTSTRAP, WARN, "tracing", "perf_tracing_file_path"),
     *_rows(
         f"{_BOOTSTRAP[:-9]}ClusterManager", WARN, "xDS", "load_stats_config enable_deferred_cluster_creation"
     ),
@@ -350,8 +350,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(_NETWORK_AUTHZ, WARN, "alerts of TLS that a filter sends", "send_tls_alert_on_denial"),
     *_rows(_AUTHZ, STOP, "route cache", "clear_route_cache_headers"),
     *_rows(_AUTHZ, WARN, "statistics of calls in filter state", "emit_filter_state_stats filter_metadata"),
-    *_rows(_AUTHZ, WARN, "tracing", "emit_client_span"),
-    *_rows(f"{_AUTHZ.rpartition('.')[0]}.CheckSettings", WARN, "tracing", "emit_client_span"),
     *_rows(f"{_PROC}.ExternalProcessor", STOP, "attributes of external processors", "request_attributes"),
     *_rows(f"{_PROC}.ExternalProcessor", STOP, "attributes of external processors", "response_attributes"),
     *_rows(

@@ -50,6 +50,7 @@ from sidecar.observability.header_operators import (
 )
 from sidecar.observability.line_template import Attribute
 from sidecar.observability.metadata_operators import dynamic_metadata, filter_state, metadata, metadata_of
+from sidecar.observability.stream_cluster import cluster_of
 from sidecar.observability.time_format import (
     DEFAULT_LOCAL_PATTERN,
     DEFAULT_PATTERN,
@@ -222,23 +223,13 @@ def _addresses(name: str, read: Value) -> dict[str, tuple[int, Maker]]:
 
 # -- route and upstream -----------------------------------------------------------------------------
 def _cluster_name(stream: Stream) -> str | None:
-    cluster = stream.cluster
-    cluster = _route_cluster(stream) if cluster is None else cluster
+    cluster = cluster_of(stream)
     return None if cluster is None else cluster.config.alt_stat_name or cluster.name
 
 
 def _cluster_name_raw(stream: Stream) -> str | None:
-    cluster = stream.cluster
-    cluster = _route_cluster(stream) if cluster is None else cluster
+    cluster = cluster_of(stream)
     return None if cluster is None else cluster.name
-
-
-def _route_cluster(stream: Stream) -> Any:
-    """Where the request would have gone, had no filter answered it."""
-    route = stream.route
-    if route is None or not stream.remote_address or not route.cluster_name:
-        return None
-    return stream.hcm.router.find_cluster(route.cluster_name)
 
 
 def _route_name(stream: Stream) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.stream import flag_text
+from sidecar.observability.stream_cluster import cluster_of
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
@@ -46,7 +47,7 @@ def set_common_tags(
     """What the spans of both sides say."""
     tags = span.tags
     tags.append(("component", "proxy"))
-    cluster = stream.cluster
+    cluster = cluster_of(stream)
     if cluster is not None:
         tags.append(("upstream_cluster", cluster.name))
         tags.append(("upstream_cluster.name", cluster.config.alt_stat_name or cluster.name))

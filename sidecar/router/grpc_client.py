@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import Body, FixedBody
 from sidecar.codec.grpc_frames import GrpcFrameError, GrpcFrameReader, frame
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.core.headers import HeaderMap, ResponseHeaders
     from sidecar.net.reactor import Strand
+    from sidecar.observability.span import Span
     from sidecar.router.grpc_service import GrpcService
 
 __all__ = ["GrpcClient", "GrpcStream", "GrpcUnaryCall"]
@@ -106,6 +107,23 @@ class _GrpcCall(HttpCall):
             raise _Refused(GrpcStatus(UNKNOWN))
         self.status = status_in(trailers) or GrpcStatus(UNKNOWN)
         return ClientResponse(headers, b"", trailers)
+
+    def finish_span(self) -> None:
+        """How it ended, as Envoy's ``AsyncRequestImpl`` has it."""
+        span: Span = self.stream.span
+        if not span.is_sampled:
+            return
+        status = self.status
+        if self.is_cancelled:
+            span.set_tag("status", "canceled")
+        elif status is not None:
+            span.set_tag("grpc.status_code", str(status.code))
+            span.is_error = not status.is_ok
+            if not status.is_ok:
+                span.set_tag("error", "true")
+            elif self.describe is not None:
+                self.describe(span, self)
+        span.finish()
 
     def head_came(self) -> None:
         """The head is here, and a good one."""
@@ -250,11 +268,25 @@ class GrpcClient:
         self._client = client
         self.service = service
 
-    def call(self, path: bytes, message: bytes, *, parent: Stream | None = None) -> GrpcUnaryCall:
-        """A call that is under way; ``path`` is ``/package.Service/Method``, ``parent`` whom it is for."""
+    def call(
+        self,
+        path: bytes,
+        message: bytes,
+        *,
+        parent: Stream | None = None,
+        describe: Callable[[Span, Any], None] | None = None,
+    ) -> GrpcUnaryCall:
+        """A call that is under way; ``path`` is ``/package.Service/Method``, ``parent`` whom it is for.
+
+        In the trace of the parent it has a span, of which ``describe`` says what a good answer means.
+        """
         service = self.service
-        stream = self._stream(path, FixedBody(frame(message)), service.timeout_s, parent)
+        span = None
+        if parent is not None and parent.span is not None:
+            span = self._span(path, parent.span)
+        stream = self._stream(path, FixedBody(frame(message)), service.timeout_s, parent, span)
         call = GrpcUnaryCall(self._client, stream, service.max_receive_message_length)
+        call.describe = describe
         call.start()
         return call
 
@@ -269,7 +301,18 @@ class GrpcClient:
         call.start()
         return call
 
-    def _stream(self, path: bytes, body: Body, timeout_s: float, parent: Stream | None) -> Stream:
+    def _span(self, path: bytes, parent: Span) -> Span:
+        method = path[1:].replace(b"/", b".").decode("latin-1")
+        span = parent.spawn(f"async {method} egress")
+        service = self.service
+        span.set_tag("upstream_cluster", service.cluster)
+        span.set_tag("upstream_address", service.authority.decode("latin-1") or service.cluster)
+        span.set_tag("component", "proxy")
+        return span
+
+    def _stream(
+        self, path: bytes, body: Body, timeout_s: float, parent: Stream | None, span: Span | None = None
+    ) -> Stream:
         service = self.service
         stream = self._client.stream_for(
             service.cluster,
@@ -279,6 +322,7 @@ class GrpcClient:
             retry_policy=service.retry_policy,
             send_internal=not service.skip_envoy_headers,
             send_xff=not service.skip_envoy_headers,
+            span=span,
         )
         if parent is not None and parent.route is not None and parent.route.metadata_match is not None:
             # What the request's route wants of hosts, its calls do, too.

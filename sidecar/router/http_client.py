@@ -16,6 +16,7 @@ from sidecar.api.message import Body, LocalReply, RequestMessage
 from sidecar.api.stream import Stream
 from sidecar.core.errors import DeadlineExceeded, Disconnected, SidecarError, UpstreamError
 from sidecar.core.headers import ResponseHeaders
+from sidecar.http.local_reply import reply_for
 from sidecar.net.interfaces import local_address
 from sidecar.net.reactor import Signal
 from sidecar.net.timer import Timer, end_stream_timers, start_timer, stop_timer
@@ -110,7 +111,9 @@ class HttpCall:
         "_done",
         "_keep_bytes",
         "_strand",
+        "describe",
         "error",
+        "is_cancelled",
         "is_done",
         "on_done",
         "response",
@@ -127,8 +130,12 @@ class HttpCall:
         self.response: ClientResponse | None = None
         #: Why there is no response.
         self.error: BaseException | None = None
+        #: Whether it was given up.
+        self.is_cancelled = False
         #: Called with the call when it is over.
         self.on_done: Callable[[HttpCall], None] | None = None
+        #: Says more in its span, if it has one, before that ends: whoever made it knows what it means.
+        self.describe: Callable[[Span, Any], None] | None = None
 
     def start(self, *, now: bool = False) -> None:
         """Send the request at the end of this pass of the reactor, or ``now``: it may be over at once."""
@@ -137,6 +144,7 @@ class HttpCall:
     def cancel(self) -> None:
         """Give the call up: nothing more is sent or read."""
         if self._strand is not None and not self.is_done:
+            self.is_cancelled = True
             self._strand.fail(Disconnected("the call was cancelled"))
 
     def after(self, seconds: float, fire: Callable[[], None], name: str) -> Timer:
@@ -172,14 +180,12 @@ class HttpCall:
         manager: Any = self._client  # it has all that the router asks of one
         try:
             reply = router.begin(manager, stream, _PROXY, strand)
-            if isinstance(reply, LocalReply):
+            if reply is not None and not isinstance(reply, LocalReply):
+                reply = await reply
+            if reply is not None:
+                stream.flags |= reply.flag
                 self.response = _answer(reply)
                 return
-            if reply is not None:
-                reply = await reply
-                if reply is not None:
-                    self.response = _answer(reply)
-                    return
             response = await stream.upstream.response(stream)
             router.take_response(stream, response, strand)
             self.response = await self.take(response)
@@ -214,6 +220,21 @@ class HttpCall:
                 room -= len(chunks[-1])
         return b"".join(chunks)
 
+    @property
+    def answer_status(self) -> int:
+        """Of the answer, or of the one that stands for what went wrong; 0 where it was given up."""
+        if self.stream.response is not None:
+            return self.stream.response.headers.status
+        if self.response is not None:
+            return self.response.headers.status
+        if self.is_cancelled or not isinstance(self.error, SidecarError):
+            return 0
+        return reply_for(self.error, self.stream).status
+
+    def finish_span(self) -> None:
+        """Its span is over."""
+        finish_call_span(self)
+
     def _over(self, error: BaseException | None) -> None:
         self.is_done = True
         if error is not None and self.error is None:
@@ -222,7 +243,7 @@ class HttpCall:
         if isinstance(body, PushBody):
             body.abandon()
         if self.stream.span is not None:
-            finish_call_span(self.stream)
+            self.finish_span()
         self._done.fire()
         if self.on_done is not None:
             self.on_done(self)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
+from sidecar.core.errors import SidecarError
+from sidecar.http.local_reply import reply_for
 from sidecar.observability.span_tags import set_common_tags, set_grpc_status, set_upstream_tags
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.core.errors import UpstreamError
     from sidecar.observability.span import Span
+    from sidecar.router.http_client import HttpCall
 
 __all__ = ["TrySpan", "begin_try", "finish_call_span", "finish_try", "note_lost_try"]
 
@@ -44,14 +47,25 @@ def note_lost_try(stream: Stream, error: UpstreamError) -> None:
     finish_try(stream)
 
 
-def finish_call_span(stream: Stream) -> None:
-    """A call of the proxy's own is over."""
+def finish_call_span(call: HttpCall) -> None:
+    """A call of the proxy's own is over.  What its client would be answered with counts as its answer."""
+    stream = call.stream
     span: Span = stream.span
     if not span.is_sampled:
         return
-    response = stream.response
-    status = 0 if response is None else response.headers.status
-    _describe(span, stream, stream.upstream_protocol, status)
+    status = call.answer_status
+    error = call.error
+    if isinstance(error, SidecarError) and not call.is_cancelled:
+        if stream.response is None:
+            stream.flags |= reply_for(error, stream).flag
+        else:
+            span.set_tag("error.reason", "Reset")
+    if call.is_cancelled:
+        span.set_tag("canceled", "true")
+    # Envoy's client speaks HTTP/1.1 with itself, whatever the host speaks.
+    _describe(span, stream, stream.protocol, status)
+    if call.describe is not None:
+        call.describe(span, call)
     span.finish()
 
 

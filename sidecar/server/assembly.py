@@ -199,6 +199,7 @@ class Assembly:
 
     def context(self, path: str, direction: str = "UNSPECIFIED") -> FactoryContext:
         """What a factory at ``path`` is given."""
+        bootstrap = self.loaded.bootstrap
         return FactoryContext(
             stats=self._store,
             root_stats=self._store,
@@ -219,6 +220,7 @@ class Assembly:
             routes=self.routes,
             runtime=self._runtime,
             upstream_filter_names=self._upstream_filter_names,
+            default_tracing=bootstrap.tracing.http if bootstrap.tracing.HasField("http") else None,
         )
 
     def _locate_text(self, path: str) -> tuple[str, int]:

@@ -57,13 +57,14 @@ def compile_tracing(message: Any, context: FactoryContext, registry: Registry) -
 
 
 def _tracer(tracing: Any, context: FactoryContext, registry: Registry) -> Tracer | None:
-    """The provider's; None where there is none, or where it is still to come and the loader told it."""
-    if not tracing.HasField("provider"):
-        return None
-    found = registry.find(tracing.provider.typed_config)
+    """The provider's, else the bootstrap's; None where there is none that we have."""
+    provider = tracing.provider if tracing.HasField("provider") else context.default_tracing
+    found = None if provider is None else registry.find(provider.typed_config)
     if found is None:
         return None
     inside = context.at("provider.typed_config")
+    if provider is context.default_tracing:
+        inside.path = "tracing.http.typed_config"
     try:
         made: Any = found[0].compile(found[1], inside)
     except ConfigError as error:

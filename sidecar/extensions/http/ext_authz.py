@@ -7,7 +7,7 @@ ask, and what becomes of the answer (``source/extensions/filters/http/ext_authz/
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,8 @@ class Settings:
     enable_dynamic_metadata_ingestion: bool = True
     max_denied_response_body_bytes: int = 0
     enforce_response_header_limits: bool = False
+    #: Of calls by HTTP; those of gRPC have one all the same, as in Envoy.
+    emit_client_span: bool = True
     mutations: RequestMutations = field(default_factory=RequestMutations)
 
     def is_enabled(self, stream: Stream) -> bool:
@@ -96,13 +98,12 @@ class RouteCheck:
     body: BodySettings | None = None
     #: Who is asked in place of the filter's service.
     service: CheckService | None = None
+    emit_client_span: bool | None = None
 
     def within(self, outer: RouteCheck) -> RouteCheck:
         """The same with what the levels around it add to the question; the rest is this level's own."""
         extensions = {**outer.context_extensions, **self.context_extensions}
-        return RouteCheck(
-            self.disabled, extensions, self.disable_request_body_buffering, self.body, self.service
-        )
+        return replace(self, context_extensions=extensions)
 
 
 _NO_ROUTE = RouteCheck()
@@ -159,6 +160,8 @@ class ExtAuthzFilter(HttpFilter):
             is_partial = received > settings.max_request_bytes
             data = data[: settings.max_request_bytes]
         check = Check(stream, self._attributes, of_route.context_extensions, data, is_partial, received)
+        of_span = of_route.emit_client_span
+        check.emits_span = self._settings.emit_client_span if of_span is None else of_span
         route: Any = stream.route
         cluster = self._find_cluster(route.cluster_name) if route.is_forwarding else None
         service = of_route.service or self._service

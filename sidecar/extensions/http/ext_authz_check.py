@@ -12,15 +12,17 @@ from random import getrandbits
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sidecar.api.message import FixedBody
+from sidecar.codec.h1_reasons import reason_phrase
 from sidecar.core.headers import Field, RequestHeaders
 from sidecar.extensions.authz.check_messages import CHECK, CheckRequest, decision_of, sanitized
-from sidecar.extensions.authz.decision import DENIED, OK, Decision
+from sidecar.extensions.authz.decision import DENIED, ERROR, OK, Decision
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
-    from sidecar.router.grpc_client import GrpcClient
+    from sidecar.observability.span import Span
+    from sidecar.router.grpc_client import GrpcClient, GrpcUnaryCall
     from sidecar.router.header_mutation import HeaderMutations
-    from sidecar.router.http_client import ClientResponse, HttpClient
+    from sidecar.router.http_client import ClientResponse, HttpCall, HttpClient
     from sidecar.router.retry_policy import RetryPolicy
 
 __all__ = ["Attributes", "Check", "CheckService", "GrpcCheckService", "HttpCheckService"]
@@ -30,6 +32,8 @@ _PARTIAL_BODY = b"x-envoy-auth-partial-body"
 _SERVICE_CLUSTER = b"x-envoy-downstream-service-cluster"
 #: The longest answer by HTTP, as Envoy has it.
 _MOST_BYTES = 32 * 1024 * 1024
+#: In the span of a call.
+_VERDICTS = {OK: "ext_authz_ok", DENIED: "ext_authz_unauthorized", ERROR: "ext_authz_error"}
 
 Passes = Callable[[bytes], bool]
 
@@ -64,6 +68,8 @@ class Check:
     is_partial: bool = False
     #: How much of it had come.
     received: int = 0
+    #: Whether the span of a call by HTTP is told to the collector.
+    emits_span: bool = True
 
     def message(self) -> bytes:
         """The question as a CheckRequest."""
@@ -128,6 +134,17 @@ class CheckService(Protocol):
         ...
 
 
+def _describe_grpc(span: Span, call: GrpcUnaryCall) -> None:
+    span.set_tag("ext_authz_status", _VERDICTS[decision_of(call.message or b"").verdict])
+
+
+def _describe_http(span: Span, call: HttpCall) -> None:
+    status = call.answer_status
+    if status:
+        span.set_tag("ext_authz_http_status", reason_phrase(status).decode())
+        span.set_tag("ext_authz_status", _VERDICTS[OK if status == 200 else DENIED])
+
+
 class GrpcCheckService:
     """``grpc_service``."""
 
@@ -135,7 +152,7 @@ class GrpcCheckService:
         self._client = client
 
     async def check(self, check: Check) -> Decision:
-        call = self._client.call(CHECK, check.message(), parent=check.stream)
+        call = self._client.call(CHECK, check.message(), parent=check.stream, describe=_describe_grpc)
         try:
             status = await call.outcome()
         finally:
@@ -168,6 +185,10 @@ class HttpCheckService:
         if self.client.router.find_cluster(self.cluster) is None:
             return Decision()
         body = check.body or b""
+        span = check.stream.span
+        if span is not None:
+            span = span.spawn(f"async {self.cluster} egress")
+            span.is_sampled &= check.emits_span
         call = self.client.call(
             self.cluster,
             self._head(check, len(body)),
@@ -176,7 +197,9 @@ class HttpCheckService:
             keep_bytes=_MOST_BYTES + 1,
             retry_policy=self.retry_policy,
             send_xff=False,
+            span=span,
         )
+        call.describe = _describe_http
         call.start()
         try:
             await call.ended()

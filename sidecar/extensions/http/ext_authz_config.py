@@ -86,11 +86,13 @@ class ExtAuthzFactory:
                 "with_request_body can be set."
             )
             raise ConfigError(f"{context.path}.check_settings", reason)
+        emits = settings.emit_client_span
         return RouteCheck(
             context_extensions=dict(settings.context_extensions),
             disable_request_body_buffering=settings.disable_request_body_buffering,
             body=_body(settings),
             service=_service(settings, context.at("check_settings")),
+            emit_client_span=emits.value if settings.HasField("emit_client_span") else None,
         )
 
 
@@ -149,6 +151,7 @@ def _settings(message: Any, context: FactoryContext) -> Settings:
         else True,
         max_denied_response_body_bytes=message.max_denied_response_body_bytes,
         enforce_response_header_limits=message.enforce_response_header_limits,
+        emit_client_span=message.emit_client_span.value if message.HasField("emit_client_span") else True,
         mutations=RequestMutations(message.validate_mutations, rules),
     )
 

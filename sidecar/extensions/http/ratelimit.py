@@ -27,7 +27,8 @@ from sidecar.extensions.ratelimit.service_messages import (
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
-    from sidecar.router.grpc_client import GrpcClient
+    from sidecar.observability.span import Span
+    from sidecar.router.grpc_client import GrpcClient, GrpcUnaryCall
     from sidecar.router.header_mutation import HeaderMutations
 
 __all__ = ["IGNORE", "INCLUDE", "OVERRIDE", "RateLimitFilter", "RateLimitSettings", "RouteRateLimit"]
@@ -146,7 +147,8 @@ class RateLimitFilter(HttpFilter):
         return question(domain, descriptors, _hits_addend(stream))
 
     async def _ask(self, stream: Stream, asked: _Asked, descriptors: list[Descriptor]) -> LocalReply | None:
-        call = self._client.call(SHOULD_RATE_LIMIT, self._question(stream, asked, descriptors), parent=stream)
+        asking = self._question(stream, asked, descriptors)
+        call = self._client.call(SHOULD_RATE_LIMIT, asking, parent=stream, describe=_describe)
         try:
             status = await call.outcome()
         finally:
@@ -258,6 +260,12 @@ class RateLimitFilter(HttpFilter):
         if descriptors:
             # Nobody waits for the answer.
             self._client.call(SHOULD_RATE_LIMIT, self._question(stream, asked, descriptors))
+
+
+def _describe(span: Span, call: GrpcUnaryCall) -> None:
+    """What a good answer means, in the span of its call."""
+    is_over = answer_of(call.message or b"").verdict == OVER_LIMIT
+    span.set_tag("ratelimit_status", "over_limit" if is_over else "ok")
 
 
 def _hits_addend(stream: Stream) -> int:
