@@ -192,6 +192,11 @@ class UncheckedBinding:
             view = views[address] = memoryview(slots.from_address(address)).cast("B").cast("I")
             return view
 
+        def trap(error: BaseException) -> int:
+            if self.pending is None:  # else a call into the guest from here failed on account of it
+                self.pending = error
+            return _trap_address()
+
         def callback(_env: int, _caller: int, address: int, _count: int) -> int | None:
             try:
                 view = views.get(address)
@@ -201,24 +206,32 @@ class UncheckedBinding:
                 if is_guarded and vm.is_restricted:
                     _forbid(function)
                 try:
-                    # The commonest by name: a call with stars goes a longer way.
-                    if count == 5:
-                        first, second, third, fourth, fifth = unpack(view)
-                        view[0] = call(vm, first, second, third, fourth, fifth)
-                    elif count == 3:
-                        first, second, third = unpack(view)
-                        view[0] = call(vm, first, second, third)
-                    else:
-                        view[0] = call(vm, *unpack(view))
+                    view[0] = call(vm, *unpack(view))
                 except MemoryFault:
                     view[0] = fault
             except BaseException as error:  # the sandbox: nothing may pass ctypes
-                if self.pending is None:  # else a call into the guest from here failed on account of it
-                    self.pending = error
-                return _trap_address()
+                return trap(error)
             return None
 
-        return _CALLBACK(callback)
+        def callback_of_five(_env: int, _caller: int, address: int, _count: int) -> int | None:
+            # The same for the commonest: a call with stars goes a longer way.
+            try:
+                view = views.get(address)
+                if view is None:
+                    view = view_of(address)
+                vm = self._vm
+                if is_guarded and vm.is_restricted:
+                    _forbid(function)
+                first, second, third, fourth, fifth = unpack(view)
+                try:
+                    view[0] = call(vm, first, second, third, fourth, fifth)
+                except MemoryFault:
+                    view[0] = fault
+            except BaseException as error:  # the sandbox, as above
+                return trap(error)
+            return None
+
+        return _CALLBACK(callback_of_five if count == 5 else callback)
 
     def frame(self, export: Any, params: int, has_result: bool) -> tuple[Any, ...]:
         arguments, trap = self._references

@@ -27,6 +27,7 @@ _HEADERS = tuple(HeadersAction)
 _HEADERS_MAPPED = (_HEADERS[0], HeadersAction.STOP_ALL_ITERATION_AND_WATERMARK, *_HEADERS[2:])
 _DATA = tuple(DataAction)
 _TRAILERS = tuple(TrailersAction)
+_CONTINUE, _PASS = _HEADERS[0], _DATA[0]
 
 _REQUEST_HEADERS = 1 << MapType.HTTP_REQUEST_HEADERS
 _REQUEST_TRAILERS = 1 << MapType.HTTP_REQUEST_TRAILERS
@@ -216,6 +217,7 @@ class StreamContext(EndingContext):
         result = plugin.request_headers(self, count, end_of_stream)
         if not result:
             self.open_maps &= ~_REQUEST_HEADERS
+            return _CONTINUE
         return plugin.headers_actions[result if result < 5 else 4]
 
     def on_response_headers(self, count: int, end_of_stream: bool) -> HeadersAction:
@@ -226,6 +228,7 @@ class StreamContext(EndingContext):
         result = plugin.response_headers(self, count, end_of_stream)
         if not result:
             self.open_maps &= ~_RESPONSE_HEADERS
+            return _CONTINUE
         return plugin.headers_actions[result if result < 5 else 4]
 
     def on_request_body(self, size: int, end_of_stream: bool) -> DataAction:
@@ -239,6 +242,7 @@ class StreamContext(EndingContext):
         result = entry(self, size, end_of_stream)
         if not result:
             self.open_buffers &= ~_REQUEST_BODY
+            return _PASS
         return _DATA[result if result < 4 else 3]
 
     def on_response_body(self, size: int, end_of_stream: bool) -> DataAction:
@@ -252,6 +256,7 @@ class StreamContext(EndingContext):
         result = entry(self, size, end_of_stream)
         if not result:
             self.open_buffers &= ~_RESPONSE_BODY
+            return _PASS
         return _DATA[result if result < 4 else 3]
 
     def on_request_metadata(self, count: int) -> None:

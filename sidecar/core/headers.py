@@ -162,6 +162,11 @@ class HeaderMap:
 
     def append(self, name: bytes, value: bytes) -> None:
         """Add a field as Envoy's ``addCopy`` does: one more, or joined to the entry of a ``single`` name."""
+        index = self._index
+        if index is not None and name not in index and name[:1] != b":":  # the commonest
+            self.fields.append((name, value))
+            index[name] = value
+            return
         if name[:1] == b":" or (name in self.single and name in self.index()):
             found = self.get_joined(name)
             self.set(name, value if found is None else _joined(found, value))
@@ -170,6 +175,11 @@ class HeaderMap:
 
     def replace(self, name: bytes, value: bytes) -> None:
         """Make ``value`` the only value of ``name``, at the end, as Envoy's ``setCopy`` does."""
+        index = self._index
+        if index is not None and name not in index and name[:1] != b":":  # the commonest
+            self.fields.append((name, value))
+            index[name] = value
+            return
         if name[:1] != b":":
             self.remove(name)
         self.set(name, value)

@@ -54,9 +54,7 @@ def compile_initial_metadata(
     headers: Any, context: FactoryContext, name: str = "initial_metadata"
 ) -> tuple[InitialMetadata, ...]:
     """What every call carries, of the field ``name`` at the context's path."""
-    return tuple(
-        _metadata(each, context.at(f"{name}[{index}]")) for index, each in enumerate(headers)
-    )
+    return tuple(_metadata(each, context.at(f"{name}[{index}]")) for index, each in enumerate(headers))
 
 
 def _metadata(header: Any, context: FactoryContext) -> InitialMetadata:

@@ -15,10 +15,10 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from sidecar.api.filters import HttpFilter
-from sidecar.api.message import FixedBody, LocalReply
+from sidecar.api.message import LocalReply
 from sidecar.api.stream import Flag
 from sidecar.core.errors import Disconnected, StreamAborted
-from sidecar.extensions.http.wasm_body import BegunBody, GuestStage, LaterBody
+from sidecar.extensions.http.wasm_body import BegunBody, GuestStage, show_whole
 from sidecar.extensions.http.wasm_host import FAILED, StreamSide
 from wasm_abi import HeadersAction, WasmError
 
@@ -263,20 +263,12 @@ class WasmFilter(HttpFilter):
         self, side: StreamSide, message: Message, direction: int, *, was_held: bool = False
     ) -> None:
         """Let the guest see the body: at once where it is at hand, so that it stays one piece."""
-        stage = GuestStage(self, side, direction, was_held=was_held)
         body = message.body
         assert body is not None
         if body.whole is None:
-            message.pipe_body(stage)
-            return
-        try:
-            out = stage.push_whole(body.whole)
-        except (StreamAborted, Disconnected) as error:
-            # The headers go on first, as in Envoy; who pulls the body meets the error.
-            message.body = LaterBody(error)
-            return
-        # Also where the guest left it alone: it is read, and an answer need not end the connection.
-        message.body = LaterBody(stage) if out is None else FixedBody(out, stage.made_trailers)
+            message.pipe_body(GuestStage(self, side, direction, was_held=was_held))
+        else:
+            show_whole(self, side, message, direction, was_held=was_held)
 
     def verdict(self, side: StreamSide) -> LocalReply | None:
         """What the stream is answered with, if it is."""

@@ -10,17 +10,18 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from sidecar.api.message import Body, LocalReply
+from sidecar.api.message import Body, FixedBody, LocalReply, Message
 from sidecar.core.errors import Disconnected, StreamAborted
 from sidecar.core.headers import HeaderMap
 from sidecar.extensions.http.wasm_host import NONE, NOT_RESUMED
 from wasm_abi import DataAction, TrailersAction, WasmError
 
 if TYPE_CHECKING:
+    from sidecar.api.stream import Stream
     from sidecar.extensions.http.wasm import WasmFilter
     from sidecar.extensions.http.wasm_host import StreamSide
 
-__all__ = ["BegunBody", "GuestStage", "LaterBody"]
+__all__ = ["BegunBody", "GuestStage", "show_whole"]
 
 _REQUEST = 0
 _CONTINUE = DataAction.CONTINUE
@@ -75,6 +76,81 @@ class LaterBody(Body):
         return data
 
 
+def show_whole(
+    wasm_filter: WasmFilter, side: StreamSide, message: Message, direction: int, *, was_held: bool
+) -> None:
+    """Show a body that is at hand, so that it stays one piece."""
+    source = message.body
+    assert source is not None
+    data = source.whole
+    assert data is not None
+    stage: GuestStage | None = None
+    out: bytes | None
+    try:
+        if (
+            not data
+            or was_held
+            or side.buffers is not NONE
+            or side.resumed is not NOT_RESUMED
+            or side.context is None
+            or side.is_dead
+            or not _is_http1(side.stream, direction)
+        ):
+            stage = GuestStage(wasm_filter, side, direction, was_held=was_held)
+            out = stage.push_whole(data)
+        else:
+            # What a stage does where a guest lets it all pass as it is; in all other cases there is one.
+            shown = side.buffers = (None, data) if direction else (data, None)
+            context = side.context
+            show = context.on_response_body if direction else context.on_request_body
+            action: DataAction | WasmError
+            try:
+                action = show(len(data), False)
+            except WasmError as error:
+                action = error
+            if (
+                action is not _CONTINUE
+                or side.asked
+                or side.buffers is not shown
+                or side.resumed is not NOT_RESUMED
+            ):
+                stage = GuestStage(wasm_filter, side, direction)
+                out = stage.push_whole(data, action)
+            else:
+                side.buffers = shown = (None, b"") if direction else (b"", None)
+                made = side.maps[3 if direction else 1] = HeaderMap()
+                try:
+                    action = show(0, True)
+                except WasmError as error:
+                    action = error
+                if (
+                    action is not _CONTINUE
+                    or side.asked
+                    or side.buffers is not shown
+                    or side.resumed is not NOT_RESUMED
+                    or made.fields
+                ):
+                    stage = GuestStage(wasm_filter, side, direction)
+                    out = stage.end_whole(data, action, made)
+                else:
+                    side.buffers = NONE
+                    message.body = FixedBody(data)
+                    return
+    except (StreamAborted, Disconnected) as error:
+        # The headers go on first, as in Envoy; who pulls the body meets the error.
+        message.body = LaterBody(error)
+        return
+    # Also where the guest left it alone: it is read, and an answer need not end the connection.
+    message.body = LaterBody(stage) if out is None else FixedBody(out, stage.made_trailers)
+
+
+def _is_http1(stream: Stream, direction: int) -> bool:
+    """Whether a half of the stream comes over HTTP/1."""
+    if direction:
+        return stream.upstream_protocol[:6] == "HTTP/1" and stream.upstream_first_rx_ns != 0
+    return stream.protocol[:6] == "HTTP/1"
+
+
 class GuestStage:
     """Shows a body to the guest, chunk by chunk; what the guest holds back it sees again with the next."""
 
@@ -103,12 +179,7 @@ class GuestStage:
         self._parked = b""
         #: What goes on before the bytes that are waited for.
         self._given = b""
-        stream = side.stream
-        if not direction:
-            protocol = stream.protocol
-        else:
-            protocol = stream.upstream_protocol if stream.upstream_first_rx_ns else ""
-        self._is_http1 = protocol[:6] == "HTTP/1"
+        self._is_http1 = _is_http1(side.stream, direction)
         # HTTP/1 learns of the end after the last bytes: Envoy's guests see an empty end there, unless all of
         # it has come while the guest held the head.
         self._ends_apart = self._is_http1 and not was_held
@@ -125,22 +196,29 @@ class GuestStage:
         self._given = given
         return await self.rest()
 
-    def push_whole(self, data: bytes) -> bytes | None:
+    def push_whole(self, data: bytes, begun: DataAction | WasmError | None = None) -> bytes | None:
         """The last chunk; None: the guest holds it, :meth:`rest` waits for it.
 
+        ``begun`` is what the callback for the bytes came to, where it was already made.
         Raises: StreamAborted, Disconnected.
         """
         first = b""
         if data and self._ends_apart:
             try:
-                given = self._push(data, False)
+                given = self._push(data, False) if begun is None else self._settle(begun, None, b"")
             except (StreamAborted, Disconnected):
                 if self._direction == _REQUEST:
                     self._side.stream.bytes_received += len(data)
                 raise
             assert given is not None
             first, data = given, b""
-        out = self._push(data, True)
+        return self._behind_first(first, self._push(data, True))
+
+    def end_whole(self, first: bytes, ended: DataAction | WasmError, made: HeaderMap) -> bytes | None:
+        """The same where the callback for the end was made, too; ``first`` has passed."""
+        return self._behind_first(first, self._settle(ended, made, b""))
+
+    def _behind_first(self, first: bytes, out: bytes | None) -> bytes | None:
         if out is None:
             self._given = first + self._given
             return None
@@ -174,17 +252,29 @@ class GuestStage:
         made: HeaderMap | None = None
         if end_stream:
             made = side.maps[3 if direction else 1] = HeaderMap()
+        action: DataAction | WasmError
         try:
             if direction:
                 action = context.on_response_body(len(buffer), end_stream)
             else:
                 action = context.on_request_body(len(buffer), end_stream)
         except WasmError as error:
-            side.show(direction, None)
-            self._filter.trapped_in_body(side, error)
-            return released + buffer
+            action = error
+        return self._settle(action, made, released)
+
+    def _settle(
+        self, action: DataAction | WasmError, made: HeaderMap | None, released: bytes
+    ) -> bytes | None:
+        """What a callback came to; ``made``, at the end, are the trailers that it could add to."""
+        side = self._side
+        direction = self._direction
+        end_stream = made is not None
         buffers = side.buffers
         buffer = buffers[direction] or b""
+        if isinstance(action, WasmError):
+            side.show(direction, None)
+            self._filter.trapped_in_body(side, action)
+            return released + buffer
         if made is not None and made.fields:
             self.made_trailers = made
         if side.asked:
