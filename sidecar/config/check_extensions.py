@@ -71,6 +71,10 @@ CATEGORIES = {
     ): "envoy.transport_sockets.upstream",
     (_PROXY_PROTOCOL, "transport_socket"): "envoy.transport_sockets.upstream",
     (_HTTP_11_PROXY, "transport_socket"): "envoy.transport_sockets.upstream",
+    (
+        "envoy.config.accesslog.v3.AccessLogFilter",
+        "extension_filter",
+    ): "envoy.access_loggers.extension_filters",
     ("envoy.config.core.v3.HealthCheck", "custom_health_check"): "envoy.health_checkers",
     ("envoy.config.core.v3.HealthCheck", "event_logger"): "envoy.health_check.event_sinks",
     ("envoy.config.bootstrap.v3.Bootstrap", "stats_sinks"): "envoy.stats_sinks",

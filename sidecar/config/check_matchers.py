@@ -53,9 +53,7 @@ def check_route_matcher(context: Context, path: Path, matcher: Any) -> None:
         elif name in (f"{_MATCHER}.MatcherTree", f"{_MATCHER}.MatcherList.Predicate.SinglePredicate"):
             url = message.input.typed_config.type_url
             kind = type_name(url)
-            if kind == _CEL_INPUT and name != f"{_MATCHER}.MatcherTree":
-                continue
-            if kind == _CEL_INPUT:
+            if kind == _CEL_INPUT and name == f"{_MATCHER}.MatcherTree":
                 reason = "currently only string type is supported in map matcher"
                 context.report.error((*at, "input"), f"Unsupported data input type: cel_data_input, {reason}")
             elif url and kind not in _INPUTS:

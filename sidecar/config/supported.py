@@ -155,7 +155,7 @@ _ROWS: dict[str, str] = {
         "rules shadow_rules shadow_rules_stat_prefix stat_prefix enforcement_type delay_deny"
     ),
     f"{_RBAC}.RBAC": "action policies",
-    f"{_RBAC}.Policy": "permissions principals",
+    f"{_RBAC}.Policy": "permissions principals condition cel_config",
     f"{_RBAC}.Permission": (
         "and_rules or_rules any header url_path destination_ip destination_port destination_port_range "
         "metadata not_rule requested_server_name uri_template sourced_metadata"
@@ -699,7 +699,7 @@ _ROWS: dict[str, str] = {
     f"{_LOG}.AccessLogFilter": (
         "status_code_filter duration_filter not_health_check_filter runtime_filter and_filter or_filter "
         "header_filter response_flag_filter grpc_status_filter log_type_filter traceable_filter "
-        "metadata_filter"
+        "metadata_filter extension_filter"
     ),
     f"{_LOG}.StatusCodeFilter": "*",
     f"{_LOG}.DurationFilter": "*",
@@ -727,6 +727,16 @@ _ROWS: dict[str, str] = {
     ),
     f"{_FORMATTER}.req_without_query.v3.ReqWithoutQuery": "",
     f"{_FORMATTER}.metadata.v3.Metadata": "",
+    # CEL
+    f"{_CORE}.CelExpressionConfig": "*",
+    f"{_FORMATTER}.cel.v3.Cel": "*",
+    "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter": "*",
+    f"{_LOG}.ExtensionFilter": "*",
+    f"{_TRACERS}.samplers.v3.CELSamplerConfig": "*",
+    "envoy.extensions.rate_limit_descriptors.expr.v3.Descriptor": "*",
+    "xds.type.v3.CelExpression": "parsed_expr checked_expr cel_expr_parsed cel_expr_checked",
+    f"{_XDS}.CelMatcher": "*",
+    f"{_XDS}.HttpAttributesCelMatchInput": "",
     f"{_CORE}.JsonFormatOptions": "sort_properties",
     # HTTP filters
     "envoy.extensions.filters.http.router.v3.Router": "suppress_envoy_headers upstream_http_filters",
@@ -895,6 +905,12 @@ CORE_TYPES = frozenset(
         _GETADDRINFO,
         f"{_FORMATTER}.req_without_query.v3.ReqWithoutQuery",
         f"{_FORMATTER}.metadata.v3.Metadata",
+        f"{_FORMATTER}.cel.v3.Cel",
+        "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+        f"{_TRACERS}.samplers.v3.CELSamplerConfig",
+        "envoy.extensions.rate_limit_descriptors.expr.v3.Descriptor",
+        f"{_XDS}.CelMatcher",
+        f"{_XDS}.HttpAttributesCelMatchInput",
         f"{_COMPRESSION}.gzip.compressor.v3.Gzip",
         f"{_COMPRESSION}.brotli.compressor.v3.Brotli",
         f"{_COMPRESSION}.zstd.compressor.v3.Zstd",

@@ -161,7 +161,8 @@ ENTRIES: tuple[Entry, ...] = (
         "envoy.extensions.filters.network.rbac.v3.RBAC", STOP, "generic matching", "matcher shadow_matcher"
     ),
     *_rows("envoy.config.rbac.v3.RBAC", WARN, "RBAC", "audit_logging_options"),
-    *_rows("envoy.config.rbac.v3.Policy", STOP, "CEL", "condition checked_condition cel_config"),
+    # Envoy 1.40 does not look at it.
+    *_rows("envoy.config.rbac.v3.Policy", WARN, "CEL", "checked_condition"),
     *_rows("envoy.config.rbac.v3.Permission", STOP, "RBAC", "matcher"),
     *_rows("envoy.config.rbac.v3.Principal", STOP, "RBAC", "custom"),
     *_rows(f"{_LISTENER}.ListenerFilter", STOP, "xDS", "config_discovery"),
@@ -373,12 +374,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_CORE}.GrpcService", STOP, "gRPC without a cluster: use envoy_grpc", "google_grpc"),
     *_rows("envoy.extensions.matching.input_matchers.ip.v3.Ip", WARN, "statistics", "stat_prefix"),
     # Access logs and filters
-    *_rows(
-        "envoy.config.accesslog.v3.AccessLogFilter",
-        WARN,
-        "access log filters",
-        "extension_filter",
-    ),
     *_rows("envoy.extensions.filters.http.router.v3.Router", WARN, "router options", "dynamic_stats"),
     *_rows("envoy.extensions.wasm.v3.VmConfig", WARN, "precompiled Wasm code", "allow_precompiled"),
 )

@@ -115,6 +115,7 @@ class Tracing:
                 int(stream.start_time * 1e9),
                 headers,
                 is_traced=reason != _NONE,
+                stream=stream,
             )
         decorator = None if route is None else route.decorator
         if decorator is not None and span is not None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from sidecar.api.stream import Stream
 from sidecar.core.errors import SidecarError
-from sidecar.observability.json_values import json_text, quoted, quoted_inside
+from sidecar.observability.json_values import CelValue, json_text, quoted, quoted_inside
 from sidecar.observability.line_template import Ready, join_pieces
 from sidecar.observability.metadata_operators import TypedText
 from sidecar.observability.operators import Value, make_operator
@@ -49,18 +49,19 @@ _LEGACY_STATE = re.compile(r"%PER_REQUEST_STATE\(([^)]*)\)%")
 
 
 def compile_text(
-    text_format: str, *, omit_empty: bool = False, extensions: Iterable[str] = ()
+    text_format: str, *, omit_empty: bool = False, extensions: Iterable[Any] = ()
 ) -> Callable[[Stream], str]:
     """A text format.  Unset is ``-``, or nothing with ``omit_empty``.
 
-    ``extensions`` names operators that formatter extensions bring (``REQ_WITHOUT_QUERY``).
+    ``extensions`` names operators that formatter extensions bring (``REQ_WITHOUT_QUERY``), or has CEL's
+    options.
     Raises: SidecarError with Envoy's words.
     """
     return _join(_parse(text_format, frozenset(extensions)), "" if omit_empty else "-")
 
 
 def compile_json(
-    tree: Mapping[str, Any], *, omit_empty: bool = False, extensions: Iterable[str] = ()
+    tree: Mapping[str, Any], *, omit_empty: bool = False, extensions: Iterable[Any] = ()
 ) -> Callable[[Stream], str]:
     """A JSON format: a tree of dicts, lists and scalars, whose strings are formats.
 
@@ -80,7 +81,7 @@ def compile_json(
 
 
 def compile_header_value(
-    text_format: str, *, extensions: Iterable[str] = ()
+    text_format: str, *, extensions: Iterable[Any] = ()
 ) -> bytes | Callable[[Stream], bytes]:
     """The value of an added header: bytes when it is constant.  Unset is nothing.
 
@@ -109,7 +110,7 @@ def encoded(line: str) -> bytes:
 
 
 # -- parsing --------------------------------------------------------------------------------------
-def _parse(text_format: str, extensions: frozenset[str], *, is_log: bool = True) -> list[_Piece]:
+def _parse(text_format: str, extensions: frozenset[Any], *, is_log: bool = True) -> list[_Piece]:
     """Literal text and operators, in order, literals joined.
 
     ``is_log`` is False where the text is no line of an access log, which has no type then.
@@ -172,7 +173,7 @@ def _text_of(value: Any) -> str:
         return value
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
-    return json_text(value)
+    return value.text if isinstance(value, CelValue) else json_text(value)
 
 
 # -- JSON -----------------------------------------------------------------------------------------
@@ -206,7 +207,7 @@ def _string_pieces(pieces: list[_Piece], unset: str) -> list[_Piece]:
     return ['"', *inner, '"']
 
 
-def _add_json(node: Any, extensions: frozenset[str], out: list[_Piece]) -> None:
+def _add_json(node: Any, extensions: frozenset[Any], out: list[_Piece]) -> None:
     """Append the pieces of ``node``; unset operators are null."""
     if isinstance(node, str):
         pieces = _parse(node, extensions)
@@ -231,7 +232,7 @@ def _add_json(node: Any, extensions: frozenset[str], out: list[_Piece]) -> None:
         out.append(json_text(node))
 
 
-def _sparse_node(node: Any, extensions: frozenset[str]) -> Callable[[Stream], str | None]:
+def _sparse_node(node: Any, extensions: frozenset[Any]) -> Callable[[Stream], str | None]:
     """``node`` as a function to JSON text, or None where it is to be dropped."""
     if isinstance(node, str):
         pieces = _parse(node, extensions)

@@ -14,10 +14,20 @@ from typing import Any
 
 from sidecar.observability.numbers import json_number
 
-__all__ = ["json_text", "quoted", "quoted_inside"]
+__all__ = ["CelValue", "json_text", "quoted", "quoted_inside"]
 
 _NEEDS_ESCAPE = re.compile(r'[\x00-\x1f"\\\udc80-\udcff]')
 _encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+class CelValue:
+    """What an expression gave: another value as text than in JSON."""
+
+    __slots__ = ("plain", "text")
+
+    def __init__(self, text: str, plain: Any) -> None:
+        self.text = text
+        self.plain = plain
 
 
 def quoted(text: str) -> str:
@@ -59,6 +69,8 @@ def json_text(value: Any) -> str:
         return quoted(value.decode("utf-8", "surrogateescape"))
     if isinstance(value, dict):
         return "{" + ",".join(f"{quoted(key)}:{json_text(value[key])}" for key in sorted(value)) + "}"
+    if isinstance(value, CelValue):
+        return json_text(value.plain)
     return "[" + ",".join([json_text(item) for item in value]) + "]"
 
 

@@ -35,6 +35,7 @@ from sidecar.observability.address_operators import (
     port,
     without_port,
 )
+from sidecar.observability.cel_operators import CelOptions, make_cel_operator
 from sidecar.observability.header_operators import (
     grpc_number,
     grpc_status,
@@ -83,8 +84,8 @@ def operator_names() -> frozenset[str]:
     return frozenset(OPERATORS) | UNSET_ON_PLAINTEXT | NOT_RECORDED
 
 
-def make_operator(name: str, argument: str, limit: int | None, extensions: frozenset[str]) -> Value:
-    """The operator ``%name(argument):limit%``.
+def make_operator(name: str, argument: str, limit: int | None, extensions: frozenset[Any]) -> Value:
+    """The operator ``%name(argument):limit%``; ``extensions`` are names, and options of CEL.
 
     Raises: SidecarError with Envoy's words.
     """
@@ -95,11 +96,12 @@ def make_operator(name: str, argument: str, limit: int | None, extensions: froze
         if name in UNSET_ON_PLAINTEXT or name in NOT_RECORDED:
             _check_syntax(name, _COMMAND_ONLY, argument, limit)
             return _unset
-        if name in ("CEL", "TYPED_CEL"):
-            raise SidecarError(f"{name}: CEL expressions are not supported")
         raise UnknownOperator(name)
     syntax, maker = entry
     _check_syntax(name, syntax, argument, limit)
+    if name in ("CEL", "TYPED_CEL"):
+        options = next((each for each in extensions if isinstance(each, CelOptions)), CelOptions())
+        return make_cel_operator(argument, limit, options, is_typed=name == "TYPED_CEL")
     return maker(argument, limit)
 
 
@@ -353,6 +355,9 @@ OPERATORS: dict[str, tuple[int, Maker]] = {
     "UNIQUE_ID": _plain(lambda stream: str(uuid.uuid4())),
     "HOSTNAME": (_COMMAND_ONLY, lambda argument, limit: _constant(socket.gethostname())),
     "ENVIRONMENT": (_REQUIRED, _environment),
+    # Made apart: what they may use is an option.
+    "CEL": (_ANY, lambda argument, limit: _unset),
+    "TYPED_CEL": (_ANY, lambda argument, limit: _unset),
     "REQ": (_REQUIRED, request_header),
     "REQUEST_HEADER": (_REQUIRED, request_header),
     "RESP": (_REQUIRED, response_header),

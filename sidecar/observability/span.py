@@ -65,11 +65,12 @@ class Tracer(Protocol):
     """Makes spans and takes those that are over."""
 
     def start(
-        self, name: str, kind: int, start_ns: int, headers: HeaderMap, *, is_traced: bool
+        self, name: str, kind: int, start_ns: int, headers: HeaderMap, *, is_traced: bool, stream: Any
     ) -> Span | None:
         """A span for a request with ``headers``; None where its context cannot be read.
 
-        ``start_ns`` counts from the epoch; ``is_traced`` is what the connection manager decided.
+        ``start_ns`` counts from the epoch; ``is_traced`` is what the connection manager decided
+        of ``stream``.
         """
 
     def take(self, span: Span) -> None:

@@ -339,6 +339,7 @@ class Assembly:
             access_logs=compile_access_logs(message, self.context(path, direction), self._registry),
             limits=self._limits(message, name),
         )
+        listener.node = self.node
         if message.use_original_dst.value:
             listener.hand_off = self._find_listener
         listener.on_bound.append(chains.set_scope)

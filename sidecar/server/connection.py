@@ -72,6 +72,7 @@ class Connection:
             self.local_address = Address.from_sockaddr(sock.family, sock.getsockname()).text
         self.direct_remote_address = self.remote_address
         self.direct_local_address = self.local_address
+        self.listener = listener
         self.listener_name = listener.name
         self.traffic_direction = listener.traffic_direction
         self.listener_metadata = listener.metadata
@@ -79,6 +80,7 @@ class Connection:
 
     def move_to(self, listener: Listener) -> None:
         """Another listener goes on with the connection; only its addresses and what it said are kept."""
+        self.listener = listener
         self.listener_name = listener.name
         self.traffic_direction = listener.traffic_direction
         self.listener_metadata = listener.metadata

@@ -87,6 +87,8 @@ class Listener:
         self.store = store
         self.sockets: list[socket.socket] = []
         self.message: Any = None
+        #: Who this proxy is (:class:`sidecar.api.context.NodeInfo`).
+        self.node: Any = None
         #: What has to be done before it serves, and when it ended, of one that was added while running.
         self.jobs: list[Callable[[], Any]] = []
         self.closers: list[Callable[[], None]] = []

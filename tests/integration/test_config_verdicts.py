@@ -612,11 +612,30 @@ _UPSTREAM_LISTS = {
     "optional cors": f"{{name: r, is_optional: true, typed_config: {any_of('envoy.extensions.filters.http.cors.v3.Cors')}}}, {{name: c, typed_config: {_CODEC}}}",
 }
 UPSTREAM_FILTERS = [
-    *(Case(f"upstream filters of a cluster {name}", conf(cluster=f"typed_extension_protocol_options: {{envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {{'@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {{http_protocol_options: {{}}}}, http_filters: [{entries}]}}}}")) for name, entries in _UPSTREAM_LISTS.items()),
-    *(Case(f"upstream filters of a router {name}", swap(f'typed_config:\n              "@type": type.googleapis.com/{ROUTER}', f"typed_config: {any_of(ROUTER, f'upstream_http_filters: [{entries}]')}")) for name, entries in _UPSTREAM_LISTS.items()),
+    *(
+        Case(
+            f"upstream filters of a cluster {name}",
+            conf(
+                cluster=f"typed_extension_protocol_options: {{envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {{'@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {{http_protocol_options: {{}}}}, http_filters: [{entries}]}}}}"
+            ),
+        )
+        for name, entries in _UPSTREAM_LISTS.items()
+    ),
+    *(
+        Case(
+            f"upstream filters of a router {name}",
+            swap(
+                f'typed_config:\n              "@type": type.googleapis.com/{ROUTER}',
+                f"typed_config: {any_of(ROUTER, f'upstream_http_filters: [{entries}]')}",
+            ),
+        )
+        for name, entries in _UPSTREAM_LISTS.items()
+    ),
     Case("upstream codec in a connection manager", conf(filters=f"- {{name: c, typed_config: {_CODEC}}}")),
 ]
-CASES = UPSTREAM_FILTERS + HTTP1 + MORE + SCALARS + STRUCTURE + FILES + EXTENSIONS + LISTENERS + ROUTES + CLUSTERS
+CASES = (
+    UPSTREAM_FILTERS + HTTP1 + MORE + SCALARS + STRUCTURE + FILES + EXTENSIONS + LISTENERS + ROUTES + CLUSTERS
+)
 
 
 def test_cases_have_names_of_their_own() -> None:

@@ -14,8 +14,10 @@ from typing import Any
 
 from sidecar.api.context import FactoryContext
 from sidecar.api.stream import FLAG_NAMES, Stream
+from sidecar.config.compile.cel import cel_options, compile_cel_text
 from sidecar.config.compile.matchers import compile_header_matcher
 from sidecar.config.compile.value_matchers import compile_value_matcher
+from sidecar.config.registry import resolve_any
 from sidecar.core.errors import ConfigError
 from sidecar.observability.header_operators import response_grpc_number
 
@@ -26,6 +28,7 @@ _Compare = Callable[[int, int], bool]
 
 #: ``ComparisonFilter.Op`` in the order of its numbers.
 _COMPARISONS: tuple[_Compare, ...] = (operator.eq, operator.ge, operator.le, operator.ne)
+_CEL_FILTER = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
 _DENOMINATORS = (100, 10_000, 1_000_000)
 
 
@@ -150,6 +153,16 @@ def _log_type(message: Any, context: FactoryContext, path: str) -> Predicate:
     return lambda stream: (stream.access_log_type in types) != exclude
 
 
+def _extension(message: Any, context: FactoryContext, path: str) -> Predicate:
+    """``envoy.access_loggers.extension_filters.cel``; the loader told of others."""
+    kind, inner = resolve_any(message.typed_config)
+    expression: Any = inner
+    if kind != _CEL_FILTER:
+        return lambda stream: True
+    at = f"{path}.typed_config.expression"
+    return compile_cel_text(expression.expression, at, cel_options(expression)).matches
+
+
 _COMPILERS: dict[str, Callable[[Any, FactoryContext, str], Predicate]] = {
     "status_code_filter": _status_code,
     "duration_filter": _duration,
@@ -163,4 +176,5 @@ _COMPILERS: dict[str, Callable[[Any, FactoryContext, str], Predicate]] = {
     "response_flag_filter": _response_flag,
     "grpc_status_filter": _grpc_status,
     "log_type_filter": _log_type,
+    "extension_filter": _extension,
 }

@@ -12,6 +12,7 @@ from typing import Any
 
 import xxhash
 
+from sidecar.config.compile.cel import compile_cel_expression
 from sidecar.config.compile.matchers import compile_string_matcher
 from sidecar.config.compile.route_predicates import fraction
 from sidecar.config.messages import type_name
@@ -21,12 +22,15 @@ from sidecar.core.errors import ConfigError
 from sidecar.core.matching import ExactMap, Input, MatchList, OnMatch, Predicate, PrefixMap, Tree
 from sidecar.core.matching_sets import DomainMap, IpRangeMap, Network, Range, parse_address
 
-__all__ = ["COMMON_INPUTS", "MatcherCompiler"]
+__all__ = ["CEL_INPUT", "COMMON_INPUTS", "MatcherCompiler"]
 
 #: Makes an input, a predicate's test or an action of its message and path.
 Compile = Callable[[Any, str], Any]
 
 _MATCHERS = "envoy.extensions.matching.input_matchers"
+#: An input that takes all of the stream, for the matcher that is an expression.
+CEL_INPUT = "xds.type.matcher.v3.HttpAttributesCelMatchInput"
+_CEL_MATCHER = "xds.type.matcher.v3.CelMatcher"
 
 
 class MatcherCompiler:
@@ -135,6 +139,10 @@ class MatcherCompiler:
 
     def _single(self, message: Any, path: str) -> Predicate[Any]:
         take = self._input(message.input, f"{path}.input")
+        of_cel = type_name(message.input.typed_config.type_url) == CEL_INPUT
+        if of_cel is not (type_name(message.custom_match.typed_config.type_url) == _CEL_MATCHER):
+            kind = "cel_data_input" if of_cel else "string"
+            raise ConfigError(path, f"Unsupported data input type: {kind}. The matcher supports input type: ")
         if message.WhichOneof("matcher") == "value_match":
             test = compile_string_matcher(message.value_match, f"{path}.value_match")
         else:
@@ -215,11 +223,17 @@ def _runtime_fraction(message: Any, _: str) -> Callable[[bytes], bool]:
     return lambda value: xxhash.xxh64_intdigest(value, seed) % denominator < numerator
 
 
+def _cel(message: Any, path: str) -> Callable[[Any], bool]:
+    """Whether an expression is true of a stream, which :data:`CEL_INPUT` takes."""
+    return compile_cel_expression(message.expr_match, f"{path}.expr_match").matches
+
+
 #: Inputs that need no data.
 COMMON_INPUTS: dict[str, Compile] = {
     "envoy.extensions.matching.common_inputs.environment_variable.v3.Config": _environment,
 }
 _CUSTOM: dict[str, Compile] = {
+    _CEL_MATCHER: _cel,
     f"{_MATCHERS}.ip.v3.Ip": _ip,
     f"{_MATCHERS}.consistent_hashing.v3.ConsistentHashing": _consistent_hashing,
     f"{_MATCHERS}.runtime_fraction.v3.RuntimeFraction": _runtime_fraction,

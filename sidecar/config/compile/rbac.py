@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sidecar.config.compile.cel import cel_options, compile_cel_tree
 from sidecar.config.compile.matchers import compile_header_matcher, compile_string_matcher
 from sidecar.config.compile.uri_templates import compile_template
 from sidecar.config.compile.value_matchers import compile_metadata_matcher
@@ -27,8 +28,19 @@ def compile_rbac(message: Any, path: str, *, has_requests: bool) -> Engine:
         at = f'{path}.policies["{name}"]'
         permissions = _all(policy.permissions, f"{at}.permissions", _permission)
         principals = _all(policy.principals, f"{at}.principals", _principal)
-        policies.append((name, _both(_any(permissions), _any(principals))))
+        rule = _both(_any(permissions), _any(principals))
+        condition = _condition(policy, at)
+        policies.append((name, rule if condition is None else _both(rule, condition)))
     return Engine(_ACTIONS[message.action], policies)
+
+
+def _condition(policy: Any, path: str) -> Rule | None:
+    """What CEL says of it; ``checked_condition`` is not looked at, as in Envoy."""
+    if not policy.HasField("condition"):
+        return None
+    at = f"{path}.condition"
+    expression = compile_cel_tree(policy.condition, at, cel_options(policy), has_node=False)
+    return lambda subject: expression.matches(subject.stream or subject.connection.stream)
 
 
 def _check_no_headers(message: Any, path: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sidecar.config.compile.matching import MatcherCompiler
+from sidecar.config.compile.matching import CEL_INPUT, MatcherCompiler
 from sidecar.config.compile.network_inputs import NETWORK_INPUTS
 from sidecar.config.compile.route_matcher import HTTP_INPUTS
 from sidecar.core.matching import Input
@@ -25,6 +25,7 @@ def compile_rbac_matcher(message: Any, path: str) -> MatcherEngine:
         name: _of_connection(make) for name, make in NETWORK_INPUTS.items()
     }
     inputs |= {name: _of_request(make) for name, make in HTTP_INPUTS.items()}
+    inputs[CEL_INPUT] = lambda _message, _path: lambda subject: subject.stream
     found: list[Verdict] = []
 
     def action(message: Any, _path: str) -> Verdict:

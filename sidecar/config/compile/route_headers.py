@@ -27,7 +27,7 @@ def compile_header_mutations(message: Any, side: str, path: str) -> HeaderMutati
     return HeaderMutations(additions, removals)
 
 
-def compile_additions(options: Any, path: str, extensions: Iterable[str] = ()) -> tuple[HeaderAddition, ...]:
+def compile_additions(options: Any, path: str, extensions: Iterable[Any] = ()) -> tuple[HeaderAddition, ...]:
     """The list of ``envoy.config.core.v3.HeaderValueOption`` at ``path``.
 
     ``extensions``: operators that formatters bring.  Raises: ConfigError.

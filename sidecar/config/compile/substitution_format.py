@@ -14,7 +14,10 @@ from google.protobuf import json_format
 
 from sidecar.api.context import FactoryContext
 from sidecar.api.stream import Stream
+from sidecar.config.compile.cel import cel_options
 from sidecar.config.nearest import nearest
+from sidecar.config.registry import resolve_any
+from sidecar.core.cel_options import CelOptions
 from sidecar.core.errors import ConfigError, SidecarError
 from sidecar.observability.formatter import compile_json, compile_text, unrecorded_operators
 from sidecar.observability.operators import UnknownOperator, operator_names
@@ -30,6 +33,7 @@ __all__ = [
 
 Line = Callable[[Stream], str]
 
+_CEL = "envoy.extensions.formatter.cel.v3.Cel"
 #: Formatter extensions by type, with the operators that each brings (Envoy builds the second in).
 _FORMATTERS = {
     "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery": ("REQ_WITHOUT_QUERY",),
@@ -99,11 +103,14 @@ def struct_to_dict(message: Any) -> dict[str, Any]:
     return found
 
 
-def format_extensions(message: Any, path: str) -> list[str]:
-    """The operators of ``formatters`` of ``message``.  Raises: ConfigError."""
-    operators: list[str] = []
+def format_extensions(message: Any, path: str) -> list[str | CelOptions]:
+    """The operators of ``formatters`` of ``message``, and CEL's options.  Raises: ConfigError."""
+    operators: list[str | CelOptions] = []
     for number, formatter in enumerate(message.formatters):
         type_name = formatter.typed_config.type_url.rpartition("/")[2]
+        if type_name == _CEL:
+            operators.append(cel_options(resolve_any(formatter.typed_config)[1]))
+            continue
         if type_name not in _FORMATTERS:
             raise ConfigError(
                 f"{path}.formatters[{number}]", f"formatter '{formatter.name}' ({type_name}) is not supported"

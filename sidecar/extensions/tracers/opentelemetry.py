@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Exporter", "OpenTelemetryTracer", "Sampler", "TracerStats"]
 
-#: ``should_sample(parent, trace id or empty, name)``: whether, and the state that goes along.
-Sampler = Callable[[Parent | None, str, str], tuple[bool, bytes]]
+#: ``should_sample(parent, trace id or empty, stream)``: whether, and the state that goes along.
+Sampler = Callable[[Parent | None, str, Any], tuple[bool, bytes]]
 
 
 class Exporter(Protocol):
@@ -60,7 +60,7 @@ class OpenTelemetryTracer:
         self._spans: list[Span] = []
 
     def start(
-        self, name: str, kind: int, start_ns: int, headers: HeaderMap, *, is_traced: bool
+        self, name: str, kind: int, start_ns: int, headers: HeaderMap, *, is_traced: bool, stream: Any
     ) -> Span | None:
         """A span for a request; None where its ``traceparent`` cannot be read."""
         try:
@@ -83,7 +83,7 @@ class OpenTelemetryTracer:
                 is_sampled=parent.is_sampled and is_traced,
             )
         if self._sampler is not None and is_traced:
-            span.is_sampled, span.trace_state = self._sampler(parent, span.trace_id, name)
+            span.is_sampled, span.trace_state = self._sampler(parent, span.trace_id, stream)
         return span
 
     def take(self, span: Span) -> None:

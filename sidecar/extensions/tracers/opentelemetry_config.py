@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from sidecar._version import __version__
+from sidecar.config.compile.cel import cel_options, compile_cel_text
 from sidecar.config.messages import unpack
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.otlp.senders_config import compile_sender, detect_resource, sdk_attributes
@@ -112,15 +113,17 @@ def _compile_sampler(entry: Any, context: FactoryContext) -> Sampler:
         return _always
     if kind == f"{_SAMPLERS}.ParentBasedSamplerConfig":
         root = _compile_sampler(config.wrapped_sampler, context.at("wrapped_sampler.typed_config"))
-        return lambda parent, trace_id, name: (
-            root(parent, trace_id, name) if parent is None else (parent.is_sampled, parent.trace_state)
+        return lambda parent, trace_id, stream: (
+            root(parent, trace_id, stream) if parent is None else (parent.is_sampled, parent.trace_state)
         )
     if kind == f"{_SAMPLERS}.TraceIdRatioBasedSamplerConfig":
         return _by_ratio(config.sampling_percentage)
+    if kind == f"{_SAMPLERS}.CELSamplerConfig":
+        return _by_expression(config, context.path)
     raise ConfigError(context.path, f"the sampler {kind} is not supported")
 
 
-def _always(parent: Parent | None, _trace_id: str, _name: str) -> tuple[bool, bytes]:
+def _always(parent: Parent | None, _trace_id: str, _stream: Any) -> tuple[bool, bytes]:
     return True, b"" if parent is None else parent.trace_state
 
 
@@ -129,8 +132,20 @@ def _by_ratio(fraction: Any) -> Sampler:
     denominator = (100, 10_000, 1_000_000)[fraction.denominator]
     numerator: int = fraction.numerator
 
-    def sampler(parent: Parent | None, trace_id: str, _name: str) -> tuple[bool, bytes]:
+    def sampler(parent: Parent | None, trace_id: str, _stream: Any) -> tuple[bool, bytes]:
         number = int.from_bytes(bytes.fromhex(trace_id[:16]), "little")
         return number % denominator < numerator, b"" if parent is None else parent.trace_state
+
+    return sampler
+
+
+def _by_expression(config: Any, path: str) -> Sampler:
+    """By what an expression in CEL says of the request."""
+    expression = compile_cel_text(config.expression, f"{path}.expression", cel_options(config))
+
+    def sampler(parent: Parent | None, _trace_id: str, stream: Any) -> tuple[bool, bytes]:
+        if not expression.matches(stream):
+            return False, b""
+        return True, b"" if parent is None else parent.trace_state
 
     return sampler

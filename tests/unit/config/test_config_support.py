@@ -13,6 +13,7 @@ from sidecar.config import supported_page
 from sidecar.config.check_extensions import CATEGORIES
 from sidecar.config.load import Loaded
 from sidecar.config.messages import message_class
+from sidecar.config.support import _VALUES
 from sidecar.config.supported import CORE_TYPES, SUPPORTED, SUPPORTED_AT
 from sidecar.config.unsupported import ENTRIES, EXTENSIONS, extension_entry
 
@@ -36,7 +37,7 @@ def test_supported_field_that_is_a_message_has_a_row_of_its_own(message: str) ->
             continue
         if kind.GetOptions().map_entry:
             kind = kind.fields_by_name["value"].message_type
-        if kind is not None and not kind.full_name.startswith("google.protobuf."):
+        if kind is not None and not kind.full_name.startswith(_VALUES):
             assert kind.full_name in SUPPORTED, f"{message}.{name}"
 
 
