@@ -82,14 +82,15 @@ class Vm:
     ``host`` serves the guest while no plugin runs in it. ``environment`` is what WASI shows.
     ``foreign_functions`` take bytes and the VM, and return bytes or a status. ``allowed`` names the host
     functions and callbacks that are to be had (empty: all): the others fail, and are not called. ``safe``
-    chooses the public binding; None asks the environment variable ``WASM_ABI_SAFE``.
+    chooses the public binding; None asks the environment variable ``WASM_ABI_SAFE``. ``on_close`` is called
+    once, when it is closed or cannot be made.
 
     Raises: ModuleError when it cannot be instantiated within the limits; WasmTrap when it traps at start.
     """
 
     __slots__ = (
         "__weakref__", "_after", "_allocate", "_binding", "_call_numbers", "_entries", "_exports",
-        "_panic", "_panic_serial", "_spare_key", "_store", "abi",
+        "_on_close", "_panic", "_panic_serial", "_spare_key", "_store", "abi",
         "allowed", "configuration", "configuring", "context", "contexts", "deadline_s", "engine",
         "entered", "environment", "failure", "foreign_arguments", "foreign_functions", "host",
         "is_answered", "is_restricted", "is_started", "limits", "memory", "metric_ids", "metrics",
@@ -110,6 +111,7 @@ class Vm:
         shared: SharedStore | None = None,
         allowed: frozenset[str] = ALL_CAPABILITIES,
         safe: bool | None = None,
+        on_close: Callable[[], None] | None = None,
     ) -> None:
         self.module = module
         self.engine = module.engine
@@ -138,6 +140,7 @@ class Vm:
         self.context = _IDLE
         #: Whom the guest was called for, once it has chosen another context, and in which call that was.
         self.entered: tuple[int, Context] = (-1, _IDLE)
+        self._on_close = on_close
         self._after: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._entries: dict[str, Callable[..., int] | None] = {}
         self.next_context_id = 1
@@ -393,6 +396,8 @@ class Vm:
         self._entries.clear()
         self._store.close()
         self._store = None
+        if self._on_close is not None:
+            self._on_close()
         self._binding.detach()
         spare = self.module.spare_bindings.setdefault(self._spare_key, [])
         if len(spare) < _MAX_SPARE_BINDINGS:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import urllib.request
+from collections import Counter
 from pathlib import Path
 
 import trio
@@ -44,6 +46,7 @@ static_resources:
         typed_config:
           "@type": HCM
           stat_prefix: main
+          access_log: LOG
           route_config:
             virtual_hosts:
             - {name: all, domains: ["*"], routes: [{match: {prefix: /}, direct_response: {status: 200}}]}
@@ -55,7 +58,7 @@ static_resources:
 """
 
 
-def configuration(**own: object) -> str:
+def configuration(log: Path, **own: object) -> str:
     plugin = {
         "name": "guest",
         "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": SCRIPT},
@@ -66,7 +69,13 @@ def configuration(**own: object) -> str:
     if own:
         message = {"@type": "type.googleapis.com/sidecar.extensions.filters.http.wasm.v1.Wasm", **own}
         message["wasm"] = {"config": plugin}
-    return CONFIGURATION.replace("FILTER", json.dumps(message)).replace("HCM", HCM)
+    line = {
+        "text_format_source": {"inline_string": "%REQ(X-CASE)% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS%\n"}
+    }
+    kind = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
+    logs = [{"name": "file", "typed_config": {"@type": kind, "path": str(log), "log_format": line}}]
+    text = CONFIGURATION.replace("FILTER", json.dumps(message)).replace("LOG", json.dumps(logs))
+    return text.replace("HCM", HCM)
 
 
 def stats(proxy: RunningProxy) -> dict[str, int]:
@@ -109,11 +118,30 @@ def memory_mib(proxy: RunningProxy) -> float:
     return int(match[1]) / 1024
 
 
+def logged(log: Path, count: int) -> Counter[str]:
+    """The lines of the access log, once there are so many."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        lines = log.read_text().splitlines() if log.exists() else []
+        if len(lines) >= count:
+            return Counter(lines)
+        time.sleep(0.05)
+    raise AssertionError(f"{len(lines)} lines of {count}")
+
+
+def expected_lines(cases: list[str]) -> Counter[str]:
+    """What is to be logged where every fault fails its own request alone."""
+    good, bad = "200 direct_response", "503 wasm_fail_stream"
+    return Counter(f"{case} {good if case == 'fine' else bad}" for case in cases)
+
+
 def test_faults_of_a_shared_guest_fail_their_own_streams_alone(tmp_path: Path) -> None:
     """No request here waits in the guest, so that nothing else is in flight in the instance that fails."""
-    with running_proxy("sidecar", configuration(), tmp_path) as proxy:
+    log = tmp_path / "access"
+    with running_proxy("sidecar", configuration(log), tmp_path) as proxy:
         port = proxy.ports[10000]
-        trio.run(storm, port, ["fine"] * 200)
+        warm = ["fine"] * 200
+        trio.run(storm, port, warm)
         before = memory_mib(proxy)
         kinds = ("trap", "panic", "late", "recurse")
         cases = [kinds[index // 10 % len(kinds)] if index % 10 == 3 else "fine" for index in range(REQUESTS)]
@@ -121,21 +149,45 @@ def test_faults_of_a_shared_guest_fail_their_own_streams_alone(tmp_path: Path) -
         assert found == [200 if case == "fine" else 503 for case in cases]
         seen = stats(proxy)
         assert memory_mib(proxy) - before < 20
+        assert proxy.get("/ready", port=9901).status == 200
+        assert logged(log, len(warm) + REQUESTS) == expected_lines(warm + cases)
         output = proxy.output.read_text(errors="replace")
     assert seen["wasm.guest.vm_restart_success"] == REQUESTS // 10
-    assert seen["wasm.wasm_vm_count"] == 1
+    assert seen["wasm..created"] == REQUESTS // 10 + 1
+    assert seen["wasm..active"] == seen["wasm.wasm_vm_count"] == 1
     assert "wasm.guest.vm_restart_paused" not in seen
     assert seen["http.main.downstream_rq_active"] == 0
+    assert seen["http.main.downstream_rq_5xx"] == REQUESTS // 10
     assert "as the script says" in output
     assert re.search(r"plugin guest failed in proxy_on_request_headers, for request [0-9a-f-]{36}: ", output)
     assert re.search(r"plugin guest failed .* \(in .*proxy_on_request_headers", output)
 
 
+def test_in_envoy_every_request_fails_after_the_first_fault(tmp_path: Path) -> None:
+    """What the test above is a difference from; readiness says nothing of it there."""
+    log = tmp_path / "access"
+    with running_proxy("envoy", configuration(log), tmp_path) as proxy:
+        port = proxy.ports[10000]
+        cases = ["fine", "fine", "trap", "fine", "fine"]
+        assert [trio.run(storm, port, [case])[0] for case in cases] == [200, 200, 503, 503, 503]
+        storming = ["trap" if index % 10 == 3 else "fine" for index in range(REQUESTS)]
+        assert trio.run(storm, port, storming) == [503] * REQUESTS
+        lines = logged(log, len(cases) + REQUESTS)
+        assert proxy.get("/ready", port=9901).status == 200
+        seen = stats(proxy)
+    assert lines["fine 200 direct_response"] == 2
+    assert lines["fine 503 wasm_fail_stream"] == storming.count("fine") + 2
+    assert seen["http.main.downstream_rq_active"] == 0
+
+
 def test_faults_of_guests_of_their_own_touch_no_other_stream(tmp_path: Path) -> None:
     limits = {"memory_bytes": 16 << 20, "call_time": "1s"}
-    with running_proxy("sidecar", configuration(isolation="STREAM", limits=limits), tmp_path) as proxy:
+    log = tmp_path / "access"
+    text = configuration(log, isolation="STREAM", limits=limits)
+    with running_proxy("sidecar", text, tmp_path) as proxy:
         port = proxy.ports[10000]
-        trio.run(storm, port, ["fine"] * 200)
+        warm = ["fine"] * 200
+        trio.run(storm, port, warm)
         before = memory_mib(proxy)
         cases = ["fine"] * REQUESTS
         for index in range(3, REQUESTS, 10):
@@ -144,6 +196,10 @@ def test_faults_of_guests_of_their_own_touch_no_other_stream(tmp_path: Path) -> 
         found = trio.run(storm, port, cases)
         assert found == [200 if case == "fine" else 503 for case in cases]
         assert memory_mib(proxy) - before < 20
+        assert proxy.get("/ready", port=9901).status == 200
+        assert logged(log, len(warm) + REQUESTS) == expected_lines(warm + cases)
         seen = stats(proxy)
     assert "wasm.guest.vm_restart_success" not in seen
+    assert seen["wasm..created"] == len(warm) + REQUESTS + 1
+    assert seen["wasm..active"] == 1  # the one that serves no stream: it was asked whether the guest starts
     assert seen["http.main.downstream_rq_active"] == 0

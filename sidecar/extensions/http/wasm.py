@@ -179,7 +179,9 @@ class WasmFilter(HttpFilter):
                 side = StreamSide(live.side, stream)
                 side.context = plugin.create_stream(side)
             context = side.context
-            if context is None:
+            if context is None:  # the guest failed in it
+                if live.make is not None:
+                    _end(side, live)
                 return
             maps = side.maps
             maps[0] = stream.request.headers

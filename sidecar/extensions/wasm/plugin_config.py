@@ -80,6 +80,9 @@ class _VmRecipe:
     module: GuestModule
     settings: _VmSettings
     limits: Limits
+    #: ``wasm.<runtime>.created`` and ``active``.
+    created: Any
+    active: Any
     vm: Vm | None = None
     users: int = 0
 
@@ -94,7 +97,8 @@ class _VmRecipe:
     def one_more(self, side: PluginSide) -> Vm:
         """A VM that nobody shares.  Raises: ModuleError, WasmTrap."""
         settings = self.settings
-        return Vm(
+        self.active.inc()
+        vm = Vm(
             self.module,
             host=side,
             vm_id=settings.vm_id.encode(),
@@ -103,7 +107,10 @@ class _VmRecipe:
             allowed=settings.allowed,
             limits=self.limits,
             foreign_functions=FOREIGN_FUNCTIONS,
+            on_close=self.active.dec,
         )
+        self.created.inc()
+        return vm
 
     def close(self) -> None:
         """Nobody uses the VM any more."""
@@ -212,7 +219,7 @@ class Plugins:
             name=config.name,
             root_id=config.root_id,
             vm=vm,
-            runtime=vm_config.runtime or f"{_RUNTIME}v8",
+            runtime=vm_config.runtime,
             configuration=_any_bytes(config.configuration, "config.configuration"),
             policy=policy,
             backoff_s=_backoff(config),
@@ -303,7 +310,9 @@ class Plugins:
         if started is None:
             recipe = self._recipes.get(recipe_key)
             if recipe is None:
-                recipe = _VmRecipe(module, vm, settings.limits)
+                store, prefix = context.root_stats, f"wasm.{settings.runtime}"  # as given, nothing among it
+                created, active = store.counter(f"{prefix}.created"), store.gauge(f"{prefix}.active")
+                recipe = _VmRecipe(module, vm, settings.limits, created, active)
             started = self._start(settings, recipe, context)
             self._recipes[recipe_key] = recipe
             self._plugins[key] = started
@@ -317,10 +326,7 @@ class Plugins:
 
         def start(*, alone: bool = False) -> tuple[Plugin, PluginSide]:
             side = PluginSide(name, root_id, settings.vm.vm_id, context, has_timers=not alone)
-            before = recipe.vm
             vm = recipe.one_more(side) if alone else recipe.live(side)
-            if vm is not before:
-                context.root_stats.counter(f"wasm.{settings.runtime}.created").inc()
             plugin = Plugin(
                 vm,
                 side,
@@ -331,7 +337,12 @@ class Plugins:
                 calls=side.calls,
             )
             side.serve(plugin)
-            plugin.start()
+            try:
+                plugin.start()
+            except WasmError:
+                if alone:
+                    vm.close()
+                raise
             return plugin, side
 
         try:
