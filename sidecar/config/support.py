@@ -22,7 +22,7 @@ from sidecar.config.unsupported import ENTRIES, Action, Entry, extension_entry, 
 __all__ = ["check_support"]
 
 #: Messages that are values, with nothing in them to support.
-_VALUES = ("google.protobuf.", "google.api.expr.", "cel.expr.")
+_VALUES = ("google.protobuf.", "google.api.expr.", "cel.expr.", "opentelemetry.proto.")
 _ANY = "google.protobuf.Any"
 _FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
 _HTTP_FILTERS = "envoy.filters.http"

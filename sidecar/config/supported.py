@@ -789,6 +789,7 @@ _ROWS: dict[str, str] = {
     "envoy.extensions.filters.http.wasm.v3.Wasm": "config",
     "envoy.extensions.filters.network.wasm.v3.Wasm": "*",
     "envoy.extensions.access_loggers.wasm.v3.WasmAccessLog": "*",
+    "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig": "*",
     "envoy.config.metrics.v3.StatsSink": "*",
     "envoy.config.metrics.v3.StatsdSink": "*",
     "envoy.config.metrics.v3.DogStatsdSink": "*",

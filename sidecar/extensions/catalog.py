@@ -8,6 +8,7 @@ from sidecar.api.listener_filter import ListenerFilter
 from sidecar.config.registry import Registry
 from sidecar.extensions.access_loggers.file_config import FileFactory, StderrFactory, StdoutFactory
 from sidecar.extensions.access_loggers.log_file import DEFAULT_MIN_FLUSH_BYTES
+from sidecar.extensions.access_loggers.otlp_log_config import OpenTelemetryLoggerFactory
 from sidecar.extensions.access_loggers.service_config import (
     HttpServiceFactory,
     ServiceBatches,
@@ -165,6 +166,7 @@ def make_registry(
             StderrFactory(min_flush_bytes=min_flush_bytes),
             HttpServiceFactory(batches),
             TcpServiceFactory(batches),
+            OpenTelemetryLoggerFactory(),
         ]
     )
 

@@ -119,7 +119,7 @@ class LogBatch:
         #: Bytes of the entries, about.
         self.size = 0
 
-    def add(self, fill: Fill, stream: Stream, settings: EntrySettings) -> None:
+    def add(self, stream: Stream, fill: Fill, settings: EntrySettings) -> None:
         """Add an entry about ``stream``."""
         entry = self._entries.add()
         fill(entry, stream, settings)

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sidecar.config.compile.custom_tags import compile_custom_tags
 from sidecar.config.compile.grpc_service import compile_grpc_client
 from sidecar.config.compile.log_filter import compile_log_filter
 from sidecar.config.compile.route_action import duration_s
+from sidecar.extensions.access_loggers.batches import Batches, BatchLogger, BatchStats, Outlet
 from sidecar.extensions.access_loggers.entry_messages import (
     EntrySettings,
     Fill,
     fill_http_entry,
     fill_tcp_entry,
 )
-from sidecar.extensions.access_loggers.service_logger import Batches, ServiceLogger, ServiceStats
+from sidecar.extensions.access_loggers.service_logger import LogStream
 
 if TYPE_CHECKING:
     from sidecar.api.context import FactoryContext
+    from sidecar.api.stream import Stream
     from sidecar.config.errors import Path
     from sidecar.config.registry import Report
     from sidecar.observability.span_tags import Tag
 
-__all__ = ["HttpServiceFactory", "ServiceBatches", "TcpServiceFactory"]
+__all__ = ["HttpServiceFactory", "ServiceBatches", "TcpServiceFactory", "make_batches"]
 
 _MESSAGES = "envoy.extensions.access_loggers.grpc.v3"
 _FLUSH_S = 1.0
@@ -42,20 +45,26 @@ class ServiceBatches:
         found = self._made.get(key)
         if found is not None and found.users > 0:
             return found
-        has_size = common.HasField("buffer_size_bytes")
-        made = self._made[key] = Batches(
+        outlet = LogStream(
             compile_grpc_client(common.grpc_service, context.at("common_config.grpc_service")),
-            ServiceStats(context.root_stats),
             log_name=common.log_name,
             node=context.node.serialized,
             is_tcp=is_tcp,
-            buffer_bytes=common.buffer_size_bytes.value if has_size else _BUFFER_BYTES,
         )
-        if context.every is not None:
-            interval = common.buffer_flush_interval
-            seconds = duration_s(interval) if common.HasField("buffer_flush_interval") else _FLUSH_S
-            made.stop = context.every(seconds, made.flush)
+        stats = BatchStats(context.root_stats, "grpc_access_log")
+        made = self._made[key] = make_batches(outlet, stats, common, context)
         return made
+
+
+def make_batches(outlet: Outlet, stats: BatchStats, message: Any, context: FactoryContext) -> Batches:
+    """Batches as ``buffer_size_bytes`` and ``buffer_flush_interval`` of ``message`` say."""
+    has_size = message.HasField("buffer_size_bytes")
+    made = Batches(outlet, stats, message.buffer_size_bytes.value if has_size else _BUFFER_BYTES)
+    if context.every is not None:
+        interval = message.buffer_flush_interval
+        seconds = duration_s(interval) if message.HasField("buffer_flush_interval") else _FLUSH_S
+        made.stop = context.every(seconds, made.flush)
+    return made
 
 
 class _Factory:
@@ -73,13 +82,13 @@ class _Factory:
             here = (*path, "common_config", "transport_api_version")
             report.error(here, "the v2 xDS major version is no longer supported", "write V3")
 
-    def compile(self, message: Any, context: FactoryContext) -> ServiceLogger:
+    def compile(self, message: Any, context: FactoryContext) -> BatchLogger:
         """The logger.  Raises: ConfigError."""
         common = message.common_config
         tags = compile_custom_tags(common.custom_tags, context.at("common_config"))
         settings = self._settings(message, tuple(tags.values()), tuple(common.filter_state_objects_to_log))
         batches = self._batches.get(common, context, is_tcp=self.is_tcp)
-        return ServiceLogger(batches, self._fill, settings)
+        return BatchLogger(batches, partial(_put, self._fill, settings))
 
     @property
     def _fill(self) -> Fill:
@@ -88,7 +97,7 @@ class _Factory:
     def _settings(self, message: Any, tags: tuple[Tag, ...], state: tuple[str, ...]) -> EntrySettings:
         return EntrySettings(custom_tags=tags, filter_state=state)
 
-    def with_filter(self, compiled: ServiceLogger, message: Any, context: FactoryContext) -> ServiceLogger:
+    def with_filter(self, compiled: BatchLogger, message: Any, context: FactoryContext) -> BatchLogger:
         """``compiled`` behind an ``AccessLogFilter``.  Raises: ConfigError."""
         return compiled.filtered(compile_log_filter(message, context, "filter"))
 
@@ -115,6 +124,10 @@ class TcpServiceFactory(_Factory):
     name = "envoy.access_loggers.tcp_grpc"
     config_type = f"{_MESSAGES}.TcpGrpcAccessLogConfig"
     is_tcp = True
+
+
+def _put(fill: Fill, settings: EntrySettings, batch: Any, stream: Stream) -> None:
+    batch.add(stream, fill, settings)
 
 
 def _lower(names: Any) -> tuple[str, ...]:

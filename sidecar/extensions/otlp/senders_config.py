@@ -36,7 +36,7 @@ def compile_sender(
     Raises: ConfigError.
     """
     assert context.http_client is not None
-    if message.HasField("http_service"):
+    if "http_service" in message.DESCRIPTOR.fields_by_name and message.HasField("http_service"):
         return HttpSender(context.http_client(), _http_target(message.http_service, context), signal)
     client = compile_grpc_client(message.grpc_service, context.at("grpc_service"))
     if is_own_agent:

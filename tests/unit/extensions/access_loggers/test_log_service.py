@@ -9,17 +9,22 @@ import pytest
 
 from sidecar.api.stream import FLAG_NAMES, Flag
 from sidecar.config.messages import message_class
+from sidecar.extensions.access_loggers.batches import Batches, BatchLogger, BatchStats
 from sidecar.extensions.access_loggers.entry_messages import (
     EntrySettings,
     LogBatch,
     fill_http_entry,
     fill_tcp_entry,
 )
-from sidecar.extensions.access_loggers.service_logger import METHOD, Batches, ServiceLogger, ServiceStats
+from sidecar.extensions.access_loggers.service_logger import METHOD, LogStream
 from sidecar.observability.stats import Store
 from tests.unit.observability.streams import make_stream
 
 _SETTINGS = EntrySettings()
+
+
+def _put(batch: LogBatch, stream: Any) -> None:
+    batch.add(stream, fill_http_entry, _SETTINGS)
 
 
 class _Stream:
@@ -64,15 +69,9 @@ class _Service:
     def __init__(self, buffer_bytes: int) -> None:
         self.client: Any = _Client()
         self.store = Store()
-        self.batches = Batches(
-            self.client,
-            ServiceStats(self.store),
-            log_name="name",
-            node=b"\x0a\x02id",
-            is_tcp=False,
-            buffer_bytes=buffer_bytes,
-        )
-        self.logger = ServiceLogger(self.batches, fill_http_entry, _SETTINGS)
+        outlet = LogStream(self.client, log_name="name", node=b"\x0a\x02id", is_tcp=False)
+        self.batches = Batches(outlet, BatchStats(self.store, "grpc_access_log"), buffer_bytes)
+        self.logger = BatchLogger(self.batches, _put)
 
     def counts(self) -> tuple[int, int]:
         written, dropped = (
@@ -120,7 +119,7 @@ def test_stream_that_ended_is_made_anew_and_says_again_who_sends() -> None:
 
 def test_last_logger_sends_what_waits_and_ends_the_stream() -> None:
     service = _Service(1 << 20)
-    other = ServiceLogger(service.batches, fill_http_entry, _SETTINGS, wanted=lambda stream: False)
+    other = BatchLogger(service.batches, _put, wanted=lambda stream: False)
     service.logger.log(make_stream())
     other.log(make_stream())
     service.logger.close()
@@ -133,7 +132,7 @@ def test_last_logger_sends_what_waits_and_ends_the_stream() -> None:
 
 def _entry(stream: Any, settings: EntrySettings = _SETTINGS, *, is_tcp: bool = False) -> Any:
     batch = LogBatch(is_tcp=is_tcp)
-    batch.add(fill_tcp_entry if is_tcp else fill_http_entry, stream, settings)
+    batch.add(stream, fill_tcp_entry if is_tcp else fill_http_entry, settings)
     cls: Any = message_class("envoy.service.accesslog.v3.StreamAccessLogsMessage")
     message = cls.FromString(batch.encode())
     (entry,) = (message.tcp_logs if is_tcp else message.http_logs).log_entry
