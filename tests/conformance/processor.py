@@ -19,6 +19,7 @@ from google.protobuf import json_format
 
 import sidecar.config.messages  # noqa: F401 - before the API's modules: it completes them
 
+from .http2 import ordered
 from .lab import Session
 from .proxy import POLL_S
 from .wire import Ended, Wire, show_bytes, show_headers
@@ -135,13 +136,11 @@ def _shown(request: api.ProcessingRequest) -> dict[str, Any]:
         out.update(_rest(part, "body"))
     else:
         field = "trailers" if kind.endswith("trailers") else "headers"
-        listed = getattr(part, field).headers
-        out["fields"] = show_headers(
-            [
-                (each.key, (each.raw_value or each.value.encode() + b" (text)").decode("latin-1"))
-                for each in listed
-            ]
-        )
+        fields = [
+            (each.key, (each.raw_value or each.value.encode()).decode("latin-1"))
+            for each in getattr(part, field).headers
+        ]
+        out["fields"] = show_headers(ordered(fields))
         out.update(_rest(part, field))
     out.update(_rest(request, kind))
     return out
@@ -226,6 +225,11 @@ class Processor:
     async def ended(self, count: int) -> None:
         """Wait until that many streams are over."""
         while sum(each.end != "open" for each in self.streams) < count:  # noqa: ASYNC110 - threads do it
+            await trio.sleep(POLL_S)
+
+    async def received(self, count: int) -> None:
+        """Wait until that many messages have come over the last stream."""
+        while not self.streams or len(self.streams[-1].requests) < count:  # noqa: ASYNC110 - threads do it
             await trio.sleep(POLL_S)
 
     def stop(self) -> None:

@@ -26,6 +26,7 @@ from sidecar.extensions.proc.modes import (
     BUFFERED,
     BUFFERED_PARTIAL,
     FULL_DUPLEX_STREAMED,
+    GRPC,
     NONE,
     OFF,
     STREAMED,
@@ -206,7 +207,7 @@ async def _process_headers(exchange: Exchange, side: Side, message: Message, hea
         _replace(side, message, headers, common.body if common.has_body else None)
     elif body is not None and not is_fed and not exchange.is_complete:
         mode = side.body_mode
-        if mode in (BUFFERED, BUFFERED_PARTIAL) or (mode == STREAMED and body.whole is not None):
+        if mode in (BUFFERED, BUFFERED_PARTIAL) or (mode in (STREAMED, GRPC) and body.whole is not None):
             await process_held(side, message)
         else:
             _process_later(side, message)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.api.message import BegunBody, Body, FixedBody, LocalReply, Message
 from sidecar.core.errors import StreamAborted
-from sidecar.extensions.proc.modes import BUFFERED, FULL_DUPLEX_STREAMED, STREAMED
+from sidecar.extensions.proc.modes import BUFFERED_PARTIAL, FULL_DUPLEX_STREAMED, STREAMED
 from sidecar.extensions.proc.side import BODY, IDLE, PARTIAL_BODY, STREAMED_BODY, Side
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ async def _gathered(side: Side, body: Body) -> tuple[bytes, Body | None, HeaderM
             chunks.append(data)
             size += len(data)
         if size > limit:
-            if side.body_mode != BUFFERED and side.body_mode != STREAMED:
+            if side.body_mode == BUFFERED_PARTIAL:
                 return b"".join(chunks), None if body.ended else body, body.trailers if body.ended else None
             if side.direction == "request":
                 stream.bytes_received += size
@@ -75,7 +75,7 @@ async def _answered(side: Side, data: bytes, rest: Body | None, trailers: Header
     exchange = side.exchange
     is_last = rest is None and trailers is None
     if (data or is_last) and exchange.open():
-        state = BODY if side.body_mode in (BUFFERED, STREAMED) else PARTIAL_BODY
+        state = PARTIAL_BODY if side.body_mode == BUFFERED_PARTIAL else BODY
         await exchange.send_body(side, data, state, end_of_stream=is_last)
         await side.answered()
         if side.new_body is not None:
@@ -252,6 +252,7 @@ async def _send_piece(side: Side, data: bytes, is_last: bool, *, is_duplex: bool
     if not exchange.open():
         side.pass_on(data, is_last=is_last)
         return
+    side.has_fed_all = is_last
     if not is_duplex:
         side.chunks.append((data, is_last))
         side.queued += len(data)
@@ -268,7 +269,7 @@ async def _feed_trailers(side: Side, trailers: HeaderMap, *, is_duplex: bool) ->
             await side.room.wait()
     if side.sends_trailers and exchange.open():
         await exchange.send_trailers(side, trailers)
-        while side.is_pending and not side.is_over and not exchange.is_complete:
+        while (is_duplex or side.is_pending) and not side.is_over and not exchange.is_complete:
             await side.room.wait()
     side.is_over = True
     side.out_signal.fire()

@@ -64,6 +64,7 @@ class Side:
         "exchange",
         "feeder",
         "has_begun_body",
+        "has_fed_all",
         "has_sent_attributes",
         "has_sent_trailers",
         "headers",
@@ -104,6 +105,8 @@ class Side:
         #: What the answer to a body makes of it; None leaves it.
         self.new_body: bytes | None = None
         self.has_begun_body = False
+        #: Whether all of the body was sent in pieces.
+        self.has_fed_all = False
         self.has_sent_trailers = False
         self.has_sent_attributes = False
         #: Pieces that were sent and are not answered, each with whether it is the last.
@@ -210,6 +213,8 @@ class Side:
                 self.is_over = True
         self.chunks.clear()
         self.queued = 0
+        if self.has_fed_all:  # of FULL_DUPLEX_STREAMED nothing is kept
+            self.is_over = True
         self.out_signal.fire()
 
     # -- answers ------------------------------------------------------------------------------------
