@@ -23,6 +23,7 @@ __all__ = [
     "RemoteProtocolError",
     "SidecarError",
     "StreamAborted",
+    "StreamClosed",
     "UpstreamError",
     "XdsError",
 ]
@@ -104,6 +105,10 @@ class StreamAborted(SidecarError):
 
 class Disconnected(SidecarError):
     """The client is gone: nothing can be sent any more."""
+
+
+class StreamClosed(Disconnected):
+    """A filter closed the stream for a reason of its own: nothing more is sent, and no client is to blame."""
 
 
 class DeadlineExceeded(SidecarError):

@@ -29,6 +29,7 @@ from sidecar.core.errors import (
     RemoteProtocolError,
     SidecarError,
     StreamAborted,
+    StreamClosed,
     UpstreamError,
 )
 from sidecar.core.headers import Field
@@ -414,8 +415,8 @@ class ConnectionManager:
             stream.downstream_last_tx_ns = monotonic_ns()
         except InternalRedirect as redirect:
             reply = redirect
-        except Disconnected:
-            self._on_disconnect(stream, responder)
+        except Disconnected as error:
+            self._on_disconnect(stream, responder, error)
         except _EXPECTED as error:
             await self._fail_late(stream, responder, error)
         except Exception:
@@ -606,7 +607,10 @@ class ConnectionManager:
         else:
             self.router.count_timeout(stream)
 
-    def _on_disconnect(self, stream: Stream, responder: Responder) -> None:
+    def _on_disconnect(self, stream: Stream, responder: Responder, error: Disconnected) -> None:
+        if isinstance(error, StreamClosed):
+            self._on_close(stream, responder, error)
+            return
         if not stream.flags & (Flag.DOWNSTREAM_REMOTE_RESET | Flag.DOWNSTREAM_PROTOCOL_ERROR):
             stream.flags |= Flag.DOWNSTREAM_CONNECTION_TERMINATION
         if stream.stream_id == 0 or not stream.details:  # the HTTP/2 driver has set its own
@@ -614,6 +618,16 @@ class ConnectionManager:
         if not stream.response_started:
             stream.response_code = 0
         self.stats.downstream_rq_rx_reset.value += 1
+        responder.reset(stream)
+
+    def _on_close(self, stream: Stream, responder: Responder, error: StreamClosed) -> None:
+        """A filter closed the stream: the log has no flag, and the status that an upstream had answered."""
+        if stream.response is None:
+            stream.details = str(error)
+        elif not stream.response_started:
+            stream.response_code = stream.response.headers.status
+        self.stats.downstream_rq_tx_reset.value += 1
+        self.stats.downstream_rq_rx_reset.value += 1  # Envoy counts every reset here too
         responder.reset(stream)
 
     def make_request_parser(self) -> RequestParser:

@@ -153,11 +153,11 @@ class UpgradeManager(ConnectionManager):
             self.stats.downstream_cx_upgrades_active.dec()
         super()._complete(stream)
 
-    def _on_disconnect(self, stream: Stream, responder: Responder) -> None:
+    def _on_disconnect(self, stream: Stream, responder: Responder, error: Disconnected) -> None:
         body = stream.request.body
         if stream.response_started and body is not None and not body.ended:
             self.stats.downstream_rq_response_before_rq_complete.value += 1
-        super()._on_disconnect(stream, responder)
+        super()._on_disconnect(stream, responder, error)
 
 
 def begin_upgrade(stream: Stream, upgrade: bytes) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from sidecar.api.filters import HttpFilter
 from sidecar.api.message import LocalReply
 from sidecar.api.stream import Flag
-from sidecar.core.errors import Disconnected, StreamAborted
+from sidecar.core.errors import StreamAborted, StreamClosed
 from sidecar.extensions.http.wasm_body import BegunBody, GuestStage, show_whole
 from sidecar.extensions.http.wasm_host import FAILED, StreamSide
 from wasm_abi import HeadersAction, WasmError
@@ -221,7 +221,7 @@ class WasmFilter(HttpFilter):
         self, side: StreamSide, message: Message, action: HeadersAction, direction: int
     ) -> LocalReply | None:
         if side.is_closed:
-            raise Disconnected("wasm_close_stream")
+            raise StreamClosed("wasm_close_stream")
         if (
             action is HeadersAction.STOP_ITERATION
             and message.body is not None
@@ -286,13 +286,13 @@ class WasmFilter(HttpFilter):
     async def wait(self, side: StreamSide, direction: int) -> None:
         """Until the guest continues this direction, answers the stream or closes it.
 
-        Raises: Disconnected when the guest closed the stream.
+        Raises: StreamClosed when the guest closed the stream.
         """
         signal = side.signal(direction)
         while not (side.resumed[direction] or side.reply is not None or side.is_closed):
             await signal.wait()
         if side.is_closed:
-            raise Disconnected("wasm_close_stream")
+            raise StreamClosed("wasm_close_stream")
 
     def _trapped(self, side: StreamSide, error: WasmError) -> LocalReply | None:
         """The guest failed in the middle of this stream."""

@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from sidecar.api.message import Body, FixedBody, LocalReply, Message
-from sidecar.core.errors import Disconnected, StreamAborted
+from sidecar.core.errors import Disconnected, StreamAborted, StreamClosed
 from sidecar.core.headers import HeaderMap
 from sidecar.extensions.http.wasm_host import NONE, NOT_RESUMED
 from wasm_abi import DataAction, TrailersAction, WasmError
@@ -341,7 +341,7 @@ class GuestStage:
     def _check(self, *, is_end: bool = True) -> None:
         side = self._side
         if side.is_closed:
-            raise Disconnected("wasm_close_stream")
+            raise StreamClosed("wasm_close_stream")
         reply = self._filter.verdict(side)
         if reply is not None:
             # Where the response has begun this is all that is left of the answer.

@@ -62,6 +62,14 @@ class _Entry:
         self.ready: trio.Event | None = None
 
 
+def define_stats(store: Any) -> None:
+    """Make the stats that are there with any plugin."""
+    scope = store.scope("wasm")
+    for name in _STATS:
+        scope.counter(f"remote_load_{name}")
+    scope.gauge("remote_load_cache_entries")
+
+
 class CodeCache:
     """All code that this process fetched."""
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.config.compile.route_timeouts import duration_s
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.http.wasm_host import PluginSide
-from sidecar.extensions.wasm.code_cache import CodeCache, RemoteCode
+from sidecar.extensions.wasm.code_cache import CodeCache, RemoteCode, define_stats
 from sidecar.extensions.wasm.foreign import FOREIGN_FUNCTIONS
 from sidecar.extensions.wasm.live import LivePlugin
 from sidecar.extensions.wasm.restart import Restart
@@ -207,6 +207,7 @@ class Plugins:
     ) -> LivePlugin:
         """The plugin of a ``PluginConfig``, running or still to come.  Raises: ConfigError."""
         policy = _failure_policy(config)
+        define_stats(context.root_stats)
         _check_supported(config, context)
         vm_config = config.vm_config
         vm = _VmSettings(
