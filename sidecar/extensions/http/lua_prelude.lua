@@ -1,8 +1,8 @@
 -- The Lua half of the Lua filter: the objects that scripts see, and how a script is run.
 --
--- It is loaded into a new state before the user's script.  It gets one table of Python
--- functions (sidecar.extensions.http.lua_script.Script makes it) and returns the entry points that
--- Python calls.  Argument checks, scope checks and iterators live here, because Lua code costs nothing
+-- It is loaded into a new state before the user's script.  It gets what fetches Python's functions
+-- by name (sidecar.extensions.http.lua_script.Script) and returns the entry points that Python
+-- calls.  Argument checks, scope checks and iterators live here, because Lua code costs nothing
 -- beside a call into Python, and because only here ``error(text, 2)`` knows the script's line.
 --
 -- Envoy's objects are userdata, these are tables; ``type(handle)`` tells the difference.  An object is valid
@@ -11,7 +11,7 @@
 --
 -- Every invocation runs in a coroutine that is taken from a pool and goes back to it, so that a script
 -- which never waits makes no coroutine.
-local functions, shared, soft_kib = ...
+local fetch, shared, soft_kib = ...
 local error, type, tostring, next, pcall, select = error, type, tostring, next, pcall, select
 local gcinfo, sub, raw_xpcall, traceback = gcinfo, string.sub, xpcall, debug.traceback
 local setmetatable, getmetatable, rawpairs, rawipairs = setmetatable, getmetatable, pairs, ipairs
@@ -37,13 +37,17 @@ EnvoyTimestampResolution = {MILLISECOND = 0, MICROSECOND = 1}
 
 -- Python's functions.  What they return is allocated where no error may be raised (docs/adr/0012), so there has
 -- to be room for it.
-local py = {}
-for name, call in rawpairs(functions) do
-  py[name] = function(...)
+-- Each is asked for when it is first called: a script uses few of them, and a state for each script has to be small.
+local py = setmetatable({}, {__index = function(self, name)
+  if gcinfo() > soft_kib then shared.check_memory() end
+  local call = fetch(name)
+  local function checked(...)
     if gcinfo() > soft_kib then shared.check_memory() end
     return call(...)
   end
-end
+  self[name] = checked
+  return checked
+end})
 
 shared.py = py
 local current              -- the handle of the running invocation
@@ -79,6 +83,7 @@ end
 -- Logging: on every object.
 local LEVELS = {logTrace = 5, logDebug = 10, logInfo = 20, logWarn = 30, logErr = 40, logCritical = 50}
 local logs = {}
+local logged = {__index = logs}
 for name, number in rawpairs(LEVELS) do
   logs[name] = function(self, ...)
     local message = ...
@@ -89,15 +94,16 @@ for name, number in rawpairs(LEVELS) do
   end
 end
 local function with_logging(class)
-  for name, log in rawpairs(logs) do class[name] = log end
   class.__index = class
   classes[class] = true
-  return class
+  return setmetatable(class, logged)
 end
 
 -- Header maps.
-local function header_class(get, values, add, replace, remove, all, reason)
+-- `prefix` is that of the names of Python's functions.
+local function header_class(prefix)
   local H = {}
+  local get, values, add, replace = prefix .. "get", prefix .. "values", prefix .. "add", prefix .. "replace"
   local function check_modifiable(self)
     if self.iterating then error("header map cannot be modified while iterating", 3) end
     if self.window and current.continued then
@@ -107,7 +113,7 @@ local function header_class(get, values, add, replace, remove, all, reason)
   function H.get(self, key, ...)
     if self == nil or self.h ~= current then out_of_scope(self, "get", 2) end
     if type(key) ~= "string" then key = text(key, 1, "get", key == nil and select("#", ...) or 1) end
-    local value = get(key)
+    local value = py[get](key)
     if value then return value end
   end
   function H.getAtIndex(self, key, index)
@@ -115,13 +121,13 @@ local function header_class(get, values, add, replace, remove, all, reason)
     if type(key) ~= "string" then key = text(key, 1, "getAtIndex", key == nil and 0 or 1) end
     if type(index) ~= "number" then bad_argument(2, "getAtIndex", "number", 2, index == nil and 0 or 1, index) end
     if index < 0 then return end
-    local value = values(key, floor(index))
+    local value = py[values](key, floor(index))
     if value then return value end
   end
   function H.getNumValues(self, key)
     if self == nil or self.h ~= current then out_of_scope(self, "getNumValues", 2) end
     if type(key) ~= "string" then key = text(key, 1, "getNumValues", key == nil and 0 or 1) end
-    return values(key, -1)
+    return py[values](key, -1)
   end
   function H.add(self, key, ...)
     local value = ...
@@ -130,7 +136,7 @@ local function header_class(get, values, add, replace, remove, all, reason)
     if type(key) ~= "string" then key = text(key, 1, "add", 1) end
     if type(value) ~= "string" then value = text(value, 2, "add", select("#", ...)) end
     shared.give(#key + #value + 64)
-    local problem = add(key, value)
+    local problem = py[add](key, value)
     if problem then error(problem, 2) end
   end
   function H.replace(self, key, ...)
@@ -140,7 +146,7 @@ local function header_class(get, values, add, replace, remove, all, reason)
     if type(key) ~= "string" then key = text(key, 1, "replace", 1) end
     if type(value) ~= "string" then value = text(value, 2, "replace", select("#", ...)) end
     shared.give(#key + #value + 64)
-    local problem = replace(key, value)
+    local problem = py[replace](key, value)
     if problem then error(problem, 2) end
   end
   function H.remove(self, ...)
@@ -148,14 +154,14 @@ local function header_class(get, values, add, replace, remove, all, reason)
     if self == nil or self.h ~= current then out_of_scope(self, "remove", 2) end
     check_modifiable(self)
     if type(key) ~= "string" then key = text(key, 1, "remove", select("#", ...)) end
-    remove(key)
+    py[prefix .. "remove"](key)
   end
   function H.setHttp1ReasonPhrase(self, ...)
     local phrase = ...
     if self == nil or self.h ~= current then out_of_scope(self, "setHttp1ReasonPhrase", 2) end
     if type(phrase) ~= "string" then phrase = text(phrase, 1, "setHttp1ReasonPhrase", select("#", ...)) end
-    if reason then
-      local problem = reason(phrase)
+    if prefix == "" then
+      local problem = py.reason(phrase)
       if problem then error(problem, 2) end
     end
   end
@@ -164,7 +170,7 @@ local function header_class(get, values, add, replace, remove, all, reason)
     if self.h ~= current then out_of_scope(self, "pairs", 2) end
     if self.iterating then error("cannot create a second iterator before completing the first", 2) end
     self.iterating = true
-    local flat, position = all(), -1
+    local flat, position = py[prefix .. "all"](), -1
     return function()
       if self.h ~= current then out_of_scope(self, "pairs", 2) end
       position = position + 2
@@ -179,9 +185,9 @@ local function header_class(get, values, add, replace, remove, all, reason)
   return with_logging(H)
 end
 
-local Headers = header_class(py.get, py.values, py.add, py.replace, py.remove, py.all, py.reason)
-local RequestHeaders = header_class(py.q_get, py.q_values, py.q_add, py.q_replace, py.q_remove, py.q_all)
-local Trailers = header_class(py.t_get, py.t_values, py.t_add, py.t_replace, py.t_remove, py.t_all)
+local Headers = header_class("")
+-- Made when a script first asks for one.
+local RequestHeaders, Trailers
 
 -- Bodies.
 local Buffer = {}
@@ -314,20 +320,26 @@ local function tls_class(names)
   end
   return class
 end
-local ParsedName = with_logging(tls_class{"commonName", "organizationName"})
-local Ssl = tls_class{"peerCertificatePresented", "peerCertificateValidated", "uriSanLocalCertificate",
-    "dnsSansLocalCertificate", "oidsLocalCertificate", "uriSanPeerCertificate", "dnsSansPeerCertificate",
-    "oidsPeerCertificate", "sha256PeerCertificateDigest", "serialNumberPeerCertificate",
-    "issuerPeerCertificate", "subjectPeerCertificate", "subjectLocalCertificate",
-    "urlEncodedPemEncodedPeerCertificate", "urlEncodedPemEncodedPeerCertificateChain",
-    "validFromPeerCertificate", "expirationPeerCertificate", "sessionId", "ciphersuiteId",
-    "ciphersuiteString", "tlsVersion"}
-function Ssl.parsedSubjectPeerCertificate(self)
-  if self == nil or self.h ~= current then out_of_scope(self, "parsedSubjectPeerCertificate", 2) end
-  if not py.tls("peerCertificatePresented") then return nil end
-  return current:keep(setmetatable({h = current}, ParsedName))
+-- Made when a script first asks for it.
+local Ssl
+local function ssl_object()
+  if not Ssl then
+    local ParsedName = with_logging(tls_class{"commonName", "organizationName"})
+    Ssl = with_logging(tls_class{"peerCertificatePresented", "peerCertificateValidated", "uriSanLocalCertificate",
+      "dnsSansLocalCertificate", "oidsLocalCertificate", "uriSanPeerCertificate", "dnsSansPeerCertificate",
+      "oidsPeerCertificate", "sha256PeerCertificateDigest", "serialNumberPeerCertificate",
+      "issuerPeerCertificate", "subjectPeerCertificate", "subjectLocalCertificate",
+      "urlEncodedPemEncodedPeerCertificate", "urlEncodedPemEncodedPeerCertificateChain",
+      "validFromPeerCertificate", "expirationPeerCertificate", "sessionId", "ciphersuiteId",
+      "ciphersuiteString", "tlsVersion"})
+    function Ssl.parsedSubjectPeerCertificate(self)
+      if self == nil or self.h ~= current then out_of_scope(self, "parsedSubjectPeerCertificate", 2) end
+      if not py.tls("peerCertificatePresented") then return nil end
+      return current:keep(setmetatable({h = current}, ParsedName))
+    end
+  end
+  return current:keep(setmetatable({h = current}, Ssl))
 end
-with_logging(Ssl)
 local StreamInfo = {}
 for _, name in rawipairs{"protocol", "routeName", "virtualClusterName", "downstreamLocalAddress",
     "downstreamDirectLocalAddress", "downstreamRemoteAddress", "downstreamDirectRemoteAddress",
@@ -340,7 +352,7 @@ end
 function StreamInfo.downstreamSslConnection(self)
   if self == nil or self.h ~= current then out_of_scope(self, "downstreamSslConnection", 2) end
   if not py.tls("") then return nil end
-  return current:keep(setmetatable({h = current}, Ssl))
+  return ssl_object()
 end
 function StreamInfo.dynamicMetadata(self)
   if self == nil or self.h ~= current then out_of_scope(self, "dynamicMetadata", 2) end
@@ -385,7 +397,7 @@ local Connection = {}
 function Connection.ssl(self)
   if self == nil or self.h ~= current then out_of_scope(self, "ssl", 2) end
   if not py.tls("") then return nil end
-  return current:keep(setmetatable({h = current}, Ssl))
+  return ssl_object()
 end
 with_logging(Connection)
 
@@ -536,6 +548,7 @@ function Handle.trailers(self)
     self.ended = true
   end
   if not found then return end
+  Trailers = Trailers or header_class("t_")
   object = self:keep(setmetatable({h = self}, Trailers))
   self.tt = object
   return object
@@ -624,6 +637,7 @@ end
 
 function Handle.requestHeaders(self)
   if self ~= current then out_of_scope(self, "requestHeaders", 2) end
+  RequestHeaders = RequestHeaders or header_class("q_")
   return self:keep(setmetatable({h = self}, RequestHeaders))
 end
 

@@ -65,6 +65,8 @@ _SHORT = frozenset(
     b"all get values add replace remove log info stat timestamp tls reason respond set_body make_body "
     b"drain".split()
 )
+#: The functions on the head of a message.
+_ON_HEAD = frozenset((b"get", b"values", b"add", b"replace", b"remove"))
 #: Names that `add` and `get` have to look at.
 _SPECIAL = (b"host", b"transfer-encoding", b"connection", b"upgrade", b"proxy-connection")
 #: What a script may not add, since it frames the message or is the connection's.
@@ -166,15 +168,11 @@ class Script:
         self.invalid = ""
         #: The state has no memory left.
         self.is_spent = False
-        callbacks = self._callbacks()
-        if options.has_modules:
-            callbacks.update(module_callbacks(self, self._lua))
-        for name in callbacks.keys() - _SHORT:
-            callbacks[name] = self._bounded(callbacks[name])
-        functions = self._lua.table_from(callbacks)
+        #: ``get``, ``add`` … on the head, once one of them was asked for.
+        self._on_head: dict[bytes, Callable[..., Any]] | None = None
         shared = self._lua.table()
         soft_kib = limits.memory_bytes // 1024
-        entry = self._lua.execute(_compiled("lua_prelude.lua"), functions, shared, soft_kib)
+        entry = self._lua.execute(_compiled("lua_prelude.lua"), self._fetch, shared, soft_kib)
         allowed = self._lua.table_from(
             {
                 b"instructions": limits.instructions,
@@ -183,7 +181,7 @@ class Script:
                 b"memory_kib": soft_kib,
             }
         )
-        self._lua.execute(_compiled("lua_sandbox.lua"), functions, allowed, shared)
+        self._lua.execute(_compiled("lua_sandbox.lua"), shared[b"py"], allowed, shared)
         if options.has_modules:
             self._lua.execute(_compiled("lua_modules.lua"), shared[b"py"], shared[b"preload"])
         if options.has_traces:
@@ -265,9 +263,30 @@ class Script:
         value = read_tls(name, self.stream.connection.tls)
         return self._lua.table_from(value) if isinstance(value, list) else value
 
+    def _fetch(self, name: bytes) -> Callable[..., Any]:
+        """The Python function of a name, when the prelude first calls it: a script uses few of them."""
+        prefix = name[:2]
+        found: dict[bytes, Callable[..., Any]]
+        if prefix == b"t_":
+            found = lua_api.map_callbacks(b"t_", self._trailers)
+            found[b"t_all"] = lambda: self._flat(self._trailers())
+        elif prefix == b"q_":
+            found = lua_api.map_callbacks(b"q_", lambda: self.stream.request.headers)
+            found[b"q_all"] = lambda: self._flat(self.stream.request.headers)
+        elif name in _ON_HEAD:
+            if self._on_head is None:
+                self._on_head = self._header_callbacks()
+            found = self._on_head
+        else:
+            found = self._callbacks()
+            if name not in found:
+                found = module_callbacks(self, self._lua)
+        call = found[name]
+        return call if name in _SHORT else self._bounded(call)
+
     def _callbacks(self) -> dict[bytes, Callable[..., Any]]:
-        """The table of Python functions that the prelude gets."""
-        callbacks: dict[bytes, Callable[..., Any]] = {
+        """The Python functions that the prelude may ask for, but those on headers and trailers."""
+        return {
             b"all": lambda: self._flat(self.headers),
             b"base64": base64.b64encode,
             b"base64_decode": lua_crypto.base64_decode,
@@ -306,12 +325,6 @@ class Script:
                 name, self.keys[lua_crypto.key_name(key)], *args
             ),
         }
-        callbacks.update(self._header_callbacks())
-        callbacks.update(lua_api.map_callbacks(b"t_", self._trailers))
-        callbacks[b"t_all"] = lambda: self._flat(self._trailers())
-        callbacks.update(lua_api.map_callbacks(b"q_", lambda: self.stream.request.headers))
-        callbacks[b"q_all"] = lambda: self._flat(self.stream.request.headers)
-        return callbacks
 
     def _header_callbacks(self) -> dict[bytes, Callable[..., Any]]:
         """``get``, ``add`` … on the head: closures, because they are the calls that scripts make most."""
