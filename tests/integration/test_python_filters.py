@@ -14,6 +14,8 @@ from proxy_process import ROOT, RunningProxy, running_proxy
 EXAMPLES = ROOT / "examples" / "python_filters"
 TYPE = "type.googleapis.com/sidecar.extensions.filters.http.python.v1.Python"
 HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+CODEC = "type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"
 ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
 
 
@@ -62,11 +64,20 @@ def bootstrap(port: int, broken: Path) -> str:
         },
     }
     address = {"address": "127.0.0.1", "port_value": "PORT"}
+    options = {
+        "@type": f"type.googleapis.com/{HTTP_OPTIONS}",
+        "explicit_http_config": {"http_protocol_options": {}},
+        "http_filters": [
+            python_filter(f"{broken}:Stamp", {}),
+            {"name": "codec", "typed_config": {"@type": CODEC}},
+        ],
+    }
     clusters = ",".join(
         json.dumps({
             "name": name,
             "type": "STATIC",
             "connect_timeout": "5s",
+            "typed_extension_protocol_options": {HTTP_OPTIONS: options} if name == "app" else {},
             "load_assignment": {
                 "cluster_name": name,
                 "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": address}}}]}],
@@ -94,6 +105,13 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProxy]:
         "    def __init__(self, settings, services): pass\n"
         "    def decode_headers(self, stream):\n"
         "        if stream.request.headers.get(b'x-break'): raise KeyError('on purpose')\n"
+        "class Stamp(HttpFilter):\n"
+        "    def __init__(self, settings, services): pass\n"
+        "    async def decode_headers(self, stream):\n"
+        "        headers = stream.request.headers\n"
+        "        if headers.get(b'x-stamp'): headers.set(b'x-user', b'upstream')\n"
+        "    def encode_headers(self, stream):\n"
+        "        stream.response.headers.add(b'x-stamped', stream.upstream_host.address.encode()[:9])\n"
     )
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Application)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -120,6 +138,12 @@ def test_exception_harms_its_own_request_and_stands_among_the_stats(proxy: Runni
     stats = proxy.get("/stats?filter=python", port=9901).body.decode()
     assert "http.in.python.Broken.errors: 1" in stats
     assert "http.in.python.Broken.last_error: \"decode_headers: KeyError: 'on purpose'\"" in stats
+
+
+def test_filter_stands_before_an_upstream(proxy: RunningProxy) -> None:
+    answer = proxy.get("/", {"x-api-key": "k1", "x-stamp": "1"})
+    assert (answer.status, answer.body) == (200, b"upstream pays with ****************")
+    assert answer.headers["x-stamped"] == "127.0.0.1"
 
 
 @pytest.mark.parametrize("name", ["greeting", "redact", "quota"])
