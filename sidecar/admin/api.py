@@ -14,6 +14,7 @@ from sidecar.admin.config_dump import config_dump, node_json
 from sidecar.admin.help import OWN_PATHS, PATHS, help_text, index_page
 from sidecar.admin.loggers import logging_levels
 from sidecar.admin.query import RegexError, compile_filter, parse_query, pretty_json
+from sidecar.admin.runtime import modify_runtime, runtime_json
 from sidecar.admin.server_info import HOT_RESTART_VERSION, memory, server_info
 from sidecar.admin.state import JSON, TEXT, AdminResponse, AdminState
 from sidecar.admin.stats import stats
@@ -56,8 +57,7 @@ class AdminApi:
             "/ready": self._ready,
             "/reopen_logs": self._reopen_logs,
             "/reset_counters": self._reset_counters,
-            "/runtime": lambda query: (200, JSON, pretty_json({"entries": {}, "layers": []})),
-            "/runtime_modify": lambda query: (503, TEXT, "No admin layer specified"),
+            "/runtime": lambda query: (200, JSON, pretty_json(runtime_json(state.runtime))),
             "/server_info": lambda query: (200, JSON, pretty_json(server_info(state, node_json(state)))),
             "/stats": lambda query: stats(state, query, prometheus=False),
             "/strands": self._strands,
@@ -65,7 +65,7 @@ class AdminApi:
         }
 
     def handle(self, method: bytes, target: bytes, body: bytes = b"") -> AdminResponse:
-        """The answer to ``method target``; nothing that can be asked reads ``body`` yet."""
+        """The answer to ``method target``; ``body`` may hold what else could stand in a query."""
         text = target.decode("utf-8", "surrogateescape").partition("#")[0]
         path, _, query_text = text.partition("?")
         entry = PATHS.get(path) or OWN_PATHS.get(path)
@@ -74,10 +74,15 @@ class AdminApi:
         if entry.mutates and method != b"POST":
             name = method.decode("ascii", "replace")
             return _respond(405, TEXT, f"Method {name} not allowed, POST required.")
+        query = parse_query(query_text)
+        if path == "/runtime_modify":
+            if body:
+                query.update(parse_query(body.decode("utf-8", "surrogateescape")))
+            return _respond(*modify_runtime(self._state, query))
         handler = self._handlers.get(path)
         if handler is None:
             return _respond(501, TEXT, f"{path} is not supported by this build\n")
-        answer = _respond(*handler(parse_query(query_text)))
+        answer = _respond(*handler(query))
         if answer.status != 200 and path == "/config_dump":
             answer.headers.insert(0, (b"x-content-type-options", b"nosniff"))  # Envoy says it twice here
         return answer

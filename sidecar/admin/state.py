@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sidecar.core.options import Options
+from sidecar.core.runtime import Runtime
 from sidecar.net.reactor import Reactor
 from sidecar.observability.stats import Store
 from sidecar.observability.tags import TagProducer
@@ -80,6 +81,15 @@ class AdminState(Protocol):
     @property
     def server_state(self) -> str:
         """``LIVE``, ``DRAINING``, ``PRE_INITIALIZING`` or ``INITIALIZING``."""
+        ...
+
+    @property
+    def runtime(self) -> Runtime:
+        """The layers of the runtime."""
+        ...
+
+    def modify_runtime(self, values: Mapping[str, str]) -> bool:
+        """Override values of the runtime; whether there is a layer for that."""
         ...
 
     def clusters(self) -> Iterable[Cluster]: ...

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from sidecar.core.runtime import Runtime
+
 __all__ = ["FactoryContext", "NodeInfo"]
 
 
@@ -68,8 +70,8 @@ class FactoryContext:
     before_serving: Callable[[Callable[[], Awaitable[object]]], None] | None = None
     #: :class:`sidecar.xds.rds.RouteSubscriptions`.
     routes: Any = None
-    #: :class:`sidecar.config.compile.runtime.Runtime`.
-    runtime: Any = None
+    #: Values that change while serving.
+    runtime: Runtime = field(default_factory=Runtime)
     #: Names of filters on the way to upstreams, which routes may configure as well.
     upstream_filter_names: set[str] = field(default_factory=set)
     #: ``Tracing.Http`` of the bootstrap, for connection managers that trace and name no provider.

@@ -28,7 +28,7 @@ def check_dynamic_resources(context: Context, path: Path, resources: Any) -> Non
 
 
 def check_node_for_discovery(context: Context, path: Path, message: Any) -> None:
-    """EDS of a cluster and RDS of a connection manager need the node's name."""
+    """EDS of a cluster, RDS of a connection manager and RTDS need the node's name."""
     name = message.DESCRIPTOR.full_name
     if name == "envoy.config.cluster.v3.Cluster":
         # Without the EDS config itself the cluster fails for that alone, but all is told at once.
@@ -36,6 +36,8 @@ def check_node_for_discovery(context: Context, path: Path, message: Any) -> None
             kind = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
             field = ("eds_cluster_config",) if message.HasField("eds_cluster_config") else ("type",)
             context.require_node((*path, *field), kind)
+    elif name == "envoy.config.bootstrap.v3.RuntimeLayer.RtdsLayer":
+        context.require_node((*path, "rtds_config"), "type.googleapis.com/envoy.service.runtime.v3.Runtime")
     elif message.HasField("config_source"):
         context.require_node(
             (*path, "config_source"), "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"

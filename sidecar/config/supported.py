@@ -8,9 +8,6 @@ fields move here; docs/supported-fields.md is generated from both tables.
 ``*`` stands for every field of the message.  A message that is reached through a supported field
 must have a row of its own; a test checks that, and that every name exists in the API.  Where a message
 means more in one place than elsewhere, :data:`SUPPORTED_AT` has the row of that place.
-
-Runtime keys of values with a default are listed: a key means something only to ``layered_runtime``, which
-has an entry of its own.
 """
 
 from __future__ import annotations
@@ -72,8 +69,14 @@ _ROWS: dict[str, str] = {
     "envoy.config.bootstrap.v3.Bootstrap": (
         "node static_resources cluster_manager admin stats_config stats_flush_interval stats_flush_on_admin "
         "use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config bootstrap_extensions "
-        "stats_sinks dynamic_resources overload_manager tracing"
+        "stats_sinks dynamic_resources overload_manager tracing layered_runtime"
     ),
+    "envoy.config.bootstrap.v3.LayeredRuntime": "*",
+    "envoy.config.bootstrap.v3.RuntimeLayer": "*",
+    "envoy.config.bootstrap.v3.RuntimeLayer.DiskLayer": "*",
+    "envoy.config.bootstrap.v3.RuntimeLayer.AdminLayer": "",
+    "envoy.config.bootstrap.v3.RuntimeLayer.RtdsLayer": "*",
+    "envoy.service.runtime.v3.Runtime": "*",
     "envoy.config.overload.v3.OverloadManager": "resource_monitors",
     "envoy.config.overload.v3.ResourceMonitor": "*",
     "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig": "*",

@@ -95,7 +95,7 @@ ENTRIES: tuple[Entry, ...] = (
         "overload manager",
         "refresh_interval actions loadshed_points buffer_factory_config",
     ),
-    *_rows(_BOOTSTRAP, WARN, "runtime", "layered_runtime flags_path"),
+    *_rows(_BOOTSTRAP, WARN, "runtime", "flags_path"),
     *_rows(_BOOTSTRAP, WARN, "statistics tags", "deferred_stat_options stats_eviction_interval"),
     *_rows("envoy.config.trace.v3.OpenTelemetryConfig", STOP, "tracing", "exporter"),
     *_rows("envoy.type.tracing.v3.CustomTag", WARN, "tracing", "value_type"),

@@ -8,11 +8,11 @@ Envoy's ``HttpTracerUtility``.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sidecar.core.runtime import Fraction
 from sidecar.http.local_reply import is_grpc
 from sidecar.http.request_headers import UUID_LENGTH
 from sidecar.observability.span import CLIENT, SERVER
@@ -24,10 +24,8 @@ if TYPE_CHECKING:
     from sidecar.observability.span import Span, Tracer
     from sidecar.observability.span_tags import Tag
 
-__all__ = ["Decorator", "Fraction", "RouteTracing", "Tracing", "trace_reason"]
+__all__ = ["Decorator", "RouteTracing", "Tracing", "trace_reason"]
 
-#: A share of requests: numerator and denominator.
-Fraction = tuple[int, int]
 
 #: Where an id (a UUID) says why there is a trace, and the digits that say so.
 _REASON_AT = 14
@@ -78,9 +76,9 @@ class Tracing:
 
     def __init__(self, scope: Any, tracer: Tracer | None) -> None:
         self.tracer = tracer
-        self.client: Fraction = (100, 100)
-        self.random: Fraction = (10000, 10000)
-        self.overall: Fraction = (10000, 10000)
+        self.client = Fraction("", (100, 100))
+        self.random = Fraction("", (10000, 10000))
+        self.overall = Fraction("", (10000, 10000))
         self.is_outbound = False
         self.is_verbose = False
         self.spawns_upstream_span = False
@@ -141,13 +139,13 @@ class Tracing:
             return _NONE
         was = reason = trace_reason(request_id)
         if reason == _NONE:
-            if headers.get(b"x-client-trace-id") is not None and _draw(own.client or self.client):
+            if headers.get(b"x-client-trace-id") is not None and (own.client or self.client)():
                 reason = _CLIENT
             elif headers.get(b"x-envoy-force-trace") is not None:
                 reason = _FORCED
-            elif _is_in(own.random or self.random, number):
+            elif (own.random or self.random).covers(number):
                 reason = _SAMPLED
-        if reason != _NONE and not _is_in(own.overall or self.overall, number):
+        if reason != _NONE and not (own.overall or self.overall).covers(number):
             reason = _NONE
         if reason != was and self.packs_reason and len(request_id) == UUID_LENGTH:
             request_id = b"".join((request_id[:_REASON_AT], reason.encode(), request_id[_REASON_AT + 1 :]))
@@ -252,14 +250,6 @@ def _number(request_id: bytes | None) -> int | None:
         return int(request_id[:8], 16) % 10000
     except ValueError:
         return None
-
-
-def _is_in(fraction: Fraction, number: int) -> bool:
-    return number % fraction[1] < fraction[0]
-
-
-def _draw(fraction: Fraction) -> bool:
-    return random.randrange(fraction[1]) < fraction[0]  # noqa: S311 - sampling, not a secret
 
 
 def _text(value: bytes) -> str:

@@ -29,9 +29,17 @@ from sidecar.upstream.metadata_match import MetadataMatch
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
+    from sidecar.core.runtime import Number
     from sidecar.router.route import Route
 
-__all__ = ["HeaderChoice", "TreeChoice", "WeightedChoice", "WeightedCluster", "random_value"]
+__all__ = [
+    "HeaderChoice",
+    "LiveWeightedChoice",
+    "TreeChoice",
+    "WeightedChoice",
+    "WeightedCluster",
+    "random_value",
+]
 
 #: Names taken from headers for which a route is kept.
 _KEPT = 1024
@@ -61,6 +69,8 @@ class WeightedCluster:
     metadata_match: dict[str, Any] | None = None
     #: The header that names the cluster, where ``name`` does not.
     cluster_header: bytes | None = None
+    #: Its weight by ``runtime_key_prefix``, where the runtime may say one.
+    live_weight: Number | None = None
 
 
 class WeightedChoice:
@@ -109,6 +119,32 @@ class WeightedChoice:
                 return route
             draw -= weight
         raise AssertionError("the total is the sum of the weights")
+
+
+class LiveWeightedChoice(WeightedChoice):
+    """Chooses by weights that the runtime may change; where they come to nothing, those of the route hold."""
+
+    __slots__ = ("_cells", "_said", "_set")
+
+    def __init__(self, route: Route) -> None:
+        super().__init__(route)
+        self._set = tuple(entry.weight for entry in route.weighted)
+        self._said = self._set
+        self._cells = tuple(entry.live_weight for entry in route.weighted)
+
+    def __call__(self, headers: RequestHeaders, stream: Stream | None) -> Route:
+        said = tuple(
+            weight if cell is None else cell.value
+            for cell, weight in zip(self._cells, self._set, strict=True)
+        )
+        if said != self._said:
+            self._said = said
+            weights = said if sum(said) else self._set
+            self._entries = tuple(
+                (weight, *entry[1:]) for weight, entry in zip(weights, self._entries, strict=True)
+            )
+            self._total = sum(weights)
+        return super().__call__(headers, stream)
 
 
 class HeaderChoice:

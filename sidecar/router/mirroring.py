@@ -19,6 +19,7 @@ from sidecar.upstream.metadata_match import NAMESPACE, criteria_of
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.core.headers import HeaderMap
+    from sidecar.core.runtime import Fraction
     from sidecar.router.route import Route
 
 __all__ = ["MirrorPolicy", "Mirrors", "mirror"]
@@ -31,9 +32,8 @@ class MirrorPolicy:
     cluster: str = ""
     #: The header that names the cluster, where ``cluster`` does not.
     cluster_header: bytes | None = None
-    #: Of how many requests there are copies.
-    numerator: int = 100
-    denominator: int = 100
+    #: Of how many requests there are copies; None for all.
+    share: Fraction | None = None
     #: The host; empty for the request's, with ``-shadow`` unless that is disabled.
     host_rewrite_literal: bytes = b""
     disable_shadow_host_suffix_append: bool = False
@@ -111,7 +111,7 @@ def mirror(
     calls: list[HttpCall] = []
     criteria = criteria_of(stream)
     for policy in route.mirrors:
-        if random_value(stream) % policy.denominator >= policy.numerator:
+        if policy.share is not None and not policy.share.covers(random_value(stream)):
             continue
         name = policy.cluster_name(headers)
         if not name or client.router.find_cluster(name) is None:

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.core.headers import RequestHeaders
 from sidecar.core.matching import Tree
-from sidecar.router.cluster_choice import HeaderChoice, TreeChoice, WeightedChoice, WeightedCluster
+from sidecar.router.cluster_choice import (
+    HeaderChoice,
+    LiveWeightedChoice,
+    TreeChoice,
+    WeightedChoice,
+    WeightedCluster,
+)
 from sidecar.router.hash_policy import HashPolicy
 from sidecar.router.header_mutation import Mutations
 from sidecar.router.internal_redirects import InternalRedirectPolicy
@@ -253,7 +259,8 @@ class Route:
         is_simple = is_simple and self.cluster_tree is None
         self.is_simple = is_simple and self.durations is None
         if self.weighted:
-            self.choose = WeightedChoice(self)
+            is_live = any(entry.live_weight is not None for entry in self.weighted)
+            self.choose = (LiveWeightedChoice if is_live else WeightedChoice)(self)
         elif self.cluster_header is not None:
             self.choose = HeaderChoice(self, self.cluster_header)
         elif self.cluster_tree is not None:

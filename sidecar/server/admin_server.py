@@ -7,7 +7,7 @@ first and goes last, and draining does not touch it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sidecar.admin.api import AdminApi
@@ -18,6 +18,7 @@ from sidecar.codec.h2_choice import h2_codec_class
 from sidecar.core.address import Address
 from sidecar.core.headers import ResponseHeaders
 from sidecar.core.options import Options
+from sidecar.core.runtime import Runtime
 from sidecar.http.connection_manager import ConnectionManager, HcmStats
 from sidecar.http.serve import serve_http
 from sidecar.observability.stats import Store
@@ -25,6 +26,7 @@ from sidecar.observability.tags import TagProducer
 from sidecar.router.exchange import Router
 from sidecar.server.filter_chain import FilterChain, FilterChains
 from sidecar.server.listener import Listener
+from sidecar.server.runtime_layers import NoAdminLayer
 from sidecar.upstream.cluster import Cluster
 
 if TYPE_CHECKING:
@@ -104,6 +106,17 @@ class AdminServer:
             # Draining listeners is no state of the server: only a failed health check is shown.
             return "DRAINING" if server.draining.health_failed else "LIVE"
         return "INITIALIZING" if server.is_initializing else "PRE_INITIALIZING"
+
+    @property
+    def runtime(self) -> Runtime:
+        return self._server.assembly.runtime_layers.runtime
+
+    def modify_runtime(self, values: Mapping[str, str]) -> bool:
+        try:
+            self._server.assembly.runtime_layers.modify(values)
+        except NoAdminLayer:
+            return False
+        return True
 
     def clusters(self) -> Iterable[Cluster]:
         return self._server.assembly.clusters.clusters.values()

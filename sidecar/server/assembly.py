@@ -23,7 +23,7 @@ from sidecar.config.compile.errors import placed
 from sidecar.config.compile.grpc_service import compile_grpc_client
 from sidecar.config.compile.localities import compile_locality
 from sidecar.config.compile.node import compile_node
-from sidecar.config.compile.runtime import static_runtime
+from sidecar.config.compile.runtime import compile_runtime
 from sidecar.config.data_source import read_data_source
 from sidecar.config.errors import ConfigErrors, Problem
 from sidecar.config.load import Loaded
@@ -45,6 +45,7 @@ from sidecar.server.inspection_assembly import compile_inspector
 from sidecar.server.listener import Listener
 from sidecar.server.listener_options import compile_bind_options
 from sidecar.server.preparation import Preparation
+from sidecar.server.runtime_layers import RuntimeLayers
 from sidecar.server.timers import Timers
 from sidecar.server.udp_assembly import compile_downstream_socket, compile_udp_filters
 from sidecar.server.udp_listener import UdpListener
@@ -52,6 +53,7 @@ from sidecar.upstream.cluster import Cluster
 from sidecar.upstream.cluster_manager import ClusterManager
 from sidecar.upstream.health_events import HealthEvents
 from sidecar.upstream.health_tasks import HealthTasks
+from sidecar.upstream.live_limits import renew_limits
 from sidecar.upstream.local_zone import LocalZone
 from sidecar.upstream.outlier_events import OutlierEvents
 from sidecar.upstream.pools import PoolTable
@@ -105,7 +107,10 @@ class Assembly:
         self._http1_codec = options.http1_codec
         self._http2_codec = options.http2_codec
         self.node = compile_node(loaded.bootstrap.node)
-        self._runtime = static_runtime(loaded.bootstrap)
+        try:
+            self._runtime = compile_runtime(loaded.bootstrap)
+        except ConfigError as error:
+            raise ConfigErrors([loaded.problem(error.path, error.reason)]) from error
         most = global_limit(loaded.bootstrap, self._runtime)
         self._global_limit = None if most is None else GlobalLimit(most)
         self.clusters = ClusterManager(store, local=_local_zone(loaded.bootstrap))
@@ -121,12 +126,18 @@ class Assembly:
             loaded.bootstrap, registry, store.scope("server").counter("dynamic_unknown_fields")
         )
         self._closers.append(self.files.close)
+        try:
+            self.runtime_layers = RuntimeLayers(self._runtime, loaded.bootstrap, store, self.files.watcher)
+        except ConfigError as error:
+            self.close()
+            raise ConfigErrors([loaded.problem(error.path, error.reason)]) from error
         self.sources = Sources(
             loaded.bootstrap, registry, self.files, store, self._make_grpc_client, self.background.add
         )
         self.secrets = Secrets(loaded.bootstrap, self.sources, self.context, self.background.add)
         self.routes = RouteSubscriptions(self.sources, self.background.add, self.known_clusters)
         self.clusters.on_retired = self._end_uses
+        self._runtime.followers.append(self._renew_limits)
         self.event_logs = EventLogs(store)
         self.listeners: list[Listener] = []
         self.listener_paths: dict[str, str] = {}
@@ -163,7 +174,7 @@ class Assembly:
     ) -> Cluster:
         manager = self.loaded.bootstrap.cluster_manager
         bind = manager.upstream_bind_config if manager.HasField("upstream_bind_config") else None
-        return compile_cluster(
+        made = compile_cluster(
             message,
             self.context(path),
             resolver=self._resolver,
@@ -172,6 +183,13 @@ class Assembly:
             version_info=version,
             registry=self._registry,
         )
+        if self._runtime.entries:
+            renew_limits(made, self._runtime)
+        return made
+
+    def _renew_limits(self) -> None:
+        for cluster in self.clusters.all():
+            renew_limits(cluster, self._runtime)
 
     def cds(self) -> CdsApi:
         """The subscriber of ``dynamic_resources.cds_config``."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sidecar.core.runtime import Number
+
 __all__ = ["ConnectionLimits", "GlobalLimit"]
 
 
@@ -22,7 +24,7 @@ class ConnectionLimits:
 
     __slots__ = ("_active", "_global", "_maximum", "_overflow")
 
-    def __init__(self, maximum: int | None, all_listeners: GlobalLimit | None) -> None:
+    def __init__(self, maximum: Number | None, all_listeners: GlobalLimit | None) -> None:
         self._maximum = maximum
         self._global = all_listeners
         self._active = 0
@@ -41,7 +43,7 @@ class ConnectionLimits:
         if shared is not None and shared.active >= shared.maximum:
             self._refuse(0)
             return False
-        if self._maximum is not None and self._active >= self._maximum:
+        if self._maximum is not None and self._active >= self._maximum.value:
             self._refuse(1)
             return False
         self._active += 1

@@ -176,6 +176,7 @@ class Server:
             await nursery.start(self.assembly.clusters.run)
             self.assembly.background.start(nursery)
             await self.assembly.clusters.initial_resolution()
+            await self.assembly.runtime_layers.discover(self.assembly.sources, nursery)
             await self._discover_clusters(nursery)
             self.assembly.confirm_warm_clusters()
             await self.assembly.preparation.run(nursery)
@@ -244,6 +245,8 @@ class Server:
         """End the process in good order."""
         if self._stop is not None:
             self._stop.set()
+        if self._nursery is not None and self.is_initializing:
+            self._nursery.cancel_scope.cancel()  # whoever is waited for, nobody waits any more
 
     def _go_live(self) -> None:
         self.is_live = True

@@ -106,6 +106,10 @@ class ClusterManager:
         """The cluster of this name."""
         return self.clusters.get(name)
 
+    def all(self) -> list[Cluster]:
+        """Also those that are not in use yet."""
+        return [*self.clusters.values(), *(each.cluster for each in self._warming.values())]
+
     def add(self, cluster: Cluster) -> None:
         """Take a cluster in; one of the same name is replaced."""
         name = cluster.name

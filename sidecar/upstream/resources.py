@@ -64,12 +64,7 @@ class Resources:
 
     def __init__(self, limits: CircuitBreakerLimits, scope: Scope) -> None:
         """``scope`` is ``circuit_breakers.<default|high>.``."""
-        self.limits = limits
-        self.max_connections = limits.max_connections
-        self.max_connections_per_host = limits.max_connections_per_host
-        self.max_pending_requests = limits.max_pending_requests
-        self.max_requests = limits.max_requests
-        self.max_pools = limits.max_connection_pools
+        self.renew(limits)
         self.connections = 0
         #: How many of the connections are sessions of datagrams, which no gauge shows as connections.
         self.sessions = 0
@@ -79,6 +74,15 @@ class Resources:
         self.retries = RetryBreaker(self)
         self._had_connection = False
         self._declare(scope)
+
+    def renew(self, limits: CircuitBreakerLimits) -> None:
+        """Allow so much from now on; what is in use stays."""
+        self.limits = limits
+        self.max_connections = limits.max_connections
+        self.max_connections_per_host = limits.max_connections_per_host
+        self.max_pending_requests = limits.max_pending_requests
+        self.max_requests = limits.max_requests
+        self.max_pools = limits.max_connection_pools
 
     def _declare(self, scope: Scope) -> None:
         """Make the gauges.  Envoy's know of a limit of 0 only once something was counted against it."""

@@ -33,6 +33,7 @@ _SERVICES = {
     "envoy.config.endpoint.v3.ClusterLoadAssignment": ("endpoint.v3.EndpointDiscoveryService", "Endpoints"),
     "envoy.config.listener.v3.Listener": ("listener.v3.ListenerDiscoveryService", "Listeners"),
     "envoy.config.route.v3.RouteConfiguration": ("route.v3.RouteDiscoveryService", "Routes"),
+    "envoy.service.runtime.v3.Runtime": ("runtime.v3.RuntimeDiscoveryService", "Runtime"),
     "envoy.extensions.transport_sockets.tls.v3.Secret": ("secret.v3.SecretDiscoveryService", "Secrets"),
 }
 _ADS = ("discovery.v3.AggregatedDiscoveryService", "AggregatedResources")

@@ -200,6 +200,7 @@ def compile_cluster_config(
         policies=compile_cluster_policies(
             options,
             f"{context.path}.typed_extension_protocol_options[{_HTTP_OPTIONS}]",
+            context.runtime,
             _compile_filters(message, options, context, registry),
         ),
         transport_sockets=compile_transport_sockets(message, context),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sidecar.config.compile.runtime import Runtime
 from sidecar.config.registry import resolve_any
+from sidecar.core.runtime import Number, Runtime
 
 __all__ = ["DOWNSTREAM_CONNECTIONS", "global_limit", "listener_limit"]
 
@@ -13,6 +13,7 @@ DOWNSTREAM_CONNECTIONS = (
     "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
 )
 _NONE = -1
+_NO_LIMIT = 2**64 - 1
 
 
 def global_limit(bootstrap: Any, runtime: Runtime) -> int | None:
@@ -25,9 +26,10 @@ def global_limit(bootstrap: Any, runtime: Runtime) -> int | None:
     return _or_none(runtime.integer("overload.global_downstream_max_connections", _NONE))
 
 
-def listener_limit(name: str, runtime: Runtime) -> int | None:
-    """How many connections the listener of this name takes; None without a limit."""
-    return _or_none(runtime.integer(f"envoy.resource_limits.listener.{name}.connection_limit", _NONE))
+def listener_limit(name: str, runtime: Runtime) -> Number | None:
+    """How many connections the listener of this name takes; None without a limit, now and later."""
+    key = f"envoy.resource_limits.listener.{name}.connection_limit"
+    return runtime.number(key, _NO_LIMIT) if runtime.follows(key) else None
 
 
 def _or_none(value: int) -> int | None:

@@ -1,7 +1,6 @@
 """Compiles ``envoy.config.accesslog.v3.AccessLogFilter`` to a predicate over streams.
 
-Access logs and the mappers of local replies have one.  Runtime keys have no layers yet: their default
-values hold.
+Access logs and the mappers of local replies have one.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from typing import Any
 from sidecar.api.context import FactoryContext
 from sidecar.api.stream import FLAG_NAMES, Stream
 from sidecar.config.compile.cel import cel_options, compile_cel_text
+from sidecar.config.compile.chance import compile_number, fraction
 from sidecar.config.compile.matchers import compile_header_matcher
 from sidecar.config.compile.value_matchers import compile_value_matcher
 from sidecar.config.registry import resolve_any
@@ -29,7 +29,6 @@ _Compare = Callable[[int, int], bool]
 #: ``ComparisonFilter.Op`` in the order of its numbers.
 _COMPARISONS: tuple[_Compare, ...] = (operator.eq, operator.ge, operator.le, operator.ne)
 _CEL_FILTER = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
-_DENOMINATORS = (100, 10_000, 1_000_000)
 
 
 def compile_log_filter(message: Any, context: FactoryContext, path: str) -> Predicate:
@@ -46,17 +45,17 @@ def compile_log_filter(message: Any, context: FactoryContext, path: str) -> Pred
 
 def _status_code(message: Any, context: FactoryContext, path: str) -> Predicate:
     compare: _Compare = _COMPARISONS[message.comparison.op]
-    wanted: int = message.comparison.value.default_value
-    return lambda stream: compare(stream.response_code, wanted)
+    wanted = compile_number(message.comparison.value, context.runtime)
+    return lambda stream: compare(stream.response_code, wanted.value)
 
 
 def _duration(message: Any, context: FactoryContext, path: str) -> Predicate:
     compare: _Compare = _COMPARISONS[message.comparison.op]
-    wanted: int = message.comparison.value.default_value
+    wanted = compile_number(message.comparison.value, context.runtime)
 
     def wanted_duration(stream: Stream) -> bool:
         end_ns = stream.downstream_last_tx_ns or time.monotonic_ns()
-        return compare((end_ns - (stream.first_start_ns or stream.start_ns)) // 1_000_000, wanted)
+        return compare((end_ns - (stream.first_start_ns or stream.start_ns)) // 1_000_000, wanted.value)
 
     return wanted_duration
 
@@ -66,15 +65,14 @@ def _not_health_check(message: Any, context: FactoryContext, path: str) -> Predi
 
 
 def _runtime(message: Any, context: FactoryContext, path: str) -> Predicate:
-    denominator = _DENOMINATORS[message.percent_sampled.denominator]
-    numerator: int = message.percent_sampled.numerator
+    share = context.runtime.fraction(message.runtime_key, *fraction(message.percent_sampled))
     independent: bool = message.use_independent_randomness
 
     def sampled(stream: Stream) -> bool:
         number = None if independent else _request_number(stream.request_id)
         if number is None:
-            number = random.randrange(denominator)  # noqa: S311 - sampling, not a secret
-        return number % denominator < numerator
+            number = random.getrandbits(64)
+        return share.covers(number)
 
     return sampled
 

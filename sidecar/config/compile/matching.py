@@ -13,8 +13,8 @@ from typing import Any
 import xxhash
 
 from sidecar.config.compile.cel import compile_cel_expression
+from sidecar.config.compile.chance import fraction
 from sidecar.config.compile.matchers import compile_string_matcher
-from sidecar.config.compile.route_predicates import fraction
 from sidecar.config.messages import type_name
 from sidecar.config.registry import resolve_any
 from sidecar.core.address import parse_range

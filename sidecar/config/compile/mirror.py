@@ -4,35 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
+from sidecar.config.compile.chance import compile_fraction
 from sidecar.config.compile.ordered_mutations import compile_ordered_mutations
-from sidecar.config.compile.route_predicates import fraction
+from sidecar.core.runtime import Runtime
 from sidecar.router.mirroring import MirrorPolicy
 
 __all__ = ["compile_mirrors"]
 
 
-def compile_mirrors(levels: list[tuple[Any, str]]) -> tuple[MirrorPolicy, ...]:
+def compile_mirrors(levels: list[tuple[Any, str]], runtime: Runtime) -> tuple[MirrorPolicy, ...]:
     """The policies of the first of ``levels`` (message, path) that has any.  Raises: ConfigError."""
     for message, path in levels:
         if message.request_mirror_policies:
             return tuple(
-                _compile(each, f"{path}.request_mirror_policies[{index}]")
+                _compile(each, f"{path}.request_mirror_policies[{index}]", runtime)
                 for index, each in enumerate(message.request_mirror_policies)
             )
     return ()
 
 
-def _compile(policy: Any, path: str) -> MirrorPolicy:
-    numerator, denominator = 100, 100
-    if policy.HasField("runtime_fraction"):
-        # The key means something to layered_runtime alone, which has an entry of its own.
-        numerator, denominator = fraction(policy.runtime_fraction.default_value)
+def _compile(policy: Any, path: str, runtime: Runtime) -> MirrorPolicy:
     mutations = policy.request_headers_mutations
     return MirrorPolicy(
         cluster=policy.cluster,
         cluster_header=policy.cluster_header.lower().encode() or None,
-        numerator=numerator,
-        denominator=denominator,
+        share=compile_fraction(policy.runtime_fraction, runtime)
+        if policy.HasField("runtime_fraction")
+        else None,
         host_rewrite_literal=policy.host_rewrite_literal.encode(),
         disable_shadow_host_suffix_append=policy.disable_shadow_host_suffix_append,
         is_traced=policy.trace_sampled.value if policy.HasField("trace_sampled") else True,

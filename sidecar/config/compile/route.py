@@ -122,7 +122,8 @@ class _Compiler:
                     (each.route, f"{route_path}.route"),
                     (message, path),
                     (self._message, self._context.path),
-                ]
+                ],
+                self._context.runtime,
             )
             if route.is_forwarding:
                 route.rate_limits = compile_route_rate_limits(
@@ -161,7 +162,7 @@ class _Compiler:
 
     def _route(self, message: Any, path: str, *outer: _Level) -> Route:
         """A route inside the levels ``outer``, the inner one first."""
-        route = compile_route_match(message.match, f"{path}.match")
+        route = compile_route_match(message.match, f"{path}.match", self._context.runtime)
         route.name = message.name
         route.metadata = compile_metadata(message.metadata)
         route.typed_metadata = {

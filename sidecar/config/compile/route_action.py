@@ -100,6 +100,7 @@ class RouteActions:
 
     def _weighted(self, route: Route, message: Any, path: str) -> None:
         entries = []
+        prefix, runtime = message.runtime_key_prefix, self._context.runtime
         for index, each in enumerate(message.clusters):
             at = f"{path}.clusters[{index}]"
             filters = self._filters.compile(each, at)
@@ -114,6 +115,9 @@ class RouteActions:
                     filters.switches,
                     _match(each),
                     each.cluster_header.lower().encode() or None,
+                    runtime.number(f"{prefix}.{each.name}", each.weight.value)
+                    if prefix and runtime.follows(f"{prefix}.{each.name}")
+                    else None,
                 )
             )
         route.weighted = tuple(entries)

@@ -8,12 +8,13 @@ from sidecar.config.compile.matchers import compile_regex
 from sidecar.config.compile.route_predicates import compile_predicates
 from sidecar.config.compile.uri_templates import compile_template
 from sidecar.core.errors import ConfigError
+from sidecar.core.runtime import Runtime
 from sidecar.router.route import CONNECT, PATH, PREFIX, REGEX, SEPARATED_PREFIX, Route
 
 __all__ = ["compile_route_match"]
 
 
-def compile_route_match(match: Any, path: str) -> Route:
+def compile_route_match(match: Any, path: str, runtime: Runtime) -> Route:
     """A route with the conditions of ``match`` and no action yet; ``path`` is the match's own.
 
     Raises: ConfigError.
@@ -34,5 +35,5 @@ def compile_route_match(match: Any, path: str) -> Route:
     else:
         raise ConfigError(path, f"path matcher '{kind}' is not supported")
     route.case_sensitive = case_sensitive
-    route.predicates = compile_predicates(match, path)
+    route.predicates = compile_predicates(match, path, runtime)
     return route

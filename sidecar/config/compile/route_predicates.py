@@ -9,27 +9,26 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from sidecar.config.compile.chance import compile_fraction
 from sidecar.config.compile.matchers import Matcher, compile_header_matcher, compile_string_matcher
 from sidecar.config.compile.value_matchers import compile_metadata_matcher
 from sidecar.core.cookies import cookie_values
 from sidecar.core.errors import ConfigError
 from sidecar.core.headers import RequestHeaders
+from sidecar.core.runtime import Runtime
 from sidecar.http.local_reply import is_grpc
 from sidecar.router.cluster_choice import random_value
 from sidecar.router.route import Predicate
 
-__all__ = ["compile_predicates", "compile_query_matcher", "fraction"]
-
-_DENOMINATORS = (100, 10_000, 1_000_000)
+__all__ = ["compile_predicates", "compile_query_matcher"]
 
 
-def compile_predicates(match: Any, path: str) -> tuple[Predicate, ...]:
+def compile_predicates(match: Any, path: str, runtime: Runtime) -> tuple[Predicate, ...]:
     """The conditions of a RouteMatch besides its path, the cheap ones first.  Raises: ConfigError."""
     predicates: list[Predicate] = []
     if match.HasField("runtime_fraction"):
-        # The key means something to layered_runtime alone, which has an entry of its own.
-        numerator, denominator = fraction(match.runtime_fraction.default_value)
-        predicates.append(lambda _, stream: random_value(stream) % denominator < numerator)
+        share = compile_fraction(match.runtime_fraction, runtime)
+        predicates.append(lambda _, stream: share.covers(random_value(stream)))
     if match.HasField("grpc"):
         predicates.append(_is_grpc)
     for index, each in enumerate(match.headers):
@@ -61,11 +60,6 @@ def compile_query_matcher(
     tests = [_query_test(each, f"{path}[{index}]") for index, each in enumerate(messages)]
     decode = unquote_to_bytes if is_decoded else bytes
     return lambda headers: _has_parameters(headers, tests, decode)
-
-
-def fraction(message: Any) -> tuple[int, int]:
-    """Numerator and denominator of an ``envoy.type.v3.FractionalPercent``."""
-    return message.numerator, _DENOMINATORS[message.denominator]
 
 
 def _on_headers(matches: Callable[[Any], bool]) -> Predicate:

@@ -9,21 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from sidecar.config.compile.chance import fraction
 from sidecar.config.compile.custom_tags import compile_custom_tags
 from sidecar.config.compile.errors import placed
 from sidecar.config.compile.substitution_format import compile_text_format
 from sidecar.core.errors import ConfigError
-from sidecar.http.tracing import Decorator, Fraction, RouteTracing, Tracing
+from sidecar.http.tracing import Decorator, RouteTracing, Tracing
 
 if TYPE_CHECKING:
     from sidecar.api.context import FactoryContext
     from sidecar.api.stream import Stream
     from sidecar.config.registry import Registry
+    from sidecar.core.runtime import Fraction
     from sidecar.observability.span import Tracer
 
 __all__ = ["add_route_tracing", "compile_tracing"]
 
-_DENOMINATORS = (100, 10_000, 1_000_000)
 _OUTBOUND = "OUTBOUND"
 
 
@@ -36,12 +37,13 @@ def compile_tracing(message: Any, context: FactoryContext, registry: Registry) -
     inside = context.at("tracing")
     made = Tracing(context.stats.scope("tracing"), _tracer(tracing, inside, registry))
     # Percents are cut off to whole ones, or to hundredths (PROTOBUF_PERCENT_TO_ROUNDED_INTEGER_OR_DEFAULT).
-    if tracing.HasField("client_sampling"):
-        made.client = (int(tracing.client_sampling.value), 100)
-    if tracing.HasField("random_sampling"):
-        made.random = (round(tracing.random_sampling.value * 100), 10_000)
-    if tracing.HasField("overall_sampling"):
-        made.overall = (int(tracing.overall_sampling.value), 100)
+    share = context.runtime.fraction
+    client = int(tracing.client_sampling.value) if tracing.HasField("client_sampling") else 100
+    made.client = share(_KEYS["client_sampling"], client, 100)
+    chosen = round(tracing.random_sampling.value * 100) if tracing.HasField("random_sampling") else 10_000
+    made.random = share(_KEYS["random_sampling"], chosen, 10_000)
+    overall = int(tracing.overall_sampling.value) if tracing.HasField("overall_sampling") else 100
+    made.overall = share(_KEYS["overall_sampling"], overall, 100)
     made.is_outbound = context.traffic_direction == _OUTBOUND
     made.is_verbose = tracing.verbose
     made.spawns_upstream_span = tracing.spawn_upstream_span.value
@@ -84,21 +86,26 @@ def add_route_tracing(route: Any, message: Any, context: FactoryContext, path: s
     inside = context.at("")
     inside.path = f"{path}.tracing"
     route.tracing = RouteTracing(
-        client=_fraction(tracing, "client_sampling"),
-        random=_fraction(tracing, "random_sampling"),
-        overall=_fraction(tracing, "overall_sampling"),
+        client=_fraction(tracing, "client_sampling", context),
+        random=_fraction(tracing, "random_sampling", context),
+        overall=_fraction(tracing, "overall_sampling", context),
         named_tags=compile_custom_tags(tracing.custom_tags, inside),
         operation=_operation(tracing.operation, inside, "operation"),
         upstream_operation=_operation(tracing.upstream_operation, inside, "upstream_operation"),
     )
 
 
-def _fraction(tracing: Any, field: str) -> Fraction:
+_KEYS = {
+    "client_sampling": "tracing.client_enabled",
+    "random_sampling": "tracing.random_sampling",
+    "overall_sampling": "tracing.global_enabled",
+}
+
+
+def _fraction(tracing: Any, field: str, context: FactoryContext) -> Fraction:
     """A route that says nothing of a share says all of it."""
-    if not tracing.HasField(field):
-        return 100, 100
-    fraction = getattr(tracing, field)
-    return fraction.numerator, _DENOMINATORS[fraction.denominator]
+    said = fraction(getattr(tracing, field)) if tracing.HasField(field) else (100, 100)
+    return context.runtime.fraction(_KEYS[field], *said)
 
 
 def _operation(text: str, context: FactoryContext, field: str) -> Callable[[Stream], str] | None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sidecar.api.message import LocalReply
     from sidecar.api.stream import Stream
     from sidecar.core.headers import HeaderMap, ResponseHeaders
+    from sidecar.core.runtime import Switch
     from sidecar.extensions.http.compression import Coding, Compressor
 
 __all__ = ["CompressorFilter", "Direction", "DirectionStats", "ResponseDirection", "RouteCompression"]
@@ -45,7 +46,7 @@ class DirectionStats:
 class Direction:
     """What of one direction is compressed (``CommonDirectionConfig``)."""
 
-    is_enabled: bool
+    enabled: Switch
     min_content_length: int
     #: Whether a media type is one of those meant.
     is_type_meant: Callable[[bytes], bool]
@@ -135,7 +136,7 @@ class CompressorFilter(HttpFilter):
     def _compress_request(self, stream: Stream, route: RouteCompression) -> None:
         request = self._request
         headers = stream.request.headers
-        if not request.is_enabled or route.is_enabled is False:
+        if not request.enabled.value or route.is_enabled is False:
             return
         if (
             stream.request.body is not None
@@ -220,7 +221,7 @@ class CompressorFilter(HttpFilter):
         return found
 
     def _is_enabled(self, route: RouteCompression) -> bool:
-        return self.response.is_enabled if route.is_enabled is None else route.is_enabled
+        return self.response.enabled.value if route.is_enabled is None else route.is_enabled
 
     def coding_of(self, route: Any) -> Coding:
         """What this filter makes on a route."""

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from sidecar.api.context import FactoryContext
+from sidecar.config.compile.chance import compile_flag
 from sidecar.config.compile.matchers import compile_string_matcher
+from sidecar.core.runtime import OFF
 from sidecar.extensions.http.compression_config import compile_compressor
 from sidecar.extensions.http.compressor import (
     CompressorFilter,
@@ -52,7 +54,7 @@ class CompressorFactory:
         own = message.response_direction_config if is_modern else message
         common = own.common_config if is_modern else message
         response = Direction(
-            is_enabled=_flag(common.enabled if is_modern else message.runtime_enabled),
+            enabled=compile_flag(common.enabled if is_modern else message.runtime_enabled, context.runtime),
             min_content_length=_least(common, "min_content_length" if is_modern else "content_length"),
             is_type_meant=_types(common, context.path),
             stats=DirectionStats(scope.scope("response") if is_modern else scope),
@@ -71,7 +73,9 @@ class CompressorFactory:
             )
         asked = message.request_direction_config
         request = Direction(
-            is_enabled=message.HasField("request_direction_config") and _flag(asked.common_config.enabled),
+            enabled=compile_flag(asked.common_config.enabled, context.runtime)
+            if message.HasField("request_direction_config")
+            else OFF,
             min_content_length=_least(asked.common_config, "min_content_length"),
             is_type_meant=_types(asked.common_config, context.path),
             stats=DirectionStats(scope.scope("request")),
@@ -95,11 +99,6 @@ class CompressorFactory:
             at = context.at("overrides.compressor_library")
             coding = compile_compressor(overrides.compressor_library, at)
         return RouteCompression(is_enabled, removes, coding)
-
-
-def _flag(message: Any) -> bool:
-    """``RuntimeFeatureFlag``; true where it says nothing."""
-    return message.default_value.value if message.HasField("default_value") else True
 
 
 def _least(message: Any, field: str) -> int:

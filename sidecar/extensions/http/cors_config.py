@@ -34,9 +34,9 @@ class CorsFactory:
         )
         is_enabled, is_shadow_enabled = ALWAYS, NEVER
         if message.HasField("filter_enabled"):
-            is_enabled = compile_chance(message.filter_enabled.default_value)
+            is_enabled = compile_chance(message.filter_enabled, context.runtime)
         if message.HasField("shadow_enabled"):
-            is_shadow_enabled = compile_chance(message.shadow_enabled.default_value)
+            is_shadow_enabled = compile_chance(message.shadow_enabled, context.runtime)
         return CorsPolicy(
             is_enabled,
             is_shadow_enabled,

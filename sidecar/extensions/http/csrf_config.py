@@ -30,9 +30,9 @@ class CsrfFactory:
         path = f"{context.path}.additional_origins"
         is_shadow_enabled = NEVER
         if message.HasField("shadow_enabled"):
-            is_shadow_enabled = compile_chance(message.shadow_enabled.default_value)
+            is_shadow_enabled = compile_chance(message.shadow_enabled, context.runtime)
         return CsrfPolicy(
-            compile_chance(message.filter_enabled.default_value),
+            compile_chance(message.filter_enabled, context.runtime),
             is_shadow_enabled,
             tuple(
                 compile_string_matcher(each, f"{path}[{index}]")

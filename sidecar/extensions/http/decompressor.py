@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sidecar.api.message import LocalReply, Message
     from sidecar.api.stream import Stream
     from sidecar.core.headers import HeaderMap
+    from sidecar.core.runtime import Switch
 
 __all__ = ["DecompressorFilter", "DecompressorStats", "Directions"]
 
@@ -33,8 +34,8 @@ class DecompressorStats:
 class Directions:
     """What is decompressed, and what is said of it."""
 
-    requests: bool
-    responses: bool
+    requests: Switch
+    responses: Switch
     advertises: bool
     request_ignores_no_transform: bool = False
     response_ignores_no_transform: bool = False
@@ -58,12 +59,12 @@ class DecompressorFilter(HttpFilter):
     def decode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
         directions = self._directions
         headers = stream.request.headers
-        if directions.advertises:
+        if directions.advertises and directions.requests.value:
             # What the client says of this coding was about an answer to it.
             tokens = [each.strip() for each in (headers.get(b"accept-encoding") or b"").split(b",")]
             others = [each for each in tokens if each and each.partition(b";")[0].strip() != self._token]
             headers.set(b"accept-encoding", b",".join([*others, self._token]))
-        if directions.requests:
+        if directions.requests.value:
             ignores = directions.request_ignores_no_transform
             self._decode(stream.request, headers, self._request_stats, ignores=ignores)
         return None
@@ -71,7 +72,7 @@ class DecompressorFilter(HttpFilter):
     def encode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
         response = stream.response
         assert response is not None
-        if self._directions.responses:
+        if self._directions.responses.value:
             ignores = self._directions.response_ignores_no_transform
             self._decode(response, response.headers, self._response_stats, ignores=ignores)
         return None

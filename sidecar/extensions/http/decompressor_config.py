@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sidecar.api.context import FactoryContext
+from sidecar.config.compile.chance import compile_flag
 from sidecar.extensions.http.compression_config import compile_decompressor
 from sidecar.extensions.http.decompressor import DecompressorFilter, Directions
 
@@ -24,22 +25,15 @@ class DecompressorFactory:
         token, stats_name, make = compile_decompressor(library, context.at("decompressor_library"))
         request, response = message.request_direction_config, message.response_direction_config
         advertises = request.advertise_accept_encoding
-        is_on = _is_enabled(request.common_config)
         return DecompressorFilter(
             token,
             make,
             Directions(
-                requests=is_on,
-                responses=_is_enabled(response.common_config),
-                advertises=is_on
-                and (advertises.value if request.HasField("advertise_accept_encoding") else True),
+                requests=compile_flag(request.common_config.enabled, context.runtime),
+                responses=compile_flag(response.common_config.enabled, context.runtime),
+                advertises=advertises.value if request.HasField("advertise_accept_encoding") else True,
                 request_ignores_no_transform=request.common_config.ignore_no_transform_header,
                 response_ignores_no_transform=response.common_config.ignore_no_transform_header,
             ),
             context.stats.scope(f"decompressor.{stats_name}"),
         )
-
-
-def _is_enabled(common: Any) -> bool:
-    flag = common.enabled
-    return flag.default_value.value if flag.HasField("default_value") else True

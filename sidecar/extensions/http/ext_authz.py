@@ -15,6 +15,7 @@ from sidecar.api.filters import HttpFilter
 from sidecar.api.message import BegunBody, Body, LocalReply
 from sidecar.api.stream import Flag
 from sidecar.core.errors import StreamAborted
+from sidecar.core.runtime import OFF, Switch
 from sidecar.extensions.authz.decision import DENIED, ERROR, Decision
 from sidecar.extensions.http.ext_authz_check import Attributes, Check, CheckService
 from sidecar.extensions.http.ext_authz_mutations import Rejected, RequestMutations, sendable, unsendable
@@ -71,7 +72,7 @@ class Settings:
     #: Drawn for one request; None for always.
     filter_enabled: Callable[[], bool] | None = None
     filter_enabled_metadata: Callable[[Any], bool] | None = None
-    deny_at_disable: bool = False
+    deny_at_disable: Switch = OFF
     stat_prefix: str = ""
     charge_cluster_response_stats: bool = True
     enable_dynamic_metadata_ingestion: bool = True
@@ -140,7 +141,7 @@ class ExtAuthzFilter(HttpFilter):
         settings = self._settings
         if not settings.is_enabled(stream):
             self._counters["disabled"].value += 1
-            return self._refusal(settings.status_on_error, _ERROR) if settings.deny_at_disable else None
+            return self._refusal(settings.status_on_error, _ERROR) if settings.deny_at_disable.value else None
         return self._check(stream, of_route)
 
     async def _check(self, stream: Stream, of_route: RouteCheck) -> LocalReply | None:

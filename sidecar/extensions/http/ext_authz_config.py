@@ -119,7 +119,7 @@ def _settings(message: Any, context: FactoryContext) -> Settings:
     path = context.path
     enabled = None
     if message.HasField("filter_enabled"):
-        enabled = compile_chance(message.filter_enabled.default_value)
+        enabled = compile_chance(message.filter_enabled, context.runtime)
     of_metadata = None
     if message.HasField("filter_enabled_metadata"):
         of_metadata = compile_metadata_matcher(
@@ -141,7 +141,9 @@ def _settings(message: Any, context: FactoryContext) -> Settings:
         status_on_error=code or 403,
         filter_enabled=None if enabled is ALWAYS else enabled,
         filter_enabled_metadata=of_metadata,
-        deny_at_disable=message.deny_at_disable.default_value.value,
+        deny_at_disable=context.runtime.flag(
+            message.deny_at_disable.runtime_key, message.deny_at_disable.default_value.value
+        ),
         stat_prefix=message.stat_prefix,
         charge_cluster_response_stats=charges.value
         if message.HasField("charge_cluster_response_stats")

@@ -16,6 +16,7 @@ from sidecar.net.pause import pause
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.core.headers import HeaderMap
+    from sidecar.core.runtime import Fraction, Number
 
 __all__ = ["Abort", "Delay", "FaultFilter", "FaultSettings", "Percentage", "RateLimit"]
 
@@ -34,9 +35,13 @@ class Percentage:
     numerator: int
     denominator: int
     header: bytes | None = None
+    #: What the runtime says instead, while its numerator is not negative.
+    share: Fraction | None = None
 
     def hits(self, headers: HeaderMap) -> bool:
         """Drawn for one request."""
+        if self.share is not None and self.share.numerator >= 0:
+            return self.share()
         numerator = self.numerator
         if self.header is not None:
             said = _number(headers, self.header)
@@ -51,10 +56,14 @@ class Delay:
 
     fixed_s: float | None
     percentage: Percentage
+    #: What the runtime says instead, in milliseconds, or -1.
+    runtime_ms: Number | None = None
 
     def seconds(self, headers: HeaderMap) -> float:
         """How long this request is kept; 0 for not."""
         if self.fixed_s is not None:
+            if self.runtime_ms is not None and self.runtime_ms.value >= 0:
+                return float(self.runtime_ms.value / 1000)
             return self.fixed_s
         return (_number(headers, _DELAY) or 0) / 1000
 
@@ -67,9 +76,17 @@ class Abort:
     grpc_status: int | None
     percentage: Percentage
     body: bytes = b"fault filter abort"
+    #: What the runtime says instead of the status that is set, or -1.
+    runtime_status: Number | None = None
 
     def status(self, headers: HeaderMap) -> tuple[int, int | None] | None:
         """Of HTTP and of gRPC; None where the request asks for nothing that can be."""
+        said = self.runtime_status
+        if said is not None and said.value >= 0:
+            if self.grpc_status is not None:
+                return 200, said.value
+            if self.http_status is not None and 200 <= said.value < 600:
+                return said.value, None
         if self.grpc_status is not None:
             return 200, self.grpc_status
         if self.http_status is not None:
@@ -102,7 +119,7 @@ class FaultSettings:
     upstream_cluster: str = ""
     headers: tuple[Callable[[HeaderMap], bool], ...] = ()
     downstream_nodes: frozenset[bytes] = frozenset()
-    max_active_faults: int | None = None
+    max_active_faults: Number | None = None
     disable_downstream_cluster_stats: bool = False
     filter_metadata: dict[str, Any] = field(default_factory=dict)
 
@@ -137,7 +154,8 @@ class FaultFilter(HttpFilter):
         settings = self._settings
         if route is not None:
             settings = route.per_filter_config.get(self.config_name, settings)
-        if settings.max_active_faults is not None and self._active.value >= settings.max_active_faults:
+        most = settings.max_active_faults
+        if most is not None and self._active.value >= most.value:
             self._overflow.value += 1
             return None
         headers = stream.request.headers

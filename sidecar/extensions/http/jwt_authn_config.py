@@ -119,7 +119,7 @@ def _matcher(match: Any, path: str, context: FactoryContext) -> Callable[[Reques
         if field.name not in _LOOKED_AT:
             context.warn(f"{context.path}.{path}.{field.name}", "has no effect here, as in Envoy")
             looked_at.ClearField(field.name)
-    route = compile_route_match(looked_at, path)
+    route = compile_route_match(looked_at, path, context.runtime)
     return route.matches
 
 

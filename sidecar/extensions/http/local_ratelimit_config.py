@@ -62,10 +62,10 @@ def _settings(message: Any, context: FactoryContext) -> LocalRateLimitSettings:
         stats=LocalRateLimitStats(
             context.root_stats.scope(f"{message.stat_prefix.rstrip('.')}.http_local_rate_limit")
         ),
-        is_enabled=compile_chance(message.filter_enabled.default_value)
+        is_enabled=compile_chance(message.filter_enabled, context.runtime)
         if message.HasField("filter_enabled")
         else NEVER,
-        is_enforced=compile_chance(message.filter_enforced.default_value)
+        is_enforced=compile_chance(message.filter_enforced, context.runtime)
         if message.HasField("filter_enforced")
         else NEVER,
         status=code if code >= _LOWEST_ERROR else _TOO_MANY_REQUESTS,

@@ -68,7 +68,7 @@ def _settings(message: Any, context: FactoryContext) -> RateLimitSettings:
         message.stage,
         internal=message.request_type != "external",
         external=message.request_type != "internal",
-        failure_mode_deny=_denies(message),
+        failure_mode_deny=_denies(message, context),
         grpc_status=_RESOURCE_EXHAUSTED if message.rate_limited_as_resource_exhausted else None,
         enable_x_ratelimit_headers=message.enable_x_ratelimit_headers == 1,
         enable_retry_after_header=message.enable_retry_after_header,
@@ -77,8 +77,8 @@ def _settings(message: Any, context: FactoryContext) -> RateLimitSettings:
         response_headers_to_add=HeaderMutations(additions) if additions else None,
         status_on_error=message.status_on_error.code or 500,
         stat_prefix=message.stat_prefix,
-        filter_enabled=_chance(message, "filter_enabled"),
-        filter_enforced=_chance(message, "filter_enforced"),
+        filter_enabled=_chance(message, "filter_enabled", context),
+        filter_enforced=_chance(message, "filter_enforced", context),
         rate_limits=own or None,
         metadata_namespace=message.metadata_namespace or _NAMESPACE,
     )
@@ -89,15 +89,15 @@ def _own(message: Any, context: FactoryContext) -> tuple[Policy, ...]:
     return compile_rate_limits(message.rate_limits, path, context, is_embedded=True, has_limits=True)
 
 
-def _chance(message: Any, field: str) -> Callable[[], bool] | None:
+def _chance(message: Any, field: str, context: FactoryContext) -> Callable[[], bool] | None:
     """None for always."""
     if not message.HasField(field):
         return None
-    found = compile_chance(getattr(message, field).default_value)
+    found = compile_chance(getattr(message, field), context.runtime)
     return None if found is ALWAYS else found
 
 
-def _denies(message: Any) -> Callable[[], bool] | None:
+def _denies(message: Any, context: FactoryContext) -> Callable[[], bool] | None:
     if message.HasField("failure_mode_deny_percent"):
-        return compile_chance(message.failure_mode_deny_percent.default_value)
+        return compile_chance(message.failure_mode_deny_percent, context.runtime)
     return ALWAYS if message.failure_mode_deny else None

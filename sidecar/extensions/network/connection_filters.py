@@ -9,6 +9,7 @@ from typing import Any
 from sidecar.api.network import CLOSE, CONTINUE, NetworkFilter, NetworkSession
 from sidecar.api.stream import Flag
 from sidecar.core.filter_state import PlainText
+from sidecar.core.runtime import ON, Switch
 from sidecar.core.token_bucket import TokenBucket
 
 __all__ = ["ConnectionLimit", "LocalRateLimit", "SniCluster"]
@@ -32,19 +33,23 @@ class SniCluster(NetworkFilter):
 class ConnectionLimit(NetworkFilter):
     """``envoy.filters.network.connection_limit``: so many connections at once."""
 
-    def __init__(self, stats: Any, max_connections: int | None, delay_s: float) -> None:
-        """``stats`` is the scope ``connection_limit.<stat_prefix>.``; without a limit nothing is counted."""
+    def __init__(self, stats: Any, max_connections: int, delay_s: float, enabled: Switch = ON) -> None:
+        """``stats`` is the scope ``connection_limit.<stat_prefix>.``; not ``enabled`` it lets all pass."""
         self._max = max_connections
+        self._enabled = enabled
         self._delay_s = delay_s
         self._limited = stats.counter("limited_connections")
         self._active = stats.gauge("active_connections")
         self._count = 0
         #: Those that are over the limit, and wait for their end.
         self._refused: set[NetworkSession] = set()
+        #: Those that came while it was enabled.
+        self._counted: set[NetworkSession] = set()
 
     def on_new_connection(self, session: NetworkSession) -> int:
-        if self._max is None:
+        if not self._enabled.value:
             return CONTINUE
+        self._counted.add(session)
         self._active.inc()
         if self._count >= self._max:
             self._limited.value += 1
@@ -55,8 +60,9 @@ class ConnectionLimit(NetworkFilter):
         return CONTINUE
 
     def on_close(self, session: NetworkSession) -> None:
-        if self._max is None:
+        if session not in self._counted:
             return
+        self._counted.remove(session)
         self._active.dec()
         if session in self._refused:
             self._refused.remove(session)
@@ -68,15 +74,20 @@ class LocalRateLimit(NetworkFilter):
     """``envoy.filters.network.local_ratelimit``: so many connections in a while."""
 
     def __init__(
-        self, bucket: TokenBucket | None, stats: Any, clock: Callable[[], float] = time.monotonic
+        self,
+        bucket: TokenBucket,
+        stats: Any,
+        clock: Callable[[], float] = time.monotonic,
+        enabled: Switch = ON,
     ) -> None:
-        """``stats`` is the scope ``local_rate_limit.<stat_prefix>.``; without a bucket it limits nothing."""
+        """``stats`` is the scope ``local_rate_limit.<stat_prefix>.``."""
         self._bucket = bucket
+        self._enabled = enabled
         self._rate_limited = stats.counter("rate_limited")
         self._clock = clock
 
     def on_new_connection(self, session: NetworkSession) -> int:
-        if self._bucket is None or self._bucket.take(self._clock()):
+        if not self._enabled.value or self._bucket.take(self._clock()):
             return CONTINUE
         self._rate_limited.value += 1
         session.connection.stream.flags |= Flag.UPSTREAM_RETRY_LIMIT_EXCEEDED

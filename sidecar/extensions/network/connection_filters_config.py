@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.api.context import FactoryContext
 from sidecar.api.network import ServerParts
+from sidecar.config.compile.chance import compile_flag
 from sidecar.config.compile.route_action import duration_s
 from sidecar.config.compile.token_bucket import compile_token_bucket
 from sidecar.core.errors import ConfigError
@@ -49,10 +50,8 @@ class ConnectionLimitFactory:
         stats = context.root_stats.scope(f"connection_limit.{message.stat_prefix}")
         if not message.HasField("max_connections"):
             raise ConfigError("max_connections", "Field 'max_connections' is missing")
-        limit: int | None = message.max_connections.value
-        if message.HasField("runtime_enabled") and not message.runtime_enabled.default_value.value:
-            limit = None
-        return ConnectionLimit(stats, limit, duration_s(message.delay))
+        enabled = compile_flag(message.runtime_enabled, context.runtime)
+        return ConnectionLimit(stats, message.max_connections.value, duration_s(message.delay), enabled)
 
 
 class LocalRateLimitFactory:
@@ -64,11 +63,8 @@ class LocalRateLimitFactory:
 
     def compile(self, message: Any, context: FactoryContext) -> LocalRateLimit:
         bucket = compile_token_bucket(message.token_bucket)
-        is_on = message.runtime_enabled.default_value.value if message.HasField("runtime_enabled") else True
-        return LocalRateLimit(
-            bucket if is_on else None,
-            context.root_stats.scope(f"local_rate_limit.{message.stat_prefix}"),
-        )
+        scope = context.root_stats.scope(f"local_rate_limit.{message.stat_prefix}")
+        return LocalRateLimit(bucket, scope, enabled=compile_flag(message.runtime_enabled, context.runtime))
 
 
 class _Recipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
@@ -11,6 +12,7 @@ from sidecar.admin.state import Discovered, ListenerStatus
 from sidecar.config.messages import message_class
 from sidecar.core.address import Address
 from sidecar.core.options import Options
+from sidecar.core.runtime import Runtime
 from sidecar.observability.stats import Store
 from sidecar.observability.tags import TagProducer
 from sidecar.upstream.cluster import Cluster, ClusterConfig
@@ -123,6 +125,7 @@ class FakeServer:
         self.calls: list[Any] = []
         self.server_state = "LIVE"
         self._listening = listening
+        self.runtime = Runtime()
         self._clusters = [self._cluster(message) for message in self.bootstrap.static_resources.clusters]
 
     def _cluster(self, message: Any) -> Cluster:
@@ -147,6 +150,10 @@ class FakeServer:
 
     def tls_contexts(self) -> list[Any]:
         return []
+
+    def modify_runtime(self, values: Mapping[str, str]) -> bool:
+        self.calls.append(("modify_runtime", dict(values)))
+        return False
 
     def clusters(self) -> list[Cluster]:
         return self._clusters

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from sidecar.core.runtime import Number
 from sidecar.server.connection_limits import ConnectionLimits, GlobalLimit
 
 
 def test_connections_beyond_a_listeners_limit_are_refused_until_one_leaves() -> None:
-    limits = ConnectionLimits(1, None)
+    limits = ConnectionLimits(Number("", 1), None)
     assert limits.admit()
     assert not limits.admit()
     limits.leave()
@@ -15,7 +16,7 @@ def test_connections_beyond_a_listeners_limit_are_refused_until_one_leaves() -> 
 
 def test_connections_beyond_the_limit_of_all_are_refused_wherever_they_come() -> None:
     shared = GlobalLimit(2)
-    one, two = ConnectionLimits(None, shared), ConnectionLimits(5, shared)
+    one, two = ConnectionLimits(None, shared), ConnectionLimits(Number("", 5), shared)
     assert one.admit()
     assert two.admit()
     assert not one.admit()

@@ -14,6 +14,7 @@ from sidecar.config.messages import message_class
 from sidecar.config.yaml_text import read_yaml
 from sidecar.core.errors import ConfigError
 from sidecar.core.headers import RequestHeaders
+from sidecar.core.runtime import Runtime
 
 
 def decode(text: str, message: str) -> Any:
@@ -28,7 +29,7 @@ def decode(text: str, message: str) -> Any:
 
 
 def matches(match: str, *fields: tuple[bytes, bytes], path: bytes = b"/", stream: Any = None) -> bool:
-    route = compile_route_match(decode(match, "envoy.config.route.v3.RouteMatch"), "match")
+    route = compile_route_match(decode(match, "envoy.config.route.v3.RouteMatch"), "match", Runtime())
     headers = RequestHeaders(b"GET", path, b"a", b"http", list(fields))
     return route.matches(headers, path.partition(b"?")[0], stream)
 
