@@ -351,8 +351,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(_NETWORK_AUTHZ, WARN, "alerts of TLS that a filter sends", "send_tls_alert_on_denial"),
     *_rows(_AUTHZ, STOP, "route cache", "clear_route_cache_headers"),
     *_rows(_AUTHZ, WARN, "statistics of calls in filter state", "emit_filter_state_stats filter_metadata"),
-    *_rows(f"{_PROC}.ExternalProcessor", STOP, "attributes of external processors", "request_attributes"),
-    *_rows(f"{_PROC}.ExternalProcessor", STOP, "attributes of external processors", "response_attributes"),
     *_rows(
         f"{_PROC}.ExternalProcessor",
         STOP,

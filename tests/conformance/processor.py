@@ -150,7 +150,10 @@ def _rest(message: Any, but: str) -> dict[str, Any]:
     copy = type(message)()
     copy.CopyFrom(message)
     copy.ClearField(but)
-    return dict(json_format.MessageToDict(copy, preserving_proto_field_name=True))
+    found = dict(json_format.MessageToDict(copy, preserving_proto_field_name=True))
+    for key, values in found.get("attributes", {}).items():
+        found["attributes"][key] = dict(sorted(values.items()))
+    return found
 
 
 class Processor:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
 
 from sidecar.api.context import FactoryContext
+from sidecar.config.compile.cel import compile_cel_text
 from sidecar.config.compile.grpc_service import compile_grpc_service, compile_initial_metadata
 from sidecar.config.compile.matchers import compile_string_matcher
 from sidecar.config.compile.mutation_rules import compile_mutation_rules
@@ -17,6 +18,9 @@ from sidecar.extensions.http.ext_proc import ExtProcFilter, RouteProcessing
 from sidecar.extensions.proc.exchange import RETAIN, Passes, Settings
 from sidecar.extensions.proc.modes import FULL_DUPLEX_STREAMED, NONE, SEND
 from sidecar.extensions.proc.proc_messages import mode_of
+
+if TYPE_CHECKING:
+    from sidecar.observability.cel import Cel
 
 __all__ = ["ExtProcFactory"]
 
@@ -138,8 +142,18 @@ def _settings(message: Any, context: FactoryContext) -> Settings:
         receiving_untyped=tuple(options.receiving_namespaces.untyped),
         cluster_untyped=tuple(options.cluster_metadata_forwarding_namespaces.untyped),
         cluster_typed=tuple(options.cluster_metadata_forwarding_namespaces.typed),
+        attributes={
+            side: _attributes(getattr(message, f"{side}_attributes"), f"{path}.{side}_attributes")
+            for side in ("request", "response")
+        },
         filter_metadata=json_format.MessageToDict(message.filter_metadata),
     )
+
+
+def _attributes(texts: Any, path: str) -> tuple[tuple[str, Cel], ...]:
+    """Expressions by their own text, each once."""
+    found = {text: compile_cel_text(text, f"{path}[{index}]") for index, text in enumerate(texts)}
+    return tuple(found.items())
 
 
 def _passes(rules: Any, path: str) -> Passes | None:

@@ -15,6 +15,7 @@ from sidecar.api.message import LocalReply
 from sidecar.core.errors import StreamAborted
 from sidecar.core.headers import Field, HeaderMap, ResponseHeaders
 from sidecar.core.mutation_rules import MutationRules
+from sidecar.extensions.proc.attribute_values import attribute_values
 from sidecar.extensions.proc.modes import FULL_DUPLEX_STREAMED, Mode
 from sidecar.extensions.proc.mutations import Limits, Refused, apply_changes
 from sidecar.extensions.proc.proc_log import ProcLog
@@ -33,6 +34,7 @@ from sidecar.router.grpc_status import INTERNAL, GrpcStatus
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.net.reactor import Strand
+    from sidecar.observability.cel import Cel
     from sidecar.router.grpc_client import GrpcClient, GrpcStream
 
 __all__ = ["COUNTERS", "Exchange", "Settings"]
@@ -83,6 +85,8 @@ class Settings:
     cluster_untyped: tuple[str, ...] = ()
     cluster_typed: tuple[str, ...] = ()
     filter_metadata: Mapping[str, Any] = field(default_factory=dict)
+    #: ``request_attributes`` and ``response_attributes``: what they are called, and what they are.
+    attributes: Mapping[str, tuple[tuple[str, Cel], ...]] = field(default_factory=dict)
 
 
 class Exchange:
@@ -179,6 +183,13 @@ class Exchange:
     def _message(self, side: Side) -> ProcessingRequest:
         settings = self.settings
         request = ProcessingRequest(is_observed=settings.observability_mode)
+        attributes = settings.attributes.get(side.direction)
+        if attributes and not side.has_sent_attributes:
+            side.has_sent_attributes = True
+            stream = self.stream
+            if stream.response is not None:
+                stream.response_code = stream.response.headers.status  # which filters know before it is sent
+            request.set_attributes(attribute_values(attributes, stream))
         request.set_metadata(*self._metadata())
         if self.is_first and not settings.observability_mode:
             mode = Mode(request_body=self.request.body_mode, response_body=self.response.body_mode)
