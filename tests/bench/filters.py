@@ -36,6 +36,12 @@ _NOT_THIS = {"header": {"name": "x-session", "string_match": {"exact": "none"}}}
 _POLICY = {"permissions": [{"any": True}], "principals": [_NOT_THIS]}
 _BUCKET = {"max_tokens": 4_000_000_000, "tokens_per_fill": 4_000_000_000, "fill_interval": "1s"}
 _ALWAYS = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
+_GZIP = "type.googleapis.com/envoy.extensions.compression.gzip"
+_LIBRARY = {
+    name: {"name": "gzip", "typed_config": {"@type": f"{_GZIP}.{name}.v3.Gzip"}}
+    for name in ("compressor", "decompressor")
+}
+_HEADER_ABORT = {"header_abort": {}, "percentage": {"numerator": 100}}
 _IP = {"address_prefix": "10.0.0.0", "prefix_len": 8}
 
 
@@ -94,6 +100,37 @@ FILTERS = {
     "cors, nothing to do": Added("cors", {"@type": f"{_HTTP}.cors.v3.Cors"}),
     "csrf, nothing to do": Added("csrf", {"@type": f"{_HTTP}.csrf.v3.CsrfPolicy", "filter_enabled": _ALWAYS}),
     "fault, nothing to do": Added("fault", {"@type": f"{_HTTP}.fault.v3.HTTPFault"}),
+    "fault by headers, nothing to do": Added(
+        "fault", {"@type": f"{_HTTP}.fault.v3.HTTPFault", "abort": _HEADER_ABORT}
+    ),
+    "compressor, nothing to do": Added(
+        "compressor",
+        {"@type": f"{_HTTP}.compressor.v3.Compressor", "compressor_library": _LIBRARY["compressor"]},
+    ),
+    "decompressor, nothing to do": Added(
+        "decompressor",
+        {
+            "@type": f"{_HTTP}.decompressor.v3.Decompressor",
+            "decompressor_library": _LIBRARY["decompressor"],
+            "request_direction_config": {"advertise_accept_encoding": False},
+        },
+    ),
+    "buffer, nothing to do": Added(
+        "buffer", {"@type": f"{_HTTP}.buffer.v3.Buffer", "max_request_bytes": 1000}
+    ),
+    "lua, nothing to do": Added(
+        "lua", {"@type": f"{_HTTP}.lua.v3.Lua", "default_source_code": {"inline_string": "local x = 1"}}
+    ),
+    "header_to_metadata, nothing to do": Added(
+        "header_to_metadata",
+        {
+            "@type": f"{_HTTP}.header_to_metadata.v3.Config",
+            "request_rules": [
+                {"header": "x-none", "on_header_present": {"metadata_namespace": "m", "key": "k"}}
+            ],
+        },
+    ),
+    "grpc_web, nothing to do": Added("grpc_web", {"@type": f"{_HTTP}.grpc_web.v3.GrpcWeb"}),
     "header_to_metadata": Added(
         "header_to_metadata",
         {

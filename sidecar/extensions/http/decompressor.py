@@ -83,14 +83,16 @@ class DecompressorFilter(HttpFilter):
         if message.body is None:
             return
         coding = headers.get(b"content-encoding")
+        if coding is None:
+            stats.not_decompressed.value += 1
+            return
         # The first that is named, as in Envoy, where RFC 9110 §8.4 has the last that was applied last.
-        named = b"" if coding is None else coding.partition(b",")[0].strip().lower()
+        named = coding.partition(b",")[0].strip().lower()
         control = headers.get(b"cache-control") or b""
         forbids = any(each.strip().lower() == b"no-transform" for each in control.split(b","))
         if named != self._token or (forbids and not ignores):
             stats.not_decompressed.value += 1
             return
-        assert coding is not None
         stats.decompressed.value += 1
         headers.remove(b"content-length")
         rest = coding.partition(b",")[2].strip()

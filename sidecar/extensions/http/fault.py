@@ -169,9 +169,10 @@ class FaultFilter(HttpFilter):
                 self._slowed.value += 1
                 stream.set_slot(self.slot, kbps)
         delay = settings.delay
-        if delay is not None and delay.percentage.hits(headers):
+        if delay is not None:
+            # What most requests ask nothing of is looked for before the dice are thrown.
             seconds = delay.seconds(headers)
-            if seconds > 0:
+            if seconds > 0 and delay.percentage.hits(headers):
                 self._begin(stream)
                 self._count(stream, self._delays, "delays_injected", settings)
                 stream.flags |= Flag.DELAY_INJECTED
@@ -196,10 +197,10 @@ class FaultFilter(HttpFilter):
     def _abort(self, stream: Stream, settings: FaultSettings) -> LocalReply | None:
         abort = settings.abort
         headers = stream.request.headers
-        if abort is None or not abort.percentage.hits(headers):
+        if abort is None:
             return None
         status = abort.status(headers)
-        if status is None:
+        if status is None or not abort.percentage.hits(headers):
             return None
         self._begin(stream)
         self._count(stream, self._aborts, "aborts_injected", settings)
