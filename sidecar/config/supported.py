@@ -85,7 +85,8 @@ _ROWS: dict[str, str] = {
     f"{_CORE}.AggregatedConfigSource": "",
     f"{_CORE}.RateLimitSettings": "*",
     f"{_CORE}.ApiConfigSource": (
-        "api_type transport_api_version grpc_services set_node_on_first_message_only rate_limit_settings"
+        "api_type transport_api_version grpc_services set_node_on_first_message_only rate_limit_settings "
+        "cluster_names refresh_delay request_timeout"
     ),
     "envoy.config.bootstrap.v3.Bootstrap.StaticResources": "listeners clusters secrets",
     "envoy.config.bootstrap.v3.Admin": "address access_log ignore_global_conn_limit",

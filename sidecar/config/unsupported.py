@@ -277,20 +277,7 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     *_rows(_CLUSTER, STOP, "xDS", "lrs_server"),
     *_rows(f"{_CORE}.ConfigSource", STOP, "xDS", "self"),
-    Entry(
-        f"{_CORE}.ApiConfigSource",
-        "api_type",
-        STOP,
-        "xDS",
-        "REST",
-        when=lambda source: source.api_type not in (2, 3),
-    ),
-    *_rows(
-        f"{_CORE}.ApiConfigSource",
-        WARN,
-        "xDS",
-        "cluster_names refresh_delay request_timeout config_validators",
-    ),
+    *_rows(f"{_CORE}.ApiConfigSource", WARN, "xDS", "config_validators"),
     *_rows(f"{_BOOTSTRAP}.DynamicResources", STOP, "xDS", "lds_resources_locator cds_resources_locator"),
     *_rows(f"{_CORE}.ConfigSource", WARN, "xDS", "authorities"),
     Entry(

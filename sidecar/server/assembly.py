@@ -132,7 +132,13 @@ class Assembly:
             self.close()
             raise ConfigErrors([loaded.problem(error.path, error.reason)]) from error
         self.sources = Sources(
-            loaded.bootstrap, registry, self.files, store, self._make_grpc_client, self.background.add
+            loaded.bootstrap,
+            registry,
+            self.files,
+            store,
+            self._make_grpc_client,
+            self.background.add,
+            self.http_client,
         )
         self.secrets = Secrets(loaded.bootstrap, self.sources, self.context, self.background.add)
         self.routes = RouteSubscriptions(self.sources, self.background.add, self.known_clusters)

@@ -61,7 +61,7 @@ class DeltaTransport(StreamTransport):
     def _encode(self, request: DeltaRequest, *, with_node: bool) -> bytes:
         message: Any = discovery_message("DeltaDiscoveryRequest")
         if with_node:
-            message.node.CopyFrom(self._bootstrap.node)
+            message.node.CopyFrom(self._settings.node)
         message.type_url = request.type_url
         message.resource_names_subscribe.extend(request.subscribe)
         message.resource_names_unsubscribe.extend(request.unsubscribe)

@@ -28,7 +28,13 @@ from sidecar.observability.stats import Counter
 from sidecar.upstream.cluster import PathSource
 from sidecar.xds.subscription import Resource, ResourceKind, ResponseRejected, Subscriber, SubscriptionStats
 
-__all__ = ["FileSubscription", "FileTransport", "ResponseUnreadable", "read_response"]
+__all__ = [
+    "FileSubscription",
+    "FileTransport",
+    "ResponseUnreadable",
+    "decode_response_document",
+    "read_response",
+]
 
 log = logging.getLogger("sidecar.config")
 
@@ -61,6 +67,21 @@ def read_response(path: str, kind: ResourceKind, bootstrap: Any, registry: Regis
     message: Any = cls()
     problems: list[Problem] = []
     document = read_file(path, message, problems)
+    return decode_response_document(document, message, problems, kind, bootstrap, registry)
+
+
+def decode_response_document(
+    document: Document | None,
+    message: Any,
+    problems: list[Problem],
+    kind: ResourceKind,
+    bootstrap: Any,
+    registry: Registry,
+) -> Response:
+    """What a document holds, or ``message`` already, where there is none.  Plain and thread-safe.
+
+    Raises: ResponseUnreadable, ResponseRejected.
+    """
     documents: list[Document] = []
     has_unknown_fields = False
     if document is not None:
@@ -86,7 +107,9 @@ def read_response(path: str, kind: ResourceKind, bootstrap: Any, registry: Regis
             registry=registry,
             report=report,
         )
-        if resource is not None:
+        if resource is not None and resource.is_heartbeat:
+            report.error(("resources", number), f"Unable to unpack as {kind.message}: it is empty")
+        elif resource is not None:
             resources.append(resource)
     if len(resources) < len(message.resources):
         raise ResponseRejected(report.problems)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -64,6 +64,8 @@ def discovery_message(name: str) -> Any:
 class StreamSettings:
     """What an ``ApiConfigSource`` says of its streams."""
 
+    #: What the proxy says of itself.
+    node: Any
     #: Only the first request of a stream names the node (``set_node_on_first_message_only``).
     node_once: bool = False
     #: The first wait before a stream is opened again, and the longest.
@@ -199,6 +201,16 @@ class StreamTransport(SilentTransport):
         #: Of the types that are kept, by name: what came last, and its version.
         self._cache: dict[str, tuple[bytes, str]] = {}
         self._kept_types: tuple[str, ...] = ()
+
+    def subscribe_alone(
+        self,
+        subscriber: Subscriber,
+        stats: SubscriptionStats,
+        names: tuple[str, ...] | None,
+        fetch_timeout_s: float,
+    ) -> GrpcSubscription:
+        """The only subscription on this stream, which ends with it."""
+        return GrpcSubscription(self, subscriber, stats, names, fetch_timeout_s, stream=self.run)
 
     def keep_types(self, *messages: str) -> None:
         """Remember resources of these types for who asks for them a second time."""
@@ -346,7 +358,10 @@ class GrpcSubscription:
         stats: SubscriptionStats,
         names: tuple[str, ...] | None,
         fetch_timeout_s: float,
+        stream: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """``stream`` keeps the stream, where it is for this subscription alone."""
+        self._stream = stream
         self.subscriber = subscriber
         self._transport = transport
         self._stats = stats
@@ -363,6 +378,14 @@ class GrpcSubscription:
         transport.wake()
 
     async def run(self) -> None:
+        if self._stream is None:
+            await self._wait()
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._stream, name=f"discovery of {self.subscriber.kind.message}")
+            await self._wait()
+
+    async def _wait(self) -> None:
         try:
             if self._fetch_timeout_s:
                 with trio.move_on_after(self._fetch_timeout_s) as timeout:

@@ -57,7 +57,7 @@ class GrpcTransport(StreamTransport):
         message: Any = discovery_message("DiscoveryRequest")
         message.version_info = request.version
         if with_node:
-            message.node.CopyFrom(self._bootstrap.node)
+            message.node.CopyFrom(self._settings.node)
         message.resource_names.extend(request.names)
         message.type_url = request.type_url
         message.response_nonce = request.nonce
@@ -144,7 +144,7 @@ def decode_response(
         resource = kind.decode(
             packed, path, response.version_info, bootstrap=bootstrap, registry=registry, report=report
         )
-        if resource is not None and resource.is_heartbeat and resource.version != state.version:
+        if resource is not None and resource.is_heartbeat and resource.version != response.version_info:
             report.error(path, f"Unable to unpack as {kind.message}: it is empty")
             resource = None
         if resource is None:

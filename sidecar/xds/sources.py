@@ -10,6 +10,8 @@ from sidecar.core.errors import ConfigError
 from sidecar.upstream.cluster import PathSource
 from sidecar.xds.delta_stream import DeltaTransport
 from sidecar.xds.grpc_stream import SilentTransport, StreamSettings, StreamTransport
+from sidecar.xds.node import discovery_node
+from sidecar.xds.rest import RestSettings, RestSubscription
 from sidecar.xds.sotw_stream import GrpcTransport
 from sidecar.xds.subscription import Subscriber, Subscription, SubscriptionStats
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from sidecar.config.registry import Registry
     from sidecar.observability.stats import Scope
     from sidecar.router.grpc_client import GrpcClient
+    from sidecar.router.http_client import HttpClient
     from sidecar.xds.filesystem import FileTransport
 
 __all__ = ["Sources"]
@@ -34,16 +37,31 @@ _SERVICES = {
     "envoy.config.listener.v3.Listener": ("listener.v3.ListenerDiscoveryService", "Listeners"),
     "envoy.config.route.v3.RouteConfiguration": ("route.v3.RouteDiscoveryService", "Routes"),
     "envoy.service.runtime.v3.Runtime": ("runtime.v3.RuntimeDiscoveryService", "Runtime"),
+    "envoy.config.core.v3.TypedExtensionConfig": (
+        "extension.v3.ExtensionConfigDiscoveryService",
+        "ExtensionConfigs",
+    ),
     "envoy.extensions.transport_sockets.tls.v3.Secret": ("secret.v3.SecretDiscoveryService", "Secrets"),
 }
+#: Where their resources are fetched over REST.
+_PATHS = {
+    "envoy.config.cluster.v3.Cluster": "/v3/discovery:clusters",
+    "envoy.config.endpoint.v3.ClusterLoadAssignment": "/v3/discovery:endpoints",
+    "envoy.config.listener.v3.Listener": "/v3/discovery:listeners",
+    "envoy.config.route.v3.RouteConfiguration": "/v3/discovery:routes",
+    "envoy.config.route.v3.ScopedRouteConfiguration": "/v3/discovery:scoped-routes",
+    "envoy.extensions.transport_sockets.tls.v3.Secret": "/v3/discovery:secrets",
+    "envoy.config.core.v3.TypedExtensionConfig": "/v3/discovery:extension_configs",
+    "envoy.service.runtime.v3.Runtime": "/v3/discovery:runtime",
+}
 _ADS = ("discovery.v3.AggregatedDiscoveryService", "AggregatedResources")
-_DELTA_GRPC = 3
+_REST, _DELTA_GRPC = 1, 3
 #: Of ``rate_limit_settings``.
 _DEFAULT_TOKENS = 100
 _DEFAULT_FILL_RATE = 10.0
 
 
-def _settings(api: Any) -> StreamSettings:
+def _settings(api: Any, node: Any) -> StreamSettings:
     back_off = (0.5, 30.0)
     policy = api.grpc_services[0].envoy_grpc.retry_policy
     if policy.HasField("retry_back_off"):
@@ -59,7 +77,7 @@ def _settings(api: Any) -> StreamSettings:
             given.max_tokens.value if given.HasField("max_tokens") else _DEFAULT_TOKENS,
             given.fill_rate.value if given.HasField("fill_rate") else _DEFAULT_FILL_RATE,
         )
-    return StreamSettings(api.set_node_on_first_message_only, back_off, limit)
+    return StreamSettings(node, api.set_node_on_first_message_only, back_off, limit)
 
 
 class Sources:
@@ -73,10 +91,13 @@ class Sources:
         root: Any,
         make_client: Callable[[Any, str], GrpcClient],
         spawn: Callable[[str, Callable[[], Awaitable[None]]], None],
+        http_client: Callable[[], HttpClient],
     ) -> None:
         """``make_client`` makes the client of a ``GrpcService`` at a path; ``spawn`` a lasting task."""
+        self._http_client = http_client
         self._bootstrap = bootstrap
         self._registry = registry
+        self._node = discovery_node(bootstrap.node, registry.factories())
         self._files = files
         self._root = root
         self._make_client = make_client
@@ -114,7 +135,11 @@ class Sources:
         if kind == "ads":
             transport: SilentTransport = self._aggregated(path)
         elif kind == "api_config_source":
-            transport = self._single(source.api_config_source, f"{path}.api_config_source", subscriber, scope)
+            api = source.api_config_source
+            if api.api_type == _REST:
+                return self._polling(api, subscriber, stats, names, timeout_s)
+            single = self._stream(api, f"{path}.api_config_source", _SERVICES[subscriber.kind.message], scope)
+            return single.subscribe_alone(subscriber, stats, names, timeout_s)
         else:
             raise ConfigError(path, f"no source of resources: '{kind}'")
         return transport.subscribe(subscriber, stats, names, timeout_s)
@@ -133,11 +158,37 @@ class Sources:
                 return self._ads
             ads = self._stream(resources.ads_config, "dynamic_resources.ads_config", _ADS, self._root)
             ads.keep_types(CLUSTER_LOAD_ASSIGNMENT)
+            self._spawn("aggregated discovery", ads.run)
             self._ads = ads
         return self._ads
 
-    def _single(self, api: Any, path: str, subscriber: Subscriber, scope: Scope) -> StreamTransport:
-        return self._stream(api, path, _SERVICES[subscriber.kind.message], scope)
+    def _polling(
+        self,
+        api: Any,
+        subscriber: Subscriber,
+        stats: SubscriptionStats,
+        names: tuple[str, ...] | None,
+        timeout_s: float,
+    ) -> RestSubscription:
+        delay, timeout = api.refresh_delay, api.request_timeout
+        settings = RestSettings(
+            api.cluster_names[0],
+            _PATHS[subscriber.kind.message],
+            delay.seconds + delay.nanos / 1e9,
+            timeout.seconds + timeout.nanos / 1e9 if api.HasField("request_timeout") else 1.0,
+        )
+        return RestSubscription(
+            self._http_client(),
+            settings,
+            subscriber,
+            stats,
+            names,
+            timeout_s,
+            node=self._node,
+            bootstrap=self._bootstrap,
+            registry=self._registry,
+            unknown_fields=self._files.unknown_fields,
+        )
 
     def _stream(self, api: Any, path: str, service: tuple[str, str], scope: Scope) -> StreamTransport:
         client = self._make_client(api.grpc_services[0], f"{path}.grpc_services[0]")
@@ -145,6 +196,4 @@ class Sources:
         make: type[GrpcTransport | DeltaTransport] = DeltaTransport if is_delta else GrpcTransport
         name, things = service
         method = f"/envoy.service.{name}/{'Delta' if is_delta else 'Stream'}{things}"
-        transport = make(client, method, self._bootstrap, self._registry, scope, _settings(api))
-        self._spawn(f"discovery at {client.service.cluster}", transport.run)
-        return transport
+        return make(client, method, self._bootstrap, self._registry, scope, _settings(api, self._node))

@@ -23,6 +23,7 @@ TYPES = {
     "lds": "envoy.config.listener.v3.Listener",
     "rds": "envoy.config.route.v3.RouteConfiguration",
     "sds": "envoy.extensions.transport_sockets.tls.v3.Secret",
+    "ecds": "envoy.config.core.v3.TypedExtensionConfig",
     "rtds": "envoy.service.runtime.v3.Runtime",
 }
 _SHORT = {f"type.googleapis.com/{name}": short for short, name in TYPES.items()}
@@ -55,11 +56,16 @@ class ControlPlane:
         #: The last head of a stream, and whether only its first request named the node.
         self.paths: list[str] = []
         self.nodes: list[bool] = []
+        self.node: Any = None
+        self.head: list[tuple[str, str]] = []
+        #: What it says of itself.
+        self.identifier = ""
 
     # -- what the proxy sends ------------------------------------------------------------------------
     async def _serve(self, call: H2Call) -> None:
         self._upstream.seen.clear()
         self.paths.append(call.path)
+        self.head = list(call.stream.headers)
         self._calls.append(call)
         self.streams.append([])
         self._asked.append(set())
@@ -99,6 +105,8 @@ class ControlPlane:
                 shown["names"] = list(request.resource_names)
         if request.HasField("error_detail"):
             shown["error"] = request.error_detail.code
+        if request.node.id:
+            self.node = request.node
         self.nodes.append(request.HasField("node") and bool(request.node.id))
         number = self._calls.index(call)
         if kind not in self.streams[number]:
@@ -127,14 +135,31 @@ class ControlPlane:
                 return call
         raise AssertionError(f"nobody asked for {kind}")
 
-    async def send(self, kind: str, version: str, *resources: str | dict[str, Any]) -> None:
-        """Send a response of the state of the world with resources in YAML."""
+    async def send(self, kind: str, version: str, *resources: Any) -> None:
+        """Send a response of the state of the world with resources, in YAML or as messages."""
         self._nonce += 1
         response = message("DiscoveryResponse")
         response.version_info = version
         response.type_url = f"type.googleapis.com/{TYPES[kind]}"
         response.nonce = str(self._nonce)
-        response.resources.extend(self.packed(kind, each) for each in resources)
+        if self.identifier:
+            response.control_plane.identifier = self.identifier
+        response.resources.extend(self._any(kind, each) for each in resources)
+        await self._write(kind, response)
+
+    def _any(self, kind: str, resource: Any) -> any_pb2.Any:
+        if isinstance(resource, str | dict):
+            return self.packed(kind, resource)
+        if isinstance(resource, any_pb2.Any):
+            return resource
+        packed = any_pb2.Any()
+        packed.Pack(resource)
+        return packed
+
+    async def send_typed(self, kind: str, type_url: str, version: str) -> None:
+        """Send an empty response of any type on the stream of a kind."""
+        response = message("DiscoveryResponse")
+        response.version_info, response.type_url, response.nonce = version, type_url, version
         await self._write(kind, response)
 
     async def send_delta(
@@ -197,7 +222,7 @@ class ControlPlane:
         self._asked.append(self._asked.pop(number))
         await self.send(kind, version, *resources)
 
-    async def update(self, kind: str, version: str, *resources: str | dict[str, Any]) -> None:
+    async def update(self, kind: str, version: str, *resources: Any) -> None:
         """Send one, and wait for the answer."""
         await self.asked(kind)
         await self.send(kind, version, *resources)
