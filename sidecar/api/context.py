@@ -70,6 +70,8 @@ class FactoryContext:
     before_serving: Callable[[Callable[[], Awaitable[object]]], None] | None = None
     #: :class:`sidecar.xds.rds.RouteSubscriptions`.
     routes: Any = None
+    #: :class:`sidecar.xds.ecds.ExtensionConfigs`.
+    extension_configs: Any = None
     #: Values that change while serving.
     runtime: Runtime = field(default_factory=Runtime)
     #: Names of filters on the way to upstreams, which routes may configure as well.
@@ -97,6 +99,7 @@ class FactoryContext:
             http_client=self.http_client,
             before_serving=self.before_serving,
             routes=self.routes,
+            extension_configs=self.extension_configs,
             runtime=self.runtime,
             upstream_filter_names=self.upstream_filter_names,
             default_tracing=self.default_tracing,

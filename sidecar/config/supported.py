@@ -83,6 +83,7 @@ _ROWS: dict[str, str] = {
     "envoy.config.bootstrap.v3.Bootstrap.DynamicResources": "lds_config cds_config ads_config",
     f"{_HCM.rpartition('.')[0]}.Rds": "*",
     f"{_CORE}.AggregatedConfigSource": "",
+    f"{_CORE}.ExtensionConfigSource": "*",
     f"{_CORE}.RateLimitSettings": "*",
     f"{_CORE}.ApiConfigSource": (
         "api_type transport_api_version grpc_services set_node_on_first_message_only rate_limit_settings "
@@ -281,7 +282,7 @@ _ROWS: dict[str, str] = {
     f"{_TRACERS}.resource_detectors.v3.StaticConfigResourceDetectorConfig": "*",
     f"{_CORE}.HttpService": "http_uri request_headers_to_add",
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter": (
-        "name typed_config is_optional disabled"
+        "name typed_config config_discovery is_optional disabled"
     ),
     f"{_HCM}.UpgradeConfig": "*",
     f"{_HCM}.InternalAddressConfig": "*",

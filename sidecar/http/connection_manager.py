@@ -201,6 +201,8 @@ class ConnectionManager:
         #: ``record_route_resolution_stats``.
         self.resolution_stats: ResolutionStats | None = None
         self.filters: tuple[HttpFilter, ...] = ()
+        #: Whether they are replaced while streams run, each of which keeps those with which it began.
+        self.filters_change = False
         self.slot_count = 0
         #: ``upgrade_configs`` (:class:`sidecar.http.upgrade.UpgradeConfig`) by type in lower case.
         self.upgrades: dict[bytes, Any] = {}
@@ -315,7 +317,8 @@ class ConnectionManager:
         self._set_hooks()
 
     def _set_hooks(self) -> None:
-        if self.route_table.switches_filters or any(map(_is_disabled, self.filters)):
+        is_varying = self.filters_change or self.route_table.switches_filters
+        if is_varying or any(map(_is_disabled, self.filters)):
             hooks = VaryingChain(self.filters, self._look_up_route, self.set_local_reply).hooks()
             self._decode_hooks = hooks.decode
         else:

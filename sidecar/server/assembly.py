@@ -58,6 +58,7 @@ from sidecar.upstream.local_zone import LocalZone
 from sidecar.upstream.outlier_events import OutlierEvents
 from sidecar.upstream.pools import PoolTable
 from sidecar.xds.cds import CLUSTER, CdsApi
+from sidecar.xds.ecds import ExtensionConfigs
 from sidecar.xds.eds import EdsDiscovery, assignment_kind
 from sidecar.xds.filesystem import FileTransport
 from sidecar.xds.rds import RouteSubscriptions
@@ -142,6 +143,9 @@ class Assembly:
         )
         self.secrets = Secrets(loaded.bootstrap, self.sources, self.context, self.background.add)
         self.routes = RouteSubscriptions(self.sources, self.background.add, self.known_clusters)
+        self.extension_configs = ExtensionConfigs(
+            self.sources, store, self.background.add, self.known_clusters
+        )
         self.clusters.on_retired = self._end_uses
         self._runtime.followers.append(self._renew_limits)
         self.event_logs = EventLogs(store)
@@ -242,6 +246,7 @@ class Assembly:
             locate_text=self._locate_text,
             before_serving=self.preparation.add if self._making is None else self._making[1].append,
             routes=self.routes,
+            extension_configs=self.extension_configs,
             runtime=self._runtime,
             upstream_filter_names=self._upstream_filter_names,
             default_tracing=bootstrap.tracing.http if bootstrap.tracing.HasField("http") else None,

@@ -55,7 +55,7 @@ _PATHS = {
     "envoy.service.runtime.v3.Runtime": "/v3/discovery:runtime",
 }
 _ADS = ("discovery.v3.AggregatedDiscoveryService", "AggregatedResources")
-_REST, _DELTA_GRPC = 1, 3
+_REST, _GRPC, _DELTA_GRPC = 1, 2, 3
 #: Of ``rate_limit_settings``.
 _DEFAULT_TOKENS = 100
 _DEFAULT_FILL_RATE = 10.0
@@ -136,6 +136,12 @@ class Sources:
             transport: SilentTransport = self._aggregated(path)
         elif kind == "api_config_source":
             api = source.api_config_source
+            if api.api_type not in (_REST, _GRPC, _DELTA_GRPC):
+                raise ConfigError(
+                    f"{path}.api_config_source.api_type",
+                    "REST_LEGACY no longer a supported ApiConfigSource. Please specify an explicit supported"
+                    " api_type",
+                )
             if api.api_type == _REST:
                 return self._polling(api, subscriber, stats, names, timeout_s)
             single = self._stream(api, f"{path}.api_config_source", _SERVICES[subscriber.kind.message], scope)

@@ -29,6 +29,7 @@ from sidecar.config.compile.upstream_filters import compile_upstream_filters
 from sidecar.core.address import compile_addresses
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.http.router_config import RouterOptions
+from sidecar.extensions.network.discovered_filters import DiscoveredFilter
 from sidecar.http.connection_manager import ConnectionManager, HcmStats
 from sidecar.http.log_moments import LogMoments
 from sidecar.http.proxy_status import ProxyStatus
@@ -109,6 +110,8 @@ class _Chain(NamedTuple):
     filters: tuple[HttpFilter, ...]
     router: RouterOptions
     upstream_filters: UpstreamFilters | None
+    #: Those whose configuration is discovered, by their places.
+    discovered: dict[int, DiscoveredFilter]
 
     def set_router(self, router: Router) -> None:
         """Tell a router what the configuration says of it."""
@@ -162,7 +165,10 @@ class HcmCompiler:
         names: dict[str, str] = {}
         chain = self._filters(message.http_filters, context.at("http_filters"), registry, names)
         chain.set_router(router)
-        manager.set_filters(chain.filters)
+        if chain.discovered:
+            self._discover_filters(manager, chain)
+        else:
+            manager.set_filters(chain.filters)
         for index, each in enumerate(message.upgrade_configs):
             at = context.at(f"upgrade_configs[{index}].filters")
             manager.upgrades[each.upgrade_type.lower().encode()] = self._upgrade(
@@ -375,7 +381,14 @@ class HcmCompiler:
         """The filters of one chain up to its router; their names go into ``names``, with their types."""
         filters: list[HttpFilter] = []
         router, upstream_filters = RouterOptions(), None
+        discovered: dict[int, DiscoveredFilter] = {}
         for index, each in enumerate(entries):
+            if each.HasField("config_discovery"):
+                one = DiscoveredFilter(each, f"{context.path}[{index}]", context, registry)
+                discovered[len(filters)] = one
+                filters.append(one.current)
+                names[each.name] = one.types[0]
+                continue
             found = registry.find(each.typed_config)
             if found is None:
                 continue  # one of Envoy's that is still to come: the loader told it
@@ -399,7 +412,24 @@ class HcmCompiler:
             compiled.config_name = each.name
             compiled.is_disabled = each.disabled
             filters.append(compiled)
-        return _Chain(tuple(filters), router, upstream_filters)
+        return _Chain(tuple(filters), router, upstream_filters, discovered)
+
+    @staticmethod
+    def _discover_filters(manager: ConnectionManager, chain: _Chain) -> None:
+        """Have filters from ECDS; one whose configuration has not come yet refuses requests."""
+        manager.filters_change = True
+
+        def use() -> None:
+            manager.set_filters(
+                tuple(
+                    each if number not in chain.discovered else chain.discovered[number].current
+                    for number, each in enumerate(chain.filters)
+                )
+            )
+
+        use()
+        for each in chain.discovered.values():
+            each.start(use)
 
     def server(self, manager: ConnectionManager) -> Serve:
         """The function that serves a connection on ``manager``."""

@@ -93,12 +93,12 @@ async def xds_ads_start(s: Session) -> None:
     )
 
 
-def direct(name: str, body: str, more: str = "") -> dict[str, Any]:
+def direct(name: str, body: str, more: str = "", *, filters: str = "") -> dict[str, Any]:
     """A listener that answers by itself."""
     routes = (
         f"- {{match: {{prefix: /}}, direct_response: {{status: 200, body: {{inline_string: '{body}'}}}}}}"
     )
-    return listener(name, more, routes=routes)
+    return listener(name, more, routes=routes, filters=filters)
 
 
 async def stats(s: Session, *patterns: str, label: str = "stats") -> None:

@@ -1,0 +1,152 @@
+"""ECDS: the configuration of single extensions as resources of their own.
+
+Filters that name the same resource of the same source share a subscription.  A new configuration is compiled
+for each of them first; if one refuses it, all keep the old one (Envoy's ``FilterConfigSubscription``).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from sidecar.core.errors import ConfigError, XdsError
+from sidecar.xds.subscription import Resource, ResourceKind, Subscription
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sidecar.xds.sources import Sources
+
+__all__ = ["TYPED_EXTENSION_CONFIG", "ExtensionConfigs", "ExtensionSubscription", "Follower"]
+
+log = logging.getLogger("sidecar.config")
+
+TYPED_EXTENSION_CONFIG = "envoy.config.core.v3.TypedExtensionConfig"
+#: Compiles a message that stands at a path, None where there is none any more; what it returns puts the
+#: result in use.  Raises: ConfigError.
+Follower = Callable[[Any, str], Callable[[], None]]
+
+
+class ExtensionSubscription:
+    """One resource (:class:`sidecar.xds.subscription.Subscriber`)."""
+
+    def __init__(self, name: str, scope: Any, known_clusters: Callable[[], Mapping[str, Any]]) -> None:
+        self.name = name
+        self.kind = ResourceKind(
+            TYPED_EXTENSION_CONFIG,
+            "name",
+            lambda message, path: (message, path),
+            known_clusters=known_clusters,
+        )
+        self.answered = trio.Event()
+        self.subscription: Subscription | None = None
+        self.task = trio.CancelScope()
+        self.message: Any = None
+        self._path = ""
+        self._followers: list[Follower] = []
+        self._reload = scope.counter("config_reload")
+        self._fail = scope.counter("config_fail")
+        self._conflict = scope.counter("config_conflict")
+
+    async def run(self) -> None:
+        """Follow the resource until nobody wants it any more."""
+        assert self.subscription is not None
+        with self.task:
+            await self.subscription.run()
+
+    def follow(self, follower: Follower) -> None:
+        """Tell ``follower`` what comes, and at once what there is."""
+        self._followers.append(follower)
+        if self.message is None:
+            return
+        try:
+            follower(self.message, self._path)()
+        except ConfigError as error:
+            log.warning("extension %s does not fit: %s: %s", self.name, error.path, error.reason)
+            self._conflict.value += 1
+
+    def leave(self, follower: Follower) -> bool:
+        """Tell it no more; whether nobody is left."""
+        self._followers.remove(follower)
+        return not self._followers
+
+    # -- Subscriber ------------------------------------------------------------------------------------
+    def on_update(self, resources: Sequence[Resource], version: str) -> None:
+        if len(resources) != 1:
+            raise XdsError(f"Unexpected number of resources in ExtensionConfigDS response: {len(resources)}")
+        message, path = resources[0].value
+        if message.name != self.name:
+            raise XdsError(f"Unexpected resource name in ExtensionConfigDS response: {message.name}")
+        if self.message is not None and self.message.typed_config == message.typed_config:
+            self.answered.set()
+            return
+        self._use(message, path)
+        self.answered.set()
+
+    def on_delta(self, added: Sequence[Resource], removed: Sequence[str], version: str) -> None:
+        if removed:
+            self._use(None, "")
+        elif added:
+            self.on_update(added, added[0].version)
+
+    def on_failure(self) -> None:
+        self._fail.value += 1
+        self.answered.set()
+
+    def _use(self, message: Any, path: str) -> None:
+        """Raises: XdsError."""
+        try:
+            commits = [follower(message, path) for follower in self._followers]
+        except ConfigError as error:
+            raise XdsError(f"{error.path}: {error.reason}") from error
+        for commit in commits:
+            commit()
+        self.message, self._path = message, path
+        self._reload.value += 1
+
+
+class ExtensionConfigs:
+    """Those of one server."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        root: Any,
+        spawn: Callable[[str, Callable[[], Any]], None],
+        known_clusters: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        self._sources = sources
+        self._root = root
+        self._spawn = spawn
+        self._known_clusters = known_clusters
+        self._open: dict[tuple[str, str, bytes], ExtensionSubscription] = {}
+
+    def follow(
+        self, source: Any, path: str, category: str, name: str, follower: Follower
+    ) -> tuple[ExtensionSubscription, Callable[[], None]]:
+        """Follow an extension of a ``ConfigSource`` at ``path``; the second result ends it.
+
+        ``category`` is a part of the names of its stats, ``http_filter``.  Raises: ConfigError.
+        """
+        key = category, name, source.SerializeToString(deterministic=True)
+        found = self._open.get(key)
+        if found is None:
+            scope = self._root.scope(f"extension_config_discovery.{category}.{name}")
+            found = ExtensionSubscription(name, scope, self._known_clusters)
+            found.subscription = self._sources.subscribe(source, path, found, scope, (name,))
+            self._open[key] = found
+            found.follow(follower)
+            found.subscription.start()
+            self._spawn(f"extension {name}", found.run)
+        else:
+            found.follow(follower)
+
+        def leave() -> None:
+            if found.leave(follower):
+                self._open.pop(key, None)
+                found.task.cancel()
+
+        return found, leave
