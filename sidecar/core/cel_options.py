@@ -17,3 +17,6 @@ class CelOptions:
     string_concat: bool = False
     #: ``split``, ``lowerAscii`` and so on.
     string_functions: bool = False
+    #: What guests of Wasm may, and no configuration: loops (``all``, ``exists`` …), ``+`` of lists and bytes,
+    #: and patterns that are compiled when they are used.
+    for_guests: bool = False

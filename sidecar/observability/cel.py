@@ -11,7 +11,7 @@ cost is bounded by the expression and by what it looks at.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -55,15 +55,15 @@ class Cel:
         #: Of one attribute.
         self._read = read
 
-    def value(self, stream: Stream) -> Any:
-        """What it is for ``stream``; FAILED for an error.
+    def value(self, stream: Stream, more: Mapping[str, Any] | None = None) -> Any:
+        """What it is for ``stream``; FAILED for an error.  ``more`` are further names with their values.
 
         None is ``null``; times, durations and unsigned numbers are those of
         :mod:`sidecar.observability.attributes`; a message is one of protobuf.
         """
         if self._read is not None:
             return self._read(stream)
-        result = self._run(stream)
+        result = self._run(stream, more)
         if result is None:
             return FAILED
         kind = result.type().name()
@@ -81,8 +81,10 @@ class Cel:
         result = self._run(stream)
         return result is not None and result.value() is True
 
-    def _run(self, stream: Stream) -> Any:
+    def _run(self, stream: Stream, more: Mapping[str, Any] | None = None) -> Any:
         data = self._data(stream)
+        if more:
+            data.update(more)
         try:
             return self._program.eval(data=data)
         except RuntimeError:

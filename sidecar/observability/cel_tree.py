@@ -140,7 +140,7 @@ class _Adapter:
             return
         kind = expr.WhichOneof("expr_kind")
         if kind == "comprehension_expr":
-            raise CelFault("failed to create an expression: Comprehension support is disabled")
+            self._loop(expr.comprehension_expr)
         if kind == "select_expr":
             self._select(expr.select_expr, expr)
         elif kind == "call_expr":
@@ -152,6 +152,11 @@ class _Adapter:
                 if entry.WhichOneof("key_kind") == "map_key":
                     self.visit(entry.map_key)
                 self.visit(entry.value)
+
+    def _loop(self, loop: Any) -> None:
+        if not self._options.for_guests:
+            raise CelFault("failed to create an expression: Comprehension support is disabled")
+        self._all((loop.iter_range, loop.accu_init, loop.loop_condition, loop.loop_step, loop.result))
 
     def _all(self, exprs: Iterable[Any]) -> None:
         for each in exprs:
@@ -206,7 +211,7 @@ class _Adapter:
         if target is not None:
             self.visit(target)
         self._all(call.args)
-        if name == "_+_" and not any(map(_is_number, call.args)):
+        if name == "_+_" and not self._options.for_guests and not any(map(_is_number, call.args)):
             _wrap(TEXT if self._options.string_concat else NUMBER, expr)
 
     def _check(self, name: str, count: int, *, has_target: bool) -> None:
@@ -228,7 +233,7 @@ class _Adapter:
     def _matches(self, call: Any, expr: Any) -> None:
         """Patterns that are known are compiled now."""
         pattern = call.args[-1]
-        if pattern.const_expr.WhichOneof("constant_kind") == "string_value":
+        if pattern.const_expr.WhichOneof("constant_kind") == "string_value" and not self._options.for_guests:
             _check_pattern(pattern.const_expr.string_value)
             if call.HasField("target"):
                 self.visit(call.target)

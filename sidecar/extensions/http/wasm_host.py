@@ -110,6 +110,8 @@ class PluginSide:
         #: What the guest has said of properties before it set them.
         self.declared: Declared = {}
         self.declared_by_streams: dict[int, Declared] = {}
+        #: Those that the guest has created (:class:`sidecar.extensions.wasm.foreign_cel.Expressions`).
+        self.expressions: Any = None
         #: Header names that were looked at and can be sent.
         self.good_names: set[bytes] = set()
 
@@ -361,6 +363,11 @@ class StreamSide:
     # -- properties -----------------------------------------------------------------------------
     def get_property(self, path: tuple[bytes, ...]) -> bytes | Status | None:
         return find_property(self.stream, self.maps, self.plugin_side.facts, path)
+
+    @property
+    def shown_stream(self) -> Stream:
+        """What the guest is told of."""
+        return self.stream
 
     @property
     def stateful_stream(self) -> Stream | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sidecar.core.headers import HeaderMap
     from wasm_abi import Status
 
-__all__ = ["LEAVES", "NO_MAPS", "ROOTS", "PluginFacts", "find_property"]
+__all__ = ["LEAVES", "NO_MAPS", "ROOTS", "PluginFacts", "find_property", "find_value"]
 
 #: What a guest may read of headers now, by MapType: of the request, its trailers, the response, its trailers.
 Maps = Sequence["HeaderMap | None"]
@@ -49,6 +49,11 @@ def find_property(
     stream: Stream | None, maps: Maps, facts: PluginFacts, path: tuple[bytes, ...]
 ) -> bytes | Status | None:
     """The property at ``path`` in its wire form; None where there is none."""
+    return serialize(find_value(stream, maps, facts, path))
+
+
+def find_value(stream: Stream | None, maps: Maps, facts: PluginFacts, path: tuple[bytes, ...]) -> Any:
+    """The same as it is kept here."""
     if len(path) > 1 and (leaf := LEAVES.get(path[:2])) is not None:
         if stream is None:
             if path[:2] != _NODE:
@@ -62,7 +67,7 @@ def find_property(
         rest = path[1:]
     for segment in rest:
         value = step(value, segment)
-    return serialize(value)
+    return value
 
 
 def _find_root(stream: Stream | None, facts: PluginFacts, name: bytes) -> Any:

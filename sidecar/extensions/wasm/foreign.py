@@ -2,7 +2,7 @@
 
 Arguments and results are bytes, of some a message of Envoy's own (``source/extensions/common/wasm/ext``),
 which is read and written here by the rules of the wire format.  What is no such message is BAD_ARGUMENT.
-``clear_route_cache`` is ``wasm_abi``'s.
+``clear_route_cache`` is ``wasm_abi``'s, expressions are :mod:`sidecar.extensions.wasm.foreign_cel`'s.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from sidecar.core.filter_state import HashableText, PlainText
 from sidecar.core.message_values import read_fields, write_bytes
 from sidecar.extensions.http.wasm_state import Declaration, declare, keep_state
 from sidecar.extensions.signatures import import_private_key, import_public_key, sign, verify
+from sidecar.extensions.wasm.foreign_cel import EXPRESSION_FUNCTIONS
 from wasm_abi import Status
 
 if TYPE_CHECKING:
@@ -130,4 +131,5 @@ FOREIGN_FUNCTIONS: dict[bytes, Callable[[bytes, Vm], bytes | Status]] = {
     b"sign": _sign,
     b"declare_property": _declare_property,
     b"set_envoy_filter_state": _set_envoy_filter_state,
+    **EXPRESSION_FUNCTIONS,
 }

@@ -80,6 +80,11 @@ class ConnectionSide:
         return find_property(self.session.connection.stream, NO_MAPS, self.plugin_side.facts, path)
 
     @property
+    def shown_stream(self) -> Stream:
+        """What the guest is told of."""
+        return self.stateful_stream
+
+    @property
     def stateful_stream(self) -> Stream:
         """Whose filter state the guest may change."""
         stream: Stream = self.session.connection.stream

@@ -128,7 +128,68 @@ def _declare(name: bytes, *, readonly: int = 0, kind: int = 0, span: int = 0) ->
 
 
 HELLO = zlib.compress(b"hello hello hello hello")
+#: Their numbers are what comes back: 0, 1 and so on, in the order in which they are created.
+CREATED = (
+    "request.method",
+    "request.method == 'GET' && request.path.startsWith('/')",
+    "1 + 2",
+    "1u",
+    "1.5",
+    "true",
+    "null",
+    "b'bytes'",
+    "'a' + 'b'",
+    "string(1)",
+    "[1, 2]",
+    "{'k': 'v'}",
+    "[1, 2].exists(x, x > 1)",
+    "request.headers['x-case']",
+    "request.headers",
+    "request",
+    "request.absent",
+    "response.code",
+    "plugin_name",
+    "own",
+    "own == b'mine'",
+    "duration('1.5s')",
+    "1 / 0",
+    "nothing",
+    "request.path.matches('^/.*')",
+    "connection.id > 0u",
+    "connection.mtls",
+    "source.address.contains('127.0.0.1')",
+    "size(request.headers) > 0",
+    "[1, 2].map(x, x * 2)",
+    "['a', 'b'].filter(x, x != 'a') + ['c']",
+    "b'a' + b'b'",
+    "has(request.headers.absent)",
+)
+REFUSED = ("", "1 +", "unknown_function(1)", "'a'.lowerAscii()", "request.path.matches('(')")
+
+
+def _evaluated() -> str:
+    lines = [_call("expr_evaluate", number.to_bytes(4, "little")) for number in range(len(CREATED))]
+    return "\n".join(lines)
+
+
 SCRIPT = f"""
+@on_request_headers:create
+{chr(10).join(_call("expr_create", text.encode()) for text in (*CREATED, *REFUSED))}
+@on_request_headers:evaluate
+set_property "own" "mine"
+{_evaluated()}
+{_call("expr_evaluate", b"")}
+{_call("expr_evaluate", b"12345")}
+{_call("expr_evaluate", bytes((len(CREATED) + 2, 0, 0, 0)))}
+{_call("expr_evaluate", bytes((99, 0, 0, 0)))}
+{_call("expr_delete", b"")}
+{_call("expr_delete", bytes((99, 0, 0, 0)))}
+@on_response_headers:evaluate
+{_evaluated()}
+@on_log:evaluate
+{_evaluated()}
+{_call("expr_delete", bytes(4))}
+{_call("expr_evaluate", bytes(4))}
 @on_configure
 {_declare(b"once", readonly=1)}
 {_declare(b"once", readonly=1)}
@@ -263,3 +324,17 @@ def _shown(lines: list[str]) -> list[str]:
         answer = found[3] if size < _CURVE[0] or size > _CURVE[1] else "a signature"
         shown.append(f"{found[1]} …{found[2]} {answer or ''}")
     return shown
+
+
+@scenario(SETUP)
+async def wasm_guest_foreign_expressions(s: Session) -> None:
+    """expr_create, expr_evaluate and expr_delete: kinds of values, phases, and what is refused."""
+    await _ask(s, "create")
+    async with guest_log(s, "foreign", "on_delete", shown=_in_order):
+        await s.get("/", "x-case: evaluate", to="foreign")
+    s.proxy.is_spent = True  # numbers go on
+
+
+def _in_order(lines: list[str]) -> list[str]:
+    """All headers at once are a map without order: those are not looked at."""
+    return [line if "x-request-id" not in line and "date" not in line else "all headers" for line in lines]
