@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.api.filters import HttpFilter
 from sidecar.api.message import FixedBody, LocalReply, Message
+from sidecar.core.errors import StreamAborted
 from sidecar.core.headers import HeaderMap
 from sidecar.extensions.proc.bodies import (
     LateBody,
@@ -154,7 +155,10 @@ class ExtProcFilter(HttpFilter):
             of_route: RouteProcessing | None = route.per_filter_config.get(self.config_name)
             if of_route is not None:
                 settings, client = self._made(of_route)
-        exchange = Exchange(stream, settings, client, self._counters, ProcLog())
+        if stream.filter_state is None:
+            stream.filter_state = {}
+        log = stream.filter_state.setdefault(self.config_name, ProcLog())
+        exchange = Exchange(stream, settings, client, self._counters, log)
         stream.set_slot(self.slot, exchange)
         return exchange
 
@@ -201,7 +205,12 @@ async def _process_headers(exchange: Exchange, side: Side, message: Message, hea
     is_fed = body is not None and (goes_at_once or side.body_mode == FULL_DUPLEX_STREAMED)
     if is_fed:
         feed(side, message)
-    await side.answered()
+    try:
+        await side.answered()
+    except StreamAborted:
+        if body is not None and body.whole:
+            await body.receive()  # it has come meanwhile: an answer need not close the connection
+        raise
     common, side.common = side.common, None
     if common is not None and common.replaces:
         _replace(side, message, headers, common.body if common.has_body else None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import grpc
+
 from ..configuration import bootstrap, cluster, listener
 from ..lab import Session
 from ..processor import answering, immediate, processing
@@ -15,6 +17,21 @@ SUBJECT = "filters"
 
 SET = f"{EXT}.set_metadata.v3.Config"
 MUTATE = f"{EXT}.header_mutation.v3.HeaderMutation"
+FIELDS = (
+    " ".join(
+        f"%FILTER_STATE(proc:FIELD:{name})%"
+        for name in (
+            *("request_header_call_status", "response_header_call_status", "request_body_call_count"),
+            *(
+                "request_body_last_call_status",
+                "request_trailer_call_status",
+                "response_body_call_count",
+                "none",
+            ),
+        )
+    )
+    + "\n"
+)
 LOG = (
     "%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %DYNAMIC_METADATA(mine)% %DYNAMIC_METADATA(other)% "
     "%ROUTE_NAME%\n"
@@ -101,8 +118,9 @@ def more(
     hcm: str = "",
     routes: str = ROUTES,
     service: str = SERVICE,
+    log: str = LOG,
 ) -> dict[str, Any]:
-    return listener(name, hcm, routes=routes, filters=before + proc(fields, service=service), log=LOG)
+    return listener(name, hcm, routes=routes, filters=before + proc(fields, service=service), log=log)
 
 
 SETUP = Setup(
@@ -123,6 +141,7 @@ SETUP = Setup(
                 routes="",
                 hcm=HOST + "\n".join("    " + line for line in ROUTES.splitlines()),
             ),
+            more("logged", "processing_mode: {request_body_mode: BUFFERED}", log=FIELDS),
             more(
                 "skipped",
                 "request_attributes: [request.path], response_attributes: [response.code], processing_mode: {request_header_mode: SKIP}",
@@ -176,3 +195,18 @@ async def ext_proc_of_routes(s: Session) -> None:
             await s.get("/service", to=to)
         async with processing(s, answering(request_headers=[{"request_body": {}}])), s.counting(*stats(to)):
             await s.get("/open", to=to)
+
+
+@scenario(SETUP)
+async def ext_proc_logged(s: Session) -> None:
+    """How the calls of the processor went, in the access log."""
+
+    def failing(requests: Any, context: Any) -> Any:
+        next(requests)
+        context.abort(grpc.StatusCode.PERMISSION_DENIED, "no")
+        yield
+
+    async with s.logging(3, "logged"):
+        for script in (answering(), answering(request_headers=[{"request_body": {}}]), failing):
+            async with processing(s, script, sees=False):
+                await s.http(post("/", "original"), to="logged")
