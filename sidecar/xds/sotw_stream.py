@@ -99,13 +99,18 @@ class GrpcTransport(StreamTransport):
     def _distribute(
         self, state: TypeState[GrpcSubscription], resources: list[Resource], version: str, start: float
     ) -> None:
+        """Give everybody what is theirs, the latest first (as Envoy): what cannot be used ends it."""
         now = time.monotonic()
         for each in resources:
             if not each.is_heartbeat:
                 self.ttls.set(state.type_url, each.name, each.ttl_s, now)
         resources = [each for each in resources if not each.is_heartbeat]
-        for watch in list(state.watches):
+        for watch in reversed(state.watches):
             mine = [each for each in resources if watch.wants(each.name)]
+            if watch.names is not None:
+                for each in mine:
+                    if each.error:
+                        raise XdsError(each.error)
             if mine or watch.names is None:
                 watch.owner.on_update(mine, version, start)
         self.keep(state, resources)
@@ -142,7 +147,13 @@ def decode_response(
             else:
                 continue
         resource = kind.decode(
-            packed, path, response.version_info, bootstrap=bootstrap, registry=registry, report=report
+            packed,
+            path,
+            response.version_info,
+            bootstrap=bootstrap,
+            registry=registry,
+            report=report,
+            is_partial=True,
         )
         if resource is not None and resource.is_heartbeat and resource.version != response.version_info:
             report.error(path, f"Unable to unpack as {kind.message}: it is empty")

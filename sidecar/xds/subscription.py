@@ -98,7 +98,15 @@ class ResourceKind:
         return None if message is None else str(getattr(message, self.name_field))
 
     def decode(
-        self, packed: Any, path: Path, version: str, *, bootstrap: Any, registry: Registry, report: Reporter
+        self,
+        packed: Any,
+        path: Path,
+        version: str,
+        *,
+        bootstrap: Any,
+        registry: Registry,
+        report: Reporter,
+        is_partial: bool = False,
     ) -> Resource | None:
         """The resource in an Any that stands at ``path``, or in the Resource around it; None where ``report``
         tells why not.
@@ -107,13 +115,22 @@ class ResourceKind:
         """
         if type_name(packed.type_url) != _RESOURCE:
             return self.decode_plain(
-                packed, path, "", version, bootstrap=bootstrap, registry=registry, report=report
+                packed,
+                path,
+                "",
+                version,
+                bootstrap=bootstrap,
+                registry=registry,
+                report=report,
+                is_partial=is_partial,
             )
         wrapped: Any = unpack(packed)
         if wrapped is None:
             report.error(path, f"Unable to unpack as {_RESOURCE}")
             return None
-        return self.decode_wrapped(wrapped, path, bootstrap=bootstrap, registry=registry, report=report)
+        return self.decode_wrapped(
+            wrapped, path, bootstrap=bootstrap, registry=registry, report=report, is_partial=is_partial
+        )
 
     def decode_wrapped(
         self,
