@@ -24,10 +24,12 @@ from sidecar.extensions.http.ext_authz_config import ExtAuthzFactory
 from sidecar.extensions.http.ext_proc_config import ExtProcFactory
 from sidecar.extensions.http.fault_config import FaultFactory
 from sidecar.extensions.http.grpc_http1_bridge_config import GrpcHttp1BridgeFactory
+from sidecar.extensions.http.grpc_stats_config import GrpcStatsFactory
 from sidecar.extensions.http.grpc_web_config import GrpcWebFactory
 from sidecar.extensions.http.header_mutation_config import HeaderMutationFactory
 from sidecar.extensions.http.header_to_metadata_config import HeaderToMetadataFactory
 from sidecar.extensions.http.health_check_config import HealthCheckFactory
+from sidecar.extensions.http.json_to_metadata_config import JsonToMetadataFactory
 from sidecar.extensions.http.jwt_authn_config import JwtAuthnFactory
 from sidecar.extensions.http.local_ratelimit_config import HttpLocalRateLimitFactory
 from sidecar.extensions.http.lua_config import LuaFactory
@@ -42,6 +44,7 @@ from sidecar.extensions.http.ratelimit_config import HttpRateLimitFactory
 from sidecar.extensions.http.rbac_config import HttpRbacFactory
 from sidecar.extensions.http.request_id_config import UuidRequestIdFactory
 from sidecar.extensions.http.router_config import RouterFactory
+from sidecar.extensions.http.set_filter_state_config import SetHttpFilterStateFactory
 from sidecar.extensions.http.set_metadata_config import SetMetadataFactory
 from sidecar.extensions.http.upstream_codec_config import UpstreamCodecFactory
 from sidecar.extensions.http.wasm_config import WasmFactory
@@ -145,6 +148,9 @@ def make_registry(
             JwtAuthnFactory(),
             HttpLocalRateLimitFactory(),
             HttpRbacFactory(),
+            SetHttpFilterStateFactory(),
+            JsonToMetadataFactory(),
+            GrpcStatsFactory(),
             LuaFactory(),
             OwnLuaFactory(),
             PythonFactory(),

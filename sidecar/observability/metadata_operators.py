@@ -23,12 +23,16 @@ class TypedText(str):
 
 
 class StateMessage:
-    """What a filter keeps that is a message in Envoy: it shows as the JSON of its fields, typed alone."""
+    """What a filter keeps that is a message in Envoy: it shows as the JSON of its fields, typed alone.
 
-    __slots__ = ("fields",)
+    ``plain`` is how it shows otherwise.
+    """
 
-    def __init__(self, fields: dict[str, Any]) -> None:
+    __slots__ = ("fields", "plain")
+
+    def __init__(self, fields: dict[str, Any], *, plain: str | None = None) -> None:
         self.fields = fields
+        self.plain = plain
 
 
 def _of(owner: str, attribute: str) -> _Source:
@@ -113,7 +117,7 @@ def filter_state(argument: str, limit: int | None) -> Value:
             return value if value is None or limit is None else value[:limit]
         if isinstance(value, StateMessage):
             if kind == "PLAIN":
-                return None
+                return value.plain
             return value.fields if limit is None else json_text(value.fields)[:limit]
         if value is None or isinstance(value, dict):
             return None

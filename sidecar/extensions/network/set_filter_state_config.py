@@ -11,7 +11,7 @@ from sidecar.core.errors import ConfigError
 from sidecar.core.filter_state import HashableText, PlainText
 from sidecar.extensions.network.set_filter_state import FilterStateValue, SetFilterState, SetFilterStateLater
 
-__all__ = ["SetFilterStateFactory"]
+__all__ = ["SetFilterStateFactory", "compile_filter_state_values"]
 
 
 def _number(text: str) -> int | None:
@@ -43,12 +43,17 @@ class SetFilterStateFactory:
 
     def compile(self, message: Any, context: FactoryContext) -> SetFilterState:
         """The filter.  Raises: ConfigError."""
-        values = _values(message.on_new_connection, "on_new_connection", context)
-        later = _values(message.on_downstream_tls_handshake, "on_downstream_tls_handshake", context)
+        values = compile_filter_state_values(message.on_new_connection, "on_new_connection", context)
+        later = compile_filter_state_values(
+            message.on_downstream_tls_handshake, "on_downstream_tls_handshake", context
+        )
         return SetFilterStateLater(values, later) if later else SetFilterState(values)
 
 
-def _values(messages: Sequence[Any], field: str, context: FactoryContext) -> list[FilterStateValue]:
+def compile_filter_state_values(
+    messages: Sequence[Any], field: str, context: FactoryContext
+) -> list[FilterStateValue]:
+    """A list of ``FilterStateValue``.  Raises: ConfigError under ``field``."""
     found = []
     for index, each in enumerate(messages):
         name = each.factory_key or each.object_key
