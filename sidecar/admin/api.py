@@ -13,11 +13,14 @@ from sidecar.admin.clusters import clusters_json, clusters_text, listeners_json,
 from sidecar.admin.config_dump import config_dump, node_json
 from sidecar.admin.help import OWN_PATHS, PATHS, help_text, index_page
 from sidecar.admin.loggers import logging_levels
+from sidecar.admin.profiling import Profilers
 from sidecar.admin.query import RegexError, compile_filter, parse_query, pretty_json
 from sidecar.admin.runtime import modify_runtime, runtime_json
 from sidecar.admin.server_info import HOT_RESTART_VERSION, memory, server_info
 from sidecar.admin.state import JSON, TEXT, AdminResponse, AdminState
-from sidecar.admin.stats import stats
+from sidecar.admin.stats import recent_lookups, stats
+from sidecar.api.admin_access import OPEN, AccessRules, Denial
+from sidecar.core.headers import HeaderMap
 from sidecar.net.strand_dump import dump_strands, strands_json, strands_text
 
 __all__ = ["AdminApi"]
@@ -31,9 +34,15 @@ _OK: _Answer = (200, TEXT, "OK\n")
 class AdminApi:
     """Answers admin requests about one server."""
 
-    def __init__(self, state: AdminState) -> None:
+    def __init__(self, state: AdminState, rules: AccessRules = OPEN, profile_path: str = "") -> None:
         self._state = state
+        self._rules = rules
+        profilers = Profilers(profile_path)
         self._handlers: dict[str, Callable[[_Query], _Answer]] = {
+            "/allocprofiler": lambda query: _text(profilers.heap(query)),
+            "/cpuprofiler": lambda query: _text(profilers.cpu(query)),
+            "/heap_dump": lambda query: _text(profilers.heap_dump()),
+            "/heapprofiler": lambda query: _text(profilers.heap(query)),
             "/": lambda query: (200, b"text/html; charset=UTF-8", index_page()),
             "/help": lambda query: (200, TEXT, help_text()),
             "/certs": lambda query: (200, JSON, pretty_json(certificates_json(state.tls_contexts()))),
@@ -62,10 +71,19 @@ class AdminApi:
             "/stats": lambda query: stats(state, query, prometheus=False),
             "/strands": self._strands,
             "/stats/prometheus": lambda query: stats(state, query, prometheus=True),
+            "/stats/recentlookups": lambda query: (200, TEXT, recent_lookups(state.store)),
+            "/stats/recentlookups/clear": lambda query: self._track_lookups("clear"),
+            "/stats/recentlookups/disable": lambda query: self._track_lookups("disable"),
+            "/stats/recentlookups/enable": lambda query: self._track_lookups("enable"),
         }
 
-    def handle(self, method: bytes, target: bytes, body: bytes = b"") -> AdminResponse:
+    def handle(
+        self, method: bytes, target: bytes, body: bytes = b"", headers: HeaderMap | None = None
+    ) -> AdminResponse:
         """The answer to ``method target``; ``body`` may hold what else could stand in a query."""
+        denial = self._rules.deny(method, target, headers)
+        if denial is not None:
+            return _denied(denial)
         text = target.decode("utf-8", "surrogateescape").partition("#")[0]
         path, _, query_text = text.partition("?")
         entry = PATHS.get(path) or OWN_PATHS.get(path)
@@ -74,6 +92,8 @@ class AdminApi:
         if entry.mutates and method != b"POST":
             name = method.decode("ascii", "replace")
             return _respond(405, TEXT, f"Method {name} not allowed, POST required.")
+        if entry.mutates and (denial := self._rules.deny_change()) is not None:
+            return _denied(denial)
         query = parse_query(query_text)
         if path == "/runtime_modify":
             if body:
@@ -141,9 +161,24 @@ class AdminApi:
         self._state.reopen_logs()
         return _OK
 
+    def _track_lookups(self, what: str) -> _Answer:
+        self._state.store.track_lookups(what)
+        return _OK
+
     def _reset_counters(self, query: _Query) -> _Answer:
         self._state.store.reset_counters()
         return _OK
+
+
+def _text(answer: tuple[int, str]) -> _Answer:
+    return answer[0], TEXT, answer[1]
+
+
+def _denied(denial: Denial) -> AdminResponse:
+    status, text, headers = denial
+    answer = _respond(status, TEXT, text)
+    answer.headers.extend(headers)
+    return answer
 
 
 def _respond(status: int, content_type: bytes, text: str | bytes) -> AdminResponse:

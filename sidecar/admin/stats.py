@@ -8,8 +8,9 @@ from collections.abc import Callable
 from sidecar.admin.query import RegexError, compile_filter
 from sidecar.admin.state import JSON, TEXT, AdminState
 from sidecar.observability.rendering import Selection, render_json, render_prometheus, render_text
+from sidecar.observability.stats import Store
 
-__all__ = ["stats"]
+__all__ = ["recent_lookups", "stats"]
 
 Answer = tuple[int, bytes, str]
 
@@ -86,3 +87,15 @@ def _wants(query: dict[str, str]) -> Callable[[str], bool] | None:
 
 def _nothing(name: str) -> bool:
     return False
+
+
+def recent_lookups(store: Store) -> str:
+    """``/stats/recentlookups``: the names that were looked up since it was turned on."""
+    recent = store.recent_lookups
+    if recent is None:
+        head = "Lookup tracking is not enabled. Use /stats/recentlookups/enable to enable.\n"
+    else:
+        head = "   Count Lookup\n"
+        for name, count in sorted(recent.items(), key=lambda item: (-item[1], item[0])):
+            head += f"{count:>8} {name}\n"
+    return f"{head}\ntotal: {store.lookups}\n"

@@ -26,6 +26,7 @@ _SCALARS = {
 _LUA = "sidecar.extensions.filters.http.lua.v1"
 _WASM = "sidecar.extensions.filters.http.wasm.v1"
 _PYTHON = "sidecar.extensions.filters.http.python.v1"
+_ADMIN = "sidecar.extensions.admin.v1"
 #: By package; a ``*`` behind a type makes a list, ``map `` ahead of it a map from strings.
 PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
     _LUA: {
@@ -63,6 +64,12 @@ PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
             "1 memory_bytes uint64",
             "2 call_time google.protobuf.Duration",
             "3 start_time google.protobuf.Duration",
+        ),
+    },
+    _ADMIN: {
+        "AdminAccess": (
+            "1 read_only bool",
+            "2 bearer_token envoy.config.core.v3.DataSource",
         ),
     },
     _PYTHON: {

@@ -90,7 +90,7 @@ _ROWS: dict[str, str] = {
         "cluster_names refresh_delay request_timeout"
     ),
     "envoy.config.bootstrap.v3.Bootstrap.StaticResources": "listeners clusters secrets",
-    "envoy.config.bootstrap.v3.Admin": "address access_log ignore_global_conn_limit",
+    "envoy.config.bootstrap.v3.Admin": "*",
     "envoy.config.metrics.v3.StatsConfig": (
         "stats_tags use_all_default_tags stats_matcher histogram_bucket_settings"
     ),

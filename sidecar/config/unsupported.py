@@ -106,14 +106,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_BOOTSTRAP[:-9]}ClusterManager.OutlierDetection", WARN, "outlier detection", "event_service"),
     *_rows(_BOOTSTRAP, WARN, "watchdog", "watchdog watchdogs fatal_actions"),
     *_rows(_BOOTSTRAP, STOP, "TLS", "certificate_provider_instances"),
-    *_rows(
-        "envoy.config.bootstrap.v3.Admin",
-        WARN,
-        "admin API",
-        "profile_path socket_options",
-    ),
-    *_rows("envoy.config.bootstrap.v3.Admin", STOP, "admin API", "allow_paths"),
-    *_rows("envoy.config.bootstrap.v3.Admin", WARN, "access log files", "access_log_path"),
     *_rows(_BOOTSTRAP, WARN, "bootstrap extensions", "listener_manager"),
     # Addresses
     *_rows(f"{_CORE}.Address", STOP, "internal listeners", "envoy_internal_address"),

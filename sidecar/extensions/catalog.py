@@ -14,6 +14,7 @@ from sidecar.extensions.access_loggers.service_config import (
     ServiceBatches,
     TcpServiceFactory,
 )
+from sidecar.extensions.admin_access import AdminAccessFactory
 from sidecar.extensions.http.buffer_config import BufferFactory
 from sidecar.extensions.http.compressor_config import CompressorFactory
 from sidecar.extensions.http.cors_config import CorsFactory
@@ -158,6 +159,7 @@ def make_registry(
             HealthCheckFactory(),
             GrpcHttp1BridgeFactory(),
             OpenTelemetryFactory(),
+            AdminAccessFactory(),
             StatsdFactory(),
             DogStatsdFactory(),
             GraphiteStatsdFactory(),

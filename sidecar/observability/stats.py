@@ -139,12 +139,15 @@ class Store:
         self.gauges: dict[str, Gauge] = {}
         self.histograms: dict[str, Histogram] = {}
         self.text_readouts: dict[str, TextReadout] = {}
+        #: How often a name was looked up, and of those since it is tracked which (None while it is not).
+        self.lookups = 0
+        self.recent_lookups: dict[str, int] | None = None
         self._reject = reject
         self._bounds_of = bounds_of
 
     def counter(self, name: str) -> Counter:
         """The counter of this name, made when missing."""
-        name = sanitize(name)
+        name = self._look_up(name)
         found = self.counters.get(name)
         if found is None:
             found = Counter(name)
@@ -154,7 +157,7 @@ class Store:
 
     def gauge(self, name: str) -> Gauge:
         """The gauge of this name, made when missing."""
-        name = sanitize(name)
+        name = self._look_up(name)
         found = self.gauges.get(name)
         if found is None:
             found = Gauge(name)
@@ -172,7 +175,7 @@ class Store:
 
     def histogram(self, name: str, unit: str = "unspecified") -> Histogram:
         """The histogram of this name, made when missing; the unit is the first caller's."""
-        name = sanitize(name)
+        name = self._look_up(name)
         found = self.histograms.get(name)
         if found is None:
             found = Histogram(name, unit)
@@ -184,13 +187,31 @@ class Store:
 
     def text_readout(self, name: str) -> TextReadout:
         """The text readout of this name, made when missing."""
-        name = sanitize(name)
+        name = self._look_up(name)
         found = self.text_readouts.get(name)
         if found is None:
             found = TextReadout(name)
             if not self._is_rejected(name):
                 self.text_readouts[name] = found
         return found
+
+    def _look_up(self, name: str) -> str:
+        name = sanitize(name)
+        self.lookups += 1
+        if self.recent_lookups is not None:
+            self.recent_lookups[name] = self.recent_lookups.get(name, 0) + 1
+        return name
+
+    def track_lookups(self, what: str) -> None:
+        """``enable``, ``disable`` or ``clear`` (``/stats/recentlookups/``)."""
+        if what == "enable":
+            self.recent_lookups = self.recent_lookups or {}
+        elif what == "disable":
+            self.recent_lookups = None
+        else:
+            self.lookups = 0
+            if self.recent_lookups is not None:
+                self.recent_lookups = {}
 
     def scope(self, prefix: str) -> Scope:
         """A view in which every name begins with ``prefix`` and a dot."""

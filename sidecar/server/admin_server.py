@@ -26,6 +26,7 @@ from sidecar.observability.tags import TagProducer
 from sidecar.router.exchange import Router
 from sidecar.server.filter_chain import FilterChain, FilterChains
 from sidecar.server.listener import Listener
+from sidecar.server.listener_options import compile_admin_bind
 from sidecar.server.runtime_layers import NoAdminLayer
 from sidecar.upstream.cluster import Cluster
 
@@ -56,7 +57,7 @@ class AdminServer:
         self.started_s = server.started_s
         self.bootstrap = server.loaded.bootstrap
         self.access_logs = tuple(access_logs)
-        self._api = AdminApi(self)
+        self._api = AdminApi(self, server.assembly.admin_rules(), self.bootstrap.admin.profile_path)
         self._h2_codec_class = h2_codec_class(server.options.http2_codec)
         reactor = server.reactor
         router = Router(reactor, server.assembly.clusters.get, server.assembly.pools.get)
@@ -64,10 +65,20 @@ class AdminServer:
         manager.stat_prefix = "admin"
         manager.h1_codec = h1_codec(server.options.http1_codec)
         manager.access_logs = self.access_logs
+        manager.generate_request_id = False
+        manager.use_remote_address = True
         manager.terminal = self._answer
         self._manager = manager
         chains = FilterChains([FilterChain("", self._serve, manager)])
-        self.listener = Listener("admin", [address], chains, reactor, server.store, stat_prefix="admin")
+        self.listener = Listener(
+            "admin",
+            [address],
+            chains,
+            reactor,
+            server.store,
+            stat_prefix="admin",
+            bind_options=compile_admin_bind(self.bootstrap.admin),
+        )
         self.listener.on_bound.append(lambda scope: manager.set_listener_stats(scope.scope("http.admin")))
 
     async def _serve(self, connection: Any, transport: Transport, strand: Strand) -> None:
@@ -78,7 +89,7 @@ class AdminServer:
         headers = request.headers
         too_large = LocalReply(413, b"Payload Too Large", close=True)
         body = await request.buffer_body(_BODY_LIMIT_BYTES, too_large)
-        answer = self._api.handle(headers.method or b"GET", headers.path or b"/", body)
+        answer = self._api.handle(headers.method or b"GET", headers.path or b"/", body, headers)
         stream.details = "via_upstream"
         return ResponseMessage(ResponseHeaders(answer.status, list(answer.headers)), FixedBody(answer.body))
 

@@ -13,10 +13,12 @@ from random import randrange
 from types import TracebackType
 from typing import Any
 
+from sidecar.api.admin_access import AccessRules
 from sidecar.api.context import FactoryContext
 from sidecar.api.network import ServerParts
 from sidecar.config.check_udp_listeners import is_udp
 from sidecar.config.compile.access_log import compile_access_logs
+from sidecar.config.compile.admin import admin_logs, compile_admin_rules
 from sidecar.config.compile.cluster import compile_cluster, compile_resolver, metadata_to_dict
 from sidecar.config.compile.connection_limits import global_limit, listener_limit
 from sidecar.config.compile.errors import placed
@@ -162,9 +164,12 @@ class Assembly:
                 self.clusters.add(self._make_cluster(message, path))
         with _Gather(problems, loaded):
             self._log_ejections(bootstrap.cluster_manager.outlier_detection.event_log_path)
+        self._extensions: list[Any] = []
         for index, message in enumerate(bootstrap.bootstrap_extensions):
             with _Gather(problems, loaded):
-                self._extension(message.typed_config, f"bootstrap_extensions[{index}].typed_config")
+                self._extensions.append(
+                    self._extension(message.typed_config, f"bootstrap_extensions[{index}].typed_config")
+                )
         self.stats_sinks: list[StatsSink] = []
         for index, message in enumerate(bootstrap.stats_sinks):
             with _Gather(problems, loaded):
@@ -221,9 +226,15 @@ class Assembly:
         """Where the admin listener stands.  Raises: ConfigError."""
         return compile_address(self.loaded.bootstrap.admin.address, "admin.address")
 
+    def admin_rules(self) -> AccessRules:
+        """Who may ask the admin interface for what.  Raises: ConfigError."""
+        return compile_admin_rules(self.loaded.bootstrap.admin, self._extensions)
+
     def admin_access_logs(self) -> list[Any]:
-        """The loggers of ``admin.access_log``.  Raises: ConfigError."""
-        return compile_access_logs(self.loaded.bootstrap.admin, self.context("admin"), self._registry)
+        """The loggers of ``admin.access_log`` and of ``access_log_path``.  Raises: ConfigError."""
+        return compile_access_logs(
+            admin_logs(self.loaded.bootstrap.admin), self.context("admin"), self._registry
+        )
 
     def context(self, path: str, direction: str = "UNSPECIFIED") -> FactoryContext:
         """What a factory at ``path`` is given."""

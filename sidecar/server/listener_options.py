@@ -10,7 +10,7 @@ from sidecar.config.compile.connect_options import compile_socket_options
 from sidecar.net.socket_options import LISTENING, SocketOption
 from sidecar.server.bind import BindOptions
 
-__all__ = ["compile_bind_options"]
+__all__ = ["compile_admin_bind", "compile_bind_options"]
 
 #: Of Linux; Python has no names for them.
 _IP_FREEBIND, _IPV6_FREEBIND = 15, 78
@@ -36,6 +36,14 @@ def compile_bind_options(listener: Any) -> list[BindOptions]:
         )
         for address, options in places
     ]
+
+
+def compile_admin_bind(admin: Any) -> list[BindOptions]:
+    """The same for the address of an ``envoy.config.bootstrap.v3.Admin``."""
+    address = admin.address
+    options = tuple(compile_socket_options(admin.socket_options))
+    compat = address.socket_address.ipv4_compat
+    return [BindOptions(address.pipe.mode, ipv4_compat=compat, options=options)]
 
 
 def _switches(listener: Any) -> Iterable[SocketOption]:

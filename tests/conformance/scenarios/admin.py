@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from urllib.parse import quote
+
+import trio
 
 from ..client import get
 from ..configuration import bootstrap, cluster, listener
 from ..lab import Session
+from ..proxy import POLL_S
 from ..scenario import Setup, scenario
 from ..wire import Wire, head, read_response
 
@@ -214,3 +218,67 @@ async def admin_reset_counters(s: Session) -> None:
     s.see("after", await s.counters(r"^http\.other\.downstream_(rq_2xx|rq_total|cx_total|cx_active)$"))
     client = await s.connect_h2("other")
     await client.request(get("/direct"))
+
+
+LIMITED = Setup(
+    "admin-limited",
+    {
+        **bootstrap([listener("main", routes=ROUTES)], [cluster("app", "app")]),
+        "admin": {
+            "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+            "access_log_path": "FILE(admin.log)",
+            "allow_paths": [
+                {"exact": "/ready"},
+                {"exact": "/healthcheck/fail"},
+                # What is asked by those who run scenarios.
+                {"prefix": "/stats"},
+                {"prefix": "/listeners"},
+            ],
+            "socket_options": [
+                {
+                    "description": "SO_KEEPALIVE",
+                    "level": 1,
+                    "name": 9,
+                    "int_value": 1,
+                    "state": "STATE_LISTENING",
+                }
+            ],
+        },
+    },
+    {"app": "h1"},
+)
+
+
+@scenario(LIMITED)
+async def admin_allowed_paths(s: Session) -> None:
+    """A target that no pattern fits is refused, its query counted in; the access log of the older field."""
+    await s.admin("GET /ready")
+    for target in ("GET /ready?x", "GET /clusters", "GET /", "POST /quitquitquit", "GET /nothere"):
+        await s.admin(target)
+    await s.admin("GET /healthcheck/fail")
+    log = s.proxy.directory / "admin.log"
+    while '"GET /nothere HTTP/1.1" 403' not in log.read_text():  # noqa: ASYNC110 - the proxy writes it
+        await trio.sleep(POLL_S)
+    lines = [each for each in log.read_text().splitlines() if "/nothere" in each]
+    s.see("line", [re.sub(r"\[[^\]]*\]|\d+ \d+ -|\d+\.\d+\.\d+\.\d+", "", each) for each in lines])
+
+
+@scenario(ADMIN)
+async def admin_recent_lookups(s: Session) -> None:
+    """Lookups of names of statistics: off, on, cleared."""
+    shown = partial(re.sub, r"total: \d+|^ *\d+ .*$", "number", flags=re.MULTILINE)
+    await s.admin("GET /stats/recentlookups", "off", body=shown)
+    await s.admin("GET /stats/recentlookups/enable")
+    await s.admin("POST /stats/recentlookups/enable")
+    await s.admin("GET /stats/recentlookups", "on", body=lambda text: text.splitlines()[0])
+    await s.admin("POST /stats/recentlookups/clear")
+    await s.admin("POST /stats/recentlookups/disable")
+    await s.admin("GET /stats/recentlookups", "off again", body=shown)
+
+
+@scenario(ADMIN)
+async def admin_profilers_without_a_word(s: Session) -> None:
+    """A profiler that is told neither to begin nor to end."""
+    await s.admin("POST /cpuprofiler")
+    await s.admin("POST /cpuprofiler?enable=x")
+    await s.admin("GET /cpuprofiler")
