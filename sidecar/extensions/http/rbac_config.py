@@ -18,6 +18,7 @@ class HttpRbacFactory:
     name = "envoy.filters.http.rbac"
     category = "envoy.filters.http"
     config_type = "envoy.extensions.filters.http.rbac.v3.RBAC"
+    is_upstream = True
     #: Full name of the message under ``typed_per_filter_config``.
     route_config_type = "envoy.extensions.filters.http.rbac.v3.RBACPerRoute"
 

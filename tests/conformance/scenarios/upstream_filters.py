@@ -57,6 +57,23 @@ def buffer(size: int) -> dict[str, Any]:
     }
 
 
+GUARD = {
+    "name": "rbac",
+    "typed_config": {
+        "@type": f"{_TYPES}.rbac.v3.RBAC",
+        "rules": {
+            "action": "DENY",
+            "policies": {
+                "no": {
+                    "permissions": [{"header": {"name": "x-forbidden", "present_match": True}}],
+                    "principals": [{"any": True}],
+                }
+            },
+        },
+    },
+}
+
+
 def with_filters(name: str, *upstreams: str, filters: list[Any], http2: bool = False) -> dict[str, Any]:
     """A cluster with these filters and the codec behind them."""
     protocol: dict[str, Any] = {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}}
@@ -207,7 +224,8 @@ def chain(name: str, *upstream_filters: dict[str, Any], more: str = RETRIED, **f
         router["upstream_http_filters"] = [*upstream_filters, CODEC]
     filters = [{"name": "envoy.filters.http.router", "typed_config": router}]
     targets = (("/h2", "h2app"), ("/h2plain", "h2plain"), ("/plain", "plain"), ("/mutating", "mutating"))
-    targets += (("/buffered", "buffered"), ("/dead", "dead"), ("", "app"))
+    targets += (("/buffered", "buffered"), ("/dead", "dead"))
+    targets += (("/guarded", "guarded"), ("", "app"))
     hosts = [{"name": "all", "domains": ["*"], "routes": routes(*targets, more=more)}]
     manager = {"http_filters": filters, "route_config": {"virtual_hosts": hosts}, **fields}
     return listener(name, json.dumps(manager), log=LOG)
@@ -258,6 +276,7 @@ UPSTREAM_FILTERS = Setup(
             with_filters("mutating", "app", filters=[mutations("one"), mutations("two")]),
             with_filters("buffered", "app", filters=[buffer(5)]),
             with_filters("dead", "dead", filters=[NOTHING]),
+            with_filters("guarded", "app", filters=[GUARD]),
             cluster("plain", "app"),
             cluster("h2plain", "h2app", http2=True),
             cluster("side", "side"),
@@ -451,3 +470,13 @@ async def upstream_filters_upgrade(s: Session) -> None:
         await client.reply(has_body=False)
         await client.tunnel(4)
         await client.closed()
+
+
+@scenario(UPSTREAM_FILTERS)
+async def upstream_filters_rbac(s: Session) -> None:
+    """Rules for what goes to a cluster."""
+    names = tuple(f"cluster.guarded.rbac.{name}" for name in ("allowed", "denied"))
+    async with s.logging(3), s.counting(*names):
+        await s.get("/guarded")
+        await s.get("/guarded", "x-forbidden: 1")
+        await s.http(post("/guarded", b"hello", "x-forbidden: 1"))
