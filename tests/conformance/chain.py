@@ -231,17 +231,28 @@ _MANAGER = {
     "access_log": [file_log("FILE(main.log)", _LOG)],
     "route_config": {"name": "main", "virtual_hosts": _HOSTS},
 }
-_LISTENER = {
-    "name": "main",
-    "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
-    "filter_chains": [
-        {
-            "filters": [
-                {"name": "envoy.filters.network.http_connection_manager", "typed_config": _MANAGER},
-            ]
-        }
-    ],
-}
+_UNDO = yaml.safe_load(
+    f"""
+- name: undo
+  typed_config:
+    "@type": {_EXT}.decompressor.v3.Decompressor
+    decompressor_library:
+      name: gzip
+      typed_config: {{"@type": {_COMPRESSION}.gzip.decompressor.v3.Gzip}}
+- {{name: buffer, typed_config: {{"@type": {_EXT}.buffer.v3.Buffer, max_request_bytes: 65536}}}}
+"""
+)
+
+
+def _listener(name: str, **fields: Any) -> dict[str, Any]:
+    """The chain on a port of its own."""
+    manager = {**_MANAGER, "stat_prefix": name, "access_log": [file_log(f"FILE({name}.log)", _LOG)], **fields}
+    network = {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
+    return {
+        "name": name,
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+        "filter_chains": [{"filters": [network]}],
+    }
 
 
 class _Files(Modules):
@@ -261,7 +272,11 @@ _FILTERS[1]["typed_config"]["providers"]["shop"]["local_jwks"] = {"filename": "F
 CHAIN = Setup(
     "chain",
     bootstrap(
-        [_LISTENER],
+        [
+            _listener("main"),
+            _listener("raw", normalize_path=False, merge_slashes=False),
+            _listener("undo", http_filters=[*_UNDO, _FILTERS[-1]]),
+        ],
         [
             cluster("app", "app"),
             cluster("rpc", "rpc", http2=True),
@@ -386,9 +401,9 @@ def request(start: str, *fields: str, body: bytes = b"", token: str | None = TOK
     return head(f"{start} HTTP/1.1", "host: shop.test", *given, *fields) + body
 
 
-async def exchange(s: Session, name: str, data: bytes, *, has_body: bool = True) -> None:
+async def exchange(s: Session, name: str, data: bytes, *, has_body: bool = True, to: str = "main") -> None:
     """Send a request on a connection of its own, and see the answer with its body decoded."""
-    client = await s.connect()
+    client = await s.connect(to)
     await client.send(data)
     try:
         reply = await read_response(client.wire, has_body=has_body)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import Any
+
+from tests.support import jose
 
 from ..chain import CHAIN, EXPIRED, FOREIGN, STATS, TOKEN, Services, bearer, exchange, request
 from ..client import get
@@ -213,3 +216,137 @@ async def chain_http2(s: Session) -> None:
         services.limit = {}
         trailers = [("x-checksum", "1")]
         await client.request([*get("/api", method="POST"), *bearing], b"body", trailers, label="trailers")
+
+
+KEY = jose.ed_key()
+CLAIMS = {"iss": "shop", "aud": "api", "sub": "al", "tier": "gold", "exp": 4_000_000_000}
+
+
+@scenario(CHAIN)
+async def chain_forged_tokens(s: Session) -> None:
+    """Tokens that nobody signed, or that are meant to be read in two ways."""
+    Services(s)
+    public = jose.decode(jose.jwk(KEY)["x"])
+    head, payload, signature = TOKEN.split(".")
+    none = jose.unsigned({"alg": "none"}, CLAIMS)
+    twice = '{"iss":"shop","aud":"api","exp":4000000000,"sub":"al","sub":"root","tier":"gold"}'
+    tokens = {
+        "none": f"{none}.",
+        "none with a signature": f"{none}.{signature}",
+        "NoNe": jose.unsigned({"alg": "NoNe"}, CLAIMS) + "." + signature,
+        "the public key for a secret": jose.token(public, "HS256", CLAIMS),
+        "another head": jose.encode(b'{"alg":"EdDSA","kid":"x"}') + f".{payload}.{signature}",
+        "a key of its own": jose.token(KEY, "EdDSA", CLAIMS, jwk=jose.jwk(jose.ed_key(b"x" * 32))),
+        "signed by the key it brings": jose.token(
+            jose.ed_key(b"x" * 32), "EdDSA", CLAIMS, jwk=jose.jwk(jose.ed_key(b"x" * 32))
+        ),
+        "an unknown critical field": jose.token(KEY, "EdDSA", CLAIMS, crit=["exp"]),
+        "claims twice": jose.token(KEY, "EdDSA", twice),
+        "a nested claim": jose.token(KEY, "EdDSA", {**CLAIMS, "tier": {"a": "gold"}}),
+        "huge": jose.token(KEY, "EdDSA", {**CLAIMS, "pad": "x" * 30_000}),
+        "padded": TOKEN + "==",
+        "with spaces": f"{head} . {payload}.{signature}",
+        "five parts": f"{TOKEN}.a.b",
+    }
+    for name, token in tokens.items():
+        await exchange(s, name, request("GET /api", token=token))
+    good, bad = f"token={TOKEN}", f"token={EXPIRED}"
+    await exchange(s, "good and bad in the query", request(f"GET /api?{good}&{bad}", token=None))
+    await exchange(s, "bad and good in the query", request(f"GET /api?{bad}&{good}", token=None))
+    cookies = f"cookie: session={EXPIRED}; session={TOKEN}"
+    await exchange(s, "bad and good in cookies", request("GET /api", cookies, token=None))
+    await exchange(s, "good in one place, bad in another", request(f"GET /api?{bad}"))
+
+
+# fmt: off
+PATHS = (
+    *("/public/..%2fapi", "/public%2f..%2fapi", "/public/..;/api", "/public/.%2e/api", "/public/..%5capi"),
+    *(
+        "/public/..\\api",
+        "//api",
+        "/./api",
+        "/API",
+        "/%61pi",
+        "/%70ublic/x",
+        "/public%00/api",
+        "/api/../public",
+    ),
+    *(
+        "/api?/public",
+        "/api#/public",
+        "/public/%252e%252e/api",
+        "/public/%0d%0ax-admin:%201",
+        "/public/...",
+        "/..",
+    ),
+)
+
+
+@scenario(CHAIN)
+async def chain_paths(s: Session) -> None:
+    """No path that is written in another way gets around what its route asks for, normalised."""
+    Services(s)
+    for path in PATHS:
+        await exchange(s, path, request(f"GET {path}", token=None))
+
+
+@scenario(CHAIN)
+async def chain_paths_as_they_are(s: Session) -> None:
+    """The same where paths are not normalised."""
+    Services(s)
+    for path in PATHS:
+        await exchange(s, path, request(f"GET {path}", token=None), to="raw")
+
+
+@scenario(CHAIN)
+async def chain_injected_headers(s: Session) -> None:
+    """What a client says in the name of the proxy, of its filters, or between the lines."""
+    Services(s)
+    for field in (
+        "x-envoy-original-path: /public",
+        "x-original-url: /public",
+        "x-envoy-internal: true",
+        "x-envoy-decorator-operation: x",
+        "x-envoy-auth-partial-body: true",
+        "x-envoy-ratelimited: true",
+        "x-forwarded-proto: https",
+        "x-forwarded-host: evil.test",
+        "connection: x-user, authorization",
+        "x_user: root",
+        "x-user : root",
+        "x-long: " + "x" * 70_000,
+        "x-a: 1\r\n folded",
+        "x-a: 1\0",
+        "host: other.test",
+        "content-length: 3\r\ncontent-length: 4",
+        "transfer-encoding: chunked\r\ncontent-length: 4",
+    ):
+        await exchange(s, field[:40], request("GET /api", field))
+
+
+@scenario(CHAIN)
+async def chain_injected_answers(s: Session) -> None:
+    """Services whose answers would turn the request into another."""
+    services = Services(s)
+
+    def adds(key: str, value: str) -> dict[str, Any]:
+        return {"ok_response": {"headers": [{"header": {"key": key, "value": value}}]}}
+
+    for key, value in (
+        (":path", "/public"),
+        (":method", "POST"),
+        ("host", "evil.test"),
+        ("x-user", "root"),
+    ):
+        services.check = adds(key, value)
+        await exchange(s, f"added {key}", request("GET /api"))
+
+
+@scenario(CHAIN)
+async def chain_bombs(s: Session) -> None:
+    """Bodies that grow when they are decoded are not read further than the limit."""
+    Services(s)
+    for name, size in (("small", 1000), ("at the limit", 65536), ("beyond", 65537)):
+        body = gzip.compress(b"\0" * size, mtime=0)
+        fields = ("content-encoding: gzip", f"content-length: {len(body)}")
+        await exchange(s, name, request("POST /api", *fields, body=body), to="undo")
