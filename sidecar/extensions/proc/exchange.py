@@ -58,6 +58,10 @@ RESPONSE_LIMITS = Limits(100, 80 * 1024)
 Passes = Callable[[bytes], bool]
 
 
+#: How many times the buffer's limit may wait on one side while the other one waits for an answer.
+_PATIENCE = 16
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The filter's message, but for who is asked."""
@@ -217,11 +221,36 @@ class Exchange:
     def _on_event(self, call: GrpcStream) -> None:
         if self.main is None:
             self.main = self.request.signal.strand or self.response.signal.strand
-        while (message := call.take_message()) is not None:
+        while not self._must_wait():
+            message = call.take_message()
+            if message is None:
+                break
             self._take(message)
+        else:
+            return  # what comes is left where it is, until pieces have gone on
         if call.is_done and self.call is call and not self.is_complete:
             assert call.status is not None
             self._on_end(call.status)
+
+    def _must_wait(self) -> bool:
+        """Whether more pieces wait to go on than there is room for.
+
+        Where the other side waits for an answer, which comes behind them, there is more room: an upstream may
+        answer without reading, and its answer must get past the rest of the request.
+        """
+        if self.is_complete:
+            return False
+        limit = self.stream.hcm.buffer_limit_bytes
+        for side, other in ((self.request, self.response), (self.response, self.request)):
+            waiting = side.out_bytes
+            if waiting > limit and not (other.is_pending and waiting < _PATIENCE * limit):
+                return True
+        return False
+
+    def resume(self) -> None:
+        """A piece has gone on: there may be room for what the processor said since."""
+        if self.call is not None:
+            self._on_event(self.call)
 
     def _take(self, data: bytes) -> None:
         if self.settings.observability_mode or self.is_complete:

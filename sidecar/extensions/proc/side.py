@@ -321,4 +321,5 @@ class Side:
         data = self.out.popleft()
         self.out_bytes -= len(data)
         self.room.fire()
+        self.exchange.resume()
         return data
