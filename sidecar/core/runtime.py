@@ -121,6 +121,8 @@ class Runtime:
         self.is_live = is_live
         self.entries: dict[str, Entry] = {}
         self._cells: WeakValueDictionary[tuple[type, str, Any], Any] = WeakValueDictionary()
+        #: The keys that somebody has asked about.
+        self.asked: set[str] = set()
         #: Called after each change.
         self.followers: list[Callable[[], None]] = []
         self._merge()
@@ -140,6 +142,10 @@ class Runtime:
         for follower in self.followers:
             follower()
 
+    def unread(self) -> list[str]:
+        """The keys that layers say something of, and that nobody has asked about."""
+        return sorted(self.entries.keys() - self.asked)
+
     # -- values that are kept --------------------------------------------------------------------------
     def fraction(self, key: str, numerator: int, denominator: int) -> Fraction:
         """The share at ``key``."""
@@ -155,9 +161,11 @@ class Runtime:
 
     def follows(self, key: str) -> bool:
         """Whether what is at ``key`` may be another than its default, now or later."""
+        self.asked.add(key)
         return bool(key) and (self.is_live or key in self.entries)
 
     def _cell(self, kind: type[C], key: str, default: Any) -> C:
+        self.asked.add(key)
         # 1 == True == 1.0, which are defaults of different kinds.
         found: C | None = self._cells.get((kind, key, (type(default), default)))
         if found is None:
@@ -170,5 +178,6 @@ class Runtime:
     # -- values of the moment --------------------------------------------------------------------------
     def integer(self, key: str, default: int) -> int:
         """The whole number at ``key`` now, which is not negative; else ``default``."""
+        self.asked.add(key)
         entry = self.entries.get(key)
         return default if entry is None or entry.integer is None else entry.integer

@@ -48,6 +48,7 @@ from sidecar.server.listener import Listener
 from sidecar.server.listener_options import compile_bind_options
 from sidecar.server.preparation import Preparation
 from sidecar.server.runtime_layers import RuntimeLayers
+from sidecar.server.runtime_unread import UnreadKeys
 from sidecar.server.timers import Timers
 from sidecar.server.udp_assembly import compile_downstream_socket, compile_udp_filters
 from sidecar.server.udp_listener import UdpListener
@@ -183,6 +184,7 @@ class Assembly:
         if problems:
             self.close()
             raise ConfigErrors([*problems, *loaded.warnings, *self.warnings])
+        UnreadKeys(self._runtime, self._warn)
 
     def _make_cluster(
         self, message: Any, path: str, version: str = "", *, added_via_api: bool = False
