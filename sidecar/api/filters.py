@@ -34,6 +34,9 @@ class HttpFilter:
 
     #: Number of this filter's slot in ``stream.slots``; set when the chain is compiled.
     slot: int = 0
+    #: How many slots it wants besides for filters of its own, and the number of the first.
+    extra_slots: int = 0
+    first_extra_slot: int = 0
     #: The filter's name in the configuration (``http_filters[].name``), the key of per-route configuration.
     config_name: str = ""
     uses_trio: bool = True

@@ -107,6 +107,8 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(_BOOTSTRAP, WARN, "watchdog", "watchdog watchdogs fatal_actions"),
     *_rows(_BOOTSTRAP, STOP, "TLS", "certificate_provider_instances"),
     *_rows(_BOOTSTRAP, WARN, "bootstrap extensions", "listener_manager"),
+    *_rows("envoy.extensions.filters.http.composite.v3.ExecuteFilterAction", STOP, "xDS", "dynamic_config"),
+    *_rows("envoy.extensions.common.matching.v3.ExtensionWithMatcher", STOP, "generic matching", "matcher"),
     # Addresses
     *_rows(f"{_CORE}.Address", STOP, "internal listeners", "envoy_internal_address"),
     *_rows(f"{_CORE}.SocketAddress", STOP, "custom resolvers", "resolver_name named_port"),

@@ -36,6 +36,7 @@ from sidecar.extensions.http.local_ratelimit_config import HttpLocalRateLimitFac
 from sidecar.extensions.http.lua_config import LuaFactory
 from sidecar.extensions.http.lua_lint import lint_script
 from sidecar.extensions.http.lua_own_config import OwnLuaFactory
+from sidecar.extensions.http.match_delegate_config import CompositeFactory, MatchDelegateFactory
 from sidecar.extensions.http.original_ip_detection_config import (
     CustomHeaderDetectionFactory,
     XffDetectionFactory,
@@ -104,7 +105,8 @@ def make_registry(
     """
     plugins = Plugins(wasm_cache_dir)
     batches = ServiceBatches()
-    return Registry(
+    delegates = MatchDelegateFactory()
+    registry = delegates.registry = Registry(
         [
             HttpConnectionManagerFactory(),
             TlsInspectorFactory(),
@@ -135,6 +137,8 @@ def make_registry(
             UuidRequestIdFactory(),
             EarlyHeaderMutationFactory(),
             CustomHeaderDetectionFactory(),
+            delegates,
+            CompositeFactory(),
             CorsFactory(),
             CsrfFactory(),
             BufferFactory(),
@@ -177,6 +181,7 @@ def make_registry(
             OpenTelemetryLoggerFactory(),
         ]
     )
+    return registry
 
 
 def implied_listener_filters(listener: Any) -> list[ListenerFilter]:

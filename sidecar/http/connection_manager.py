@@ -308,6 +308,8 @@ class ConnectionManager:
         self.slot_count = len(filters)
         for number, each in enumerate(filters):
             each.slot = number
+            each.first_extra_slot = self.slot_count
+            self.slot_count += getattr(each, "extra_slots", 0)
         self._set_hooks()
 
     def set_route_table(self, table: RouteTable) -> None:

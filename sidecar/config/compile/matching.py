@@ -22,7 +22,7 @@ from sidecar.core.errors import ConfigError
 from sidecar.core.matching import ExactMap, Input, MatchList, OnMatch, Predicate, PrefixMap, Tree
 from sidecar.core.matching_sets import DomainMap, IpRangeMap, Network, Range, parse_address
 
-__all__ = ["CEL_INPUT", "COMMON_INPUTS", "MatcherCompiler"]
+__all__ = ["CEL_INPUT", "COMMON_INPUTS", "Compile", "MatcherCompiler"]
 
 #: Makes an input, a predicate's test or an action of its message and path.
 Compile = Callable[[Any, str], Any]
