@@ -194,7 +194,9 @@ async def connect_tls(
         await tls.do_handshake()
     except (trio.BrokenResourceError, OSError) as error:
         cause = error.__cause__ if isinstance(error, trio.BrokenResourceError) else error
-        s.see(label, {"refused": getattr(cause, "reason", None) or "closed"})
+        reason = getattr(cause, "reason", None)
+        # An end without an alert comes as an end of the stream or as a reset: that is a matter of time.
+        s.see(label, {"refused": "closed" if reason in (None, "UNEXPECTED_EOF_WHILE_READING") else reason})
         await trio.aclose_forcefully(stream)
         return None
     if is_seen:
