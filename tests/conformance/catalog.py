@@ -19,12 +19,13 @@ api_additions.install()
 #: its subject as `SUBJECT`.
 SUBJECTS = {
     "connections": 45,
-    "filters": 20,
+    "filters": 90,
     "lua": 55,
     "observability": 10,
+    "runtime": 10,
     "upstream": 60,
-    "wasm": 10,
-    "xds": 10,
+    "wasm": 40,
+    "xds": 45,
 }
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from . import compare as compare_module
-from .catalog import named
+from .catalog import SUBJECTS, all_scenarios, named, subject_of
 from .compare import compare, documented_ids
 from .conftest import LEAST_SCENARIOS, MOST_SEEN_ONCE, SEEN_ONCE, Tally
 from .observe import Normaliser, leaves
@@ -118,6 +120,11 @@ def test_tally_of_a_selection_is_never_short() -> None:
     tally = Tally("")
     tally.ran = {"one scenario"}
     assert not tally.is_short()
+
+
+def test_subject_of_each_scenario_is_one_that_can_be_run() -> None:
+    counts = Counter(subject_of(each) for each in all_scenarios())
+    assert {name for name, least in SUBJECTS.items() if counts[name] < least} == set()
 
 
 def test_scenario_takes_its_name_and_purpose_from_the_function() -> None:
