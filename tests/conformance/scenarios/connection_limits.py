@@ -6,6 +6,7 @@ from __future__ import annotations
 from ..configuration import bootstrap, cluster
 from ..lab import Session
 from ..scenario import Setup, scenario
+from ..wire import Ended
 from .tcp_proxy import proxy
 
 SUBJECT = "connections"
@@ -75,7 +76,7 @@ async def connected(s: Session, name: str, label: str) -> None:
     await client.send(b"hello")
     try:
         s.see(label, (await client.wire.exactly(5)).decode())
-    except Exception:
+    except Ended:
         s.see(label, "refused")
 
 
