@@ -86,11 +86,16 @@ class H2Client:
     async def start(
         self, headers: Fields, body: bytes = b"", trailers: Fields | None = None, *, end: bool = True
     ) -> Stream:
-        """Send a request; with `end` false the stream stays half open."""
+        """Send a request in one write, as far as windows let it; with `end` false the stream stays half open.
+
+        In one write, since a proxy that answers the head alone resets a stream whose end has not come yet.
+        """
         self._session.sent += "\r\n".join(f"{name}: {value}" for name, value in headers).encode()
-        stream = await self.peer.open(headers, end=end and not body and not trailers)
+        stream = await self.peer.open(
+            headers, end=end and not body and not trailers, more=bool(body or trailers)
+        )
         if body:
-            await self.peer.data(stream, body, end=end and not trailers)
+            await self.peer.data(stream, body, end=end and not trailers, more=bool(trailers))
         if trailers:
             await self.peer.headers(stream, trailers, end=True)
         return stream

@@ -8,8 +8,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar, cast
 
 from .observe import leaves
+
+Observed = TypeVar("Observed")
 
 DIFFERENCES_PAGE = Path(__file__).parents[2] / "docs" / "envoy-differences.md"
 
@@ -49,6 +52,17 @@ def compare(oracle: Mapping[str, object], ours: Mapping[str, object], differs: M
     if compared == 0:
         problems.append("nothing was compared")
     return Verdict(compared, tuple(problems))
+
+
+def unborn(observation: Observed) -> Observed:
+    """The observation with each stat that did not move as absent.
+
+    Whether such a stat exists depends on what the process has served before; a record was taken in another.
+    """
+    if not isinstance(observation, dict) or not isinstance(stats := observation.get("stats"), dict):
+        return observation
+    still = {name: "absent" if value == 0 else value for name, value in stats.items()}
+    return cast("Observed", {**observation, "stats": still})
 
 
 def documented_ids() -> frozenset[str]:

@@ -193,15 +193,16 @@ class Peer:
         self._window_moved.set()
         self._window_moved = trio.Event()
 
-    async def open(self, headers: Fields, *, end: bool) -> Stream:
-        """Client: start a stream."""
+    async def open(self, headers: Fields, *, end: bool, more: bool = False) -> Stream:
+        """Client: start a stream.  `more`: the head waits for what is sent behind it, and leaves with it."""
         stream = Stream(self.h2.get_next_available_stream_id())
         self.streams[stream.id] = stream
         try:
             self.h2.send_headers(stream.id, headers, end_stream=end)
         except h2.exceptions.ProtocolError:
             await self.ended.wait()  # the other side is going away
-        await self.flush()
+        if not more:
+            await self.flush()
         if self.ended.is_set():
             stream.reset = CLOSED
             stream.end()
@@ -221,8 +222,11 @@ class Peer:
                 return  # closed by the other side just now
             await self.flush()
 
-    async def data(self, stream: Stream, data: bytes, *, end: bool = False) -> None:
-        """Send within the peer's windows; stops when the stream is gone."""
+    async def data(self, stream: Stream, data: bytes, *, end: bool = False, more: bool = False) -> None:
+        """Send within the peer's windows; stops when the stream is gone.
+
+        `more`: the last piece waits for what is sent behind it.
+        """
         while not self._gone(stream):
             moved = self._window_moved
             try:
@@ -232,7 +236,8 @@ class Peer:
                     self.h2.send_data(stream.id, piece, end_stream=end and not data)
             except h2.exceptions.ProtocolError:
                 return  # closed by the other side just now
-            await self.flush()
+            if data or not more:
+                await self.flush()
             if not data:
                 return
             if room <= 0:
