@@ -245,6 +245,8 @@ class Stream:
     override_host: tuple[str, bool] | None = None
     #: Per-filter state, a list by the filter's slot number; None until a filter keeps something.
     slots: list[Any] | None = None
+    #: Whether this is a view of one of its tries, as filters on the way to an upstream have it.
+    is_try: bool = False
     #: The hooks of the filters that are on for this stream, where that varies.
     filter_hooks: Any = None
     #: Ask for this connection to end after this stream.

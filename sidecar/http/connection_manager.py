@@ -627,9 +627,9 @@ class ConnectionManager:
 
     def _on_close(self, stream: Stream, responder: Responder, error: StreamClosed) -> None:
         """A filter closed the stream: the log has no flag, and the status that an upstream had answered."""
-        if stream.response is None:
+        if not stream.details:
             stream.details = str(error)
-        elif not stream.response_started:
+        if stream.response is not None and not stream.response_started:
             stream.response_code = stream.response.headers.status
         self.stats.downstream_rq_tx_reset.value += 1
         self.stats.downstream_rq_rx_reset.value += 1  # Envoy counts every reset here too

@@ -74,6 +74,7 @@ class UpstreamView:
     )
     filter_hooks = override_host = response = slots = None
     response_code = 0
+    is_try = True
     #: The route is found: there is no other for a request that is on its way.
     resolve_route = False
 
@@ -386,6 +387,7 @@ class FilteredTry:
         self.check()
         view = self._view
         view.response = response
+        view.details = "via_upstream"
         body = response.body
         for hook, uses_trio in self._hooks.encode:
             reply: Any = hook(view)

@@ -103,8 +103,9 @@ class WasmFilter(HttpFilter):
         side.live = live
         slots = stream.slots
         if slots is None:
-            slots = stream.slots = [None] * stream.hcm.slot_count
-        slots[self.slot] = side
+            stream.set_slot(self.slot, side)
+        else:
+            slots[self.slot] = side
         message = stream.request
         headers = message.headers
         try:
@@ -173,7 +174,7 @@ class WasmFilter(HttpFilter):
             if side is None:
                 # Envoy too first makes the context when an access log is all there is to do.
                 plugin = live.plugin
-                if plugin is None or not plugin.exports_log or plugin.vm.failure is not None:
+                if plugin is None or not plugin.exports_log or plugin.vm.failure is not None or stream.is_try:
                     return
                 assert live.side is not None
                 side = StreamSide(live.side, stream)
@@ -183,18 +184,21 @@ class WasmFilter(HttpFilter):
                 if live.make is not None:
                     _end(side, live)
                 return
-            maps = side.maps
-            maps[0] = stream.request.headers
-            response = stream.response
-            if response is not None:
-                maps[2] = response.headers
-                body = response.body
-                maps[3] = None if body is None else body.trailers
+            if stream.is_try:  # Envoy does not log tries
+                context.end()
             else:
-                maps[2] = maps[3] = None
-            context.on_log()
-            maps[0] = maps[2] = maps[3] = None
-            context.end()
+                maps = side.maps
+                maps[0] = stream.request.headers
+                response = stream.response
+                if response is not None:
+                    maps[2] = response.headers
+                    body = response.body
+                    maps[3] = None if body is None else body.trailers
+                else:
+                    maps[2] = maps[3] = None
+                context.on_log()
+                maps[0] = maps[2] = maps[3] = None
+                context.end()
         except WasmError as error:
             reporter = live.side if side is None else side.plugin_side
             if reporter is not None:
@@ -267,7 +271,8 @@ class WasmFilter(HttpFilter):
         """Let the guest see the body: at once where it is at hand, so that it stays one piece."""
         body = message.body
         assert body is not None
-        if body.whole is None:
+        # An upstream's body is shown when it is pulled: a try that is followed by another ends with its head.
+        if body.whole is None or (side.stream.is_try and direction == _RESPONSE):
             message.pipe_body(GuestStage(self, side, direction, was_held=was_held))
         else:
             show_whole(self, side, message, direction, was_held=was_held)

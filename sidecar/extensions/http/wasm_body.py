@@ -147,7 +147,9 @@ def show_whole(
 def _is_http1(stream: Stream, direction: int) -> bool:
     """Whether a half of the stream comes over HTTP/1."""
     if direction:
-        return stream.upstream_protocol[:6] == "HTTP/1" and stream.upstream_first_rx_ns != 0
+        return stream.upstream_protocol[:6] == "HTTP/1" and (
+            stream.is_try or stream.upstream_first_rx_ns != 0
+        )
     return stream.protocol[:6] == "HTTP/1"
 
 
@@ -207,7 +209,7 @@ class GuestStage:
             try:
                 given = self._push(data, False) if begun is None else self._settle(begun, None, b"")
             except (StreamAborted, Disconnected):
-                if self._direction == _REQUEST:
+                if self._direction == _REQUEST and not self._side.stream.is_try:
                     self._side.stream.bytes_received += len(data)
                 raise
             assert given is not None

@@ -24,6 +24,7 @@ class WasmFactory:
     name = "envoy.filters.http.wasm"
     category = "envoy.filters.http"
     config_type = "envoy.extensions.filters.http.wasm.v3.Wasm"
+    is_upstream = True
     #: Full name of the message under ``typed_per_filter_config``.
     route_config_type = config_type
 

@@ -31,6 +31,7 @@ class OwnWasmFactory:
     name = "sidecar.filters.http.wasm"
     category = "envoy.filters.http"
     config_type = "sidecar.extensions.filters.http.wasm.v1.Wasm"
+    is_upstream = True
 
     def __init__(self, plugins: Plugins) -> None:
         self._plugins = plugins

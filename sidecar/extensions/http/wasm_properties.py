@@ -127,6 +127,8 @@ def _grpc_status(stream: Stream, maps: Maps) -> int | None:
 
 
 def _response_code(stream: Stream) -> int | None:
+    if stream.is_try:  # what it is answered with is for the router to say
+        return None
     if stream.response_code:
         return stream.response_code
     return None if stream.response is None else stream.response.headers.status
@@ -324,9 +326,11 @@ LEAVES: dict[tuple[bytes, ...], Attribute] = {
     (b"xds", b"virtual_host_metadata"): _of_virtual_host(
         lambda route: metadata_value(route.virtual_host_metadata)
     ),
-    (b"xds", b"upstream_host_metadata"): _of_host(lambda host: metadata_value(host.metadata)),
+    (b"xds", b"upstream_host_metadata"): _of_host(
+        lambda host: metadata_value(host.metadata) if host.metadata else WHOLE
+    ),
     (b"xds", b"upstream_host_locality_metadata"): _of_host(
-        lambda host: metadata_value(host.locality_metadata)
+        lambda host: metadata_value(host.locality_metadata) if host.locality_metadata else WHOLE
     ),
     (b"xds", b"filter_chain_name"): _of(lambda stream: stream.connection.filter_chain_name),
     (b"xds", b"listener_metadata"): _listener_metadata,
@@ -341,6 +345,6 @@ ROOTS: dict[bytes, Callable[[Stream], Any]] = {
     b"metadata": _metadata,
     b"filter_state": _state,
     # What is shared with upstreams (`shared_with_upstream`) is not kept apart: there is none.
-    b"upstream_filter_state": lambda stream: None if stream.upstream_host is None else WHOLE,
+    b"upstream_filter_state": lambda stream: WHOLE if stream.upstream_local_address else None,
     b"connection_id": lambda stream: stream.connection.connection_id,
 }
