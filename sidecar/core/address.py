@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Address", "compile_addresses", "is_ip", "parse_address", "parse_range", "split_address"]
+__all__ = ["Address", "is_ip", "parse_address", "parse_range", "split_address"]
 
 SockAddr = tuple[str, int] | tuple[str, int, int, int] | str | bytes
 
@@ -96,28 +95,6 @@ def split_address(text: str) -> tuple[str, int | None]:
     if not colon or not port.isdigit():
         return text, None
     return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def compile_addresses(
-    ranges: Sequence[tuple[str, int]], *, unix_sockets: bool = False
-) -> Callable[[str], bool]:
-    """Whether an IP address (text without port), or a Unix socket's path, is in one of the CIDR ``ranges``.
-
-    An IPv4 address is in no IPv6 range and the other way round; too long a prefix is the whole address.
-    Raises: ValueError with Envoy's words for what is no range.
-    """
-    networks = [parse_range(prefix, length) for prefix, length in ranges]
-
-    def contains(text: str) -> bool:
-        if text.startswith(("/", "@")):
-            return unix_sockets
-        try:
-            address = ipaddress.ip_address(text)
-        except ValueError:
-            return False
-        return any(address in network for network in networks)
-
-    return contains
 
 
 def parse_range(prefix: str, length: int) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

@@ -287,6 +287,14 @@ class RequestHeaders(HeaderMap):
         """The first value of ``name``, or None; ``host`` is ``:authority``, as in Envoy."""
         if name == b"host":
             return self.authority
+        index = self._index  # what HeaderMap.get does, without the call
+        if index is None:
+            index = self._index = dict(self.fields)
+        value = index.get(name)
+        if value is None:
+            return self._pseudo(name) if name[:1] == b":" else None
+        if len(index) == len(self.fields):
+            return value
         return super().get(name)
 
     def _pseudo(self, name: bytes) -> bytes | None:

@@ -47,20 +47,29 @@ class Verdict:
 class Engine:
     """One RBAC: ``action`` is ``ALLOW``, ``DENY`` or ``LOG``."""
 
-    __slots__ = ("_action", "_policies", "is_log")
+    __slots__ = ("_policies", "_verdicts", "is_log")
 
     def __init__(self, action: str, policies: Sequence[tuple[str, Rule]]) -> None:
-        self._action = action
         #: Whether all pass, and are to be logged where a policy fits.
         self.is_log = action == "LOG"
         self._policies = tuple(sorted(policies, key=lambda each: each[0].encode()))
+        names: list[str | None] = [None, *(name for name, _ in policies)]
+        #: By the policy that fits, None where none does; LOG lets everything pass.
+        self._verdicts = {
+            name: Verdict(True, name, is_logged=name is not None)
+            if self.is_log
+            else Verdict((name is not None) is (action == "ALLOW"), name)
+            for name in names
+        }
 
     def judge(self, subject: Subject) -> Verdict:
-        """What becomes of it.  LOG lets everything pass."""
-        policy = next((name for name, rule in self._policies if rule(subject)), None)
-        if self._action == "LOG":
-            return Verdict(True, policy, is_logged=policy is not None)
-        return Verdict((policy is not None) is (self._action == "ALLOW"), policy)
+        """What becomes of it."""
+        policy = None
+        for name, rule in self._policies:
+            if rule(subject):
+                policy = name
+                break
+        return self._verdicts[policy]
 
 
 class MatcherEngine:

@@ -11,7 +11,8 @@ from sidecar.api.rate_limit import SKIPPED, Action, Entry, Override, Policy, Rat
 from sidecar.config.compile.matchers import compile_header_matcher
 from sidecar.config.compile.rate_limit_extensions import compile_extension_action
 from sidecar.config.compile.route_predicates import compile_query_matcher
-from sidecar.core.address import compile_addresses, split_address
+from sidecar.core.address import split_address
+from sidecar.core.address_ranges import compile_addresses
 from sidecar.core.errors import ConfigError, SidecarError
 from sidecar.observability.formatter import compile_header_value
 

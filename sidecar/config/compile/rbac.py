@@ -9,7 +9,8 @@ from sidecar.config.compile.cel import cel_options, compile_cel_tree
 from sidecar.config.compile.matchers import compile_header_matcher, compile_string_matcher
 from sidecar.config.compile.uri_templates import compile_template
 from sidecar.config.compile.value_matchers import compile_metadata_matcher
-from sidecar.core.address import compile_addresses, split_address
+from sidecar.core.address import parse_range, split_address
+from sidecar.core.address_ranges import compile_ranges, ip_of_socket
 from sidecar.core.errors import ConfigError
 from sidecar.core.rbac import Engine, Rule, Subject
 
@@ -26,9 +27,9 @@ def compile_rbac(message: Any, path: str, *, has_requests: bool) -> Engine:
     policies = []
     for name, policy in message.policies.items():
         at = f'{path}.policies["{name}"]'
-        permissions = _all(policy.permissions, f"{at}.permissions", _permission)
-        principals = _all(policy.principals, f"{at}.principals", _principal)
-        rule = _both(_any(permissions), _any(principals))
+        permissions = _one_of(policy.permissions, f"{at}.permissions", _permission)
+        principals = _one_of(policy.principals, f"{at}.principals", _principal)
+        rule = _both(permissions, principals)
         condition = _condition(policy, at)
         policies.append((name, rule if condition is None else _both(rule, condition)))
     return Engine(_ACTIONS[message.action], policies)
@@ -64,12 +65,41 @@ def _all(messages: Sequence[Any], path: str, one: Callable[[Any, str], Rule]) ->
     return [one(each, f"{path}[{index}]") for index, each in enumerate(messages)]
 
 
+def _one_of(messages: Sequence[Any], path: str, one: Callable[[Any, str], Rule]) -> Rule:
+    """Whether one of them holds.  Ranges of one kind of address are asked all at once, and first."""
+    rules: list[Rule] = []
+    ranges: dict[str, list[tuple[Any, str]]] = {}
+    for index, each in enumerate(messages):
+        kind = each.WhichOneof(each.DESCRIPTOR.oneofs[0].name)
+        at = f"{path}[{index}]"
+        if kind in _ADDRESSES:
+            ranges.setdefault(kind, []).append((getattr(each, kind), f"{at}.{kind}"))
+        else:
+            rules.append(one(each, at))
+    return _any([*(_address(kind, found) for kind, found in ranges.items()), *rules])
+
+
 def _any(rules: Sequence[Rule]) -> Rule:
-    return lambda subject: any(rule(subject) for rule in rules)
+    if len(rules) == 1:
+        return rules[0]
+
+    def holds(subject: Subject) -> bool:
+        for rule in rules:  # noqa: SIM110 - a generator costs as much as a rule
+            if rule(subject):
+                return True
+        return False
+
+    return holds
 
 
 def _every(rules: Sequence[Rule]) -> Rule:
-    return lambda subject: all(rule(subject) for rule in rules)
+    def holds(subject: Subject) -> bool:
+        for rule in rules:  # noqa: SIM110 - a generator costs as much as a rule
+            if not rule(subject):
+                return False
+        return True
+
+    return holds
 
 
 def _both(first: Rule, second: Rule) -> Rule:
@@ -87,11 +117,11 @@ def _permission(message: Any, path: str) -> Rule:
     if kind == "and_rules":
         return _every(_all(value.rules, f"{at}.rules", _permission))
     if kind == "or_rules":
-        return _any(_all(value.rules, f"{at}.rules", _permission))
+        return _one_of(value.rules, f"{at}.rules", _permission)
     if kind == "not_rule":
         return _not(_permission(value, at))
-    if kind == "destination_ip":
-        return _address(value, at, "local_address")
+    if kind in _ADDRESSES:
+        return _address(kind, [(value, at)])
     if kind == "destination_port":
         wanted = int(value)
         return lambda subject: split_address(subject.connection.local_address)[1] == wanted
@@ -113,17 +143,13 @@ def _principal(message: Any, path: str) -> Rule:
     if kind == "and_ids":
         return _every(_all(value.ids, f"{at}.ids", _principal))
     if kind == "or_ids":
-        return _any(_all(value.ids, f"{at}.ids", _principal))
+        return _one_of(value.ids, f"{at}.ids", _principal)
     if kind == "not_id":
         return _not(_principal(value, at))
-    if kind == "remote_ip":
-        return _trusted_address(value, at)
-    if kind == "source_ip":
-        return _address(value, at, "remote_address")
+    if kind in _ADDRESSES:
+        return _address(kind, [(value, at)])
     if kind == "filter_state":
         return _filter_state(value, at)
-    if kind == "direct_remote_ip":
-        return _address(value, at, "direct_remote_address")
     if kind == "authenticated":
         return _authenticated(value, at)
     return _common(kind, value, at)
@@ -161,19 +187,36 @@ def _common(kind: str, value: Any, path: str) -> Rule:
     raise ConfigError(path, f"rule of kind '{kind}' is not supported")
 
 
-def _address(message: Any, path: str, field: str, owner: str = "connection") -> Rule:
-    try:
-        contains = compile_addresses([(message.address_prefix, message.prefix_len.value)])
-    except ValueError as error:
-        raise ConfigError(path, str(error)) from error
-    return lambda subject: contains(split_address(getattr(getattr(subject, owner), field))[0])
+def _address(kind: str, ranges: Sequence[tuple[Any, str]]) -> Rule:
+    """An address in one of ``ranges``, each a ``CidrRange`` with its path."""
+    for message, path in ranges:
+        try:
+            parse_range(message.address_prefix, message.prefix_len.value)
+        except ValueError as error:
+            raise ConfigError(path, str(error)) from error
+    contains = compile_ranges([(each.address_prefix, each.prefix_len.value) for each, _ in ranges])
+    address = _ADDRESSES[kind]
+
+    def holds(subject: Subject) -> bool:
+        ip = ip_of_socket(address(subject))
+        return ip is not None and contains(ip)
+
+    return holds
 
 
-def _trusted_address(message: Any, path: str) -> Rule:
+def _trusted_address(subject: Subject) -> str:
     """The client's, of a request that which is believed of those it tells."""
-    of_connection = _address(message, path, "remote_address")
-    of_stream = _address(message, path, "remote_address", "stream")
-    return lambda subject: (of_connection if subject.stream is None else of_stream)(subject)
+    stream = subject.stream
+    return (subject.connection if stream is None else stream).remote_address  # type: ignore[no-any-return]
+
+
+#: What ranges are asked about, by the kind of the rule.
+_ADDRESSES: dict[str, Callable[[Subject], str]] = {
+    "destination_ip": lambda subject: subject.connection.local_address,
+    "direct_remote_ip": lambda subject: subject.connection.direct_remote_address,
+    "remote_ip": _trusted_address,
+    "source_ip": lambda subject: subject.connection.remote_address,
+}
 
 
 def _filter_state(message: Any, path: str) -> Rule:

@@ -54,7 +54,7 @@ class Direction:
 
     def is_long_enough(self, headers: HeaderMap) -> bool:
         """A body of a length that nobody says is."""
-        length = headers.get(b"content-length")
+        length = headers.index().get(b"content-length")
         if length is None or (length.isdigit() and int(length) >= self.min_content_length):
             return True
         self.stats.content_length_too_small.value += 1
@@ -123,20 +123,22 @@ class CompressorFilter(HttpFilter):
     # -- requests -----------------------------------------------------------------------------
     def decode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
         headers = stream.request.headers
-        stream.set_slot(self.slot, headers.get(b"accept-encoding"))
-        route = self._of_route(stream.find_route())
-        removes = route.remove_accept_encoding_header
-        if removes is None:
-            removes = self._options.remove_accept_encoding_header
-        if removes and self._is_enabled(route):
-            headers.remove(b"accept-encoding")
-        self._compress_request(stream, route)
+        if b"accept-encoding" in headers.index():
+            stream.set_slot(self.slot, headers.get(b"accept-encoding"))
+            route = self._of_route(stream.find_route())
+            removes = route.remove_accept_encoding_header
+            if removes is None:
+                removes = self._options.remove_accept_encoding_header
+            if removes and self._is_enabled(route):
+                headers.remove(b"accept-encoding")
+        if self._request.enabled.value:
+            self._compress_request(stream, self._of_route(stream.find_route()))
         return None
 
     def _compress_request(self, stream: Stream, route: RouteCompression) -> None:
         request = self._request
         headers = stream.request.headers
-        if not request.enabled.value or route.is_enabled is False:
+        if route.is_enabled is False:
             return
         if (
             stream.request.body is not None
@@ -158,11 +160,18 @@ class CompressorFilter(HttpFilter):
         response = stream.response
         assert response is not None
         headers = response.headers
-        route = self._of_route(stream.route)
+        found = stream.route
+        route = _NO_ROUTE if found is None else found.per_filter_config.get(self.config_name, _NO_ROUTE)
         direction, options = self.response, self._options
-        coding = route.coding or self.coding
+        is_enabled = route.is_enabled
+        if is_enabled is None:
+            is_enabled = direction.enabled.value
         tells = options.status_header_enabled
-        is_possible = self._is_enabled(route) and direction.is_long_enough(headers)
+        is_possible = is_enabled and direction.is_long_enough(headers)
+        if not is_possible and not tells:
+            direction.stats.not_compressed.value += 1
+            return None
+        coding = route.coding or self.coding
         reason = self._obstacle(headers) if is_possible and stream.upgrade is None else b""
         is_compressible = reason is None
         if (
@@ -184,7 +193,7 @@ class CompressorFilter(HttpFilter):
             response.pipe_body(_Stage(coding.make(), direction.stats))
         else:
             direction.stats.not_compressed.value += 1
-            if tells and self._is_enabled(route):
+            if tells and is_enabled:
                 if not is_possible:
                     direction.stats.content_length_too_small.value += 1  # looked at twice, as in Envoy
                     reason = b"ContentLengthTooSmall"

@@ -122,6 +122,22 @@ class FaultSettings:
     max_active_faults: Number | None = None
     disable_downstream_cluster_stats: bool = False
     filter_metadata: dict[str, Any] = field(default_factory=dict)
+    #: Headers of which a request has to have one for any fault; None where some faults need none.
+    triggers: frozenset[bytes] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        needed: set[bytes] = set()
+        fixed = False
+        if self.rate_limit is not None:
+            needed.add(_THROUGHPUT)
+            fixed = self.rate_limit.fixed_kbps is not None
+        if self.delay is not None:
+            needed.add(_DELAY)
+            fixed |= self.delay.fixed_s is not None
+        if self.abort is not None:
+            needed.update((_ABORT_HTTP, _ABORT_GRPC))
+            fixed |= self.abort.http_status is not None or self.abort.grpc_status is not None
+        object.__setattr__(self, "triggers", None if fixed else frozenset(needed))
 
     def concern(self, headers: HeaderMap, route: Any) -> bool:
         """Whether this request is one of those that are meant."""
@@ -131,7 +147,7 @@ class FaultSettings:
             return False
         if self.downstream_nodes and headers.get(_SERVICE_NODE) not in self.downstream_nodes:
             return False
-        return all(matches(headers) for matches in self.headers)
+        return not self.headers or all(matches(headers) for matches in self.headers)
 
 
 class FaultFilter(HttpFilter):
@@ -150,7 +166,7 @@ class FaultFilter(HttpFilter):
         self._active = stats.gauge("active_faults")
 
     def decode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
-        route = stream.find_route()
+        route = stream.find_route() if stream.resolve_route else stream.route
         settings = self._settings
         if route is not None:
             settings = route.per_filter_config.get(self.config_name, settings)
@@ -159,6 +175,9 @@ class FaultFilter(HttpFilter):
             self._overflow.value += 1
             return None
         headers = stream.request.headers
+        triggers = settings.triggers
+        if triggers is not None and triggers.isdisjoint(headers.index()):
+            return None
         if not settings.concern(headers, route):
             return None
         limit = settings.rate_limit
@@ -180,14 +199,18 @@ class FaultFilter(HttpFilter):
         return self._abort(stream, settings)
 
     def encode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
-        kbps = stream.get_slot(self.slot)
+        slots = stream.slots
+        if slots is None:
+            return None
+        kbps = slots[self.slot]
         response = stream.response
         if kbps and response is not None and response.body is not None:
             response.body = SlowBody(response.body, kbps * 1024)
         return None
 
     def on_complete(self, stream: Stream) -> None:
-        if stream.get_slot(self.slot) is not None:
+        slots = stream.slots
+        if slots is not None and slots[self.slot] is not None:
             self._active.dec()
 
     async def _delay(self, stream: Stream, seconds: float, settings: FaultSettings) -> LocalReply | None:

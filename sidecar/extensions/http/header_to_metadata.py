@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.filters import HttpFilter
@@ -74,6 +74,19 @@ class Rules:
 
     request: tuple[Rule, ...]
     response: tuple[Rule, ...]
+    #: Headers of which a message has to have one for any rule; None where a rule is for what is missing.
+    request_triggers: frozenset[bytes] | None = field(init=False)
+    response_triggers: frozenset[bytes] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "request_triggers", _triggers(self.request))
+        object.__setattr__(self, "response_triggers", _triggers(self.response))
+
+
+def _triggers(rules: tuple[Rule, ...]) -> frozenset[bytes] | None:
+    if any(rule.missing is not None or rule.header[:1] == b":" for rule in rules):
+        return None
+    return frozenset(b"cookie" if rule.cookie else rule.header for rule in rules)
 
 
 class HeaderToMetadataFilter(HttpFilter):
@@ -85,22 +98,26 @@ class HeaderToMetadataFilter(HttpFilter):
         self._rules = rules
 
     def decode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
-        rules = self._rules_of(stream.find_route())
-        if rules.request:
-            self._apply(rules.request, stream.request.headers, stream)
+        route = stream.find_route() if stream.resolve_route else stream.route
+        rules = self._rules
+        if route is not None:
+            rules = route.per_filter_config.get(self.config_name, rules)
+        headers = stream.request.headers
+        triggers = rules.request_triggers
+        if triggers is None or not triggers.isdisjoint(headers.index()):
+            self._apply(rules.request, headers, stream)
         return None
 
     def encode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
-        rules = self._rules_of(stream.route)
-        if rules.response and stream.response is not None:
-            self._apply(rules.response, stream.response.headers, stream)
+        route = stream.route
+        rules = self._rules
+        if route is not None:
+            rules = route.per_filter_config.get(self.config_name, rules)
+        triggers = rules.response_triggers
+        response = stream.response
+        if response is not None and (triggers is None or not triggers.isdisjoint(response.headers.index())):
+            self._apply(rules.response, response.headers, stream)
         return None
-
-    def _rules_of(self, route: Any) -> Rules:
-        if route is None:
-            return self._rules
-        rules: Rules = route.per_filter_config.get(self.config_name, self._rules)
-        return rules
 
     @staticmethod
     def _apply(rules: tuple[Rule, ...], headers: HeaderMap, stream: Stream) -> None:

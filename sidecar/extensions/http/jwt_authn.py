@@ -101,14 +101,17 @@ class JwtAuthnFilter(HttpFilter):
         if requirement is None:
             self._stats.allowed.value += 1
             return None
-        challenge = _original_uri(headers)
+        target = headers.path  # before a token is taken out of it
         run = Verification(headers, self._stats, self._client)
         requirement.verify(run)  # type: ignore[union-attr]  # it is a requirement
         if not run.is_done:
-            return self._wait(stream, run, challenge)
-        return self._end(stream, run, challenge)
+            return self._wait(stream, run, target)
+        if run.status is Status.Ok and not run.metadata and not run.clears_route:
+            self._stats.allowed.value += 1
+            return None
+        return self._end(stream, run, target)
 
-    async def _wait(self, stream: Stream, run: Verification, challenge: bytes) -> LocalReply | None:
+    async def _wait(self, stream: Stream, run: Verification, target: bytes | None) -> LocalReply | None:
         done = Signal(self._client.reactor)
         run.on_done = done.fire
         try:
@@ -116,9 +119,9 @@ class JwtAuthnFilter(HttpFilter):
         finally:
             run.on_done = None
             run.cancel()
-        return self._end(stream, run, challenge)
+        return self._end(stream, run, target)
 
-    def _end(self, stream: Stream, run: Verification, challenge: bytes) -> LocalReply | None:
+    def _end(self, stream: Stream, run: Verification, target: bytes | None) -> LocalReply | None:
         if run.metadata:
             merge(stream.metadata_namespace(_NAMESPACE), run.metadata)
         if run.clears_route:
@@ -131,7 +134,7 @@ class JwtAuthnFilter(HttpFilter):
         code = 403 if status is Status.JwtAudienceNotAllowed else 401
         if self._settings.strip_failure_response:
             return LocalReply(code, details=_details(status.text))
-        value = b'Bearer realm="' + challenge + b'"'
+        value = b'Bearer realm="' + _original_uri(run.headers, target) + b'"'
         if status is not Status.JwtMissed:
             value += b', error="invalid_token"'
         return LocalReply(
@@ -143,14 +146,16 @@ class JwtAuthnFilter(HttpFilter):
 
     def _requirement(self, stream: Stream, headers: RequestHeaders) -> Requirement | LocalReply | None:
         settings = self._settings
-        route = stream.find_route()
+        route = stream.find_route() if stream.resolve_route else stream.route
         config = None if route is None else route.per_filter_config.get(self.config_name)
         if config is not None:
             if not config.name:
                 return None
             found = (settings.by_name or {}).get(config.name)
             return self._wrong_name(config.name) if found is None else found
-        path = (headers.path or b"").partition(b"?")[0].partition(b"#")[0]
+        path = headers.path or b""
+        if b"?" in path or b"#" in path:
+            path = path.partition(b"?")[0].partition(b"#")[0]
         for rule in settings.rules:
             if rule.matches(headers, path):
                 return rule.requirement
@@ -182,9 +187,8 @@ def _details(text: str) -> str:
     return "jwt_authn_access_denied{" + text.replace(" ", "_") + "}"
 
 
-def _original_uri(headers: RequestHeaders) -> bytes:
+def _original_uri(headers: RequestHeaders, path: bytes | None) -> bytes:
     """The URI that the client asked for, or the beginning of it."""
-    path = headers.path
     if path is None:
         return b""
     original = headers.get(b"x-envoy-original-path")

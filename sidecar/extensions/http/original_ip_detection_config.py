@@ -10,7 +10,8 @@ from typing import Any
 
 from sidecar.api.context import FactoryContext
 from sidecar.api.message import LocalReply
-from sidecar.core.address import compile_addresses, is_ip
+from sidecar.core.address import is_ip
+from sidecar.core.address_ranges import compile_addresses
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.http.original_ip_detection import (
     CustomHeaderDetection,

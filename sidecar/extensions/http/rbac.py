@@ -39,7 +39,7 @@ class RuleStats:
         self._allowed = scope.counter(names[0])
         self._denied = scope.counter(names[1])
 
-    def count(self, verdict: Verdict, *, by_policy: bool) -> None:
+    def count(self, verdict: Verdict, by_policy: bool) -> None:
         """One verdict."""
         (self._allowed if verdict.is_allowed else self._denied).value += 1
         if by_policy and verdict.policy is not None:
@@ -55,9 +55,9 @@ class RbacSettings:
     shadow: _Judge | None
     #: Whether the policies are counted each.
     counts_policies: bool = False
-    #: Of names in metadata.
-    prefix: str = ""
-    shadow_prefix: str = ""
+    #: Names in metadata: of the policy, and of the result.
+    names: tuple[str, str] = ("", "")
+    shadow_names: tuple[str, str] = ("", "")
 
 
 class HttpRbacFilter(HttpFilter):
@@ -72,10 +72,11 @@ class HttpRbacFilter(HttpFilter):
 
     def decode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
         settings = self._settings
-        route = stream.find_route()
+        route = stream.find_route() if stream.resolve_route else stream.route
         if route is not None:
             settings = route.per_filter_config.get(self.config_name, settings)
-        if settings.shadow is None and settings.engine is None:
+        engine = settings.engine
+        if engine is None and settings.shadow is None:
             return None
         subject = Subject(
             stream.connection,
@@ -86,24 +87,23 @@ class HttpRbacFilter(HttpFilter):
         )
         if settings.shadow is not None:
             verdict = settings.shadow.judge(subject)
-            self._shadow_stats.count(verdict, by_policy=settings.counts_policies)
-            _tell(stream, f"{settings.shadow_prefix}shadow_", verdict)
-        engine = settings.engine
+            self._shadow_stats.count(verdict, settings.counts_policies)
+            _tell(stream, settings.shadow_names, verdict)
         if engine is None:
             return None
         verdict = engine.judge(subject)
         if engine.is_log and not verdict.is_default:
             stream.metadata_namespace(_COMMON_NAMESPACE)["access_log_hint"] = verdict.is_logged
-        self._stats.count(verdict, by_policy=settings.counts_policies)
-        _tell(stream, f"{settings.prefix}enforced_", verdict)
+        self._stats.count(verdict, settings.counts_policies)
+        _tell(stream, settings.names, verdict)
         if verdict.is_allowed:
             return None
         policy = "none" if verdict.policy is None else "_".join(verdict.policy.split())
         return LocalReply(403, b"RBAC: access denied", details=f"rbac_access_denied_matched_policy[{policy}]")
 
 
-def _tell(stream: Stream, prefix: str, verdict: Verdict) -> None:
+def _tell(stream: Stream, names: tuple[str, str], verdict: Verdict) -> None:
     found = stream.metadata_namespace(_NAMESPACE)
     if verdict.policy is not None:
-        found[f"{prefix}effective_policy_id"] = verdict.policy
-    found[f"{prefix}engine_result"] = "allowed" if verdict.is_allowed else "denied"
+        found[names[0]] = verdict.policy
+    found[names[1]] = "allowed" if verdict.is_allowed else "denied"

@@ -44,9 +44,13 @@ def _settings(message: Any, path: str) -> RbacSettings:
         _engine(message, path, "rules", "matcher"),
         _engine(message, path, "shadow_rules", "shadow_matcher"),
         message.track_per_rule_stats,
-        message.rules_stat_prefix,
-        message.shadow_rules_stat_prefix,
+        _names(f"{message.rules_stat_prefix}enforced_"),
+        _names(f"{message.shadow_rules_stat_prefix}shadow_"),
     )
+
+
+def _names(prefix: str) -> tuple[str, str]:
+    return f"{prefix}effective_policy_id", f"{prefix}engine_result"
 
 
 def _engine(message: Any, path: str, rules: str, matcher: str) -> Any:

@@ -22,6 +22,7 @@ __all__ = ["COOKIE", "HEADER", "PARAM", "Extractor", "Location", "Places"]
 HEADER, PARAM, COOKIE = range(3)
 #: What a token is made of, and its dots.
 _TOKEN = pattern(rb"[A-Za-z0-9_.-]")
+_TOKEN_BYTES = frozenset(bytes((each,)) for each in range(256) if _TOKEN.fullmatch(bytes((each,))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,13 @@ class Places:
 class Location:
     """One place, and the issuers whose tokens may stand there; None for all."""
 
-    __slots__ = ("issuers", "kind", "name", "prefix")
+    __slots__ = ("is_field", "issuers", "kind", "name", "prefix")
 
     def __init__(self, kind: int, name: bytes, prefix: bytes = b"") -> None:
         self.kind = kind
         self.name = name
+        #: Whether a header of that name is one of the fields, and not a pseudo header.
+        self.is_field = name[:1] != b":" and name != b"host"
         self.prefix = prefix
         self.issuers: frozenset[str] | None = frozenset()
 
@@ -84,16 +87,17 @@ class Extractor:
     def extract(self, headers: RequestHeaders) -> list[tuple[bytes, Location]]:
         """Every token with its place."""
         found: list[tuple[bytes, Location]] = []
+        index = headers.index()
         for location in self._headers:
-            value = headers.get(location.name)
+            name = location.name
+            value = index.get(name) if location.is_field else headers.get(name)
             if value is None:
                 continue
-            index = headers._index
-            if index is not None and len(index) != len(headers.fields):
-                for each in headers.get_all(location.name):
-                    _add(each, location, found)
-            else:
+            if len(index) == len(headers.fields) or not location.is_field:
                 _add(value, location, found)
+            else:
+                for each in headers.get_all(name):
+                    _add(each, location, found)
         path = headers.path
         if self._params and path is not None and b"?" in path:
             params = _parameters(path)
@@ -116,9 +120,13 @@ def _add(value: bytes, location: Location, found: list[tuple[bytes, Location]]) 
         at = value.find(prefix)
         if at < 0:
             return
-        match = _TOKEN.search(value, at + len(prefix))
-        if match is not None:
-            value = value[match.start() :]
+        start = at + len(prefix)
+        if value[start : start + 1] in _TOKEN_BYTES:  # what comes at once, mostly
+            value = value[start:]
+        else:
+            match = _TOKEN.search(value, start)
+            if match is not None:
+                value = value[match.start() :]
     found.append((value, location))
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from math import inf
-from time import time
 from typing import TYPE_CHECKING, Any
 
 from sidecar.extensions.jwt.claim_headers import ClaimHeader
@@ -31,15 +30,19 @@ _DEFAULT_SKEW_S = 60
 class Audiences:
     """Audiences that are allowed; a scheme in front and a slash behind do not count."""
 
-    __slots__ = ("_allowed",)
+    __slots__ = ("_allowed", "_as_named")
 
     def __init__(self, allowed: tuple[str, ...]) -> None:
         self._allowed = frozenset(map(_bare, allowed))
+        #: Those that are allowed as they stand, which is how most tokens name them.
+        self._as_named = frozenset(each for each in allowed if _bare(each) == each)
 
     def allow(self, audiences: list[str]) -> bool:
         """Whether one of a token's is among them, or there are none to be among."""
         allowed = self._allowed
-        return not allowed or any(_bare(each) in allowed for each in audiences)
+        if not allowed or not self._as_named.isdisjoint(audiences):
+            return True
+        return any(_bare(each) in allowed for each in audiences)
 
 
 def _bare(audience: str) -> str:
@@ -62,7 +65,7 @@ class TokenCache:
         """The token, unless it has expired."""
         tokens = self._tokens
         jwt = tokens.pop(token, None)
-        if jwt is None or jwt.time_status(now, _DEFAULT_SKEW_S) is Status.JwtExpired:
+        if jwt is None or (jwt.exp and now > jwt.exp + _DEFAULT_SKEW_S):
             return None
         tokens[token] = jwt
         return jwt
@@ -110,7 +113,7 @@ class ProviderSettings:
 class Provider:
     """One provider, with the keys that it has at the moment."""
 
-    __slots__ = ("cache", "expires", "jwks", "remote", "settings")
+    __slots__ = ("cache", "changes_requests", "expires", "jwks", "remote", "settings")
 
     def __init__(
         self, settings: ProviderSettings, jwks: Jwks | None = None, remote: RemoteKeys | None = None
@@ -122,16 +125,19 @@ class Provider:
         self.expires = inf
         self.remote = remote
         self.cache = None if settings.cache is None else TokenCache(*settings.cache)
+        #: Whether :meth:`accept` does anything.
+        self.changes_requests = not settings.forward or bool(
+            settings.made_headers() or settings.header_in_metadata or settings.payload_in_metadata
+        )
 
     def set_keys(self, jwks: Jwks, expires: float) -> None:
         """Take keys that were fetched."""
         self.jwks = jwks
         self.expires = expires
 
-    def claims_status(self, jwt: Jwt, audiences: Audiences | None) -> Status:
-        """Whether the token is good now and for this proxy, by what it says itself."""
+    def claims_status(self, jwt: Jwt, audiences: Audiences | None, now: int) -> Status:
+        """Whether the token is good ``now`` and for this proxy, by what it says itself."""
         settings = self.settings
-        now = int(time())
         status = jwt.time_status(now, settings.clock_skew_s)
         if status:
             return status

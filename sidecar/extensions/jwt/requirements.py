@@ -62,20 +62,21 @@ class Verification:
         self.on_done: Callable[[], None] | None = None
         #: What groups know so far, by group.
         self.states: dict[Group, list[Any]] = {}
-        self.fetches: list[Fetch] = []
+        self.fetches: list[Fetch] | None = None
 
     def finish(self, status: Status) -> None:
         """The verdict."""
         self.status = status
         self.is_done = True
-        self.cancel()
+        if self.fetches:
+            self.cancel()
         if self.on_done is not None:
             self.on_done()
 
     def cancel(self) -> None:
         """Wait for no keys any more."""
-        fetches, self.fetches = self.fetches, []
-        for each in fetches:
+        fetches, self.fetches = self.fetches, None
+        for each in fetches or ():
             each.cancel()
 
 
@@ -204,7 +205,29 @@ class Leaf(Requirement):
             for name in self.made_headers:
                 headers.remove(name)
         tokens = self.extractor.extract(headers)
-        _Check(self, run, tokens).go_on()
+        if len(tokens) == 1 and self._is_kept(tokens[0], run):
+            self.complete(Status.Ok, run)
+        else:
+            _Check(self, run, tokens).go_on()
+
+    def _is_kept(self, found: tuple[bytes, Location], run: Verification) -> bool:
+        """Take the only token if it was good before and still is: as :class:`_Check`, in fewer steps."""
+        provider = self.provider
+        if provider is None or provider.cache is None:
+            return False
+        token, location = found
+        now = int(time())
+        jwt = provider.cache.get(token, now)
+        if (
+            jwt is None
+            or (location.issuers is not None and jwt.iss not in location.issuers)
+            or provider.claims_status(jwt, self.audiences, now)
+        ):
+            return False
+        run.stats.jwt_cache_hit.value += 1
+        if provider.changes_requests and provider.accept(jwt, location, run.headers, run.metadata):
+            run.clears_route = True
+        return True
 
 
 class _Check:
@@ -250,7 +273,7 @@ class _Check:
             provider = self._provider = leaf.providers.of_issuer(jwt.iss)
             if provider is None:
                 return Status.JwtUnknownIssuer
-        status = provider.claims_status(jwt, leaf.audiences)
+        status = provider.claims_status(jwt, leaf.audiences, int(time()))
         if status:
             return status
         self._jwt, self._token, self._location = jwt, token, location
@@ -262,7 +285,7 @@ class _Check:
         if provider.remote is None:
             return Status.JwksNoValidKeys
         fetch = Fetch(provider.remote, run.stats, self._fetched)
-        run.fetches.append(fetch)
+        run.fetches = [*(run.fetches or ()), fetch]
         fetch.start(run.client)
         return None
 
@@ -290,7 +313,9 @@ class _Check:
     def _accept(self) -> Status:
         run = self._run
         provider: Any = self._provider
-        if provider.accept(self._jwt, self._location, run.headers, run.metadata):
+        if provider.changes_requests and provider.accept(
+            self._jwt, self._location, run.headers, run.metadata
+        ):
             run.clears_route = True
         return Status.Ok
 

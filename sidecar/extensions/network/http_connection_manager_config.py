@@ -26,7 +26,7 @@ from sidecar.config.compile.route_action import duration_s
 from sidecar.config.compile.tracing import compile_tracing
 from sidecar.config.compile.upgrades import is_enabled
 from sidecar.config.compile.upstream_filters import compile_upstream_filters
-from sidecar.core.address import compile_addresses
+from sidecar.core.address_ranges import compile_addresses
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.http.router_config import RouterOptions
 from sidecar.extensions.network.discovered_filters import DiscoveredFilter

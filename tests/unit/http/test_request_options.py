@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.core.address import compile_addresses
+from sidecar.core.address_ranges import compile_addresses
 from sidecar.core.headers import RequestHeaders
 from sidecar.http.request_options import RequestOptions, drop_underscores
 

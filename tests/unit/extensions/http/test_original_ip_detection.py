@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.api.message import LocalReply
-from sidecar.core.address import compile_addresses
+from sidecar.core.address_ranges import compile_addresses
 from sidecar.core.headers import RequestHeaders
 from sidecar.extensions.http.original_ip_detection import (
     CustomHeaderDetection,
