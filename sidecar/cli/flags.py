@@ -125,6 +125,8 @@ FLAGS: tuple[Flag, ...] = (
         "list",
         later="tags of one's own are not available yet",
     ),
+    Flag("shutdown-grace-s", "seconds that SIGTERM lets new connections come (default 0)", "number"),
+    Flag("shutdown-deadline-s", "seconds from SIGTERM to the end at the latest (default 30)", "number"),
     Flag("format", "how problems of the configuration are printed", choices=("text", "json")),
     Flag("http1-codec", "llhttp (default) or h11", choices=("llhttp", "h11")),
     Flag("http2-codec", "native (default) or h2", choices=("native", "h2")),

@@ -57,6 +57,9 @@ class Options:
     log_stacktrace_single_entry: bool = False
     disable_extensions: tuple[str, ...] = ()
     stats_tag: tuple[str, ...] = ()
+    #: Not Envoy's: from SIGTERM until nobody new is let in, and until the end.
+    shutdown_grace_s: int = 0
+    shutdown_deadline_s: int = 30
     #: Not Envoy's: how problems of the configuration are printed, ``text`` or ``json``.
     format: str = "text"
     #: Not Envoy's: ``llhttp`` or ``h11``.

@@ -263,6 +263,16 @@ class H1Driver:
             self.strand.fail(DeadlineExceeded("drain"))
         return True
 
+    @property
+    def is_idle(self) -> bool:
+        """No request is under way, or expected after what came of one."""
+        return self._request_body is _NO_REQUEST and not self._began
+
+    def finish(self) -> None:
+        """End the connection now if it is idle."""
+        if self.is_idle and self._drain != _CLOSING:
+            self._on_drained()
+
     def close_after_next(self) -> None:
         """Let the next request be the last, however long it takes to come.
 
@@ -686,6 +696,7 @@ class H1Driver:
 
     async def _close_delayed(self) -> None:
         """Let the client read the answer and close first (``delayed_close_timeout``)."""
+        self._request_body, self._began, self._drain = _NO_REQUEST, 0.0, _CLOSING
         timeout = self._manager.delayed_close_timeout_s
         if not timeout:
             return

@@ -422,6 +422,7 @@ class H2Driver:
     async def _linger(self) -> None:
         """Send what is left and let the client read it and close first (``delayed_close_timeout``)."""
         self.wire.flush()
+        self._is_over = True
         timeout = self.manager.delayed_close_timeout_s
         if not timeout or self.wire.is_broken:
             return
@@ -462,6 +463,16 @@ class H2Driver:
         manager = self.manager
         self.strand.deadline = manager.reactor.clock() + max(manager.drain_timeout_s, 0.001)
         return True
+
+    @property
+    def is_idle(self) -> bool:
+        """No stream is under way, and all was sent."""
+        return not self._streams and not self.codec.has_output and not self.wire.is_congested
+
+    def finish(self) -> None:
+        """End the connection now if it is idle."""
+        if self.is_idle and not self._is_over:
+            self.strand.fail(DeadlineExceeded("drain"))
 
     # -- streams ------------------------------------------------------------------------------
     def _start_fresh(self) -> None:

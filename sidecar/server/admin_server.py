@@ -115,7 +115,7 @@ class AdminServer:
         server = self._server
         if server.is_live:
             # Draining listeners is no state of the server: only a failed health check is shown.
-            return "DRAINING" if server.draining.health_failed else "LIVE"
+            return "DRAINING" if server.draining.is_unready else "LIVE"
         return "INITIALIZING" if server.is_initializing else "PRE_INITIALIZING"
 
     @property

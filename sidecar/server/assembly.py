@@ -254,7 +254,7 @@ class Assembly:
             every=self._timers.every,
             secrets=self.secrets,
             soon=self._reactor.call_at_flush,
-            has_failed_health=lambda: self._draining.health_failed,
+            has_failed_health=lambda: self._draining.is_unready,
             http_client=self.http_client,
             locate_text=self._locate_text,
             before_serving=self.preparation.add if self._making is None else self._making[1].append,

@@ -172,6 +172,7 @@ class Listener:
                 async with trio.open_nursery() as accepting:
                     for sock in self.sockets:
                         accepting.start_soon(self._accept, sock, nursery, name=f"accept on {self.name}")
+            self._take_waiting(nursery)
             self.close()
 
     def stop_accepting(self) -> None:
@@ -204,10 +205,28 @@ class Listener:
                 if self.limits is not None and not self.limits.admit():
                     client.close()
                     continue
-                client.setblocking(False)
-                if is_tcp:
-                    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                nursery.start_soon(self._connection, client, peer, name=f"connection on {self.name}")
+                self._begin_connection(client, peer, nursery, is_tcp=is_tcp)
+
+    def _take_waiting(self, nursery: trio.Nursery) -> None:
+        """Let in who connected before the sockets close: they would be reset."""
+        for sock in self.sockets:
+            try:
+                while True:
+                    client, peer = sock.accept()
+                    if self.limits is None or self.limits.admit():
+                        self._begin_connection(client, peer, nursery, is_tcp=sock.family != socket.AF_UNIX)
+                    else:
+                        client.close()
+            except OSError:
+                continue
+
+    def _begin_connection(
+        self, client: socket.socket, peer: Any, nursery: trio.Nursery, *, is_tcp: bool
+    ) -> None:
+        client.setblocking(False)
+        if is_tcp:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        nursery.start_soon(self._connection, client, peer, name=f"connection on {self.name}")
 
     async def _connection(self, client: socket.socket, peer: Any) -> None:
         try:

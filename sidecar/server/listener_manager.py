@@ -74,6 +74,8 @@ class ListenerManager:
         self._total_draining = scope.gauge("total_listeners_draining")
         self._total_warming = scope.gauge("total_listeners_warming")
         self._chains_draining = scope.gauge("total_filter_chains_draining")
+        #: Those that accept no more, while they have connections.
+        self._leaving: set[_Entry] = set()
         self._draining_count = 0
 
     def start(self, nursery: trio.Nursery) -> None:
@@ -85,6 +87,11 @@ class ListenerManager:
         while self._warming:
             for entry in list(self._warming.values()):
                 await entry.active.wait()
+
+    def draining(self) -> list[Any]:
+        """The listeners that accept no more, some of whose connections go on."""
+        older = {each for entry in self._active.values() for each in entry.older}
+        return [each.listener for each in self._leaving | older]
 
     def names(self) -> set[str]:
         """Of all that were added and not removed."""
@@ -220,6 +227,7 @@ class ListenerManager:
         listener.stop_accepting()
         for each in (entry, *entry.older):
             self._tell([chain.manager for chain, _ in each.chains if chain.manager is not None])
+        self._leaving.update((entry, *entry.older))
         self._draining_count += 1
         self._total_draining.set(self._draining_count)
         assert self._nursery is not None
@@ -229,6 +237,7 @@ class ListenerManager:
         await trio.sleep(self._drain_time_s)
         for each in (entry, *entry.older):
             each.end()
+            self._leaving.discard(each)
         self._draining_count -= 1
         self._total_draining.set(self._draining_count)
 

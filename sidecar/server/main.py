@@ -31,6 +31,7 @@ from sidecar.server.assembly import Assembly
 from sidecar.server.draining import DrainManager
 from sidecar.server.listener import BindError, Listener
 from sidecar.server.listener_manager import LdsApi, ListenerManager
+from sidecar.server.shutdown import Shutdown
 from sidecar.server.timers import Timers
 from sidecar.xds.cds import CdsApi
 
@@ -137,6 +138,7 @@ class Server:
         self.listener_manager = ListenerManager(
             self.assembly, self.store, self.draining, float(options.drain_time_s)
         )
+        self._shutdown = Shutdown(options, self.draining, self._serving, self.stop)
 
     # -- life ------------------------------------------------------------------------------------------
     def bind(self) -> None:
@@ -248,6 +250,18 @@ class Server:
         if self._nursery is not None and self.is_initializing:
             self._nursery.cancel_scope.cancel()  # whoever is waited for, nobody waits any more
 
+    def shut_down(self) -> None:
+        """Finish what is under way, then end; a second time, or while starting: end at once."""
+        if self.is_initializing or self._nursery is None or self._shutdown.has_begun:
+            self.stop()
+        else:
+            self._shutdown.has_begun = True
+            self._nursery.start_soon(self._shutdown.run, name="shutdown")
+
+    def _serving(self) -> list[Listener]:
+        """The listeners that may have connections."""
+        return [*self.assembly.listeners, *self.listener_manager.draining()]
+
     def _go_live(self) -> None:
         self.is_live = True
         self.is_initializing = False
@@ -293,8 +307,8 @@ class Server:
         """Bring the server's gauges up to date."""
         scope = self.store.scope("server")
         scope.gauge("uptime").set(int(time.time() - self.started_s))
-        scope.gauge("live").set(int(self.is_live and not self.draining.health_failed))
-        scope.gauge("state").set(1 if self.draining.health_failed else 0 if self.is_live else 3)
+        scope.gauge("live").set(int(self.is_live and not self.draining.is_unready))
+        scope.gauge("state").set(1 if self.draining.is_unready else 0 if self.is_live else 3)
         contexts = self.assembly.tls_contexts()
         scope.gauge("days_until_first_cert_expiring").set(days_until_first_expires(contexts))
         seconds = seconds_until_first_staple_expires(contexts)
@@ -377,7 +391,7 @@ class Server:
                     logger.warning("caught and eating SIGHUP. See documentation on how to hot restart.")
                 else:
                     logger.warning("caught %s", signal.Signals(number).name)
-                    self.stop()
+                    self.shut_down()
 
     async def _sweep(self) -> None:
         file_interval = max(self.options.file_flush_interval_msec / 1000, 0.05)

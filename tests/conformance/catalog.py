@@ -20,6 +20,7 @@ api_additions.install()
 SUBJECTS = {
     "connections": 45,
     "filters": 90,
+    "lifecycle": 6,
     "lua": 55,
     "observability": 10,
     "runtime": 10,

@@ -185,6 +185,7 @@ class Proxy:
         """End the process and give the ports back."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
+            self._process.send_signal(signal.SIGINT)  # the second signal ends what still drains
             try:
                 self._process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:

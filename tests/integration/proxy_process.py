@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -103,6 +104,7 @@ def running_proxy(
         yield proxy
     finally:
         process.terminate()
+        process.send_signal(signal.SIGINT)  # the second signal ends what still drains
         try:
             process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import signal
 
+import trio
+
 from ..configuration import bootstrap, cluster, listener
 from ..lab import Session
 from ..scenario import Setup, scenario
+from ..upstream import Call, ok
 from ..wire import head
+
+SUBJECT = "lifecycle"
 
 ROUTES = """
 - {match: {path: /direct}, direct_response: {status: 200, body: {inline_string: here}}}
@@ -39,6 +44,26 @@ async def lifecycle_sigterm(s: Session) -> None:
     await client.reply()
     s.proxy.signal(signal.SIGTERM)
     await client.closed()
+    await s.exited()
+
+
+@scenario(LIFECYCLE, differs={"reply": "sigterm-finishes-what-has-begun"})
+async def lifecycle_sigterm_with_a_request(s: Session) -> None:
+    """SIGTERM with a request under way: its upstream answers once the proxy accepts no more, or is gone."""
+    refused = trio.Event()
+
+    async def answer(call: Call) -> None:
+        await refused.wait()
+        await call.send(ok())
+
+    s.upstream().script = answer
+    client = await s.connect()
+    await client.send(head("GET / HTTP/1.1", "host: a"))
+    await s.upstream().arrivals(1)
+    s.proxy.signal(signal.SIGTERM)
+    await until_refused(s)
+    refused.set()
+    await client.reply()
     await s.exited()
 
 

@@ -9,6 +9,8 @@ from ..scenario import Setup, scenario
 from ..wire import head, read_head
 from .timeouts_connections import Gate, stats_of
 
+SUBJECT = "lifecycle"
+
 ROUTES = """
 - {match: {path: /probe}, direct_response: {status: 200, body: {inline_string: here}}}
 - {match: {prefix: /to2}, route: {cluster: h2app}}
