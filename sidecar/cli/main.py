@@ -38,6 +38,10 @@ def main(argv: Sequence[str]) -> int:
         from sidecar.cli.lint import run_lint
 
         return run_lint(argv[1:])
+    if argv and argv[0] == "inject":
+        from sidecar.cli.inject import run_inject
+
+        return run_inject(argv[1:])
     if argv and argv[0] == "validate":
         argv = ["--mode", "validate", *_named_config(argv[1:])]
     try:
