@@ -20,6 +20,8 @@ class PlainConnection:
     """It is a :class:`sidecar.api.stream.ConnectionInfo`; what only connections have is unset."""
 
     filter_chain_name = ""
+    detected_close_type = "Normal"
+    local_close_reason = ""
     listener_metadata: dict[str, dict[str, Any]] = {}  # noqa: RUF012 - nobody changes it
     requested_server_name = ""
     transport_protocol = ""

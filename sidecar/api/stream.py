@@ -155,6 +155,9 @@ class ConnectionInfo(Protocol):
     tls: Any
     #: Why the transport socket failed.
     transport_failure_reason: str
+    #: ``Normal`` or ``RemoteReset``; why we closed it.
+    detected_close_type: str
+    local_close_reason: str
     start_ns: int
 
 

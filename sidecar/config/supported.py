@@ -130,7 +130,7 @@ _ROWS: dict[str, str] = {
     "envoy.config.listener.v3.Listener.ConnectionBalanceConfig": "exact_balance",
     "envoy.config.listener.v3.Listener.ConnectionBalanceConfig.ExactBalance": "",
     "envoy.config.listener.v3.FilterChain": (
-        "name filters filter_chain_match transport_socket transport_socket_connect_timeout"
+        "name filters filter_chain_match metadata transport_socket transport_socket_connect_timeout"
     ),
     "envoy.config.listener.v3.FilterChainMatch": "*",
     **{f"{_NETWORK_INPUTS}.{name}": "" for name in _NETWORK_INPUT_NAMES},

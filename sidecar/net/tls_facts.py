@@ -10,6 +10,7 @@ import hashlib
 import ssl
 from datetime import datetime
 from functools import cached_property
+from time import monotonic_ns
 from urllib.parse import quote
 
 from cryptography import x509
@@ -113,6 +114,8 @@ class TlsFacts:
         self._identities = identities
         self.is_validated = is_validated
         self._is_server = is_server
+        #: When hands were shaken.
+        self.made_ns = monotonic_ns()
 
     @property
     def version(self) -> str:

@@ -75,11 +75,11 @@ def attempted(value: Value) -> Value:
     """``value`` of the last try's host, where it got as far as a connection.
 
     Envoy keeps what it tells of hosts that were tried with the try, so a request that was tried several times
-    tells of the last alone, and of none that could not be reached.
+    tells of the last alone, and of none that could not be reached; a TCP proxy tells of these, too.
     """
 
     def read(stream: Stream) -> Any:
-        return value(stream) if stream.upstream_connection_id else None
+        return value(stream) if stream.upstream_connection_id or stream.hcm is None else None
 
     return read
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from sidecar.api.stream import Stream
 from sidecar.core.errors import SidecarError
-from sidecar.observability.json_values import CelValue, json_text, quoted, quoted_inside
+from sidecar.observability.json_values import CelValue, Shortened, json_text, quoted, quoted_inside
 from sidecar.observability.line_template import Ready, join_pieces
 from sidecar.observability.metadata_operators import TypedText
 from sidecar.observability.operators import Value, make_operator
@@ -173,7 +173,7 @@ def _text_of(value: Any) -> str:
         return value
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
-    return value.text if isinstance(value, CelValue) else json_text(value)
+    return value.text if isinstance(value, CelValue | Shortened) else json_text(value)
 
 
 # -- JSON -----------------------------------------------------------------------------------------

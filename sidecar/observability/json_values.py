@@ -14,7 +14,7 @@ from typing import Any
 
 from sidecar.observability.numbers import json_number
 
-__all__ = ["CelValue", "json_text", "quoted", "quoted_inside"]
+__all__ = ["CelValue", "Shortened", "json_text", "quoted", "quoted_inside"]
 
 _NEEDS_ESCAPE = re.compile(r'[\x00-\x1f"\\\udc80-\udcff]')
 _encode = json.JSONEncoder(ensure_ascii=False).encode
@@ -22,6 +22,16 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 class CelValue:
     """What an expression gave: another value as text than in JSON."""
+
+    __slots__ = ("plain", "text")
+
+    def __init__(self, text: str, plain: Any) -> None:
+        self.text = text
+        self.plain = plain
+
+
+class Shortened:
+    """A value that a length limit shortens where it is text, and leaves alone in typed JSON."""
 
     __slots__ = ("plain", "text")
 
@@ -69,7 +79,7 @@ def json_text(value: Any) -> str:
         return quoted(value.decode("utf-8", "surrogateescape"))
     if isinstance(value, dict):
         return "{" + ",".join(f"{quoted(key)}:{json_text(value[key])}" for key in sorted(value)) + "}"
-    if isinstance(value, CelValue):
+    if isinstance(value, CelValue | Shortened):
         return json_text(value.plain)
     return "[" + ",".join([json_text(item) for item in value]) + "]"
 

@@ -8,9 +8,17 @@ from typing import Any
 from sidecar.api.stream import Stream
 from sidecar.core.errors import SidecarError
 from sidecar.core.filter_state import PlainText
-from sidecar.observability.json_values import json_text, quoted
+from sidecar.observability.json_values import Shortened, json_text, quoted
 
-__all__ = ["StateMessage", "TypedText", "dynamic_metadata", "filter_state", "metadata", "metadata_of"]
+__all__ = [
+    "StateMessage",
+    "TypedText",
+    "dynamic_metadata",
+    "filter_state",
+    "metadata",
+    "metadata_of",
+    "upstream_filter_state",
+]
 
 Value = Callable[[Stream], Any]
 _Source = Callable[[Stream], "dict[str, dict[str, Any]] | None"]
@@ -33,6 +41,15 @@ class StateMessage:
     def __init__(self, fields: dict[str, Any], *, plain: str | None = None) -> None:
         self.fields = fields
         self.plain = plain
+
+
+def upstream_filter_state(argument: str, limit: int | None) -> Value:
+    """``UPSTREAM_FILTER_STATE``: what filters keep on the upstream's connection, where nothing keeps any.
+
+    Raises: SidecarError as :func:`filter_state` does.
+    """
+    filter_state(argument, limit)
+    return lambda stream: None
 
 
 def _of(owner: str, attribute: str) -> _Source:
@@ -68,10 +85,15 @@ def _reader(source: _Source, words: list[str], limit: int | None) -> Value:
             value = value.get(key)
         if value is None or limit is None:
             return value
-        text = value if isinstance(value, str) else json_text(value)
-        return text.encode("utf-8", "surrogateescape")[:limit].decode("utf-8", "surrogateescape")
+        if isinstance(value, str):
+            return _cut(value, limit)
+        return Shortened(_cut(json_text(value), limit), value)
 
     return read
+
+
+def _cut(text: str, limit: int) -> str:
+    return text.encode("utf-8", "surrogateescape")[:limit].decode("utf-8", "surrogateescape")
 
 
 def metadata_of(kind: str) -> Callable[[str, int | None], Value]:
@@ -118,7 +140,7 @@ def filter_state(argument: str, limit: int | None) -> Value:
         if isinstance(value, StateMessage):
             if kind == "PLAIN":
                 return value.plain
-            return value.fields if limit is None else json_text(value.fields)[:limit]
+            return value.fields if limit is None else Shortened(json_text(value.fields)[:limit], value.fields)
         if value is None or isinstance(value, dict):
             return None
         if isinstance(value, bytes):
@@ -131,6 +153,6 @@ def filter_state(argument: str, limit: int | None) -> Value:
             return None
         if kind == "PLAIN":
             return value if limit is None else value[:limit]
-        return TypedText(value) if limit is None else quoted(value)[:limit]
+        return TypedText(value) if limit is None else Shortened(quoted(value)[:limit], value)
 
     return read

@@ -4,10 +4,9 @@ An operator is compiled to a function from the stream to a value: None where it 
 number, a boolean, a dict or a list, as Envoy's typed JSON has it.  :mod:`sidecar.observability.formatter`
 parses formats and puts values together.
 
-Three tables say how far this goes.  What is in none of them is refused by name, as Envoy refuses it.
+Two tables say how far this goes.  What is in none of them is refused by name, as Envoy refuses it.
 
 - :data:`OPERATORS`: answered in full.
-- :data:`UNSET_ON_PLAINTEXT`: unset, which is what Envoy says of a stream without TLS.
 - :data:`NOT_RECORDED`: Envoy answers them, the stream does not record them yet: unset, and the
   configuration layer warns (:func:`sidecar.observability.formatter.unrecorded_operators`).
 """
@@ -50,7 +49,13 @@ from sidecar.observability.header_operators import (
     truncated,
 )
 from sidecar.observability.line_template import Attribute
-from sidecar.observability.metadata_operators import dynamic_metadata, filter_state, metadata, metadata_of
+from sidecar.observability.metadata_operators import (
+    dynamic_metadata,
+    filter_state,
+    metadata,
+    metadata_of,
+    upstream_filter_state,
+)
 from sidecar.observability.stream_cluster import cluster_of
 from sidecar.observability.time_format import (
     DEFAULT_LOCAL_PATTERN,
@@ -59,7 +64,8 @@ from sidecar.observability.time_format import (
     has_newline,
 )
 from sidecar.observability.tls_operators import cert_time, tls_readers
-from sidecar.observability.unset_operators import NOT_RECORDED, UNSET_ON_PLAINTEXT
+from sidecar.observability.unset_operators import NOT_RECORDED
+from sidecar.observability.wire_operators import WIRE_OPERATORS
 
 __all__ = ["EXTENSION_OPERATORS", "OPERATORS", "UnknownOperator", "Value", "make_operator", "operator_names"]
 
@@ -81,7 +87,7 @@ _COMMAND_ONLY, _NO_LENGTH, _ANY, _REQUIRED, _REQUIRED_NO_LENGTH = range(5)
 
 def operator_names() -> frozenset[str]:
     """The names that a format may hold."""
-    return frozenset(OPERATORS) | UNSET_ON_PLAINTEXT | NOT_RECORDED
+    return frozenset(OPERATORS) | NOT_RECORDED
 
 
 def make_operator(name: str, argument: str, limit: int | None, extensions: frozenset[Any]) -> Value:
@@ -93,7 +99,7 @@ def make_operator(name: str, argument: str, limit: int | None, extensions: froze
     if entry is None and name in extensions:
         entry = EXTENSION_OPERATORS.get(name)
     if entry is None:
-        if name in UNSET_ON_PLAINTEXT or name in NOT_RECORDED:
+        if name in NOT_RECORDED:
             _check_syntax(name, _COMMAND_ONLY, argument, limit)
             return _unset
         raise UnknownOperator(name)
@@ -156,6 +162,8 @@ def _between(start: str, end: str, unit_ns: int = 1_000_000) -> Value:
         if start == "start_ns":
             start_ns = stream.first_start_ns or start_ns
         end_ns: int = getattr(stream, end)
+        if end == "upstream_last_rx_ns" and not end_ns:
+            end_ns = stream.upstream_first_rx_ns  # it came in one piece
         return (end_ns - start_ns) // unit_ns if start_ns and end_ns and end_ns >= start_ns else None
 
     return between
@@ -172,6 +180,23 @@ _POINTS = {
     "DS_TX_END": "downstream_last_tx_ns",
 }
 _UNITS_NS = {"ms": 1_000_000, "us": 1_000, "ns": 1}
+
+
+def _pool_ready_duration(stream: Stream) -> int | None:
+    """Milliseconds until a connection was there, or was known not to come."""
+    end_ns = stream.upstream_first_tx_ns
+    if not end_ns:
+        if stream.upstream_host is None:
+            return None
+        end_ns = stream.downstream_last_tx_ns or time.monotonic_ns()
+    return max(end_ns - stream.start_ns, 0) // 1_000_000
+
+
+def _handshake_duration(stream: Stream) -> int | None:
+    """Milliseconds from the start of the connection to the end of its handshake."""
+    connection = stream.connection
+    tls = connection.tls
+    return None if tls is None else max(tls.made_ns - connection.start_ns, 0) // 1_000_000
 
 
 def _common_duration(argument: str, limit: int | None) -> Value:
@@ -287,7 +312,7 @@ def _coalesce_entry(number: int, entry: Any) -> Value:
             where + "operator entry must be either a string (command name) or an object with 'command' field"
         )
     name = entry["command"]
-    if name not in OPERATORS and name not in UNSET_ON_PLAINTEXT and name not in NOT_RECORDED:
+    if name not in OPERATORS and name not in NOT_RECORDED:
         raise SidecarError(f"{where}unknown command: '{name}'")
     try:
         return make_operator(name, entry.get("param", ""), entry.get("max_length"), frozenset())
@@ -338,7 +363,14 @@ OPERATORS: dict[str, tuple[int, Maker]] = {
     "UPSTREAM_HOST_NAME": _plain(host_name),
     "UPSTREAM_HOST_NAME_WITHOUT_PORT": _plain(host_name_without_port),
     "UPSTREAM_CONNECTION_ID": _attribute("upstream_connection_id"),
-    "UPSTREAM_CONNECTION_IDS_ATTEMPTED": _attribute("upstream_connection_id"),
+    "UPSTREAM_CONNECTION_IDS_ATTEMPTED": _plain(
+        lambda stream: str(stream.upstream_connection_id) if stream.upstream_connection_id else None
+    ),
+    "UPSTREAM_CONNECTION_POOL_READY_DURATION": _plain(_pool_ready_duration),
+    "UPSTREAM_DETECTED_CLOSE_TYPE": _plain(lambda stream: None if stream.upstream_host is None else "Normal"),
+    "DOWNSTREAM_HANDSHAKE_DURATION": _plain(_handshake_duration),
+    "DOWNSTREAM_DETECTED_CLOSE_TYPE": _plain(lambda stream: stream.connection.detected_close_type),
+    "DOWNSTREAM_LOCAL_CLOSE_REASON": _plain(lambda stream: stream.connection.local_close_reason or None),
     "UPSTREAM_HOSTS_ATTEMPTED": _plain(attempted(host_address)),
     "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT": _plain(attempted(host_address_without_port)),
     "UPSTREAM_HOST_NAMES_ATTEMPTED": _plain(attempted(host_name)),
@@ -373,6 +405,7 @@ OPERATORS: dict[str, tuple[int, Maker]] = {
     "UPSTREAM_METADATA": (_REQUIRED, metadata_of("UPSTREAM_HOST")),
     "METADATA": (_ANY, metadata),
     "FILTER_STATE": (_ANY, filter_state),
+    "UPSTREAM_FILTER_STATE": (_ANY, upstream_filter_state),
     "COALESCE": (_REQUIRED, _coalesce),
     **_addresses("UPSTREAM_LOCAL", lambda stream: stream.upstream_local_address),
     **_addresses(
@@ -384,7 +417,7 @@ OPERATORS: dict[str, tuple[int, Maker]] = {
     **_addresses("DOWNSTREAM_DIRECT_REMOTE", lambda stream: stream.connection.direct_remote_address),
     **_addresses("DOWNSTREAM_LOCAL", lambda stream: stream.connection.local_address),
     **_addresses("DOWNSTREAM_DIRECT_LOCAL", lambda stream: stream.connection.direct_local_address),
-    **{name: _plain(read) for name, read in tls_readers().items()},
+    **{name: _plain(read) for name, read in (*tls_readers().items(), *WIRE_OPERATORS.items())},
     **{
         name: (_NO_LENGTH, partial(_cert_time, name))
         for side in ("DOWNSTREAM", "UPSTREAM")
@@ -393,7 +426,7 @@ OPERATORS: dict[str, tuple[int, Maker]] = {
     "DOWNSTREAM_TRANSPORT_FAILURE_REASON": _plain(_downstream_transport_failure),
     # Only internal listeners have endpoint ids.
     "UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID": _plain(
-        lambda stream: None if stream.upstream_host is None else ""
+        lambda stream: "" if stream.upstream_local_address else None
     ),
     "DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID": _plain(_constant("")),
     "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID": _plain(_constant("")),

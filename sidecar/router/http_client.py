@@ -68,7 +68,8 @@ class _Proxy:
     filter_state = dynamic_metadata = typed_metadata = None
     is_local_address_restored = False
     remote_address = direct_remote_address = local_address = direct_local_address = ""
-    listener_name = filter_chain_name = requested_server_name = ""
+    listener_name = filter_chain_name = requested_server_name = local_close_reason = ""
+    detected_close_type = "Normal"
     traffic_direction = "UNSPECIFIED"
     listener_metadata: Any = {}  # noqa: RUF012 - nobody changes it
     tls = None

@@ -31,6 +31,7 @@ class Connection:
 
     #: Of the chain that was chosen.
     filter_chain_name = ""
+    filter_chain_metadata: dict[str, dict[str, Any]] | None = None
     #: SNI, in lower case.
     requested_server_name = ""
     #: ``tls`` or ``raw_buffer``.
@@ -41,6 +42,9 @@ class Connection:
     tls: TlsFacts | None = None
     #: Why its transport socket failed.
     transport_failure_reason = ""
+    #: How it ended, as far as it has, and why we ended it.
+    detected_close_type = "Normal"
+    local_close_reason = ""
     ja3_hash = ""
     ja4_hash = ""
     #: namespace → {key: value}, and name → value; None until a listener filter sets something.

@@ -30,6 +30,8 @@ class FilterChain:
     tls: TlsServer | None = None
     #: The filter that ends it: the connection manager, or another.
     terminal: Any = None
+    #: ``metadata.filter_metadata``.
+    metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)

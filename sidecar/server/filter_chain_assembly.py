@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.api.context import FactoryContext
 from sidecar.api.network import NetworkFilter, NetworkFilterRecipe, ServerParts
+from sidecar.config.compile.cluster import metadata_to_dict
 from sidecar.config.compile.errors import placed
 from sidecar.config.compile.filter_chain_match import compile_chain_match, compile_chain_matcher
 from sidecar.config.compile.transport_socket import compile_transport_socket
@@ -37,6 +38,7 @@ def compile_filter_chains(
         chain = _chain(message, context.at(f"filter_chains[{index}]"), registry, parts, is_logged=is_logged)
         if chain is None:
             return None
+        chain.metadata = metadata_to_dict(message.metadata)
         chains.append(chain)
     default: FilterChain | None = None
     if listener.HasField("default_filter_chain"):
@@ -44,6 +46,7 @@ def compile_filter_chains(
         default = _chain(listener.default_filter_chain, at, registry, parts, is_logged=is_logged)
         if default is None:
             return None
+        default.metadata = metadata_to_dict(listener.default_filter_chain.metadata)
     found = [*chains, default] if default is not None else chains
     return FilterChains(found, _finder(listener, context.path, chains, default))
 

@@ -264,6 +264,8 @@ class Listener:
                 if chain is None:
                     return
             connection.filter_chain_name = chain.name
+            if chain.metadata:
+                connection.filter_chain_metadata = chain.metadata
             serve = chain.serve
             is_counted = True
             self._come()

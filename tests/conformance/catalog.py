@@ -22,7 +22,7 @@ SUBJECTS = {
     "filters": 90,
     "lifecycle": 6,
     "lua": 55,
-    "observability": 10,
+    "observability": 60,
     "runtime": 10,
     "upstream": 60,
     "wasm": 40,

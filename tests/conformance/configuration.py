@@ -107,5 +107,5 @@ def render(config: dict[str, Any], port: Callable[[str], int], file: Callable[[s
 
 def fill(text: str, port: Callable[[str], int], file: Callable[[str], str]) -> str:
     """The text with the placeholders filled in."""
-    text = re.sub(r"PORT\(([\w-]+)\)", lambda match: str(port(match[1])), text)
+    text = re.sub(r"(?<!_)PORT\(([\w-]+)\)", lambda match: str(port(match[1])), text)
     return re.sub(r"FILE\(([\w.-]+)\)", lambda match: file(match[1]), text)

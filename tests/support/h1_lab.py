@@ -54,6 +54,8 @@ class ClientConnection:
     local_address = "127.0.0.1:80"
     listener_name = "ingress"
     filter_chain_name = ""
+    detected_close_type = "Normal"
+    local_close_reason = ""
     requested_server_name = ""
     tls = None
     transport_failure_reason = ""

@@ -38,7 +38,8 @@ class _Checker:
     connection_id = 0
     filter_state = None
     remote_address = direct_remote_address = local_address = direct_local_address = "127.0.0.1:0"
-    listener_name = filter_chain_name = requested_server_name = ""
+    listener_name = filter_chain_name = requested_server_name = local_close_reason = ""
+    detected_close_type = "Normal"
     traffic_direction = "UNSPECIFIED"
     listener_metadata: Any = {}  # noqa: RUF012 - nobody changes it
     tls = None

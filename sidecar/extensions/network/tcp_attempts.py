@@ -18,6 +18,8 @@ __all__ = ["TcpAttempts", "fraction"]
 #: How the details of failures begin that are the host's.
 _REMOTE = "remote connection failure"
 _TIMEOUT = "connection timeout"
+#: Why we close a client without an upstream, by Envoy's spelling; a number says what failed.
+_INITIALIZATION_FAILURE = "tcp_initializion_failure"
 
 
 class TcpAttempts:
@@ -42,18 +44,21 @@ class TcpAttempts:
             if cluster is None:
                 proxy.stats.downstream_cx_no_route.value += 1
                 stream.flags |= Flag.NO_CLUSTER_FOUND
+                self._connection.local_close_reason = f"{_INITIALIZATION_FAILURE}:3"
                 return
             stats = cluster.stats
             resources = cluster.resources[0]
             if resources.connections >= resources.max_connections:
                 stats.upstream_cx_overflow.value += 1
                 stream.flags |= Flag.UPSTREAM_OVERFLOW
+                self._connection.local_close_reason = f"{_INITIALIZATION_FAILURE}:2"
                 return
             if config.tlvs is not None:
                 config.tlvs.put(self._connection)
             host = stream.upstream_host = cluster.choose_host(stream)
             if host is None:
                 stream.flags |= Flag.NO_HEALTHY_UPSTREAM
+                self._connection.local_close_reason = f"{_INITIALIZATION_FAILURE}:1"
                 return
             attempts += 1
             stream.attempt_count = attempts
@@ -77,6 +82,7 @@ class TcpAttempts:
                 if attempts >= config.max_connect_attempts:
                     stats.upstream_cx_connect_attempts_exceeded.value += 1
                     stream.flags |= Flag.CONNECT_ATTEMPTS_EXCEEDED
+                    self._connection.local_close_reason = f"{_INITIALIZATION_FAILURE}:0"
                     return
                 if config.backoff_s is not None:
                     await pause(self._backoff_s(attempts))

@@ -14,6 +14,8 @@ from ..scenario import Setup, scenario
 from ..upstream import Call, ok
 from ..wire import head
 
+SUBJECT = "observability"
+
 LINE = (
     "%ACCESS_LOG_TYPE% %REQ(:PATH)% %PROTOCOL% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% "
     "route=%ROUTE_NAME% cluster=%UPSTREAM_CLUSTER% in=%BYTES_RECEIVED% out=%BYTES_SENT% up=%UPSTREAM_HOST% "

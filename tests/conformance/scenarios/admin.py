@@ -16,6 +16,8 @@ from ..proxy import POLL_S
 from ..scenario import Setup, scenario
 from ..wire import Wire, head, read_response
 
+SUBJECT = "observability"
+
 ROUTES = """
 - {match: {path: /direct}, direct_response: {status: 200, body: {inline_string: here}}}
 - {match: {prefix: /}, route: {cluster: app}}

@@ -10,6 +10,8 @@ from ..configuration import bootstrap, file_log, listener, parse
 from ..lab import Session
 from ..scenario import Setup, scenario
 
+SUBJECT = "observability"
+
 LUA = """
 - name: envoy.filters.http.lua
   typed_config:

@@ -9,6 +9,8 @@ from ..scenario import Setup, scenario
 from ..upstream import answers, ok
 from ..wire import head
 
+SUBJECT = "observability"
+
 ROUTES = """
 - {match: {path: /direct}, direct_response: {status: 200, body: {inline_string: here}}}
 - {match: {path: /redirect}, redirect: {host_redirect: other}}

@@ -18,6 +18,8 @@ class Connection:
     local_address = "[2001:db8::1]:8080"
     listener_name = "main"
     filter_chain_name = ""
+    detected_close_type = "Normal"
+    local_close_reason = ""
     requested_server_name = ""
     tls = None
     transport_failure_reason = ""

@@ -24,7 +24,7 @@ from sidecar.observability.formatter import (
 )
 from sidecar.observability.metadata_operators import StateMessage
 from sidecar.observability.operators import OPERATORS
-from sidecar.observability.unset_operators import NOT_RECORDED, UNSET_ON_PLAINTEXT
+from sidecar.observability.unset_operators import NOT_RECORDED
 
 from .streams import START_NS, Cluster, Host, Route, make_stream
 
@@ -196,8 +196,8 @@ def test_every_known_operator_works_on_a_stream_that_never_got_anywhere() -> Non
             break
         else:
             pytest.fail(name)
-    for name in UNSET_ON_PLAINTEXT | NOT_RECORDED:
-        assert compile_text(f"%{name}%")(stream) == "-"
+    for name in NOT_RECORDED:
+        assert compile_text(f"%{name}%")(stream) in ("-", "0")  # a connection that carried nothing
 
 
 def test_duration_of_a_running_stream_counts_until_now() -> None:
@@ -319,3 +319,11 @@ def test_extension_operator_needs_its_extension() -> None:
         compile_text("%REQ_WITHOUT_QUERY(:PATH)%")
     line = compile_text("%REQ_WITHOUT_QUERY(:PATH):3%", extensions=["REQ_WITHOUT_QUERY"])
     assert line(make_stream(path=b"/abcd?x")) == "/ab"
+
+
+def test_points_that_are_not_marked_are_unset() -> None:
+    stream = make_stream()
+    for points in ("US_CX_BEG:US_CX_END", "US_RX_BODY_BEG:US_RX_END", "DS_TX_BEG:DS_TX_END"):
+        assert compile_text(f"%COMMON_DURATION({points})%")(stream) == "-"
+    assert compile_text("%DOWNSTREAM_DETECTED_CLOSE_TYPE%")(stream) == "Normal"
+    assert compile_text("%UPSTREAM_LOCAL_CLOSE_REASON%")(stream) == "-"

@@ -45,6 +45,8 @@ class Connection:
     filter_state = dynamic_metadata = None
     remote_address = direct_remote_address = local_address = direct_local_address = "127.0.0.1:1"
     listener_name = filter_chain_name = requested_server_name = ""
+    detected_close_type = "Normal"
+    local_close_reason = ""
     tls = None
     transport_failure_reason = ""
     start_ns = 1
@@ -144,8 +146,10 @@ def test_formatter_extension_brings_its_operator(tmp_path: Path, context: Factor
 
 
 def test_operator_that_is_not_recorded_is_warned_about(tmp_path: Path, context: FactoryContext) -> None:
-    FileFactory().compile(file_message(tmp_path / "log", format="%UPSTREAM_FILTER_STATE%"), context).close()
-    assert WARNINGS == [("log.format", "%UPSTREAM_FILTER_STATE% is not recorded yet: it stays unset")]
+    FileFactory().compile(
+        file_message(tmp_path / "log", format="%UPSTREAM_LOCAL_CLOSE_REASON%"), context
+    ).close()
+    assert WARNINGS == [("log.format", "%UPSTREAM_LOCAL_CLOSE_REASON% is not recorded yet: it stays unset")]
 
 
 @pytest.mark.parametrize(

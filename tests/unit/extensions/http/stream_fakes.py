@@ -39,6 +39,8 @@ class FakeConnection:
     traffic_direction = "OUTBOUND"
     listener_metadata = {"of": {"listener": 2}}  # noqa: RUF012
     filter_chain_name = "chain"
+    detected_close_type = "Normal"
+    local_close_reason = ""
     requested_server_name = "sni.example"
     tls = None
     transport_failure_reason = ""
