@@ -816,6 +816,7 @@ _ROWS: dict[str, str] = {
     "envoy.config.metrics.v3.StatsSink": "*",
     "envoy.config.metrics.v3.StatsdSink": "*",
     "envoy.config.metrics.v3.DogStatsdSink": "*",
+    "envoy.config.metrics.v3.MetricsServiceConfig": "*",
     "envoy.extensions.stat_sinks.graphite_statsd.v3.GraphiteStatsdSink": "*",
     "envoy.extensions.stat_sinks.open_telemetry.v3.SinkConfig": (
         "grpc_service http_service resource_detectors report_counters_as_deltas report_histograms_as_deltas "

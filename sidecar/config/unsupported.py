@@ -399,6 +399,7 @@ EXTENSIONS: dict[str, tuple[Action, str]] = {
     "envoy.transport_sockets.downstream/": (STOP, "further transport sockets"),
     "envoy.transport_sockets.upstream/": (STOP, "further transport sockets"),
     "envoy.access_loggers/": (WARN, "further access loggers"),
+    "envoy.access_loggers/envoy.extensions.access_loggers.fluentd.": (STOP, "Fluentd: log to OpenTelemetry"),
     "envoy.formatter/": (STOP, "access log formatters"),
     "envoy.load_balancing_policies/": (WARN, "load balancing"),
     # It goes round its hosts without the reports of their load that it is for.
@@ -411,6 +412,7 @@ EXTENSIONS: dict[str, tuple[Action, str]] = {
     "envoy.retry_priorities/": (STOP, "priorities"),
     "envoy.health_check.event_sinks/": (WARN, "health checks"),
     "envoy.stats_sinks/": (WARN, "statistics sinks"),
+    "envoy.stats_sinks/envoy.config.metrics.v3.HystrixSink": (STOP, "Hystrix: ask /stats/prometheus"),
     "envoy.tracers/": (WARN, "tracing by other protocols than OpenTelemetry"),
     "envoy.tracers.opentelemetry.samplers/": (STOP, "tracing"),
     "envoy.tracers.opentelemetry.resource_detectors/": (WARN, "tracing"),

@@ -75,6 +75,7 @@ from sidecar.extensions.network.tcp_proxy_config import TcpProxyFactory
 from sidecar.extensions.stat_sinks.sinks_config import (
     DogStatsdFactory,
     GraphiteStatsdFactory,
+    MetricsServiceFactory,
     OtlpMetricsFactory,
     StatsdFactory,
 )
@@ -168,6 +169,7 @@ def make_registry(
             DogStatsdFactory(),
             GraphiteStatsdFactory(),
             OtlpMetricsFactory(),
+            MetricsServiceFactory(),
             WasmFactory(plugins),
             WasmNetworkFactory(plugins),
             OwnWasmFactory(plugins),

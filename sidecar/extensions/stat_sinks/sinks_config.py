@@ -1,12 +1,15 @@
-"""Compiles what ``stats_sinks`` hold: StatsdSink, DogStatsdSink, GraphiteStatsdSink, OpenTelemetry's."""
+"""Compiles what ``stats_sinks`` hold: statsd and its kin, OpenTelemetry's, a metrics service."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from sidecar.config.compile.addresses import compile_address
+from sidecar.config.compile.grpc_service import compile_grpc_client
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.otlp.senders_config import compile_sender, detect_resource, sdk_attributes
+from sidecar.extensions.stat_sinks.metrics_service import MetricsServiceSink
+from sidecar.extensions.stat_sinks.metrics_service_messages import MetricsServiceSettings
 from sidecar.extensions.stat_sinks.otlp_metric_messages import EXPORT_METHOD, MetricsSettings
 from sidecar.extensions.stat_sinks.otlp_metrics import OtlpMetrics
 from sidecar.extensions.stat_sinks.statsd import (
@@ -23,10 +26,20 @@ from sidecar.extensions.tracers.otlp import make_resource
 
 if TYPE_CHECKING:
     from sidecar.api.context import FactoryContext
+    from sidecar.config.errors import Path
+    from sidecar.config.registry import Report
 
-__all__ = ["DogStatsdFactory", "GraphiteStatsdFactory", "OtlpMetricsFactory", "StatsdFactory"]
+__all__ = [
+    "DogStatsdFactory",
+    "GraphiteStatsdFactory",
+    "MetricsServiceFactory",
+    "OtlpMetricsFactory",
+    "StatsdFactory",
+]
 
 _PREFIX = "envoy"
+_V2 = 1
+_SUMMARY_ONLY, _HISTOGRAM_ONLY = 1, 2  # HistogramEmitMode
 _OTLP = "envoy.extensions.stat_sinks.open_telemetry.v3.SinkConfig"
 
 
@@ -106,6 +119,34 @@ class OtlpMetricsFactory:
         send = compile_sender(message, context, EXPORT_METHOD, "metrics", is_own_agent=False)
         found = detect_resource(message.resource_detectors, context, sdk_attributes())
         return OtlpMetrics(send, make_resource(found.items()), settings)
+
+
+class MetricsServiceFactory:
+    """``envoy.stat_sinks.metrics_service``."""
+
+    name = "envoy.stat_sinks.metrics_service"
+    category = "envoy.stats_sinks"
+    config_type = "envoy.config.metrics.v3.MetricsServiceConfig"
+
+    def validate(self, message: Any, path: Path, report: Report) -> None:
+        """What Envoy refuses beyond the rules of the API."""
+        if message.transport_api_version == _V2:
+            here = (*path, "transport_api_version")
+            report.error(here, "the v2 xDS major version is no longer supported", "write V3")
+
+    def compile(self, message: Any, context: FactoryContext) -> MetricsServiceSink:
+        """The sink.  Raises: ConfigError."""
+        settings = MetricsServiceSettings(
+            counters_as_deltas=message.report_counters_as_deltas.value,
+            tags_as_labels=message.emit_tags_as_labels,
+            has_summaries=message.histogram_emit_mode != _HISTOGRAM_ONLY,
+            has_histograms=message.histogram_emit_mode != _SUMMARY_ONLY,
+            most_families=message.batch_size,
+        )
+        client = compile_grpc_client(message.grpc_service, context.at("grpc_service"))
+        sink = MetricsServiceSink(client, context.node.serialized, settings)
+        context.on_close(sink.close)
+        return sink
 
 
 def _flag(message: Any, field: str) -> bool:
