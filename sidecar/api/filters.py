@@ -40,6 +40,8 @@ class HttpFilter:
     #: The filter's name in the configuration (``http_filters[].name``), the key of per-route configuration.
     config_name: str = ""
     uses_trio: bool = True
+    #: Whether it has the route looked up itself where it matters: else that is done before the first filter.
+    finds_route: bool = False
     #: Whether it is off where no route turns it on (``http_filters[].disabled``).
     is_disabled: bool = False
 

@@ -326,7 +326,9 @@ class ConnectionManager:
         else:
             hooks = hooks_of(self.filters)
             # The route is what the request asks for before any filter edits it.
-            self._decode_hooks = ((self._look_up_route, False), *hooks.decode) if hooks.decode else ()
+            self._decode_hooks = hooks.decode
+            if hooks.decode and not (hooks.finds_route and self.resolution_stats is None):
+                self._decode_hooks = ((self._look_up_route, False), *hooks.decode)
         self._encode_hooks = hooks.encode
         self._complete_hooks = hooks.complete
         if self.resolution_stats is not None:

@@ -27,9 +27,18 @@ Hooks = tuple[tuple[Callable[["Stream"], Any], bool], ...]
 class FilterHooks:
     """The hooks of some filters, in the order in which they run."""
 
-    __slots__ = ("complete", "decode", "encode")
+    __slots__ = ("complete", "decode", "encode", "finds_route")
 
-    def __init__(self, decode: Hooks, encode: Hooks, complete: tuple[Callable[[Stream], None], ...]) -> None:
+    def __init__(
+        self,
+        decode: Hooks,
+        encode: Hooks,
+        complete: tuple[Callable[[Stream], None], ...],
+        *,
+        finds_route: bool = False,
+    ) -> None:
+        #: Whether the filters have the route looked up themselves.
+        self.finds_route = finds_route
         self.decode = decode
         self.encode = encode
         self.complete = complete
@@ -40,15 +49,17 @@ def hooks_of(filters: Iterable[HttpFilter]) -> FilterHooks:
     decode: list[tuple[Callable[[Stream], Any], bool]] = []
     encode: list[tuple[Callable[[Stream], Any], bool]] = []
     complete: list[Callable[[Stream], None]] = []
+    finds_route = True
     for each in filters:
         active = _active_hooks(each)
         if "decode_headers" in active:
             decode.append((each.decode_headers, each.uses_trio))
+            finds_route = finds_route and getattr(each, "finds_route", False)
         if "encode_headers" in active:
             encode.insert(0, (each.encode_headers, each.uses_trio))
         if "on_complete" in active:
             complete.append(each.on_complete)
-    return FilterHooks(tuple(decode), tuple(encode), tuple(complete))
+    return FilterHooks(tuple(decode), tuple(encode), tuple(complete), finds_route=finds_route)
 
 
 class VaryingChain:

@@ -21,7 +21,7 @@ from sidecar.api.message import LocalReply
 from sidecar.api.stream import Flag
 from sidecar.core.errors import StreamAborted
 from sidecar.extensions.http.lua_api import printable
-from sidecar.extensions.http.lua_script import BODY, CALL, CHUNK, ERROR, TRAILERS, Script, Source
+from sidecar.extensions.http.lua_script import BODY, CALL, CHUNK, EDITS, ERROR, TRAILERS, Script, Source
 
 if TYPE_CHECKING:
     from sidecar.api.message import Message
@@ -35,6 +35,8 @@ logger = logging.getLogger("sidecar.lua")
 
 #: ``per_connection_buffer_limit_bytes`` where the connection manager does not say: Envoy's default.
 DEFAULT_BUFFER_LIMIT_BYTES = 1024 * 1024
+#: A body up to this goes to a script of which it is known that it will ask for it.
+_MOST_GIVEN = 16 * 1024
 
 _REQUEST_TOO_LARGE = LocalReply(413, b"Payload Too Large", "request_payload_too_large")
 _SCRIPT_FAILED = LocalReply(500, b"script error", "lua_script_error")
@@ -76,7 +78,6 @@ class _Run:
     message: Message
     headers: HeaderMap
     is_request: bool
-    clears_route: bool
     filter_context: dict[str, Any] | None
     #: Keys it imported.
     keys: dict[bytes, Any]
@@ -91,6 +92,7 @@ class LuaFilter(HttpFilter):
     """Runs the route's script, or the default one, on each half of a stream."""
 
     uses_trio = False
+    finds_route = True
 
     def __init__(
         self,
@@ -108,8 +110,9 @@ class LuaFilter(HttpFilter):
         self.config_name = config_name
         self._default = default
         self._named = named
-        self._stats = stats
-        self._clear_route_cache = clear_route_cache
+        self._errors = stats.errors
+        self._executions = stats.executions
+        self.clears_route = clear_route_cache
         self._per_route = PerRoute() if per_route is None else per_route
         # What scripts reach through the filter that runs them.
         self.scope = scope
@@ -124,22 +127,34 @@ class LuaFilter(HttpFilter):
 
     def decode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
         source, context = self._default, None
-        if stream.resolve_route:
-            stream.find_route()  # an earlier filter's edits count, and routeName() shows what is found now
+        if stream.resolve_route and (self._per_route.seen or not self.clears_route):
+            stream.find_route()  # an earlier filter's edits count, this one's do not
         if self._per_route.seen:
             source, context = self._of_route(stream)
         if source is None:
             return None
         script = source.script
-        if script.start_request is None:
+        start = script.start_request
+        if start is None:
             return None
-        message = stream.request
-        self._enter(script, stream, message, message.headers, context, True)
-        script.clears_route = self._clear_route_cache
+        self._executions.value += 1
+        message = script.message = stream.request
+        script.host = self
+        script.stream = stream
+        script.headers = message.headers
+        script.is_request = True
+        script.filter_context = context
+        script.invalid = ""
+        script.needs_look = script.is_spent
+        if script.keys:
+            script.keys = {}
         try:
-            outcome = script.start_request(message.body is None)
+            outcome = start(message.body is None)
         except script.lua_error as error:
             outcome = script.broke(error)
+        if outcome is not None and outcome[0] == EDITS:
+            script.edit(outcome)
+            outcome = None
         if outcome is None and not script.needs_look:
             return None
         return self._stopped(source, script, outcome)
@@ -151,17 +166,36 @@ class LuaFilter(HttpFilter):
         if source is None:
             return None
         script = source.script
-        if script.start_response is None:
+        start = script.start_response
+        if start is None:
             return None
+        self._executions.value += 1
         message = stream.response
         assert message is not None
-        self._enter(script, stream, message, message.headers, context, False)
-        script.clears_route = False
+        script.message = message
+        headers = script.headers = message.headers
+        script.host = self
+        script.stream = stream
+        script.is_request = False
+        script.filter_context = context
+        script.invalid = ""
+        script.needs_look = script.is_spent
+        if script.keys:
+            script.keys = {}
+        body = message.body
+        given = None
+        if script.reads_response and body is not None:
+            given = body.whole
+            if given is not None and (len(given) > _MOST_GIVEN or len(given) > self.limit_of(stream)):
+                given = None
         try:
-            outcome = script.start_response(message.body is None)
+            outcome = start(body is None, given)
         except script.lua_error as error:
             outcome = script.broke(error)
-        if outcome is None and message.headers.status and not script.needs_look:
+        if outcome is not None and outcome[0] == EDITS:
+            script.edit(outcome)
+            outcome = None
+        if outcome is None and headers.status and not script.needs_look:
             return None
         return self._stopped(source, script, outcome)
 
@@ -178,30 +212,6 @@ class LuaFilter(HttpFilter):
             return self._named.get(config.name), config.filter_context
         return config.source or self._default, config.filter_context
 
-    def _enter(
-        self,
-        script: Script,
-        stream: Stream,
-        message: Message,
-        headers: HeaderMap,
-        context: dict[str, Any] | None,
-        is_request: bool,
-    ) -> None:
-        self._stats.executions.value += 1
-        script.host = self
-        script.stream = stream
-        script.message = message
-        script.headers = headers
-        script.is_request = is_request
-        script.filter_context = context
-        script.invalid = ""
-        script.needs_look = script.is_spent
-        if script.keys:
-            script.keys = {}
-        if message.body is not None:
-            script.limit_bytes = _limit(stream)
-        script.metadata_names = (self.config_name, "envoy.filters.http.lua")
-
     # -- what a step came to ----------------------------------------------------------------------
     def _stopped(
         self, source: Source, script: Script, outcome: Any
@@ -211,7 +221,9 @@ class LuaFilter(HttpFilter):
             self._renew(source, script)
         if outcome is None:
             return _check(script)
-        kind, what = outcome if isinstance(outcome, tuple) else (outcome, None)
+        if script.stream.resolve_route is True:
+            script.stream.find_route()  # while it waits the log shows it, as Envoy's does
+        kind, what = outcome
         if kind == ERROR:
             return self._failed(what) or _check(script)
         if kind not in (BODY, CHUNK, TRAILERS, CALL):
@@ -222,7 +234,6 @@ class LuaFilter(HttpFilter):
             script.message,
             script.headers,
             script.is_request,
-            script.clears_route,
             script.filter_context,
             script.keys,
             what,
@@ -242,7 +253,7 @@ class LuaFilter(HttpFilter):
             if run.waits_for == CALL:
                 outcome = await self.call(run)
             else:
-                data = await run.message.buffer_body(_limit(run.stream), overflow)
+                data = await run.message.buffer_body(self.limit_of(run.stream), overflow)
                 self.resume(run)
                 if script.has_room(len(data)):
                     outcome = script.step(script.resume_body, run.handle, data)
@@ -252,7 +263,7 @@ class LuaFilter(HttpFilter):
                 self._renew(source, script)
             if outcome is None:
                 return _check(script)
-            kind, what = outcome if isinstance(outcome, tuple) else (outcome, None)
+            kind, what = outcome
             if kind == ERROR:
                 return self._failed(what) or _check(script)
             if kind in (CHUNK, TRAILERS):
@@ -276,6 +287,12 @@ class LuaFilter(HttpFilter):
         table = script.headers_table(fields, keeps_all=call.keeps_all)
         return script.step(script.resume_call, run.handle, table, body or None)
 
+    @staticmethod
+    def limit_of(stream: Stream) -> int:
+        """How much of a body a script may have at once."""
+        limit: int = getattr(stream.hcm, "buffer_limit_bytes", DEFAULT_BUFFER_LIMIT_BYTES)
+        return limit
+
     def resume(self, run: _Run) -> None:
         """Make this run the one its script works on."""
         script = run.script
@@ -284,12 +301,9 @@ class LuaFilter(HttpFilter):
         script.message = run.message
         script.headers = run.headers
         script.is_request = run.is_request
-        script.clears_route = run.clears_route
         script.filter_context = run.filter_context
         script.keys = run.keys
         script.invalid = ""
-        script.limit_bytes = _limit(run.stream)
-        script.metadata_names = (self.config_name, "envoy.filters.http.lua")
 
     def advanced(self, source: Source, run: _Run, outcome: Any) -> None:
         """Note what a step from the body's stage came to."""
@@ -298,7 +312,7 @@ class LuaFilter(HttpFilter):
         if outcome is None:
             run.waits_for = 0
             return
-        kind, what = outcome if isinstance(outcome, tuple) else (outcome, None)
+        kind, what = outcome
         run.waits_for = kind if kind in (CHUNK, TRAILERS, CALL) else 0
         run.call = run.script.call
         if kind == ERROR:
@@ -308,7 +322,7 @@ class LuaFilter(HttpFilter):
 
     def _failed(self, text: bytes) -> LocalReply | None:
         """A script failed: what the stream is answered with, if it does not go on."""
-        self._stats.errors.value += 1
+        self._errors.value += 1
         logger.error("script log: %s", printable(text))
         return _SCRIPT_FAILED if self.fails_closed else None
 
@@ -445,8 +459,3 @@ def _check(script: Script) -> LocalReply | None:
         details = f"filter_removed_required_response_headers{{{reason}}}".replace(" ", "_")
         return LocalReply(502, reason.encode(), details)
     return None
-
-
-def _limit(stream: Stream) -> int:
-    limit: int = getattr(stream.hcm, "buffer_limit_bytes", DEFAULT_BUFFER_LIMIT_BYTES)
-    return limit

@@ -16,7 +16,7 @@ local error, type, tostring, next, pcall, select = error, type, tostring, next, 
 local gcinfo, sub, raw_xpcall, traceback = gcinfo, string.sub, xpcall, debug.traceback
 local setmetatable, getmetatable, rawpairs, rawipairs = setmetatable, getmetatable, pairs, ipairs
 local create, resume_thread, yield = coroutine.create, coroutine.resume, coroutine.yield
-local floor, match, lower = math.floor, string.match, string.lower
+local floor, match, lower, find, unpack = math.floor, string.match, string.lower, string.find, unpack
 
 -- What Envoy's LuaJIT has on top of ours (it is built with the 5.2 compatibility switched on).
 function pairs(t)
@@ -38,11 +38,13 @@ EnvoyTimestampResolution = {MILLISECOND = 0, MICROSECOND = 1}
 -- Python's functions.  What they return is allocated where no error may be raised (docs/adr/0012), so there has
 -- to be room for it.
 -- Each is asked for when it is first called: a script uses few of them, and a state for each script has to be small.
+local edit_count, flush = 0, nil
 local py = setmetatable({}, {__index = function(self, name)
   if gcinfo() > soft_kib then shared.check_memory() end
   local call = fetch(name)
   local function checked(...)
     if gcinfo() > soft_kib then shared.check_memory() end
+    if edit_count > 0 then flush() end
     return call(...)
   end
   self[name] = checked
@@ -50,6 +52,35 @@ local py = setmetatable({}, {__index = function(self, name)
 end})
 
 shared.py = py
+-- The sandbox's, once it is there.
+local give, begin_step, end_step
+
+-- A call into Python costs more than all that a usual script does in Lua.  So edits of a message that cannot fail
+-- are gathered (what to do, name, value, one after another), and are what the step gives when it is over; whatever
+-- calls Python before has them done first.  `editable` says of a name what may be done so: 2 anything, 1 all but
+-- adding (some names may stand once only), false nothing.
+local ADD, REPLACE, REMOVE, SET_BODY, READ_BODY = 1, 2, 3, 4, 5
+local MOST_EDITS, MOST_LENGTH = 60, 4096
+local BAD = "[%z\1-\8\10-\31\127]"
+local edits, editable = {}, {}
+local edit_now
+function flush()
+  local count = edit_count
+  edit_count = 0
+  edit_now = edit_now or fetch("edit")
+  edit_now(unpack(edits, 1, count))
+end
+local function edit(what, name, value)
+  if edit_count >= MOST_EDITS then flush() end
+  local n = edit_count
+  edits[n + 1], edits[n + 2], edits[n + 3] = what, name, value
+  edit_count = n + 3
+end
+local function look_at(name)
+  local level, is_kept = py.editable(name)
+  if is_kept then editable[name] = level end
+  return level
+end
 local current              -- the handle of the running invocation
 local DONE, BODY, CHUNK, TRAILERS, RESPONDED, CALL = {}, {}, {}, {}, {}, {}
 shared.waits = {[BODY] = true, [CHUNK] = true, [TRAILERS] = true, [RESPONDED] = true, [CALL] = true}
@@ -89,7 +120,7 @@ for name, number in rawpairs(LEVELS) do
     local message = ...
     if self == nil or self.h ~= current and not self.is_lasting then out_of_scope(self, name, 2) end
     if type(message) ~= "string" then message = text(message, 1, name, select("#", ...)) end
-    shared.give(#message + 64)
+    give(#message + 64)
     py.log(number, message)
   end
 end
@@ -103,6 +134,7 @@ end
 -- `prefix` is that of the names of Python's functions.
 local function header_class(prefix)
   local H = {}
+  local is_head = prefix == ""
   local get, values, add, replace = prefix .. "get", prefix .. "values", prefix .. "add", prefix .. "replace"
   local function check_modifiable(self)
     if self.iterating then error("header map cannot be modified while iterating", 3) end
@@ -132,28 +164,43 @@ local function header_class(prefix)
   function H.add(self, key, ...)
     local value = ...
     if self == nil or self.h ~= current then out_of_scope(self, "add", 2) end
-    check_modifiable(self)
+    if self.iterating or current.continued then check_modifiable(self) end
     if type(key) ~= "string" then key = text(key, 1, "add", 1) end
     if type(value) ~= "string" then value = text(value, 2, "add", select("#", ...)) end
-    shared.give(#key + #value + 64)
+    give(#key + #value + 64)
+    if is_head and #value < MOST_LENGTH and not find(value, BAD) then
+      local level = editable[key]
+      if level == nil then level = look_at(key) end
+      if level == 2 then return edit(ADD, key, value) end
+    end
     local problem = py[add](key, value)
     if problem then error(problem, 2) end
   end
   function H.replace(self, key, ...)
     local value = ...
     if self == nil or self.h ~= current then out_of_scope(self, "replace", 2) end
-    check_modifiable(self)
+    if self.iterating or current.continued then check_modifiable(self) end
     if type(key) ~= "string" then key = text(key, 1, "replace", 1) end
     if type(value) ~= "string" then value = text(value, 2, "replace", select("#", ...)) end
-    shared.give(#key + #value + 64)
+    give(#key + #value + 64)
+    if is_head and #value < MOST_LENGTH and not find(value, BAD) then
+      local level = editable[key]
+      if level == nil then level = look_at(key) end
+      if level then return edit(REPLACE, key, value) end
+    end
     local problem = py[replace](key, value)
     if problem then error(problem, 2) end
   end
   function H.remove(self, ...)
     local key = ...
     if self == nil or self.h ~= current then out_of_scope(self, "remove", 2) end
-    check_modifiable(self)
+    if self.iterating or current.continued then check_modifiable(self) end
     if type(key) ~= "string" then key = text(key, 1, "remove", select("#", ...)) end
+    if is_head then
+      local level = editable[key]
+      if level == nil then level = look_at(key) end
+      if level then return edit(REMOVE, key, "") end
+    end
     py[prefix .. "remove"](key)
   end
   function H.setHttp1ReasonPhrase(self, ...)
@@ -213,7 +260,13 @@ function Buffer.setBytes(self, ...)
   self.data = bytes
   if self.whole then
     current.data = bytes
-    py.set_body(bytes)
+    if #bytes > MOST_LENGTH then
+      py.set_body(bytes)
+    elseif edit_count >= 3 and edits[edit_count - 2] == READ_BODY then
+      edits[edit_count - 2], edits[edit_count] = SET_BODY, bytes  -- set without having been read by anybody else
+    else
+      edit(SET_BODY, "", bytes)
+    end
   else
     current.changed = bytes
   end
@@ -264,10 +317,10 @@ function DynamicMetadata.set(self, ...)
   if type(value) == "table" and classes[getmetatable(value)] then
     error("unexpected type 'userdata' in dynamicMetadata", 2)
   end
-  shared.give(#name + #key + 128)
+  give(#name + #key + 128)
   local problem, size = py.metadata_set(name, key, value)
   if problem then error(problem, 2) end
-  shared.give(size)
+  give(size)
 end
 function DynamicMetadata.__pairs(self)
   return (map_iterator(self, py.metadata_all()))
@@ -303,7 +356,7 @@ function FilterState.set(self, ...)
   if type(name) ~= "string" then name = text(name, 1, "set", count) end
   if type(factory) ~= "string" then factory = text(factory, 2, "set", count > 1 and 1 or 0) end
   if type(value) ~= "string" then value = text(value, 3, "set", count > 2 and 1 or 0) end
-  shared.give(#name + #value + 128)
+  give(#name + #value + 128)
   local problem = py.filter_state_set(name, factory, value)
   if problem then error(problem, 2) end
 end
@@ -441,7 +494,7 @@ local function stat_maker(kind, class)
     if type(name) ~= "string" then name = text(name, 1, kind, select("#", ...)) end
     if kind ~= "histogram" then unit = nil end
     if unit ~= nil and type(unit) ~= "string" then unit = text(unit, 2, kind, 1) end
-    shared.give(#name + 1024)
+    give(#name + 1024)
     local problem = py.stat(kind, name, "make", 0, unit)
     if problem then error(problem, 2) end
     return setmetatable({kind = kind, name = name, unit = unit}, class)
@@ -465,13 +518,13 @@ local Handle = {}
 -- Objects other than the handle end at every wait.
 local function forget(handle)
   local object = handle.hh
-  if object then object.h = false; handle.hh = nil end
+  if object then object.h = false; handle.hh = false end
   object = handle.bb
-  if object then object.h = false; handle.bb = nil end
+  if object then object.h = false; handle.bb = false end
   local others = handle.others
   if others then
     for i = 1, #others do others[i].h = false end
-    handle.others = nil
+    handle.others = false
     handle.tt, handle.si = nil, nil
   end
 end
@@ -509,8 +562,12 @@ function Handle.body(self, ...)
   else
     if self.streamed then error("cannot call body() after body streaming has started", 2) end
     forget(self)
-    local data = py.body_now()
-    if not data then data = yield(BODY) end
+    local data = self.given
+    if data then
+      edit(READ_BODY, "", "")
+    else
+      data = py.body_now() or yield(BODY)
+    end
     self.data, self.ended, self.streamed = data, true, true
   end
   local object = setmetatable({h = self, data = self.data, whole = true}, Buffer)
@@ -627,7 +684,7 @@ function Handle.httpCall(self, ...)
       n = n + 2
     end
   end
-  shared.give(64 * 1024 + (body and #body or 0))
+  give(64 * 1024 + (body and #body or 0))
   local problem = py.http_call(cluster, flat, body, timeout, asynchronous, keeps_all, send_xff, sampled)
   if problem then error(problem, 2) end
   if asynchronous then return end
@@ -753,7 +810,7 @@ for name, number in rawpairs(LEVELS) do
     local message = ...
     if self ~= current then out_of_scope(self, name, 2) end
     if type(message) ~= "string" then message = text(message, 1, name, select("#", ...)) end
-    shared.give(#message + 64)
+    give(#message + 64)
     py.log(number, message)
   end
 end
@@ -791,26 +848,33 @@ local function told(problem)
 end
 
 local function settle(thread, handle, alive, what, a, b)
-  local is_well = shared.end_step()
+  local is_well = end_step()
+  current = nil
   if what == DONE then
-    current = nil
     handle.h = false
     if idle_count < 64 then
       idle_count = idle_count + 1
       idle[idle_count] = thread
     end
+    local count = edit_count
+    if a and is_well and count > 0 then
+      edit_count = 0
+      if count == 3 then return 0, edits[1], edits[2], edits[3] end
+      return 0, unpack(edits, 1, count)
+    end
+    if count > 0 then flush() end
     if not is_well then py.give_up() end
     if a then return end
     return 1, told(b)
   end
-  current = nil
+  if edit_count > 0 then flush() end
   if not is_well then py.give_up() end
   if alive then
     handle.thread = thread
     if what == BODY then return 2, handle end
     if what == CHUNK then return 3, handle end
     if what == TRAILERS then return 4, handle end
-    if what == RESPONDED then return 5 end
+    if what == RESPONDED then return 5, false end
     if what == CALL then return 6, handle end
     return 1, "script performed an unexpected yield"
   end
@@ -819,8 +883,11 @@ end
 
 local function starter(run)
   if type(run) ~= "function" then return nil end
-  return function(ended)
-    local handle = setmetatable({ended = ended}, Handle)
+  -- `given` is the whole body, where it is at hand and scripts have asked for it before.
+  return function(ended, given)
+    -- All that a usual script needs in a table that does not grow.
+    local handle = setmetatable({ended = ended, given = given, h = false, hh = false, bb = false, others = false,
+      data = false, streamed = false, continued = false}, Handle)
     handle.h = handle
     local thread
     if idle_count > 0 then
@@ -830,16 +897,16 @@ local function starter(run)
     else
       thread = create(worker)
     end
-    current = handle
-    shared.begin_step()
+    current, edit_count = handle, 0
+    begin_step()
     return settle(thread, handle, resume_thread(thread, run, handle))
   end
 end
 
 local entry = {}
 local function go_on(handle, ...)
-  current = handle
-  shared.begin_step()
+  current, edit_count = handle, 0
+  begin_step()
   return settle(handle.thread, handle, resume_thread(handle.thread, ...))
 end
 -- The whole body for a script in body(); headers and body of an answer for one in httpCall().
@@ -860,12 +927,13 @@ function entry.resume_trailers(handle, found)
 end
 -- Loads the user's script: nil, or the error and its line.
 function entry.load(code, name)
-  shared.begin_step(true)
+  give, begin_step, end_step = shared.give, shared.begin_step, shared.end_step
+  begin_step(true)
   local chunk, problem = shared.compile(code, name)
   if not chunk then return problem, match((select(2, shared.compile(code, "=script"))), "^script:(%d+):") end
   local ok
   ok, problem = pcall(chunk)
-  local is_well = shared.end_step()
+  local is_well = end_step()
   if not ok then
     problem = told(problem)
     return problem, match(problem, "[%]%w]:(%d+): ")

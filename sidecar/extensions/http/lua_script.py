@@ -40,6 +40,7 @@ __all__ = [
     "BODY",
     "CALL",
     "CHUNK",
+    "EDITS",
     "ERROR",
     "RESPONDED",
     "TRAILERS",
@@ -49,8 +50,9 @@ __all__ = [
     "Source",
 ]
 
-#: What a step of a script that did not just end gives first: (ERROR, text), (BODY, handle), …
-ERROR, BODY, CHUNK, TRAILERS, RESPONDED, CALL = 1, 2, 3, 4, 5, 6
+#: What a step of a script that did not just end gives first: (ERROR, text), (BODY, handle), …; of one that
+#: ended and edited, (EDITS, what, name, value, …), which :meth:`Script.edit` does.
+EDITS, ERROR, BODY, CHUNK, TRAILERS, RESPONDED, CALL = 0, 1, 2, 3, 4, 5, 6
 
 #: Between the memory that a script may use and that which a state may: room for what Python hands in.
 _ROOM_BYTES = 64 * 1024 * 1024
@@ -63,8 +65,13 @@ _LONG = 1024 * 1024
 #: Functions that give little, or look themselves.
 _SHORT = frozenset(
     b"all get values add replace remove log info stat timestamp tls reason respond set_body make_body "
-    b"drain".split()
+    b"drain body_now editable edit".split()
 )
+#: What lua_prelude.lua gathers: the numbers of its edits.
+_ADD, _REPLACE, _REMOVE, _SET_BODY = 1, 2, 3, 4
+#: Names of which it may know how they are edited.
+_MOST_NAMES = 1024
+_MOST_KEY = 256
 #: The functions on the head of a message.
 _ON_HEAD = frozenset((b"get", b"values", b"add", b"replace", b"remove"))
 #: Names that `add` and `get` have to look at.
@@ -152,10 +159,7 @@ class Script:
         #: The filter that runs it now: its stats, clusters and client.
         self.host: Any = None
         self.is_request = True
-        self.clears_route = False
-        self.limit_bytes = 0
         self.filter_context: dict[str, Any] | None = None
-        self.metadata_names: tuple[str, ...] = ()
         #: What respond() made.
         self.reply: LocalReply | None = None
         #: What httpCall() made.
@@ -168,6 +172,10 @@ class Script:
         self.invalid = ""
         #: The state has no memory left.
         self.is_spent = False
+        #: Whether scripts asked for the whole body of a response while it was at hand.
+        self.reads_response = False
+        #: Names as scripts write them → lower case, of those whose edits are gathered.
+        self._names: dict[bytes, bytes] = {}
         #: ``get``, ``add`` … on the head, once one of them was asked for.
         self._on_head: dict[bytes, Callable[..., Any]] | None = None
         shared = self._lua.table()
@@ -198,14 +206,69 @@ class Script:
     def step(self, call: Callable[..., Any], *args: Any) -> Any:
         """What a resume function gives; its failure is the script's."""
         try:
-            return call(*args)
+            outcome = call(*args)
         except self.lua_error as error:
             return self.broke(error)
+        if outcome is not None and outcome[0] == EDITS:
+            self.edit(outcome)
+            return None
+        return outcome
 
     def broke(self, error: Exception) -> tuple[int, bytes]:
         """The outcome of a step that Lua itself could not finish; nobody knows how the state is."""
         self.is_spent = self.needs_look = True
         return ERROR, str(error).encode()
+
+    def edit(self, edits: tuple[Any, ...]) -> None:
+        """Do what a step gathered: (EDITS, what, name, value, …); nothing of it can fail."""
+        headers = self.headers
+        names = self._names
+        if len(edits) == 4 and edits[1] == _ADD:  # the commonest
+            if self.is_request and self.host.clears_route:
+                self.stream.clear_route_cache()
+            field = (names[edits[2]], edits[3])
+            headers.fields.append(field)
+            index = headers._index
+            if index is not None:
+                index[field[0]] = field[1]
+            return
+        for n in range(1, len(edits), 3):
+            what = edits[n]
+            if what > _REMOVE:
+                if what == _SET_BODY:
+                    self._set_body(edits[n + 2])
+                else:
+                    self._keep_body()
+                continue
+            name = names[edits[n + 1]]
+            if self.is_request and self.host.clears_route:
+                self.stream.clear_route_cache()
+            if what != _ADD:
+                headers.remove(name)
+                if what == _REMOVE:
+                    continue
+            headers.add(name, edits[n + 2])
+
+    def _edit_now(self, *edits: Any) -> None:
+        """Do what was gathered, because the script is about to look, or to wait."""
+        self._find_route()
+        self.edit((EDITS, *edits))
+
+    def _editable(self, key: bytes) -> tuple[int | bool, bool]:
+        """What may be gathered of a name's edits (2: all; 1: all but adding; False); whether for good."""
+        name = header_name(key)
+        if name[0] in b"\0:" or name in _SPECIAL:
+            return False, len(key) < _MOST_KEY
+        if key not in self._names:
+            if len(self._names) == _MOST_NAMES or len(key) > _MOST_KEY:
+                return False, False
+            self._names[key] = name
+        return 1 if name in SINGLE else 2, True
+
+    def _find_route(self) -> None:
+        """A script sees the route as it was before its edits."""
+        if self.stream.resolve_route is True:
+            self.stream.find_route()
 
     def _bounded(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """The function, which fails where what it gives has no room in the state."""
@@ -294,14 +357,16 @@ class Script:
             b"clear_route_cache": self._clear_route_cache,
             b"connection_metadata": self._connection_metadata,
             b"drain": self._drain,
+            b"edit": self._edit_now,
+            b"editable": self._editable,
             b"filter_state_get": lambda *args: lua_api.filter_state(self.stream, *args),
-            b"filter_state_set": lambda *args: lua_api.set_filter_state(self.stream, *args),
+            b"filter_state_set": self._filter_state_set,
             b"give_up": self._give_up,
             b"has_key": lambda key: self.keys.get(lua_crypto.key_name(key)) is not None,
             b"has_trailers": lambda: self.message.body is not None and self.message.body.trailers is not None,
             b"http_call": self._http_call,
             b"import_key": self._import_key,
-            b"info": lambda name: lua_api.STREAM_INFO[name](self.stream),
+            b"info": self._info,
             b"log": lua_api.log,
             b"make_body": self._make_body,
             b"map": self._map,
@@ -386,8 +451,7 @@ class Script:
                 if name[0] == 58:
                     script._check_status(name, b"")
                 return None
-            if script.clears_route:
-                script.stream.clear_route_cache()
+            script.touch()
             script.headers.add(name, value)
             return None
 
@@ -422,8 +486,10 @@ class Script:
     # -- headers ------------------------------------------------------------------------------
     def touch(self) -> None:
         """The request's head changes: have the route looked up again, unless the filter is not to."""
-        if self.clears_route:
-            self.stream.clear_route_cache()
+        if self.is_request:
+            self._find_route()
+            if self.host.clears_route:
+                self.stream.clear_route_cache()
 
     def _refuse(self, name: bytes, key: bytes) -> bytes | None:
         """A field that would break the message's framing is never added.
@@ -481,11 +547,21 @@ class Script:
         body = self.message.body
         assert body is not None
         whole = body.whole
-        if whole is None or len(whole) > self.limit_bytes or not self.has_room(len(whole)):
+        if whole is None:
             return None
-        if body.__class__ is not ReadBody:
-            self.message.body = ReadBody(whole)  # it is read: an answer need not end the connection
+        size = len(whole)
+        if size > self.host.limit_of(self.stream) or (size > _LONG and not self.has_room(size)):
+            return None
+        if not self.is_request:
+            self.reads_response = True
+        self._keep_body()
         return whole
+
+    def _keep_body(self) -> None:
+        """The body is read: an answer need not end the connection."""
+        body = self.message.body
+        if body.__class__ is not ReadBody and body is not None and body.whole is not None:
+            self.message.body = ReadBody(body.whole)
 
     def _make_body(self) -> None:
         self.message.body = FixedBody(b"")
@@ -515,15 +591,26 @@ class Script:
             if route is not None:
                 metadata = route.virtual_host_metadata if which == b"virtual_host" else route.metadata
                 # The extension's name stands in for the filter's in metadata() alone.
-                names = self.metadata_names if which == b"metadata" else self.metadata_names[:1]
+                names: tuple[str, ...] = (self.host.config_name,)
+                if which == b"metadata":
+                    names = (*names, "envoy.filters.http.lua")
                 found = next((metadata[name] for name in names if name in metadata), None)
         return self.table(found or {})
+
+    def _info(self, name: bytes) -> bytes:
+        self._find_route()
+        return lua_api.STREAM_INFO[name](self.stream)
 
     def _metadata_get(self, name: bytes) -> Any:
         found = (self.stream.dynamic_metadata or {}).get(lua_api.printable(name))
         return None if found is None else self.table(found)
 
+    def _filter_state_set(self, name: bytes, factory: bytes, value: bytes) -> bytes | None:
+        self._find_route()
+        return lua_api.set_filter_state(self.stream, name, factory, value)
+
     def _metadata_set(self, name: bytes, key: bytes, value: Any) -> Any:
+        self._find_route()
         try:
             plain = lua_api.from_lua(value, self._type_of)
         except LuaError as error:

@@ -536,13 +536,57 @@ async def test_route_configuration_chooses_the_script(make_stream, caplog):
     assert lua.log == ["other", "other", "default", "default"]
 
 
-async def test_route_is_looked_up_where_it_is_not_yet_or_was_cleared_before(on_request, make_stream):
+async def test_route_is_looked_up_where_a_script_sees_it_and_it_is_not_yet(on_request, make_stream):
     stream = make_stream()
-    lua = on_request("h:headers()")
+    lua = on_request("h:streamInfo():routeName()")
     await lua.request(stream)
     await lua.request(stream)
     assert isinstance(stream.hcm, FakeHcm)
     assert stream.hcm.lookups == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "lookups"),
+    [
+        ("h:headers()", 0),
+        ('h:headers():add("x-new", "1")', 0),
+        ('h:headers():add("x-new", "1") h:streamInfo():routeName()', 1),
+        ('h:headers():replace(":path", "/b")', 1),
+        ('h:streamInfo():dynamicMetadata():set("a", "b", "c")', 1),
+        ("h:body()", 1),
+    ],
+)
+async def test_route_is_the_one_before_the_scripts_edits(on_request, make_stream, code, lookups):
+    stream = make_stream(body=ScriptedBody(b"x"))
+    await on_request(code).request(stream)
+    assert stream.hcm.lookups == lookups
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ('a("x-one", "1") a("X-Two", "2") a("x-one", "3")', b"x-one=1 x-two=2 x-one=3"),
+        ('a("x-one", "1") m:replace("x-one", "2") a("x-one", "3")', b"x-one=2 x-one=3"),
+        ('a("x-one", "1") m:remove("X-One")', b""),
+        (
+            'a("x-one", "1") a("x-n", m:get("x-one")) a("x-one", "2") a("x-n", m:getNumValues("x-one"))',
+            b"x-one=1 x-n=1 x-one=2 x-n=2",
+        ),
+        ('for i = 1, 50 do a("x-" .. i, "v") end for i = 1, 49 do m:remove("x-" .. i) end', b"x-50=v"),
+        ('a("x-one", "1") error("here")', b"x-one=1"),
+        ('a("x-one", ("v"):rep(5000)) m:replace("x-one", "short")', b"x-one=short"),
+        ('a("user-agent", "1") m:replace("user-agent", "2") a("x-one", "1")', b"user-agent=2 x-one=1"),
+        (
+            'a("x-one", "1") for k, v in pairs(m) do if k == "x-one" then a2 = v end end a("x-two", a2)',
+            b"x-one=1 x-two=1",
+        ),
+    ],
+)
+async def test_edits_are_done_in_their_order(on_request, make_stream, code, found):
+    stream = make_stream()
+    lua = on_request(f"local m = h:headers() local function a(...) m:add(...) end {code}")
+    await lua.request(stream)
+    assert b" ".join(b"=".join(field) for field in stream.request.headers.fields) == found
 
 
 @pytest.mark.parametrize("clear", [True, False])
