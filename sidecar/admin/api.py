@@ -21,6 +21,7 @@ from sidecar.admin.state import JSON, TEXT, AdminResponse, AdminState
 from sidecar.admin.stats import recent_lookups, stats
 from sidecar.api.admin_access import OPEN, AccessRules, Denial
 from sidecar.core.headers import HeaderMap
+from sidecar.core.log import get_levels
 from sidecar.net.strand_dump import dump_strands, strands_json, strands_text
 
 __all__ = ["AdminApi"]
@@ -139,6 +140,8 @@ class AdminApi:
     # -- changing -----------------------------------------------------------------------------
     def _logging(self, query: _Query) -> _Answer:
         status, text = logging_levels(query)
+        if query and status == 200:
+            self._state.set_log_levels(get_levels())
         return status, TEXT, text
 
     def _set_health_failed(self, failed: bool) -> _Answer:
@@ -166,7 +169,7 @@ class AdminApi:
         return _OK
 
     def _reset_counters(self, query: _Query) -> _Answer:
-        self._state.store.reset_counters()
+        self._state.reset_counters()
         return _OK
 
 

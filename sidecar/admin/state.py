@@ -92,6 +92,12 @@ class AdminState(Protocol):
         """Override values of the runtime; whether there is a layer for that."""
         ...
 
+    def set_log_levels(self, levels: Mapping[str, str]) -> None:
+        """The levels of loggers have changed to these."""
+
+    def reset_counters(self) -> None:
+        """``/reset_counters``."""
+
     def clusters(self) -> Iterable[Cluster]: ...
 
     def discovered(self) -> Discovered: ...

@@ -165,8 +165,6 @@ def parse(arguments: Sequence[str]) -> tuple[Options, list[str], str]:
         if flag.later and value != getattr(standard, flag.field):
             warnings.append(f"--{name}: {flag.later}")
     values: dict[str, Any] = {_BY_NAME[f"--{name}"].field: value for name, value in given.items()}
-    if values.get("concurrency", 1) > 1:
-        warnings.append(f"--concurrency {values['concurrency']}: workers are not available yet, one serves")
     _check_level(values.get("log_level", "info"))
     values["component_log_levels"] = _component_levels(values.get("component_log_level", ""))
     if values.get("disable_extensions"):

@@ -42,6 +42,10 @@ def main(argv: Sequence[str]) -> int:
         from sidecar.cli.inject import run_inject
 
         return run_inject(argv[1:])
+    if argv and argv[0] == "worker":
+        from sidecar.server.workers.worker import run_worker
+
+        return run_worker(list(argv[1:]))
     if argv and argv[0] == "validate":
         argv = ["--mode", "validate", *_named_config(argv[1:])]
     try:

@@ -21,6 +21,7 @@ from sidecar.core.options import Options
 from sidecar.core.runtime import Runtime
 from sidecar.http.connection_manager import ConnectionManager, HcmStats
 from sidecar.http.serve import serve_http
+from sidecar.net.reactor import adopted
 from sidecar.observability.stats import Store
 from sidecar.observability.tags import TagProducer
 from sidecar.router.exchange import Router
@@ -89,6 +90,9 @@ class AdminServer:
         headers = request.headers
         too_large = LocalReply(413, b"Payload Too Large", close=True)
         body = await request.buffer_body(_BODY_LIMIT_BYTES, too_large)
+        if self._server.role.has_workers:
+            async with adopted():
+                await self._server.role.collect()
         answer = self._api.handle(headers.method or b"GET", headers.path or b"/", body, headers)
         stream.details = "via_upstream"
         return ResponseMessage(ResponseHeaders(answer.status, list(answer.headers)), FixedBody(answer.body))
@@ -127,7 +131,15 @@ class AdminServer:
             self._server.assembly.runtime_layers.modify(values)
         except NoAdminLayer:
             return False
+        self._server.role.call("runtime", values=dict(values))
         return True
+
+    def set_log_levels(self, levels: Mapping[str, str]) -> None:
+        self._server.role.call("log_levels", levels=dict(levels))
+
+    def reset_counters(self) -> None:
+        self.store.reset_counters()
+        self._server.role.call("reset_counters")
 
     def clusters(self) -> Iterable[Cluster]:
         return self._server.assembly.clusters.clusters.values()
@@ -156,14 +168,19 @@ class AdminServer:
 
     def set_health_failed(self, failed: bool) -> None:
         self._server.draining.health_failed = failed
+        self._server.role.call("health_failed", failed=failed)
 
     def drain_listeners(
         self, *, inbound_only: bool = False, graceful: bool = False, skip_exit: bool = False
     ) -> None:
         self._server.drain_listeners(inbound_only=inbound_only, graceful=graceful, skip_exit=skip_exit)
+        self._server.role.call(
+            "drain_listeners", inbound_only=inbound_only, graceful=graceful, skip_exit=skip_exit
+        )
 
     def reopen_logs(self) -> None:
         self._server.reopen_logs()
+        self._server.role.call("reopen_logs")
 
     def stop(self) -> None:
         self._server.stop()

@@ -47,13 +47,14 @@ from sidecar.server.inspection_assembly import compile_inspector
 from sidecar.server.listener import Listener
 from sidecar.server.listener_options import compile_bind_options
 from sidecar.server.preparation import Preparation
+from sidecar.server.role import Role
 from sidecar.server.runtime_layers import RuntimeLayers
 from sidecar.server.runtime_unread import UnreadKeys
 from sidecar.server.timers import Timers
 from sidecar.server.udp_assembly import compile_downstream_socket, compile_udp_filters
 from sidecar.server.udp_listener import UdpListener
 from sidecar.upstream.cluster import Cluster
-from sidecar.upstream.cluster_manager import ClusterManager
+from sidecar.upstream.cluster_manager import ClusterManager, HealthWatch
 from sidecar.upstream.health_events import HealthEvents
 from sidecar.upstream.health_tasks import HealthTasks
 from sidecar.upstream.live_limits import renew_limits
@@ -96,8 +97,10 @@ class Assembly:
         *,
         draining: DrainManager,
         timers: Timers,
+        role: Role | None = None,
     ) -> None:
         self.loaded = loaded
+        self.role = role or Role()
         self.warnings: list[Problem] = []
         self._registry = registry
         self._reactor = reactor
@@ -126,6 +129,7 @@ class Assembly:
         self.background = Background()
         self.clusters.make_health = self._make_health
         self.clusters.make_eds = self._make_eds
+        self.clusters.make_dns = self.role.make_dns
         self.files = FileTransport(
             loaded.bootstrap, registry, store.scope("server").counter("dynamic_unknown_fields")
         )
@@ -144,6 +148,7 @@ class Assembly:
             self.background.add,
             self.http_client,
         )
+        self.sources.tap = self.role.make_tap(loaded.bootstrap, registry)
         self.secrets = Secrets(loaded.bootstrap, self.sources, self.context, self.background.add)
         self.routes = RouteSubscriptions(self.sources, self.background.add, self.known_clusters)
         self.extension_configs = ExtensionConfigs(
@@ -290,7 +295,10 @@ class Assembly:
             closer()
         self._closers.clear()
 
-    def _make_health(self, cluster: Cluster) -> HealthTasks:
+    def _make_health(self, cluster: Cluster) -> HealthWatch:
+        return self.role.make_health(cluster, partial(self._make_health_tasks, cluster))
+
+    def _make_health_tasks(self, cluster: Cluster) -> HealthTasks:
         tasks = HealthTasks(cluster, self._reactor, self.pools.make, randrange)
         for number, settings in enumerate(cluster.config.health_checks):
             files = [self.event_logs.open(each.path, each.at) for each in settings.event_logs]
@@ -312,7 +320,7 @@ class Assembly:
                 ),
             )
         assert settings.source is not None
-        subscribe = partial(self.files.subscribe, settings.source)
+        subscribe = partial(self.sources.subscribe_file, settings.source)
         try:
             return EdsDiscovery(cluster, settings, assignment_kind(self.context("")), subscribe)
         except (OSError, ValueError) as error:
@@ -458,6 +466,7 @@ class Assembly:
 
     def _keep(self, listener: Listener, message: Any, path: str) -> None:
         listener.message = message
+        listener.source, listener.worker = self.role.sockets, self.role.worker
         self.listeners.append(listener)
         self.listener_paths[listener.name] = path
 

@@ -19,10 +19,11 @@ from sidecar.api.stream import Flag
 from sidecar.core.address import Address
 from sidecar.core.errors import Disconnected
 from sidecar.net.reactor import Reactor, Transport, drive
-from sidecar.server.bind import BindError, BindOptions, bind, listen
+from sidecar.server.bind import BindError, BindOptions, listen
 from sidecar.server.connection import Connection
 from sidecar.server.filter_chain import FilterChain, FilterChains
 from sidecar.server.inspection import Inspector
+from sidecar.server.listening_sockets import OwnSockets, SocketSource
 
 if TYPE_CHECKING:
     from sidecar.observability.stats import Store
@@ -41,6 +42,10 @@ class Listener:
 
     #: Of its sockets.
     socket_type: int = socket.SOCK_STREAM
+    #: Where they come from.
+    source: SocketSource = OwnSockets()
+    #: Which of the workers this process is.
+    worker: int = 0
 
     def __init__(
         self,
@@ -86,6 +91,8 @@ class Listener:
         self.reactor = reactor
         self.store = store
         self.sockets: list[socket.socket] = []
+        #: Of a supervisor: those of its workers but the first, address by address.
+        self.copies: list[socket.socket] = []
         self.message: Any = None
         #: Who this proxy is (:class:`sidecar.api.context.NodeInfo`).
         self.node: Any = None
@@ -106,11 +113,11 @@ class Listener:
         """Bind all addresses.  Raises: BindError."""
         bound: list[Address] = []
         try:
-            for address, options in zip(self.addresses, self.bind_options, strict=True):
+            for number, (address, options) in enumerate(zip(self.addresses, self.bind_options, strict=True)):
                 if not self.bind_to_port:
                     bound.append(address)
                     continue
-                sock = bind(address, reuse_port=self.reuse_port, options=options, kind=self.socket_type)
+                sock = self.source.open(self, number, address, options)
                 self.sockets.append(sock)
                 if address.family != socket.AF_UNIX:
                     address = Address.from_sockaddr(address.family, sock.getsockname())
@@ -119,10 +126,12 @@ class Listener:
             self.close()
             raise
         self._bound(bound)
+        self.source.opened(self)
 
     def adopt(self, other: Listener) -> None:
         """Take over the sockets of a listener with the same addresses, which keeps its own."""
         self.sockets = [each.dup() for each in other.sockets]
+        self.copies = [each.dup() for each in other.copies]
         self._bound(other.addresses)
 
     def _bound(self, bound: list[Address]) -> None:
@@ -146,7 +155,7 @@ class Listener:
         self._cx_destroy = scope.counter("downstream_cx_destroy")
         self._cx_length = scope.histogram("downstream_cx_length_ms", "milliseconds")
         self._no_match = scope.counter("no_filter_chain_match")
-        worker = scope.scope("worker_0")
+        worker = scope.scope(f"worker_{self.worker}")
         self._worker_total = worker.counter("downstream_cx_total")
         self._worker_active = worker.gauge("downstream_cx_active")
         if self.inspector is not None:
@@ -158,7 +167,7 @@ class Listener:
 
     def begin(self) -> None:
         """Let clients connect: who hears that the server is ready may.  Raises: BindError."""
-        if not self._is_listening:
+        if not self._is_listening and not self.source.workers:
             self._is_listening = True
             for sock, options in zip(self.sockets, self.bind_options, strict=False):
                 listen(sock, self.backlog, options)
@@ -170,9 +179,12 @@ class Listener:
             with trio.CancelScope() as scope:
                 self._accept_scope = scope
                 async with trio.open_nursery() as accepting:
+                    if self.source.workers:
+                        await trio.sleep_forever()
                     for sock in self.sockets:
                         accepting.start_soon(self._accept, sock, nursery, name=f"accept on {self.name}")
-            self._take_waiting(nursery)
+            if not self.source.workers:
+                self._take_waiting(nursery)
             self.close()
 
     def stop_accepting(self) -> None:
@@ -183,9 +195,15 @@ class Listener:
 
     def close(self) -> None:
         """Close the listening sockets."""
-        for sock in self.sockets:
+        for sock in (*self.sockets, *self.copies):
             sock.close()
-        self.sockets = []
+        self.sockets, self.copies = [], []
+
+    def sockets_of(self, worker: int, workers: int) -> list[socket.socket]:
+        """Of a supervisor: those that one of its workers accepts on, in the order of the addresses."""
+        if not worker:
+            return self.sockets
+        return self.copies[worker - 1 :: workers - 1]
 
     async def _accept(self, sock: socket.socket, nursery: trio.Nursery) -> None:
         is_tcp = sock.family != socket.AF_UNIX

@@ -93,6 +93,10 @@ class ListenerManager:
         older = {each for entry in self._active.values() for each in entry.older}
         return [each.listener for each in self._leaving | older]
 
+    def warming(self) -> list[Any]:
+        """The listeners that do not serve yet."""
+        return [each.listener for each in self._warming.values()]
+
     def names(self) -> set[str]:
         """Of all that were added and not removed."""
         return {*self._active, *self._warming}

@@ -31,6 +31,7 @@ from sidecar.server.assembly import Assembly
 from sidecar.server.draining import DrainManager
 from sidecar.server.listener import BindError, Listener
 from sidecar.server.listener_manager import LdsApi, ListenerManager
+from sidecar.server.role import Role
 from sidecar.server.shutdown import Shutdown
 from sidecar.server.timers import Timers
 from sidecar.xds.cds import CdsApi
@@ -40,12 +41,16 @@ __all__ = ["Server", "compile_only", "serve"]
 logger = logging.getLogger("sidecar.main")
 
 
-def serve(options: Options, loaded: Loaded) -> int:
+def serve(options: Options, loaded: Loaded, role: Role | None = None) -> int:
     """Serve until a signal or ``/quitquitquit``; the exit status.
 
     Raises: ConfigErrors, before anything was served.
     """
-    server = Server(options, loaded)
+    if role is None and options.concurrency > 1 and options.mode == "serve":
+        from sidecar.server.workers.supervisor import Supervisor  # who serves alone needs none of it
+
+        role = Supervisor(options.concurrency)
+    server = Server(options, loaded, role)
     for problem in server.assembly.warnings:
         logger.warning("%s", problem)
     try:
@@ -82,8 +87,9 @@ def _is_told(problem: Problem, refused: list[Path]) -> bool:
 class Server:
     """One proxy process."""
 
-    def __init__(self, options: Options, loaded: Loaded) -> None:
+    def __init__(self, options: Options, loaded: Loaded, role: Role | None = None) -> None:
         self.options = options
+        self.role = role or Role()
         self.loaded = loaded
         self.started_s = time.time()
         self.exit_status = 0
@@ -102,7 +108,7 @@ class Server:
             self.reactor.close()
             raise ConfigErrors([loaded.problem(error.path, error.reason)]) from error
         self._snapshots = Snapshots(self.store, self.tag_producer)
-        self._flush_interval_s = flush_interval_s(loaded.bootstrap)
+        self._flush_interval_s = flush_interval_s(loaded.bootstrap) if self.role.is_main else 0.0
         self.flushes_on_admin = not self._flush_interval_s
         try:
             self.assembly = Assembly(
@@ -116,13 +122,15 @@ class Server:
                 self.store,
                 draining=self.draining,
                 timers=self._timers,
+                role=self.role,
             )
         except ConfigErrors:
             self.reactor.close()
             raise
         self.admin: AdminServer | None = None
         try:
-            if loaded.bootstrap.HasField("admin") and loaded.bootstrap.admin.HasField("address"):
+            bootstrap = loaded.bootstrap
+            if self.role.is_main and bootstrap.HasField("admin") and bootstrap.admin.HasField("address"):
                 self.admin = AdminServer(
                     self, self.assembly.admin_address(), self.assembly.admin_access_logs(), self.tag_producer
                 )
@@ -168,6 +176,7 @@ class Server:
         async with open_reactor(self.reactor), trio.open_nursery() as nursery:
             self._nursery = nursery
             await nursery.start(self._signals)
+            self.role.start(self, nursery)
             nursery.start_soon(self._sweep, name="sweep")
             nursery.start_soon(self._timers.run, name="timers")
             nursery.start_soon(self.assembly.files.watcher.run, name="file watcher")
@@ -187,8 +196,10 @@ class Server:
                 for listener in self._static_listeners:
                     listener.begin()
                     nursery.start_soon(listener.run, name=f"listener {listener.name}")
+                await self.role.ready()
                 self._go_live()
                 await self._stop.wait()
+                await self.role.end("stop")
             logger.info("exiting")
             self.is_live = False
             nursery.cancel_scope.cancel()
@@ -256,7 +267,13 @@ class Server:
             self.stop()
         else:
             self._shutdown.has_begun = True
-            self._nursery.start_soon(self._shutdown.run, name="shutdown")
+            how = self._shut_workers_down if self.role.has_workers else self._shutdown.run
+            self._nursery.start_soon(how, name="shutdown")
+
+    async def _shut_workers_down(self) -> None:
+        self.draining.is_shutting_down = True
+        await self.role.end("shut_down")
+        self.stop()
 
     def _serving(self) -> list[Listener]:
         """The listeners that may have connections."""
@@ -273,6 +290,7 @@ class Server:
         manager.gauge("workers_started").set(1)
         manager.gauge("total_listeners_active").set(len(self.assembly.listeners))
         manager.counter("listener_create_success").value += len(self._static_listeners)
+        self.role.told_live()
         logger.info("starting main dispatch loop")
         # What the configuration made lives as long as the process: keep the collector from walking it.
         gc.collect()
@@ -313,11 +331,20 @@ class Server:
         scope.gauge("days_until_first_cert_expiring").set(days_until_first_expires(contexts))
         seconds = seconds_until_first_staple_expires(contexts)
         scope.gauge("seconds_until_first_ocsp_response_expiring").set(seconds)
-        scope.gauge("total_connections").set(sum(each.active for each in self.assembly.listeners))
-        with open("/proc/self/statm", "rb") as file:
-            resident = int(file.read().split()[1]) * 4096
+        connections = sum(each.active for each in self.assembly.listeners) + self.role.connections
+        scope.gauge("total_connections").set(connections)
+        resident = self.resident_bytes() + self.role.resident_bytes
         for name in ("memory_allocated", "memory_heap_size", "memory_physical_size"):
             scope.gauge(name).set(resident)
+
+    def resident_bytes(self) -> int:
+        """The memory that this process holds."""
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * 4096
+
+    def all_listeners(self) -> list[Listener]:
+        """Those that serve, and then those that are about to."""
+        return [*self.assembly.listeners, *self.listener_manager.warming()]
 
     # -- what the admin API asks for ---------------------------------------------------------------------
     def discovered(self) -> Discovered:
@@ -377,14 +404,16 @@ class Server:
 
     # -- tasks -----------------------------------------------------------------------------------------
     async def _signals(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        with trio.open_signal_receiver(
-            signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP
-        ) as received:
+        numbers = [signal.SIGUSR2]
+        if self.role.is_main:
+            numbers += [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP]
+        with trio.open_signal_receiver(*numbers) as received:
             task_status.started()
             async for number in received:
                 if number == signal.SIGUSR1:
                     logger.warning("caught ENVOY_SIGUSR1. Reopening access logs.")
                     self.reopen_logs()
+                    self.role.call("reopen_logs")
                 elif number == signal.SIGUSR2:
                     logger.warning("caught SIGUSR2: %s", strands_text(dump_strands(self.reactor)).rstrip())
                 elif number == signal.SIGHUP:
@@ -415,6 +444,7 @@ class Server:
     async def _flush_stats(self) -> None:
         while True:
             await trio.sleep(self._flush_interval_s)
+            await self.role.collect()
             self.refresh_stats()
             self.flush_stats()
 

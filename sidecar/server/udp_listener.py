@@ -83,9 +83,13 @@ class UdpListener(Listener):
         with trio.CancelScope() as scope:
             self._accept_scope = scope
             async with trio.open_nursery() as nursery:
+                if self.source.workers:
+                    await trio.sleep_forever()
                 for sock, address in zip(self.sockets, self.addresses, strict=False):
                     port = UdpSocket(self, sock, address, self._dropped)
                     nursery.start_soon(port.run, name=f"datagrams on {self.name}")
+        if self.source.workers:
+            self.close()
         self.sockets = []
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from random import randrange
+from typing import Protocol
 
 import trio
 
@@ -24,15 +25,25 @@ from sidecar.upstream.discovery import (
     Resolver,
     StaticDiscovery,
 )
-from sidecar.upstream.health_tasks import HealthTasks
 from sidecar.upstream.local_zone import LocalZone
 from sidecar.upstream.outlier_detection import Detector
 
-__all__ = ["ClusterManager"]
+__all__ = ["ClusterManager", "HealthWatch"]
 
 log = logging.getLogger("sidecar.upstream")
 
 MakeResolver = Callable[[DnsSettings], Resolver]
+
+
+class HealthWatch(Protocol):
+    """Keeps the health of a cluster's hosts (:class:`sidecar.upstream.health_tasks.HealthTasks`)."""
+
+    #: Set when every host that was there had its first check.
+    initialized: trio.Event
+
+    async def run(self) -> None:
+        """Keep it until cancelled."""
+        ...
 
 
 class _Warming:
@@ -43,7 +54,7 @@ class _Warming:
     def __init__(self, cluster: Cluster, discovery: Discovery) -> None:
         self.cluster = cluster
         self.discovery = discovery
-        self.health: HealthTasks | None = None
+        self.health: HealthWatch | None = None
         self.scope = trio.CancelScope()
         #: Set when it is in use, or will never be.
         self.active = trio.Event()
@@ -78,9 +89,11 @@ class ClusterManager:
         self._resolvers: dict[DnsSettings, Resolver] = {}
         self._discoveries: dict[str, Discovery] = {}
         #: The active health checks of clusters that have them.
-        self.health: dict[str, HealthTasks] = {}
+        self.health: dict[str, HealthWatch] = {}
         #: Makes the tasks of health checks; without it there are none (tests).
-        self.make_health: Callable[[Cluster], HealthTasks] | None = None
+        self.make_health: Callable[[Cluster], HealthWatch] | None = None
+        #: Makes the discovery of DNS clusters.
+        self.make_dns: Callable[[Cluster, Resolver, Callable[[int], int]], Discovery] = DnsDiscovery
         #: Told of clusters that are used no more, for their connections to end.
         self.on_retired: Callable[[Cluster], None] = _forget
         #: Told whether any cluster warms, when that may have changed.
@@ -253,7 +266,7 @@ class ClusterManager:
         resolver = self._resolvers.get(settings)
         if resolver is None:
             resolver = self._resolvers[settings] = self._make_resolver(settings)
-        return DnsDiscovery(cluster, resolver, self._draw)
+        return self.make_dns(cluster, resolver, self._draw)
 
     def _make_dns_resolver(self, settings: DnsSettings) -> Resolver:
         if settings.resolver.kind == "getaddrinfo":
@@ -283,7 +296,7 @@ class ClusterManager:
         await discovery.initialized.wait()
         cluster.updated = self._cluster_updated
 
-    async def _check(self, health: HealthTasks, discovery: Discovery) -> None:
+    async def _check(self, health: HealthWatch, discovery: Discovery) -> None:
         await discovery.initialized.wait()
         await health.run()
 

@@ -159,6 +159,8 @@ class DnsDiscovery:
         self._resolved: list[list[Host]] = [[] for _ in cluster.config.endpoints]
         #: The interval of the next failure, shared by the loops as in Envoy; None after a success.
         self._backoff_s: float | None = None
+        #: Told of each answer and of the endpoint that it is for: who serves may be another process.
+        self.on_answer: Callable[[int, DnsAnswer], None] | None = None
         if not self._resolved or not self._settings.wait_for_warm_on_init:
             self.initialized.set()
 
@@ -175,12 +177,18 @@ class DnsDiscovery:
         while True:
             stats.update_attempt.value += 1
             answer = await self._resolver.resolve(endpoint.name, family)
-            delay = self._take(index, endpoint, answer)
-            self.initialized.set()
+            delay = self.take(index, answer)
             await trio.sleep(delay)
 
+    def take(self, index: int, answer: DnsAnswer) -> float:
+        """Use an answer for this endpoint; the seconds until the next question."""
+        delay = self._take(index, self._cluster.config.endpoints[index], answer)
+        self.initialized.set()
+        if self.on_answer is not None:
+            self.on_answer(index, answer)
+        return delay
+
     def _take(self, index: int, endpoint: Endpoint, answer: DnsAnswer) -> float:
-        """Use an answer; the seconds until the next question."""
         stats = self._cluster.stats
         settings = self._settings
         logical = self._cluster.config.type == "LOGICAL_DNS"

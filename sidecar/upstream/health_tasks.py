@@ -77,6 +77,8 @@ class HealthTasks:
         self._watches: dict[int, _Watch] = {}
         #: Results that are missing until the cluster is ready, as many as it had hosts.
         self._missing = 0
+        #: Told of each host that has a result: who serves may be another process.
+        self.on_taken: Callable[[Host], None] | None = None
         #: Set when every host that was there had its first check.
         self.initialized = trio.Event()
         cluster.on_hosts_set = self._set_hosts
@@ -160,6 +162,8 @@ class HealthTasks:
             detector = self._cluster.detector
             if is_well and detector is not None:
                 detector.on_health_check_passed(watch.host)
+            if self.on_taken is not None:
+                self.on_taken(watch.host)
         if self._missing:
             self._missing -= 1
             if not self._missing:

@@ -14,6 +14,7 @@ from sidecar.xds.node import discovery_node
 from sidecar.xds.rest import RestSettings, RestSubscription
 from sidecar.xds.sotw_stream import GrpcTransport
 from sidecar.xds.subscription import Subscriber, Subscription, SubscriptionStats
+from sidecar.xds.tap import Tap, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -103,6 +104,8 @@ class Sources:
         self._make_client = make_client
         self._spawn = spawn
         self._ads: SilentTransport | None = None
+        #: Stands between subscribers and sources, where there is more than one process.
+        self.tap: Tap | None = None
         #: Watches files, also those that resources name.
         self.watcher = files.watcher
 
@@ -119,6 +122,34 @@ class Sources:
 
         Raises: ConfigError.
         """
+        if self.tap is None:
+            return self._subscribe(source, path, subscriber, scope, names, stats)
+        return self.tap.subscribe(
+            key_of(subscriber.kind.message, source, names),
+            subscriber,
+            lambda tapped: self._subscribe(source, path, tapped, scope, names, stats),
+        )
+
+    def subscribe_file(
+        self, source: PathSource, subscriber: Subscriber, stats: SubscriptionStats
+    ) -> Subscription:
+        """The same to a file.  Raises: ValueError, OSError when the place cannot be watched."""
+        if self.tap is None:
+            return self._files.subscribe(source, subscriber, stats)
+        key = key_of(subscriber.kind.message, source, None)
+        return self.tap.subscribe(
+            key, subscriber, lambda tapped: self._files.subscribe(source, tapped, stats)
+        )
+
+    def _subscribe(
+        self,
+        source: Any,
+        path: str,
+        subscriber: Subscriber,
+        scope: Scope,
+        names: tuple[str, ...] | None,
+        stats: SubscriptionStats | None,
+    ) -> Subscription:
         stats = stats or SubscriptionStats(scope)
         kind = source.WhichOneof("config_source_specifier")
         if kind in ("path", "path_config_source"):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.core.address import Address
-from sidecar.server.listener import BindError, BindOptions, bind
+from sidecar.server.bind import BindError, BindOptions, bind
 
 
 def accepted_from(sock: socket.socket, family: socket.AddressFamily, host: str) -> str:

@@ -170,6 +170,12 @@ class FakeServer:
     def refresh_stats(self) -> None:
         self.calls.append("refresh_stats")
 
+    def set_log_levels(self, levels: Mapping[str, str]) -> None:
+        self.calls.append(("log_levels", dict(levels)))
+
+    def reset_counters(self) -> None:
+        self.store.reset_counters()
+
     def set_health_failed(self, failed: bool) -> None:
         self.calls.append(("health_failed", failed))
 

@@ -46,12 +46,6 @@ def test_parse_does_not_warn_of_a_default_that_is_spelled_out() -> None:
     assert parse(["--base-id", "0", "--drain-strategy", "gradual"])[1] == []
 
 
-def test_parse_with_more_workers_says_that_one_serves() -> None:
-    options, [warning], _ = parse(["--concurrency", "4"])
-    assert options.concurrency == 4
-    assert "one serves" in warning
-
-
 def test_parse_takes_the_deprecated_name_for_unknown_fields() -> None:
     options, [warning], _ = parse(["--allow-unknown-fields"])
     assert options.allow_unknown_static_fields is True
