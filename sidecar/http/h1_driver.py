@@ -24,6 +24,7 @@ from sidecar.codec.h1 import reason_phrase
 from sidecar.codec.h1_beginnings import request_beginning
 from sidecar.codec.h1_case import proper_case
 from sidecar.codec.h1_encode import LAST_CHUNK, encode_interim, encode_trailers
+from sidecar.codec.h1_framing import ANY_LENGTH, announced_length, is_wrong_length, wrong_length
 from sidecar.core.errors import (
     DeadlineExceeded,
     Disconnected,
@@ -511,21 +512,46 @@ class H1Driver:
             stream.drain_connection = True
         extra = b""
         minor = self._parser.minor_version
-        if not minor and headers.get(b"content-length") is None:
+        index = headers.index()
+        if b"transfer-encoding" in index:
+            headers.remove(b"transfer-encoding")  # a filter's: how the body is sent is decided here
+        length = index.get(b"content-length")
+        if body is not None and status in _BODILESS and not stream.is_tunnel:
+            # A filter changed the status: a client takes what follows such a head for the next answer.
+            body = response.body = None
+            if length is not None and status != 304:
+                headers.remove(b"content-length")
+                length = None
+        if not minor and length is None:
             # Envoy ends an HTTP/1.0 connection behind any answer that came without a length.
             self._keep_alive = False
             self._parser.close = True
         if (stream.drain_connection or not self._keep_alive) and not stream.is_tunnel:
             extra = b"connection: close\r\n"
         chunked = False
+        left = ANY_LENGTH
         if body is None:
-            if headers.get(b"content-length") is None and status not in _BODILESS:
-                if not self._is_head:
-                    extra += b"content-length: 0\r\n"
-                elif minor:
-                    extra += b"transfer-encoding: chunked\r\n"
-        elif minor and headers.get(b"content-length") is None and not stream.is_tunnel:
-            chunked = True
+            if status not in _BODILESS:
+                if length is None:
+                    if not self._is_head:
+                        extra += b"content-length: 0\r\n"
+                    elif minor:
+                        extra += b"transfer-encoding: chunked\r\n"
+                elif not self._is_head and (length != b"0" or len(index) != len(fields)):
+                    is_wrong_length(headers, length, 0)
+        elif stream.is_tunnel or self._is_head:
+            chunked = length is None and not stream.is_tunnel and bool(minor)
+        elif length is None:
+            chunked = bool(minor)
+        elif body.whole is None:
+            left = announced_length(headers, length)
+            chunked = left < 0 and bool(minor)
+            if left < 0 and not minor:
+                self._keep_alive = False
+                self._parser.close = True
+        elif length != b"%d" % len(body.whole) or len(index) != len(fields):
+            is_wrong_length(headers, length, len(body.whole))
+        if chunked:
             extra += b"transfer-encoding: chunked\r\n"
         line = (
             _status_line(status)
@@ -561,9 +587,12 @@ class H1Driver:
                     head + (b"%x\r\n%b\r\n0\r\n\r\n" % (len(whole), whole) if whole else b"0\r\n\r\n")
                 )
             return self._send(head + whole)
-        return self._stream_body(stream, body, head, chunked=chunked)
+        return self._stream_body(stream, body, head, left, chunked=chunked)
 
-    async def _stream_body(self, stream: Stream, body: Body, head: bytes, *, chunked: bool) -> None:
+    async def _stream_body(
+        self, stream: Stream, body: Body, head: bytes, left: int, *, chunked: bool
+    ) -> None:
+        """``left``: bytes that the head announces, or ANY_LENGTH."""
         strand = self.strand
         clock = self._manager.reactor.clock
         idle = self._manager.stream_idle_timeout_s
@@ -575,6 +604,10 @@ class H1Driver:
             await waiting
         while data := await body.receive():
             stream.bytes_sent += len(data)
+            if left >= 0:
+                left -= len(data)
+                if left < 0:
+                    raise wrong_length()
             waiting = self._send(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
             if waiting is not None:
                 await waiting
@@ -584,6 +617,8 @@ class H1Driver:
             if not count & 63:
                 await turn()
         stream.upstream_last_rx_ns = time.monotonic_ns()
+        if left > 0:
+            raise wrong_length()
         if chunked:
             trailers = body.trailers if self._manager.http1.enable_trailers else None
             waiting = self._send(LAST_CHUNK if trailers is None else encode_trailers(trailers.fields))

@@ -16,6 +16,7 @@ from sidecar.codec.h1 import find_head_end
 from sidecar.codec.h1_beginnings import response_beginning
 from sidecar.codec.h1_case import proper_case
 from sidecar.codec.h1_encode import LAST_CHUNK, encode_trailers
+from sidecar.codec.h1_framing import ANY_LENGTH, announced_length, is_wrong_length, wrong_length
 from sidecar.core.errors import LocalProtocolError, RemoteProtocolError, UpstreamError
 from sidecar.core.headers import HeaderMap, KeyedResponseHeaders, RequestHeaders, ResponseHeaders
 from sidecar.net.h1_stream import H1Reader
@@ -48,6 +49,7 @@ class H1Exchange:
         "_is_head",
         "_is_special",
         "_keeps_case",
+        "_left",
         "_max_head_bytes",
         "_must_close",
         "_parser",
@@ -78,6 +80,8 @@ class H1Exchange:
         self._request_done = True
         self._response_done = True
         self._chunked_request = False
+        #: Bytes of the request's body that its head has announced and that were not sent yet.
+        self._left = ANY_LENGTH
         self._is_head = False
         self._is_connect = False
 
@@ -87,17 +91,34 @@ class H1Exchange:
         fields = headers.fields
         method = headers.method or b"GET"
         self._response_done = False
+        self._left = ANY_LENGTH
         self._is_head = method == b"HEAD"
         chunked = False
         extra = b""
+        index = headers._index
+        if index is None:
+            index = headers.index()
+        if b"transfer-encoding" in index:
+            headers.remove(b"transfer-encoding")  # a filter's: how the body is sent is decided here
+        length = index.get(b"content-length")
         if request.body is None:
             self._request_done = True
-            if method not in _METHODS_WITHOUT_BODY and headers.get(b"content-length") is None:
-                extra = b"content-length: 0\r\n"
+            if length is None:
+                if method not in _METHODS_WITHOUT_BODY:
+                    extra = b"content-length: 0\r\n"
+            elif length != b"0" or len(index) != len(fields):
+                is_wrong_length(headers, length, 0)
         else:
             self._request_done = body is not None
-            if headers.get(b"content-length") is None:
+            if length is not None:
+                if body is None:
+                    self._left = announced_length(headers, length)
+                    chunked = self._left < 0
+                elif length != b"%d" % len(body) or len(index) != len(fields):
+                    is_wrong_length(headers, length, len(body))
+            else:
                 chunked = True
+            if chunked:
                 extra = b"transfer-encoding: chunked\r\n"
         authority = headers.authority
         head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n%b\r\n" % (
@@ -161,6 +182,10 @@ class H1Exchange:
     async def send_data(self, data: bytes) -> None:
         if self._chunked_request:
             data = b"%x\r\n%b\r\n" % (len(data), data)
+        elif self._left >= 0:
+            self._left -= len(data)
+            if self._left < 0:
+                raise wrong_length()
         self._pool.tx_bytes.value += len(data)
         try:
             rest = self._transport.try_send(data)
@@ -177,6 +202,8 @@ class H1Exchange:
                 await self.send_data(LAST_CHUNK)
             else:
                 await self.send_data(encode_trailers(trailers.fields))
+        elif self._left > 0:
+            raise wrong_length()
         self._request_done = True
 
     @types.coroutine
