@@ -60,18 +60,23 @@ class NetworkSession:
     """One connection, as the filters of its chain see it."""
 
     __slots__ = (
+        "buffer_limit_bytes",
         "connection",
         "delay_s",
         "details",
         "gates",
         "is_broken",
+        "is_input_full",
+        "is_output_full",
         "is_waiting",
         "knows_halves",
         "resume",
         "state",
     )
 
-    def __init__(self, connection: Any, *, knows_halves: bool = False) -> None:
+    def __init__(
+        self, connection: Any, *, knows_halves: bool = False, buffer_limit_bytes: int = 1024 * 1024
+    ) -> None:
         #: Whether what ends the chain goes on when the client has ended its half.
         self.knows_halves = knows_halves
         #: A :class:`sidecar.api.stream.ConnectionInfo`; its ``stream`` is what access logs see.
@@ -84,6 +89,12 @@ class NetworkSession:
         self.resume: Callable[[int], None] | None = None
         #: Whether a filter lets the terminal one wait.
         self.is_waiting = False
+        #: How much filters keep back in a direction before they say that it is full.
+        self.buffer_limit_bytes = buffer_limit_bytes
+        #: A filter keeps so much of what the client sent that no more is read, or of what goes to it that no
+        #: more is taken.
+        self.is_input_full = False
+        self.is_output_full = False
         #: Whether reading met an error: the client is gone.
         self.is_broken = False
         #: What filters keep of this connection, by filter.

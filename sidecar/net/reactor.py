@@ -181,7 +181,7 @@ class Transport:
         self.watcher: Strand | None = None
         #: Called when something happens while nobody reads (an idle upstream connection).
         self.on_idle_event: Callable[[], None] | None = None
-        #: Called before a half is closed: it may still send.
+        #: Called before a half is closed: it may still send, and raises BlockingIOError until all has gone.
         self.on_half_close: Callable[[], None] | None = None
         #: What was put off by ``send_soon``: it goes before anything else that is sent.
         self.queued = b""
@@ -302,6 +302,16 @@ class Transport:
         if self.on_half_close is not None:
             self.on_half_close()
         self.sock.shutdown(SHUT_WR)
+
+    async def end(self) -> None:
+        """The same, behind what network filters still have to send.  Raises: OSError."""
+        while True:
+            try:
+                self.half_close()
+            except (BlockingIOError, InterruptedError):
+                await self.writable()
+            else:
+                return
 
     def close(self) -> None:
         """Close the descriptor (at the end of the reactor's pass).  Waiters get Disconnected."""

@@ -85,13 +85,19 @@ def _chain(
     refuse = getattr(terminal, "refuse", None)
     chain = _secured(chain, tls, _on_refused(terminal, refuse))
     if filters:
+        limit = parts.buffer_limit_bytes
         if manager is not None:
             count = manager.stats.count_refused
             chain.serve = admit_connections(
-                filters, chain.serve, lambda connection: count(is_remote=False, is_tls=False)
+                filters,
+                chain.serve,
+                lambda connection: count(is_remote=False, is_tls=False),
+                buffer_limit_bytes=limit,
             )
         else:
-            chain.serve = admit_connections(filters, chain.serve, refuse, knows_halves=True)
+            chain.serve = admit_connections(
+                filters, chain.serve, refuse, buffer_limit_bytes=limit, knows_halves=True
+            )
     return chain
 
 

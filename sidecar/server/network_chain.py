@@ -62,15 +62,19 @@ def admit_connections(
     serve: Serve,
     refuse: Callable[[Any], None] | None,
     *,
+    buffer_limit_bytes: int,
     knows_halves: bool = False,
 ) -> Serve:
     """``serve`` for the connections that ``filters`` let in; ``refuse`` is told of the others.
 
-    ``knows_halves``: what ends the chain goes on when a client has ended its half.
+    ``knows_halves``: what ends the chain goes on when a client has ended its half.  Filters that keep back
+    more than ``buffer_limit_bytes`` get no more.
     """
 
     async def admitted(connection: Any, transport: Transport, strand: Strand) -> None:
-        session = connection.network_session = NetworkSession(connection, knows_halves=knows_halves)
+        session = connection.network_session = NetworkSession(
+            connection, knows_halves=knows_halves, buffer_limit_bytes=buffer_limit_bytes
+        )
         begun = []
         try:
             for each in filters:

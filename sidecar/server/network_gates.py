@@ -146,6 +146,8 @@ class ReadingGate:
         while True:
             if self._passed:
                 data, self._passed = self._passed[:size], self._passed[size:]
+                # While it was full nothing was read: the edge of what came then is gone.
+                self._transport.ready = True
                 return data
             if self._ended:
                 return b""
@@ -156,6 +158,8 @@ class ReadingGate:
                 raise refusal(self._session)
             if self._source_ended:
                 raise BlockingIOError  # a filter keeps the end back
+            if self._session.is_input_full:
+                raise BlockingIOError  # what lets it go wakes the reader
             try:
                 data = self._receive(size)
             except (BlockingIOError, InterruptedError):
@@ -244,11 +248,13 @@ def change_output(session: NetworkSession, transport: Transport, changers: Seque
     """Let what is sent pass through the filters, which may put something else in its place.
 
     What the socket does not take at once is kept here: for the caller a piece is sent as a whole or not at
-    all.
+    all.  A half is closed when all has gone that filters let go at its end: until then that raises
+    BlockingIOError, too.
     """
     send = transport.send
     ready = b""
     shown = 0
+    has_ended = False
 
     def changed(data: bytes, *, end_stream: bool) -> bytes:
         size = len(data)
@@ -267,6 +273,8 @@ def change_output(session: NetworkSession, transport: Transport, changers: Seque
         nonlocal ready, shown
         fresh = bytes(data[shown:])
         if fresh:
+            if session.is_output_full:
+                raise BlockingIOError
             shown = len(data)
             ready += changed(fresh, end_stream=False)
         flush()
@@ -274,8 +282,10 @@ def change_output(session: NetworkSession, transport: Transport, changers: Seque
         return len(data)
 
     def end() -> None:
-        nonlocal ready
-        ready += changed(b"", end_stream=True)
+        nonlocal ready, has_ended
+        if not has_ended:
+            has_ended = True
+            ready += changed(b"", end_stream=True)
         flush()
 
     transport.send = write

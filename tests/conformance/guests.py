@@ -309,6 +309,15 @@ def connection_holds() -> bytes:
     return guest.module()
 
 
+def connection_gathers() -> bytes:
+    """Stops all that the upstream sends until its end, and counts that."""
+    guest = Guest()
+    guest.on(
+        "upstream_data", 3, f"(if (i32.eqz (local.get 2)) (then (return {PAUSE}))){guest.count('gathered')}"
+    )
+    return guest.module()
+
+
 def connection_waits(*, closes: bool = False) -> bytes:
     """Stops a new connection and all that the client sends; lets it go on, or closes it, by its timer."""
     guest = Guest()

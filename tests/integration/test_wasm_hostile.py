@@ -58,11 +58,14 @@ static_resources:
 """
 
 
-def configuration(log: Path, **own: object) -> str:
+def configuration(
+    log: Path, *, script: str = SCRIPT, plugin: dict[str, object] | None = None, **own: object
+) -> str:
     plugin = {
         "name": "guest",
-        "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": SCRIPT},
+        "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": script},
         "vm_config": {"code": {"local": {"filename": str(GUEST)}}},
+        **(plugin or {}),
     }
     message: dict[str, object] = {"config": plugin}
     message["@type"] = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"

@@ -184,8 +184,9 @@ class PluginSide:
         vm = None if self.plugin is None else self.plugin.vm
         if vm is not None and vm.failure is not None:
             for context in list(vm.contexts.values()):
-                if isinstance(context.stream, StreamSide):
-                    context.stream.vm_failed()
+                vm_failed = getattr(context.stream, "vm_failed", None)
+                if vm_failed is not None:
+                    vm_failed()
 
     def stop(self) -> None:
         """No more ticks."""

@@ -40,6 +40,6 @@ class DirectResponse:
         try:
             if self._body:
                 await transport.send_all(self._body)
-            transport.half_close()
+            await transport.end()
         except OSError:
             return

@@ -145,7 +145,7 @@ class TcpSession(TcpAttempts):
                     await carry(self._transport, up, self._count_up(), proxy.pipes, proxy.stats.waits)
                 has_halves = not isinstance(upstream, HttpTunnel)
                 if has_halves:
-                    self._end_side(self._transport, up)
+                    await self._end_side(self._transport, up)
             else:
                 if not is_ended:
                     await self._send_up(upstream)
@@ -169,7 +169,7 @@ class TcpSession(TcpAttempts):
             await carry(up, self._transport, count, self._proxy.pipes, waits)
             raise _TunnelEnded("the upstream ended it")
         await carry(up, self._transport, count, self._proxy.pipes, waits)
-        self._end_side(up, self._transport)
+        await self._end_side(up, self._transport)
 
     async def _send_early(self, early: EarlyData, upstream: Any) -> bool:
         """Send what came before; whether that was all."""
@@ -218,7 +218,7 @@ class TcpSession(TcpAttempts):
         if not tunnel.has_halves:
             raise _TunnelEnded("the upstream ended it")
         try:
-            self._transport.half_close()
+            await self._transport.end()
         except OSError:
             pass  # it is gone, which its own side tells
         self._upstream_ended = True
@@ -244,11 +244,11 @@ class TcpSession(TcpAttempts):
         else:
             self._strand.fail(error)
 
-    def _end_side(self, ended: Transport, other: Transport) -> None:
+    async def _end_side(self, ended: Transport, other: Transport) -> None:
         """``ended`` sends no more: say so to the other."""
         self._last_end = ended
         try:
-            other.half_close()
+            await other.end()
         except OSError:
             pass  # it is gone, which its own side tells
 

@@ -35,7 +35,7 @@ class ConnectionSide:
 
     __slots__ = (
         "buffers", "context", "filter", "has_ended", "has_left", "held", "is_closed", "is_dead",
-        "is_in_callback", "is_stopped", "output_ended", "plugin_side", "received", "session",
+        "is_in_callback", "is_stopped", "keeps", "output_ended", "plugin_side", "received", "session",
     )  # fmt: skip
 
     context: TcpContext
@@ -51,6 +51,8 @@ class ConnectionSide:
         #: Whether the guest stopped what the client sends, and whether that had ended.
         self.is_stopped = False
         self.has_ended = False
+        #: Whether bytes of the client, or their end, wait for the guest.
+        self.keeps = False
         #: Whether what goes to the client has ended; whether the client then was the last to end.
         self.output_ended = False
         self.has_left = False
@@ -106,8 +108,22 @@ class ConnectionSide:
             self.session.go_on()
         held, self.held[_DOWNSTREAM] = self.held[_DOWNSTREAM], b""
         self.buffers[_DOWNSTREAM] = None
-        if held or self.has_ended:
+        self.session.is_input_full = False
+        kept, self.keeps = self.keeps, False
+        if held or (kept and self.has_ended):
             self.session.give(self.filter, held, end_stream=self.has_ended)
+
+    def vm_failed(self) -> None:
+        """The guest failed over something else: what it kept back goes on without it, or all ends."""
+        if self.is_dead or self.is_in_callback:
+            return  # who called it sees to that
+        self.is_dead = True
+        if self.filter.traps_open:
+            self.session.is_output_full = False
+            self.let_go()
+        else:
+            self.is_closed = True
+            self.session.close()
 
     def close_stream(self, stream_type: StreamType) -> None:
         if stream_type in (StreamType.DOWNSTREAM, StreamType.UPSTREAM):
@@ -121,6 +137,11 @@ class WasmNetworkFilter(NetworkFilter):
 
     def __init__(self, live: LivePlugin) -> None:
         self._live = live
+
+    @property
+    def traps_open(self) -> bool:
+        """Whether connections go on that a guest fails over."""
+        return self._live.traps_open
 
     def on_new_connection(self, session: NetworkSession) -> int:
         live = self._live
@@ -147,6 +168,9 @@ class WasmNetworkFilter(NetworkFilter):
         if side is None:
             return data
         if side.is_dead:
+            if side.is_closed:
+                return None
+            side.keeps = False
             held, side.held[_DOWNSTREAM] = side.held[_DOWNSTREAM], b""
             return held + data
         if not data:
@@ -156,9 +180,11 @@ class WasmNetworkFilter(NetworkFilter):
                 return data  # for Envoy the connection is over, and nothing is read
         side.received += len(data)
         side.is_stopped = True  # until the guest says otherwise
+        side.keeps = False
         left = self._show(side, _DOWNSTREAM, data, end_stream=not data)
         if side.is_closed:
             return None
+        side.keeps = left is None and side.is_stopped
         if left is None:
             if side.is_dead or not side.is_stopped:  # resumed from inside of its own callback
                 left, side.held[_DOWNSTREAM] = side.held[_DOWNSTREAM], b""
@@ -174,6 +200,9 @@ class WasmNetworkFilter(NetworkFilter):
         if side is None:
             return data
         if side.is_dead:
+            if side.is_closed:
+                session.close()
+                return b""
             held, side.held[_UPSTREAM] = side.held[_UPSTREAM], b""
             return held + data
         left = self._show(side, _UPSTREAM, data, end_stream=end_stream)
@@ -214,6 +243,13 @@ class WasmNetworkFilter(NetworkFilter):
             side.buffers[direction] = None
             return changed
         side.held[direction] = changed
+        session = side.session
+        if len(changed) > session.buffer_limit_bytes:
+            # As behind Envoy's watermarks; what goes to the client the guest cannot let go later.
+            if direction == _UPSTREAM:
+                session.is_output_full = not end_stream
+            elif side.is_stopped:
+                session.is_input_full = True
         return None
 
     def _call(self, side: ConnectionSide, call: Callable[[], None]) -> None:
@@ -226,7 +262,9 @@ class WasmNetworkFilter(NetworkFilter):
             self._trapped(side, error)
 
     def _trapped(self, side: ConnectionSide, error: WasmError) -> None:
-        side.plugin_side.report("on a connection", error)
         side.is_dead = True
+        side.plugin_side.report("on a connection", error)
         if not self._live.traps_open:
             side.is_closed = True
+        elif side.keeps:
+            side.let_go()

@@ -20,6 +20,7 @@ MODULES = {
     "events": guests.connection_events(),
     "edits": guests.connection_edits(),
     "holds": guests.connection_holds(),
+    "gathers": guests.connection_gathers(),
     "waits": guests.connection_waits(),
     "waits-closes": guests.connection_waits(closes=True),
     "closes": guests.connection_closes(),
@@ -27,13 +28,16 @@ MODULES = {
 }
 
 
-def guarded(name: str, module: str, **more: Any) -> dict[str, Any]:
+MUCH = b"0123456789abcdef" * (6 * 65536)
+
+
+def guarded(name: str, module: str, *, to: str = "app", **more: Any) -> dict[str, Any]:
     """A listener with a guest in front of a TCP proxy."""
     config = {"@type": NETWORK, "config": {**plugin(name, module), **more}}
     proxy = {
         "@type": TCP_PROXY,
         "stat_prefix": name,
-        "cluster": "app",
+        "cluster": to,
         "access_log": [file_log(f"FILE({name}.log)", LINE)],
     }
     filters = [
@@ -56,12 +60,13 @@ CONNECTIONS = Setup(
     "wasm_network",
     bootstrap(
         [
-            *(guarded(name, name) for name in MODULES),
+            *(guarded(name, name) for name in MODULES if name != "gathers"),
+            {**guarded("gathers", "gathers", to="much"), "per_connection_buffer_limit_bytes": 16777216},
             guarded("traps-open", "traps", failure_policy="FAIL_OPEN"),
             guarded("traps-past", "traps", fail_open=True),
             _http(),
         ],
-        [cluster("app", "app")],
+        [cluster("app", "app"), cluster("much", "app", extra="per_connection_buffer_limit_bytes: 16777216")],
     ),
     {"app": "raw"},
     {f"{name}.wasm": code for name, code in MODULES.items()},
@@ -152,6 +157,37 @@ async def wasm_connection_holds(s: Session) -> None:
     client.half_close()
     await client.closed("client")
     s.see("upstream", [each.decode() for each in seen])
+
+
+@scenario(CONNECTIONS)
+async def wasm_connection_gathers(s: Session) -> None:
+    """All that an upstream said is let go at its end, more than the client's socket takes at once."""
+
+    async def says_much(wire: Wire) -> None:
+        await wire.send(MUCH)
+        wire.half_close()
+        await wire.rest()
+
+    s.upstream().raw_script = says_much
+    counted = "wasmcustom.gathered"
+    before = (await s.counters(counted)).get(counted, 0)
+    client = await s.connect("gathers")
+    await s.until_stats(lambda stats: stats.get(counted, 0) > before, counted)
+    whole, how = await client.wire.rest()
+    s.see("client", {"bytes": len(whole), "as they were": whole == MUCH, "then": how})
+    client.half_close()
+
+
+@scenario(CONNECTIONS)
+async def wasm_connection_stops_much(s: Session) -> None:
+    """A client sends more than is kept for a guest that stops it: no more is read until it is let go."""
+    client = await s.connect("waits")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.wire.send, MUCH)
+        echo = await client.wire.exactly(len(MUCH))
+    s.see("echo", {"bytes": len(echo), "as they were": echo == MUCH})
+    client.half_close()
+    await client.closed()
 
 
 @scenario(CONNECTIONS)

@@ -125,3 +125,29 @@ def test_output_is_changed_once_however_often_the_socket_is_full(session):
     socket.on_half_close()
     assert socket.sent == b"<hello><x>!"
     assert session.connection.stream.bytes_sent == 5
+
+
+def test_half_is_closed_behind_what_a_filter_let_go_at_the_end(session):
+    socket = Socket()
+    change_output(session, socket, (Upper(),))
+    socket.room = 0
+    for _ in range(2):
+        with pytest.raises(BlockingIOError):
+            socket.on_half_close()
+    socket.room = 100
+    socket.on_half_close()
+    assert socket.sent == b"!"
+
+
+def test_filter_that_keeps_enough_gets_no_more(session):
+    socket = Socket(b"one", b"two")
+    gate = ReadingGate(session, socket, (), (Upper(),))
+    change_output(session, socket, (Upper(),))
+    session.is_input_full = session.is_output_full = True
+    for act in (lambda: socket.recv(100), lambda: socket.send(b"x")):
+        with pytest.raises(BlockingIOError):
+            act()
+    session.is_input_full = False
+    gate.wake()
+    assert socket.recv(100) == b"ONE"
+    assert not socket.sent
