@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-python3}
 what=${1:-run}
-test_packages=(curl iproute2 iptables nghttp2-client openssl wrk)
+test_packages=(curl iproute2 iptables nftables nghttp2-client openssl wrk)
 # Beside Envoy, in `just bench` and `just smuggling`; what is missing is left out there.
 compared=(nginx haproxy)
 
@@ -60,6 +60,7 @@ if [ "$what" = dev ] && can_apt; then
   # Of interception: namespaces, and packets that are redirected in them.
   command -v ip >/dev/null || missing+=(iproute2)
   command -v iptables >/dev/null || missing+=(iptables)
+  command -v nft >/dev/null || missing+=(nftables)
   command -v openssl >/dev/null || missing+=(openssl)
   command -v wrk >/dev/null || missing+=(wrk)
   # Their packages start a server, unless a policy forbids it as in containers: elsewhere that is the user's.
@@ -74,7 +75,7 @@ if [ "$what" = dev ] && can_apt; then
   rt=$(clang -dumpversion 2>/dev/null | cut -d. -f1)
   [ -z "$rt" ] || dpkg -s "libclang-rt-$rt-dev-wasm32" >/dev/null 2>&1 || apt_install "libclang-rt-$rt-dev-wasm32"
 elif [ "$what" = dev ]; then
-  for program in curl h2load ip iptables openssl wrk; do
+  for program in curl h2load ip iptables nft openssl wrk; do
     command -v "$program" >/dev/null ||
       printf 'setup: %s is missing; on Debian: apt-get install %s\n' "$program" "${test_packages[*]}" >&2
   done

@@ -29,7 +29,7 @@ _HELP = {
     "include_outbound_ranges": "addresses (CIDR) whose connections are intercepted, or *",
     "exclude_outbound_ranges": "addresses (CIDR) that are not",
     "exclude_users": "users (numbers) whose connections are not",
-    "intercept_dns": "true: DNS queries too",
+    "dns_port": "port of a DNS listener of your configuration, where queries go; 0 leaves them alone",
     "ipv6": "false: nodes without IPv6",
     "rewrite_probes": "true: the application's probes go through the proxy",
     "inbound_port": "port of the listener for what comes in",

@@ -6,6 +6,7 @@ Everything heavy (protobuf, trio, the server) is imported when it is wanted: ``-
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
 
 __all__ = ["entry_point", "main"]
 
+#: Subcommands, each a function that takes the arguments behind it and returns the exit status.
+_SUBCOMMANDS = {
+    "demo": ("sidecar.cli.demo", "run_demo"),
+    "inject": ("sidecar.cli.inject", "run_inject"),
+    "iptables": ("sidecar.cli.iptables", "run_iptables"),
+    "lint": ("sidecar.cli.lint", "run_lint"),
+    "wait": ("sidecar.cli.wait", "run_wait"),
+    "worker": ("sidecar.server.workers.worker", "run_worker"),
+}
+
 
 def entry_point() -> None:
     """The console script."""
@@ -30,22 +41,10 @@ def entry_point() -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; the exit status."""
-    if argv and argv[0] == "demo":
-        from sidecar.cli.demo import run_demo
-
-        return run_demo(list(argv[1:]))
-    if argv and argv[0] == "lint":
-        from sidecar.cli.lint import run_lint
-
-        return run_lint(argv[1:])
-    if argv and argv[0] == "inject":
-        from sidecar.cli.inject import run_inject
-
-        return run_inject(argv[1:])
-    if argv and argv[0] == "worker":
-        from sidecar.server.workers.worker import run_worker
-
-        return run_worker(list(argv[1:]))
+    if argv and (found := _SUBCOMMANDS.get(argv[0])):
+        module, function = found
+        status: int = getattr(importlib.import_module(module), function)(list(argv[1:]))
+        return status
     if argv and argv[0] == "validate":
         argv = ["--mode", "validate", *_named_config(argv[1:])]
     try:

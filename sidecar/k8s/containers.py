@@ -198,6 +198,6 @@ def iptables_arguments(settings: Settings) -> list[str]:
     arguments += [f"{flag(name)}={','.join(values)}" for name in lists if (values := getattr(settings, name))]
     if not settings.ipv6:
         arguments.append("--ipv6=false")
-    if settings.intercept_dns:
-        arguments.append("--dns")
+    if settings.dns_port:
+        arguments.append(f"--dns-port={settings.dns_port}")
     return arguments

@@ -76,7 +76,8 @@ class Settings:
     include_outbound_ranges: str = ALL
     exclude_outbound_ranges: tuple[str, ...] = ()
     exclude_users: tuple[str, ...] = ()
-    intercept_dns: bool = False
+    #: Port of a DNS listener of the configuration, to which queries go; 0 leaves them alone.
+    dns_port: int = 0
     #: Whether the proxy listens on IPv6 and its connections are intercepted; a kernel without IPv6 wants
     #: false.
     ipv6: bool = True
@@ -282,7 +283,7 @@ PARSERS: dict[str, Callable[[str, str], object]] = {
     "include_outbound_ranges": _all_or(_ranges),
     "exclude_outbound_ranges": _ranges,
     "exclude_users": _users,
-    "intercept_dns": _boolean,
+    "dns_port": _number(0, 65535),
     "ipv6": _boolean,
     "rewrite_probes": _boolean,
     "inbound_port": _port,
