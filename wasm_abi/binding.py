@@ -61,6 +61,9 @@ _define.argtypes = [
 ]
 
 GuestFunction = Callable[..., int]
+#: The doors and the room of ``inside``, compiled, and the host functions that they stand before.
+InsideModules = tuple[Any, Any, tuple[HostFunction, ...]]
+InsideNames = dict[str, tuple[str | None, str]]
 #: What all direct calls of a binding share: slots of 32 bits for arguments and the result, what calls the
 #: guest with a frame (an error or None), and whether that trapped.
 DirectCalls = tuple[Any, Callable[..., int | None], Any]
@@ -70,6 +73,9 @@ class Sandboxed(Protocol):
     """What a binding needs to know of the VM it serves."""
 
     is_restricted: bool
+    #: The first is not 0 where ``inside`` has to see to something before a host function is run.
+    words: Any
+    inside: Any
 
 
 class Binding(Protocol):
@@ -107,6 +113,15 @@ class Binding(Protocol):
     def instantiate(self, module: Any) -> Any:
         """An instance's exports, by name. Raises: wasmtime.Trap, wasmtime.WasmtimeError."""
 
+    def instantiate_inside(
+        self, module: Any, modules: InsideModules, names: InsideNames
+    ) -> tuple[Any, Any, memoryview]:
+        """The same with the two modules of ``inside`` beside it: also their exports, and their memory.
+
+        ``names`` are the guest's exports by what ``inside`` calls them, and what stands for one that is not
+        there.
+        """
+
     def memory(self, memory: Any) -> GuestMemory: ...
 
 
@@ -135,6 +150,7 @@ class UncheckedBinding:
         self._store: Any = None
         self._vm: Any = None
         self._callbacks: list[Any] = []  # the guest holds bare pointers to these
+        self._defined: set[tuple[str, str]] = set()
         self._pre: Any = None
         # One set of slots for all calls: wasmtime takes arguments out before the guest runs, and puts the
         # result in when it has returned, so a call in the middle of another one does no harm.
@@ -158,12 +174,48 @@ class UncheckedBinding:
             self._pre = self.linker.instantiate_pre(module)
         return _Exports(self._context, self._pre.instantiate(self._store)._instance)
 
+    def instantiate_inside(
+        self, module: Any, modules: InsideModules, names: InsideNames
+    ) -> tuple[Any, Any, memoryview]:
+        store = self._store
+        doors_module, room_module, functions = modules
+        for function in functions:
+            if ("env", function.name) not in self._defined:
+                self.define("env", function)
+        host = {f.name: self.linker.get(store, "env", f.name) for f in functions}
+        doors = wasmtime.Instance(
+            store, doors_module, [host[item.name] for item in doors_module.imports]
+        ).exports(store)
+        guest_instance = wasmtime.Instance(
+            store,
+            module,
+            [
+                doors[item.name]
+                if item.module == "env" and item.name in host
+                else self.linker.get(store, item.module, item.name)
+                for item in module.imports
+            ],
+        )
+        guest = guest_instance.exports(store)
+
+        def found(item: Any) -> Any:
+            if item.module != "guest":
+                return doors[item.name] if item.module == "doors" else host[item.name]
+            name, otherwise = names[item.name]
+            return doors[otherwise] if name is None else guest[name]
+
+        room = wasmtime.Instance(store, room_module, [found(item) for item in room_module.imports])
+        exports = _Exports(self._context, room._instance)
+        view = MappedMemory(store, wasmtime.Memory._from_raw(exports["room"].memory)).view
+        return _Exports(self._context, guest_instance._instance), exports, view
+
     def memory(self, memory: Any) -> GuestMemory:
         return MappedMemory(self._store, wasmtime.Memory._from_raw(memory.memory))
 
     def define(self, module: str, function: HostFunction) -> None:
         callback = self._callback(function)
         self._callbacks.append(callback)
+        self._defined.add((module, function.name))
         kind = function.wasmtime_type()
         error = _define(
             ctypes.cast(self.linker.ptr(), _ADDRESS),
@@ -205,6 +257,8 @@ class UncheckedBinding:
                 vm = self._vm
                 if is_guarded and vm.is_restricted:
                     _forbid(function)
+                if vm.words[0] and vm.inside.attend(vm.context) and is_guarded:
+                    _forbid(function)
                 try:
                     view[0] = call(vm, *unpack(view))
                 except MemoryFault:
@@ -221,6 +275,8 @@ class UncheckedBinding:
                     view = view_of(address)
                 vm = self._vm
                 if is_guarded and vm.is_restricted:
+                    _forbid(function)
+                if vm.words[0] and vm.inside.attend(vm.context) and is_guarded:
                     _forbid(function)
                 first, second, third, fourth, fifth = unpack(view)
                 try:
@@ -309,6 +365,11 @@ class PublicBinding:
 
     def instantiate(self, module: Any) -> Any:
         return self.linker.instantiate(self._store, module).exports(self._store)
+
+    def instantiate_inside(
+        self, module: Any, modules: InsideModules, names: InsideNames
+    ) -> tuple[Any, Any, memoryview]:
+        raise NotImplementedError("nothing is answered inside here")
 
     def frame(self, export: Any, params: int, has_result: bool) -> tuple[Any, ...]:
         raise NotImplementedError("nothing is called directly here")

@@ -18,12 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import wasmtime
 
+from wasm_abi.abi import AbiVersion
 from wasm_abi.errors import ModuleError
+from wasm_abi.hostcalls.table import host_functions
+from wasm_abi.inside_wat import DOORS, HOST_FUNCTIONS, ROOM
 from wasm_abi.module import GuestModule
 from wasm_abi.module_cache import ModuleCache
 from wasm_abi.shared_store import SharedStore
 
 if TYPE_CHECKING:
+    from wasm_abi.binding import InsideModules
     from wasm_abi.vm import Vm
 
 EPOCHS_TO_DEADLINE = 2
@@ -55,6 +59,7 @@ class Engine:
         self._thread: threading.Thread | None = None
         self._awake = threading.Event()
         self._closed = False
+        self._inside: InsideModules | None = None
         self._seen: weakref.WeakKeyDictionary[Vm, tuple[int, float]] = weakref.WeakKeyDictionary()
 
     def compile(self, code: bytes) -> GuestModule:
@@ -65,18 +70,32 @@ class Engine:
         key = hashlib.sha256(code).digest()
         module = self._modules.get(key)
         if module is None:
-            compiled = self._load(key)
-            if compiled is None:
-                try:
-                    binary = code if code.startswith(b"\0asm") else bytes(wasmtime.wat2wasm(code))
-                    compiled = wasmtime.Module(self.wasmtime_engine, binary)
-                except wasmtime.WasmtimeError as error:
-                    raise ModuleError(f"not a WebAssembly module: {error}") from error
-                if self._cache is not None:
-                    self._cache.store(key, _SETTINGS, bytes(compiled.serialize()))
+            try:
+                compiled = self._compiled(code)
+            except wasmtime.WasmtimeError as error:
+                raise ModuleError(f"not a WebAssembly module: {error}") from error
             module = GuestModule(self, compiled, key)
             self._modules[key] = module
         return module
+
+    def inside_modules(self) -> "InsideModules":
+        """The modules of ``inside``, and the host functions that they stand before."""
+        if self._inside is None:
+            table = host_functions(AbiVersion.V0_2_1)
+            doors, room = (self._compiled(text.encode()) for text in (DOORS, ROOM))
+            self._inside = doors, room, tuple(table["env", name] for name in HOST_FUNCTIONS)
+        return self._inside
+
+    def _compiled(self, code: bytes) -> Any:
+        """Compiled, or from the cache.  Raises: wasmtime.WasmtimeError."""
+        key = hashlib.sha256(code).digest()
+        compiled = self._load(key)
+        if compiled is None:
+            binary = code if code.startswith(b"\0asm") else bytes(wasmtime.wat2wasm(code))
+            compiled = wasmtime.Module(self.wasmtime_engine, binary)
+            if self._cache is not None:
+                self._cache.store(key, _SETTINGS, bytes(compiled.serialize()))
+        return compiled
 
     def _load(self, key: bytes) -> Any:
         """The compiled module from the disk; None where there is none that fits."""

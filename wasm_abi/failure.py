@@ -8,6 +8,7 @@ from wasmtime import _bindings as capi
 from wasmtime._trap import Frame, FrameList
 
 from wasm_abi.errors import WasmDeadlineExceeded, WasmTrap
+from wasm_abi.inside_wat import DOORS_NAME, ROOM_NAME
 
 _MAX_FRAMES = 20
 _HASH = re.compile("h[0-9a-f]{16}")
@@ -52,6 +53,7 @@ def _backtrace(error: BaseException) -> list[str]:
     return [
         _readable(frame.func_name) if frame.func_name else f"function {frame.func_index}"
         for frame in frames[:_MAX_FRAMES]
+        if frame.module_name not in (DOORS_NAME, ROOM_NAME)
     ]
 
 

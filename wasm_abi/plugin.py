@@ -75,6 +75,8 @@ class Plugin:
         self.done = entry("proxy_on_done")
         self.log = entry("proxy_on_log")
         self.delete = entry("proxy_on_delete")
+        self.begin = vm.begin_entry()
+        self.finish = vm.finish_entry()
         self.exports_request_headers = self.request_headers is not None
         self.exports_request_body = self.request_body is not None
         self.exports_request_trailers = self.request_trailers is not None
@@ -117,6 +119,13 @@ class Plugin:
 
     def create_stream(self, host: HttpStreamHost) -> "StreamContext":
         """The context of a new HTTP stream. Raises: WasmTrap, VmFailedError."""
+        context = self.new_context(host)
+        if self.context_create is not None:
+            self.context_create(context, self.root_number)
+        return context
+
+    def new_context(self, host: HttpStreamHost) -> "StreamContext":
+        """A context that the guest does not know yet: to be begun (``StreamContext.begin``)."""
         vm = self.vm
         contexts = vm.contexts
         context: StreamContext = StreamContext()
@@ -132,8 +141,6 @@ class Plugin:
         context.is_logging = False
         context.open_maps = context.open_buffers = 0
         contexts[number] = context
-        if self.context_create is not None:
-            self.context_create(context, self.root_number)
         return context
 
     def create_connection(self, host: TcpStreamHost) -> TcpContext:
@@ -208,6 +215,25 @@ class StreamContext(EndingContext):
     # Plugin.create_stream sets the attributes: there is one of these for every stream, and a call of an
     # __init__ costs more than what it does.
     __init__: Callable[..., None] = object.__init__
+
+    def begin(self, count: int, end_of_stream: bool) -> HeadersAction | None:
+        """Tell the guest of the context and of its request's headers, at once where it can be.
+
+        None: of the context alone; ``on_request_headers`` is to be called next.
+        """
+        plugin = self.plugin
+        if plugin.begin is None:
+            if plugin.context_create is not None:
+                plugin.context_create(self, plugin.root_number)
+            return None
+        self.open_maps = _REQUEST_HEADERS
+        result = plugin.begin(self, plugin.root_number, count, end_of_stream)
+        if result is None:
+            return None
+        if not result:
+            self.open_maps &= ~_REQUEST_HEADERS
+            return _CONTINUE
+        return plugin.headers_actions[result if result < 5 else 4]
 
     def on_request_headers(self, count: int, end_of_stream: bool) -> HeadersAction:
         plugin = self.plugin
@@ -290,3 +316,31 @@ class StreamContext(EndingContext):
         if not result:
             self.open_maps &= ~_RESPONSE_TRAILERS
         return _TRAILERS[bool(result)]
+
+    def conclude(self) -> None:
+        """on_log, on_done and on_delete, at once where it can be; maps are hidden behind the first.
+
+        Raises: WasmTrap.
+        """
+        plugin = self.plugin
+        vm = plugin.vm
+        stream = self.stream
+        assert stream is not None
+        if plugin.finish is None or vm.failure is not None:
+            self.on_log()
+            stream.hide_maps()
+            self.end()
+            return
+        self.is_logging = True
+        try:
+            reached = plugin.finish(self)
+        finally:
+            self.is_logging = False
+        if reached == 1:
+            stream.hide_maps()
+            self.end()
+        else:
+            known = vm.contexts.pop(self.id, None) is not None
+            if reached == 2 and known and vm.failure is None and plugin.delete is not None:
+                stream.hide_maps()
+                plugin.delete(self)

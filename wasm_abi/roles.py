@@ -150,6 +150,9 @@ class HttpStreamHost(Protocol):
     def remove_header_value(self, map_type: MapType, name: bytes, /) -> bool:
         """Remove every pair of that name, if any; False as above."""
 
+    def hide_maps(self) -> None:
+        """No map can be had any more: asked where callbacks share a call, and this one has none."""
+
     def get_buffer(self, buffer_type: BufferType, /) -> bytes | bytearray | memoryview | None:
         """What is buffered now; None = nothing can be had now."""
 

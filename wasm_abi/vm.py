@@ -15,7 +15,8 @@ from typing import Any, NoReturn, cast
 
 import wasmtime
 
-from wasm_abi.abi import LogLevel, Status
+from wasm_abi import inside_wat as room
+from wasm_abi.abi import AbiVersion, LogLevel, Status
 from wasm_abi.binding import (
     Binding,
     DirectCalls,
@@ -29,6 +30,7 @@ from wasm_abi.context import Context
 from wasm_abi.engine import EPOCHS_TO_DEADLINE
 from wasm_abi.errors import MemoryFault, ModuleError, ReentryError, VmFailedError, WasmTrap
 from wasm_abi.failure import describe_failure
+from wasm_abi.inside import CALLBACKS, HEADERS, Inside
 from wasm_abi.memory import Bytes, GuestMemory, NoMemory
 from wasm_abi.module import GuestModule
 from wasm_abi.roles import Metric, PluginHost
@@ -89,12 +91,12 @@ class Vm:
     """
 
     __slots__ = (
-        "__weakref__", "_after", "_allocate", "_binding", "_call_numbers", "_entries", "_exports",
-        "_on_close", "_panic", "_panic_serial", "_spare_key", "_store", "abi",
-        "allowed", "configuration", "configuring", "context", "contexts", "deadline_s", "engine",
-        "entered", "environment", "failure", "foreign_arguments", "foreign_functions", "host",
-        "is_answered", "is_restricted", "is_started", "limits", "memory", "metric_ids", "metrics",
-        "module", "needs_attention", "next_context_id", "read", "serial", "shared", "vm_id", "warned",
+        "__weakref__", "_allocate", "_binding", "_call_numbers", "_entries", "_exports", "_on_close",
+        "_panic", "_panic_serial", "_spare_key", "_store", "abi", "after", "allowed", "configuration",
+        "configuring", "context", "contexts", "deadline_s", "engine", "entered", "environment",
+        "failure", "foreign_arguments", "foreign_functions", "host", "inside", "is_answered",
+        "is_restricted", "is_started", "limits", "memory", "metric_ids", "metrics", "module",
+        "needs_attention", "next_context_id", "read", "serial", "shared", "vm_id", "warned", "words",
         "write", "write_u32", "write_u64",
     )  # fmt: skip
 
@@ -111,6 +113,7 @@ class Vm:
         shared: SharedStore | None = None,
         allowed: frozenset[str] = ALL_CAPABILITIES,
         safe: bool | None = None,
+        inside: bool = True,
         on_close: Callable[[], None] | None = None,
     ) -> None:
         self.module = module
@@ -141,7 +144,7 @@ class Vm:
         #: Whom the guest was called for, once it has chosen another context, and in which call that was.
         self.entered: tuple[int, Context] = (-1, _IDLE)
         self._on_close = on_close
-        self._after: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self.after: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._entries: dict[str, Callable[..., int] | None] = {}
         self.next_context_id = 1
         self._call_numbers = [HTTP_CALL, GRPC_CALL, GRPC_STREAM]
@@ -150,9 +153,22 @@ class Vm:
         self._use_memory(NoMemory())
         if safe is None:
             safe = os.environ.get("WASM_ABI_SAFE", "") not in ("", "0")
+        #: What is answered beside the guest, and the words that say what has to be seen to because of it.
+        self.inside: Inside | None = None
+        self.words: Any = [0] * room.TABLE_ENTRIES
+        is_inside = (
+            inside
+            and not safe
+            and not allowed
+            and self.abi is not AbiVersion.V0_1_0
+            and self.limits.memory_bytes >= room.BYTES
+        )
         self._store: Any = wasmtime.Store(self.engine.wasmtime_engine)
         self._store.set_limits(
-            memory_size=self.limits.memory_bytes, table_elements=_MAX_TABLE_ELEMENTS, instances=1, memories=1
+            memory_size=self.limits.memory_bytes,
+            table_elements=_MAX_TABLE_ELEMENTS,
+            instances=3 if is_inside else 1,
+            memories=2 if is_inside else 1,
         )
         self._binding = _take_binding(module, safe, allowed)
         self._binding.attach(self._store, self)
@@ -160,26 +176,33 @@ class Vm:
         self.engine.attach(self)
         self.shared.acquire(vm_id)
         try:
-            self._instantiate()
+            self._instantiate(is_inside)
         except BaseException:
             self.close()
             raise
 
     # -- Starting ---------------------------------------------------------------------------------------
 
-    def _instantiate(self) -> None:
+    def _instantiate(self, is_inside: bool) -> None:
         """Instantiate and initialise, with only harmless host functions open to the guest."""
         self.is_restricted = True
         context = Context(0, self.host)
-        self._attend()
+        self.attend()
         self.context = context
         try:
-            self._exports = self._binding.instantiate(self.module.wasmtime_module)
+            if is_inside:
+                self._exports, beside, view = self._binding.instantiate_inside(
+                    self.module.wasmtime_module, self.engine.inside_modules(), self._names_inside()
+                )
+                self.inside = Inside(self, self._binding, beside, view)
+                self.words = self.inside.words
+            else:
+                self._exports = self._binding.instantiate(self.module.wasmtime_module)
         except wasmtime.WasmtimeError as error:
             self._die(error)
             raise ModuleError(f"module cannot be instantiated: {error}") from error
         except BaseException as error:
-            self._fail(error)
+            self.fail(error)
         self._use_memory(self._binding.memory(self._exports["memory"]))
         self._allocate = self._guest_function(self.module.allocator)
         self.context = _IDLE
@@ -193,6 +216,25 @@ class Vm:
         elif "_start" in exports:
             self._start(context, "_start")
         self.is_restricted = False
+
+    def _names_inside(self) -> dict[str, tuple[str | None, str]]:
+        """The guest's exports by their names inside, and what stands for those that are not there."""
+        names: dict[str, tuple[str | None, str]] = {
+            name: (export if export in self.module.exports else None, otherwise)
+            for name, (export, otherwise) in CALLBACKS.items()
+        }
+        return {**names, "memory": ("memory", ""), "allocate": (self.module.allocator, "")}
+
+    def begin_entry(self) -> Callable[[Context, int, int, int], int | None] | None:
+        """``Inside.begin_entry``, where there is one."""
+        direct = self._binding.direct
+        has_it = self.inside is not None and "proxy_on_request_headers" in self.module.exports
+        return self.inside.begin_entry(direct) if has_it and self.inside and direct else None
+
+    def finish_entry(self) -> Callable[[Context], int] | None:
+        """``Inside.finish_entry``, where there is one."""
+        direct = self._binding.direct
+        return None if self.inside is None or direct is None else self.inside.finish_entry(direct)
 
     def _start(self, context: Context, name: str) -> None:
         function = self._guest_function(name)
@@ -222,6 +264,8 @@ class Vm:
     def _entry_of(self, name: str) -> Callable[..., int]:
         signature = self.module.exports[name]
         direct = self._binding.direct
+        if direct is not None and self.inside is not None and name in HEADERS:
+            return self.inside.headers_entry(name, direct)
         if direct is not None and signature[0] <= 3:
             return self._make_direct_entry(direct, name)
         make = self._make_long_entry if signature[0] > 3 else self._make_entry
@@ -237,10 +281,10 @@ class Vm:
         def entry(context: Context, first: int = 0, second: int = 0) -> int:
             nonlocal frame
             if self.context is not _IDLE:
-                self._refuse()
+                self.refuse()
             self.serial += 1
             if self.needs_attention:
-                self._attend()
+                self.attend()
             self.context = context
             try:
                 if not frame:
@@ -253,17 +297,17 @@ class Vm:
                 if error is not None or trap:
                     raise_failure(error, trap)
             except BaseException as failure:  # the sandbox: a trap, or what a host function raised
-                self._fail(failure, name)
+                self.fail(failure, name)
             self.context = _IDLE
-            return self._finish(lanes[0]) if self._after else lanes[0]
+            return self.finish_call(lanes[0]) if self.after else lanes[0]
 
         def entry_of_one(context: Context, _first: int = 0, _second: int = 0) -> int:
             nonlocal frame
             if self.context is not _IDLE:
-                self._refuse()
+                self.refuse()
             self.serial += 1
             if self.needs_attention:
-                self._attend()
+                self.attend()
             self.context = context
             try:
                 if not frame:
@@ -273,10 +317,10 @@ class Vm:
                 if error is not None or trap:
                     raise_failure(error, trap)
             except BaseException as failure:  # the sandbox, as above
-                self._fail(failure, name)
+                self.fail(failure, name)
             self.context = _IDLE
-            if has_result or self._after:
-                return self._finish(lanes[0])
+            if has_result or self.after:
+                return self.finish_call(lanes[0])
             return 0
 
         return entry_of_one if params == 1 else entry
@@ -285,17 +329,17 @@ class Vm:
         # Two plain arguments whatever most callbacks take: stars would cost as much as the rest of this.
         def entry(context: Context, first: int = 0, second: int = 0) -> int:
             if self.context is not _IDLE:
-                self._refuse()
+                self.refuse()
             self.serial += 1
             if self.needs_attention:
-                self._attend()
+                self.attend()
             self.context = context
             try:
                 result = guest(context.id, first, second)
             except BaseException as error:  # the sandbox: a trap, or what a host function raised
-                self._fail(error, name)
+                self.fail(error, name)
             self.context = _IDLE
-            return self._finish(result) if self._after else result
+            return self.finish_call(result) if self.after else result
 
         return entry
 
@@ -315,28 +359,28 @@ class Vm:
         """Whether the guest is being executed; the watchdog asks, from its own thread."""
         return self.context is not _IDLE and self.context is not _DEAD
 
-    def _attend(self) -> None:
+    def attend(self) -> None:
         """Arm the deadline afresh and see to it that the watchdog is awake."""
         self.needs_attention = False
         self._store.set_epoch_deadline(EPOCHS_TO_DEADLINE)
         self.engine.wake()
 
-    def _refuse(self) -> NoReturn:
+    def refuse(self) -> NoReturn:
         if self.context is _DEAD:
             raise VmFailedError("the VM failed or was closed and takes no more calls") from self.failure
         raise ReentryError("a role called into the guest that was calling it")
 
-    def _finish(self, result: int) -> int:
+    def finish_call(self, result: int) -> int:
         """Run what was put off until the guest returned; tell whether it answered the stream."""
-        if not self._after:
+        if not self.after:
             return result
-        actions, self._after = self._after, []
+        actions, self.after = self.after, []
         is_answered, self.is_answered = self.is_answered, False
         for action, arguments in actions:
             action(*arguments)
         return ANSWERED if is_answered else result
 
-    def _fail(self, error: BaseException, callback: str = "") -> NoReturn:
+    def fail(self, error: BaseException, callback: str = "") -> NoReturn:
         """Mark the VM failed and raise what a failed call means."""
         pending, self._binding.pending = self._binding.pending, None
         panic = self._panic.decode(errors="replace") if self._panic_serial == self.serial else None
@@ -351,7 +395,7 @@ class Vm:
     def _die(self, failure: BaseException) -> None:
         self.failure = failure
         self.context = _DEAD
-        self._after.clear()
+        self.after.clear()
         self.is_answered = False
 
     def next_call_number(self, kind: int) -> int:
@@ -385,7 +429,7 @@ class Vm:
         Raises: ReentryError from inside a call out of the guest.
         """
         if self.is_running:
-            self._refuse()
+            self.refuse()
         if self._store is None:
             return
         self.context = _DEAD
@@ -393,6 +437,7 @@ class Vm:
         self.shared.release(self.vm_id)
         self.memory.detach()
         self._use_memory(NoMemory())
+        self.inside, self.words = None, [0] * room.TABLE_ENTRIES
         self._entries.clear()
         self._store.close()
         self._store = None
@@ -407,7 +452,7 @@ class Vm:
 
     def after_call(self, action: Callable[..., None], *arguments: Any) -> None:
         """Run this once the guest has returned to the host."""
-        self._after.append((action, arguments))
+        self.after.append((action, arguments))
 
     def give(self, data: Bytes, pointer_out: int, size_out: int) -> None:
         """Hand bytes to the guest: copied to memory it allocates, address and size written where it asked.
@@ -417,9 +462,15 @@ class Vm:
         """
         pointer = 0
         if data:
+            words = self.words
+            fast, words[room.FAST] = (
+                words[room.FAST],
+                0,
+            )  # what is forbidden now is not answered inside either
             self.is_restricted = True
             pointer = self._allocate(len(data))
             self.is_restricted = False
+            words[room.FAST] = fast
             if not pointer:
                 raise MemoryFault(f"guest could not allocate {len(data)} bytes")
         memory, size = self.memory, len(data)

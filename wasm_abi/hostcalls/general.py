@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from wasm_abi.abi import LogLevel, Status
 from wasm_abi.hostcalls.streams import clear_route_cache
+from wasm_abi.inside_wat import FAST
 
 if TYPE_CHECKING:
     from wasm_abi.vm import Vm
@@ -17,6 +18,8 @@ _LEVELS = tuple(LogLevel)
 def log(vm: "Vm", level: int, message: int, size: int) -> int:
     if level >= len(_LEVELS):
         return Status.BAD_ARGUMENT
+    if vm.inside is not None and not vm.inside.has_idle_lines:
+        vm.inside.note_line(level, vm.context.host.log_level())
     vm.log(_LEVELS[level], vm.read(message, size))
     return Status.OK
 
@@ -53,6 +56,7 @@ def set_effective_context(vm: "Vm", context_id: int) -> int:
     if context is None:
         return Status.BAD_ARGUMENT
     vm.context = context
+    vm.words[FAST] = 0  # of the context that was called alone
     return Status.OK
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from wasm_abi.abi import AbiVersion, MapType, Status
+from wasm_abi.inside_wat import FAST
 from wasm_abi.pairs import byte_size, decode_pairs, encode_pairs
 
 if TYPE_CHECKING:
@@ -56,7 +57,10 @@ def get_header_map_value(
     context = vm.context
     stream = context.stream if context.open_maps >> map_type & 1 else _readable(context, map_type)
     memory, end = vm.memory, key + key_size  # as vm.read does, without the call, here and below
-    name = (memory.view[key:end].tobytes() if end <= memory.limit else vm.read(key, key_size)).lower()
+    raw = memory.view[key:end].tobytes() if end <= memory.limit else vm.read(key, key_size)
+    name = raw.lower()
+    if vm.inside is not None:
+        vm.inside.note_value(map_type, raw)
     value = None if stream is None else stream.get_header_value(_MAPS[map_type], name)
     if value is None:
         answer = _answer(context, map_type) if map_type >= _FIRST_OF_CALLS else None
@@ -79,6 +83,8 @@ def get_header_map_pairs(vm: "Vm", map_type: int, pairs_out: int, size_out: int)
     if map_type >= _FIRST_OF_CALLS:
         pairs = _answer(vm.context, map_type)
     else:
+        if vm.inside is not None:
+            vm.inside.note_pairs(map_type)
         stream = _readable(vm.context, map_type)
         pairs = None if stream is None else stream.get_header_map(_MAPS[map_type])
     vm.give(b"" if pairs is None else encode_pairs(pairs), pairs_out, size_out)
@@ -100,6 +106,7 @@ def set_header_map_pairs(vm: "Vm", map_type: int, data: int, size: int) -> int:
     if map_type >= _MAP_COUNT:
         return Status.BAD_ARGUMENT
     pairs = [(name.lower(), value) for name, value in decode_pairs(vm.read(data, size))]
+    vm.words[FAST] = 0
     stream = _writable(vm.context, map_type)
     if stream is None or not stream.set_header_map(_MAPS[map_type], pairs):
         return Status.BAD_ARGUMENT
@@ -115,6 +122,7 @@ def add_header_map_value(
     name = (memory.view[key:end].tobytes() if end <= memory.limit else vm.read(key, key_size)).lower()
     end = value + value_size
     text = memory.view[value:end].tobytes() if end <= memory.limit else vm.read(value, value_size)
+    vm.words[FAST] = 0  # what was put inside is out of date
     context = vm.context
     stream = context.stream if context.open_maps >> map_type & 1 else None
     if stream is None or not stream.add_header_value(_MAPS[map_type], name, text):
@@ -131,6 +139,7 @@ def replace_header_map_value(
     name = (memory.view[key:end].tobytes() if end <= memory.limit else vm.read(key, key_size)).lower()
     end = value + value_size
     text = memory.view[value:end].tobytes() if end <= memory.limit else vm.read(value, value_size)
+    vm.words[FAST] = 0  # what was put inside is out of date
     context = vm.context
     stream = context.stream if context.open_maps >> map_type & 1 else None
     if stream is None or not stream.replace_header_value(_MAPS[map_type], name, text):
@@ -143,6 +152,7 @@ def remove_header_map_value(vm: "Vm", map_type: int, key: int, key_size: int) ->
     if map_type >= _MAP_COUNT:
         return Status.BAD_ARGUMENT
     name = vm.read(key, key_size).lower()
+    vm.words[FAST] = 0
     stream = _writable(vm.context, map_type)
     if stream is None or not stream.remove_header_value(_MAPS[map_type], name):
         return Status.BAD_ARGUMENT

@@ -7,6 +7,7 @@ the callback's own action is overridden after a local response (see ``plugin``).
 from typing import TYPE_CHECKING
 
 from wasm_abi.abi import MapType, Status, StreamType
+from wasm_abi.inside_wat import FAST
 from wasm_abi.pairs import decode_pairs
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def continue_stream(vm: "Vm", stream_type: int) -> int:
     stream = context.stream
     if stream is not None and _has(context, kind):
         context.open_maps &= ~_REQUEST_MAPS
+        vm.words[FAST] = 0
         vm.after_call(stream.continue_stream, kind)
     return Status.OK
 

@@ -108,11 +108,13 @@ class WasmFilter(HttpFilter):
             slots[self.slot] = side
         message = stream.request
         headers = message.headers
+        begun: HeadersAction | None
         try:
-            context = side.context = plugin.create_stream(side)
             if not plugin.exports_request_headers:
-                action = _CONTINUE
+                side.context = plugin.create_stream(side)
+                begun = _CONTINUE
             else:
+                context = side.context = plugin.new_context(side)
                 side.maps[0] = headers
                 count = (
                     len(headers.fields)
@@ -121,9 +123,13 @@ class WasmFilter(HttpFilter):
                     + (headers.method is not None)
                     + (headers.scheme is not None)
                 )
-                action = context.on_request_headers(count, message.body is None)
+                begun = context.begin(count, message.body is None)
+                if begun is None:
+                    side.maps[0] = headers
+                    begun = context.on_request_headers(count, message.body is None)
         except WasmError as error:
             return self._trapped(side, error)
+        action = begun
         if action is _CONTINUE and not side.asked:
             side.maps[0] = None
             if message.body is not None and live.has_body[_REQUEST]:
@@ -196,9 +202,7 @@ class WasmFilter(HttpFilter):
                     maps[3] = None if body is None else body.trailers
                 else:
                     maps[2] = maps[3] = None
-                context.on_log()
-                maps[0] = maps[2] = maps[3] = None
-                context.end()
+                context.conclude()
         except WasmError as error:
             reporter = live.side if side is None else side.plugin_side
             if reporter is not None:

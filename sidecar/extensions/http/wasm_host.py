@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,7 @@ NONE = (None, None)
 NOT_RESUMED = (False, False)
 _is_bad = BAD_VALUE.search
 _LEVELS = (5, logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
+_LEAST: tuple[LogLevel, ...] = (*LogLevel, LogLevel.CRITICAL)
 
 
 class _Stat:
@@ -124,8 +126,7 @@ class PluginSide:
             logger.log(number, "%s: %s", label, message.decode("utf-8", "backslashreplace"))
 
     def log_level(self) -> LogLevel:
-        least = logger.getEffectiveLevel()
-        return next((LogLevel(n) for n, number in enumerate(_LEVELS) if number >= least), LogLevel.CRITICAL)
+        return _LEAST[bisect_left(_LEVELS, logger.getEffectiveLevel())]
 
     def now_ns(self) -> int:
         return time.time_ns()
@@ -265,6 +266,9 @@ class StreamSide:
     # -- maps ---------------------------------------------------------------------------------
     def _open_map(self, map_type: MapType) -> HeaderMap | None:
         return self.maps[map_type] if map_type < 4 else None
+
+    def hide_maps(self) -> None:
+        self.maps = [None, None, None, None]
 
     def get_header_map(self, map_type: MapType) -> Iterable[tuple[bytes, bytes]] | None:
         headers = self._open_map(map_type)

@@ -91,11 +91,11 @@ class _VmRecipe:
         if self.vm is not None and self.vm.failure is not None:
             self.close()
         if self.vm is None:
-            self.vm = self.one_more(side)
+            self.vm = self.one_more(side, inside=True)
         return self.vm
 
-    def one_more(self, side: PluginSide) -> Vm:
-        """A VM that nobody shares.  Raises: ModuleError, WasmTrap."""
+    def one_more(self, side: PluginSide, *, inside: bool = False) -> Vm:
+        """A VM of its own; ``inside``: it is to take many calls.  Raises: ModuleError, WasmTrap."""
         settings = self.settings
         self.active.inc()
         vm = Vm(
@@ -107,6 +107,7 @@ class _VmRecipe:
             allowed=settings.allowed,
             limits=self.limits,
             foreign_functions=FOREIGN_FUNCTIONS,
+            inside=inside,
             on_close=self.active.dec,
         )
         self.created.inc()

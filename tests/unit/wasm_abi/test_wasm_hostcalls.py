@@ -184,6 +184,7 @@ def test_log_that_cannot_be_written_says_why(run: Runner, arguments: tuple[int, 
 
 
 def test_log_level_time_and_status_are_written_where_asked(run: Runner) -> None:
+    run.host.level = LogLevel.WARN
     assert run.status(calling("proxy_get_log_level", 8)) == Status.OK
     assert run.u32(8) == LogLevel.WARN
     assert run.status(calling("proxy_get_current_time_nanoseconds", 8)) == Status.OK

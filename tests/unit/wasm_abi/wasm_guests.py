@@ -146,6 +146,7 @@ class FakePluginHost:
         self.properties: dict[tuple[bytes, ...], bytes] = {}
         self.deferred: list[Callable[[], None]] = []
         self.on_log: Callable[[], None] | None = None
+        self.level = LogLevel.TRACE
 
     def log(self, level: LogLevel, message: bytes) -> None:
         self.lines.append((level, message))
@@ -153,7 +154,7 @@ class FakePluginHost:
             self.on_log()
 
     def log_level(self) -> LogLevel:
-        return LogLevel.WARN
+        return self.level
 
     def now_ns(self) -> int:
         return 1_700_000_000_123_456_789
@@ -206,6 +207,9 @@ class FakeStream:
             return False
         self.maps[map_type] = [pair for pair in self.maps[map_type] if pair[0] != name]
         return True
+
+    def hide_maps(self) -> None:
+        self.maps = {}
 
     def get_buffer(self, buffer_type: BufferType) -> bytes | None:
         return self.buffers.get(buffer_type)
