@@ -64,6 +64,10 @@ bench-filters *arguments:
 bench-routes *arguments:
     python -m tests.bench.routes {{ arguments }}
 
+# restart a proxy hot under load and count what is lost (--restarts N, --concurrency 1,2 by turns)
+restart-check *arguments:
+    python -m tests.restart_check {{ arguments }}
+
 # let a control plane on go-control-plane drive this proxy and Envoy through random snapshots (needs Go; --snapshots N, --updates N, --seed N)
 xds-e2e *arguments:
     python -m tests.xds_e2e {{ arguments }}

@@ -16,7 +16,7 @@ from sidecar.admin.loggers import logging_levels
 from sidecar.admin.profiling import Profilers
 from sidecar.admin.query import RegexError, compile_filter, parse_query, pretty_json
 from sidecar.admin.runtime import modify_runtime, runtime_json
-from sidecar.admin.server_info import HOT_RESTART_VERSION, memory, server_info
+from sidecar.admin.server_info import memory, server_info
 from sidecar.admin.state import JSON, TEXT, AdminResponse, AdminState
 from sidecar.admin.stats import recent_lookups, stats
 from sidecar.api.admin_access import OPEN, AccessRules, Denial
@@ -58,7 +58,7 @@ class AdminApi:
             "/drain_listeners": self._drain_listeners,
             "/healthcheck/fail": lambda query: self._set_health_failed(True),
             "/healthcheck/ok": lambda query: self._set_health_failed(False),
-            "/hot_restart_version": lambda query: (200, TEXT, HOT_RESTART_VERSION),
+            "/hot_restart_version": lambda query: (200, TEXT, state.hot_restart_version),
             "/init_dump": lambda query: (200, JSON, pretty_json({})),
             "/listeners": self._listeners,
             "/logging": self._logging,

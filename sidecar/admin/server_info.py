@@ -10,10 +10,7 @@ from sidecar._version import __version__
 from sidecar.admin.state import AdminState
 from sidecar.core.options import Options
 
-__all__ = ["HOT_RESTART_VERSION", "memory", "server_info"]
-
-#: There is no hot restart: what Envoy says when it is disabled.
-HOT_RESTART_VERSION = "disabled"
+__all__ = ["memory", "server_info"]
 
 _MODES = {"serve": "Serve", "validate": "Validate", "init_only": "InitOnly"}
 
@@ -25,8 +22,8 @@ def server_info(state: AdminState, node: dict[str, Any]) -> dict[str, Any]:
         "version": f"sidecar/{__version__}/Clean/RELEASE/OpenSSL",
         "state": state.server_state,
         "uptime_current_epoch": uptime,
-        "uptime_all_epochs": uptime,
-        "hot_restart_version": HOT_RESTART_VERSION,
+        "uptime_all_epochs": f"{int(time.time() - state.first_started_s)}s",
+        "hot_restart_version": state.hot_restart_version,
         "command_line_options": _command_line(state.options),
         "node": node,
         "hot_restart_initializing": False,

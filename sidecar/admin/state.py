@@ -84,6 +84,16 @@ class AdminState(Protocol):
         ...
 
     @property
+    def first_started_s(self) -> float:
+        """Wall clock when the first epoch of hot restarts started."""
+        ...
+
+    @property
+    def hot_restart_version(self) -> str:
+        """Of what epochs say to each other, or ``disabled``."""
+        ...
+
+    @property
     def runtime(self) -> Runtime:
         """The layers of the runtime."""
         ...

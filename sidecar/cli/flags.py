@@ -41,17 +41,15 @@ class Flag:
         return self.name.replace("-", "_")
 
 
-_HOT_RESTART = "hot restart is not available yet"
-
 FLAGS: tuple[Flag, ...] = (
     Flag("config-path", "path of the configuration (.yaml, .json, .pb, .pb_text)", short="c"),
     Flag("config-yaml", "configuration as YAML text, merged over that of --config-path"),
     Flag("mode", "serve (default), validate, or init_only", choices=("serve", "validate", "init_only")),
     Flag("concurrency", "number of workers", "number"),
-    Flag("base-id", "number that tells several proxies on one machine apart", "number", later=_HOT_RESTART),
+    Flag("base-id", "number that tells several proxies on one machine apart", "number"),
     Flag("use-dynamic-base-id", "choose the base id", "switch"),
     Flag("base-id-path", "file to write the base id to"),
-    Flag("restart-epoch", "number of hot restarts before this one", "number", later=_HOT_RESTART),
+    Flag("restart-epoch", "number of hot restarts before this one", "number"),
     Flag("drain-time-s", "seconds that draining takes", "number"),
     Flag(
         "drain-strategy",
@@ -62,15 +60,12 @@ FLAGS: tuple[Flag, ...] = (
         "parent-shutdown-time-s",
         "seconds after which a hot restart ends the old process",
         "number",
-        later=_HOT_RESTART,
     ),
     Flag("disable-hot-restart", "no hot restart", "switch"),
-    Flag("socket-path", "path of the hot restart sockets", later=_HOT_RESTART),
-    Flag("socket-mode", "permissions of the hot restart sockets", later=_HOT_RESTART),
-    Flag("skip-hot-restart-on-no-parent", "start even when there is no parent", "switch", later=_HOT_RESTART),
-    Flag(
-        "skip-hot-restart-parent-stats", "do not take over the parent's stats", "switch", later=_HOT_RESTART
-    ),
+    Flag("socket-path", "path of the hot restart sockets"),
+    Flag("socket-mode", "permissions of the hot restart sockets"),
+    Flag("skip-hot-restart-on-no-parent", "start even when there is no parent", "switch"),
+    Flag("skip-hot-restart-parent-stats", "do not take over the parent's stats", "switch"),
     Flag("log-level", "trace, debug, info (default), warning, error, critical or off", short="l"),
     Flag("component-log-level", "levels of loggers: upstream:debug,config:trace"),
     Flag("log-path", "file to log to in place of standard error"),
@@ -183,6 +178,7 @@ def usage() -> str:
     lines = [
         "USAGE: sidecar [flags] -c FILE      serve a configuration",
         "       sidecar validate FILE        check a configuration",
+        "       sidecar restart              have a running proxy start its next epoch",
         "       sidecar demo                 show a sample application behind the proxy",
         "",
         "Flags (Envoy's, and --format, --http1-codec, --http2-codec, --wasm-cache-dir):",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -30,6 +29,7 @@ _SUBCOMMANDS = {
     "iptables": ("sidecar.cli.iptables", "run_iptables"),
     "lint": ("sidecar.cli.lint", "run_lint"),
     "wait": ("sidecar.cli.wait", "run_wait"),
+    "restart": ("sidecar.cli.restart", "run_restart"),
     "worker": ("sidecar.server.workers.worker", "run_worker"),
 }
 
@@ -61,7 +61,9 @@ def main(argv: Sequence[str]) -> int:
         print(f"\nsidecar  version: {_version()}\n")
         return 0
     if command == "hot-restart-version":
-        print("disabled", end="")
+        from sidecar.server.hot_restart.endpoint import VERSION
+
+        print("disabled" if "--disable-hot-restart" in argv else VERSION, end="")
         return 0
     try:
         log.setup(
@@ -75,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
         reason = f"Failed to open log-file '{options.log_path}'. e.what(): {error}"
         print(f"error initializing configuration '{options.config_path}': {reason}", file=sys.stderr)
         return 1
-    return _run(options, warnings)
+    return _run(options, warnings, argv)
 
 
 def _named_config(arguments: Sequence[str]) -> list[str]:
@@ -93,7 +95,7 @@ def _version() -> str:
     return f"0/{__version__}/Clean/RELEASE/Python-{python}"
 
 
-def _run(options: Options, warnings: list[str]) -> int:
+def _run(options: Options, warnings: list[str], arguments: Sequence[str]) -> int:
     import logging
 
     logger = logging.getLogger("sidecar.config")
@@ -125,15 +127,27 @@ def _run(options: Options, warnings: list[str]) -> int:
         return 1
     for problem in loaded.warnings:
         logger.warning("%s", problem)
-    if not _write_base_id(options):
-        return 1
-    from sidecar.server.main import serve
+    from sidecar.server.hot_restart.endpoint import RestartError, claim
 
+    endpoint = None
     try:
-        status: int = serve(options, loaded)
+        options, endpoint, warning = claim(options)
+        if warning:
+            logger.warning("%s", warning)
+        if not _write_base_id(options):
+            return 1
+        from sidecar.server.main import serve
+
+        status: int = serve(options, loaded, None, endpoint, arguments)
     except ConfigErrors as errors:
         _print_problems(options, errors.problems)
         return 1
+    except RestartError as error:
+        print(f"hot restart: {error}", file=sys.stderr)
+        return 1
+    finally:
+        if endpoint is not None:
+            endpoint.close()
     return status
 
 
@@ -174,10 +188,9 @@ def _print_problems(options: Options, problems: Sequence[Problem]) -> None:
 def _write_base_id(options: Options) -> bool:
     if not options.base_id_path:
         return True
-    base_id = int.from_bytes(os.urandom(4), "big") % 2**30 if options.use_dynamic_base_id else options.base_id
     try:
         with open(options.base_id_path, "w", encoding="ascii") as file:
-            file.write(str(base_id))
+            file.write(str(options.base_id))
     except OSError as error:
         text = f"cannot open base id output file {options.base_id_path} for writing: {error.strerror}"
         print(text, file=sys.stderr)

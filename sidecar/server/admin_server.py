@@ -26,6 +26,7 @@ from sidecar.observability.stats import Store
 from sidecar.observability.tags import TagProducer
 from sidecar.router.exchange import Router
 from sidecar.server.filter_chain import FilterChain, FilterChains
+from sidecar.server.hot_restart.endpoint import VERSION
 from sidecar.server.listener import Listener
 from sidecar.server.listener_options import compile_admin_bind
 from sidecar.server.runtime_layers import NoAdminLayer
@@ -90,9 +91,9 @@ class AdminServer:
         headers = request.headers
         too_large = LocalReply(413, b"Payload Too Large", close=True)
         body = await request.buffer_body(_BODY_LIMIT_BYTES, too_large)
-        if self._server.role.has_workers:
+        if self._server.role.has_workers or self._server.takeover is not None:
             async with adopted():
-                await self._server.role.collect()
+                await self._server.collect()
         answer = self._api.handle(headers.method or b"GET", headers.path or b"/", body, headers)
         stream.details = "via_upstream"
         return ResponseMessage(ResponseHeaders(answer.status, list(answer.headers)), FixedBody(answer.body))
@@ -106,6 +107,10 @@ class AdminServer:
                 file.write(self.listener.address.text)
         except OSError as error:
             logger.critical("cannot open admin address output file %s for writing: %s", path, error.strerror)
+
+    def reopen(self) -> None:
+        """Listen again where it did.  Raises: BindError."""
+        self.listener.open_again()
 
     def close(self) -> None:
         """Release the listener and the access logs."""
@@ -121,6 +126,14 @@ class AdminServer:
             # Draining listeners is no state of the server: only a failed health check is shown.
             return "DRAINING" if server.draining.is_unready else "LIVE"
         return "INITIALIZING" if server.is_initializing else "PRE_INITIALIZING"
+
+    @property
+    def first_started_s(self) -> float:
+        return self._server.first_started_s
+
+    @property
+    def hot_restart_version(self) -> str:
+        return "disabled" if self._server.successor is None else VERSION
 
     @property
     def runtime(self) -> Runtime:

@@ -93,6 +93,8 @@ class Listener:
         self.sockets: list[socket.socket] = []
         #: Of a supervisor: those of its workers but the first, address by address.
         self.copies: list[socket.socket] = []
+        #: More than are needed, of an epoch that had more workers: who waits there is served, too.
+        self.spare: list[socket.socket] = []
         self.message: Any = None
         #: Who this proxy is (:class:`sidecar.api.context.NodeInfo`).
         self.node: Any = None
@@ -102,6 +104,8 @@ class Listener:
         #: What ends the connections of each chain, where that may have to be (``server/listener_manager``).
         self.scopes: dict[FilterChain, set[trio.CancelScope]] | None = None
         self._is_listening = False
+        #: Set when the sockets are closed.
+        self.stopped = trio.Event()
         self.is_draining = False
         self.active = 0
         self._accept_scope: trio.CancelScope | None = None
@@ -132,6 +136,7 @@ class Listener:
         """Take over the sockets of a listener with the same addresses, which keeps its own."""
         self.sockets = [each.dup() for each in other.sockets]
         self.copies = [each.dup() for each in other.copies]
+        self.spare = [each.dup() for each in other.spare]
         self._bound(other.addresses)
 
     def _bound(self, bound: list[Address]) -> None:
@@ -181,11 +186,18 @@ class Listener:
                 async with trio.open_nursery() as accepting:
                     if self.source.workers:
                         await trio.sleep_forever()
-                    for sock in self.sockets:
+                    for sock in (*self.sockets, *self.spare):
                         accepting.start_soon(self._accept, sock, nursery, name=f"accept on {self.name}")
             if not self.source.workers:
                 self._take_waiting(nursery)
             self.close()
+
+    def open_again(self) -> None:
+        """Bind anew what was stopped, for :meth:`run` to run again.  Raises: BindError."""
+        self._is_listening = self.is_draining = False
+        self.stopped = trio.Event()
+        self.open()
+        self.begin()
 
     def stop_accepting(self) -> None:
         """Close the listening sockets; connections go on."""
@@ -195,15 +207,21 @@ class Listener:
 
     def close(self) -> None:
         """Close the listening sockets."""
-        for sock in (*self.sockets, *self.copies):
+        for sock in (*self.sockets, *self.copies, *self.spare):
             sock.close()
-        self.sockets, self.copies = [], []
+        self.sockets, self.copies, self.spare = [], [], []
+        self.stopped.set()
+
+    def address_of(self, sock: socket.socket) -> str:
+        """Where one of the sockets is bound, as text."""
+        if sock.family == socket.AF_UNIX:
+            return next(each.text for each in self.addresses if each.sockaddr == sock.getsockname())
+        return Address.from_sockaddr(sock.family, sock.getsockname()).text
 
     def sockets_of(self, worker: int, workers: int) -> list[socket.socket]:
         """Of a supervisor: those that one of its workers accepts on, in the order of the addresses."""
-        if not worker:
-            return self.sockets
-        return self.copies[worker - 1 :: workers - 1]
+        own = self.copies[worker - 1 :: workers - 1] if worker else self.sockets
+        return [*own, *self.spare[worker::workers]]
 
     async def _accept(self, sock: socket.socket, nursery: trio.Nursery) -> None:
         is_tcp = sock.family != socket.AF_UNIX
@@ -227,7 +245,7 @@ class Listener:
 
     def _take_waiting(self, nursery: trio.Nursery) -> None:
         """Let in who connected before the sockets close: they would be reset."""
-        for sock in self.sockets:
+        for sock in (*self.sockets, *self.spare):
             try:
                 while True:
                     client, peer = sock.accept()

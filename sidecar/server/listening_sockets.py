@@ -3,7 +3,7 @@
 A process that serves alone binds them.  A supervisor binds one for each of its workers, keeps all of them, so
 that connections wait in the queue of a worker that is being replaced, and accepts nothing itself.  A worker
 uses what its supervisor sent.  A new epoch of a hot restart has them from the one before
-(:class:`Inherited`).
+(:mod:`sidecar.server.hot_restart`).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class SharedSockets:
     def __init__(self, workers: int, source: SocketSource, opened: Callable[[Any], None]) -> None:
         """``opened`` is told of each listener whose sockets are open."""
         self.workers = workers
-        self.opened = opened
+        self._opened = opened
         self._source = source
 
     def open(self, listener: Any, number: int, address: Address, options: BindOptions) -> socket.socket:
@@ -66,6 +66,11 @@ class SharedSockets:
                 raise
             listener.copies.append(each)
         return first
+
+    def opened(self, listener: Any) -> None:
+        """The workers get theirs."""
+        self._source.opened(listener)
+        self._opened(listener)
 
 
 class GivenSockets:
@@ -91,4 +96,8 @@ class GivenSockets:
         return sock
 
     def opened(self, listener: Any) -> None:
-        """Nobody else wants them."""
+        """Those beyond the addresses are of an epoch that had more workers."""
+        for each in self._given.pop(listener.name, ()):
+            sock = socket.socket(fileno=each)
+            sock.setblocking(False)
+            listener.spare.append(sock)

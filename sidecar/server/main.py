@@ -11,6 +11,7 @@ import gc
 import logging
 import signal
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import trio
@@ -29,11 +30,15 @@ from sidecar.observability.snapshot import Snapshots
 from sidecar.server.admin_server import AdminServer
 from sidecar.server.assembly import Assembly
 from sidecar.server.draining import DrainManager
+from sidecar.server.hot_restart.endpoint import Endpoint
+from sidecar.server.hot_restart.successor import Successor
+from sidecar.server.hot_restart.takeover import Takeover
 from sidecar.server.listener import BindError, Listener
 from sidecar.server.listener_manager import LdsApi, ListenerManager
 from sidecar.server.role import Role
 from sidecar.server.shutdown import Shutdown
 from sidecar.server.timers import Timers
+from sidecar.server.workers.stats import StatsMerger
 from sidecar.xds.cds import CdsApi
 
 __all__ = ["Server", "compile_only", "serve"]
@@ -41,16 +46,34 @@ __all__ = ["Server", "compile_only", "serve"]
 logger = logging.getLogger("sidecar.main")
 
 
-def serve(options: Options, loaded: Loaded, role: Role | None = None) -> int:
+def serve(
+    options: Options,
+    loaded: Loaded,
+    role: Role | None = None,
+    endpoint: Endpoint | None = None,
+    arguments: Sequence[str] = (),
+) -> int:
     """Serve until a signal or ``/quitquitquit``; the exit status.
 
-    Raises: ConfigErrors, before anything was served.
-    """
-    if role is None and options.concurrency > 1 and options.mode == "serve":
-        from sidecar.server.workers.supervisor import Supervisor  # who serves alone needs none of it
+    ``endpoint`` is for hot restarts, ``arguments`` is the command line of the next epoch.
 
-        role = Supervisor(options.concurrency)
+    Raises: ConfigErrors and RestartError, before anything was served.
+    """
+    takeover = None
+    if endpoint is not None and endpoint.parent is not None:
+        takeover = Takeover(endpoint.parent)
+    if role is None:
+        sockets = None if takeover is None else takeover.sockets
+        if options.concurrency > 1 and options.mode == "serve":
+            from sidecar.server.workers.supervisor import Supervisor  # who serves alone needs none of it
+
+            role = Supervisor(options.concurrency, sockets)
+        else:
+            role = Role(sockets)
     server = Server(options, loaded, role)
+    server.takeover = takeover
+    if endpoint is not None:
+        server.successor = Successor(endpoint, server, arguments)
     for problem in server.assembly.warnings:
         logger.warning("%s", problem)
     try:
@@ -93,6 +116,9 @@ class Server:
         self.loaded = loaded
         self.started_s = time.time()
         self.exit_status = 0
+        #: The epoch before, and who takes this one's place.
+        self.takeover: Takeover | None = None
+        self.successor: Successor | None = None
         self.reactor = Reactor()
         self.is_live = False
         self.is_initializing = True
@@ -107,6 +133,7 @@ class Server:
         except ConfigError as error:
             self.reactor.close()
             raise ConfigErrors([loaded.problem(error.path, error.reason)]) from error
+        self.merger = StatsMerger(self.store)
         self._snapshots = Snapshots(self.store, self.tag_producer)
         self._flush_interval_s = flush_interval_s(loaded.bootstrap) if self.role.is_main else 0.0
         self.flushes_on_admin = not self._flush_interval_s
@@ -152,6 +179,8 @@ class Server:
     def bind(self) -> None:
         """Bind every listener.  Raises: ConfigErrors naming the address that cannot be had."""
         problems: list[Problem] = []
+        if self.takeover is not None:
+            self.takeover.take_sockets()
         for listener in self.assembly.listeners:
             try:
                 listener.open()
@@ -160,6 +189,8 @@ class Server:
                 problems.append(
                     self.loaded.problem(path, f"error adding listener named '{listener.name}': {error}")
                 )
+        if self.takeover is not None and not problems:
+            self.takeover.close_admin()
         if self.admin is not None:
             try:
                 self.admin.listener.open()
@@ -177,6 +208,10 @@ class Server:
             self._nursery = nursery
             await nursery.start(self._signals)
             self.role.start(self, nursery)
+            if self.takeover is not None:
+                self.takeover.start(self, nursery)
+            if self.successor is not None:
+                nursery.start_soon(self.successor.run, name="hot restart")
             nursery.start_soon(self._sweep, name="sweep")
             nursery.start_soon(self._timers.run, name="timers")
             nursery.start_soon(self.assembly.files.watcher.run, name="file watcher")
@@ -291,6 +326,9 @@ class Server:
         manager.gauge("total_listeners_active").set(len(self.assembly.listeners))
         manager.counter("listener_create_success").value += len(self._static_listeners)
         self.role.told_live()
+        if self.takeover is not None:
+            assert self._nursery is not None
+            self.takeover.told_live(self._nursery)
         logger.info("starting main dispatch loop")
         # What the configuration made lives as long as the process: keep the collector from walking it.
         gc.collect()
@@ -303,12 +341,14 @@ class Server:
                      "envoy_bug_failures", "envoy_notifications", "static_unknown_fields",
                      "wip_protos"):  # fmt: skip
             scope.counter(name)
-        for name in ("concurrency", "days_until_first_cert_expiring", "hot_restart_epoch", "live",
+        for name in ("concurrency", "days_until_first_cert_expiring", "hot_restart_epoch",
+                     "hot_restart_generation", "live",
                      "memory_allocated", "memory_heap_size", "memory_physical_size", "parent_connections",
                      "seconds_until_first_ocsp_response_expiring", "state", "stats_recent_lookups",
                      "total_connections", "uptime", "version"):  # fmt: skip
             scope.gauge(name)
         scope.gauge("concurrency").set(self.options.concurrency)
+        scope.gauge("hot_restart_epoch").set(self.options.restart_epoch)
         scope.gauge("days_until_first_cert_expiring").set(4294967295)
         scope.histogram("initialization_time_ms", "milliseconds")
         manager = self.store.scope("listener_manager")
@@ -324,7 +364,8 @@ class Server:
     def refresh_stats(self) -> None:
         """Bring the server's gauges up to date."""
         scope = self.store.scope("server")
-        scope.gauge("uptime").set(int(time.time() - self.started_s))
+        scope.gauge("uptime").set(int(time.time() - self.first_started_s))
+        scope.gauge("hot_restart_generation").set(self.generation)
         scope.gauge("live").set(int(self.is_live and not self.draining.is_unready))
         scope.gauge("state").set(1 if self.draining.is_unready else 0 if self.is_live else 3)
         contexts = self.assembly.tls_contexts()
@@ -332,10 +373,45 @@ class Server:
         seconds = seconds_until_first_staple_expires(contexts)
         scope.gauge("seconds_until_first_ocsp_response_expiring").set(seconds)
         connections = sum(each.active for each in self.assembly.listeners) + self.role.connections
+        if self.takeover is not None:
+            scope.gauge("parent_connections").set(self.takeover.connections)
+            connections += self.takeover.connections
         scope.gauge("total_connections").set(connections)
         resident = self.resident_bytes() + self.role.resident_bytes
         for name in ("memory_allocated", "memory_heap_size", "memory_physical_size"):
             scope.gauge(name).set(resident)
+
+    # -- hot restart -------------------------------------------------------------------------------------
+    @property
+    def first_started_s(self) -> float:
+        """Wall clock when the first epoch began."""
+        return self.started_s if self.takeover is None else self.takeover.started_s
+
+    @property
+    def generation(self) -> int:
+        """The number of epochs, with this one."""
+        return 1 if self.takeover is None else self.takeover.generation + 1
+
+    async def collect(self) -> None:
+        """Have what other processes counted in the store."""
+        await self.role.collect()
+        if self.takeover is not None:
+            await self.takeover.collect()
+
+    def end_predecessor(self) -> None:
+        """A third epoch begins: the first has to be gone."""
+        if self.takeover is not None:
+            self.takeover.terminate()
+
+    def drain_for_successor(self) -> None:
+        """Another epoch serves: accept no more, and let connections end."""
+        logger.info("closing and draining listeners")
+        listeners = self._serving()
+        for listener in listeners:
+            listener.stop_accepting()
+        if self.draining.begin(inbound_only=False):
+            self.draining.tell(manager for each in listeners for manager in each.chains.managers)
+        self.role.call("drain_for_successor")
 
     def resident_bytes(self) -> int:
         """The memory that this process holds."""
@@ -416,6 +492,8 @@ class Server:
                     self.role.call("reopen_logs")
                 elif number == signal.SIGUSR2:
                     logger.warning("caught SIGUSR2: %s", strands_text(dump_strands(self.reactor)).rstrip())
+                elif number == signal.SIGHUP and self.successor is not None:
+                    self.successor.begin()
                 elif number == signal.SIGHUP:
                     logger.warning("caught and eating SIGHUP. See documentation on how to hot restart.")
                 else:
@@ -444,7 +522,9 @@ class Server:
     async def _flush_stats(self) -> None:
         while True:
             await trio.sleep(self._flush_interval_s)
-            await self.role.collect()
+            if self.successor is not None and self.successor.has_admin:
+                continue  # what is counted here goes to the next epoch
+            await self.collect()
             self.refresh_stats()
             self.flush_stats()
 

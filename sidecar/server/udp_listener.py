@@ -85,12 +85,16 @@ class UdpListener(Listener):
             async with trio.open_nursery() as nursery:
                 if self.source.workers:
                     await trio.sleep_forever()
-                for sock, address in zip(self.sockets, self.addresses, strict=False):
+                places = list(zip(self.sockets, self.addresses, strict=False))
+                places += [
+                    (each, Address.from_sockaddr(each.family, each.getsockname())) for each in self.spare
+                ]
+                for sock, address in places:
                     port = UdpSocket(self, sock, address, self._dropped)
                     nursery.start_soon(port.run, name=f"datagrams on {self.name}")
         if self.source.workers:
             self.close()
-        self.sockets = []
+        self.sockets, self.spare = [], []
 
 
 class UdpSocket:

@@ -26,7 +26,7 @@ from sidecar.server.role import Role
 from sidecar.server.workers.channel import Channel
 from sidecar.server.workers.frames import Frame, FrameError
 from sidecar.server.workers.hosts import HostRelay
-from sidecar.server.workers.stats import StatsMerger
+from sidecar.server.workers.processes import wait_for
 from sidecar.xds.relay import Relay
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Supervisor(Role):
 
         What changes a state is told to workers that come later, too.
         """
-        if name in ("health_failed", "log_levels"):
+        if name in ("health_failed", "log_levels", "drain_for_successor"):
             self._calls[name] = values
         elif name == "drain_listeners":
             self._calls[f"{name} {sorted(values.items())}"] = values
@@ -128,7 +128,6 @@ class Supervisor(Role):
     def start(self, server: Server, nursery: trio.Nursery) -> None:
         """Start the workers; the listeners of the configuration are bound."""
         self._server = server
-        self._merger = StatsMerger(server.store)
         scope = server.store.scope("workers")
         self._died = scope.counter("died")
         self._active = scope.gauge("active")
@@ -190,7 +189,7 @@ class Supervisor(Role):
     async def _reap(self, process: subprocess.Popen[bytes]) -> None:
         """Wait for a process that has closed its channel, or has to end because ours is closed."""
         with trio.move_on_after(5):
-            await _wait(process)
+            await wait_for(process)
             return
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -198,7 +197,8 @@ class Supervisor(Role):
     def _forget(self, worker: _Worker) -> None:
         worker.process, worker.is_live = None, False
         worker.connections = worker.resident = 0
-        self._merger.forget(worker.number)
+        assert self._server is not None
+        self._server.merger.forget(worker.number)
         for cluster, hosts in worker.hosts.items():
             for address, values in hosts.items():
                 lost = self._lost_hosts.setdefault(cluster, {}).setdefault(address, [0] * len(values))
@@ -245,7 +245,8 @@ class Supervisor(Role):
         if frame.kind == "subscribe":
             self._relay.tell(values["key"], channel.send)
         elif frame.kind == "stats":
-            self._merger.take(worker.number, values["stats"])
+            assert self._server is not None
+            self._server.merger.take(worker.number, values["stats"])
             worker.connections, worker.resident = values["connections"], values["resident"]
             worker.hosts = values["hosts"]
             worker.answered.set()
@@ -295,16 +296,3 @@ class Supervisor(Role):
 
 GAUGES = ("cx_active", "rq_active", "rq_pending_active")
 HOST_FIELDS = (*GAUGES, "cx_connect_fail", "cx_total", "rq_error", "rq_success", "rq_timeout", "rq_total")
-
-
-async def _wait(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the end of a process without a thread."""
-    if process.poll() is not None:
-        return
-    descriptor = os.pidfd_open(process.pid)
-    try:
-        while process.poll() is None:
-            await trio.lowlevel.wait_readable(descriptor)
-    finally:
-        trio.lowlevel.notify_closing(descriptor)
-        os.close(descriptor)

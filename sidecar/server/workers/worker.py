@@ -142,6 +142,8 @@ class Worker(Role):
                 log.set_level(logger_name, level)
         elif name == "drain_listeners":
             server.drain_listeners(**values)
+        elif name == "drain_for_successor":
+            server.drain_for_successor()
         elif name == "reopen_logs":
             server.reopen_logs()
         elif name == "runtime":

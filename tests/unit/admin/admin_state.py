@@ -121,7 +121,8 @@ class FakeServer:
         self.store = Store()
         self.reactor: Any = None
         self.tag_producer = TagProducer()
-        self.started_s = 1795383443.5
+        self.started_s = self.first_started_s = 1795383443.5
+        self.hot_restart_version = "disabled"
         self.calls: list[Any] = []
         self.server_state = "LIVE"
         self._listening = listening

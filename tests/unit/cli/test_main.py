@@ -30,7 +30,7 @@ class FakeServer(ModuleType):
         self.compiled: list[Any] = []
         self.errors: ConfigErrors | None = None
 
-    def serve(self, options: Any, loaded: Any) -> int:
+    def serve(self, options: Any, loaded: Any, *_: Any) -> int:
         if self.errors is not None:
             raise self.errors
         self.served.append(options)

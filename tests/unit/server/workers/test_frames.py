@@ -8,7 +8,7 @@ import struct
 
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.server.workers.channel import Channel
@@ -29,6 +29,7 @@ FRAMES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(FRAMES, st.lists(st.integers(1, 40)))
 def test_frames_come_out_as_they_went_in_wherever_they_are_cut(frames: list[Frame], cuts: list[int]) -> None:
     data = b"".join(encode(each.kind, each.values, each.blobs, each.descriptors) for each in frames)
@@ -41,6 +42,7 @@ def test_frames_come_out_as_they_went_in_wherever_they_are_cut(frames: list[Fram
     assert found == frames
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_frames_an_error_or_not_enough(data: bytes) -> None:
     try:
