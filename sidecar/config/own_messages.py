@@ -25,6 +25,7 @@ _SCALARS = {
 }
 _LUA = "sidecar.extensions.filters.http.lua.v1"
 _WASM = "sidecar.extensions.filters.http.wasm.v1"
+_JWT = "sidecar.extensions.filters.http.jwt_authn.v1"
 _PYTHON = "sidecar.extensions.filters.http.python.v1"
 _ADMIN = "sidecar.extensions.admin.v1"
 #: By package; a ``*`` behind a type makes a list, ``map `` ahead of it a map from strings.
@@ -64,6 +65,20 @@ PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
             "1 memory_bytes uint64",
             "2 call_time google.protobuf.Duration",
             "3 start_time google.protobuf.Duration",
+        ),
+    },
+    _JWT: {
+        "JwtAuthentication": (
+            "1 jwt_authn envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication required",
+            "2 providers map ProviderOptions",
+            "3 private_denials bool",
+        ),
+        "PerRouteConfig": ("1 jwt_authn envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig required",),
+        "ProviderOptions": (
+            "enum WhenUnreachable: DENY UNAVAILABLE",
+            "1 discovery envoy.config.core.v3.HttpUri",
+            "2 when_unreachable WhenUnreachable",
+            "3 keep_keys_for google.protobuf.Duration",
         ),
     },
     _ADMIN: {
@@ -156,10 +171,14 @@ def _set_type(
         needed.add(_FILES[kind])
 
 
+_JWT_FILE = "envoy/extensions/filters/http/jwt_authn/v3/config.proto"
 _FILES = {
     "envoy.extensions.filters.http.lua.v3.Lua": "envoy/extensions/filters/http/lua/v3/lua.proto",
     "envoy.extensions.filters.http.lua.v3.LuaPerRoute": "envoy/extensions/filters/http/lua/v3/lua.proto",
     "envoy.extensions.filters.http.wasm.v3.Wasm": "envoy/extensions/filters/http/wasm/v3/wasm.proto",
+    "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication": _JWT_FILE,
+    "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig": _JWT_FILE,
+    "envoy.config.core.v3.HttpUri": "envoy/config/core/v3/http_uri.proto",
     "envoy.config.core.v3.DataSource": "envoy/config/core/v3/base.proto",
     "google.protobuf.Duration": "google/protobuf/duration.proto",
     "google.protobuf.Struct": "google/protobuf/struct.proto",

@@ -32,6 +32,7 @@ from sidecar.extensions.http.header_to_metadata_config import HeaderToMetadataFa
 from sidecar.extensions.http.health_check_config import HealthCheckFactory
 from sidecar.extensions.http.json_to_metadata_config import JsonToMetadataFactory
 from sidecar.extensions.http.jwt_authn_config import JwtAuthnFactory
+from sidecar.extensions.http.jwt_own_config import OwnJwtAuthnFactory
 from sidecar.extensions.http.local_ratelimit_config import HttpLocalRateLimitFactory
 from sidecar.extensions.http.lua_config import LuaFactory
 from sidecar.extensions.http.lua_lint import lint_script
@@ -159,6 +160,7 @@ def make_registry(
             GrpcStatsFactory(),
             LuaFactory(),
             OwnLuaFactory(),
+            OwnJwtAuthnFactory(),
             PythonFactory(),
             GrpcWebFactory(),
             HealthCheckFactory(),

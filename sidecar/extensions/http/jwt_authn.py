@@ -72,6 +72,8 @@ class JwtAuthnSettings:
     strip_failure_response: bool = False
     #: Headers that the filter alone may set.
     sanitized: tuple[bytes, ...] = ()
+    #: Ours: a client learns that it is not let in, and nothing of why.
+    private_denials: bool = False
 
 
 class JwtAuthnFilter(HttpFilter):
@@ -131,6 +133,12 @@ class JwtAuthnFilter(HttpFilter):
             self._stats.allowed.value += 1
             return None
         self._stats.denied.value += 1
+        if status is Status.JwksFetchFail and run.is_unavailable:
+            return LocalReply(503, details=_details(status.text))
+        if self._settings.private_denials:
+            denial = {"code": float(status), "message": status.text}
+            stream.metadata_namespace(_NAMESPACE)["denial"] = denial
+            return LocalReply(401, details=_details(status.text), headers=[(b"www-authenticate", b"Bearer")])
         code = 403 if status is Status.JwtAudienceNotAllowed else 401
         if self._settings.strip_failure_response:
             return LocalReply(code, details=_details(status.text))
@@ -171,7 +179,9 @@ class JwtAuthnFilter(HttpFilter):
         self._stats.denied.value += 1
         known = ",".join(sorted(self._settings.by_name or ()))
         text = f"Wrong requirement_name: {name}. It should be one of [{known}]"
-        body = "" if self._settings.strip_failure_response else f"Failed JWT authentication: {text}"
+        settings = self._settings
+        is_bare = settings.strip_failure_response or settings.private_denials
+        body = "" if is_bare else f"Failed JWT authentication: {text}"
         return LocalReply(403, body.encode(), details=_details(text))
 
 

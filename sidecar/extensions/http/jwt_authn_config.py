@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from sidecar.api.context import FactoryContext
@@ -16,7 +17,7 @@ from sidecar.extensions.http.jwt_authn import (
     RouteRequirement,
     Rule,
 )
-from sidecar.extensions.http.jwt_providers_config import compile_provider
+from sidecar.extensions.http.jwt_providers_config import OwnOptions, compile_provider
 from sidecar.extensions.jwt.locations import Extractor
 from sidecar.extensions.jwt.provider import Audiences
 from sidecar.extensions.jwt.requirements import All, AllowAll, Any_, Leaf, Providers, Requirement
@@ -46,13 +47,26 @@ class JwtAuthnFactory:
 
     def compile(self, message: Any, context: FactoryContext) -> JwtAuthnFilter:
         """The filter.  Raises: ConfigError."""
+        return self.make_filter(message, context)
+
+    def make_filter(
+        self,
+        message: Any,
+        context: FactoryContext,
+        own: Mapping[str, OwnOptions] = MappingProxyType({}),
+        *,
+        private_denials: bool = False,
+    ) -> JwtAuthnFilter:
+        """The filter, with what our own message says besides.  Raises: ConfigError."""
         scope = context.stats.scope("jwt_authn")
         if message.stat_prefix:
             scope = scope.scope(message.stat_prefix.rstrip("."))
         stats = JwtAuthnStats(scope)
         providers = Providers(
             {
-                name: compile_provider(name, message.providers[name], context, stats)
+                name: compile_provider(
+                    name, message.providers[name], context, stats, own.get(name, OwnOptions())
+                )
                 for name in sorted(message.providers)
             }
         )
@@ -80,6 +94,7 @@ class JwtAuthnFactory:
             message.bypass_cors_preflight,
             message.strip_failure_response,
             _made_headers(providers),
+            private_denials,
         )
         has_remote = any(each.remote is not None for each in providers.by_name.values())
         client = context.http_client() if has_remote and context.http_client is not None else None

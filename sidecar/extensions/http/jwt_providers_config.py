@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import inf
 from re import compile as pattern
 from typing import Any
@@ -14,6 +14,7 @@ from sidecar.config.compile.matchers import compile_string_matcher
 from sidecar.config.compile.route_action import duration_s
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.jwt.claim_headers import ClaimHeader
+from sidecar.extensions.jwt.discovery import Discovery
 from sidecar.extensions.jwt.fetching import BackgroundFetch, RemoteKeys
 from sidecar.extensions.jwt.keys import Jwks
 from sidecar.extensions.jwt.locations import Places
@@ -21,7 +22,7 @@ from sidecar.extensions.jwt.provider import Audiences, Provider, ProviderSetting
 from sidecar.extensions.jwt.status import Status
 from sidecar.router.retry_policy import RetryPolicy, parse_retry_on
 
-__all__ = ["compile_provider"]
+__all__ = ["OwnOptions", "compile_provider"]
 
 #: A URL as Envoy takes it apart: who stands in front of the host is part of what is sent as the host.
 _URI = pattern(
@@ -36,21 +37,61 @@ _CACHE_SIZE, _CACHED_BYTES = 100, 4096
 #: Below this RFC 7518 (3.2, 3.3) forbids what Envoy takes.
 _GOOD_RSA_BITS, _GOOD_HMAC_BITS = 2048, 256
 _LONGEST_S = 315_576_000_000 // 50
+
+
+@dataclass(frozen=True, slots=True)
+class OwnOptions:
+    """What our own message adds to a provider (``ProviderOptions``)."""
+
+    #: An ``HttpUri``, or None.
+    discovery: Any = None
+    is_unavailable: bool = False
+    keep_keys_s: float = 0.0
+
+
+_NONE = OwnOptions()
 _RETRY_ON = "5xx,gateway-error,connect-failure,reset"
 
 
-def compile_provider(name: str, message: Any, context: FactoryContext, stats: Any) -> Provider:
+def compile_provider(
+    name: str, message: Any, context: FactoryContext, stats: Any, own: OwnOptions = _NONE
+) -> Provider:
     """One provider, which fetches its keys ahead if it is told so.  Raises: ConfigError."""
     at = context.at(f"providers[{name}]")
-    settings = _settings(name, message, at)
+    settings = replace(
+        _settings(name, message, at), keep_keys_s=own.keep_keys_s, is_unavailable=own.is_unavailable
+    )
     if message.HasField("local_jwks"):
         return Provider(settings, _local(name, message.local_jwks, at))
     path = f"providers[{name}].remote_jwks"
     remote = _remote(name, message.remote_jwks, path)
+    if own.discovery is not None:
+        remote = replace(remote, discovery=_discovery(name, message.issuer, own.discovery))
     provider = Provider(settings, None, remote)
     if message.remote_jwks.HasField("async_fetch"):
         _fetch_ahead(provider, message.remote_jwks.async_fetch, context, stats)
     return provider
+
+
+def _discovery(name: str, issuer: str, uri: Any) -> Discovery:
+    match = _URI.fullmatch(uri.uri)
+    if match is None or int(match["port"] or 0) > _HIGHEST_PORT:
+        raise ConfigError(
+            f"own:providers[{name}].discovery.uri", f"Provider '{name}' has an invalid URI: '{uri.uri}'"
+        )
+    if not issuer:
+        raise ConfigError(
+            f"own:providers[{name}].discovery",
+            f"Provider '{name}' has no issuer, which the document has to be of",
+        )
+    return Discovery(
+        issuer,
+        uri.cluster,
+        match["authority"].encode(),
+        (match["path"] or "/").encode(),
+        match["scheme"].lower().encode(),
+        duration_s(uri.timeout),
+    )
 
 
 def _settings(name: str, message: Any, context: FactoryContext) -> ProviderSettings:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from sidecar.core.headers import RequestHeaders
+from sidecar.extensions.jwt.discovery import Discovery
 from sidecar.extensions.jwt.keys import Jwks
 from sidecar.extensions.jwt.status import Status
 
@@ -36,6 +37,8 @@ class RemoteKeys:
     parse: Callable[[bytes], Jwks]
     cache_duration_s: float = 600.0
     retry_policy: RetryPolicy | None = None
+    #: Ours: where the issuer says where its keys are; ``path`` is then not asked for.
+    discovery: Discovery | None = None
 
 
 class Fetch:
@@ -52,20 +55,45 @@ class Fetch:
     def start(self, client: HttpClient) -> None:
         """Ask; without the cluster there is an answer at once."""
         remote = self._remote
-        if client.router.find_cluster(remote.cluster) is None:
-            self._stats.jwks_fetch_failed.value += 1
-            self._on_done(None)
+        discovery = remote.discovery
+        if discovery is None:
+            self._ask(client, remote, remote.path, self._answered)
+            return
+
+        def discovered(call: HttpCall) -> None:
+            if self._on_done is _forget:
+                return
+            response = call.response
+            path = None
+            if response is not None and response.headers.status == 200 and response.body:
+                path = discovery.keys_path(response.body, remote)
+            if path is None:
+                self._failed()
+            else:
+                self._ask(client, remote, path, self._answered)
+
+        self._ask(client, discovery, discovery.path, discovered)
+
+    def _ask(
+        self, client: HttpClient, where: RemoteKeys | Discovery, path: bytes, answered: Callable[[Any], None]
+    ) -> None:
+        if client.router.find_cluster(where.cluster) is None:
+            self._failed()
             return
         # Envoy's Utility::prepareHeaders says that it is Go.
         headers = RequestHeaders(
-            b"GET", remote.path, remote.authority, remote.scheme, [(b"user-agent", b"Go-browser")]
+            b"GET", path, where.authority, where.scheme, [(b"user-agent", b"Go-browser")]
         )
         call = client.call(
-            remote.cluster, headers, timeout_s=remote.timeout_s, retry_policy=remote.retry_policy
+            where.cluster, headers, timeout_s=where.timeout_s, retry_policy=self._remote.retry_policy
         )
-        call.on_done = self._answered
+        call.on_done = answered
         self._call = call
         call.start()
+
+    def _failed(self) -> None:
+        self._stats.jwks_fetch_failed.value += 1
+        self._on_done(None)
 
     def cancel(self) -> None:
         """Nobody waits for it any more."""
@@ -83,10 +111,10 @@ class Fetch:
             if jwks.status is not Status.Ok:
                 jwks = None
         if jwks is None:
-            self._stats.jwks_fetch_failed.value += 1
+            self._failed()
         else:
             self._stats.jwks_fetch_success.value += 1
-        self._on_done(jwks)
+            self._on_done(jwks)
 
 
 def _forget(_jwks: Jwks | None) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from sidecar.extensions.jwt.claim_headers import ClaimHeader
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Audiences", "Provider", "ProviderSettings", "TokenCache"]
 
 _DEFAULT_SKEW_S = 60
+#: How long a server that could not give its keys is left alone, while the last ones are kept.
+_PAUSE_S = 1.0
 
 
 class Audiences:
@@ -103,6 +106,9 @@ class ProviderSettings:
     clear_route_cache: bool = False
     #: Entries and bytes of each of its cache; None for no cache.
     cache: tuple[int, int] | None = None
+    #: Ours: how much longer keys are good while others cannot be had, and whether it is 503 without any.
+    keep_keys_s: float = 0.0
+    is_unavailable: bool = False
 
     def made_headers(self) -> tuple[bytes, ...]:
         """Headers that are made of good tokens."""
@@ -113,7 +119,7 @@ class ProviderSettings:
 class Provider:
     """One provider, with the keys that it has at the moment."""
 
-    __slots__ = ("cache", "changes_requests", "expires", "jwks", "remote", "settings")
+    __slots__ = ("cache", "changes_requests", "expires", "jwks", "keep_until", "remote", "settings")
 
     def __init__(
         self, settings: ProviderSettings, jwks: Jwks | None = None, remote: RemoteKeys | None = None
@@ -122,7 +128,7 @@ class Provider:
         #: None while there are none.
         self.jwks = jwks
         #: On ``time.monotonic``.
-        self.expires = inf
+        self.expires = self.keep_until = inf
         self.remote = remote
         self.cache = None if settings.cache is None else TokenCache(*settings.cache)
         #: Whether :meth:`accept` does anything.
@@ -134,6 +140,18 @@ class Provider:
         """Take keys that were fetched."""
         self.jwks = jwks
         self.expires = expires
+        self.keep_until = expires + self.settings.keep_keys_s
+
+    def keeps_keys(self) -> bool:
+        """Whether those that have expired are good a while longer, as no others can be had: ours.
+
+        They are then not asked for again with every request.
+        """
+        now = monotonic()
+        if self.jwks is None or not self.settings.keep_keys_s or now >= self.keep_until:
+            return False
+        self.expires = min(now + _PAUSE_S, self.keep_until)
+        return True
 
     def claims_status(self, jwt: Jwt, audiences: Audiences | None, now: int) -> Status:
         """Whether the token is good ``now`` and for this proxy, by what it says itself."""

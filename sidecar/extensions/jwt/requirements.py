@@ -46,8 +46,8 @@ class Verification:
     """One request being judged."""
 
     __slots__ = (
-        *("clears_route", "client", "fetches", "headers", "is_done", "metadata", "on_done", "states"),
-        *("stats", "status"),
+        *("clears_route", "client", "fetches", "headers", "is_done", "is_unavailable", "metadata", "on_done"),
+        *("states", "stats", "status"),
     )
 
     def __init__(self, headers: RequestHeaders, stats: Any, client: Any) -> None:
@@ -58,6 +58,8 @@ class Verification:
         self.clears_route = False
         self.status = Status.Ok
         self.is_done = False
+        #: Ours: keys could not be had, which the client is to be told.
+        self.is_unavailable = False
         #: Called with the verdict where it was waited for.
         self.on_done: Callable[[], None] | None = None
         #: What groups know so far, by group.
@@ -292,8 +294,11 @@ class _Check:
     def _fetched(self, jwks: Jwks | None) -> None:
         provider = self._provider
         assert provider is not None
-        if jwks is None:
+        if jwks is None and provider.jwks is not None and provider.keeps_keys():
+            status = self._verify(provider.jwks)
+        elif jwks is None:
             status = Status.JwksFetchFail
+            self._run.is_unavailable = provider.settings.is_unavailable
         else:
             assert provider.remote is not None
             provider.set_keys(jwks, expiry(provider.remote))
