@@ -16,7 +16,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from wasm_abi import inside_wat as room
-from wasm_abi.abi import LogLevel, MapType
+from wasm_abi.abi import BufferType, LogLevel, MapType
 from wasm_abi.binding import DirectCalls, raise_failure
 from wasm_abi.inside_wat import (
     ABSENT,
@@ -37,6 +37,7 @@ from wasm_abi.inside_wat import (
     PHASE,
     REPLACE,
     SEVERAL,
+    STAGE,
     VALUE_BYTES,
     VALUES,
 )
@@ -60,12 +61,16 @@ CALLBACKS = {
     "create": ("proxy_on_context_create", "nothing2"),
     "request": ("proxy_on_request_headers", "zero3"),
     "response": ("proxy_on_response_headers", "zero3"),
+    "body": ("proxy_on_response_body", "zero3"),
     "log": ("proxy_on_log", "nothing1"),
     "done": ("proxy_on_done", "zero1"),
     "delete": ("proxy_on_delete", "nothing1"),
 }
 #: Phases of a call of several callbacks.
-_CREATE, _LOG, _DELETE = 1, 3, 5
+_CREATE, _LOG, _DONE, _DELETE, _RESPONSE, _BODY, _END = 1, 3, 4, 5, 6, 7, 8
+_RESPONSE_HEADERS = 1 << MapType.HTTP_RESPONSE_HEADERS
+_RESPONSE_TRAILERS = 1 << MapType.HTTP_RESPONSE_TRAILERS
+_RESPONSE_BODY = 1 << BufferType.HTTP_RESPONSE_BODY
 _NAMES = (
     "",
     "proxy_on_context_create",
@@ -73,10 +78,17 @@ _NAMES = (
     "proxy_on_log",
     "proxy_on_done",
     "proxy_on_delete",
+    "proxy_on_response_headers",
+    "proxy_on_response_body",
+    "proxy_on_response_body",
 )
 #: Kind and sizes of an edit.
 _EDIT = Struct("<3I").unpack_from
 _EDIT_SIZE = 12
+#: Kind, map, name, value.
+Edit = tuple[int, MapType, bytes, bytes]
+#: How many are kept, and of which size at most.
+_MAX_EDITS, _MAX_EDIT_BYTES = 64, 1024
 
 
 class Inside:
@@ -84,6 +96,7 @@ class Inside:
 
     __slots__ = (
         "_binding",
+        "_edits",
         "_exports",
         "_view",
         "_vm",
@@ -106,6 +119,8 @@ class Inside:
         self._wants_pairs = {0: False, 2: False}
         #: Whether the guest writes lines that nobody wants.
         self.has_idle_lines = False
+        #: What was written down before.
+        self._edits: dict[bytes, list[Edit]] = {}
 
     # -- what the guest will ask for --------------------------------------------------------------------
     def note_value(self, map_type: int, raw: bytes) -> None:
@@ -179,46 +194,68 @@ class Inside:
         attention = words[ATTENTION]
         if attention & ALLOCATING:
             return True
-        if attention & SEVERAL:
-            words[LEAVE] = 1
-            words[ATTENTION] = attention & ~SEVERAL
-            phase = words[PHASE]
-            if phase == _CREATE:
-                context.open_maps = 0
-            if phase != _LOG:
-                context.is_logging = False
-                if context.stream is not None:
-                    context.stream.hide_maps()
-                if phase == _DELETE:
-                    self._vm.contexts.pop(context.id, None)
         if attention & PENDING:
             self._make_edits(context)
+        if attention & SEVERAL:
+            words[LEAVE] = 1
+            words[ATTENTION] &= ~SEVERAL
+            self._enter(context, words[PHASE])
         return False
+
+    def _enter(self, context: "Context", phase: int) -> None:
+        """Open and close what is open and closed in this one of several callbacks."""
+        stream = context.stream
+        assert stream is not None
+        if phase in (_BODY, _END):
+            context.open_maps &= ~_RESPONSE_HEADERS
+            if phase == _END:
+                context.open_maps |= _RESPONSE_TRAILERS
+            context.open_buffers |= _RESPONSE_BODY
+            stream.show_response_body(phase == _END)
+        elif phase in (_CREATE, _DONE, _DELETE):
+            if phase == _CREATE:
+                context.open_maps = 0
+            context.is_logging = False
+            stream.hide_maps()
+            if phase == _DELETE:
+                self._vm.contexts.pop(context.id, None)
 
     def _make_edits(self, context: "Context") -> None:
         """Make the changes that the guest asked for; what was put here is out of date from then on."""
-        words, view = self.words, self._view
+        words = self.words
         stream = context.stream
         assert stream is not None
         words[FAST] = 0
         words[ATTENTION] &= ~PENDING
-        at, end = EDIT_AT, EDIT_AT + words[EDITS]
+        data = self._view[EDIT_AT : EDIT_AT + words[EDITS]].tobytes()
         words[EDITS] = 0
-        while at < end:
-            kind, name_size, size = _EDIT(view, at)
-            at += _EDIT_SIZE
-            split = at + name_size
-            name = view[at:split].tobytes().lower()
-            at = split + size
-            map_type = _MAPS[kind >> 8]
-            kind &= 0xFF
+        edits = self._edits.get(data)
+        if edits is None:
+            edits = self._read_edits(data)
+        for kind, map_type, name, value in edits:
             if kind == REPLACE:
-                stream.replace_header_value(map_type, name, view[split:at].tobytes())
+                stream.replace_header_value(map_type, name, value)
             elif kind == ADD:
-                stream.add_header_value(map_type, name, view[split:at].tobytes())
+                stream.add_header_value(map_type, name, value)
             else:
                 stream.remove_header_value(map_type, name)
-            at = (at + 3) & ~3
+
+    def _read_edits(self, data: bytes) -> list[Edit]:
+        """What was written down.  Guests mostly change the same again, so it is kept."""
+        edits: list[Edit] = []
+        at = 0
+        while at < len(data):
+            kind, name_size, size = _EDIT(data, at)
+            at += _EDIT_SIZE
+            split = at + name_size
+            value = data[split : split + size]
+            edits.append((kind & 0xFF, _MAPS[kind >> 8], data[at:split].lower(), value))
+            at = (split + size + 3) & ~3
+        if len(self._edits) >= _MAX_EDITS:
+            self._edits.clear()
+        if len(data) <= _MAX_EDIT_BYTES:
+            self._edits[data] = edits
+        return edits
 
     # -- calls ----------------------------------------------------------------------------------------------
     def headers_entry(self, name: str, direct: DirectCalls) -> Callable[..., int]:
@@ -302,6 +339,49 @@ class Inside:
             return None if is_left else result
 
         return begin
+
+    def respond_entry(self, direct: DirectCalls) -> "Callable[[Context, int, int], int]":
+        """A response's headers, its body that has come as one piece, and its end.
+
+        It gives what the last callback came to, at most 7, and eight times how many of them were made: no
+        more after one that did not let it all go on, or did something.
+        """
+        vm, words, idle = self._vm, self.words, self._vm.context
+        lanes, call, trap = direct
+        frame = self._binding.frame(self._exports["respond"], 3, True)
+        wanted, pairs = self._wanted[2], self._wants_pairs
+
+        def respond(context: "Context", count: int, size: int) -> int:
+            if vm.context is not idle:
+                vm.refuse()
+            vm.serial += 1
+            if vm.needs_attention:
+                vm.attend()
+            vm.context = context
+            try:
+                if wanted or pairs[2]:
+                    self._prepare(context, 2)
+                if self.has_idle_lines:
+                    self._open_log(context)
+                lanes[0] = context.id
+                lanes[4] = count
+                lanes[8] = size
+                error = call(*frame)
+                if error is not None or trap:
+                    raise_failure(error, trap)
+                result: int = lanes[0]
+                if words[ATTENTION]:
+                    self._make_edits(vm.context)
+            except BaseException as failure:  # the sandbox, as above
+                if words[ATTENTION] & PENDING and words[PHASE] > _RESPONSE:
+                    self._make_edits(context)
+                vm.fail(failure, _NAMES[words[PHASE]])
+            vm.context = idle
+            if vm.after:
+                result = vm.finish_call(result)
+            return 8 * words[STAGE] + (result if result < 7 else 7)
+
+        return respond
 
     def finish_entry(self, direct: DirectCalls) -> "Callable[[Context], int]":
         """The way out: log, done, delete; how many of them were made before the guest did something."""

@@ -37,6 +37,8 @@ FLOOR = 6
 PAIRS_SIZE = 7
 #: How many values of a map were put here: this word, or the second one after it for responses.
 TABLE_ENTRIES = 8
+#: How many callbacks of a response were made.
+STAGE = 12
 
 #: In the place of a size: there is no such header; ask the host.
 ABSENT, ASK = 0xFFFFFFFF, 0xFFFFFFFE
@@ -102,6 +104,7 @@ def _imports() -> str:
         '(import "guest" "create" (func $create (param i32 i32)))',
         f'(import "guest" "request" (func $request {_kinds(3)}))',
         f'(import "guest" "response" (func $response {_kinds(3)}))',
+        f'(import "guest" "body" (func $body {_kinds(3)}))',
         '(import "guest" "log" (func $on_log (param i32)))',
         '(import "guest" "done" (func $on_done (param i32) (result i32)))',
         '(import "guest" "delete" (func $on_delete (param i32)))',
@@ -151,6 +154,8 @@ def _edit(name: str, kind: int) -> str:
     (local.set $size (i32.and (local.get $size) (i32.const -4)))
     (br_if $ask (i32.gt_u (i32.add {_word(EDITS)} (local.get $size)) (i32.const {EDIT_BYTES})))
     (local.set $at (i32.add (i32.const {EDIT_AT}) {_word(EDITS)}))
+    ;; What pads the last word is always the same.
+    (i32.store $room (i32.sub (i32.add (local.get $at) (local.get $size)) (i32.const 4)) (i32.const 0))
     (i32.store $room (local.get $at) (i32.or (i32.const {kind}) (i32.shl (local.get $map) (i32.const 8))))
     (i32.store $room offset=4 (local.get $at) (local.get $key_size))
     (i32.store $room offset=8 (local.get $at) (local.get $value_size))
@@ -271,6 +276,29 @@ _ROOM_CODE = f"""
   {_set(FAST, _const(1))}
   (call $request (local.get $context) (local.get $count) (local.get $end))
   (call $close))
+
+;; A response's headers, its body that has come as one piece, and its end.
+(func (export "respond") (param $context i32) (param $count i32) (param $size i32) (result i32)
+  (local $result i32)
+  {_set(PHASE, _const(6))}
+  {_set(LEAVE, _const(0))}
+  {_set(STAGE, _const(1))}
+  {_set(ATTENTION, _const(SEVERAL))}
+  {_set(FAST, _const(3))}
+  (local.set $result (call $response (local.get $context) (local.get $count) (i32.const 0)))
+  {_set(FAST, _const(0))}
+  (block $done
+    (br_if $done (i32.or (local.get $result) {_word(LEAVE)}))
+    {_set(PHASE, _const(7))}
+    {_set(STAGE, _const(2))}
+    (local.set $result (call $body (local.get $context) (local.get $size) (i32.const 0)))
+    (br_if $done (i32.or (local.get $result) {_word(LEAVE)}))
+    {_set(PHASE, _const(8))}
+    {_set(STAGE, _const(3))}
+    (local.set $result (call $body (local.get $context) (i32.const 0) (i32.const 1))))
+  {_set(ATTENTION, f"(i32.and {_word(ATTENTION)} (i32.const {~SEVERAL}))")}
+  (call $close)
+  (local.get $result))
 
 ;; The end of a context; how many of the callbacks were made.
 (func (export "finish") (param $context i32) (result i32)

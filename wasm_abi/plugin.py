@@ -19,6 +19,7 @@ from wasm_abi.abi import AbiVersion, BufferType, DataAction, HeadersAction, MapT
 from wasm_abi.calls import Callouts
 from wasm_abi.context import Context, EndingContext
 from wasm_abi.errors import ConfigureError, StartError
+from wasm_abi.inside_wat import STAGE
 from wasm_abi.roles import CalloutHost, HttpStreamHost, PluginHost, TcpStreamHost
 from wasm_abi.tcp import TcpContext
 from wasm_abi.vm import MAX_CONTEXT_ID, Vm
@@ -35,6 +36,10 @@ _RESPONSE_HEADERS = 1 << MapType.HTTP_RESPONSE_HEADERS
 _RESPONSE_TRAILERS = 1 << MapType.HTTP_RESPONSE_TRAILERS
 _REQUEST_BODY = 1 << BufferType.HTTP_REQUEST_BODY
 _RESPONSE_BODY = 1 << BufferType.HTTP_RESPONSE_BODY
+
+#: What ``respond`` gives where the guest let all of it go on.
+_ALL_WENT_ON = 3 * 8
+_WENT_ON = (_CONTINUE, _PASS, _PASS)
 
 Entry = Callable[..., int]
 
@@ -76,6 +81,7 @@ class Plugin:
         self.log = entry("proxy_on_log")
         self.delete = entry("proxy_on_delete")
         self.begin = vm.begin_entry()
+        self.respond = vm.respond_entry()
         self.finish = vm.finish_entry()
         self.exports_request_headers = self.request_headers is not None
         self.exports_request_body = self.request_body is not None
@@ -85,6 +91,11 @@ class Plugin:
         self.exports_response_trailers = self.response_trailers is not None
         self.exports_log = self.log is not None
         self.exports_tick = entry("proxy_on_tick") is not None
+
+    @property
+    def responded_to_end(self) -> bool:
+        """Whether the last ``respond`` came to the end of the body."""
+        return bool(self.vm.words[STAGE] == 3)
 
     def _headers_entry(self, name: str) -> Entry | None:
         entry = self.vm.entry(name)
@@ -256,6 +267,34 @@ class StreamContext(EndingContext):
             self.open_maps &= ~_RESPONSE_HEADERS
             return _CONTINUE
         return plugin.headers_actions[result if result < 5 else 4]
+
+    def respond(self, count: int, size: int) -> tuple[HeadersAction, DataAction | None, DataAction | None]:
+        """on_response_headers and on_response_body of a body of one piece and of its end, in one call.
+
+        Where ``Plugin.respond`` is there. None: this callback was not made, as the one before it did not
+        simply go on, or asked the host for something.
+        """
+        plugin = self.plugin
+        assert plugin.respond is not None
+        self.open_maps |= _RESPONSE_HEADERS
+        outcome = plugin.respond(self, count, size)
+        if outcome == _ALL_WENT_ON:
+            self.open_maps &= ~_RESPONSE_HEADERS
+            return _WENT_ON
+        stage, result = divmod(outcome, 8)
+        if stage == 1:
+            if not result:
+                self.open_maps &= ~_RESPONSE_HEADERS
+            return plugin.headers_actions[result if result < 5 else 4], None, None
+        self.open_maps &= ~_RESPONSE_HEADERS
+        if stage == 3:
+            self.open_maps |= _RESPONSE_TRAILERS
+        if result:
+            self.open_buffers |= _RESPONSE_BODY
+        else:
+            self.open_buffers &= ~_RESPONSE_BODY
+        action = _DATA[result if result < 4 else 3]
+        return (_CONTINUE, action, None) if stage == 2 else (_CONTINUE, _PASS, action)
 
     def on_request_body(self, size: int, end_of_stream: bool) -> DataAction:
         """``size`` counts everything that is buffered for this direction."""

@@ -153,6 +153,12 @@ class HttpStreamHost(Protocol):
     def hide_maps(self) -> None:
         """No map can be had any more: asked where callbacks share a call, and this one has none."""
 
+    def show_response_body(self, is_end: bool, /) -> None:
+        """The response's headers are closed, its body is open: all of it, or at its end nothing more.
+
+        Asked where callbacks share a call, and this one does something.
+        """
+
     def get_buffer(self, buffer_type: BufferType, /) -> bytes | bytearray | memoryview | None:
         """What is buffered now; None = nothing can be had now."""
 

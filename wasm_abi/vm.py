@@ -155,7 +155,7 @@ class Vm:
             safe = os.environ.get("WASM_ABI_SAFE", "") not in ("", "0")
         #: What is answered beside the guest, and the words that say what has to be seen to because of it.
         self.inside: Inside | None = None
-        self.words: Any = [0] * room.TABLE_ENTRIES
+        self.words: Any = [0] * 16
         is_inside = (
             inside
             and not safe
@@ -230,6 +230,14 @@ class Vm:
         direct = self._binding.direct
         has_it = self.inside is not None and "proxy_on_request_headers" in self.module.exports
         return self.inside.begin_entry(direct) if has_it and self.inside and direct else None
+
+    def respond_entry(self) -> Callable[[Context, int, int], int] | None:
+        """``Inside.respond_entry``, where there is one and the guest looks at both headers and body."""
+        direct, exports = self._binding.direct, self.module.exports
+        if self.inside is None or direct is None:
+            return None
+        has_both = "proxy_on_response_headers" in exports and "proxy_on_response_body" in exports
+        return self.inside.respond_entry(direct) if has_both else None
 
     def finish_entry(self) -> Callable[[Context], int] | None:
         """``Inside.finish_entry``, where there is one."""
@@ -437,7 +445,7 @@ class Vm:
         self.shared.release(self.vm_id)
         self.memory.detach()
         self._use_memory(NoMemory())
-        self.inside, self.words = None, [0] * room.TABLE_ENTRIES
+        self.inside, self.words = None, [0] * 16
         self._entries.clear()
         self._store.close()
         self._store = None

@@ -176,7 +176,9 @@ class HeaderMap:
     def replace(self, name: bytes, value: bytes) -> None:
         """Make ``value`` the only value of ``name``, at the end, as Envoy's ``setCopy`` does."""
         index = self._index
-        if index is not None and name not in index and name[:1] != b":":  # the commonest
+        if index is None:
+            index = self._index = dict(self.fields)
+        if name not in index and name[:1] != b":":  # the commonest
             self.fields.append((name, value))
             index[name] = value
             return

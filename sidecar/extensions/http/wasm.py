@@ -15,15 +15,15 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from sidecar.api.filters import HttpFilter
-from sidecar.api.message import LocalReply
+from sidecar.api.message import FixedBody, LocalReply
 from sidecar.api.stream import Flag
 from sidecar.core.errors import StreamAborted, StreamClosed
-from sidecar.extensions.http.wasm_body import BegunBody, GuestStage, show_whole
-from sidecar.extensions.http.wasm_host import FAILED, StreamSide
-from wasm_abi import HeadersAction, WasmError
+from sidecar.extensions.http.wasm_body import BegunBody, GuestStage, is_http1, show_rest, show_whole
+from sidecar.extensions.http.wasm_host import FAILED, NONE, NOT_RESUMED, StreamSide
+from wasm_abi import DataAction, HeadersAction, WasmError, WasmTrap
 
 if TYPE_CHECKING:
-    from sidecar.api.message import Message
+    from sidecar.api.message import Message, ResponseMessage
     from sidecar.api.stream import Stream
     from sidecar.extensions.wasm.live import LivePlugin
     from sidecar.extensions.wasm.plugin_config import Plugins
@@ -35,6 +35,7 @@ _ALL_HOOKS = frozenset({"decode_headers", "encode_headers", "on_complete"})
 #: Actions of a headers callback that let the message go on at once.
 #: (A member of an enumeration costs ten times what a name of the module does.)
 _CONTINUE = HeadersAction.CONTINUE
+_PASS = DataAction.CONTINUE
 _GO_ON = frozenset({_CONTINUE, HeadersAction.CONTINUE_AND_END_STREAM})
 
 
@@ -150,8 +151,20 @@ class WasmFilter(HttpFilter):
         side.reply = None
         side.maps[0] = side.maps[1] = None
         headers = message.headers
+        body = message.body
+        plugin = context.plugin
+        if (
+            body is not None
+            and body.whole
+            and plugin.respond is not None
+            and side.buffers is NONE
+            and side.resumed is NOT_RESUMED
+            and not stream.is_try
+            and is_http1(stream, _RESPONSE)
+        ):
+            return self._respond(side, message, body.whole)
         try:
-            if not context.plugin.exports_response_headers:
+            if not plugin.exports_response_headers:
                 action = _CONTINUE
             else:
                 side.maps[2] = headers
@@ -164,6 +177,36 @@ class WasmFilter(HttpFilter):
                 self._show_body(side, message, _RESPONSE)
             return None
         return self._settle(side, message, action, _RESPONSE)
+
+    def _respond(
+        self, side: StreamSide, message: ResponseMessage, whole: bytes
+    ) -> LocalReply | Awaitable[LocalReply | None] | None:
+        """Show a response with a body that is at hand in one call."""
+        context = side.context
+        assert context is not None
+        headers = message.headers
+        side.maps[2] = headers
+        body: DataAction | WasmError | None
+        end: DataAction | WasmError | None
+        try:
+            action, body, end = context.respond(len(headers.fields) + 1, len(whole))
+        except WasmError as error:
+            if not isinstance(error, WasmTrap) or error.callback != "proxy_on_response_body":
+                return self._trapped(side, error)
+            action = _CONTINUE
+            body, end = (_PASS, error) if context.plugin.responded_to_end else (error, None)
+        if body is None:  # as if the headers had been shown alone
+            if action is not _CONTINUE or side.asked:
+                return self._settle(side, message, action, _RESPONSE)
+            side.maps[2] = None
+            show_whole(self, side, message, _RESPONSE, was_held=False)
+            return None
+        side.maps[2] = None
+        if end is _PASS and side.buffers is NONE and side.resumed is NOT_RESUMED and not side.asked:
+            message.body = FixedBody(whole)
+        else:
+            show_rest(self, side, message, body, end)
+        return None
 
     def on_complete(self, stream: Stream) -> None:
         slots = stream.slots

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sidecar.extensions.http.wasm import WasmFilter
     from sidecar.extensions.http.wasm_host import StreamSide
 
-__all__ = ["BegunBody", "GuestStage", "show_whole"]
+__all__ = ["BegunBody", "GuestStage", "is_http1", "show_rest", "show_whole"]
 
 _REQUEST = 0
 _CONTINUE = DataAction.CONTINUE
@@ -94,7 +94,7 @@ def show_whole(
             or side.resumed is not NOT_RESUMED
             or side.context is None
             or side.is_dead
-            or not _is_http1(side.stream, direction)
+            or not is_http1(side.stream, direction)
         ):
             stage = GuestStage(wasm_filter, side, direction, was_held=was_held)
             out = stage.push_whole(data)
@@ -144,7 +144,38 @@ def show_whole(
     message.body = LaterBody(stage) if out is None else FixedBody(out, stage.made_trailers)
 
 
-def _is_http1(stream: Stream, direction: int) -> bool:
+def show_rest(
+    wasm_filter: WasmFilter,
+    side: StreamSide,
+    message: Message,
+    body: DataAction | WasmError,
+    end: DataAction | WasmError | None,
+) -> None:
+    """The same for a response whose guest was shown all of it, or its end as well, and did something."""
+    source = message.body
+    assert source is not None
+    data = source.whole
+    assert data is not None
+    try:
+        stage = GuestStage(wasm_filter, side, 1)
+        if end is None:
+            if side.buffers is NONE:
+                side.buffers = (None, data)
+            out = stage.push_whole(data, body)
+        else:
+            made = side.maps[3]
+            if made is None:
+                made = HeaderMap()
+            if side.buffers is NONE:
+                side.buffers = (None, b"")
+            out = stage.end_whole(data, end, made)
+    except (StreamAborted, Disconnected) as error:
+        message.body = LaterBody(error)
+        return
+    message.body = LaterBody(stage) if out is None else FixedBody(out, stage.made_trailers)
+
+
+def is_http1(stream: Stream, direction: int) -> bool:
     """Whether a half of the stream comes over HTTP/1."""
     if direction:
         return stream.upstream_protocol[:6] == "HTTP/1" and (
@@ -181,7 +212,7 @@ class GuestStage:
         self._parked = b""
         #: What goes on before the bytes that are waited for.
         self._given = b""
-        self._is_http1 = _is_http1(side.stream, direction)
+        self._is_http1 = is_http1(side.stream, direction)
         # HTTP/1 learns of the end after the last bytes: Envoy's guests see an empty end there, unless all of
         # it has come while the guest held the head.
         self._ends_apart = self._is_http1 and not was_held

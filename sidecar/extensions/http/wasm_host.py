@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import LocalReply
 from sidecar.api.stream import EMPTY_DETAILS, LOOK_AGAIN
+from sidecar.core.headers import HeaderMap
 from sidecar.extensions.http.header_edits import BAD_VALUE, invalid_field
 from sidecar.extensions.http.wasm_calls import PluginCalls
 from sidecar.extensions.http.wasm_grpc import GrpcCalls
@@ -39,7 +40,6 @@ from wasm_abi import (
 if TYPE_CHECKING:
     from sidecar.api.context import FactoryContext
     from sidecar.api.stream import Stream
-    from sidecar.core.headers import HeaderMap
     from sidecar.extensions.wasm.live import LivePlugin
     from wasm_abi import Plugin, StreamContext
 
@@ -269,6 +269,14 @@ class StreamSide:
 
     def hide_maps(self) -> None:
         self.maps = [None, None, None, None]
+
+    def show_response_body(self, is_end: bool) -> None:
+        self.maps[2] = None
+        response = self.stream.response
+        body = None if response is None else response.body
+        self.buffers = (None, b"" if is_end or body is None else body.whole)
+        if is_end:
+            self.maps[3] = HeaderMap()
 
     def get_header_map(self, map_type: MapType) -> Iterable[tuple[bytes, bytes]] | None:
         headers = self._open_map(map_type)

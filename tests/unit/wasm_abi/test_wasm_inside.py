@@ -7,7 +7,17 @@ called several times: what it asks for the first time is there inside the next.
 import pytest
 from wasm_guests import FakeStream, Runner, calling, guest
 
-from wasm_abi import HeadersAction, LogLevel, MapType, Status, StreamContext, Vm, WasmTrap
+from wasm_abi import (
+    BufferType,
+    DataAction,
+    HeadersAction,
+    LogLevel,
+    MapType,
+    Status,
+    StreamContext,
+    Vm,
+    WasmTrap,
+)
 from wasm_abi.inside_wat import EDIT_BYTES, PAIRS_BYTES, SLOTS, VALUE_BYTES
 from wasm_abi.pairs import decode_pairs
 
@@ -307,3 +317,89 @@ def test_what_is_inside_can_be_left_out(run: Runner) -> None:
     assert (run.vm(guest()).inside is None) is run.safe
     vm: Vm = run.vm(guest(), allowed=frozenset({"proxy_on_context_create"}))
     assert vm.inside is None
+
+
+# -- a response in one call ------------------------------------------------------------------------------
+
+_CALL_MARK = "(drop (call $proxy_log (i32.const 4) (i32.const {at}) (i32.const 1)))"
+_TAKE = """(drop (call $proxy_get_buffer_bytes (i32.const 1) (i32.const 0) (i32.const 9) (i32.const 8)
+  (i32.const 12)))"""
+
+
+def _responding(headers: str = "", body: str = "", end: str = "", result: str = "(i32.const 0)") -> bytes:
+    count = "(i32.store (i32.const 0) (i32.add (i32.load (i32.const 0)) (i32.const 1)))"
+    bodies = {
+        "proxy_on_response_headers": f"{count} {headers} (i32.const 0)",
+        "proxy_on_response_body": (
+            f"{count} (if (local.get $end) (then {end}) (else {body}))"
+            f"(if (result i32) (local.get $end) (then (i32.const 0)) (else {result}))"
+        ),
+    }
+    imports = (ADD, "proxy_log", "proxy_get_buffer_bytes")
+    return guest(bodies, imports=imports, data={**DATA, 500: b"hbe"})
+
+
+_ADD_BOTH = f"""(drop (call ${ADD} (i32.const 2) (i32.const 110) (i32.const 5) (i32.const 120) (i32.const 3)))
+  (drop (call ${ADD} (i32.const 2) (i32.const 110) (i32.const 5) (i32.const 130) (i32.const 3)))"""
+_ON = DataAction.CONTINUE
+
+
+@pytest.mark.parametrize(
+    ("code", "made", "lines"),
+    [
+        (_responding(), 3, b""),
+        (_responding(_ADD_BOTH), 3, b""),
+        (_responding(_ADD_BOTH + _CALL_MARK.format(at=500)), 1, b"h"),
+        (_responding(_ADD_BOTH, body=_CALL_MARK.format(at=501)), 2, b"b"),
+        (_responding(_ADD_BOTH, end=_CALL_MARK.format(at=502)), 3, b"e"),
+        (_responding(result="(i32.const 1)"), 2, b""),
+    ],
+)
+def test_response_of_one_piece_is_shown_in_one_call_up_to_what_it_asks_for(
+    run: Runner, code: bytes, made: int, lines: bytes
+) -> None:
+    plugin = run.plugin(code)
+    if plugin.respond is None:
+        assert run.safe
+        return
+    for number in (1, 2):
+        run.host.lines.clear()
+        fake = FakeStream()
+        fake.maps[MapType.HTTP_RESPONSE_HEADERS] = []
+        before = run.u32(0)
+        headers, body, end = plugin.create_stream(fake).respond(1, 5)
+        assert run.u32(0) - before == made, number
+        assert headers is HeadersAction.CONTINUE
+        stops = b"i32.const 1)))" in code and made == 2 and not lines
+        assert body is (None if made == 1 else DataAction.STOP_ITERATION_AND_BUFFER if stops else _ON)
+        assert end is (_ON if made == 3 else None)
+        assert b"".join(line for _, line in run.host.lines) == lines
+        edits = [(b"x-new", b"one"), (b"x-new", b"two")] if _ADD_BOTH.encode() in code else []
+        assert fake.maps[MapType.HTTP_RESPONSE_HEADERS] == edits
+        assert fake.events == {b"b": ["body"], b"e": ["end of the body"]}.get(lines, [])
+
+
+@pytest.mark.parametrize(("body", "end"), [("unreachable", ""), ("", "unreachable")])
+def test_trap_in_the_body_leaves_the_changes_of_headers(run: Runner, body: str, end: str) -> None:
+    plugin = run.plugin(_responding(_ADD_BOTH, body, end))
+    if plugin.respond is None:
+        assert run.safe
+        return
+    fake = FakeStream()
+    fake.maps[MapType.HTTP_RESPONSE_HEADERS] = []
+    with pytest.raises(WasmTrap) as caught:
+        plugin.create_stream(fake).respond(1, 5)
+    assert caught.value.callback == "proxy_on_response_body"
+    assert len(fake.maps[MapType.HTTP_RESPONSE_HEADERS]) == 2
+    assert plugin.responded_to_end is bool(end)
+
+
+def test_body_is_open_in_its_own_callback(run: Runner) -> None:
+    plugin = run.plugin(_responding(body=_TAKE))
+    if plugin.respond is None:
+        assert run.safe
+        return
+    fake = FakeStream()
+    fake.buffers[BufferType.HTTP_RESPONSE_BODY] = b"bytes"
+    assert plugin.create_stream(fake).respond(1, 5) == (HeadersAction.CONTINUE, _ON, None)
+    assert run.given(8, 12) == b"bytes"

@@ -211,6 +211,9 @@ class FakeStream:
     def hide_maps(self) -> None:
         self.maps = {}
 
+    def show_response_body(self, is_end: bool) -> None:
+        self.events.append("end of the body" if is_end else "body")
+
     def get_buffer(self, buffer_type: BufferType) -> bytes | None:
         return self.buffers.get(buffer_type)
 
