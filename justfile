@@ -103,6 +103,7 @@ wasm *arguments:
 # let the conformance guest call every host function, here and in Envoy, and compare its transcripts line by line
 wasm-abi *arguments:
     python -m pytest -n 2 --dist loadgroup tests/conformance -k wasm_guest {{ arguments }}
+    python -m pytest -q tests/integration/test_wasm_languages.py
     python -m tests.conformance.wasm_abi_page
 
 # show the filters at work

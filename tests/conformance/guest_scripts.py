@@ -426,6 +426,13 @@ wasi.sock_accept 3 0
 wasi.sock_recv 3 "xxxx" 0
 wasi.sock_send 3 "xxxx" 0
 wasi.sock_shutdown 3 0
+wasi.fd_close 1
+wasi.fd_close 9
+wasi.fd_seek 1 0 0
+env.proc_exit 3
+env.pthread_equal 7 7
+env.pthread_equal 7 8
+env.emscripten_notify_memory_growth 0
 wasi_unstable.fd_write 1 "by the old name"
 wasi_unstable.random_get 4
 wasi_unstable.clock_res_get 0

@@ -114,10 +114,13 @@ class Guest:
         parts = f"{self.text('by the guest')} {self.text(body)} {self.text(pairs)}"
         return f"(drop (call $respond (i32.const {status}) {parts} (i32.const -1)))"
 
-    def module(self) -> bytes:
+    def text_of(self) -> str:
+        """The module's text without its last parenthesis."""
         data = "".join(f"\\{byte:02x}" for byte in self._data)
-        text = f'{_FRAME}\n(data (i32.const 1024) "{data}")\n' + "\n".join(self._functions) + ")"
-        return bytes(wasmtime.wat2wasm(text))
+        return f'{_FRAME}\n(data (i32.const 1024) "{data}")\n' + "\n".join(self._functions)
+
+    def module(self) -> bytes:
+        return bytes(wasmtime.wat2wasm(self.text_of() + ")"))
 
 
 def header_edits() -> bytes:
@@ -267,6 +270,32 @@ def service() -> bytes:
 
 
 DOWNSTREAM_DATA, UPSTREAM_DATA, DOWNSTREAM = 2, 3, 2
+
+
+def starts(*exports: str) -> bytes:
+    """Says in request headers which of its exports were called before the first request."""
+    guest = Guest()
+    said = guest.header("replace", REQUEST, "x-begun", "yes")
+    said += f"(drop (call $begins (i32.const {REQUEST}) {guest.text('x-begun')} {guest.text('yes')}))"
+    for number, name in enumerate(exports):
+        ran = guest.header("add", REQUEST, "x-ran", name)
+        said += f"(if (i32.load8_u (i32.const {512 + number})) (then {ran}))"
+    guest.on("request_headers", 3, said)
+    text = guest.text_of()
+    marks = {
+        name: f"(i32.store8 (i32.const {512 + number}) (i32.const 1))" for number, name in enumerate(exports)
+    }
+    for name, mark in marks.items():
+        if name == "proxy_on_memory_allocate":
+            begin = '(func (export "malloc") (param $size i32) (result i32)\n    (local $at i32)'
+            text = text.replace(begin, begin.replace("malloc", name) + mark)
+        elif name == "main":
+            text += f'(func (export "main") (param i32 i32) (result i32) {mark} (i32.const 0))'
+        elif name == "__main_void":
+            text += f'(func (export "{name}") (result i32) {mark} (i32.const 0))'
+        else:
+            text += f'(func (export "{name}") {mark})'
+    return bytes(wasmtime.wat2wasm(text + ")"))
 
 
 def connection_events() -> bytes:

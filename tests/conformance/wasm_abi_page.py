@@ -22,24 +22,23 @@ HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "wasm-abi-support.md"
 _CALLBACK = re.compile(r"^\w+: (?:root: )?(on_\w+)\(")
 _CALL = re.compile(r"^\w+: (?:root: )?(raw )?([a-z_.]+)(?: .*)? -> (\d+)")
+#: A guest says in a header which of its exports ran.
+_RAN = re.compile(r"^x-ran: (\w+)$")
+#: Functions without a status: what the transcripts have of them is what came back, or nothing.
+_NO_STATUS = {
+    "pthread_equal": "whether both are the same",
+    "emscripten_notify_memory_growth": "(nothing)",
+    "proc_exit": "(nothing: it comes back)",
+}
 #: Not called by a line of a script, but by the guest itself each time it runs.
 _ALWAYS = {"proxy_on_vm_start", "proxy_on_configure", "proxy_on_context_create", "_initialize", "malloc"}
+_NOT_HERE = "HTTP/2's METADATA is not handed to filters here (`metadata-of-http2`)"
 #: How an importable function, or an export, can be had and yet is in no transcript.
 _UNSEEN = {
     "path_link": "Envoy declares it with one argument fewer: a module that imports it does not link there",
     "path_symlink": "Envoy declares it with one argument fewer: a module that imports it does not link there",
-    "proc_exit": "in unit tests: compilers put a trap behind it",
-    "pthread_equal": "in unit tests",
-    "emscripten_notify_memory_growth": "in unit tests",
     "proxy_on_foreign_function": "in unit tests: Envoy itself calls it never",
-    "proxy_on_request_metadata": "in unit tests: HTTP/2's METADATA is not handed to filters here",
-    "proxy_on_response_metadata": "in unit tests: HTTP/2's METADATA is not handed to filters here",
-    "fd_close": "in unit tests: it is logged",
-    "fd_seek": "in unit tests: it is logged",
-    "_start": "in unit tests: modules without `_initialize`",
-    "main": "in unit tests: modules with `_initialize`",
-    "__main_void": "in unit tests: modules with `_initialize`",
-    "proxy_on_memory_allocate": "in unit tests: modules without `malloc`",
+    "proxy_on_response_metadata": f"in unit tests: {_NOT_HERE}",
 }
 
 
@@ -72,8 +71,10 @@ def page() -> str:
         for line in lines:
             if match := _CALLBACK.match(line):
                 where[f"proxy_{match[1]}"].add(scenario)
+            elif match := _RAN.match(line):
+                where[match[1]].add(scenario)
             elif match := _CALL.match(line):
-                name = re.sub(r"^wasi(_unstable)?\.", "", match[2])
+                name = re.sub(r"^(wasi(_unstable)?|env)\.", "", match[2])
                 key = name if name != match[2] else f"proxy_{name}"
                 statuses[key].add(int(match[3]))
                 where[key].add(scenario)
@@ -100,13 +101,15 @@ def page() -> str:
     for name, versions in sorted(names.items(), key=lambda item: (groups[item[0]], item[0])):
         abi = "all" if len(versions) == len(AbiVersion) else ", ".join(versions)
         numbers: type[Status] | type[Errno] = Errno if groups[name] == "wasi" else Status
-        seen = ", ".join(numbers(number).name for number in sorted(statuses[name]))
+        seen = _NO_STATUS.get(name) or ", ".join(numbers(number).name for number in sorted(statuses[name]))
         text.append(
             f"| `{name}` | {abi} | {seen or _UNSEEN.get(name, 'in unit tests')} | {_short(where[name])} |"
         )
     text += ["", "## Callbacks and other exports", "", "| export | scenarios |", "|---|---|"]
     for name in EXPORTS:
         seen = "all" if name in _ALWAYS else _short(where[name])
+        if name == "proxy_on_request_metadata":
+            seen += f": in Envoy; {_NOT_HERE}"
         text.append(f"| `{name}` | {seen or _UNSEEN.get(name, 'in unit tests')} |")
     return "\n".join(text) + "\n"
 

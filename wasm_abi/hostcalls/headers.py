@@ -40,7 +40,9 @@ def _answer(context: "Context", map_type: int) -> "Pairs | None":
 
 def _readable(context: "Context", map_type: int) -> "HttpStreamHost | None":
     """The stream, if that map of it can be read now."""
-    open_maps = context.open_maps | _LOGGED if context.is_logging else context.open_maps
+    open_maps = context.open_maps
+    if context.is_logging and context.is_http:
+        open_maps |= _LOGGED
     return context.stream if open_maps >> map_type & 1 else None
 
 

@@ -84,7 +84,7 @@ def _fd_renumber(_vm: "Vm", fd: int, to: int) -> int:
 
 def _logged(name: str) -> Callable[..., int]:
     def call(vm: "Vm", *_arguments: int) -> int:
-        vm.log(LogLevel.ERROR, f"WASI {name} called: there are no files here".encode())
+        vm.log(LogLevel.TRACE, f"WASI {name} called: there are no files here".encode())
         return Errno.SUCCESS
 
     return call
@@ -148,8 +148,8 @@ def _poll_oneoff(vm: "Vm", _subscriptions: int, _events: int, _count: int, event
 
 
 def _proc_exit(vm: "Vm", code: int) -> int:
-    """Logged; the VM goes on, and compilers put a trap behind the call."""
-    vm.log(LogLevel.ERROR, f"WASI proc_exit({code}) called".encode())
+    """Logged, at Envoy's level; the VM goes on, and compilers put a trap behind the call."""
+    vm.log(LogLevel.TRACE, f"WASI proc_exit({code}) called".encode())
     return 0
 
 

@@ -147,10 +147,49 @@ host_functions!(WASI_UNSTABLE, wasi_unstable, "wasi_unstable", "" {
     random_get(p: i32, n: i32) "B";
 });
 
+mod odd {
+    #[link(wasm_import_module = "env")]
+    extern "C" {
+        pub fn pthread_equal(one: i32, other: i32) -> i32;
+        pub fn emscripten_notify_memory_growth(memory: i32);
+    }
+    #[link(wasm_import_module = "wasi_snapshot_preview1")]
+    extern "C" {
+        /// Compilers put a trap behind it; declared like this it comes back, where the host lets it.
+        pub fn proc_exit(code: i32);
+    }
+}
+
+/// What Emscripten imports, and what has no result: that shows as 0.
+const ODD: &[HostFunction] = &[
+    HostFunction {
+        name: "pthread_equal",
+        signature: "ii",
+        call: |given| unsafe { odd::pthread_equal(given[0] as i32, given[1] as i32) },
+    },
+    HostFunction {
+        name: "emscripten_notify_memory_growth",
+        signature: "i",
+        call: |given| {
+            unsafe { odd::emscripten_notify_memory_growth(given[0] as i32) };
+            0
+        },
+    },
+    HostFunction {
+        name: "proc_exit",
+        signature: "i",
+        call: |given| {
+            unsafe { odd::proc_exit(given[0] as i32) };
+            0
+        },
+    },
+];
+
 pub fn find(name: &str) -> Option<&'static HostFunction> {
     let (table, name) = match name.split_once('.') {
         Some(("wasi", name)) => (WASI, name),
         Some(("wasi_unstable", name)) => (WASI_UNSTABLE, name),
+        Some(("env", name)) => (ODD, name),
         _ => (PROXY, name),
     };
     table.iter().find(|each| each.name == name)

@@ -12,6 +12,10 @@ class FakeConnection(FakeStream):
         self.buffers = {BufferType.DOWNSTREAM_DATA: downstream, BufferType.UPSTREAM_DATA: upstream}
 
 
+class OnlyConnection:
+    """A connection has no header maps to ask for."""
+
+
 def keep(at: int, value: str) -> str:
     return f"(i32.store (i32.const {at}) {value})"
 
@@ -39,6 +43,16 @@ def test_guest_sees_and_changes_the_data_of_its_direction(run: Runner) -> None:
     assert connection.on_downstream_data(3, False) is NetworkAction.STOP_ITERATION
     assert (run.u32(0), run.u32(4), run.u32(8)) == (Status.OK, Status.BAD_ARGUMENT, 3)
     assert fake.buffers[BufferType.DOWNSTREAM_DATA] == b"<>bc"
+
+
+def test_connection_has_no_header_maps_even_while_it_is_logged(run: Runner) -> None:
+    pairs = "(call $proxy_get_header_map_pairs (i32.const 0) (i32.const 8) (i32.const 12))"
+    value = "(call $proxy_get_header_map_value (i32.const 0) (i32.const 0) (i32.const 1)"
+    value += " (i32.const 8) (i32.const 12))"
+    imports = ("proxy_get_header_map_pairs", "proxy_get_header_map_value")
+    code = guest({"proxy_on_log": keep(0, pairs) + keep(4, value)}, imports=imports)
+    run.plugin(code).create_connection(OnlyConnection()).finish()
+    assert (run.u32(0), run.u32(4)) == (Status.OK, Status.NOT_FOUND)
 
 
 def test_guest_is_told_who_closed_and_may_close_itself(run: Runner) -> None:

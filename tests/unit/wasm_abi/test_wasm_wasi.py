@@ -139,7 +139,7 @@ def test_sched_yield_succeeds(run: Runner) -> None:
 @pytest.mark.parametrize(("name", "arguments"), [("fd_close", (3,)), ("fd_seek", (1, 0, 0, 8))])
 def test_close_and_seek_succeed_and_are_logged(run: Runner, name: str, arguments: tuple[int, ...]) -> None:
     assert run.status(calling(name, *arguments)) == Errno.SUCCESS
-    assert [level for level, _ in run.host.lines] == [LogLevel.ERROR]
+    assert [level for level, _ in run.host.lines] == [LogLevel.TRACE]
 
 
 def test_exit_is_logged_and_the_guest_goes_on(run: Runner) -> None:
@@ -152,7 +152,7 @@ def test_exit_is_logged_and_the_guest_goes_on(run: Runner) -> None:
         b"(i32.store (i32.const 0)", b"(call $exit (i32.const 3)) (i32.store (i32.const 0)", 1
     )
     assert run.status(code) == 1
-    assert run.host.lines == [(LogLevel.ERROR, b"WASI proc_exit(3) called")]
+    assert run.host.lines == [(LogLevel.TRACE, b"WASI proc_exit(3) called")]
 
 
 def test_tell_and_readlink_report_nothing(run: Runner) -> None:
