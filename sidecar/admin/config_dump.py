@@ -171,7 +171,36 @@ def _dumps(state: AdminState, wants: Wants, include_eds: bool) -> Iterator[dict[
         ],
         version=found.listeners_version,
     )
-    yield {"@type": _TYPE + "ScopedRoutesConfigDump"}
+    inline = [
+        (scoped.name, [each for each in scopes if wants(each.name)])
+        for listener in listeners
+        for scoped in _managers(listener.message, "scoped_routes")
+        if (scopes := scoped.scoped_route_configurations_list.scoped_route_configurations)
+    ]
+    yield _section(
+        "ScopedRoutesConfigDump",
+        "inline_scoped_route_configs",
+        [
+            {
+                "name": name,
+                "scoped_route_configs": [message_json(each, typed=True) for each in scopes],
+                "last_updated": updated,
+            }
+            for name, scopes in inline
+        ],
+        "dynamic_scoped_route_configs",
+        [
+            {
+                "name": name,
+                "version_info": version,
+                "scoped_route_configs": [
+                    message_json(each, typed=True) for each in scopes if wants(each.name)
+                ],
+                "last_updated": _time(at_s),
+            }
+            for name, version, scopes, at_s in found.scopes
+        ],
+    )
     routes = [route for listener in listeners for route in _route_configs(listener.message)]
     yield _section(
         "RoutesConfigDump",
@@ -252,16 +281,24 @@ def _section(
 
 def _route_configs(listener: Any) -> Iterator[Any]:
     """Route configurations written inside the connection managers of a listener."""
+    yield from _managers(listener, "route_config")
+    for scoped in _managers(listener, "scoped_routes"):
+        for each in scoped.scoped_route_configurations_list.scoped_route_configurations:
+            yield each.route_configuration
+
+
+def _managers(listener: Any, name: str) -> Iterator[Any]:
+    """A field of the connection managers of a listener that have it."""
     chains = list(listener.filter_chains)
     if listener.HasField("default_filter_chain"):
         chains.append(listener.default_filter_chain)
     for chain in chains:
         for each in chain.filters:
             message = unpacked(each.typed_config)
-            if message is not None and "route_config" in message.DESCRIPTOR.fields_by_name:
-                field = message.DESCRIPTOR.fields_by_name["route_config"]
-                if field.message_type is not None and message.HasField("route_config"):
-                    yield message.route_config
+            if message is not None and name in message.DESCRIPTOR.fields_by_name:
+                field = message.DESCRIPTOR.fields_by_name[name]
+                if field.message_type is not None and message.HasField(name):
+                    yield getattr(message, name)
 
 
 # -- masks ----------------------------------------------------------------------------------------

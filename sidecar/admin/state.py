@@ -63,6 +63,8 @@ class Discovered:
     refused_listeners: Sequence[Refused] = ()
     #: Version, message and time of each route configuration.
     routes: Sequence[tuple[str, Any, float]] = ()
+    #: Name, version, messages and time of the scopes of a source.
+    scopes: Sequence[tuple[str, str, Sequence[Any], float]] = ()
 
 
 class AdminState(Protocol):

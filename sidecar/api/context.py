@@ -70,6 +70,8 @@ class FactoryContext:
     before_serving: Callable[[Callable[[], Awaitable[object]]], None] | None = None
     #: :class:`sidecar.xds.rds.RouteSubscriptions`.
     routes: Any = None
+    #: :class:`sidecar.xds.srds.ScopeSubscriptions`.
+    scopes: Any = None
     #: :class:`sidecar.xds.ecds.ExtensionConfigs`.
     extension_configs: Any = None
     #: Values that change while serving.
@@ -99,6 +101,7 @@ class FactoryContext:
             http_client=self.http_client,
             before_serving=self.before_serving,
             routes=self.routes,
+            scopes=self.scopes,
             extension_configs=self.extension_configs,
             runtime=self.runtime,
             upstream_filter_names=self.upstream_filter_names,

@@ -38,6 +38,11 @@ def check_node_for_discovery(context: Context, path: Path, message: Any) -> None
             context.require_node((*path, *field), kind)
     elif name == "envoy.config.bootstrap.v3.RuntimeLayer.RtdsLayer":
         context.require_node((*path, "rtds_config"), "type.googleapis.com/envoy.service.runtime.v3.Runtime")
+    elif name.endswith(".ScopedRds"):
+        context.require_node(
+            (*path, "scoped_rds_config_source"),
+            "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration",
+        )
     elif message.HasField("config_source"):
         context.require_node(
             (*path, "config_source"), "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"

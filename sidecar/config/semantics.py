@@ -106,6 +106,7 @@ _CHECKS: dict[str, tuple[_Check, ...]] = {
     _HCM: (check_http_filters, check_manager),
     "envoy.extensions.filters.http.router.v3.Router": (check_router_filters,),
     f"{_HCM.rpartition('.')[0]}.Rds": (check_node_for_discovery,),
+    f"{_HCM.rpartition('.')[0]}.ScopedRds": (check_node_for_discovery,),
     "envoy.config.bootstrap.v3.RuntimeLayer.RtdsLayer": (check_node_for_discovery,),
     f"{_ROUTE}.RouteConfiguration": (check_route_configuration, check_header_mutations, check_route_filters),
     f"{_ROUTE}.VirtualHost": (check_header_mutations, check_route_filters),

@@ -82,6 +82,22 @@ _ROWS: dict[str, str] = {
     "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig": "*",
     "envoy.config.bootstrap.v3.Bootstrap.DynamicResources": "lds_config cds_config ads_config",
     f"{_HCM.rpartition('.')[0]}.Rds": "*",
+    f"{_HCM.rpartition('.')[0]}.ScopedRds": "scoped_rds_config_source",
+    f"{_HCM.rpartition('.')[0]}.ScopedRouteConfigurationsList": "*",
+    **{
+        f"{_HCM.rpartition('.')[0]}.ScopedRoutes{each}": "*"
+        for each in (
+            "",
+            ".ScopeKeyBuilder",
+            ".ScopeKeyBuilder.FragmentBuilder",
+            ".ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor",
+            ".ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor.KvElement",
+        )
+    },
+    f"{_ROUTE}.ScopedRouteConfiguration": "*",
+    f"{_ROUTE}.ScopedRouteConfiguration.Key": "*",
+    f"{_ROUTE}.ScopedRouteConfiguration.Key.Fragment": "*",
+    f"{_ROUTE}.Vhds": "*",
     f"{_CORE}.AggregatedConfigSource": "",
     f"{_CORE}.ExtensionConfigSource": "*",
     f"{_CORE}.RateLimitSettings": "*",
@@ -238,8 +254,8 @@ _ROWS: dict[str, str] = {
     f"{_TLS}.TlsKeyLog": "path",
     # HTTP connection manager
     _HCM: (
-        "codec_type stat_prefix route_config record_route_resolution_stats http_filters access_log "
-        "server_name "
+        "codec_type stat_prefix route_config scoped_routes record_route_resolution_stats http_filters "
+        "access_log server_name "
         "server_header_transformation use_remote_address xff_num_trusted_hops skip_xff_append "
         "generate_request_id preserve_external_request_id always_set_request_id_in_response "
         "add_user_agent common_http_protocol_options http_protocol_options "
@@ -336,7 +352,7 @@ _ROWS: dict[str, str] = {
         "response_headers_to_remove validate_clusters most_specific_header_mutations_wins "
         "max_direct_response_body_size_bytes internal_only_headers ignore_port_in_host_matching "
         "typed_per_filter_config vhost_header ignore_path_parameters_in_path_matching "
-        "request_mirror_policies"
+        "request_mirror_policies vhds"
     ),
     f"{_ROUTE}.VirtualHost": (
         "name domains routes request_headers_to_add request_headers_to_remove response_headers_to_add "
@@ -764,6 +780,8 @@ _ROWS: dict[str, str] = {
     "envoy.extensions.filters.http.header_to_metadata.v3.Config": "request_rules response_rules",
     "envoy.extensions.filters.http.header_to_metadata.v3.Config.Rule": "*",
     "envoy.extensions.filters.http.header_to_metadata.v3.Config.KeyValuePair": "*",
+    "envoy.extensions.filters.http.on_demand.v3.OnDemand": "",
+    "envoy.extensions.filters.http.on_demand.v3.PerRouteConfig": "",
     "envoy.extensions.filters.http.set_metadata.v3.Config": "*",
     "envoy.extensions.filters.http.set_metadata.v3.Metadata": "*",
     "envoy.config.core.v3.RuntimeFeatureFlag": "*",

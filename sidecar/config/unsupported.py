@@ -130,6 +130,8 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_LISTENER}.Listener", STOP, "xDS", "fcds_config"),
     *_rows(f"{_LISTENER}.Listener", STOP, "interception", "deprecated_v1"),
     *_rows(_TCP, STOP, "on-demand discovery", "on_demand"),
+    *_rows("envoy.extensions.filters.http.on_demand.v3.OnDemand", STOP, "on-demand discovery", "odcds"),
+    *_rows("envoy.extensions.filters.http.on_demand.v3.PerRouteConfig", STOP, "on-demand discovery", "odcds"),
     *_rows(
         _TCP,
         WARN,
@@ -203,7 +205,7 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_LISTENER}.FilterChain", STOP, "listener filters", "use_proxy_proto"),
     *_rows(f"{_LISTENER}.Filter", STOP, "xDS", "config_discovery"),
     # HTTP connection manager
-    *_rows(_HCM, STOP, "xDS", "scoped_routes"),
+    *_rows(f"{_HCM.rpartition('.')[0]}.ScopedRds", STOP, "xDS", "srds_resources_locator"),
     *_rows(_HCM, STOP, "client certificates", "forward_client_cert_matcher"),
     *(
         Entry(
@@ -246,7 +248,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_CORE}.HttpProtocolOptions", WARN, "HTTP connection limits", "max_requests_per_connection"),
     *_rows(f"{_CORE}.HttpProtocolOptions", WARN, "HTTP connection limits", "max_stream_duration"),
     # Routes
-    *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "xDS", "vhds"),
     *_rows(f"{_ROUTE}.RouteConfiguration", STOP, "route specifiers", "route_specifiers"),
     *_rows(f"{_ROUTE}.VirtualHost", STOP, "route specifiers", "route_specifiers"),
     *_rows(f"{_ROUTE}.Route", STOP, "route specifiers", "route_specifiers"),

@@ -38,6 +38,7 @@ from sidecar.extensions.http.lua_config import LuaFactory
 from sidecar.extensions.http.lua_lint import lint_script
 from sidecar.extensions.http.lua_own_config import OwnLuaFactory
 from sidecar.extensions.http.match_delegate_config import CompositeFactory, MatchDelegateFactory
+from sidecar.extensions.http.on_demand_config import OnDemandFactory
 from sidecar.extensions.http.original_ip_detection_config import (
     CustomHeaderDetectionFactory,
     XffDetectionFactory,
@@ -151,6 +152,7 @@ def make_registry(
             HttpRateLimitFactory(),
             FaultFactory(),
             HeaderToMetadataFactory(),
+            OnDemandFactory(),
             SetMetadataFactory(),
             JwtAuthnFactory(),
             HttpLocalRateLimitFactory(),

@@ -198,6 +198,8 @@ class ConnectionManager:
         self.stat_prefix = ""
         self.codec_type = "AUTO"
         self.route_table = RouteTable()
+        #: Asks for routes that are not here yet: ``request(stream)``; None where there is nobody to ask.
+        self.on_demand_routes: Any = None
         #: ``record_route_resolution_stats``.
         self.resolution_stats: ResolutionStats | None = None
         self.filters: tuple[HttpFilter, ...] = ()

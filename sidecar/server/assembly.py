@@ -68,6 +68,7 @@ from sidecar.xds.filesystem import FileTransport
 from sidecar.xds.rds import RouteSubscriptions
 from sidecar.xds.sds import Secrets
 from sidecar.xds.sources import Sources
+from sidecar.xds.srds import ScopeSubscriptions
 
 __all__ = ["Assembly", "compile_address"]
 
@@ -151,6 +152,7 @@ class Assembly:
         self.sources.tap = self.role.make_tap(loaded.bootstrap, registry)
         self.secrets = Secrets(loaded.bootstrap, self.sources, self.context, self.background.add)
         self.routes = RouteSubscriptions(self.sources, self.background.add, self.known_clusters)
+        self.scopes = ScopeSubscriptions(self.sources, self.background.add)
         self.extension_configs = ExtensionConfigs(
             self.sources, store, self.background.add, self.known_clusters
         )
@@ -264,6 +266,7 @@ class Assembly:
             locate_text=self._locate_text,
             before_serving=self.preparation.add if self._making is None else self._making[1].append,
             routes=self.routes,
+            scopes=self.scopes,
             extension_configs=self.extension_configs,
             runtime=self._runtime,
             upstream_filter_names=self._upstream_filter_names,

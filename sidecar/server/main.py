@@ -436,6 +436,11 @@ class Server:
                 for each in self.assembly.routes
                 if each.message is not None
             ],
+            scopes=[
+                (each.name, each.version, list(each.scopes.values()), each.updated_s)
+                for each in self.assembly.scopes
+                if each.version
+            ],
         )
 
     def drain_listeners(

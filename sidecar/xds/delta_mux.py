@@ -15,10 +15,12 @@ from typing import Generic, TypeVar
 
 from sidecar.xds.mux import Watch
 
-__all__ = ["WILDCARD", "DeltaMux", "DeltaRequest", "DeltaState"]
+__all__ = ["VIRTUAL_HOST", "WILDCARD", "DeltaMux", "DeltaRequest", "DeltaState"]
 
 T = TypeVar("T")
 WILDCARD = "*"
+#: Who wants one by a name wants all whose names begin with it and a slash.
+VIRTUAL_HOST = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ class DeltaState(Generic[T]):
             if not interested:
                 new.append(name)
             interested.append(watch)
-        self.want(new)
+        if self.type_url != VIRTUAL_HOST:  # of these, those are sent that a control plane wants to send
+            self.want(new)
 
     def remove(self, watch: Watch[T]) -> None:
         """Somebody wants nothing any more."""
@@ -79,10 +82,13 @@ class DeltaState(Generic[T]):
             if not self._interest[name]:
                 del self._interest[name]
                 old.append(name)
-        self.leave(old)
+        if self.type_url != VIRTUAL_HOST:
+            self.leave(old)
 
     def interested_in(self, name: str) -> list[Watch[T]]:
         """Those who want a resource."""
+        if self.type_url == VIRTUAL_HOST:
+            name = name.rpartition("/")[0] or name
         return [*self._wildcards, *self._interest.get(name, ())]
 
     def is_wanted(self, name: str) -> bool:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from sidecar.config.report import Reporter
 from sidecar.core.errors import XdsError
-from sidecar.xds.delta_mux import DeltaMux, DeltaRequest, DeltaState
+from sidecar.xds.delta_mux import VIRTUAL_HOST, DeltaMux, DeltaRequest, DeltaState
 from sidecar.xds.grpc_stream import (
     INTERNAL,
     GrpcSubscription,
@@ -36,8 +37,6 @@ log = logging.getLogger("sidecar.config")
 
 #: Answers of fewer resources than this are decoded at once.
 _SMALL = 50
-#: Its resources without contents say that there is none.
-_VIRTUAL_HOST = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
 
 State = DeltaState[GrpcSubscription]
 
@@ -151,7 +150,7 @@ class DeltaTransport(StreamTransport):
 
 def _means_nothing(state: State) -> bool:
     """Whether a resource without contents says that there is none."""
-    return state.type_url == _VIRTUAL_HOST
+    return state.type_url == VIRTUAL_HOST
 
 
 def _is_heartbeat(state: State, resource: Any) -> bool:
@@ -194,6 +193,9 @@ def _decode(state: State, response: Any, bootstrap: Any, registry: Registry) -> 
         if not watches or _is_heartbeat(state, wrapped):
             continue
         kind = watches[0].owner.subscriber.kind
+        if not wrapped.HasField("resource") and _means_nothing(state):
+            found.append(Resource(wrapped.name, wrapped.version, None, aliases=tuple(wrapped.aliases)))
+            continue
         if not wrapped.HasField("resource"):
             # An alias that leads nowhere: Envoy takes a message without fields, if the API allows that.
             wrapped.resource.type_url = response.type_url
@@ -208,7 +210,7 @@ def _decode(state: State, response: Any, bootstrap: Any, registry: Registry) -> 
         if resource is None:
             is_refused = True
         else:
-            found.append(resource)
+            found.append(replace(resource, aliases=tuple(wrapped.aliases)) if wrapped.aliases else resource)
     if is_refused:
         raise ResponseRejected(report.problems)
     for problem in report.problems:

@@ -161,6 +161,9 @@ class FileSubscription:
     def start(self) -> None:
         self._take(self._read())
 
+    def close(self) -> None:
+        """Nobody was told of it."""
+
     async def run(self) -> None:
         try:
             while True:

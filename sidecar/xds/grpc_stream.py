@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sidecar.config.registry import Registry
     from sidecar.observability.stats import Scope
     from sidecar.router.grpc_client import GrpcClient, GrpcStream
+    from sidecar.xds.delta_mux import DeltaMux
 
 __all__ = [
     "INTERNAL",
@@ -405,6 +406,14 @@ class GrpcSubscription:
             self.subscriber.on_failure()
         else:
             cast("CachingSubscriber", self.subscriber).on_cached(cached)
+
+    def request(self, names: Sequence[str]) -> None:
+        """Ask for resources besides, of a stream of changes."""
+        state = cast("DeltaMux[Any]", self._transport.mux).state_of(type_url_of(self.subscriber.kind.message))
+        self._stats.update_attempt.value += 1
+        if state is not None:
+            state.want(names)
+            self._transport.wake()
 
     def close(self) -> None:
         """Want nothing any more."""

@@ -81,6 +81,9 @@ class RestSubscription:
     def start(self) -> None:
         """Nothing is asked before :meth:`run`."""
 
+    def close(self) -> None:
+        """Nobody was told of it."""
+
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             if self._fetch_timeout_s:

@@ -37,6 +37,11 @@ _SERVICES = {
     "envoy.config.endpoint.v3.ClusterLoadAssignment": ("endpoint.v3.EndpointDiscoveryService", "Endpoints"),
     "envoy.config.listener.v3.Listener": ("listener.v3.ListenerDiscoveryService", "Listeners"),
     "envoy.config.route.v3.RouteConfiguration": ("route.v3.RouteDiscoveryService", "Routes"),
+    "envoy.config.route.v3.ScopedRouteConfiguration": (
+        "route.v3.ScopedRoutesDiscoveryService",
+        "ScopedRoutes",
+    ),
+    "envoy.config.route.v3.VirtualHost": ("route.v3.VirtualHostDiscoveryService", "VirtualHosts"),
     "envoy.service.runtime.v3.Runtime": ("runtime.v3.RuntimeDiscoveryService", "Runtime"),
     "envoy.config.core.v3.TypedExtensionConfig": (
         "extension.v3.ExtensionConfigDiscoveryService",
@@ -96,7 +101,7 @@ class Sources:
     ) -> None:
         """``make_client`` makes the client of a ``GrpcService`` at a path; ``spawn`` a lasting task."""
         self._http_client = http_client
-        self._bootstrap = bootstrap
+        self.bootstrap = self._bootstrap = bootstrap
         self._registry = registry
         self._node = discovery_node(bootstrap.node, registry.factories())
         self._files = files

@@ -64,6 +64,8 @@ class Resource:
     is_heartbeat: bool = False
     #: The Any in which it came.
     packed: Any = None
+    #: Further names, by which it was asked for.
+    aliases: tuple[str, ...] = ()
 
 
 def all_rules(message: Any) -> Iterator[tuple[Path, str]]:
@@ -235,6 +237,10 @@ class Subscription(Protocol):
 
     async def run(self) -> None:
         """Bring what comes."""
+        ...
+
+    def close(self) -> None:
+        """Want nothing any more, before ``run`` is cancelled."""
         ...
 
 

@@ -22,6 +22,8 @@ TYPES = {
     "eds": "envoy.config.endpoint.v3.ClusterLoadAssignment",
     "lds": "envoy.config.listener.v3.Listener",
     "rds": "envoy.config.route.v3.RouteConfiguration",
+    "srds": "envoy.config.route.v3.ScopedRouteConfiguration",
+    "vhds": "envoy.config.route.v3.VirtualHost",
     "sds": "envoy.extensions.transport_sockets.tls.v3.Secret",
     "ecds": "envoy.config.core.v3.TypedExtensionConfig",
     "rtds": "envoy.service.runtime.v3.Runtime",
@@ -102,7 +104,8 @@ class ControlPlane:
         else:
             shown["version"] = request.version_info
             if request.resource_names:
-                shown["names"] = list(request.resource_names)
+                # Envoy's order is that of a hash table.
+                shown["names"] = sorted(request.resource_names)
         if request.HasField("error_detail"):
             shown["error"] = request.error_detail.code
         if request.node.id:

@@ -23,13 +23,16 @@ from sidecar.config.compile.http2_options import compile_http2_options
 from sidecar.config.compile.local_reply import compile_local_reply
 from sidecar.config.compile.route import compile_route_table
 from sidecar.config.compile.route_action import duration_s
+from sidecar.config.compile.scoped_routes import compile_scope_key, compile_scope_keys, inline_scopes
 from sidecar.config.compile.tracing import compile_tracing
 from sidecar.config.compile.upgrades import is_enabled
 from sidecar.config.compile.upstream_filters import compile_upstream_filters
+from sidecar.config.messages import message_class
 from sidecar.core.address_ranges import compile_addresses
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.http.router_config import RouterOptions
 from sidecar.extensions.network.discovered_filters import DiscoveredFilter
+from sidecar.extensions.network.scoped_routes import DiscoveredScopes
 from sidecar.http.connection_manager import ConnectionManager, HcmStats
 from sidecar.http.log_moments import LogMoments
 from sidecar.http.proxy_status import ProxyStatus
@@ -43,6 +46,7 @@ from sidecar.router.header_mutation import UpstreamScheme
 from sidecar.router.http_client import HttpClient
 from sidecar.router.mirroring import mirror
 from sidecar.router.route_table import RouteTable
+from sidecar.router.scoped_routes import Scope, ScopedTable
 from sidecar.router.traced import TracedRouter
 from sidecar.router.upstream_filters import UpstreamFilters
 
@@ -74,6 +78,16 @@ def _strip_port(message: Any) -> str:
     if message.WhichOneof("strip_port_mode") == "strip_any_host_port" and message.strip_any_host_port:
         return "ANY"
     return "MATCHING" if message.strip_matching_host_port else "NONE"
+
+
+def _rds(name: str, source: Any) -> Any:
+    """The ``Rds`` of a scope."""
+    cls = message_class("envoy.extensions.filters.network.http_connection_manager.v3.Rds")
+    assert cls is not None
+    made: Any = cls()
+    made.route_config_name = name
+    made.config_source.CopyFrom(source)
+    return made
 
 
 def _on_begin(manager: ConnectionManager, message: Any) -> Callable[[Any, Any], None] | None:
@@ -188,6 +202,8 @@ class HcmCompiler:
             self._set_table(manager, manager.route_table)
         if message.HasField("rds"):
             self._follow_routes(manager, context, registry, names)
+        elif message.HasField("scoped_routes"):
+            self._scope_routes(manager, context, registry, names)
         manager.logs_tunnels = message.access_log_options.flush_log_on_tunnel_successfully_established
         return manager
 
@@ -201,14 +217,18 @@ class HcmCompiler:
         path: str,
     ) -> Callable[[], None]:
         """What puts a ``RouteConfiguration`` in use.  Raises: ConfigError."""
+        table = self._compile_table(context, registry, names, routes, path)
+        return lambda: self._set_table(manager, table)
+
+    def _compile_table(
+        self, context: FactoryContext, registry: Registry, names: dict[str, str], routes: Any, path: str
+    ) -> RouteTable:
+        """The table of a ``RouteConfiguration``.  Raises: ConfigError."""
         at = context.at("route_config")
         if path:
             at.path = path
         match_upstream = self._message.scheme_header_transformation.match_upstream
-        table = compile_route_table(
-            routes, at, registry, names, (UpstreamScheme(),) if match_upstream else ()
-        )
-        return lambda: self._set_table(manager, table)
+        return compile_route_table(routes, at, registry, names, (UpstreamScheme(),) if match_upstream else ())
 
     def _set_table(self, manager: ConnectionManager, table: RouteTable) -> None:
         message = self._message
@@ -230,8 +250,37 @@ class HcmCompiler:
             self._message.rds, f"{context.path}.rds", manager.stats.scope, follower
         )
         context.on_close(leave)
+        manager.on_demand_routes = source
         if context.before_serving is not None:
             context.before_serving(source.answered.wait)
+
+    def _scope_routes(
+        self, manager: ConnectionManager, context: FactoryContext, registry: Registry, names: dict[str, str]
+    ) -> None:
+        """Have a route table for each scope (``scoped_routes``).  Raises: ConfigError."""
+        scoped = self._message.scoped_routes
+        path = f"{context.path}.scoped_routes"
+        table = ScopedTable(compile_scope_keys(scoped.scope_key_builder, f"{path}.scope_key_builder"))
+        compile_table = partial(self._compile_table, context, registry, names)
+        if not scoped.HasField("scoped_rds"):
+            for at, each in inline_scopes(scoped, path):
+                made = compile_table(each.route_configuration, f"{at}.route_configuration")
+                table.put(Scope(each.name, compile_scope_key(each), made))
+            table.refresh()
+            self._set_table(manager, table)
+            return
+
+        def follow(name: str, follower: Any) -> Any:
+            rds = _rds(name, scoped.rds_config_source)
+            return context.routes.follow(rds, f"{path}.rds_config_source", manager.stats.scope, follower)
+
+        scopes = DiscoveredScopes(table, compile_table, follow, lambda: self._set_table(manager, table))
+        scopes.subscription, leave = context.scopes.follow(scoped, path, manager.stats.scope, scopes)
+        context.on_close(scopes.close)
+        context.on_close(leave)
+        manager.on_demand_routes = scopes
+        if context.before_serving is not None:
+            context.before_serving(scopes.answered)
 
     def _settings(self, manager: ConnectionManager, message: Any) -> None:
         node = self._context.node

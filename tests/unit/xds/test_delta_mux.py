@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from sidecar.xds.delta_mux import DeltaMux, DeltaRequest
+from sidecar.xds.delta_mux import VIRTUAL_HOST, DeltaMux, DeltaRequest
 from sidecar.xds.mux import Watch
 
 TYPES = ("a", "b")
@@ -237,3 +237,20 @@ class Streams(RuleBasedStateMachine):
 
 Streams.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 TestStreams = Streams.TestCase
+
+
+def test_virtual_hosts_come_unasked_and_are_asked_for_by_name() -> None:
+    mux: DeltaMux[str] = DeltaMux()
+    watch = mux.watch(VIRTUAL_HOST, ("routes",), "who")
+    mux.opened()
+    (first,) = mux.take_requests()
+    assert (first.subscribe, first.unsubscribe) == ((), ())
+    state = mux.state_of(VIRTUAL_HOST)
+    assert state is not None
+    assert state.interested_in("routes/host") == [watch]
+    assert state.interested_in("others/host") == []
+    state.want(("routes/host",))
+    (second,) = mux.take_requests()
+    assert second.subscribe == ("routes/host",)
+    mux.unwatch(watch)
+    assert mux.take_requests() == []

@@ -128,3 +128,12 @@ class Streams(RuleBasedStateMachine):
 
 Streams.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestStreams = Streams.TestCase
+
+
+def test_names_are_sorted() -> None:
+    mux: Mux[str] = Mux()
+    mux.opened()
+    for name in ("b", "c", "a"):
+        mux.watch("type", (name,), name)
+    (request,) = mux.take_requests()
+    assert request.names == ("a", "b", "c")
