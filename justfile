@@ -72,6 +72,10 @@ restart-check *arguments:
 xds-e2e *arguments:
     python -m tests.xds_e2e {{ arguments }}
 
+# put limits to the rate limit service of Envoy's project, through this proxy and Envoy (needs Go)
+ratelimit-e2e:
+    python -m tests.ratelimit_e2e
+
 # let three upstreams fail on a schedule under load, through this proxy and Envoy (--seconds N, default 300)
 chaos *arguments:
     python -m tests.chaos {{ arguments }}

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Builds the rate limit service of Envoy's project (https://github.com/envoyproxy/ratelimit) with tests/ratelimit_e2e's
+# main.go, and prints the path of the program. It is kept in .cache/, by what it was built from.
+#
+# Exit status 3: there is no Go, or one that is too old (tests/ratelimit_e2e/go.mod names the version).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf 'build_ratelimit: %s\n' "$*" >&2; }
+
+from=tests/ratelimit_e2e
+sum=$(cat $from/go.mod $from/go.sum $from/main.go | sha256sum | cut -c1-16)
+program=$PWD/.cache/ratelimit-$sum
+if [ -x "$program" ]; then
+  echo "$program"
+  exit
+fi
+wanted=$(sed -n 's/^go //p' $from/go.mod)
+found=$(command -v go >/dev/null && go env GOVERSION | sed 's/^go//' || true)
+if [ -z "$found" ] || [ "$(printf '%s\n%s\n' "$wanted" "$found" | sort -V | head -n 1)" != "$wanted" ]; then
+  say "needs Go $wanted, and there is ${found:-none}"
+  exit 3
+fi
+mkdir -p .cache
+# -trimpath keeps this place out.
+copy=$(mktemp -d .cache/ratelimit-build.XXXXXX)
+trap 'rm -rf "$copy"' EXIT
+cp $from/go.mod $from/go.sum $from/main.go "$copy"
+(cd "$copy" && timeout 900 go build -trimpath -o ratelimit .) >&2
+mv "$copy/ratelimit" "$program"
+say "built with go$found"
+echo "$program"

@@ -1,0 +1,1 @@
+"""The rate limit service of Envoy's project behind sidecar and Envoy: the same limits, the same answers."""
