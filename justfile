@@ -84,6 +84,10 @@ chaos *arguments:
 bench-lua *arguments:
     python -m tests.bench.lua {{ arguments }}
 
+# measure how long the admission webhook takes (--reviews N)
+bench-webhook *arguments:
+    python -m tests.bench.webhook {{ arguments }}
+
 # measure Wasm guests beside Envoy's V8: requests, instances, memory after updates (--only NAME, --updates N)
 bench-wasm *arguments:
     python -m tests.bench.wasm {{ arguments }}

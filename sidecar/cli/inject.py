@@ -12,7 +12,7 @@ from pathlib import Path
 from sidecar.k8s import documents, rewrite
 from sidecar.k8s.settings import SettingError, Settings, flag, with_texts
 
-__all__ = ["run_inject"]
+__all__ = ["add_settings", "run_inject", "settings_table"]
 
 _STDIN = "-"
 _HELP = {
@@ -103,6 +103,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", "-o", metavar="FOLDER", help="write the files there, by their names")
     text = 'only pods that say trio-sidecar/inject: "true", by label or annotation'
     parser.add_argument("--only-labelled", action="store_true", help=text)
+    add_settings(parser)
+    return parser
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """A flag for each setting."""
     group = parser.add_argument_group("settings")
     for item in fields(Settings):
         default = item.default if isinstance(item.default, str) else ""
@@ -110,7 +116,6 @@ def _parser() -> argparse.ArgumentParser:
         value = str(default or (item.default if item.default not in ((), "") else "")).replace("True", "true")
         shown = f"{about} (default {value.replace('False', 'false')})" if value else about
         group.add_argument(flag(item.name), dest=item.name, metavar="VALUE", help=shown)
-    return parser
 
 
 def _files(names: list[str]) -> Iterator[tuple[str, Path, list[documents.Document]]]:

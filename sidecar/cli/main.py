@@ -30,6 +30,7 @@ _SUBCOMMANDS = {
     "lint": ("sidecar.cli.lint", "run_lint"),
     "wait": ("sidecar.cli.wait", "run_wait"),
     "restart": ("sidecar.cli.restart", "run_restart"),
+    "webhook": ("sidecar.cli.webhook", "run_webhook"),
     "worker": ("sidecar.server.workers.worker", "run_worker"),
 }
 
