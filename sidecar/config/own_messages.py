@@ -40,7 +40,11 @@ PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
             "5 shared_dictionaries map SharedDictionary",
             "6 jwt_providers map JwtProvider",
         ),
-        "LuaPerRoute": ("1 lua envoy.extensions.filters.http.lua.v3.LuaPerRoute required",),
+        "LuaPerRoute": (
+            "1 lua envoy.extensions.filters.http.lua.v3.LuaPerRoute required",
+            "2 limits Limits",
+            "3 stack_traces bool",
+        ),
         "Limits": (
             "1 instructions uint64",
             "2 time google.protobuf.Duration",

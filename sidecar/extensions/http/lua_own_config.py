@@ -52,7 +52,13 @@ class OwnLuaFactory(LuaFactory):
 
     def compile_route(self, message: Any, context: FactoryContext) -> LuaRoute:
         """The compiled LuaPerRoute.  Raises: ConfigError."""
-        return self.make_route(message.lua, context, "lua.", ScriptOptions(has_modules=True))
+        for field, is_set in (("limits", message.HasField("limits")), ("stack_traces", message.stack_traces)):
+            if is_set and not message.lua.HasField("source_code"):
+                raise ConfigError(field, "it is about the route's own script, and there is no lua.source_code")
+        options = ScriptOptions(
+            limits=_limits(message.limits), has_modules=True, has_traces=message.stack_traces
+        )
+        return self.make_route(message.lua, context, "lua.", options)
 
 
 def _limits(message: Any) -> Limits:

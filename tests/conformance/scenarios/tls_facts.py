@@ -20,7 +20,7 @@ LUA = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
 NAMES = (
     "peerCertificatePresented peerCertificateValidated uriSanLocalCertificate dnsSansLocalCertificate uriSanPeerCertificate "
     "dnsSansPeerCertificate oidsPeerCertificate oidsLocalCertificate sha256PeerCertificateDigest serialNumberPeerCertificate issuerPeerCertificate "
-    "subjectPeerCertificate subjectLocalCertificate urlEncodedPemEncodedPeerCertificate validFromPeerCertificate "
+    "subjectPeerCertificate subjectLocalCertificate urlEncodedPemEncodedPeerCertificate urlEncodedPemEncodedPeerCertificateChain validFromPeerCertificate "
     "expirationPeerCertificate sessionId ciphersuiteId ciphersuiteString tlsVersion"
 )
 SCRIPT = (

@@ -192,6 +192,28 @@ def test_script_of_a_route_has_the_modules(make_stream):
     assert stream.request.headers.get(b"x-out") == b"[1]"
 
 
+def test_script_of_a_route_has_limits_of_its_own(make_stream, caplog):
+    factory = OwnLuaFactory()
+    cls: Any = message_class("sidecar.extensions.filters.http.lua.v1.Lua")
+    lua = factory.compile(ParseDict({"lua": {}}, cls()), Recorder().context)
+    cls = message_class("sidecar.extensions.filters.http.lua.v1.LuaPerRoute")
+    code = "function envoy_on_request(h) for i = 1, 1e5 do x = i end end"
+    for most, errors in ((50_000_000, 0), (10_000, 1)):
+        message = {"lua": {"source_code": {"inline_string": code}}, "limits": {"instructions": most}}
+        route = factory.compile_route(ParseDict(message, cls()), Recorder().context)
+        caplog.clear()
+        lua.decode_headers(make_stream(route=FakeRoute(per_filter_config={lua.config_name: route})))
+        assert len(caplog.records) == errors
+
+
+@pytest.mark.parametrize("field", [{"limits": {"instructions": 5}}, {"stack_traces": True}])
+def test_limits_of_a_route_need_a_script_of_its_own(field):
+    cls: Any = message_class("sidecar.extensions.filters.http.lua.v1.LuaPerRoute")
+    with pytest.raises(ConfigError) as caught:
+        OwnLuaFactory().compile_route(ParseDict({"lua": {"name": "a"}, **field}, cls()), Recorder().context)
+    assert caught.value.path in field
+
+
 # -- tokens -----------------------------------------------------------------------------------------
 
 
