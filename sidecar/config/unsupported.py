@@ -261,8 +261,6 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     *_rows(f"{_CORE}.ProxyProtocolConfig", STOP, "PROXY protocol", "pass_through_tlvs added_tlvs"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "timeouts", "early_data_policy flush_timeout"),
-    *_rows("envoy.type.matcher.v3.StringMatcher", STOP, "matchers", "custom"),
-    *_rows("xds.type.matcher.v3.StringMatcher", STOP, "matchers", "custom"),
     # Clusters
     *_rows(f"{_CORE}.HealthCheck", STOP, "health checks (redis, thrift)", "custom_health_check"),
     *_rows(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sidecar.api.listener_filter import ListenerFilter
+from sidecar.config.compile.matchers import custom_matchers
 from sidecar.config.registry import Registry
 from sidecar.extensions.access_loggers.file_config import FileFactory, StderrFactory, StdoutFactory
 from sidecar.extensions.access_loggers.log_file import DEFAULT_MIN_FLUSH_BYTES
@@ -36,7 +37,9 @@ from sidecar.extensions.http.jwt_own_config import OwnJwtAuthnFactory
 from sidecar.extensions.http.local_ratelimit_config import HttpLocalRateLimitFactory
 from sidecar.extensions.http.lua_config import LuaFactory
 from sidecar.extensions.http.lua_lint import lint_script
+from sidecar.extensions.http.lua_matcher import LUA_MATCHER, compile_lua_matcher
 from sidecar.extensions.http.lua_own_config import OwnLuaFactory
+from sidecar.extensions.http.lua_specifier import LuaSpecifierFactory
 from sidecar.extensions.http.match_delegate_config import CompositeFactory, MatchDelegateFactory
 from sidecar.extensions.http.on_demand_config import OnDemandFactory
 from sidecar.extensions.http.original_ip_detection_config import (
@@ -106,6 +109,7 @@ def make_registry(
     ``min_flush_bytes``: what an access log gathers before it is written (``--file-flush-min-size-kb``).
     ``wasm_cache_dir``: where compiled Wasm modules are kept.
     """
+    custom_matchers[LUA_MATCHER] = compile_lua_matcher
     plugins = Plugins(wasm_cache_dir)
     batches = ServiceBatches()
     delegates = MatchDelegateFactory()
@@ -161,6 +165,7 @@ def make_registry(
             JsonToMetadataFactory(),
             GrpcStatsFactory(),
             LuaFactory(),
+            LuaSpecifierFactory(),
             OwnLuaFactory(),
             OwnJwtAuthnFactory(),
             PythonFactory(),

@@ -176,24 +176,26 @@ class HeaderChoice:
 
 
 class TreeChoice:
-    """Finds the cluster's name by a match tree (``envoy.router.cluster_specifier_plugin.matcher``)."""
+    """Finds the cluster's name by a match tree, or what else a cluster specifier plugin is."""
 
     __slots__ = ("_route", "_routes", "_tree")
 
     def __init__(self, route: Route, tree: Tree[tuple[RequestHeaders, Any]]) -> None:
         self._route = route
         self._tree = tree
-        #: As many as the tree has clusters, and the empty name where it finds none.
+        #: As many as there are clusters to find; the empty name where there is none.
         self._routes: dict[str, Route] = {}
 
     def __call__(self, headers: RequestHeaders, stream: Stream | None) -> Route:
         name: str = self._tree.match((headers, stream)) or ""
         found = self._routes.get(name)
         if found is None:
-            found = self._routes[name] = _copy(self._route)
+            found = _copy(self._route)
             found.cluster_name = name
             found.chosen_by = self
             found.freeze()
+            if len(self._routes) < _KEPT:
+                self._routes[name] = found
         return found
 
     def again(self, headers: RequestHeaders, stream: Stream, tried: set[str]) -> Route:

@@ -12,10 +12,11 @@ from typing import Any
 
 import re2
 
+from sidecar.config.registry import resolve_any
 from sidecar.core.errors import ConfigError
 from sidecar.core.headers import HeaderMap
 
-__all__ = ["compile_header_matcher", "compile_regex", "compile_string_matcher"]
+__all__ = ["compile_header_matcher", "compile_regex", "compile_string_matcher", "custom_matchers"]
 
 Matcher = Callable[[bytes], bool]
 
@@ -37,6 +38,8 @@ def compile_string_matcher(message: Any, path: str) -> Matcher:
     if kind == "safe_regex":
         pattern = compile_regex(message.safe_regex.regex, f"{path}.safe_regex.regex")
         return lambda value: pattern.fullmatch(value) is not None
+    if kind == "custom":
+        return _custom(message.custom, f"{path}.custom")
     if kind not in ("exact", "prefix", "suffix", "contains"):
         raise ConfigError(path, f"string matcher '{kind}' is not supported")
     wanted: bytes = getattr(message, kind).encode()
@@ -46,6 +49,19 @@ def compile_string_matcher(message: Any, path: str) -> Matcher:
     if fold:
         return lambda value: plain(value.lower())
     return plain
+
+
+#: What makes matchers of extensions, by the name of their message.  The catalog of extensions fills it once:
+#: those who compile text matchers are many, and few of them are given a registry.
+custom_matchers: dict[str, Callable[[Any, str], Matcher]] = {}
+
+
+def _custom(extension: Any, path: str) -> Matcher:
+    name, message = resolve_any(extension.typed_config)
+    make = custom_matchers.get(name)
+    if make is None or message is None:
+        raise ConfigError(path, f"string matcher '{name}' is not supported")
+    return make(message, f"{path}.typed_config")
 
 
 _PLAIN: dict[str, Callable[[bytes], Matcher]] = {

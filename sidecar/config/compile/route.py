@@ -81,7 +81,7 @@ class _Compiler:
         self._last_mutations = last_mutations
         self._context = context
         self._filters = PerFilterConfigs(context, registry, filter_names)
-        self._actions = RouteActions(context, self._filters, ClusterSpecifiers(message))
+        self._actions = RouteActions(context, self._filters, ClusterSpecifiers(message, context, registry))
         self._table = RouteTable(message.name)
 
     def table(self) -> RouteTable:

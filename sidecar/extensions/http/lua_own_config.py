@@ -54,7 +54,9 @@ class OwnLuaFactory(LuaFactory):
         """The compiled LuaPerRoute.  Raises: ConfigError."""
         for field, is_set in (("limits", message.HasField("limits")), ("stack_traces", message.stack_traces)):
             if is_set and not message.lua.HasField("source_code"):
-                raise ConfigError(field, "it is about the route's own script, and there is no lua.source_code")
+                raise ConfigError(
+                    field, "it is about the route's own script, and there is no lua.source_code"
+                )
         options = ScriptOptions(
             limits=_limits(message.limits), has_modules=True, has_traces=message.stack_traces
         )

@@ -903,7 +903,92 @@ local function starter(run)
   end
 end
 
+-- Functions that answer at once: envoy_on_route(handle) of cluster specifiers, envoy_match(value) of string matchers.
+local function route_object()
+  local Headers, Cluster, RouteHandle = {}, {}, {}
+  function Headers.get(self, ...)
+    local key = ...
+    if self == nil or self.h ~= current then out_of_scope(self, "get", 2) end
+    if type(key) ~= "string" then key = text(key, 1, "get", select("#", ...)) end
+    local value = py.get(key)
+    if value then return value end
+  end
+  for _, name in rawipairs{"numConnections", "numRequests", "numPendingRequests"} do
+    Cluster[name] = function(self)
+      if self == nil or self.h ~= current then out_of_scope(self, name, 2) end
+      return py.cluster_use(self.name, name)
+    end
+  end
+  function RouteHandle.headers(self)
+    if self == nil or self.h ~= current then out_of_scope(self, "headers", 2) end
+    return setmetatable({h = self}, Headers)
+  end
+  function RouteHandle.getCluster(self, ...)
+    local name = ...
+    if self == nil or self.h ~= current then out_of_scope(self, "getCluster", 2) end
+    if type(name) ~= "string" then name = text(name, 1, "getCluster", select("#", ...)) end
+    if not py.cluster_use(name, "") then return end
+    return setmetatable({h = self, name = name}, Cluster)
+  end
+  with_logging(Headers)
+  with_logging(Cluster)
+  with_logging(RouteHandle)
+  return function()
+    local handle = setmetatable({}, RouteHandle)
+    handle.h = handle
+    return handle
+  end
+end
+
+-- True and what the function gave, or false and the error.
+local function answered(thread, alive, what, a, b)
+  local is_well = end_step()
+  current = nil
+  if what == DONE and idle_count < 64 then
+    idle_count = idle_count + 1
+    idle[idle_count] = thread
+  end
+  if not is_well then py.give_up() end
+  if what ~= DONE then
+    if alive then return true end
+    return false, told(what)
+  end
+  if not a then return false, told(b) end
+  if type(b) == "number" then b = tostring(b) end
+  if type(b) == "string" or type(b) == "boolean" then return true, b end
+  return true
+end
+
+local function last(...)
+  local count = select("#", ...)
+  if count > 0 then return (select(count, ...)) end
+end
+
 local entry = {}
+-- The global function of that name; nil where there is none.
+function entry.answering(name, is_route)
+  local run = _G[name]
+  if type(run) ~= "function" then return nil end
+  local make = is_route and route_object()
+  if is_route then  -- Envoy takes the last of what it gives, of a matcher's the first
+    local choose = run
+    run = function(handle) return last(choose(handle)) end
+  end
+  return function(value)
+    if make then value = make() end
+    local thread
+    if idle_count > 0 then
+      thread = idle[idle_count]
+      idle[idle_count] = nil
+      idle_count = idle_count - 1
+    else
+      thread = create(worker)
+    end
+    current, edit_count = value, 0
+    begin_step()
+    return answered(thread, resume_thread(thread, run, value))
+  end
+end
 local function go_on(handle, ...)
   current, edit_count = handle, 0
   begin_step()

@@ -196,6 +196,9 @@ class Script:
             entry[b"trace"]()
         self._load(entry, source, options)
         self.start_request, self.start_response = entry[b"starters"]()
+        #: ``answering(name, is_route)``: the script's function of that name, which takes a value and gives
+        #: whether it answered, and what; None without one.
+        self.answering = entry[b"answering"]
         self.resume_body = entry[b"resume_body"]
         self.resume_call = entry[b"resume_call"]
         self.resume_chunk = entry[b"resume_chunk"]
@@ -355,6 +358,7 @@ class Script:
             b"base64_decode": lua_crypto.base64_decode,
             b"body_now": self._body_now,
             b"clear_route_cache": self._clear_route_cache,
+            b"cluster_use": lambda *args: self.host.cluster_use(*args),
             b"connection_metadata": self._connection_metadata,
             b"drain": self._drain,
             b"edit": self._edit_now,

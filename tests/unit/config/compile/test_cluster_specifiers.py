@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from google.protobuf import json_format
 
 from sidecar.config.compile.cluster_specifiers import ClusterSpecifiers
 from sidecar.config.messages import message_class
+from sidecar.config.registry import Registry
 from sidecar.core.headers import RequestHeaders
 
 PLUGIN = "envoy.extensions.router.cluster_specifiers.matcher.v3"
@@ -37,7 +39,8 @@ def test_keep_matching_lets_the_search_go_on() -> None:
     route_action: Any = message_class("envoy.config.route.v3.RouteAction")
     configuration: Any = message_class("envoy.config.route.v3.RouteConfiguration")
     action = json_format.ParseDict({"inline_cluster_specifier_plugin": plugin}, route_action())
-    tree = ClusterSpecifiers(configuration()).compile(action, "route")
+    context: Any = SimpleNamespace(path="route_config")
+    tree = ClusterSpecifiers(configuration(), context, Registry()).compile(action, "route")
     assert tree is not None
     headers = RequestHeaders(b"GET", b"/", b"h", b"http", [(b"x-to", b"a")])
     assert tree.match((headers, None)) == "second"
