@@ -68,6 +68,8 @@ class FactoryContext:
     http_client: Callable[[], Any] | None = None
     #: Has something done before listeners accept, or soon where they do already: ``before_serving(job)``.
     before_serving: Callable[[Callable[[], Awaitable[object]]], None] | None = None
+    #: Whether this process serves alone, or is the one that has workers: what is there once is its.
+    is_main: bool = True
     #: :class:`sidecar.xds.rds.RouteSubscriptions`.
     routes: Any = None
     #: :class:`sidecar.xds.srds.ScopeSubscriptions`.
@@ -100,6 +102,7 @@ class FactoryContext:
             has_failed_health=self.has_failed_health,
             http_client=self.http_client,
             before_serving=self.before_serving,
+            is_main=self.is_main,
             routes=self.routes,
             scopes=self.scopes,
             extension_configs=self.extension_configs,

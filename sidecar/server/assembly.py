@@ -265,6 +265,7 @@ class Assembly:
             http_client=self.http_client,
             locate_text=self._locate_text,
             before_serving=self.preparation.add if self._making is None else self._making[1].append,
+            is_main=self.role.is_main,
             routes=self.routes,
             scopes=self.scopes,
             extension_configs=self.extension_configs,

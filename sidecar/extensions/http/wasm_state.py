@@ -1,8 +1,8 @@
 """Properties that guests set (``proxy_set_property``): they are kept in the filter state, as ``wasm.NAME``.
 
 How one is kept a guest may declare before it sets it (foreign function ``declare_property``): whether it can
-be set once alone, and how long it is kept.  One that was not declared can be set again, and ends with its
-stream.
+be set once alone, how long it is kept, and of which message it is.  One that was not declared can be set
+again, and ends with its stream.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sidecar.config.compile.message_values import message_value
+from sidecar.config.messages import unpack
 from wasm_abi import Status
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from wasm_abi.context import Context
 
-__all__ = ["Declaration", "Declared", "declare", "keep_state", "set_property"]
+__all__ = ["Declaration", "Declared", "KeptBytes", "declare", "keep_state", "set_property"]
 
 _PREFIX = "wasm."
 
@@ -28,6 +30,8 @@ class Declaration:
     is_readonly: bool = False
     #: Whether it is kept for all streams of the connection.
     is_of_connection: bool = False
+    #: Of which message its values are, where they are to be looked into.
+    type_url: str = ""
 
 
 #: By name.
@@ -35,10 +39,35 @@ Declared = dict[bytes, Declaration]
 _PLAIN = Declaration()
 
 
-class _ReadOnly(bytes):
-    """A value that stays as it was set."""
+class KeptBytes(bytes):
+    """A value that was declared before it was set."""
 
-    __slots__ = ()
+    #: Whether it stays as it was set.
+    is_readonly = False
+    type_url = ""
+
+    def message(self) -> Any:
+        """What it holds, to be looked into; None where it is no message of a type that is known."""
+        found = unpack(self)
+        return None if found is None else message_value(found)
+
+    @property
+    def value(self) -> bytes:
+        """With ``type_url`` what a ``google.protobuf.Any`` has."""
+        return bytes(self)
+
+
+def _keep(value: bytes, how: Declaration, old: Any) -> bytes:
+    """What is kept of a value; the first one says what it is."""
+    if old is not None:
+        type_url, is_readonly = getattr(old, "type_url", ""), False
+    else:
+        type_url, is_readonly = how.type_url, how.is_readonly
+    if not (type_url or is_readonly):
+        return value
+    kept = KeptBytes(value)
+    kept.type_url, kept.is_readonly = type_url, is_readonly
+    return kept
 
 
 def set_property(stream: Stream, declared: Declared, path: tuple[bytes, ...], value: bytes) -> Status:
@@ -55,9 +84,9 @@ def set_property(stream: Stream, declared: Declared, path: tuple[bytes, ...], va
     if state is None:
         state = holder.filter_state = {}
     old = state.get(key)
-    if isinstance(old, _ReadOnly):
+    if isinstance(old, KeptBytes) and old.is_readonly:
         return Status.BAD_ARGUMENT
-    state[key] = _ReadOnly(value) if how.is_readonly and old is None else value
+    state[key] = _keep(value, how, old)
     return Status.OK
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sidecar.core.message_values import MessageValue, StructValue
+from sidecar.extensions.http.wasm_state import KeptBytes
 from wasm_abi import Status
 from wasm_abi.pairs import encode_pairs
 
@@ -69,6 +70,8 @@ def step(value: Any, segment: bytes) -> Any:
     """One segment further into a value; None where that leads to nothing."""
     if isinstance(value, HeaderView | Table):
         return value.get(segment)
+    if isinstance(value, KeptBytes) and value.type_url:
+        value = value.message()
     is_struct = isinstance(value, StructValue)
     if is_struct:
         value = value.value

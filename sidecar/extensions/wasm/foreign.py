@@ -27,6 +27,8 @@ __all__ = ["FOREIGN_FUNCTIONS"]
 #: What bytes may come to: the memory of a guest is limited as well.
 _LONGEST = 1 << 28
 _OF_CONNECTION = 2
+#: ``WasmType``.
+_PROTOBUF = 3
 
 
 def _compress(arguments: bytes, _vm: Vm) -> bytes:
@@ -80,7 +82,12 @@ def _declare_property(arguments: bytes, vm: Vm) -> bytes | Status:
     if fields is None:
         return Status.BAD_ARGUMENT
     span = fields.get(5, 0)
-    how = Declaration(bool(fields.get(2, 0)), is_of_connection=span == _OF_CONNECTION)
+    schema = fields.get(4, b"") if fields.get(3, 0) == _PROTOBUF else b""
+    how = Declaration(
+        bool(fields.get(2, 0)),
+        is_of_connection=span == _OF_CONNECTION,
+        type_url=schema.decode("utf-8", "replace"),
+    )
     return b"" if declare(vm.called_context, fields.get(1, b""), how) else Status.BAD_ARGUMENT
 
 

@@ -53,7 +53,7 @@ class WasmLoggerFactory:
 class WasmServiceFactory:
     """``envoy.bootstrap.wasm``: a plugin without traffic, which lives by its timer, calls and queues.
 
-    One process is one worker here: ``singleton`` makes no difference.
+    Every process has one; one of ``singleton`` is that of the supervisor, where there are workers.
     """
 
     name = "envoy.bootstrap.wasm"
@@ -63,6 +63,8 @@ class WasmServiceFactory:
     def __init__(self, plugins: Plugins) -> None:
         self._plugins = plugins
 
-    def compile(self, message: Any, context: FactoryContext) -> LivePlugin:
-        """The plugin, which runs from now on.  Raises: ConfigError."""
+    def compile(self, message: Any, context: FactoryContext) -> LivePlugin | None:
+        """The plugin, which runs from now on; None where it runs in another process.  Raises: ConfigError."""
+        if message.singleton and not context.is_main:
+            return None
         return self._plugins.compile(message.config, context)

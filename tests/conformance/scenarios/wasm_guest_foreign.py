@@ -123,8 +123,8 @@ def _set(path: bytes, value: bytes, span: int = 0) -> str:
     return _call("set_envoy_filter_state", _message(f1=path, f2=value, f3=span))
 
 
-def _declare(name: bytes, *, readonly: int = 0, kind: int = 0, span: int = 0) -> str:
-    return _call("declare_property", _message(f1=name, f2=readonly, f3=kind, f5=span))
+def _declare(name: bytes, *, readonly: int = 0, kind: int = 0, schema: bytes = b"", span: int = 0) -> str:
+    return _call("declare_property", _message(f1=name, f2=readonly, f3=kind, f4=schema, f5=span))
 
 
 HELLO = zlib.compress(b"hello hello hello hello")
@@ -196,6 +196,9 @@ set_property "own" "mine"
 {_declare(b"text", kind=1)}
 {_declare(b"message", kind=3)}
 {_declare(b"kept", span=2)}
+{_declare(b"node", kind=3, schema=b"type.googleapis.com/envoy.config.core.v3.Node")}
+{_declare(b"struct", kind=3, schema=b"type.googleapis.com/google.protobuf.Struct")}
+{_declare(b"unknown", kind=3, schema=b"type.googleapis.com/no.such.Message")}
 {_call("declare_property", b"rubbish")}
 {_call("clear_route_cache")}
 {_set(b"envoy.string", b"x")}
@@ -258,6 +261,24 @@ get_property "own"
 {_declare(b"")}
 set_property "" "nameless"
 get_property "filter_state\\0wasm."
+@on_request_headers:typed
+set_property "node" "\\x0a\\x02id\\x12\\x01c\\x1a\\x0a\\x0a\\x08\\x0a\\x01k\\x12\\x03\\x1a\\x01v"
+get_property "node"
+get_property "node\\0id"
+get_property "node\\0metadata\\0k"
+get_property "node\\0locality"
+get_property "node\\0nothing"
+get_property "filter_state\\0wasm.node\\0cluster"
+set_property "node" "\\x0a\\x03two"
+get_property "node\\0id"
+set_property "node" "no message"
+get_property "node\\0id"
+set_property "struct" "\\x0a\\x08\\x0a\\x01k\\x12\\x03\\x1a\\x01v"
+get_property "struct\\0k"
+get_property "struct\\0x"
+set_property "unknown" "\\x0a\\x02id"
+get_property "unknown"
+get_property "unknown\\0id"
 @on_request_headers:again
 get_property "kept"
 get_property "once"
@@ -307,7 +328,7 @@ async def wasm_guest_foreign_declared(s: Session) -> None:
     s.see("configured", _shown(configured[:again]))
     async with guest_log(s, "foreign", "set_property", "on_delete", shown=_shown):
         client = await s.connect("foreign")
-        for case in ("declared", "again"):
+        for case in ("declared", "typed", "again"):
             await client.send(head("GET / HTTP/1.1", "host: a", f"x-case: {case}"))
             await client.reply(case)
 

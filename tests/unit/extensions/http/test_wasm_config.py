@@ -6,12 +6,16 @@ from typing import Any
 
 import pytest
 from envoy.extensions.filters.http.wasm.v3.wasm_pb2 import Wasm
+from envoy.extensions.wasm.v3.wasm_pb2 import WasmService
 from factory_fakes import Recorder
 from google.protobuf.json_format import ParseDict
 from wat_guests import CONTINUE, Guest
 
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.http.wasm_config import WasmFactory
+from sidecar.extensions.http.wasm_host import PluginSide
+from sidecar.extensions.wasm.places_config import WasmServiceFactory
+from sidecar.extensions.wasm.plugin_config import Plugins
 from wasm_abi import MetricType
 
 
@@ -152,3 +156,30 @@ def test_vm_is_another_where_environment_variables_are():
         given = message({"environment_variables": {"key_values": values}})
         vms.append(factory.compile(given, recorder(Guest()).context)._live.plugin.vm)
     assert vms[0] is vms[2] is not vms[1]
+
+
+def test_singleton_runs_in_one_process_alone():
+    made = []
+    for is_singleton, is_main in ((True, True), (True, False), (False, False)):
+        context = recorder(Guest()).context
+        context.is_main = is_main
+        service = WasmService(config=message().config, singleton=is_singleton)
+        made.append(WasmServiceFactory(Plugins()).compile(service, context) is not None)
+    assert made == [True, False, True]
+
+
+def test_ten_thousand_timers_are_one():
+    alive = set()
+
+    def every(period_s, _action):
+        alive.add(period_s)
+        return lambda: alive.discard(period_s)
+
+    context = recorder(Guest()).context
+    context.every = every
+    side = PluginSide("name", "root", "vm", context)
+    for number in range(10_000):
+        side.set_tick_period(number + 1)
+    assert alive == {10.0}
+    side.set_tick_period(0)
+    assert not alive
