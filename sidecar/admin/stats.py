@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from sidecar.admin.query import RegexError, compile_filter
 from sidecar.admin.state import JSON, TEXT, AdminState
-from sidecar.observability.rendering import Selection, render_json, render_prometheus, render_text
+from sidecar.observability.prometheus import render_prometheus
+from sidecar.observability.rendering import Selection, render_json, render_text
 from sidecar.observability.stats import Store
 
 __all__ = ["recent_lookups", "stats"]

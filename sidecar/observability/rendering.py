@@ -1,31 +1,24 @@
-"""A store as text, as JSON and in Prometheus' exposition format, byte for byte as Envoy's ``/stats``.
+"""A store as text and as JSON, byte for byte as Envoy's ``/stats``.
 
 Text and JSON list text readouts, then counters and gauges together, then histograms, each sorted by
-name.  Prometheus groups by the name without its tags; names compare word by word there.  The admin API
-parses the query; a :class:`Selection` says what is wanted.
+name.  :mod:`sidecar.observability.prometheus` is the third form.  The admin API parses the query; a
+:class:`Selection` says what is wanted.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from sidecar.observability.histogram import QUANTILES, Histogram, HistogramStatistics
-from sidecar.observability.numbers import json_number, text_number, wide_number
+from sidecar.observability.numbers import json_number, text_number
 from sidecar.observability.stats import Counter, Gauge, Store, TextReadout
-from sidecar.observability.tags import Tag, TagProducer
 
-__all__ = ["CUSTOM_NAMESPACE", "Selection", "render_json", "render_prometheus", "render_text"]
-
-#: Names under it lose it and get no ``envoy_`` in the Prometheus rendering (metrics of Wasm modules).
-CUSTOM_NAMESPACE = "wasmcustom."
+__all__ = ["Selection", "render_json", "render_text"]
 
 StatT = TypeVar("StatT", Counter, Gauge, Histogram, TextReadout)
-
-_NOT_PROMETHEUS = re.compile(r"[^a-zA-Z0-9_]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,82 +162,3 @@ def _json_bins(statistics: HistogramStatistics) -> str:
 
 def _quote(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
-
-
-# -- Prometheus -----------------------------------------------------------------------------------
-def render_prometheus(
-    store: Store, selection: Selection, producer: TagProducer, *, text_readouts: bool = False
-) -> str:
-    """Exposition format; ``histogram_buckets`` is ``cumulative`` (histograms) or ``summary``."""
-    lines: list[str] = []
-    for name, labels, counter in _groups(selection.counters(store), producer, "counter", lines):
-        lines.append(f"{name}{{{labels}}} {counter.value}\n")
-    for name, labels, gauge in _groups(selection.gauges(store), producer, "gauge", lines):
-        lines.append(f"{name}{{{labels}}} {gauge.value}\n")
-    if text_readouts:
-        for name, labels, readout in _groups(selection.text_readouts(store), producer, "gauge", lines):
-            labels = _join_labels(labels, f'text_value="{_escape(readout.value)}"')
-            lines.append(f"{name}{{{labels}}} 0\n")
-    summary = selection.histogram_buckets == "summary"
-    kind = "summary" if summary else "histogram"
-    for name, labels, histogram in _groups(selection.histograms(store), producer, kind, lines):
-        add = _add_summary if summary else _add_histogram
-        add(lines, name, labels, histogram)
-    return "".join(lines)
-
-
-def _groups(
-    stats: Iterable[StatT], producer: TagProducer, kind: str, lines: list[str]
-) -> Iterable[tuple[str, str, StatT]]:
-    """Yields (name, labels, stat) in order, and puts each group's TYPE line where it begins."""
-    groups: dict[str, list[tuple[list[str], list[Tag], StatT]]] = {}
-    for stat in stats:
-        extracted, tags = producer.extract(stat.name)
-        groups.setdefault(extracted, []).append((stat.name.split("."), tags, stat))
-    for extracted in sorted(groups, key=lambda name: name.split(".")):
-        name = _prometheus_name(extracted)
-        if not name:
-            continue
-        lines.append(f"# TYPE {name} {kind}\n")
-        for _, tags, stat in sorted(groups[extracted], key=lambda entry: entry[0]):
-            labels = ",".join(f'{_NOT_PROMETHEUS.sub("_", tag)}="{_escape(value)}"' for tag, value in tags)
-            yield name, labels, stat
-
-
-def _prometheus_name(extracted: str) -> str:
-    if extracted.startswith(CUSTOM_NAMESPACE):
-        name = _NOT_PROMETHEUS.sub("_", extracted.removeprefix(CUSTOM_NAMESPACE))
-        return "" if name[:1].isdigit() else name
-    return "envoy_" + _NOT_PROMETHEUS.sub("_", extracted)
-
-
-def _add_histogram(lines: list[str], name: str, labels: str, histogram: Histogram) -> None:
-    statistics = histogram.cumulative
-    counts = statistics.cumulative_buckets(histogram.bounds)
-    for bound, count in zip(histogram.bounds, counts, strict=True):
-        le = _join_labels(labels, f'le="{wide_number(bound)}"')
-        lines.append(f"{name}_bucket{{{le}}} {count}\n")
-    le = _join_labels(labels, 'le="+Inf"')
-    lines.append(f"{name}_bucket{{{le}}} {statistics.count}\n")
-    _add_totals(lines, name, labels, statistics)
-
-
-def _add_summary(lines: list[str], name: str, labels: str, histogram: Histogram) -> None:
-    statistics = histogram.interval
-    for quantile, value in zip(QUANTILES, statistics.quantiles(), strict=True):
-        with_quantile = _join_labels(labels, f'quantile="{text_number(quantile)}"')
-        lines.append(f"{name}{{{with_quantile}}} {wide_number(value)}\n")
-    _add_totals(lines, name, labels, statistics)
-
-
-def _add_totals(lines: list[str], name: str, labels: str, statistics: HistogramStatistics) -> None:
-    lines.append(f"{name}_sum{{{labels}}} {wide_number(statistics.sum)}\n")
-    lines.append(f"{name}_count{{{labels}}} {statistics.count}\n")
-
-
-def _join_labels(labels: str, more: str) -> str:
-    return f"{labels},{more}" if labels else more
-
-
-def _escape(value: str) -> str:
-    return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')

@@ -120,6 +120,10 @@ _EXCLUDED = {"envoy.listener_address": "admin"}
 
 DEFAULT_TAG_NAMES = frozenset(name for name, _ in _DEFAULTS)
 
+#: Stands for the name of a cluster.
+_MARK = "\1"
+_WORDS_OF_PATTERNS = frozenset({"http_local_rate_limit", ""})
+
 _FIRST_WORD = re.compile(r"\^(\w+)(?:\\\.|$)")
 
 
@@ -130,6 +134,7 @@ class TagProducer:
     """
 
     def __init__(self, specifiers: Sequence[TagSpecifier] = (), *, use_defaults: bool = True) -> None:
+        self._is_default = use_defaults and not specifiers
         self._anywhere: list[_Extractor] = []
         self._by_first_word: dict[str, list[_Extractor]] = {}
         if use_defaults:
@@ -149,6 +154,22 @@ class TagProducer:
         if len(tags) > 1:
             tags = list({tag_name: (tag_name, value) for tag_name, value in reversed(tags)}.values())[::-1]
         return _cut(name, cuts), tags
+
+    def cluster_template(self, rest: str) -> tuple[str, list[Tag], str] | None:
+        """What :meth:`extract` says of ``cluster.<name>.<rest>``, for all names that are plain.
+
+        The third is what stands for the name among the tags.  None where the name may decide more, as
+        expressions of somebody's own do.
+        """
+        if not self._is_default:
+            return None
+        extracted, tags = self.extract(f"cluster.{_MARK}.{rest}")
+        is_plain = _MARK not in extracted and [tag[1] for tag in tags].count(_MARK) == 1
+        return (extracted, tags, _MARK) if is_plain else None
+
+    def is_plain_cluster(self, name: str) -> bool:
+        """Whether no pattern takes a cluster's name for a word of its own."""
+        return name not in _WORDS_OF_PATTERNS
 
     def _add_default(self, tag_name: str, pattern: str) -> None:
         expression, first_word = _compile_default(pattern)

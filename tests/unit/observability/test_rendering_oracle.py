@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.observability.rendering import Selection, render_json, render_prometheus, render_text
+from sidecar.observability.prometheus import render_prometheus
+from sidecar.observability.rendering import Selection, render_json, render_text
 from sidecar.observability.stats import Store
 from sidecar.observability.tags import TagProducer, TagSpecifier
 
@@ -163,3 +164,25 @@ def test_prometheus_of_the_oracles_numbers_is_the_oracles(envoy: Oracle, buckets
     wanted = envoy.text(f"/stats/prometheus?text_readouts&filter={STILL}&histogram_buckets={buckets}")
     assert rendered.splitlines() == wanted.splitlines()
     assert rendered == wanted
+
+
+def test_clusters_by_template_are_shown_as_one_by_one() -> None:
+    store = Store()
+    names = ("a", "b-c", "b.c", "http_local_rate_limit", 'quo"te', "grpc")
+    rests = (
+        "upstream_rq_2xx",
+        "upstream_rq_503",
+        "grpc.service.method.success",
+        "upstream_cx_total",
+        "x.ssl.curves.P-256",
+    )
+    for name in names:
+        for rest in rests:
+            store.counter(f"cluster.{name}.{rest}").inc(2)
+        store.histogram(f"cluster.{name}.upstream_rq_time")
+    one_by_one = TagProducer()
+    one_by_one.cluster_template = lambda rest: None  # type: ignore[method-assign]  # nothing is known of all
+    selection = Selection(histogram_buckets="cumulative")
+    shown = render_prometheus(store, selection, TagProducer())
+    assert shown == render_prometheus(store, selection, one_by_one)
+    assert shown.count('le="+Inf"} 0') == len(names)
