@@ -7,7 +7,7 @@ The data plane asks the store once, when configuration is compiled, and keeps th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from sidecar.observability.histogram import Histogram
 
@@ -225,6 +225,11 @@ class Store:
         for table in tables:
             for name in [name for name in table if name.startswith(prefix)]:
                 del table[name]
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Show these counters no more; who has one goes on counting."""
+        for name in names:
+            self.counters.pop(name, None)
 
     def flush(self) -> None:
         """End the interval: latch counters, merge histograms.  The server calls it every flush interval."""

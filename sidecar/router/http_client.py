@@ -36,7 +36,7 @@ __all__ = ["ClientResponse", "HttpCall", "HttpClient", "PushBody"]
 
 _COUNTERS = (
     *("no_cluster", "no_route", "rq_direct_response", "rq_overload_local_reply", "rq_redirect"),
-    *("rq_reset_after_downstream_response_started", "rq_retry_skipped_request_not_complete", "rq_total"),
+    *("rq_reset_after_downstream_response_started", "rq_total"),
     *(
         f"passthrough_internal_redirect_{name}"
         for name in ("bad_location", "no_route", "predicate", "too_many_redirects", "unsafe_scheme")

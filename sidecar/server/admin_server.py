@@ -41,6 +41,25 @@ __all__ = ["AdminServer"]
 
 logger = logging.getLogger("sidecar.admin")
 
+#: What counts for connection managers with routes: Envoy's admin interface has none of it.
+_NOT_ADMIN = (
+    "no_cluster",
+    "no_route",
+    *(
+        f"passthrough_internal_redirect_{reason}"
+        for reason in ("bad_location", "no_route", "predicate", "too_many_redirects", "unsafe_scheme")
+    ),
+    "rq_direct_response",
+    "rq_overload_local_reply",
+    "rq_redirect",
+    "rq_reset_after_downstream_response_started",
+    "rq_total",
+    *(
+        f"tracing.{name}"
+        for name in ("client_enabled", "health_check", "not_traceable", "random_sampling", "service_forced")
+    ),
+)
+
 #: The body of an admin request is never needed; this much of it is read.
 _BODY_LIMIT_BYTES = 1024 * 1024
 
@@ -81,7 +100,13 @@ class AdminServer:
             stat_prefix="admin",
             bind_options=compile_admin_bind(self.bootstrap.admin),
         )
-        self.listener.on_bound.append(lambda scope: manager.set_listener_stats(scope.scope("http.admin")))
+        server.store.forget(f"http.admin.{name}" for name in _NOT_ADMIN)
+        self.listener.on_bound.append(self._on_bound)
+
+    def _on_bound(self, scope: Any) -> None:
+        self._manager.set_listener_stats(scope.scope("http.admin"))
+        missing = ("extension_config_missing", "network_extension_config_missing")
+        self.store.forget(scope.prefix + name for name in missing)
 
     async def _serve(self, connection: Any, transport: Transport, strand: Strand) -> None:
         await serve_http(self._manager, connection, transport, strand, h2_codec_class=self._h2_codec_class)

@@ -160,7 +160,8 @@ class Listener:
         self._cx_destroy = scope.counter("downstream_cx_destroy")
         self._cx_length = scope.histogram("downstream_cx_length_ms", "milliseconds")
         self._no_match = scope.counter("no_filter_chain_match")
-        worker = scope.scope(f"worker_{self.worker}")
+        scope.histogram("connections_accepted_per_socket_event")
+        worker = scope.scope("main_thread" if name == "admin" else f"worker_{self.worker}")
         self._worker_total = worker.counter("downstream_cx_total")
         self._worker_active = worker.gauge("downstream_cx_active")
         if self.inspector is not None:

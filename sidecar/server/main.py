@@ -35,6 +35,7 @@ from sidecar.server.hot_restart.successor import Successor
 from sidecar.server.hot_restart.takeover import Takeover
 from sidecar.server.listener import BindError, Listener
 from sidecar.server.listener_manager import LdsApi, ListenerManager
+from sidecar.server.process_stats import make_process_stats, show_clusters
 from sidecar.server.role import Role
 from sidecar.server.shutdown import Shutdown
 from sidecar.server.timers import Timers
@@ -360,6 +361,7 @@ class Server:
                      "total_listeners_warming", "workers_started"):  # fmt: skip
             manager.gauge(name)
         manager.counter("listener_added").value += len(self.assembly.listeners)
+        make_process_stats(self.store)
 
     def refresh_stats(self) -> None:
         """Bring the server's gauges up to date."""
@@ -378,6 +380,8 @@ class Server:
             connections += self.takeover.connections
         scope.gauge("total_connections").set(connections)
         resident = self.resident_bytes() + self.role.resident_bytes
+        scope.gauge("stats_recent_lookups").set(self.store.lookups)
+        show_clusters(self.store, self.assembly.clusters.clusters.values())
         for name in ("memory_allocated", "memory_heap_size", "memory_physical_size"):
             scope.gauge(name).set(resident)
 

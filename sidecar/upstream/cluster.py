@@ -100,6 +100,8 @@ class ClusterConfig:
     #: ``STATIC``, ``STRICT_DNS``, ``LOGICAL_DNS``, ``EDS`` or ``ORIGINAL_DST``.
     type: str = "STATIC"
     alt_stat_name: str = ""
+    #: ``track_cluster_stats.per_endpoint_stats``.
+    per_endpoint_stats: bool = False
     endpoints: tuple[Endpoint, ...] = ()
     connect_timeout_s: float = 5.0
     #: None where nothing is said of sockets and addresses.

@@ -108,6 +108,7 @@ class Host:
         "rq_success",
         "rq_timeout",
         "rq_total",
+        "shown",
         "sockaddr",
         "weight",
     )
@@ -167,6 +168,8 @@ class Host:
         self.rq_success = 0
         self.rq_error = 0
         self.rq_timeout = 0
+        #: What of these is in the statistics, where they are told by endpoint.
+        self.shown: dict[str, int] | None = None
         #: The pool of most requests; None, too, where each has to ask (:mod:`sidecar.upstream.pools`).
         self.pool: Any = None
         #: All pools.

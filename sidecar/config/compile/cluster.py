@@ -155,6 +155,7 @@ def compile_cluster_config(
         name=message.name,
         type=kind,
         alt_stat_name=message.alt_stat_name,
+        per_endpoint_stats=message.track_cluster_stats.per_endpoint_stats,
         endpoints=tuple(compile_endpoints(assignment, kind, context, "load_assignment"))
         if kind in _OWN_ENDPOINTS
         else (),
