@@ -79,6 +79,9 @@ xds-e2e *arguments:
 # put limits to the rate limit service of Envoy's project, through this proxy and Envoy (needs Go)
 ratelimit-e2e:
     python -m tests.ratelimit_e2e
+# run pods in miniature, a network namespace each, with interception and mutual TLS between them (needs root)
+pod-test *arguments:
+    python -m pytest tests/integration/test_pod.py tests/integration/test_iptables.py {{ arguments }}
 
 # let three upstreams fail on a schedule under load, through this proxy and Envoy (--seconds N, default 300)
 chaos *arguments:

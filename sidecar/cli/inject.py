@@ -38,7 +38,7 @@ _HELP = {
     "health_port": "port for the kubelet's probes and for scraping",
     "concurrency": "workers; 0 for as many as the CPU limit allows",
     "log_level": "the proxy's log level",
-    "drain_time": "seconds that draining takes",
+    "shutdown_grace": "seconds after SIGTERM in which a plain container still takes new connections",
     "user": "user (number) of the proxy, whom interception lets pass",
     "cpu_request": "CPU that the proxy asks for",
     "cpu_limit": "CPU that it may use",

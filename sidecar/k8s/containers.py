@@ -74,10 +74,12 @@ def proxy_container(
     config: Mapping[str, Any] | None,
     config_key: str,
     overlay: Mapping[str, Any],
+    ends_after_s: int,
 ) -> Object:
     """The proxy.
 
-    ``config`` is what is served where no file is mounted; ``overlay`` is merged over either.
+    ``config`` is what is served where no file is mounted; ``overlay`` is merged over either;
+    ``ends_after_s`` is how long after SIGTERM it may go on.
     """
     inline = overlay if config is None else merged(config, overlay)
     args = [] if config is not None else ["-c", f"{_CONFIG_DIRECTORY}/{config_key}"]
@@ -92,15 +94,19 @@ def proxy_container(
         service,
         "--log-level",
         settings.log_level,
-        "--drain-time-s",
-        str(settings.drain_time),
+        "--shutdown-deadline-s",
+        str(ends_after_s),
     ]
     container: Object = {"name": PROXY_NAME, "image": settings.image}
     if settings.image_pull_policy:
         container["imagePullPolicy"] = settings.image_pull_policy
     container |= {
         "args": args,
-        "env": [_field("POD_NAME", "metadata.name"), _field("POD_NAMESPACE", "metadata.namespace")],
+        "env": [
+            _field("POD_NAME", "metadata.name"),
+            _field("POD_NAMESPACE", "metadata.namespace"),
+            _field("POD_IP", "status.podIP"),
+        ],
         "ports": [{"name": "sidecar-health", "containerPort": settings.health_port, "protocol": "TCP"}],
     }
     if settings.native:
@@ -108,6 +114,7 @@ def proxy_container(
     else:
         # The kubelet starts no later container before this has ended.
         wait = ["sidecar", "wait", "--admin-port", str(settings.admin_port)]
+        args += ["--shutdown-grace-s", str(min(settings.shutdown_grace, ends_after_s // 2))]
         container["lifecycle"] = {"postStart": {"exec": {"command": wait}}}
     return container | {
         "startupProbe": {"httpGet": _ready(settings), "periodSeconds": 1, "failureThreshold": 60},

@@ -23,6 +23,8 @@ from sidecar.k8s.workloads import MANAGED_BY, Workload
 __all__ = ["Injected", "NotInjected", "config_map_of", "inject", "undo"]
 
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+#: What Kubernetes gives a pod that says nothing, and how long before its end the proxy ends.
+_GRACE_PERIOD_S, _MARGIN_S = 30, 2
 _MIRROR = "kubernetes.io/config.mirror"
 
 
@@ -70,6 +72,7 @@ def inject(
         config=None if mounted else own,
         config_key=key or CONFIG_KEY,
         overlay=overlay(settings, rewritten),
+        ends_after_s=_ends_after(spec),
     )
     _add_containers(spec, settings, proxy, status)
     added = volumes(settings, mounted or None)
@@ -127,6 +130,13 @@ def _check_ports(spec: Mapping[str, Any], settings: Settings) -> None:
             if (name := own.get(port.get("containerPort"))) and str(port.get("protocol", "TCP")) == "TCP":
                 who = f"port {port['containerPort']} of container '{container.get('name')}'"
                 raise SettingError(name, f"{who} is the proxy's {name.replace('_', ' ')}")
+
+
+def _ends_after(spec: Mapping[str, Any]) -> int:
+    """Seconds from SIGTERM until the proxy ends by itself, before the kubelet kills the pod."""
+    allowed = spec.get("terminationGracePeriodSeconds")
+    allowed = _GRACE_PERIOD_S if allowed is None else int(allowed)
+    return max(1, allowed - _MARGIN_S)
 
 
 def _config(settings: Settings) -> dict[str, Any] | None:

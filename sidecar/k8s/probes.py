@@ -2,9 +2,9 @@
 
 The kubelet knocks from outside: once inbound connections are intercepted a TCP probe finds the proxy and not
 the application, and once mutual TLS is asked for an HTTP probe is turned away.  So each probe asks the
-proxy's own port, and the proxy asks the application on its loopback: HTTP probes by a route, TCP and gRPC
-probes by a health check of a cluster, whose outcome the ``health_check`` filter answers with.  Exec probes
-stay as they are.
+proxy's own port, and the proxy asks the application as the kubelet would: HTTP probes by a route, TCP and
+gRPC probes by a health check of a cluster, whose outcome the ``health_check`` filter answers with.  Exec
+probes stay as they are.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["KINDS", "PROBE_PATH", "Probe", "probes_of", "rewrite"]
+__all__ = ["KINDS", "POD_ADDRESS", "PROBE_PATH", "Probe", "probes_of", "rewrite"]
 
 KINDS = ("startupProbe", "livenessProbe", "readinessProbe")
+#: What Kubernetes replaces in a container's arguments: the address that the kubelet would have asked.
+POD_ADDRESS = "$(POD_IP)"
 PROBE_PATH = "/app-health/"
 _API = "type.googleapis.com/envoy."
 
@@ -74,7 +76,7 @@ class Probe:
 
     def cluster(self) -> dict[str, Any]:
         """The cluster whose one host is the application's port."""
-        address = {"socket_address": {"address": "127.0.0.1", "port_value": self.port}}
+        address = {"socket_address": {"address": POD_ADDRESS, "port_value": self.port}}
         cluster: dict[str, Any] = {
             "name": self.cluster_name,
             "type": "STATIC",

@@ -88,7 +88,9 @@ class Settings:
     health_port: int = 15020
     concurrency: int = 1
     log_level: str = "info"
-    drain_time: int = 5
+    #: After SIGTERM a plain container, which gets it together with the application, lets new connections come
+    #: this long; a native sidecar gets it when the application has ended.
+    shutdown_grace: int = 5
     user: int = 1337
     cpu_request: str = "50m"
     cpu_limit: str = ""
@@ -292,7 +294,7 @@ PARSERS: dict[str, Callable[[str, str], object]] = {
     "health_port": _port,
     "concurrency": _number(0, 1024),
     "log_level": _one_of(*_LEVELS),
-    "drain_time": _number(0, 86_400),
+    "shutdown_grace": _number(0, 86_400),
     "user": _number(1, 2**31 - 1),
     "cpu_request": _quantity,
     "cpu_limit": _quantity,
