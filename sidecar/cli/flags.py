@@ -110,7 +110,12 @@ FLAGS: tuple[Flag, ...] = (
     ),
     Flag("file-flush-interval-msec", "milliseconds between flushes of access logs", "number"),
     Flag("file-flush-min-size-kb", "KiB of access log that are flushed at once", "number"),
-    Flag("cpuset-threads", "count workers by the cpuset", "switch", later="workers are not available yet"),
+    Flag(
+        "cpuset-threads",
+        "count workers by the cpuset",
+        "switch",
+        later="--concurrency says how many, 1 by default",
+    ),
     Flag("enable-mutex-tracing", "trace mutexes", "switch", later="there are no mutexes to trace"),
     Flag("enable-core-dump", "dump core", "switch", later="core dumps are left to ulimit"),
     Flag("disable-extensions", "extensions to leave out, by name", later="all extensions are available"),

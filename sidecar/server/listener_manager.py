@@ -185,7 +185,7 @@ class ListenerManager:
             self._replace(before, entry)
         elif before is not None:
             self._retire(before)
-        self._created.value += 1
+        self._created.value += self._assembly.role.sockets.workers or 1
         self._count()
         entry.active.set()
 

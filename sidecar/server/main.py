@@ -325,7 +325,9 @@ class Server:
         manager = self.store.scope("listener_manager")
         manager.gauge("workers_started").set(1)
         manager.gauge("total_listeners_active").set(len(self.assembly.listeners))
-        manager.counter("listener_create_success").value += len(self._static_listeners)
+        # Envoy counts once for each worker.
+        created = len(self._static_listeners) * (self.role.sockets.workers or 1)
+        manager.counter("listener_create_success").value += created
         self.role.told_live()
         if self.takeover is not None:
             assert self._nursery is not None

@@ -49,10 +49,10 @@ def envoy_version() -> str | None:
     return out.split("version:")[1].split("/")[1]
 
 
-def _command(kind: str, config: Path, admin: Path) -> list[str]:
-    shared = ["-c", str(config), "--concurrency", "1", "--use-dynamic-base-id", "-l", "warning"]
+def _command(kind: str, config: Path, admin: Path, setup: Setup) -> list[str]:
+    shared = ["-c", str(config), "--concurrency", str(setup.concurrency), "-l", "warning"]
     shared += ["--admin-address-path", str(admin), "--drain-time-s", "1"]
-    shared += ["--file-flush-interval-msec", "10"]
+    shared += ["--file-flush-interval-msec", "10", *setup.arguments]
     if kind == ENVOY:
         return [envoy_binary() or "envoy", *shared]
     if kind == SIDECAR_H11:
@@ -81,14 +81,7 @@ class Proxy:
         """
         config = self.write_config()
         admin = self.directory / "admin"
-        with (self.directory / "output.txt").open("wb") as output:
-            self._process = subprocess.Popen(  # noqa: ASYNC220 - it outlives this run of trio
-                [*_command(self.kind, config, admin), *self.arguments],
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
+        self._process = self._run(config, admin, "--use-dynamic-base-id")
         with trio.move_on_after(START_TIMEOUT_S):
             while True:
                 if await self._is_ready(admin):
@@ -96,6 +89,16 @@ class Proxy:
                     return
                 await trio.sleep(POLL_S)
         raise ProxyFailed(f"{self.kind} is not ready after {START_TIMEOUT_S} s:\n{self.output()}")
+
+    def _run(self, config: Path, admin: Path, *arguments: str) -> subprocess.Popen[bytes]:
+        with (self.directory / "output.txt").open("ab") as output:
+            return subprocess.Popen(
+                [*_command(self.kind, config, admin, self.setup), *self.arguments, *arguments],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
 
     def write_config(self) -> Path:
         """Write the bootstrap and the files that it names."""

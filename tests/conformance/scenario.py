@@ -6,7 +6,7 @@ down by the session (lab.py); the function itself asserts nothing, since Envoy d
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,10 @@ class Setup:
     prepare: Callable[[], None] = lambda: None
     #: Whether a scenario begins before the proxy is ready, which depends on what the scenario's peers say.
     is_early: bool = False
+    #: Worker threads, or processes.
+    concurrency: int = 1
+    #: Further arguments of the command line, of both proxies.
+    arguments: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)
