@@ -625,7 +625,9 @@ _ROWS: dict[str, str] = {
         "enforcing_failure_percentage_local_origin successful_active_health_check_uneject_host "
         "detect_degraded_hosts"
     ),
-    "envoy.config.bootstrap.v3.ClusterManager": "local_cluster_name outlier_detection upstream_bind_config",
+    "envoy.config.bootstrap.v3.ClusterManager": (
+        "local_cluster_name outlier_detection upstream_bind_config load_stats_config"
+    ),
     "envoy.config.bootstrap.v3.ClusterManager.OutlierDetection": "event_log_path",
     f"{_CLUSTER}.CustomClusterType": "name typed_config",
     f"{_CLUSTER}.RefreshRate": "*",

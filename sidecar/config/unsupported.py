@@ -100,9 +100,7 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows("envoy.config.trace.v3.OpenTelemetryConfig", STOP, "tracing", "exporter"),
     *_rows("envoy.type.tracing.v3.CustomTag", WARN, "tracing", "value_type"),
     *_rows(_BOOTSTRAP, WARN, "tracing", "perf_tracing_file_path"),
-    *_rows(
-        f"{_BOOTSTRAP[:-9]}ClusterManager", WARN, "xDS", "load_stats_config enable_deferred_cluster_creation"
-    ),
+    *_rows(f"{_BOOTSTRAP[:-9]}ClusterManager", WARN, "xDS", "enable_deferred_cluster_creation"),
     *_rows(f"{_BOOTSTRAP[:-9]}ClusterManager.OutlierDetection", WARN, "outlier detection", "event_service"),
     *_rows(_BOOTSTRAP, WARN, "watchdog", "watchdog watchdogs fatal_actions"),
     *_rows(_BOOTSTRAP, STOP, "TLS", "certificate_provider_instances"),

@@ -39,6 +39,7 @@ def drop_overload(stream: Stream, cluster: Any, suppress_envoy_headers: bool) ->
     share: int = cluster.drop_per_million
     if share < MILLION and cluster.draw(MILLION) >= share:
         return None
+    cluster.dropped_overload += 1
     cluster.stats.charge_response(503, stream.internal)
     for each in stream.route_counters:
         each.charge_response(503)

@@ -65,6 +65,7 @@ from sidecar.xds.cds import CLUSTER, CdsApi
 from sidecar.xds.ecds import ExtensionConfigs
 from sidecar.xds.eds import EdsDiscovery, assignment_kind
 from sidecar.xds.filesystem import FileTransport
+from sidecar.xds.load_reports import LoadReporter
 from sidecar.xds.rds import RouteSubscriptions
 from sidecar.xds.sds import Secrets
 from sidecar.xds.sources import Sources
@@ -230,6 +231,16 @@ class Assembly:
 
     def _make_grpc_client(self, service: Any, path: str) -> GrpcClient:
         return compile_grpc_client(service, self.context(path))
+
+    def load_reporter(self) -> LoadReporter | None:
+        """Who reports load (``cluster_manager.load_stats_config``).  Raises: ConfigError."""
+        manager = self.loaded.bootstrap.cluster_manager
+        if not manager.HasField("load_stats_config"):
+            return None
+        path = "cluster_manager.load_stats_config.grpc_services[0]"
+        client = self._make_grpc_client(manager.load_stats_config.grpc_services[0], path)
+        clusters = self.clusters.clusters
+        return LoadReporter(client, self.sources.node, lambda: clusters, self._store.scope("load_reporter"))
 
     def admin_address(self) -> Address:
         """Where the admin listener stands.  Raises: ConfigError."""

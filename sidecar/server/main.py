@@ -226,6 +226,9 @@ class Server:
             await self.assembly.runtime_layers.discover(self.assembly.sources, nursery)
             await self._discover_clusters(nursery)
             self.assembly.confirm_warm_clusters()
+            reporter = self.assembly.load_reporter()
+            if reporter is not None:
+                nursery.start_soon(reporter.run, name="load reports")
             await self.assembly.preparation.run(nursery)
             if self.options.mode != "init_only":
                 await self._discover_listeners(nursery)

@@ -173,6 +173,7 @@ class Cluster:
         "draw",
         "drop_category",
         "drop_per_million",
+        "dropped_overload",
         "has_pools_of_clients",
         "host_sets",
         "hosts",
@@ -246,6 +247,8 @@ class Cluster:
         )
         self.stats.show_use(self.resources)
         self.draw = draw
+        #: How many were, for load reports.
+        self.dropped_overload = 0
         #: Of so many requests in a million that are to be dropped (:mod:`sidecar.router.drop_overload`).
         self.drop_per_million = self._drops = config.drop_per_million
         self.drop_category = config.drop_category

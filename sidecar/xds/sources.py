@@ -103,7 +103,7 @@ class Sources:
         self._http_client = http_client
         self.bootstrap = self._bootstrap = bootstrap
         self._registry = registry
-        self._node = discovery_node(bootstrap.node, registry.factories())
+        self.node = self._node = discovery_node(bootstrap.node, registry.factories())
         self._files = files
         self._root = root
         self._make_client = make_client
