@@ -54,6 +54,8 @@ class ServerParts:
     http1_codec: str = "llhttp"
     #: ``native`` or ``h2``: who speaks HTTP/2 (``--http2-codec``).
     http2_codec: str = "native"
+    #: :class:`sidecar.core.overload.Overload`; None where nobody watches.
+    overload: Any = None
 
 
 class NetworkSession:

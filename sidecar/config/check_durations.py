@@ -30,6 +30,7 @@ _READ_AS_MILLISECONDS = frozenset(
         "blackout_period",
         "weight_expiration_period",
         "weight_update_period",
+        "refresh_interval",
     )
 )
 

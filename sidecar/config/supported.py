@@ -37,6 +37,7 @@ _TLS = "envoy.extensions.transport_sockets.tls.v3"
 _GETADDRINFO = "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig"
 _CARES = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 
+_RESOURCE_MONITORS = "envoy.extensions.resource_monitors"
 _JWT = "envoy.extensions.filters.http.jwt_authn.v3"
 _RBAC = "envoy.config.rbac.v3"
 _NETWORK_FILTERS = "envoy.extensions.filters.network"
@@ -77,9 +78,25 @@ _ROWS: dict[str, str] = {
     "envoy.config.bootstrap.v3.RuntimeLayer.AdminLayer": "",
     "envoy.config.bootstrap.v3.RuntimeLayer.RtdsLayer": "*",
     "envoy.service.runtime.v3.Runtime": "*",
-    "envoy.config.overload.v3.OverloadManager": "resource_monitors",
+    "envoy.config.overload.v3.OverloadManager": (
+        "refresh_interval resource_monitors actions loadshed_points buffer_factory_config"
+    ),
+    "envoy.config.overload.v3.BufferFactoryConfig": "",
     "envoy.config.overload.v3.ResourceMonitor": "*",
+    "envoy.config.overload.v3.OverloadAction": "*",
+    "envoy.config.overload.v3.LoadShedPoint": "*",
+    "envoy.config.overload.v3.Trigger": "*",
+    "envoy.config.overload.v3.ThresholdTrigger": "*",
+    "envoy.config.overload.v3.ScaledTrigger": "*",
+    "envoy.config.overload.v3.ScaleTimersOverloadActionConfig": "*",
+    "envoy.config.overload.v3.ScaleTimersOverloadActionConfig.ScaleTimer": "*",
+    "envoy.config.overload.v3.ShrinkHeapConfig": "timer_interval",
     "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig": "*",
+    f"{_RESOURCE_MONITORS}.fixed_heap.v3.FixedHeapConfig": "*",
+    f"{_CORE}.RuntimeUInt64": "*",
+    f"{_RESOURCE_MONITORS}.cgroup_memory.v3.CgroupMemoryConfig": "*",
+    f"{_RESOURCE_MONITORS}.cpu_utilization.v3.CpuUtilizationConfig": "*",
+    f"{_RESOURCE_MONITORS}.injected_resource.v3.InjectedResourceConfig": "*",
     "envoy.config.bootstrap.v3.Bootstrap.DynamicResources": "lds_config cds_config ads_config",
     f"{_HCM.rpartition('.')[0]}.Rds": "*",
     f"{_HCM.rpartition('.')[0]}.ScopedRds": "scoped_rds_config_source",
@@ -989,6 +1006,12 @@ CORE_TYPES = frozenset(
         "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput",
         "envoy.extensions.matching.common_inputs.environment_variable.v3.Config",
         "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+        f"{_RESOURCE_MONITORS}.fixed_heap.v3.FixedHeapConfig",
+        f"{_RESOURCE_MONITORS}.cgroup_memory.v3.CgroupMemoryConfig",
+        f"{_RESOURCE_MONITORS}.cpu_utilization.v3.CpuUtilizationConfig",
+        f"{_RESOURCE_MONITORS}.injected_resource.v3.InjectedResourceConfig",
+        "envoy.config.overload.v3.ScaleTimersOverloadActionConfig",
+        "envoy.config.overload.v3.ShrinkHeapConfig",
         f"{_XDS}.IPMatcher",
         f"{_XDS}.ServerNameMatcher",
         "envoy.extensions.matching.input_matchers.ip.v3.Ip",

@@ -48,6 +48,7 @@ _OTHER_OBJECTS = frozenset(
         "envoy.network.transport_socket.http_11_proxy.info", "envoy.ratelimit.hits_addend",
     )
 )  # fmt: skip
+_ACTIONS_TO_COME = frozenset(("reset_high_memory_stream", "close_idle_http_connections"))
 _PROC = "envoy.extensions.filters.http.ext_proc.v3"
 _NETWORK_AUTHZ = "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz"
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -89,11 +90,28 @@ ENTRIES: tuple[Entry, ...] = (
         "node_context_params config_sources default_config_source xds_delegate_extension",
     ),
     *_rows(_BOOTSTRAP, WARN, "xDS", "xds_config_tracker_extension hds_config"),
+    *_rows("envoy.config.overload.v3.ShrinkHeapConfig", WARN, "overload manager", "max_unfreed_memory_bytes"),
     *_rows(
-        "envoy.config.overload.v3.OverloadManager",
+        "envoy.config.overload.v3.BufferFactoryConfig",
         WARN,
         "overload manager",
-        "refresh_interval actions loadshed_points buffer_factory_config",
+        "minimum_account_to_track_power_of_two",
+    ),
+    Entry(
+        "envoy.config.overload.v3.OverloadAction",
+        "name",
+        WARN,
+        "overload manager",
+        "reset_high_memory_stream, close_idle_http_connections",
+        when=lambda message: message.name.rpartition(".")[2] in _ACTIONS_TO_COME,
+    ),
+    Entry(
+        "envoy.config.overload.v3.ScaleTimersOverloadActionConfig.ScaleTimer",
+        "timer",
+        WARN,
+        "overload manager",
+        "all but HTTP_DOWNSTREAM_CONNECTION_IDLE",
+        when=lambda message: message.timer != 1,
     ),
     *_rows(_BOOTSTRAP, WARN, "runtime", "flags_path"),
     *_rows(_BOOTSTRAP, WARN, "statistics tags", "deferred_stat_options stats_eviction_interval"),

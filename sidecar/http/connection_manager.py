@@ -49,6 +49,7 @@ from sidecar.router.route_table import RouteTable
 if TYPE_CHECKING:
     from sidecar.codec.h1 import RequestParser
     from sidecar.codec.h1_chunks import ChunkedDecoder
+    from sidecar.core.overload import Overload
     from sidecar.http.client_address import IpDetection
     from sidecar.http.client_cert import ClientCert
     from sidecar.http.local_reply_config import LocalReplyConfig
@@ -288,8 +289,10 @@ class ConnectionManager:
         self.request_ids = RequestIds()
         #: What serves a connection, of all that are open.
         self.drivers: set[Any] = set()
-        #: Asked when an answer begins: whether its connection is to end.
-        self.is_draining: Callable[[], bool] = _never
+        #: Asked when an answer begins: whether its connection is to end (2: since there is overload).
+        self.is_draining: Callable[[], int] = _never
+        #: What the overload manager says of it (``http/overload_guard``); None where there is none.
+        self.overload: Overload | None = None
         #: Terminal instead of the router (the admin server).
         self.terminal: Callable[[Stream], Awaitable[ResponseMessage]] | None = None
         self.buffer_limit_bytes = 1024 * 1024
@@ -529,8 +532,10 @@ class ConnectionManager:
             headers.set(b"via", found + b", " + self.via if found else self.via)
         if self.proxy_status is not None:
             self.proxy_status.apply(headers, stream)
-        if self.is_draining() and responder.start_drain():
+        if (reason := self.is_draining()) and responder.start_drain():
             self.stats.downstream_cx_drain_close.value += 1
+            if reason == 2:
+                self.stats.downstream_cx_overload_disable_keepalive.value += 1
         if self.tracing is not None:
             self.tracing.finish_headers(stream)
         stream.response_code = headers.status

@@ -37,6 +37,7 @@ from sidecar.http.h1_request_body import IncomingBody, limit_request
 from sidecar.http.h1_target import ASSUMED_SCHEME, KNOWN_AUTHORITIES, check_authority, read_target
 from sidecar.http.head_limits import IDLE_TIMEOUT, head_limit
 from sidecar.http.local_reply import reply_for
+from sidecar.http.overload_guard import guard_dispatch
 from sidecar.http.request_options import drop_underscores
 from sidecar.http.upgrade import (
     CONNECT,
@@ -166,11 +167,18 @@ class H1Driver:
         preserve_case = manager.http1.preserve_case
         idle_timeout = manager.idle_timeout_s
         rx_bytes = stats.downstream_cx_rx_bytes_total
-        receive = self._transport.receive
+        receive: Any = self._transport.receive
         served = 0
+        if manager.overload is not None:
+            try:
+                receive = guard_dispatch(manager.overload, receive, reader.rest)
+            except RemoteProtocolError as error:
+                await self._answer_broken(error, reader.rest)
+                await self._close_delayed()
+                return
         while True:
             if idle_timeout:
-                strand.idle_deadline = clock() + idle_timeout
+                strand.idle_deadline = clock() + manager.idle_timeout_s
             parser.reset()
             try:
                 data = reader.rest
@@ -214,6 +222,8 @@ class H1Driver:
                 await self._close_delayed()
                 return
             except DeadlineExceeded as late:
+                if late.kind == "shutdown":
+                    return
                 if late.kind == "drained":
                     await self._close_delayed()
                     return
@@ -272,7 +282,7 @@ class H1Driver:
     def finish(self) -> None:
         """End the connection now if it is idle."""
         if self.is_idle and self._drain != _CLOSING:
-            self._on_drained()
+            self.strand.fail(DeadlineExceeded("shutdown"))
 
     def close_after_next(self) -> None:
         """Let the next request be the last, however long it takes to come.
@@ -690,7 +700,8 @@ class H1Driver:
         """Answer a request that could not be read; the encoder filters and the access log see it."""
         manager = self._manager
         stats = manager.stats
-        stats.downstream_cx_protocol_error.value += 1
+        is_overload = error.details == "overload"
+        (stats.downstream_rq_overload_close if is_overload else stats.downstream_cx_protocol_error).value += 1
         stream = self._stream_without_request()
         if error.details in _OF_WHOLE_HEADS and not _is_http_11(head):
             self._parser.minor_version = 0

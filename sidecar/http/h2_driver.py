@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 import types
-from collections.abc import Awaitable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from sidecar.net.reactor import turn
 
 if TYPE_CHECKING:
     from sidecar.codec.h2_types import H2Codec
+    from sidecar.core.overload import Overload
     from sidecar.http.connection_manager import ConnectionManager
     from sidecar.net.reactor import Strand, Transport
 
@@ -282,6 +283,7 @@ class H2Driver:
         "h2_stats",
         "keepalive",
         "manager",
+        "on_receive",
         "strand",
         "transport",
         "was_active",
@@ -321,6 +323,8 @@ class H2Driver:
         self._request_count = 0
         #: None but where ``connection_keepalive`` is configured.
         self.keepalive: Keepalive | None = None
+        #: Called when something was received; None where nothing is to be done then.
+        self.on_receive: Callable[[], None] | None = None
 
     # -- the connection -----------------------------------------------------------------------
     @types.coroutine
@@ -340,12 +344,15 @@ class H2Driver:
             self.keepalive = Keepalive(
                 manager.http2_settings.keepalive, self.wire, strand, self._on_ping_timeout
             )
+            self.on_receive = self.keepalive.on_data
+        if manager.overload is not None:
+            self._ask_before_dispatch(manager.overload)
         try:
             while True:
                 if data:
                     stats.downstream_cx_rx_bytes_total.value += len(data)
-                    if self.keepalive is not None:
-                        self.keepalive.on_data()
+                    if self.on_receive is not None:
+                        self.on_receive()
                     if len(data) > _ONE_REQUEST_BYTES:
                         reactor.puts_off = True
                     try:
@@ -411,6 +418,29 @@ class H2Driver:
             else:
                 self._lose(culprit, details, Flag.DOWNSTREAM_PROTOCOL_ERROR)
         self._lose_streams(error.others, Flag.DOWNSTREAM_PROTOCOL_ERROR)
+
+    def _ask_before_dispatch(self, overload: Overload) -> None:
+        """``http2_server_go_away_on_dispatch``, and the one that closes besides."""
+        notice, close = (
+            overload.http2_server_go_away_on_dispatch,
+            overload.http2_server_go_away_and_close_on_dispatch,
+        )
+        if notice is None and close is None:
+            return
+        others = self.on_receive
+
+        def on_receive() -> None:
+            if close is not None and close.value and close.shed():
+                self.codec.goaway(ErrorCode.NO_ERROR, notice=True)
+                self._goaway()
+                self.wire.flush()
+                raise Disconnected("overload")
+            if notice is not None and notice.value and not self._is_draining and notice.shed():
+                self.start_drain()
+            if others is not None:
+                others()
+
+        self.on_receive = on_receive
 
     def _on_ping_timeout(self) -> None:
         """Nobody answers: the connection ends without a word."""

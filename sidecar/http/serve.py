@@ -66,6 +66,11 @@ async def serve_http(
         received = await _first_bytes(manager, transport, strand)
         if not received:
             return
+        point = None if manager.overload is None else manager.overload.hcm_ondata_creating_codec
+        if point is not None and point.shed():
+            stats.downstream_rq_overload_close.value += 1
+            await _linger(manager, transport, strand)
+            return
         kind = manager.codec_type
         if kind == "AUTO" and tls is not None and tls.alpn:
             # Both sides agreed already.
@@ -108,6 +113,23 @@ async def serve_http(
                 else stats.downstream_cx_destroy_local_active_rq
             ).value += 1
         stats.downstream_cx_length_ms.record(int((clock() - started) * 1000))
+
+
+async def _linger(manager: ConnectionManager, transport: Transport, strand: Strand) -> None:
+    """Read what nobody looks at until the client closes (``delayed_close_timeout``)."""
+    if not manager.delayed_close_timeout_s:
+        return
+    strand.idle_deadline = 0.0
+    strand.deadline = manager.reactor.clock() + manager.delayed_close_timeout_s
+    try:
+        while await transport.receive():
+            pass
+    except (OSError, Disconnected):
+        return
+    except DeadlineExceeded:
+        manager.stats.downstream_cx_delayed_close_timeout.value += 1
+    finally:
+        strand.deadline = 0.0
 
 
 async def _first_bytes(manager: ConnectionManager, transport: Transport, strand: Strand) -> bytes:

@@ -17,6 +17,7 @@ from sidecar.api.message import Body, LocalReply
 from sidecar.core.errors import Disconnected
 from sidecar.http.connection_manager import ConnectionManager
 from sidecar.http.log_moments import log_now
+from sidecar.http.overload_guard import guard_streams
 from sidecar.http.varying_chain import FilterHooks, VaryingChain
 
 if TYPE_CHECKING:
@@ -168,6 +169,8 @@ def begin_upgrade(stream: Stream, upgrade: bytes) -> None:
     manager = base.upgrade_managers.get(kind)
     if manager is None:
         manager = UpgradeManager(base, kind)
+        if base.overload is not None:
+            guard_streams(manager, base.overload)
         if kind in base.upgrades:
             base.upgrade_managers[kind] = manager
     stream.hcm = manager

@@ -33,6 +33,7 @@ from sidecar.config.registry import Registry
 from sidecar.core.address import Address, is_ip, split_address
 from sidecar.core.errors import ConfigError
 from sidecar.core.options import Options
+from sidecar.core.overload import Overload
 from sidecar.extensions.event_logs import EventLogs
 from sidecar.net.reactor import Reactor
 from sidecar.observability.snapshot import StatsSink
@@ -46,6 +47,8 @@ from sidecar.server.filter_chain_assembly import compile_filter_chains
 from sidecar.server.inspection_assembly import compile_inspector
 from sidecar.server.listener import Listener
 from sidecar.server.listener_options import compile_bind_options
+from sidecar.server.overload_assembly import compile_overload
+from sidecar.server.overload_manager import OverloadManager
 from sidecar.server.preparation import Preparation
 from sidecar.server.role import Role
 from sidecar.server.runtime_layers import RuntimeLayers
@@ -122,6 +125,18 @@ class Assembly:
             raise ConfigErrors([loaded.problem(error.path, error.reason)]) from error
         most = global_limit(loaded.bootstrap, self._runtime)
         self._global_limit = None if most is None else GlobalLimit(most)
+        #: None where the configuration has no overload manager.
+        self.overload: OverloadManager | None = None
+        try:
+            self.overload = compile_overload(
+                bootstrap=loaded.bootstrap,
+                runtime=self._runtime,
+                scope=store.scope("overload"),
+                limit=self._global_limit,
+                warn=self._warn,
+            )
+        except ConfigError as error:
+            raise ConfigErrors([loaded.problem(error.path, error.reason)]) from error
         self.clusters = ClusterManager(store, local=_local_zone(loaded.bootstrap))
         self.pools = PoolTable(
             reactor, self.clusters, http1_codec=options.http1_codec, http2_codec=options.http2_codec
@@ -210,6 +225,8 @@ class Assembly:
         )
         if self._runtime.entries:
             renew_limits(made, self._runtime)
+        if self.overload is not None:
+            made.connection_shed = self.overload.overload.connection_pool_new_connection
         return made
 
     def _renew_limits(self) -> None:
@@ -408,13 +425,27 @@ class Assembly:
         if message.use_original_dst.value:
             listener.hand_off = self._find_listener
         listener.on_bound.append(chains.set_scope)
+        overload = self._overload_of(message)
+        stopping = None if overload is None else overload.stop_accepting_connections
+        if stopping is not None:
+            followers, follower = stopping.followers, listener.stop_for_overload
+            followers.append(follower)
+            self.context(path).on_close(lambda: followers.remove(follower))
+            follower(stopping.value)
         self._keep(listener, message, path)
 
     def _limits(self, message: Any, name: str) -> ConnectionLimits | None:
         own = listener_limit(name, self._runtime)
         is_apart = message.ignore_global_conn_limit or message.bypass_overload_manager
         shared = None if is_apart else self._global_limit
-        return None if own is None and shared is None else ConnectionLimits(own, shared)
+        overload = self._overload_of(message)
+        if own is None and shared is None and overload is None:
+            return None
+        return ConnectionLimits(own, shared, overload)
+
+    def _overload_of(self, message: Any) -> Overload | None:
+        """What a listener and its filters ask."""
+        return None if self.overload is None or message.bypass_overload_manager else self.overload.overload
 
     def _udp_listener(
         self, message: Any, path: str, name: str, addresses: list[Address], direction: str
@@ -513,6 +544,7 @@ class Assembly:
             else partial(self._draining.should_close, inbound=message.traffic_direction == 1),
             http1_codec=self._http1_codec,
             http2_codec=self._http2_codec,
+            overload=self._overload_of(message),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sidecar.core.overload import Overload
 from sidecar.core.runtime import Number
 
 __all__ = ["ConnectionLimits", "GlobalLimit"]
@@ -22,19 +23,27 @@ class GlobalLimit:
 class ConnectionLimits:
     """What one listener looks at before it goes on with a connection."""
 
-    __slots__ = ("_active", "_global", "_maximum", "_overflow")
+    __slots__ = ("_accept", "_active", "_global", "_maximum", "_overflow", "_reject")
 
-    def __init__(self, maximum: Number | None, all_listeners: GlobalLimit | None) -> None:
+    def __init__(
+        self,
+        maximum: Number | None,
+        all_listeners: GlobalLimit | None,
+        overload: Overload | None = None,
+    ) -> None:
+        self._reject = None if overload is None else overload.reject_incoming_connections
+        self._accept = None if overload is None else overload.tcp_listener_accept
         self._maximum = maximum
         self._global = all_listeners
         self._active = 0
-        self._overflow: tuple[Any, Any] | None = None
+        self._overflow: tuple[Any, Any, Any] | None = None
 
     def set_scope(self, scope: Any) -> None:
         """Count in ``listener.<address>.``."""
         self._overflow = (
             scope.counter("downstream_global_cx_overflow"),
             scope.counter("downstream_cx_overflow"),
+            scope.counter("downstream_cx_overload_reject"),
         )
 
     def admit(self) -> bool:
@@ -42,6 +51,11 @@ class ConnectionLimits:
         shared = self._global
         if shared is not None and shared.active >= shared.maximum:
             self._refuse(0)
+            return False
+        if (self._accept is not None and self._accept.shed()) or (
+            self._reject is not None and self._reject.draw()
+        ):
+            self._refuse(2)
             return False
         if self._maximum is not None and self._active >= self._maximum.value:
             self._refuse(1)

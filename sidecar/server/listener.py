@@ -108,6 +108,8 @@ class Listener:
         self.stopped = trio.Event()
         self.is_draining = False
         self.active = 0
+        #: Until when nobody is let in, who may connect all the same; None where everybody is.
+        self.pause: trio.Event | None = None
         self._accept_scope: trio.CancelScope | None = None
         self._scope: Any = None
         #: Called with the scope name once the address is known: ``listener.<address>.``.
@@ -206,6 +208,14 @@ class Listener:
         if self._accept_scope is not None:
             self._accept_scope.cancel()
 
+    def stop_for_overload(self, value: float) -> None:
+        """``stop_accepting_connections``: saturated, connections wait in the queues of the sockets."""
+        if value == 1:
+            self.pause = self.pause or trio.Event()
+        elif self.pause is not None:
+            self.pause.set()
+            self.pause = None
+
     def close(self) -> None:
         """Close the listening sockets."""
         for sock in (*self.sockets, *self.copies, *self.spare):
@@ -228,6 +238,8 @@ class Listener:
         is_tcp = sock.family != socket.AF_UNIX
         while True:
             await trio.lowlevel.wait_readable(sock)
+            while self.pause is not None:
+                await self.pause.wait()
             for _ in range(self.accepts_per_turn):
                 try:
                     client, peer = sock.accept()

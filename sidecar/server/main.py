@@ -222,6 +222,8 @@ class Server:
                 nursery.start_soon(self.admin.listener.run, name="admin")
             await nursery.start(self.assembly.clusters.run)
             self.assembly.background.start(nursery)
+            if self.assembly.overload is not None:
+                self.assembly.overload.start(self._timers.every)
             await self.assembly.clusters.initial_resolution()
             await self.assembly.runtime_layers.discover(self.assembly.sources, nursery)
             await self._discover_clusters(nursery)

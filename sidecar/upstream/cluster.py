@@ -34,6 +34,7 @@ from sidecar.upstream.resources import DEFAULT_LIMITS, CircuitBreakerLimits, Res
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
+    from sidecar.core.overload import LoadShedPoint
     from sidecar.upstream.discovery import Endpoint
     from sidecar.upstream.retry_priorities import PreviousPriorities
     from sidecar.upstream.transport_sockets import RequestNames, TransportSockets
@@ -168,6 +169,7 @@ class Cluster:
         "_local",
         "_steering",
         "config",
+        "connection_shed",
         "connector",
         "detector",
         "draw",
@@ -234,6 +236,8 @@ class Cluster:
         #: Picks a host for every request (the router asks it first); None where there is more to it.
         self.picker: Picker | None = None
         #: Ejects hosts, where the cluster has outlier detection.
+        #: The overload manager's ``connection_pool_new_connection``; None where nobody is asked.
+        self.connection_shed: LoadShedPoint | None = None
         self.detector: Detector | None = None
         if config.outliers is not None:
             self.detector = Detector(

@@ -214,6 +214,12 @@ class ConnectionPool:
 
     def _may_connect(self) -> bool:
         """Begin to connect; False where that was the last connection, or one too many."""
+        point = self.cluster.connection_shed
+        if point is not None and point.shed():
+            if not (self._connecting or self.has_connections()):
+                while self._pending:
+                    self._tell(self._pending.popleft(), overflow())
+            return False
         resources = self.resources
         host = self.host
         is_allowed = (

@@ -20,7 +20,7 @@ api_additions.install()
 SUBJECTS = {
     "connections": 45,
     "filters": 90,
-    "lifecycle": 6,
+    "lifecycle": 20,
     "lua": 55,
     "observability": 60,
     "runtime": 10,

@@ -35,6 +35,7 @@ from sidecar.extensions.network.discovered_filters import DiscoveredFilter
 from sidecar.extensions.network.scoped_routes import DiscoveredScopes
 from sidecar.http.connection_manager import ConnectionManager, HcmStats
 from sidecar.http.log_moments import LogMoments
+from sidecar.http.overload_guard import guard_manager
 from sidecar.http.proxy_status import ProxyStatus
 from sidecar.http.request_options import RequestOptions
 from sidecar.http.route_resolution import ResolutionStats
@@ -205,6 +206,8 @@ class HcmCompiler:
         elif message.HasField("scoped_routes"):
             self._scope_routes(manager, context, registry, names)
         manager.logs_tunnels = message.access_log_options.flush_log_on_tunnel_successfully_established
+        if parts.overload is not None:
+            guard_manager(manager, parts.overload, context.on_close)
         return manager
 
     def _set_routes(

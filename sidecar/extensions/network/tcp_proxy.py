@@ -15,6 +15,7 @@ from sidecar.net.splice import PipePool
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sidecar.core.overload import Overload
     from sidecar.extensions.network.tcp_tlvs import Tlvs
     from sidecar.extensions.network.tcp_tunnel import TunnelingConfig
     from sidecar.net.reactor import Reactor, Strand, Transport
@@ -80,6 +81,7 @@ class TcpProxy:
         get_pool: Callable[..., Any],
         pipes: PipePool,
         is_draining: Callable[[], bool] | None = None,
+        overload: Overload | None = None,
     ) -> None:
         self.config = config
         self.stats = stats
@@ -89,6 +91,9 @@ class TcpProxy:
         self.pipes = pipes
         #: With ``check_drain_close``: whether connections end with what they carry next.
         self.is_draining = is_draining
+        #: Asked before connecting, and before the client's bytes are sent; None where nobody is.
+        self.connect_shed = None if overload is None else overload.tcp_proxy_upstream_connect
+        self.data_shed = None if overload is None else overload.tcp_proxy_on_data
         self.access_logs = tuple(config.access_logs)
         #: Makes the id of a connection (``%STREAM_ID%``).
         self.make_id = RequestIds().make

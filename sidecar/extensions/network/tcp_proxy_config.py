@@ -62,6 +62,7 @@ class TcpProxyCompiler:
             parts.get_pool,
             pipes,
             parts.is_draining if message.check_drain_close.value else None,
+            parts.overload,
         )
 
     def server(self, built: TcpProxy) -> Callable[[Any, Transport, Strand], Coroutine[Any, Any, None]]:

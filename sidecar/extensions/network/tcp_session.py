@@ -19,6 +19,7 @@ from sidecar.net.timer import start_timer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sidecar.core.overload import LoadShedPoint
     from sidecar.extensions.network.tcp_proxy import TcpProxy
 
 __all__ = ["TcpSession"]
@@ -83,6 +84,9 @@ class TcpSession(TcpAttempts):
                 if config.connects_on_data:
                     await early.wait()
                 early.start()
+            if proxy.connect_shed is not None and proxy.connect_shed.shed():
+                self._stream.flags |= Flag.OVERLOAD_MANAGER_TERMINATED
+                return
             await self._connect()
             if self._upstream is not None:
                 await self._relay()
@@ -141,7 +145,9 @@ class TcpSession(TcpAttempts):
         try:
             is_ended = self._early is not None and await self._send_early(self._early, upstream)
             if up is not None:
-                if not is_ended:
+                if proxy.data_shed is not None and not is_ended:
+                    await self._send_watched(up, proxy.data_shed)
+                elif not is_ended:
                     await carry(self._transport, up, self._count_up(), proxy.pipes, proxy.stats.waits)
                 has_halves = not isinstance(upstream, HttpTunnel)
                 if has_halves:
@@ -190,16 +196,38 @@ class TcpSession(TcpAttempts):
         stats.downstream_cx_rx_bytes_total.value += size
         self._stream.bytes_received += size
 
+    async def _send_watched(self, up: Transport, shed: LoadShedPoint) -> None:
+        """The client's bytes, as long as the overload manager lets them pass."""
+        count = self._count_up()
+        reads = 0
+        while data := await self._receive():
+            if shed.shed():
+                self._stream.bytes_received += len(data)
+                self._proxy.stats.downstream_cx_rx_bytes_total.value += len(data)
+                self._stream.flags |= Flag.OVERLOAD_MANAGER_TERMINATED
+                raise _Drained("overload")
+            try:
+                await up.send_all(data)
+            except OSError as error:
+                raise Broken(up, error) from error
+            count(len(data))
+            reads += 1
+            if not reads % _READS_PER_TURN:
+                await turn()
+
+    async def _receive(self) -> bytes:
+        try:
+            return await self._transport.receive(_READ_SIZE)
+        except OSError as error:
+            raise Broken(self._transport, error) from error
+
     async def _send_up(self, tunnel: HttpTunnel) -> None:
         """The client's bytes as a body."""
-        transport, stream = self._transport, self._stream
+        stream = self._stream
         received = self._proxy.stats.downstream_cx_rx_bytes_total
         reads = 0
         while True:
-            try:
-                data = await transport.receive(_READ_SIZE)
-            except OSError as error:
-                raise Broken(transport, error) from error
+            data = await self._receive()
             if not data:
                 break
             stream.bytes_received += len(data)
@@ -326,7 +354,7 @@ class TcpSession(TcpAttempts):
 
 
 class _Drained(Disconnected):
-    """The connection ends since its listener drains."""
+    """The connection ends since its listener drains, or the proxy has too much to do."""
 
 
 class _TunnelEnded(Disconnected):

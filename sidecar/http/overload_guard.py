@@ -1,0 +1,152 @@
+"""A connection manager under the overload manager: what it asks before it begins something.
+
+Without an overload manager nothing here runs: a guard stands in the place of a method of the one connection
+manager (or of its router), and looks at one number before it goes on.  Details and counters are Envoy's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from sidecar.api.message import LocalReply
+from sidecar.core.errors import RemoteProtocolError
+from sidecar.core.overload import LoadShedPoint, Overload
+from sidecar.http.connection_manager import ConnectionManager
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from sidecar.api.stream import Stream
+
+__all__ = ["OVERLOADED", "guard_dispatch", "guard_manager", "guard_streams", "scale_timeouts"]
+
+OVERLOADED = LocalReply(503, b"envoy overloaded", details="overload")
+#: What ``is_draining`` says where it is the overload manager that wants connections to end.
+_FOR_OVERLOAD = 2
+
+
+class _Refusing(ConnectionManager):
+    """Answers a stream before anything looks at it: without filters, and without a route."""
+
+    def __init__(self, base: ConnectionManager) -> None:
+        self.__dict__.update(base.__dict__)
+        self.__dict__.pop("run_stream", None)
+        self.request_options = self.request_options or _ANY
+        self._encode_hooks = ()
+
+    def _check_request(self, stream: Stream) -> LocalReply | None:
+        self.stats.downstream_rq_overload_close.value += 1
+        stream.resolve_route = False
+        return OVERLOADED
+
+
+#: Lets every request be looked at.
+_ANY: Any = object()
+
+
+def guard_manager(
+    manager: ConnectionManager, overload: Overload, on_close: Callable[[Callable[[], None]], None]
+) -> None:
+    """Let ``manager`` ask ``overload``, until it is closed."""
+    manager.overload = overload
+    guard_streams(manager, overload)
+    if overload.http_downstream_filter_check is not None:
+        router: Any = _GuardedRouter(manager.router, overload.http_downstream_filter_check)
+        manager.router = router
+    keepalive = overload.disable_http_keepalive
+    if keepalive is not None:
+        is_draining = manager.is_draining
+        draw = keepalive.draw
+        manager.is_draining = lambda: is_draining() or (draw() and _FOR_OVERLOAD)
+    timeouts = overload.reduce_timeouts
+    if timeouts is not None and (least := overload.timers.get("HTTP_DOWNSTREAM_CONNECTION_IDLE")):
+        scale = scale_timeouts(manager, least)
+        timeouts.followers.append(scale)
+        on_close(lambda: timeouts.followers.remove(scale))
+
+
+def guard_streams(manager: ConnectionManager, overload: Overload) -> None:
+    """Refuse new streams of ``manager`` under pressure."""
+    action, point = overload.stop_accepting_requests, overload.http_connection_manager_decode_headers
+    if action is None and point is None:
+        return
+    run: Callable[..., Coroutine[Any, Any, None]] = manager.run_stream
+    base: ConnectionManager = manager.__dict__.get("_base", manager)  # of one for upgrades
+
+    def run_stream(stream: Any, responder: Any, strand: Any) -> Coroutine[Any, Any, None]:
+        if (action is not None and action.value and action.draw()) or (
+            point is not None and point.value and point.shed()
+        ):
+            return _Refusing(base).run_stream(stream, responder, strand)
+        return run(stream, responder, strand)
+
+    manager.__dict__["run_stream"] = run_stream
+
+
+class _GuardedRouter:
+    """The router behind ``http_downstream_filter_check``."""
+
+    def __init__(self, router: Any, point: LoadShedPoint) -> None:
+        self._router = router
+        self._point = point
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._router, name)
+
+    def begin(self, manager: Any, stream: Stream, responder: Any, strand: Any) -> Any:
+        router = self._router
+        if not self._point.value:
+            return router.begin(manager, stream, responder, strand)
+        if stream.resolve_route:
+            manager.resolve_route(stream)
+        route = stream.route
+        if route is not None and route.is_forwarding:
+            cluster = router.find_cluster(route.cluster_name)
+            if cluster is not None and self._point.shed():
+                manager.stats.rq_total.value += 1
+                manager.stats.rq_overload_local_reply.value += 1
+                stream.cluster = cluster
+                return OVERLOADED
+        return router.begin(manager, stream, responder, strand)
+
+
+def guard_dispatch(
+    overload: Overload, receive: Callable[[int], Awaitable[bytes]], data: bytes
+) -> Callable[[int], Awaitable[bytes]]:
+    """``http1_server_abort_dispatch``: what reads HTTP/1 heads; ``data`` was read before.
+
+    Raises: RemoteProtocolError, there and here.
+    """
+    point = overload.http1_server_abort_dispatch
+    if point is None:
+        return receive
+
+    def check(data: bytes) -> bytes:
+        if data and point.value and point.shed():
+            raise RemoteProtocolError("overload", status=500, details="overload")
+        return data
+
+    async def guarded(size: int) -> bytes:
+        return check(await receive(size))
+
+    check(data)
+    return guarded
+
+
+def scale_timeouts(manager: ConnectionManager, least: Callable[[float], float]) -> Callable[[float], None]:
+    """Hears of the pressure, and moves ``idle_timeout`` between its value and the least."""
+    configured_s = manager.idle_timeout_s
+    least_s = min(least(configured_s), configured_s)
+
+    def scale(value: float) -> None:
+        if not configured_s:
+            return
+        before_s = manager.idle_timeout_s
+        manager.idle_timeout_s = least_s + (configured_s - least_s) * (1 - value)
+        for driver in tuple(manager.drivers):
+            strand = driver.strand
+            if strand.idle_deadline and driver.is_idle:
+                strand.idle_deadline += manager.idle_timeout_s - before_s
+
+    return scale

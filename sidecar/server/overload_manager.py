@@ -1,0 +1,102 @@
+"""The overload manager: reads its monitors in an interval, and tells actions and load-shed points.
+
+Monitors are read in the order of the file; the global limit on connections, which is asked before each of
+them, tells its pressure here too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sidecar.core.overload import LoadShedPoint, Overload, OverloadAction
+from sidecar.server.resource_monitors import Monitor
+
+__all__ = ["OverloadManager"]
+
+logger = logging.getLogger("sidecar.main")
+
+
+class OverloadManager:
+    """See the module."""
+
+    def __init__(self, overload: Overload, refresh_s: float, scope: Any) -> None:
+        #: What others ask.
+        self.overload = overload
+        self._refresh_s = refresh_s
+        self._scope = scope
+        self._monitors: list[tuple[str, Monitor, Any, Any]] = []
+        self._told: list[tuple[str, Callable[[], float]]] = []
+        self._actions: list[OverloadAction] = []
+        self._points: list[LoadShedPoint] = []
+        self._delays = scope.histogram("refresh_interval_delay", "milliseconds")
+        self._before_s = 0.0
+
+    def add_monitor(self, name: str, monitor: Monitor) -> None:
+        """Read ``monitor`` in the interval."""
+        scope = self._scope.scope(name)
+        scope.counter("skipped_updates")
+        self._monitors.append((name, monitor, scope.gauge("pressure"), scope.counter("failed_updates")))
+
+    def add_told(self, name: str, pressure: Callable[[], float]) -> None:
+        """A resource that keeps its own count."""
+        self._told.append((name, pressure))
+
+    def add_action(self, action: OverloadAction) -> None:
+        self._actions.append(action)
+
+    def add_point(self, point: LoadShedPoint) -> None:
+        self._points.append(point)
+
+    def start(self, every: Callable[[float, Callable[[], None]], Any]) -> None:
+        """Begin to measure."""
+        if not self._monitors:
+            return
+        self._before_s = time.monotonic()
+        every(self._refresh_s, self.refresh)
+        action = self.overload.shrink_heap
+        if action is not None:
+            shrunk = self._scope.scope("envoy.overload_actions.shrink_heap").counter("shrink_count")
+
+            def shrink() -> None:
+                if action.value == 1:
+                    shrunk.value += 1
+                    shrink_heap()
+
+            every(self.overload.shrink_interval_s, shrink)
+
+    def refresh(self) -> None:
+        """Read every monitor once."""
+        for name, monitor, gauge, failed in self._monitors:
+            try:
+                pressure = monitor.read()
+            except (OSError, ValueError) as error:
+                failed.value += 1
+                logger.info("Failed to update resource %s: %s", name, error)
+                continue
+            self._tell(name, pressure)
+            gauge.set(int(pressure * 100))
+        for name, read in self._told:
+            self._tell(name, read())
+        now = time.monotonic()
+        self._delays.record(int((now - self._before_s) * 1000))
+        self._before_s = now
+
+    def _tell(self, name: str, pressure: float) -> None:
+        for action in self._actions:
+            action.update(name, pressure)
+        for point in self._points:
+            point.update(name, pressure)
+
+
+def shrink_heap() -> None:
+    """Give memory that nobody uses back to the system."""
+    gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except AttributeError:
+        pass  # another C library than glibc
