@@ -426,8 +426,11 @@ class Server:
 
     def resident_bytes(self) -> int:
         """The memory that this process holds."""
-        with open("/proc/self/statm", "rb") as file:
-            return int(file.read().split()[1]) * 4096
+        try:
+            with open("/proc/self/statm", "rb") as file:
+                return int(file.read().split()[1]) * 4096
+        except OSError:  # no descriptor is left: what was known stays
+            return int(self.store.gauge("server.memory_allocated").value)
 
     def all_listeners(self) -> list[Listener]:
         """Those that serve, and then those that are about to."""
