@@ -42,6 +42,8 @@ class HttpFilter:
     uses_trio: bool = True
     #: Whether it has the route looked up itself where it matters: else that is done before the first filter.
     finds_route: bool = False
+    #: Whether each look-up is counted (``record_route_resolution_stats``): it is done where Envoy does it.
+    counts_route: bool = False
     #: Whether it is off where no route turns it on (``http_filters[].disabled``).
     is_disabled: bool = False
 

@@ -324,6 +324,9 @@ class ConnectionManager:
         self._set_hooks()
 
     def _set_hooks(self) -> None:
+        for each in self.filters:
+            if getattr(each, "finds_route", False):
+                each.counts_route = self.resolution_stats is not None
         is_varying = self.filters_change or self.route_table.switches_filters
         if is_varying or any(map(_is_disabled, self.filters)):
             hooks = VaryingChain(self.filters, self._look_up_route, self.set_local_reply).hooks()

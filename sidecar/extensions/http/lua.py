@@ -127,7 +127,7 @@ class LuaFilter(HttpFilter):
 
     def decode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
         source, context = self._default, None
-        if stream.resolve_route and (self._per_route.seen or not self.clears_route):
+        if stream.resolve_route and (self._per_route.seen or not self.clears_route or self.counts_route):
             stream.find_route()  # an earlier filter's edits count, this one's do not
         if self._per_route.seen:
             source, context = self._of_route(stream)
