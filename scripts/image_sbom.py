@@ -22,7 +22,8 @@ def python_components(site_packages: str) -> list[dict[str, object]]:
             "version": version,
             "purl": f"pkg:pypi/{name.lower().replace('_', '-')}@{version}",
         }
-        if text := item.metadata.get("License-Expression") or item.metadata.get("License", ""):
+        said = item.metadata.json
+        if text := str(said.get("license_expression") or said.get("license") or ""):
             entry["licenses"] = [{"license": {"name": text.splitlines()[0][:80]}}]
         found.append(entry)
     return sorted(found, key=lambda entry: str(entry["name"]).lower())
