@@ -104,6 +104,8 @@ class Listener:
         #: What ends the connections of each chain, where that may have to be (``server/listener_manager``).
         self.scopes: dict[FilterChain, set[trio.CancelScope]] | None = None
         self._is_listening = False
+        #: Whether another listener accepts on the same sockets from now on.
+        self.is_succeeded = False
         #: Set when the sockets are closed.
         self.stopped = trio.Event()
         self.is_draining = False
@@ -136,6 +138,7 @@ class Listener:
 
     def adopt(self, other: Listener) -> None:
         """Take over the sockets of a listener with the same addresses, which keeps its own."""
+        other.is_succeeded = True
         self.sockets = [each.dup() for each in other.sockets]
         self.copies = [each.dup() for each in other.copies]
         self.spare = [each.dup() for each in other.spare]
@@ -191,7 +194,7 @@ class Listener:
                         await trio.sleep_forever()
                     for sock in (*self.sockets, *self.spare):
                         accepting.start_soon(self._accept, sock, nursery, name=f"accept on {self.name}")
-            if not self.source.workers:
+            if not self.source.workers and not self.is_succeeded:
                 self._take_waiting(nursery)
             self.close()
 
