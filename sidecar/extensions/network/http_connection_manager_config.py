@@ -275,7 +275,8 @@ class HcmCompiler:
 
         def follow(name: str, follower: Any) -> Any:
             rds = _rds(name, scoped.rds_config_source)
-            return context.routes.follow(rds, f"{path}.rds_config_source", manager.stats.scope, follower)
+            at = f"{path}.rds_config_source"
+            return context.routes.follow(rds, at, manager.stats.scope, follower, forgets=True)
 
         scopes = DiscoveredScopes(table, compile_table, follow, lambda: self._set_table(manager, table))
         scopes.subscription, leave = context.scopes.follow(scoped, path, manager.stats.scope, scopes)
