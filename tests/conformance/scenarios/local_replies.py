@@ -139,14 +139,32 @@ async def local_reply_mappers(s: Session) -> None:
         await everywhere(s, to="mapped")
 
 
-@scenario(SETUP)
+@scenario(
+    SETUP,
+    differs=dict.fromkeys(
+        (
+            "/empty",
+            "log both",
+        ),
+        "framing-is-the-codecs",
+    ),
+)
 async def local_reply_body_format(s: Session) -> None:
     """A text format for all, after the mappers."""
     async with s.logging(7, "both"):
         await everywhere(s, to="both")
 
 
-@scenario(SETUP)
+@scenario(
+    SETUP,
+    differs=dict.fromkeys(
+        (
+            "/empty",
+            "log json",
+        ),
+        "framing-is-the-codecs",
+    ),
+)
 async def local_reply_json(s: Session) -> None:
     """A JSON format for all; a type of the reply's own does not outlive its body."""
     async with s.logging(7, "json"):
