@@ -7,7 +7,7 @@ label and stands for nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
@@ -18,7 +18,7 @@ from sidecar.config.messages import message_class, type_name, unpack
 from sidecar.config.nodes import TYPED_STRUCTS
 from sidecar.core.errors import ConfigError
 
-__all__ = ["Factory", "Registry", "Report", "ValidatingFactory", "resolve_any"]
+__all__ = ["Deferred", "Factory", "Registry", "Report", "ValidatingFactory", "resolve_any"]
 
 
 class Report(Protocol):
@@ -58,34 +58,59 @@ class ValidatingFactory(Factory, Protocol):
         """Report what is wrong with ``message``, which stands at ``path``."""
 
 
+class Deferred:
+    """What is known of a factory before it is made: its module is imported when it is first wanted."""
+
+    __slots__ = ("_factory", "_make", "category", "config_type", "name", "route_config_type")
+
+    def __init__(
+        self,
+        category: str,
+        name: str,
+        config_type: str,
+        route_config_type: str | None,
+        make: Callable[[], Factory],
+    ) -> None:
+        self.category = category
+        self.name = name
+        self.config_type = config_type
+        self.route_config_type = route_config_type
+        self._make = make
+        self._factory: Factory | None = None
+
+    def factory(self) -> Factory:
+        if self._factory is None:
+            self._factory = self._make()
+        return self._factory
+
+
 class Registry:
     """Factories; of two for one message type the later wins, so that a user's can replace ours."""
 
     def __init__(self, factories: Iterable[Factory] = ()) -> None:
-        self._by_type: dict[str, Factory] = {}
-        self._by_name: dict[tuple[str, str], Factory] = {}
+        self._by_type: dict[str, Factory | Deferred] = {}
         for factory in factories:
             self.register(factory)
 
-    def register(self, factory: Factory) -> None:
+    def register(self, factory: Factory | Deferred) -> None:
         self._by_type[factory.config_type] = factory
-        self._by_name[factory.category, factory.name] = factory
 
     def by_type(self, config_type: str) -> Factory | None:
         """The factory whose message is called ``config_type`` (a full name, or a type URL)."""
-        return self._by_type.get(type_name(config_type))
+        found = self._by_type.get(type_name(config_type))
+        return found.factory() if isinstance(found, Deferred) else found
 
-    def factories(self) -> list[Factory]:
-        """All of them, in the order of their registration."""
+    def factories(self) -> list[Factory | Deferred]:
+        """What is known of all of them, in the order of their registration; none is made for it."""
         return list(self._by_type.values())
-
-    def by_name(self, category: str, name: str) -> Factory | None:
-        return self._by_name.get((category, name))
 
     def by_route_type(self, config_type: str) -> Any | None:
         """The factory that takes ``config_type`` for one route (its ``route_config_type``)."""
         name = type_name(config_type)
-        return next((each for each in self if getattr(each, "route_config_type", None) == name), None)
+        for each in self._by_type.values():
+            if getattr(each, "route_config_type", None) == name:
+                return each.factory() if isinstance(each, Deferred) else each
+        return None
 
     def find(self, packed: Any) -> tuple[Factory, Message] | None:
         """As :meth:`resolve`, but None for a type that no factory takes.
@@ -94,9 +119,6 @@ class Registry:
         """
         return None if self._by_type.get(resolve_any(packed)[0]) is None else self.resolve(packed)
 
-    def __iter__(self) -> Any:
-        return iter(self._by_type.values())
-
     def resolve(self, packed: Any) -> tuple[Factory, Message]:
         """The factory for an ``Any``, and the message it holds (a TypedStruct as what it stands for).
 
@@ -104,7 +126,7 @@ class Registry:
             ConfigError: no factory takes this type, or its bytes are no such message.
         """
         name, message = resolve_any(packed)
-        factory = self._by_type.get(name)
+        factory = self.by_type(name)
         if factory is None:
             raise ConfigError("", f"Didn't find a registered implementation with type URL: '{name}'")
         if message is None:

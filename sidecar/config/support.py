@@ -152,7 +152,7 @@ def _others(context: Context, category: str) -> str:
     """Which extensions of a connection's category there are; of other categories there are too many."""
     if not category.startswith(_OF_CONNECTIONS):
         return ""
-    names = {each.name for each in context.registry if each.category == category}
+    names = {each.name for each in context.registry.factories() if each.category == category}
     if category.startswith("envoy.transport_sockets."):
         names.add("envoy.transport_sockets.raw_buffer")
     return f"; of its kind there are {', '.join(sorted(names))}" if names else "; there is none of its kind"

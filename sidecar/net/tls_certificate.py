@@ -11,15 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-    pkcs12,
-)
+from sidecar.net.certificates_library import ec, pkcs12, rsa, serialization, x509
 
 __all__ = [
     "Identity",
@@ -113,7 +105,7 @@ def load_identity(
     if not chain:
         raise IdentityError("certificate_chain", f"Failed to load certificate chain from {chain_name}")
     try:
-        key = load_pem_private_key(key_pem, password or None)
+        key = serialization.load_pem_private_key(key_pem, password or None)
     except (ValueError, TypeError) as error:
         raise IdentityError("private_key", f"Failed to load private key from {key_name}") from error
     return _identity(chain, key, chain_name, key_name, staple)
@@ -159,8 +151,10 @@ def _identity(
             "private_key",
             f"Failed to load private key from {key_name}, Cause: error:0b000074:KEY_VALUES_MISMATCH",
         )
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    pem += b"".join(certificate.public_bytes(Encoding.PEM) for certificate in chain)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    pem += b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in chain)
     return Identity(chain, pem, isinstance(public, ec.EllipticCurvePublicKey), staple, chain_name)
 
 

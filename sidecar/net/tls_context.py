@@ -14,8 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from cryptography import x509
-
+from sidecar.net.certificates_library import x509
 from sidecar.net.tls_certificate import Identity, MemoryFile, alternative_names
 from sidecar.net.tls_client_hello import CipherOrder
 from sidecar.net.tls_facts import CertificateFacts

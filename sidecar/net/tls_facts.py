@@ -13,9 +13,7 @@ from functools import cached_property
 from time import monotonic_ns
 from urllib.parse import quote
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-
+from sidecar.net.certificates_library import serialization, x509
 from sidecar.net.tls_certificate import Identity, alternative_names, distinguished_name, parse_certificate
 from sidecar.net.tls_library import library
 from sidecar.net.tls_names import CIPHER_IDS, CIPHERSUITE_IDS
@@ -33,7 +31,7 @@ class CertificateFacts:
     @property
     def der(self) -> bytes:
         if self._der is None:
-            self._der = self.certificate.public_bytes(Encoding.DER)
+            self._der = self.certificate.public_bytes(serialization.Encoding.DER)
         return self._der
 
     @cached_property
@@ -67,7 +65,7 @@ class CertificateFacts:
 
     @cached_property
     def pem(self) -> str:
-        return self.certificate.public_bytes(Encoding.PEM).decode("ascii")
+        return self.certificate.public_bytes(serialization.Encoding.PEM).decode("ascii")
 
     @cached_property
     def url_encoded_pem(self) -> str:

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509 import ocsp
-
 if TYPE_CHECKING:
     from sidecar.net.tls_certificate import Identity
     from sidecar.net.tls_library import Library
+
+from sidecar.net.certificates_library import ocsp, serialization, x509
 
 __all__ = ["LENIENT", "MUST", "STRICT", "OcspStaple", "Stapler", "read_staple"]
 
@@ -89,7 +87,7 @@ class Stapler:
                 raise ValueError("OCSP response is required for must-staple certificate")
             elif policy == MUST:
                 raise ValueError("Required OCSP response is missing from TLS context")
-            self._by_leaf[leaf.public_bytes(Encoding.DER)] = (MUST if must else policy, staple)
+            self._by_leaf[leaf.public_bytes(serialization.Encoding.DER)] = (MUST if must else policy, staple)
         found = list(self._by_leaf.values())
         self.staples = [staple for _, staple in found if staple is not None]
         #: Of the one certificate that there is; None where OpenSSL chooses.
@@ -98,7 +96,7 @@ class Stapler:
         self.count: Callable[[str], None] = _nowhere
 
     def staple_of(self, leaf: x509.Certificate) -> OcspStaple | None:
-        return self._by_leaf[leaf.public_bytes(Encoding.DER)][1]
+        return self._by_leaf[leaf.public_bytes(serialization.Encoding.DER)][1]
 
     def refuses(self, connection: int, library: Library) -> bool:
         """Whether the client, whose hello is here, is refused.  Called by OpenSSL; it must not raise."""

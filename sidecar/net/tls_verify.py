@@ -14,10 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
+from sidecar.net.certificates_library import ec, serialization, x509
 from sidecar.net.tls_certificate import MemoryFile, alternative_names, parse_certificate
 
 if TYPE_CHECKING:
@@ -317,7 +314,9 @@ def _extension(certificate: x509.Certificate, kind: Any) -> Any:
 
 
 def _spki_hash(leaf: x509.Certificate) -> bytes:
-    spki = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    spki = leaf.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
     return hashlib.sha256(spki).digest()
 
 

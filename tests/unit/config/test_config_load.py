@@ -142,13 +142,11 @@ def test_binary_configuration_is_loaded_without_places(tmp_path: Path) -> None:
     assert result.locate("static_resources.clusters[0].name") == Mark(str(binary), 1, 1)
 
 
-def test_registry_resolves_by_type_by_name_and_through_typed_structs() -> None:
+def test_registry_resolves_by_type_and_through_typed_structs() -> None:
     factories = registry()
     lua = factories.by_type(LUA)
     assert lua is not None
     assert factories.by_type(f"type.googleapis.com/{LUA}") is lua
-    assert factories.by_name("envoy.filters.http", "envoy.filters.http.lua") is lua
-    assert factories.by_name("envoy.filters.network", "envoy.filters.http.lua") is None
     any_class: Any = message_class("google.protobuf.Any")
     struct_class: Any = message_class("xds.type.v3.TypedStruct")
     struct = struct_class(type_url=f"type.googleapis.com/{LUA}")

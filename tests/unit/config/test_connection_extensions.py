@@ -62,5 +62,5 @@ def test_extension_is_there_or_refused_with_what_there_is(
         assert not told
         return
     (problem,) = {str(each): each for each in told}.values()
-    there = sorted(each.name for each in registry if each.category == category)
+    there = sorted(each.name for each in registry.factories() if each.category == category)
     assert all(each in str(problem) for each in there)
