@@ -11,7 +11,7 @@ from typing import Any
 
 from sidecar.config.check_dns import check_dns_cluster, check_names, check_single_host
 from sidecar.config.check_original_dst import check_provided_balancer
-from sidecar.config.check_path_source import check_path_source
+from sidecar.config.check_path_source import check_config_source
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
 from sidecar.config.messages import unpack
@@ -91,11 +91,8 @@ def _check_eds(context: Context, path: Path, cluster: Any) -> None:
     eds = cluster.eds_cluster_config
     kind = eds.eds_config.WhichOneof("config_source_specifier")
     here = (*path, "eds_cluster_config", "eds_config")
-    if kind == "path_config_source":
-        source = eds.eds_config.path_config_source
-        check_path_source(context, (*here, kind), source.path, source.watched_directory.path)
-    elif kind == "path":
-        check_path_source(context, here, eds.eds_config.path, "")
+    if kind in ("path_config_source", "path"):
+        check_config_source(context, here, eds.eds_config)
     elif kind == "self" or (cluster.HasField("eds_cluster_config") and not eds.HasField("eds_config")):
         context.report.error(
             (*path, "eds_cluster_config"),

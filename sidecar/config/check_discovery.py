@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from sidecar.config.check_clusters import is_http2
+from sidecar.config.check_path_source import check_config_source
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
 
@@ -20,11 +21,15 @@ _AGGREGATED = {5: "AGGREGATED_GRPC", 6: "AGGREGATED_DELTA_GRPC"}
 
 
 def check_dynamic_resources(context: Context, path: Path, resources: Any) -> None:
-    """ADS and CDS name this proxy to the control plane."""
+    """ADS and CDS name this proxy to the control plane; a file of clusters is there from the start.
+
+    Envoy does not look for the file of ``lds_config`` before it serves.
+    """
     if resources.HasField("ads_config"):
         context.require_node((*path, "ads_config"), "ads")
     elif resources.HasField("cds_config"):
         context.require_node((*path, "cds_config"), "type.googleapis.com/envoy.config.cluster.v3.Cluster")
+    check_config_source(context, (*path, "cds_config"), resources.cds_config)
 
 
 def check_node_for_discovery(context: Context, path: Path, message: Any) -> None:
@@ -38,6 +43,7 @@ def check_node_for_discovery(context: Context, path: Path, message: Any) -> None
             context.require_node((*path, *field), kind)
     elif name == "envoy.config.bootstrap.v3.RuntimeLayer.RtdsLayer":
         context.require_node((*path, "rtds_config"), "type.googleapis.com/envoy.service.runtime.v3.Runtime")
+        check_config_source(context, (*path, "rtds_config"), message.rtds_config)
     elif name.endswith(".ScopedRds"):
         context.require_node(
             (*path, "scoped_rds_config_source"),

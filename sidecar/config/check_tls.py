@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sidecar.config.check_path_source import check_path_source
+from sidecar.config.check_path_source import check_config_source
 from sidecar.config.context import Context
 from sidecar.config.errors import Path
 
@@ -55,11 +55,4 @@ def _check_source(context: Context, path: Path, config: Any, who: str) -> None:
     if not config.HasField("sds_config"):
         return
     context.require_node(path, who)
-    source = config.sds_config
-    kind = source.WhichOneof("config_source_specifier")
-    here = (*path, "sds_config")
-    if kind == "path_config_source":
-        place = source.path_config_source
-        check_path_source(context, (*here, kind), place.path, place.watched_directory.path)
-    elif kind == "path":
-        check_path_source(context, here, source.path, "")
+    check_config_source(context, (*path, "sds_config"), config.sds_config)

@@ -11,7 +11,7 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import trio
@@ -82,9 +82,23 @@ def serve(
         trio.run(server.run)
     except KeyboardInterrupt:
         return 0
+    except BaseExceptionGroup as group:
+        problems = [loaded.problem(error.path, error.reason) for error in _config_errors(group)]
+        if not problems:
+            raise
+        raise ConfigErrors(problems) from group
     finally:
         server.close()
     return server.exit_status
+
+
+def _config_errors(group: BaseExceptionGroup[Any]) -> Iterator[ConfigError]:
+    """What is wrong with the configuration and could show in the run alone: a file that is not there."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _config_errors(error)
+        elif isinstance(error, ConfigError):
+            yield error
 
 
 def compile_only(options: Options, loaded: Loaded) -> None:

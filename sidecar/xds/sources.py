@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from sidecar.config.check_path_source import missing_file
 from sidecar.core.errors import ConfigError
 from sidecar.upstream.cluster import PathSource
 from sidecar.xds.delta_stream import DeltaTransport
@@ -160,6 +162,9 @@ class Sources:
         if kind in ("path", "path_config_source"):
             place = source.path_config_source
             where = PathSource(place.path or source.path, place.watched_directory.path)
+            if not os.path.exists(where.path):
+                field = "path" if kind == "path" else f"{kind}.path"
+                raise ConfigError(f"{path}.{field}", missing_file(where.path))
             try:
                 return self._files.subscribe(where, subscriber, stats)
             except (OSError, ValueError) as error:

@@ -181,6 +181,49 @@ CASES: dict[str, tuple[str, ...]] = {
     ),
 }
 
+_LAYER = "layered_runtime: {layers: [{name: a, rtds_layer: {name: b, rtds_config: {SOURCE}}}]}"
+#: Sources of other resources than hosts; listeners are asked for later than what needs its file at start.
+SOURCES = {
+    "clusters": "dynamic_resources: {cds_config: {SOURCE}}",
+    "listeners": "dynamic_resources: {lds_config: {SOURCE}}",
+    "runtime": _LAYER,
+}
+FILES = {
+    "file": _FILE,
+    "no file": "path_config_source: {path: DIR/missing.yaml}",
+    "no deprecated file": "path: DIR/missing.yaml",
+    "watched": "path_config_source: {path: DIR/eds.yaml, watched_directory: {path: DIR}}",
+    "watched nothing": "path_config_source: {path: DIR/eds.yaml, watched_directory: {path: DIR/x}}",
+}
+
+
+@pytest.mark.parametrize("source", FILES)
+@pytest.mark.parametrize("kind", SOURCES)
+def test_file_of_resources_gets_envoys_verdict(kind: str, source: str, tmp_path: Path) -> None:
+    (tmp_path / "eds.yaml").write_text("resources: []\n")
+    file = tmp_path / "c.yaml"
+    text = f"node: {{id: node1, cluster: cluster1}}\n{SOURCES[kind]}\n"
+    file.write_text(text.replace("SOURCE", FILES[source]).replace("DIR", str(tmp_path)))
+    ours = main(["-c", str(file), "--mode", "validate", "-l", "off"]) == 0
+    assert ours == envoy_verdict(file).accepted
+
+
+def test_missing_file_of_listeners_ends_the_start_and_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        "node: {id: node1, cluster: cluster1}\n"
+        "dynamic_resources:\n"
+        "  lds_config:\n"
+        f"    path_config_source: {{path: {tmp_path}/missing.yaml}}\n"
+    )
+    assert main(["-c", str(file), "-l", "off", "--disable-hot-restart"]) == 1
+    shown = capsys.readouterr().err
+    reason = f"paths must refer to an existing path in the system: '{tmp_path}/missing.yaml' does not exist"
+    assert f"{file}:4:26 dynamic_resources.lds_config.path_config_source.path: {reason}" in shown
+    assert "Traceback" not in shown
+
 
 @pytest.mark.parametrize("name", CASES)
 def test_source_of_hosts_gets_envoys_verdict(name: str, tmp_path: Path) -> None:
