@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 from sidecar.config.check_clusters import is_ip
@@ -79,8 +80,11 @@ def check_listener(context: Context, path: Path, listener: Any) -> None:
             context.report.error(path, f"error adding listener named '{listener.name}': address is necessary")
     else:
         _check_address(context, (*path, "address"), listener.address)
+        _check_families(context, (*path, "address"), listener.address, listener.address)
     for index, extra in enumerate(listener.additional_addresses):
-        _check_address(context, (*path, "additional_addresses", index, "address"), extra.address)
+        here = (*path, "additional_addresses", index, "address")
+        _check_address(context, here, extra.address)
+        _check_families(context, here, extra.address, listener.address)
     check_socket_types(context, path, listener)
     if is_udp(listener):
         check_udp_listener(context, path, listener)
@@ -126,6 +130,22 @@ def check_http_filters(context: Context, path: Path, manager: Any) -> None:
         if config.filters:
             here = (*path, "upgrade_configs", index, "filters")
             _check_order(context, here, config.filters, "http", "http upgrade")
+
+
+def _check_families(context: Context, path: Path, address: Any, first: Any) -> None:
+    """``ipv4_compat`` is for an address of both families; Envoy always judges the listener's first."""
+    judged = first.socket_address
+    if not address.socket_address.ipv4_compat or not is_ip(judged.address):
+        return
+    host = ipaddress.ip_address(judged.address)
+    if host.version == 6 and (host.is_unspecified or host.ipv4_mapped is not None):
+        return
+    shown = f"[{host}]" if host.version == 6 else str(host)
+    context.report.error(
+        (*path, "socket_address", "ipv4_compat"),
+        "Only IPv6 address '::' or valid IPv4-mapped IPv6 address can set ipv4_compat:"
+        f" {shown}:{judged.port_value}",
+    )
 
 
 def _check_address(context: Context, path: Path, address: Any) -> None:

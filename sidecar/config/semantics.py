@@ -59,6 +59,7 @@ from sidecar.config.check_routes import (
     check_retry_policy,
     check_route_configuration,
 )
+from sidecar.config.check_secrets import check_bootstrap_secrets
 from sidecar.config.check_subsets import check_subsets
 from sidecar.config.check_tls import check_downstream_tls, check_upstream_tls
 from sidecar.config.check_upstream_filters import check_cluster_filters, check_router_filters
@@ -142,6 +143,7 @@ def check_bootstrap(context: Context) -> None:
     """Report everything wrong with the context's bootstrap that Envoy would refuse, and its traps."""
     check_bootstrap_clusters(context)
     check_bootstrap_listeners(context)
+    check_bootstrap_secrets(context)
     check_messages(context, context.bootstrap)
 
 
