@@ -589,13 +589,15 @@ class H1Driver:
             whole = b""
             body.whole = b""
         if whole is not None:
-            stream.bytes_sent = len(whole)
+            size = stream.bytes_sent = len(whole)
             if self._is_head:
                 return self._send(head)
+            if size > _SOON_BYTES:
+                if chunked:
+                    return self._send_parts(b"%b%x\r\n" % (head, size), whole, b"\r\n0\r\n\r\n")
+                return self._send_parts(head, whole)
             if chunked:
-                return self._send(
-                    head + (b"%x\r\n%b\r\n0\r\n\r\n" % (len(whole), whole) if whole else b"0\r\n\r\n")
-                )
+                return self._send(head + (b"%x\r\n%b\r\n0\r\n\r\n" % (size, whole) if size else b"0\r\n\r\n"))
             return self._send(head + whole)
         return self._stream_body(stream, body, head, left, chunked=chunked)
 
@@ -645,6 +647,16 @@ class H1Driver:
             return None
         try:
             rest = transport.try_send(data)
+        except OSError as error:
+            self._transport.hangup = True
+            raise Disconnected(str(error)) from error
+        return None if rest is None else self._finish_send(rest)
+
+    def _send_parts(self, *parts: bytes) -> Awaitable[None] | None:
+        """The same for a head and a body that is not small."""
+        self._tx_bytes.value += sum(map(len, parts))
+        try:
+            rest = self._transport.try_send_parts(*parts)
         except OSError as error:
             self._transport.hangup = True
             raise Disconnected(str(error)) from error

@@ -282,6 +282,18 @@ class Transport:
             sent = 0
         return None if sent == len(data) else memoryview(data)[sent:]
 
+    def try_send_parts(self, *parts: bytes) -> memoryview | None:
+        """The same for one piece behind another: the socket gathers them, so that they need not be copied."""
+        if (
+            self.queued or getattr(self.send, "__self__", None) is not self.sock
+        ):  # TLS, or filters stand between
+            return self.try_send(b"".join(parts))
+        try:
+            sent = self.sock.sendmsg(parts)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        return None if sent == sum(map(len, parts)) else memoryview(b"".join(parts))[sent:]
+
     async def finish_send(self, rest: memoryview) -> None:
         """Send ``rest``, waiting for room.  Raises: OSError.  If cancelled: part of it may be gone."""
         while rest:

@@ -30,6 +30,7 @@ from sidecar.observability.snapshot import Snapshots
 from sidecar.server.admin_server import AdminServer
 from sidecar.server.assembly import Assembly
 from sidecar.server.draining import DrainManager
+from sidecar.server.heap import keep_freed_memory
 from sidecar.server.hot_restart.endpoint import Endpoint
 from sidecar.server.hot_restart.successor import Successor
 from sidecar.server.hot_restart.takeover import Takeover
@@ -356,6 +357,7 @@ class Server:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 50, 1000)
+        keep_freed_memory()
 
     def _make_stats(self) -> None:
         scope = self.store.scope("server")

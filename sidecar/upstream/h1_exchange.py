@@ -33,6 +33,9 @@ __all__ = ["H1Exchange"]
 
 #: Whole requests up to this size leave with others at the end of the reactor's pass.
 _SOON_BYTES = 16 * 1024
+#: What is read of a response at once: a head and 64 KiB of body, the largest piece that peers like to send.
+#: From 128 KiB on the memory for it would be mapped anew for every read.
+_READ_BYTES = 96 * 1024
 #: Final responses that end with their head, whatever it says.
 _BODILESS = frozenset({101, 204, 304})
 #: Without a body these go out without a length too.
@@ -225,10 +228,10 @@ class H1Exchange:
                     else:
                         yield transport
                     try:
-                        data = transport.recv(65536)
+                        data = transport.recv(_READ_BYTES)
                     except (BlockingIOError, InterruptedError):
                         continue
-                    if len(data) == 65536 or transport.hangup:
+                    if len(data) == _READ_BYTES or transport.hangup:
                         transport.ready = True
                     self._pool.rx_bytes.value += len(data)
                     if parser._is_dirty:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import Any
 
 import pytest
 import trio
 
-from sidecar.api.message import LocalReply
+from sidecar.api.message import LocalReply, ResponseMessage
 from sidecar.api.stream import Flag, Stream
 from sidecar.codec.h1_types import H1Settings
+from sidecar.http.h1_driver import H1Driver
 from sidecar.upstream.resources import CircuitBreakerLimits
 from tests.support.h1_lab import GET, OK, H1Lab, open_h1_lab, skewed_clock
 from tests.support.strands import Driven, settle
@@ -192,6 +194,36 @@ async def test_small_body_leaves_with_its_head() -> None:
     async with open_h1_lab() as lab:
         _, _, server = await ask(lab, b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello")
         assert server.recv(1000).endswith(b"\r\n\r\nhello")
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_body_of_64_kib_is_read_and_sent_with_its_head(
+    is_chunked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_h1_lab() as lab:
+        client, _, server = await ask(lab)
+        wholes = []
+        send_response = H1Driver.send_response
+
+        def look(driver: H1Driver, stream: Stream, response: ResponseMessage) -> Any:
+            assert response.body is not None
+            wholes.append(response.body.whole)
+            if is_chunked:
+                response.headers.remove(b"content-length")  # as a filter does that changes the body
+            return send_response(driver, stream, response)
+
+        monkeypatch.setattr(H1Driver, "send_response", look)
+        body = os.urandom(65536)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        assert server.send(b"HTTP/1.1 200 OK\r\ncontent-length: 65536\r\n\r\n" + body) > len(body)
+        answer = b""
+        end = b"\r\n0\r\n\r\n" if is_chunked else b""
+        while not answer.endswith(body + end):
+            answer += await answer_of(client)
+        assert wholes == [body]
+        head, _, rest = answer.partition(b"\r\n\r\n")
+        assert (b"\r\ntransfer-encoding: chunked" in head) is is_chunked
+        assert rest == (b"10000\r\n" + body + end if is_chunked else body)
 
 
 async def test_chunked_request_is_passed_on_chunk_by_chunk() -> None:

@@ -116,6 +116,42 @@ async def test_try_send_gives_back_what_did_not_fit() -> None:
             transport.try_send(b"x")
 
 
+async def test_parts_are_sent_one_behind_another_as_far_as_they_fit() -> None:
+    async with open_lab() as lab:
+        transport, peer = lab.pair()
+        assert transport.try_send_parts(b"head", b"body") is None
+        assert peer.recv(100) == b"headbody"
+        data = bytes(range(256)) * 8192
+        rest = transport.try_send_parts(b"head", data)
+        assert rest is not None
+        received = bytearray()
+        while len(received) + len(rest) < 4 + len(data):
+            received += peer.recv(1 << 20)
+        assert received + rest == b"head" + data
+        peer.close()
+        with pytest.raises(BrokenPipeError):
+            transport.try_send_parts(b"x", b"y")
+
+
+async def test_parts_go_the_way_of_everything_else_where_filters_stand_between() -> None:
+    async with open_lab() as lab:
+        transport, peer = lab.pair()
+        sent: list[bytes] = []
+        plain = transport.send
+
+        def write(data: bytes) -> int:
+            sent.append(data)
+            return plain(data)
+
+        transport.send = write
+        assert transport.try_send_parts(b"head", b"body") is None
+        assert sent == [b"headbody"]
+        transport.send = plain
+        transport.queued = b"before "
+        assert transport.try_send_parts(b"head", b"body") is None
+        assert peer.recv(100) == b"headbodybefore headbody"
+
+
 async def test_writer_whose_peer_leaves_gets_the_error_of_the_socket() -> None:
     async with open_lab() as lab:
         transport, peer = lab.pair()

@@ -1,0 +1,31 @@
+"""Freed memory that is kept."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+_SCRIPT = """
+import resource, sys
+from sidecar.server.heap import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+begun = faults()
+for _ in range(100):
+    blocks = [bytes(120_000) for _ in range(16)]  # each is too small to be mapped by itself
+    del blocks
+print(faults() - begun)
+"""
+
+
+def _faults(kind: str) -> int:
+    command = [sys.executable, "-c", _SCRIPT, kind]
+    return int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that gives memory back at once")
+def test_memory_of_bodies_is_not_given_back_between_two_of_them() -> None:
+    assert _faults("kept") < 2000 < _faults("given back")
