@@ -114,7 +114,7 @@ class Request:
     def hide_maps(self) -> None:
         """Maps are never hidden here: nothing goes on before the calls are over."""
 
-    def show_response_body(self, is_end: bool, /) -> None:
+    def show_response_body(self, is_end: bool, is_empty: bool, /) -> None:
         """There is none."""
 
     def get_buffer(self, buffer_type: BufferType, /) -> bytes | None:

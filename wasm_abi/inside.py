@@ -3,6 +3,7 @@
 A call across the border, either way, costs a proxy more than most of what is done there.  So two small
 modules stand beside a guest, in the same store (:mod:`wasm_abi.inside_wat`).  A guest that asks for a header
 gets it from their memory, which was filled before its callback with what it asked for the times before;
+so does one that reads a body which is shown in one piece;
 its changes of headers are written down there and made when it has returned, or when the host is asked for
 anything else; lines that nobody wants to have logged go nowhere.  And the callbacks with which a stream
 begins, or ends, are made in one call.
@@ -24,6 +25,10 @@ from wasm_abi.inside_wat import (
     ALLOCATING,
     ASK,
     ATTENTION,
+    BODY_AT,
+    BODY_BYTES,
+    BODY_PUT,
+    BODY_SIZE,
     EDIT_AT,
     EDITS,
     FAST,
@@ -67,7 +72,7 @@ CALLBACKS = {
     "delete": ("proxy_on_delete", "nothing1"),
 }
 #: Phases of a call of several callbacks.
-_CREATE, _LOG, _DONE, _DELETE, _RESPONSE, _BODY, _END = 1, 3, 4, 5, 6, 7, 8
+_CREATE, _LOG, _DONE, _DELETE, _RESPONSE, _BODY, _END, _HELD_END = 1, 3, 4, 5, 6, 7, 8, 9
 _RESPONSE_HEADERS = 1 << MapType.HTTP_RESPONSE_HEADERS
 _RESPONSE_TRAILERS = 1 << MapType.HTTP_RESPONSE_TRAILERS
 _RESPONSE_BODY = 1 << BufferType.HTTP_RESPONSE_BODY
@@ -79,6 +84,7 @@ _NAMES = (
     "proxy_on_done",
     "proxy_on_delete",
     "proxy_on_response_headers",
+    "proxy_on_response_body",
     "proxy_on_response_body",
     "proxy_on_response_body",
 )
@@ -103,6 +109,7 @@ class Inside:
         "_wanted",
         "_wants_pairs",
         "has_idle_lines",
+        "wants_body",
         "words",
     )
 
@@ -113,12 +120,14 @@ class Inside:
         self._view = view
         #: The words of 32 bits at the head of it.
         self.words = view.cast("I")
-        self.words[PAIRS_SIZE] = ASK
+        self.words[PAIRS_SIZE] = self.words[BODY_SIZE] = ASK
         #: By map: the headers that the guest has asked for (name, word of the size, address).
         self._wanted: dict[int, list[tuple[bytes, int, int]]] = {0: [], 2: []}
         self._wants_pairs = {0: False, 2: False}
         #: Whether the guest writes lines that nobody wants.
         self.has_idle_lines = False
+        #: Whether the guest has read the body of a response.
+        self.wants_body = False
         #: What was written down before.
         self._edits: dict[bytes, list[Edit]] = {}
 
@@ -206,12 +215,13 @@ class Inside:
         """Open and close what is open and closed in this one of several callbacks."""
         stream = context.stream
         assert stream is not None
-        if phase in (_BODY, _END):
+        if phase in (_BODY, _END, _HELD_END):
+            is_end = phase != _BODY
             context.open_maps &= ~_RESPONSE_HEADERS
-            if phase == _END:
+            if is_end:
                 context.open_maps |= _RESPONSE_TRAILERS
             context.open_buffers |= _RESPONSE_BODY
-            stream.show_response_body(phase == _END)
+            stream.show_response_body(is_end, phase == _END)
         elif phase in (_CREATE, _DONE, _DELETE):
             if phase == _CREATE:
                 context.open_maps = 0
@@ -340,18 +350,19 @@ class Inside:
 
         return begin
 
-    def respond_entry(self, direct: DirectCalls) -> "Callable[[Context, int, int], int]":
+    def respond_entry(self, direct: DirectCalls) -> "Callable[[Context, int, bytes], int]":
         """A response's headers, its body that has come as one piece, and its end.
 
         It gives what the last callback came to, at most 7, and eight times how many of them were made: no
-        more after one that did not let it all go on, or did something.
+        more after one that did not let it all go on, or did something.  A body that the guest keeps until its
+        end is shown to it again there; that counts as the fourth.
         """
         vm, words, idle = self._vm, self.words, self._vm.context
         lanes, call, trap = direct
         frame = self._binding.frame(self._exports["respond"], 3, True)
-        wanted, pairs = self._wanted[2], self._wants_pairs
+        wanted, pairs, view = self._wanted[2], self._wants_pairs, self._view
 
-        def respond(context: "Context", count: int, size: int) -> int:
+        def respond(context: "Context", count: int, body: bytes) -> int:
             if vm.context is not idle:
                 vm.refuse()
             vm.serial += 1
@@ -363,6 +374,12 @@ class Inside:
                     self._prepare(context, 2)
                 if self.has_idle_lines:
                     self._open_log(context)
+                size = len(body)
+                if self.wants_body and size <= BODY_BYTES:
+                    view[BODY_AT : BODY_AT + size] = body
+                    words[BODY_PUT] = size
+                else:
+                    words[BODY_PUT] = ASK
                 lanes[0] = context.id
                 lanes[4] = count
                 lanes[8] = size

@@ -16,6 +16,7 @@ HOST_FUNCTIONS = {
     "proxy_add_header_map_value": 5,
     "proxy_replace_header_map_value": 5,
     "proxy_remove_header_map_value": 3,
+    "proxy_get_buffer_bytes": 5,
 }
 
 # Words of 32 bits at the head of the room's memory.
@@ -37,8 +38,10 @@ FLOOR = 6
 PAIRS_SIZE = 7
 #: How many values of a map were put here: this word, or the second one after it for responses.
 TABLE_ENTRIES = 8
-#: How many callbacks of a response were made.
+#: How many callbacks of a response were made; one more where the last two were for a body that was held.
 STAGE = 12
+#: Bytes of the response's body that can be read here now, and of what was put here of it.
+BODY_SIZE, BODY_PUT = 13, 14
 
 #: In the place of a size: there is no such header; ask the host.
 ABSENT, ASK = 0xFFFFFFFF, 0xFFFFFFFE
@@ -53,8 +56,10 @@ EDIT_AT = VALUES + 2 * SLOTS * VALUE_BYTES
 EDIT_BYTES = 32 * 1024
 PAIRS = 64 * 1024
 PAIRS_BYTES = 64 * 1024
+BODY_AT = PAIRS + PAIRS_BYTES
+BODY_BYTES = 128 * 1024
 #: All of it.
-BYTES = 128 * 1024
+BYTES = BODY_AT + BODY_BYTES
 
 #: Kinds of edits; with the map, eight bits further up, they stand before the sizes of name and value.
 ADD, REPLACE, REMOVE = 1, 2, 3
@@ -180,14 +185,15 @@ def _headers_callback(name: str, fast: int) -> str:
 
 
 _ROOM_CODE = f"""
-(memory $room (export "room") 2 2)
+(memory $room (export "room") {BYTES >> 16} {BYTES >> 16})
 (elem (table $doors) (i32.const 0) func {" ".join(f"$in_{name}" for name in HOST_FUNCTIONS)})
 
 ;; Nothing is fast any more.
 (func $close
   {_set(FAST, _const(0))}
   {_set(FLOOR, _const(0))}
-  {_set(PAIRS_SIZE, _const(ASK))})
+  {_set(PAIRS_SIZE, _const(ASK))}
+  {_set(BODY_SIZE, _const(ASK))})
 
 ;; A line that nobody wants goes nowhere.
 (func $in_proxy_log (param $level i32) (param $at i32) (param $size i32) (result i32) (local $here i64)
@@ -258,6 +264,23 @@ _ROOM_CODE = f"""
     (return (call $give (i32.const {PAIRS}) {_word(PAIRS_SIZE)} (local.get $at_out) (local.get $size_out))))
   (call $proxy_get_header_map_pairs (local.get $map) (local.get $at_out) (local.get $size_out)))
 
+;; The body of the response, while callbacks share a call and the host has not been asked for anything.
+(func $in_proxy_get_buffer_bytes (param $type i32) (param $start i32) (param $most i32)
+  (param $at_out i32) (param $size_out i32) (result i32) (local $size i32)
+  (block $ask
+    (br_if $ask (i32.ne (local.get $type) (i32.const 1)))
+    (br_if $ask (i32.ne (i32.const {SEVERAL})
+      (i32.and {_word(ATTENTION)} (i32.const {SEVERAL | ALLOCATING}))))
+    (local.set $size {_word(BODY_SIZE)})
+    (br_if $ask (i32.eq (local.get $size) (i32.const {ASK - (1 << 32)})))
+    (if (i32.gt_u (local.get $start) (local.get $size)) (then (local.set $start (local.get $size))))
+    (local.set $size (i32.sub (local.get $size) (local.get $start)))
+    (if (i32.gt_u (local.get $size) (local.get $most)) (then (local.set $size (local.get $most))))
+    (return (call $give (i32.add (i32.const {BODY_AT}) (local.get $start)) (local.get $size)
+      (local.get $at_out) (local.get $size_out))))
+  (call $proxy_get_buffer_bytes (local.get $type) (local.get $start) (local.get $most)
+    (local.get $at_out) (local.get $size_out)))
+
 {_edit("proxy_add_header_map_value", ADD)}
 {_edit("proxy_replace_header_map_value", REPLACE)}
 {_edit("proxy_remove_header_map_value", REMOVE)}
@@ -291,10 +314,18 @@ _ROOM_CODE = f"""
     (br_if $done (i32.or (local.get $result) {_word(LEAVE)}))
     {_set(PHASE, _const(7))}
     {_set(STAGE, _const(2))}
+    {_set(BODY_SIZE, _word(BODY_PUT))}
     (local.set $result (call $body (local.get $context) (local.get $size) (i32.const 0)))
-    (br_if $done (i32.or (local.get $result) {_word(LEAVE)}))
+    (br_if $done {_word(LEAVE)})
+    (if (i32.eq (local.get $result) (i32.const 1)) (then
+      {_set(PHASE, _const(9))}
+      {_set(STAGE, _const(4))}
+      (local.set $result (call $body (local.get $context) (local.get $size) (i32.const 1)))
+      (br $done)))
+    (br_if $done (local.get $result))
     {_set(PHASE, _const(8))}
     {_set(STAGE, _const(3))}
+    {_set(BODY_SIZE, _const(0))}
     (local.set $result (call $body (local.get $context) (i32.const 0) (i32.const 1))))
   {_set(ATTENTION, f"(i32.and {_word(ATTENTION)} (i32.const {~SEVERAL}))")}
   (call $close)

@@ -28,7 +28,7 @@ _HEADERS = tuple(HeadersAction)
 _HEADERS_MAPPED = (_HEADERS[0], HeadersAction.STOP_ALL_ITERATION_AND_WATERMARK, *_HEADERS[2:])
 _DATA = tuple(DataAction)
 _TRAILERS = tuple(TrailersAction)
-_CONTINUE, _PASS = _HEADERS[0], _DATA[0]
+_CONTINUE, _PASS, _KEEP = _HEADERS[0], _DATA[0], _DATA[1]
 
 _REQUEST_HEADERS = 1 << MapType.HTTP_REQUEST_HEADERS
 _REQUEST_TRAILERS = 1 << MapType.HTTP_REQUEST_TRAILERS
@@ -93,9 +93,10 @@ class Plugin:
         self.exports_tick = entry("proxy_on_tick") is not None
 
     @property
-    def responded_to_end(self) -> bool:
-        """Whether the last ``respond`` came to the end of the body."""
-        return bool(self.vm.words[STAGE] == 3)
+    def responded_to(self) -> tuple[DataAction | None, bool]:
+        """What the last ``respond`` came to for the body, if that is known, and whether it saw its end."""
+        stage = self.vm.words[STAGE]
+        return (None, False) if stage < 3 else (_PASS if stage == 3 else _KEEP, True)
 
     def _headers_entry(self, name: str) -> Entry | None:
         entry = self.vm.entry(name)
@@ -268,16 +269,17 @@ class StreamContext(EndingContext):
             return _CONTINUE
         return plugin.headers_actions[result if result < 5 else 4]
 
-    def respond(self, count: int, size: int) -> tuple[HeadersAction, DataAction | None, DataAction | None]:
+    def respond(self, count: int, body: bytes) -> tuple[HeadersAction, DataAction | None, DataAction | None]:
         """on_response_headers and on_response_body of a body of one piece and of its end, in one call.
 
         Where ``Plugin.respond`` is there. None: this callback was not made, as the one before it did not
-        simply go on, or asked the host for something.
+        simply go on, or asked the host for something. Where the body was held (STOP_ITERATION_AND_BUFFER),
+        its end was shown with all of it.
         """
         plugin = self.plugin
         assert plugin.respond is not None
         self.open_maps |= _RESPONSE_HEADERS
-        outcome = plugin.respond(self, count, size)
+        outcome = plugin.respond(self, count, body)
         if outcome == _ALL_WENT_ON:
             self.open_maps &= ~_RESPONSE_HEADERS
             return _WENT_ON
@@ -287,14 +289,16 @@ class StreamContext(EndingContext):
                 self.open_maps &= ~_RESPONSE_HEADERS
             return plugin.headers_actions[result if result < 5 else 4], None, None
         self.open_maps &= ~_RESPONSE_HEADERS
-        if stage == 3:
+        if stage > 2:
             self.open_maps |= _RESPONSE_TRAILERS
         if result:
             self.open_buffers |= _RESPONSE_BODY
         else:
             self.open_buffers &= ~_RESPONSE_BODY
         action = _DATA[result if result < 4 else 3]
-        return (_CONTINUE, action, None) if stage == 2 else (_CONTINUE, _PASS, action)
+        if stage == 2:
+            return _CONTINUE, action, None
+        return _CONTINUE, _PASS if stage == 3 else _KEEP, action
 
     def on_request_body(self, size: int, end_of_stream: bool) -> DataAction:
         """``size`` counts everything that is buffered for this direction."""

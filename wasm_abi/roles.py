@@ -153,8 +153,8 @@ class HttpStreamHost(Protocol):
     def hide_maps(self) -> None:
         """No map can be had any more: asked where callbacks share a call, and this one has none."""
 
-    def show_response_body(self, is_end: bool, /) -> None:
-        """The response's headers are closed, its body is open: all of it, or at its end nothing more.
+    def show_response_body(self, is_end: bool, is_empty: bool, /) -> None:
+        """The response's headers are closed, its body is open: all of it, or nothing more at its end.
 
         Asked where callbacks share a call, and this one does something.
         """

@@ -231,7 +231,7 @@ class Vm:
         has_it = self.inside is not None and "proxy_on_request_headers" in self.module.exports
         return self.inside.begin_entry(direct) if has_it and self.inside and direct else None
 
-    def respond_entry(self) -> Callable[[Context, int, int], int] | None:
+    def respond_entry(self) -> Callable[[Context, int, bytes], int] | None:
         """``Inside.respond_entry``, where there is one and the guest looks at both headers and body."""
         direct, exports = self._binding.direct, self.module.exports
         if self.inside is None or direct is None:

@@ -54,6 +54,8 @@ def get_buffer_bytes(
     buffer = _buffer(vm, buffer_type)
     if buffer is None:
         return Status.NOT_FOUND
+    if buffer_type == 1 and vm.inside is not None:
+        vm.inside.wants_body = True
     vm.give(buffer[start : start + max_size], data_out, size_out)
     return Status.OK
 

@@ -157,6 +157,7 @@ class WasmFilter(HttpFilter):
             body is not None
             and body.whole
             and plugin.respond is not None
+            and len(body.whole) <= stream.hcm.buffer_limit_bytes
             and side.buffers is NONE
             and side.resumed is NOT_RESUMED
             and not stream.is_try
@@ -189,12 +190,13 @@ class WasmFilter(HttpFilter):
         body: DataAction | WasmError | None
         end: DataAction | WasmError | None
         try:
-            action, body, end = context.respond(len(headers.fields) + 1, len(whole))
+            action, body, end = context.respond(len(headers.fields) + 1, whole)
         except WasmError as error:
             if not isinstance(error, WasmTrap) or error.callback != "proxy_on_response_body":
                 return self._trapped(side, error)
             action = _CONTINUE
-            body, end = (_PASS, error) if context.plugin.responded_to_end else (error, None)
+            body, is_end = context.plugin.responded_to
+            body, end = (body, error) if is_end else (error, None)
         if body is None:  # as if the headers had been shown alone
             if action is not _CONTINUE or side.asked:
                 return self._settle(side, message, action, _RESPONSE)

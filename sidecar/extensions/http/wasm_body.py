@@ -166,9 +166,10 @@ def show_rest(
             made = side.maps[3]
             if made is None:
                 made = HeaderMap()
+            passed = data if body is _CONTINUE else b""  # else it was held, and shown again at the end
             if side.buffers is NONE:
-                side.buffers = (None, b"")
-            out = stage.end_whole(data, end, made)
+                side.buffers = (None, b"" if passed else data)
+            out = stage.end_whole(passed, end, made)
     except (StreamAborted, Disconnected) as error:
         message.body = LaterBody(error)
         return

@@ -270,11 +270,11 @@ class StreamSide:
     def hide_maps(self) -> None:
         self.maps = [None, None, None, None]
 
-    def show_response_body(self, is_end: bool) -> None:
+    def show_response_body(self, is_end: bool, is_empty: bool) -> None:
         self.maps[2] = None
         response = self.stream.response
         body = None if response is None else response.body
-        self.buffers = (None, b"" if is_end or body is None else body.whole)
+        self.buffers = (None, b"" if is_empty or body is None else body.whole)
         if is_end:
             self.maps[3] = HeaderMap()
 

@@ -18,7 +18,7 @@ from wasm_abi import (
     Vm,
     WasmTrap,
 )
-from wasm_abi.inside_wat import EDIT_BYTES, PAIRS_BYTES, SLOTS, VALUE_BYTES
+from wasm_abi.inside_wat import BODY_BYTES, EDIT_BYTES, PAIRS_BYTES, SLOTS, VALUE_BYTES
 from wasm_abi.pairs import decode_pairs
 
 GET, PAIRS = "proxy_get_header_map_value", "proxy_get_header_map_pairs"
@@ -335,7 +335,7 @@ def _responding(headers: str = "", body: str = "", end: str = "", result: str = 
             f"(if (result i32) (local.get $end) (then (i32.const 0)) (else {result}))"
         ),
     }
-    imports = (ADD, "proxy_log", "proxy_get_buffer_bytes")
+    imports = (ADD, "proxy_log", "proxy_get_buffer_bytes", "proxy_set_buffer_bytes")
     return guest(bodies, imports=imports, data={**DATA, 500: b"hbe"})
 
 
@@ -352,7 +352,8 @@ _ON = DataAction.CONTINUE
         (_responding(_ADD_BOTH + _CALL_MARK.format(at=500)), 1, b"h"),
         (_responding(_ADD_BOTH, body=_CALL_MARK.format(at=501)), 2, b"b"),
         (_responding(_ADD_BOTH, end=_CALL_MARK.format(at=502)), 3, b"e"),
-        (_responding(result="(i32.const 1)"), 2, b""),
+        (_responding(result="(i32.const 1)"), 3, b""),
+        (_responding(result="(i32.const 2)"), 2, b""),
     ],
 )
 def test_response_of_one_piece_is_shown_in_one_call_up_to_what_it_asks_for(
@@ -367,11 +368,11 @@ def test_response_of_one_piece_is_shown_in_one_call_up_to_what_it_asks_for(
         fake = FakeStream()
         fake.maps[MapType.HTTP_RESPONSE_HEADERS] = []
         before = run.u32(0)
-        headers, body, end = plugin.create_stream(fake).respond(1, 5)
+        headers, body, end = plugin.create_stream(fake).respond(1, b"bytes")
         assert run.u32(0) - before == made, number
         assert headers is HeadersAction.CONTINUE
-        stops = b"i32.const 1)))" in code and made == 2 and not lines
-        assert body is (None if made == 1 else DataAction.STOP_ITERATION_AND_BUFFER if stops else _ON)
+        stops = next((action for action in (1, 2) if b"(else (i32.const %d)))" % action in code), 0)
+        assert body is (None if made == 1 else DataAction(stops))
         assert end is (_ON if made == 3 else None)
         assert b"".join(line for _, line in run.host.lines) == lines
         edits = [(b"x-new", b"one"), (b"x-new", b"two")] if _ADD_BOTH.encode() in code else []
@@ -388,10 +389,10 @@ def test_trap_in_the_body_leaves_the_changes_of_headers(run: Runner, body: str, 
     fake = FakeStream()
     fake.maps[MapType.HTTP_RESPONSE_HEADERS] = []
     with pytest.raises(WasmTrap) as caught:
-        plugin.create_stream(fake).respond(1, 5)
+        plugin.create_stream(fake).respond(1, b"bytes")
     assert caught.value.callback == "proxy_on_response_body"
     assert len(fake.maps[MapType.HTTP_RESPONSE_HEADERS]) == 2
-    assert plugin.responded_to_end is bool(end)
+    assert plugin.responded_to == ((_ON, True) if end else (None, False))
 
 
 def test_body_is_open_in_its_own_callback(run: Runner) -> None:
@@ -401,5 +402,70 @@ def test_body_is_open_in_its_own_callback(run: Runner) -> None:
         return
     fake = FakeStream()
     fake.buffers[BufferType.HTTP_RESPONSE_BODY] = b"bytes"
-    assert plugin.create_stream(fake).respond(1, 5) == (HeadersAction.CONTINUE, _ON, None)
+    assert plugin.create_stream(fake).respond(1, b"bytes") == (HeadersAction.CONTINUE, _ON, None)
     assert run.given(8, 12) == b"bytes"
+
+
+def _take(start: int, most: int, kind: int = 1) -> str:
+    return f"""(i32.store (i32.const 4) (call $proxy_get_buffer_bytes (i32.const {kind}) (i32.const {start})
+      (i32.const {most}) (i32.const 8) (i32.const 12)))"""
+
+
+@pytest.mark.parametrize(
+    ("start", "most"), [(0, 9), (0, 3), (2, 2), (5, 1), (6, 0xFFFFFFFF), (0xFFFFFFFF, 9)]
+)
+def test_body_that_is_read_each_time_is_read_without_the_host(run: Runner, start: int, most: int) -> None:
+    plugin = run.plugin(_responding(body=_take(start, most)))
+    if plugin.respond is None:
+        assert run.safe
+        return
+    for body in (b"bytes", b"more bytes", b"", b"x" * BODY_BYTES, b"y" * (BODY_BYTES + 1), b"last"):
+        fake = FakeStream()
+        fake.buffers[BufferType.HTTP_RESPONSE_BODY] = body
+        outcome = plugin.create_stream(fake).respond(1, body)
+        asked = body == b"bytes" or len(body) > BODY_BYTES
+        assert outcome == (HeadersAction.CONTINUE, _ON, None if asked else _ON)
+        assert fake.events == (["body"] if asked else [])
+        assert run.u32(4) == Status.OK
+        assert run.given(8, 12) == body[start : start + most]
+
+
+def test_end_of_a_body_is_empty_without_the_host(run: Runner) -> None:
+    plugin = run.plugin(_responding(end=_take(0, 9)))
+    if plugin.respond is None:
+        assert run.safe
+        return
+    fake = FakeStream()
+    assert plugin.create_stream(fake).respond(1, b"bytes") == (HeadersAction.CONTINUE, _ON, _ON)
+    assert (run.u32(4), run.u32(8), run.u32(12)) == (Status.OK, 0, 0)
+    assert fake.events == []
+
+
+def test_other_buffers_are_the_hosts_in_the_body(run: Runner) -> None:
+    plugin = run.plugin(_responding(body=_take(0, 9) + _take(0, 9, kind=0)))
+    if plugin.respond is None:
+        assert run.safe
+        return
+    for _ in range(2):
+        fake = FakeStream()
+        fake.buffers = {BufferType.HTTP_RESPONSE_BODY: b"bytes", BufferType.HTTP_REQUEST_BODY: b"closed"}
+        assert plugin.create_stream(fake).respond(1, b"bytes") == (HeadersAction.CONTINUE, _ON, None)
+        assert run.given(8, 12) == b""
+
+
+def test_body_that_is_held_is_shown_again_at_its_end(run: Runner) -> None:
+    replace = """(drop (call $proxy_set_buffer_bytes (i32.const 1) (i32.const 0) (i32.const 9)
+      (i32.const 120) (i32.const 3)))"""
+    code = _responding(end=_take(0, 9) + replace, result="(i32.const 1)")
+    plugin = run.plugin(code)
+    if plugin.respond is None:
+        assert run.safe
+        return
+    keep = DataAction.STOP_ITERATION_AND_BUFFER
+    for _ in range(2):
+        fake = FakeStream()
+        fake.buffers[BufferType.HTTP_RESPONSE_BODY] = b"bytes"
+        assert plugin.create_stream(fake).respond(1, b"bytes") == (HeadersAction.CONTINUE, keep, _ON)
+        assert run.given(8, 12) == b"bytes"
+        assert fake.buffers[BufferType.HTTP_RESPONSE_BODY] == b"one"
+        assert plugin.responded_to == (keep, True)

@@ -211,7 +211,7 @@ class FakeStream:
     def hide_maps(self) -> None:
         self.maps = {}
 
-    def show_response_body(self, is_end: bool) -> None:
+    def show_response_body(self, is_end: bool, is_empty: bool) -> None:
         self.events.append("end of the body" if is_end else "body")
 
     def get_buffer(self, buffer_type: BufferType) -> bytes | None:

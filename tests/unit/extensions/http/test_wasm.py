@@ -340,6 +340,72 @@ async def test_response_body_is_seen_and_replaced(run, make_stream, respond):
     assert await read_all(response.body) == [b"N"]
 
 
+def _with_body(respond, stream, body):
+    response = respond(stream, body=FixedBody(body))
+    stream.upstream_first_rx_ns = 1
+    return response
+
+
+def _holding(guest: Guest, at_end: str, after: str = CONTINUE) -> Guest:
+    """A guest that keeps the response's body until its end."""
+    guest.on("request_headers", CONTINUE).on("response_headers", CONTINUE)
+    body = f"(if (result i32) (local.get 2) (then {at_end} {after}) (else {PAUSE}))"
+    return guest.on("response_body", body)
+
+
+async def test_response_at_hand_that_is_held_is_shown_again_at_its_end(run, make_stream, respond):
+    guest = Guest()
+    replace = guest.call("proxy_set_buffer_bytes", 1, 0, 99, b"NEW")
+    wasm = run(_holding(guest, guest.log_body(1) + replace + guest.log_body(1)))
+    for body in (b"one", b"two", b"x" * 64):
+        stream = make_stream()
+        await wasm.request(stream)
+        response = _with_body(respond, stream, body)
+        assert await wasm.response(stream) is None
+        assert await read_all(response.body) == [b"NEW"]
+        assert wasm.log[-4:] == ["0", body.decode(), "0", "NEW"]
+        wasm.filter.on_complete(stream)
+
+
+async def test_response_at_hand_that_is_held_and_let_go_is_as_it_was(run, make_stream, respond):
+    wasm = run(_holding(Guest(), ""))
+    for body in (b"one", b"two"):
+        stream = make_stream()
+        await wasm.request(stream)
+        response = _with_body(respond, stream, body)
+        await wasm.response(stream)
+        assert response.body.whole == body
+        wasm.filter.on_complete(stream)
+
+
+async def test_response_at_hand_that_is_too_large_to_be_held_is_a_500(run, make_stream, respond):
+    guest = Guest()
+    wasm = run(_holding(guest, guest.log(b"end")))
+    stream = make_stream()
+    await wasm.request(stream)
+    response = _with_body(respond, stream, b"x" * (stream.hcm.buffer_limit_bytes + 1))
+    await wasm.response(stream)
+    with pytest.raises(StreamAborted) as caught:
+        await read_all(response.body)
+    assert caught.value.reply.details == "response_payload_too_large"
+    assert wasm.log == []
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+async def test_trap_at_the_end_of_a_response_that_was_held(run, make_stream, respond, is_open):
+    wasm = run(_holding(Guest(), "", "unreachable"), fail_open=is_open)
+    stream = make_stream()
+    await wasm.request(stream)
+    response = _with_body(respond, stream, b"body")
+    await wasm.response(stream)
+    if is_open:
+        assert await read_all(response.body) == [b"body"]
+    else:
+        with pytest.raises(StreamAborted):
+            await read_all(response.body)
+        assert stream.details == "wasm_fail_stream"
+
+
 async def test_body_held_back_over_the_limit_is_answered_with_413(run, make_stream):
     wasm = run(Guest().on("request_body", PAUSE))
     stream = make_stream(body=ScriptedBody(b"x" * 40, b"x" * 40, b"x"))
