@@ -46,6 +46,17 @@ _call.restype = _ADDRESS
 _export = capi.dll["wasmtime_instance_export_get"]
 _export.restype = ctypes.c_bool
 _export.argtypes = [_ADDRESS, _ADDRESS, ctypes.c_char_p, ctypes.c_size_t, _ADDRESS]
+_offer = capi.dll["wasmtime_linker_define"]
+_offer.restype = _ADDRESS
+_offer.argtypes = [
+    _ADDRESS,
+    _ADDRESS,
+    ctypes.c_char_p,
+    ctypes.c_size_t,
+    ctypes.c_char_p,
+    ctypes.c_size_t,
+    _ADDRESS,
+]
 _new_trap = capi.dll["wasmtime_trap_new"]
 _new_trap.restype = _ADDRESS
 _new_trap.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
@@ -134,11 +145,15 @@ class _Exports:
 
     def __getitem__(self, name: str) -> Any:
         """What the export is: a ``wasmtime_extern_union``."""
+        return self.extern(name).of
+
+    def extern(self, name: str) -> Any:
+        """The export as a linker takes it."""
         item = capi.wasmtime_extern_t()
         text = name.encode()
         if not _export(self._context, ctypes.byref(self._instance), text, len(text), ctypes.byref(item)):
             raise KeyError(name)
-        return item.of
+        return item
 
 
 class UncheckedBinding:
@@ -150,8 +165,9 @@ class UncheckedBinding:
         self._store: Any = None
         self._vm: Any = None
         self._callbacks: list[Any] = []  # the guest holds bare pointers to these
-        self._defined: set[tuple[str, str]] = set()
         self._pre: Any = None
+        #: Where a guest and what stands beside it are linked.
+        self._beside: Any = None
         # One set of slots for all calls: wasmtime takes arguments out before the guest runs, and puts the
         # result in when it has returned, so a call in the middle of another one does no harm.
         arguments = (ctypes.c_uint32 * (_LANES * _MOST_PARAMS))()
@@ -177,48 +193,57 @@ class UncheckedBinding:
     def instantiate_inside(
         self, module: Any, modules: InsideModules, names: InsideNames
     ) -> tuple[Any, Any, memoryview]:
-        store = self._store
         doors_module, room_module, functions = modules
+        if self._beside is None:
+            self._beside = self._make_beside(functions)
+        doors = self._instance_beside(doors_module)
         for function in functions:
-            if ("env", function.name) not in self._defined:
-                self.define("env", function)
-        host = {f.name: self.linker.get(store, "env", f.name) for f in functions}
-        doors = wasmtime.Instance(
-            store, doors_module, [host[item.name] for item in doors_module.imports]
-        ).exports(store)
-        guest_instance = wasmtime.Instance(
-            store,
-            module,
-            [
-                doors[item.name]
-                if item.module == "env" and item.name in host
-                else self.linker.get(store, item.module, item.name)
-                for item in module.imports
-            ],
-        )
-        guest = guest_instance.exports(store)
+            self._offer("env", function.name, doors.extern(function.name))
+        self._offer("doors", "doors", doors.extern("doors"))
+        guest = self._instance_beside(module)
+        for name, (export, otherwise) in names.items():
+            found = doors.extern(otherwise) if export is None else guest.extern(export)
+            self._offer("guest", name, found)
+        room = self._instance_beside(room_module)
+        memory = wasmtime.Memory._from_raw(room["room"].memory)
+        return guest, room, MappedMemory(self._store, memory).view
 
-        def found(item: Any) -> Any:
-            if item.module != "guest":
-                return doors[item.name] if item.module == "doors" else host[item.name]
-            name, otherwise = names[item.name]
-            return doors[otherwise] if name is None else guest[name]
+    def _make_beside(self, functions: tuple[HostFunction, ...]) -> Any:
+        """A linker of what all VMs are offered, to which each of them adds what is its own.
 
-        room = wasmtime.Instance(store, room_module, [found(item) for item in room_module.imports])
-        exports = _Exports(self._context, room._instance)
-        view = MappedMemory(store, wasmtime.Memory._from_raw(exports["room"].memory)).view
-        return _Exports(self._context, guest_instance._instance), exports, view
+        The next one takes its place: looking forty functions up anew would cost more than the rest.
+        """
+        linker: Any = wasmtime.Linker.__new__(wasmtime.Linker)
+        linker._set_ptr(capi.wasmtime_linker_clone(self.linker.ptr()))
+        linker.allow_shadowing = True
+        for function in functions:
+            self._define(linker, "host", function)
+        return linker
+
+    def _instance_beside(self, module: Any) -> _Exports:
+        instance = self._beside.instantiate(self._store, module)
+        return _Exports(self._context, instance._instance)
+
+    def _offer(self, module: str, name: str, item: Any) -> None:
+        """Offer an export of this VM's to the modules that are made after it."""
+        linker = ctypes.cast(self._beside.ptr(), _ADDRESS)
+        place = module.encode(), len(module), name.encode(), len(name)
+        error = _offer(linker, self._context, *place, ctypes.byref(item))
+        if error is not None:
+            raise _wasmtime_error(error)
 
     def memory(self, memory: Any) -> GuestMemory:
         return MappedMemory(self._store, wasmtime.Memory._from_raw(memory.memory))
 
     def define(self, module: str, function: HostFunction) -> None:
+        self._define(self.linker, module, function)
+
+    def _define(self, linker: Any, module: str, function: HostFunction) -> None:
         callback = self._callback(function)
         self._callbacks.append(callback)
-        self._defined.add((module, function.name))
         kind = function.wasmtime_type()
         error = _define(
-            ctypes.cast(self.linker.ptr(), _ADDRESS),
+            ctypes.cast(linker.ptr(), _ADDRESS),
             module.encode(),
             len(module.encode()),
             function.name.encode(),

@@ -13,6 +13,7 @@ from wasm_abi import (
     HeadersAction,
     LogLevel,
     MapType,
+    Plugin,
     Status,
     StreamContext,
     Vm,
@@ -469,3 +470,16 @@ def test_body_that_is_held_is_shown_again_at_its_end(run: Runner) -> None:
         assert run.given(8, 12) == b"bytes"
         assert fake.buffers[BufferType.HTTP_RESPONSE_BODY] == b"one"
         assert plugin.responded_to == (keep, True)
+
+
+def test_vms_with_and_without_what_is_inside_follow_one_another(run: Runner) -> None:
+    code = calling(GET, 0, 100, 4, 8, 12, data=DATA)
+    for number, inside in enumerate((True, False, True, True, False)):
+        vm = run.vm(code, inside=inside)
+        plugin = Plugin(vm, run.host)
+        plugin.start()
+        for value in (b"first %d" % number, b"second"):
+            plugin.create_stream(FakeStream((b"x-id", value))).on_request_headers(1, False)
+            at, size = (int.from_bytes(vm.memory.read(address, 4), "little") for address in (8, 12))
+            assert vm.memory.read(at, size) == value
+        vm.close()
