@@ -213,24 +213,34 @@ class Updates:
             time.sleep(0.002)
         raise RuntimeError(f"update {self._number} was not taken")
 
-    def run(self, until: int) -> float:
-        """Update until there were so many; MiB then, once nothing drains any more."""
-        while self._number < until:
+    def run(self, until: int, seconds: float) -> tuple[int, float]:
+        """Update until there were so many, for so long at most: how many, and MiB once none drains."""
+        deadline = time.monotonic() + seconds
+        while self._number < until and time.monotonic() < deadline:
             self._put()
             self.wait()
         time.sleep(3)
-        return round(self.process.rss_bytes() / 2**20, 1)
+        return self._number, round(self.process.rss_bytes() / 2**20, 1)
 
 
-def updates(upstream: int, directory: Path, count: int) -> dict[str, Any]:
-    """MiB after a hundred updates and after ``count``."""
+def updates(upstream: int, directory: Path, count: int, seconds: float) -> dict[str, Any]:
+    """MiB after a hundred updates and after ``count``, or as many as there is time for."""
     found: dict[str, Any] = {}
     for proxy in PROXIES:
         served = Updates(proxy, upstream, directory)
         with served.process:
             served.wait()
-            before = served.run(100)
-            found[proxy] = {"after 100": before, f"after {count}": served.run(count)}
+            _, before = served.run(100, seconds)
+            number, after = served.run(count, seconds)
+            found[proxy] = {"after 100": before, "at the end": after, "updates": number}
+    return found
+
+
+def updates_in_one_process(count: int) -> dict[str, Any]:
+    """MiB as updates go on that start a guest anew in this proxy's filter, without listeners around it."""
+    command = [sys.executable, "-m", "tests.bench.wasm_updates", "--updates", str(count), "--json"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
@@ -241,6 +251,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each")
     parser.add_argument("--instances", type=int, default=50, help="plugins to start with; 0 leaves it out")
     parser.add_argument("--updates", type=int, default=10_000, help="0 leaves them out")
+    parser.add_argument("--update-seconds", type=float, default=240.0, help="the longest time for each proxy")
     parser.add_argument("--only", default="", help="a part of the names of the guests")
     parser.add_argument("--output", default=str(ROOT / "bench-results" / "wasm.json"))
     options = parser.parse_args(arguments)
@@ -268,7 +279,9 @@ def main(arguments: list[str]) -> int:
             for unit, row in result["instances"].items():
                 print(f"{unit:<28}{row['sidecar']:>10}{row['envoy']:>10}", flush=True)
         if options.updates:
-            result["updates_mib"] = updates(upstream, directory, options.updates)
+            result["updates_in_one_process_mib"] = grown = updates_in_one_process(options.updates)
+            print(f"\nMiB after updates in one process: {grown}", flush=True)
+            result["updates_mib"] = updates(upstream, directory, options.updates, options.update_seconds)
             print(f"\n{'MiB after updates':<28}{'sidecar':>10}{'Envoy':>10}")
             for title in result["updates_mib"]["sidecar"]:
                 row = {proxy: sizes[title] for proxy, sizes in result["updates_mib"].items()}

@@ -82,10 +82,15 @@ def measure(count: int) -> list[tuple[int, int]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--updates", type=int, default=10_000)
-    count = parser.parse_args().updates
+    parser.add_argument("--json", action="store_true", help="print MiB by the number of updates as JSON")
+    options = parser.parse_args()
+    count = options.updates
     begun = time.perf_counter()
     points = measure(count)
     took = time.perf_counter() - begun
+    if options.json:
+        print(json.dumps({number: round(kb / 1024, 1) for number, kb in points}))
+        return
     for number, kb in points:
         print(f"{number:8} updates: {kb / 1024:8.1f} MiB")
     print(f"{took / count * 1e3:.2f} ms for each")
