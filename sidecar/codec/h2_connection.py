@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from struct import Struct
+from typing import Any
 
 from sidecar.codec.h2_control import H2Control, connection_error, invalid_frame
 from sidecar.codec.h2_hpack import CompressionError, HeaderDecoder
 from sidecar.codec.h2_sender import (
     ACK,
     CONTINUATION,
+    DATA,
     END_HEADERS,
     END_STREAM,
     GOAWAY,
@@ -60,6 +62,9 @@ _unpack_head = Struct(">IBI").unpack_from
 _pack_u32 = Struct(">I").pack
 _unpack_u32 = Struct(">I").unpack_from
 
+#: From this length on the payload of DATA is handed on as a view of what was read, without a copy.  It keeps
+#: all of the read alive, so that a short one must not.
+_VIEW_LEAST = 8192
 #: A header list beyond the configured limit costs the stream; beyond this many times it, the connection.
 _HARD_HEADERS_FACTOR = 16
 _HARD_HEADERS_LEAST = 1 << 20
@@ -102,7 +107,7 @@ class H2Connection(H2Control):
         #: Hashes of blocks that may come again.
         self._seen: set[int] = set()
         # In the order of the frame types (RFC 9113 §6).
-        self._frame_handlers: tuple[Callable[[int, int, bytes], None], ...] = (
+        self._frame_handlers: tuple[Callable[[int, int, Any], None], ...] = (
             self._on_data,
             self._on_headers,
             self._on_priority,
@@ -175,7 +180,9 @@ class H2Connection(H2Control):
 
     def _receive_frames(self, buffer: bytes, at: int) -> None:
         length = len(buffer)
+        view: memoryview | None = None
         handlers = self._frame_handlers
+        streams = self._streams
         known = self._recalled
         while length - at >= 9:
             kind, flags, stream_id = _unpack_head(buffer, at)
@@ -196,20 +203,47 @@ class H2Connection(H2Control):
             ):
                 at = end
                 continue
+            if size >= _VIEW_LEAST and kind == DATA:
+                if view is None:
+                    view = memoryview(buffer)
+                payload: Any = view[at + 9 : end]
+                stream = streams.get(stream_id)
+                if stream is not None and not flags and self._header_block is None:
+                    window = self._receive_window - size
+                    stream_window = stream.receive_window - size
+                    left = stream.content_left
+                    if (
+                        window >= 0
+                        and stream_window >= 0
+                        and (left < 0 or left > size)
+                        and stream.started
+                        and not stream.remote_closed
+                    ):
+                        # What _on_data does where nothing is wrong: most of a long body comes here.
+                        self._receive_window = window
+                        stream.receive_window = stream_window
+                        stream.unconsumed += size
+                        if left > 0:
+                            stream.content_left = left - size
+                        self._budget.empty_frames = 0
+                        self._handler.on_data(stream_id, payload, False, size)
+                        at = end
+                        continue
+            else:
+                payload = buffer[at + 9 : end]
             if not self._settings_seen and (kind != SETTINGS or flags & ACK):
                 raise connection_error(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")
             if self._header_block is not None and kind != CONTINUATION:
                 raise connection_error(
                     ErrorCode.PROTOCOL_ERROR, "a header block was interrupted", self._header_block[0]
                 )
-            payload = buffer[at + 9 : end]
             at = end
             # Frames of unknown types are let pass (RFC 9113 §5.5).
             if kind < 10:
                 handlers[kind](flags, stream_id & MAX_WINDOW, payload)
         self._buffer = buffer[at:]
 
-    def _strip_padding(self, payload: bytes) -> bytes:
+    def _strip_padding(self, payload: Any) -> Any:
         if not payload or payload[0] >= len(payload):
             raise connection_error(ErrorCode.PROTOCOL_ERROR, "invalid padding")
         return payload[1 : len(payload) - payload[0]]
@@ -435,7 +469,7 @@ class H2Connection(H2Control):
             self._finish(stream)
 
     # -- bodies -------------------------------------------------------------------------------
-    def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
+    def _on_data(self, flags: int, stream_id: int, payload: bytes | memoryview) -> None:
         flow_bytes = len(payload)
         if flags & PADDED:
             payload = self._strip_padding(payload)

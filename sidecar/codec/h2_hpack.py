@@ -54,6 +54,7 @@ _LITERAL_NAMES = _UNIQUE | {
     b"if-none-match",
     b"location",
     b"set-cookie",
+    b"x-envoy-upstream-service-time",
 }
 #: How a literal with this name begins (RFC 7541 §6.2.2, §6.2.3): index of the static table, or the name.
 _LITERAL_HEADS = {

@@ -165,6 +165,17 @@ class H2ReferenceConnection:
         self._budget.output_taken()
         return bytes(self._h2.data_to_send())
 
+    def send_chunks(
+        self, stream_id: int, chunks: list[bytes | memoryview], size: int, end_stream: bool
+    ) -> None:
+        """Chunks of a body, ``size`` bytes.  Raises: LocalProtocolError."""
+        self.send_data(stream_id, b"".join(chunks), end_stream)
+
+    def take_pieces(self) -> list[bytes | memoryview]:
+        """The same, in one piece."""
+        data = self.take_output()
+        return [data] if data else []
+
     def open_stream(self) -> int:
         """A new stream's id (client).  Raises: LocalProtocolError when ``can_open`` is False."""
         if not self._client or not self.can_open:
@@ -207,7 +218,7 @@ class H2ReferenceConnection:
         """Trailers; ends our half.  Raises: LocalProtocolError."""
         self.send_headers(stream_id, fields, True)
 
-    def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
+    def send_data(self, stream_id: int, data: bytes | memoryview, end_stream: bool) -> None:
         """DATA, no more of it than ``send_window`` allows.  Raises: LocalProtocolError."""
         state = self._sending(stream_id)
         if not data and not end_stream:
@@ -218,7 +229,7 @@ class H2ReferenceConnection:
         for at in range(0, len(data) or 1, limit):
             self._budget.data_frames_sent += 1
             last = end_stream and at + limit >= len(data)
-            self._h2.send_data(stream_id, data[at : at + limit], end_stream=last)
+            self._h2.send_data(stream_id, bytes(data[at : at + limit]), end_stream=last)
         if end_stream:
             self._close(stream_id, state, local=True)
 

@@ -103,7 +103,7 @@ class H2Sender:
         self._settings = settings
         self._budget = FrameBudget(settings)
         self._encoder = HeaderEncoder(settings.hpack_table_size, huffman=settings.enable_huffman_encoding)
-        self._out: list[bytes] = []
+        self._out: list[bytes | memoryview] = []
         self._failed: H2ConnectionError | None = None
         self._streams: dict[int, H2Stream] = {}
         #: Bytes of ended streams that are not consumed yet: the connection's window still owes them.
@@ -203,12 +203,18 @@ class H2Sender:
         out = self._out
         if not out:
             return b""
-        data = out[0] if len(out) == 1 else b"".join(out)
+        data = b"".join(out)
         out.clear()
         self._budget.output_taken()
         return data
 
-    def _frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+    def take_pieces(self) -> list[bytes | memoryview]:
+        """The same in pieces, for a caller that sends them with one call and need not join them."""
+        pieces, self._out = self._out, []
+        self._budget.output_taken()
+        return pieces
+
+    def _frame(self, kind: int, flags: int, stream_id: int, payload: bytes | memoryview) -> None:
         self._out += (_pack_head(len(payload) << 8 | kind, flags, stream_id), payload)
 
     def open_stream(self) -> int:
@@ -300,7 +306,7 @@ class H2Sender:
                 last = END_HEADERS if at + limit >= size else 0
                 self._frame(CONTINUATION, last, stream.id, block[at : at + limit])
 
-    def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
+    def send_data(self, stream_id: int, data: bytes | memoryview, end_stream: bool) -> None:
         """DATA, no more of it than ``send_window`` allows.  Raises: LocalProtocolError."""
         stream = self._sending(stream_id)
         size = len(data)
@@ -320,6 +326,41 @@ class H2Sender:
             self._budget.data_frames_sent += (size + limit - 1) // limit
             for at in range(0, size, limit):
                 self._frame(DATA, flags if at + limit >= size else 0, stream_id, data[at : at + limit])
+        if end_stream:
+            stream.local_closed = True
+            if stream.remote_closed:
+                self._finish(stream)
+
+    def send_chunks(
+        self, stream_id: int, chunks: list[bytes | memoryview], size: int, end_stream: bool
+    ) -> None:
+        """Chunks of a body, ``size`` bytes and none longer than 16 KiB, in few DATA frames and uncopied.
+
+        Raises: LocalProtocolError.
+        """
+        stream = self._sending(stream_id)
+        if size > stream.send_window or size > self._send_window:
+            raise LocalProtocolError(f"{size} bytes of DATA do not fit into the window")
+        stream.send_window -= size
+        self._send_window -= size
+        out = self._out
+        limit = self._peer_max_frame
+        head = 0
+        length = 0
+        frames = 0
+        for chunk in chunks:
+            more = len(chunk)
+            if not frames or length + more > limit:
+                if frames:
+                    out[head] = _pack_head(length << 8 | DATA, 0, stream_id)
+                frames += 1
+                head = len(out)
+                out.append(b"")
+                length = 0
+            out.append(chunk)
+            length += more
+        out[head] = _pack_head(length << 8 | DATA, END_STREAM if end_stream else 0, stream_id)
+        self._budget.data_frames_sent += frames
         if end_stream:
             stream.local_closed = True
             if stream.remote_closed:

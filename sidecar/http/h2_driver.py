@@ -197,7 +197,7 @@ class _Responder:
             size = 0
             if body.__class__ is H2Body:
                 await body.wait()
-                size = wire.forward(stream_id, body)
+                size = await wire.forward(stream_id, body)
             if size:
                 stream.bytes_sent += size
                 last = body.ended and body.trailers is None
@@ -682,7 +682,7 @@ class H2Driver:
     def on_informational(self, stream_id: int, fields: list[Field]) -> None:
         raise AssertionError("a server gets no 1xx")
 
-    def on_data(self, stream_id: int, data: bytes, end_stream: bool, flow_bytes: int) -> None:
+    def on_data(self, stream_id: int, data: bytes | memoryview, end_stream: bool, flow_bytes: int) -> None:
         responder = self._streams.get(stream_id)
         if responder is None or responder.body is None:
             self.codec.consume(stream_id, flow_bytes)

@@ -33,8 +33,25 @@ _QUEUE_LIMIT = 256 * 1024
 _SHARE = 16 * 1024
 #: Frames of a body leave as they came from this size on; shorter ones are joined.
 _FORWARD_LEAST = 8192
+#: So much of bodies is sent in the pieces that it came in: joining them would copy it.
+_GATHER_LEAST = 16384
+#: The most of them that one call takes.
+_MOST_PIECES = 512
 #: The most that one ``receive`` of a body gives.
 _CHUNK_LIMIT = 256 * 1024
+
+
+def _behind(pieces: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
+    """What is left of ``pieces`` without their first ``sent`` bytes."""
+    for at, piece in enumerate(pieces):
+        size = len(piece)
+        if sent < size:
+            rest = pieces[at:]
+            if sent:
+                rest[0] = memoryview(piece)[sent:]
+            return rest
+        sent -= size
+    return []
 
 
 class H2Wire:
@@ -83,6 +100,9 @@ class H2Wire:
         self.is_scheduled = False
         if self.is_congested or self.is_broken or self.transport.is_closed:
             return
+        if self._queued >= _GATHER_LEAST:
+            self._flush_pieces()
+            return
         data = self.codec.take_output()
         if not data:
             return
@@ -101,17 +121,61 @@ class H2Wire:
                 if self._writers:
                     self.on_window(0)
             return
-        self.is_congested = True
-        rest = memoryview(data)[sent:]
-        self.reactor.spawn("HTTP/2 output", lambda _strand: self._push(rest))
+        self._push_later([memoryview(data)[sent:]])
 
-    async def _push(self, rest: memoryview) -> None:
-        transport = self.transport
+    def _flush_pieces(self) -> None:
+        """The same with a body in it, which is sent from where it was received to."""
+        pieces = self.codec.take_pieces()
+        if not pieces:
+            return
+        self.tx_bytes.value += sum(map(len, pieces))
         try:
-            await transport.finish_send(rest)
-            while data := self.codec.take_output():
-                self.tx_bytes.value += len(data)
-                await transport.send_all(data)
+            rest = self._send_pieces(pieces)
+        except (BlockingIOError, InterruptedError):
+            rest = pieces
+        except OSError:
+            self.break_off()
+            return
+        if rest:
+            self._push_later(rest)
+            return
+        self._queued = 0
+        if self._writers:
+            self.on_window(0)
+
+    def _send_pieces(self, pieces: list[bytes | memoryview]) -> list[bytes | memoryview]:
+        """Send what fits; the rest.  Raises: OSError."""
+        transport = self.transport
+        if len(pieces) > 1:
+            # Whatever stands before the socket (TLS, network filters) wants one piece.
+            if transport.send == transport.sock.send and len(pieces) <= _MOST_PIECES:
+                return _behind(pieces, transport.sock.sendmsg(pieces))
+            pieces[:] = [b"".join(pieces)]
+        return _behind(pieces, transport.send(pieces[0]))
+
+    def _push_later(self, pieces: list[bytes | memoryview]) -> None:
+        self.is_congested = True
+        self.reactor.spawn("HTTP/2 output", lambda _strand: self._push(pieces))
+
+    async def _push(self, pieces: list[bytes | memoryview]) -> None:
+        transport = self.transport
+        codec = self.codec
+        try:
+            while True:
+                while pieces:
+                    await transport.writable()
+                    try:
+                        pieces = self._send_pieces(pieces)
+                    except (BlockingIOError, InterruptedError):
+                        continue
+                pieces = codec.take_pieces()
+                if not pieces:
+                    break
+                self.tx_bytes.value += sum(map(len, pieces))
+                try:
+                    pieces = self._send_pieces(pieces)
+                except (BlockingIOError, InterruptedError):
+                    continue
         except (OSError, SidecarError):
             self.break_off()
             return
@@ -203,25 +267,49 @@ class H2Wire:
             if signal is not None and writers.get(stream_id) is signal:
                 del writers[stream_id]
 
-    def forward(self, stream_id: int, body: H2Body) -> int:
-        """Queue the chunks that are here of a body as they are, while there is room; how many bytes it was.
+    async def forward(self, stream_id: int, body: H2Body) -> int:
+        """Queue chunks that are here of a body as they are, once there is room; how many bytes it was.
 
-        Nothing is joined and cut again.  0 where it is left to ``receive`` and ``send_body``.
+        Nothing is copied.  0 where it is left to ``receive`` and ``send_body``.  It waits in the same line as
+        ``send_body``, and takes no more at once.
         """
-        if self._writers or self.is_congested or self.is_broken:
-            return 0
-        codec = self.codec
         chunks = body.chunks
-        room = min(codec.send_window(stream_id), _QUEUE_LIMIT - self._queued)
+        if not chunks:
+            return 0
+        first = len(chunks[0])
+        codec = self.codec
+        if first < _FORWARD_LEAST or first > _SHARE:
+            return 0
+        writers = self._writers
+        signal: Signal | None = None
+        try:
+            while True:
+                room = codec.send_window(stream_id)
+                if room < first or self.is_broken:
+                    return 0
+                if self._queued < _QUEUE_LIMIT and not self.is_congested:
+                    break
+                if signal is None:
+                    signal = Signal(self.reactor)
+                writers.setdefault(stream_id, signal)
+                await signal.wait()
+        finally:
+            if signal is not None and writers.get(stream_id) is signal:
+                del writers[stream_id]
+        if room > _QUEUE_LIMIT:
+            room = _QUEUE_LIMIT
+        if writers and room > _SHARE:
+            room = max(_SHARE, room // (1 + len(writers)))
+        taken = []
         sent = 0
         while chunks and _FORWARD_LEAST <= (size := len(chunks[0])) <= room - sent:
-            chunk = chunks.popleft()
+            taken.append(chunks.popleft())
             sent += size
-            codec.send_data(stream_id, chunk, body.is_complete and not chunks and body.trailers is None)
-        if sent:
-            self._queued += sent
-            self.flush_later()
-            body.took(sent)
+        is_last = body.is_complete and not chunks and body.trailers is None
+        codec.send_chunks(stream_id, taken, sent, is_last)
+        self._queued += sent
+        self.flush_later()
+        body.took(sent)
         return sent
 
 
@@ -237,7 +325,7 @@ class H2Body(Body):
         self._wire = wire
         self._stream_id = stream_id
         #: What nobody has taken.
-        self.chunks: deque[bytes] = deque()
+        self.chunks: deque[bytes | memoryview] = deque()
         self._flow_bytes = 0
         self._error: SidecarError | None = None
         self._signal: Signal | None = None
@@ -247,7 +335,7 @@ class H2Body(Body):
         self.size = 0
 
     # -- the codec's side ---------------------------------------------------------------------
-    def push(self, data: bytes, end_stream: bool, flow_bytes: int) -> None:
+    def push(self, data: bytes | memoryview, end_stream: bool, flow_bytes: int) -> None:
         """Take a chunk from the codec."""
         if data:
             self.chunks.append(data)
@@ -295,7 +383,8 @@ class H2Body(Body):
     def _take(self) -> bytes:
         chunks = self.chunks
         if len(chunks) == 1:
-            data = chunks.popleft()
+            piece = chunks.popleft()
+            data = piece if isinstance(piece, bytes) else bytes(piece)
         else:
             pieces = []
             size = 0

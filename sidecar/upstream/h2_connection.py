@@ -33,6 +33,8 @@ _CONNECTION_FIELDS = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"host")
 )
 _READ_SIZE = 65536
+#: After a read that was full.
+_LONG_READ_SIZE = 262144
 #: In the place of a type that an upgrade asks for.
 TUNNEL = b"tunnel"
 
@@ -429,13 +431,15 @@ class H2UpstreamConnection:
         settings = self.pool.settings
         if settings.keepalive is not None:
             self.keepalive = Keepalive(settings.keepalive, self.wire, strand, self._on_ping_timeout)
+        size = _READ_SIZE
         try:
             while True:
                 if self.wire.unread > READ_AHEAD_BYTES:
                     await self.wire.wait_for_readers(strand)
-                data = await self.transport.receive(_READ_SIZE)
+                data = await self.transport.receive(size)
                 if not data:
                     break
+                size = _READ_SIZE if len(data) < size else _LONG_READ_SIZE
                 if self.keepalive is not None:
                     self.keepalive.on_data()
                 rx_bytes.value += len(data)
@@ -505,13 +509,13 @@ class H2UpstreamConnection:
         if stream is not None:
             stream.take_interim(fields)
 
-    def on_data(self, stream_id: int, data: bytes, end_stream: bool, flow_bytes: int) -> None:
+    def on_data(self, stream_id: int, data: bytes | memoryview, end_stream: bool, flow_bytes: int) -> None:
         stream = self._streams.get(stream_id)
         if stream is None or not stream._has_body:
             self.codec.consume(stream_id, flow_bytes)
         elif end_stream and stream._body is None:
             # All of it in one frame, before anybody asked: what most small responses are.
-            stream._whole = data
+            stream._whole = data if data.__class__ is bytes else bytes(data)
             self.codec.consume(stream_id, flow_bytes)
         else:
             stream.body().push(data, end_stream, flow_bytes)

@@ -43,6 +43,8 @@ class Server:
         self.sent: dict[int, bool] = {}
         #: Stream ids of the DATA frames that came, in their order, and their sizes.
         self.arrived: list[tuple[int, int]] = []
+        #: Their payloads.
+        self.bodies: list[bytes] = []
         self._buffer = b""
 
     @staticmethod
@@ -70,6 +72,7 @@ class Server:
             self._buffer = self._buffer[end:]
             if kind == DATA:
                 self.arrived.append((stream_id, len(payload)))
+                self.bodies.append(payload)
         if window:
             self.codec.receive_data(self.more(window))
             self.wire.on_window(0)
@@ -138,20 +141,60 @@ async def test_chunks_are_forwarded_as_they_came_while_there_is_room() -> None:
         body = H2Body(source.wire, 1)
         for size in (8192, 16384, 100, 16384):
             body.push(bytes(size), False, size)
-        assert server.wire.forward(1, body) == 8192 + 16384
+        assert await server.wire.forward(1, body) == 8192 + 16384
         # A short one is left to be joined with what comes behind it.
-        assert server.wire.forward(1, body) == 0
+        assert await server.wire.forward(1, body) == 0
         assert len(await body.receive()) == 16484
-        for _ in range(40):
-            body.push(bytes(16384), False, 16384)
-        while server.wire.forward(1, body):
-            pass
-        assert len(body.chunks) > 20
         await settle()
-        for _ in range(4):
+        await server.read()
+        assert server.arrived == [(1, 8192), (1, 16384)]
+
+
+async def test_chunks_wait_for_the_socket_and_arrive_whole() -> None:
+    async with open_lab() as lab:
+        server = Server(lab, streams=1, window=HUGE)
+        server.codec.send_headers(1, list(RESPONSE), False)
+        body = H2Body(Server(lab, streams=1, window=HUGE).wire, 1)
+        sent = b"".join(b"%08d" % number for number in range(128 * 1024))
+        for at in range(0, len(sent), 8192):
+            body.push(memoryview(sent)[at : at + 8192], False, 8192)
+
+        async def forward(_strand: object) -> None:
+            while await server.wire.forward(1, body):
+                pass
+
+        lab.reactor.spawn("forward", forward)
+        await settle()
+        assert server.wire.is_congested
+        assert len(body.chunks) > 20
+        while server.size(1) < len(sent):
             await server.read()
-        assert server.arrived[:2] == [(1, 8192), (1, 16384)]
-        assert sum(size for _, size in server.arrived) <= 256 * 1024
+        assert b"".join(server.bodies) == sent
+        # Two chunks fit into a frame.
+        assert {size for _, size in server.arrived} == {16384}
+
+
+async def test_chunks_go_in_turns_with_who_waits_beside_them() -> None:
+    async with open_lab() as lab:
+        server = Server(lab, streams=3, window=HUGE)
+        body = H2Body(Server(lab, streams=1, window=HUGE).wire, 1)
+        for stream_id in (1, 3, 5):
+            server.codec.send_headers(stream_id, list(RESPONSE), False)
+        for _ in range(64):
+            body.push(bytes(16384), False, 16384)
+
+        async def forward(_strand: object) -> None:
+            while await server.wire.forward(1, body):
+                pass
+
+        server.answer(3, 1 << 20)
+        server.answer(5, 1 << 20)
+        lab.reactor.spawn("forward", forward)
+        while server.size(1) < 1 << 20:
+            await server.read()
+        # Who came last got its share: the others are not done before it.
+        order = [stream_id for stream_id, _ in server.arrived]
+        assert order.index(1) < len(order) // 2
 
 
 async def test_last_chunk_ends_the_stream_but_where_trailers_follow() -> None:
@@ -164,7 +207,7 @@ async def test_last_chunk_ends_the_stream_but_where_trailers_follow() -> None:
             if trailers is not None:
                 body.end(trailers)
             await body.wait()
-            assert server.wire.forward(1, body) == 8192
+            assert await server.wire.forward(1, body) == 8192
             assert body.ended
             assert server.codec.send_window(1) == (0 if trailers is None else HUGE - 8192)
 
@@ -175,4 +218,4 @@ async def test_nothing_is_forwarded_on_a_closed_stream() -> None:
         server.codec.reset_stream(1, 8)
         body = H2Body(server.wire, 1)
         body.push(bytes(8192), True, 8192)
-        assert server.wire.forward(1, body) == 0
+        assert await server.wire.forward(1, body) == 0
