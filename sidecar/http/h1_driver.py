@@ -169,6 +169,7 @@ class H1Driver:
         rx_bytes = stats.downstream_cx_rx_bytes_total
         receive: Any = self._transport.receive
         served = 0
+        stream: Any
         if manager.overload is not None:
             try:
                 receive = guard_dispatch(manager.overload, receive, reader.rest)
@@ -184,6 +185,8 @@ class H1Driver:
                 data = reader.rest
                 self._request_body = _NO_REQUEST
                 if not data:
+                    # An idle connection keeps nothing of its last request.
+                    stream = None
                     data = await receive(65536)
                     rx_bytes.value += len(data)
                 # The common case: what is here begins with a whole head, and nothing in it is out of the way.

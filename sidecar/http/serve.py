@@ -24,6 +24,28 @@ __all__ = ["serve_http"]
 _PREFACE = b"PRI * HTTP/2"
 
 
+class _Age:
+    """``max_connection_duration`` of one connection."""
+
+    __slots__ = ("_manager", "_strand", "driver")
+
+    def __init__(self, manager: ConnectionManager, strand: Strand) -> None:
+        self._manager = manager
+        self._strand = strand
+        self.driver: H1Driver | H2Driver | None = None
+
+    def reached(self) -> None:
+        manager = self._manager
+        driver = self.driver
+        manager.stats.downstream_cx_max_duration_reached.value += 1
+        if driver is None:
+            self._strand.fail(DeadlineExceeded("age"))
+        elif manager.http1_safe_max_connection_duration and isinstance(driver, H1Driver):
+            driver.close_after_next()
+        else:
+            driver.start_drain()
+
+
 async def serve_http(
     manager: ConnectionManager,
     connection: Any,
@@ -49,19 +71,11 @@ async def serve_http(
         stats.downstream_cx_ssl_active.inc()
     active = None
     driver: H1Driver | H2Driver | None = None
-
-    def on_age() -> None:
-        stats.downstream_cx_max_duration_reached.value += 1
-        if driver is None:
-            strand.fail(DeadlineExceeded("age"))
-        elif manager.http1_safe_max_connection_duration and isinstance(driver, H1Driver):
-            driver.close_after_next()
-        else:
-            driver.start_drain()
-
+    age: _Age | None = None
     if manager.max_connection_duration_s:
+        age = _Age(manager, strand)
         when = started + manager.max_connection_duration_s
-        start_timer(strand, when, on_age, "max_connection_duration", is_of_stream=False)
+        start_timer(strand, when, age.reached, "max_connection_duration", is_of_stream=False)
     try:
         received = await _first_bytes(manager, transport, strand)
         if not received:
@@ -82,6 +96,8 @@ async def serve_http(
             connection.protocol = "HTTP/2"
             driver = H2Driver(manager, connection, transport, strand, codec_class=h2_codec_class)
             manager.drivers.add(driver)
+            if age is not None:
+                age.driver = driver
             await driver.serve(received)
         else:
             stats.downstream_cx_http1_total.value += 1
@@ -93,7 +109,10 @@ async def serve_http(
             active.inc()
             connection.protocol = "HTTP/1.1"
             driver = H1Driver(manager, connection, transport, strand, received)
+            received = b""
             manager.drivers.add(driver)
+            if age is not None:
+                age.driver = driver
             await driver.serve()
     finally:
         stats.downstream_cx_active.dec()

@@ -11,6 +11,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -300,8 +301,9 @@ class Listener:
         is_counted = False
         target: Listener | None = None
         try:
+            # Partial functions, since what a lambda names would be in cells, of every idle connection.
             if inspector is not None and not await drive(
-                self.reactor, name, lambda strand: inspector.run(connection, transport, strand)
+                self.reactor, name, partial(inspector.run, connection, transport)
             ):
                 return
             if may_hand_off and self.hand_off is not None and connection.is_local_address_restored:
@@ -318,17 +320,17 @@ class Listener:
             connection.filter_chain_name = chain.name
             if chain.metadata:
                 connection.filter_chain_metadata = chain.metadata
-            serve = chain.serve
+            serve = partial(chain.serve, connection, transport)
             is_counted = True
             self._come()
             if self.scopes is None:
-                await drive(self.reactor, name, lambda strand: serve(connection, transport, strand))
+                await drive(self.reactor, name, serve)
             else:
                 scopes = self.scopes.setdefault(chain, set())
                 with trio.CancelScope() as scope:
                     scopes.add(scope)
                     try:
-                        await drive(self.reactor, name, lambda strand: serve(connection, transport, strand))
+                        await drive(self.reactor, name, serve)
                     finally:
                         scopes.discard(scope)
         except Disconnected:
