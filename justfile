@@ -44,6 +44,18 @@ h2spec:
 bench *arguments:
     python -m tests.bench {{ arguments }}
 
+# measure the whole table beside Envoy, nginx, haproxy, aiohttp and mitmproxy and write it into docs/performance.md (--quick: some minutes)
+bench-all *arguments:
+    python -m tests.bench.everything {{ arguments }}
+
+# measure by connections, routes, clusters and workers, beside Envoy, and draw the curves (--quick: their ends)
+bench-scale *arguments:
+    python -m tests.bench.scale {{ arguments }}
+
+# two million requests of every kind: does memory stay where it was? (--requests N, --max-seconds N)
+soak *arguments:
+    python -m tests.bench.soak {{ arguments }}
+
 # measure what choosing a host costs, and a change of one host among many
 bench-lb *arguments:
     python -m tests.bench.lb {{ arguments }}

@@ -59,9 +59,10 @@ def measure(
     url: str,
     kind: str,
     seconds: float,
-    core: int,
+    core: int | str,
     directory: Path,
     more: Mapping[str, str] | None = None,
+    connections: int = 16,
 ) -> Measure:
     """Load ``url`` for about ``seconds``.
 
@@ -72,12 +73,12 @@ def measure(
     if kind in ("h2", "grpc", "h2_stream"):
         requests, took, errors, p50, p99 = _h2load(url, kind, seconds, core, directory)
     else:
-        requests, took, errors, p50, p99 = _wrk(url, kind, seconds, core, directory, more or {})
+        requests, took, errors, p50, p99 = _wrk(url, kind, seconds, core, directory, more or {}, connections)
     cpu = process.cpu_s() - before
     return Measure(requests, took, errors, cpu, p50, p99, process.rss_bytes())
 
 
-def _run(command: list[str], core: int, seconds: float) -> str:
+def _run(command: list[str], core: int | str, seconds: float) -> str:
     done = subprocess.run(
         ["taskset", "-c", str(core), *command],
         capture_output=True,
@@ -91,13 +92,19 @@ def _run(command: list[str], core: int, seconds: float) -> str:
 
 
 def _wrk(
-    url: str, kind: str, seconds: float, core: int, directory: Path, more: Mapping[str, str]
+    url: str,
+    kind: str,
+    seconds: float,
+    core: int | str,
+    directory: Path,
+    more: Mapping[str, str],
+    connections: int,
 ) -> tuple[int, float, int, float, float]:
     # wrk counts whole seconds.
     command = [
         "wrk",
         "-t1",
-        "-c1" if kind == "stream" else "-c16",
+        "-c1" if kind == "stream" else f"-c{connections}",
         f"-d{max(1, round(seconds))}s",
         "--latency",
     ]
@@ -135,7 +142,7 @@ def _percentile(text: str, which: str) -> float:
 
 
 def _h2load(
-    url: str, kind: str, seconds: float, core: int, directory: Path
+    url: str, kind: str, seconds: float, core: int | str, directory: Path
 ) -> tuple[int, float, int, float, float]:
     log = directory / "h2load.log"
     log.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 class Process:
     """A server on one core.  Its CPU time and memory include its children's."""
 
-    def __init__(self, command: list[str], *, core: int, log: Path, cwd: Path | None = None) -> None:
+    def __init__(self, command: list[str], *, core: int | str, log: Path, cwd: Path | None = None) -> None:
         self._log = log
         with log.open("wb") as output:
             self._popen = subprocess.Popen(

@@ -16,9 +16,11 @@ from typing import Any
 
 import trustme
 
-__all__ = ["CASES", "PROXIES", "Case", "start_command", "upstream_command", "write_envoy"]
+__all__ = ["CASES", "MITMPROXY", "PROXIES", "Case", "start_command", "upstream_command", "write_envoy"]
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Where mitmproxy is installed.
+MITMPROXY = ROOT / "bench-results" / "mitmproxy"
 _WASM = ROOT / "sidecar" / "demo_assets" / "header_guard.wasm"
 _EXTENSIONS = "type.googleapis.com/envoy.extensions"
 _LUA = """
@@ -26,6 +28,23 @@ function envoy_on_request(handle)
   handle:headers():add("x-bench-lua", "seen")
 end
 """
+
+
+_JSON_LOG = {
+    "time": "%START_TIME%",
+    "method": "%REQ(:METHOD)%",
+    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+    "protocol": "%PROTOCOL%",
+    "status": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "received": "%BYTES_RECEIVED%",
+    "sent": "%BYTES_SENT%",
+    "duration": "%DURATION%",
+    "user_agent": "%REQ(USER-AGENT)%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "authority": "%REQ(:AUTHORITY)%",
+    "upstream": "%UPSTREAM_HOST%",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +56,9 @@ class Case:
     load: str = "get"
     path: str = "/"
     access_log: bool = False
+    #: Write it as JSON of thirteen fields.
+    json_log: bool = False
+    #: ``lua``, ``wasm``, ``rbac``; several joined by ``+``.
     filter: str = ""
     http2: bool = False
     #: HTTP/2 towards the upstream.
@@ -44,7 +66,7 @@ class Case:
     #: TLS towards the client.
     tls: bool = False
     routes: int = 1
-    proxies: tuple[str, ...] = ("sidecar", "envoy", "nginx", "haproxy", "aiohttp")
+    proxies: tuple[str, ...] = ("sidecar", "envoy", "nginx", "haproxy", "aiohttp", "mitmproxy")
 
 
 _ENVOYS = ("sidecar", "envoy")
@@ -54,6 +76,15 @@ CASES: tuple[Case, ...] = (
     Case("get_log", "with an access log in the default format", access_log=True),
     Case("lua", "with a Lua header edit", filter="lua", proxies=_ENVOYS),
     Case("wasm", "with a Wasm header filter (Rust)", filter="wasm", proxies=_ENVOYS),
+    Case(
+        "combined",
+        "with a JSON access log, a Lua edit and RBAC",
+        access_log=True,
+        json_log=True,
+        filter="lua+rbac",
+        proxies=_ENVOYS,
+    ),
+    Case("routes", "10,000 routes, the last one matches", path="/path-9999/", routes=10_000, proxies=_ENVOYS),
     Case("post", "POST of 1 KiB", load="post"),
     Case("large", "1 MiB response", path="/large"),
     Case("stream", "64 MiB response, one at a time", load="stream", path="/stream", proxies=_ENVOYS),
@@ -162,7 +193,7 @@ def write_envoy(case: Case, port: int, upstream: int, directory: Path, who: str)
             ]
         },
         "http_filters": [
-            *_filters(case.filter),
+            *(each for name in case.filter.split("+") for each in _filters(name)),
             {"name": "router", "typed_config": {"@type": f"{_EXTENSIONS}.filters.http.router.v3.Router"}},
         ],
     }
@@ -171,6 +202,8 @@ def write_envoy(case: Case, port: int, upstream: int, directory: Path, who: str)
             "@type": f"{_EXTENSIONS}.access_loggers.file.v3.FileAccessLog",
             "path": str(directory / f"{who}-{case.name}.access"),
         }
+        if case.json_log:
+            log["log_format"] = {"json_format": _JSON_LOG}
         manager["access_log"] = [{"name": "file", "typed_config": log}]
     cluster: dict[str, Any] = {
         "name": "upstream",
@@ -225,6 +258,16 @@ def _routes(count: int) -> list[dict[str, Any]]:
 
 
 def _filters(name: str) -> list[dict[str, Any]]:
+    if name == "rbac":
+        policy = {
+            "permissions": [{"url_path": {"path": {"prefix": "/"}}}],
+            "principals": [{"direct_remote_ip": {"address_prefix": "127.0.0.0", "prefix_len": 8}}],
+        }
+        rbac = {
+            "@type": f"{_EXTENSIONS}.filters.http.rbac.v3.RBAC",
+            "rules": {"action": "ALLOW", "policies": {"loopback": policy}},
+        }
+        return [{"name": "rbac", "typed_config": rbac}]
     if name == "lua":
         lua = {
             "@type": f"{_EXTENSIONS}.filters.http.lua.v3.Lua",
@@ -322,10 +365,21 @@ def _aiohttp(case: Case, port: int, upstream: int, directory: Path) -> list[str]
     return [sys.executable, "-m", "tests.bench.aiohttp_proxy", str(port), str(upstream), log]
 
 
+def _mitmproxy(case: Case, port: int, upstream: int, directory: Path) -> list[str]:
+    """It wants other libraries than we do, and lives in an environment of its own (``just bench-all``)."""
+    command = MITMPROXY / "bin" / "mitmdump"
+    if not command.exists() or case.access_log:
+        raise OSError("there is no mitmproxy" if not case.access_log else "mitmproxy writes no such log")
+    home = ["--set", f"confdir={directory / 'mitmproxy'}"]
+    where = ["--mode", f"reverse:http://127.0.0.1:{upstream}", "--listen-host", "127.0.0.1", "-p", str(port)]
+    return [str(command), "-q", *home, *where]
+
+
 PROXIES: dict[str, Callable[[Case, int, int, Path], list[str]]] = {
     "sidecar": _sidecar,
     "envoy": _envoy,
     "nginx": _nginx_proxy,
     "haproxy": _haproxy,
     "aiohttp": _aiohttp,
+    "mitmproxy": _mitmproxy,
 }

@@ -25,7 +25,7 @@ from tests.bench.load import Measure, measure
 from tests.bench.process import Process, free_ports
 from tests.bench.proxies import CASES, PROXIES, ROOT, Case, start_command, upstream_command
 
-__all__ = ["main"]
+__all__ = ["main", "run_cases"]
 
 _COLUMNS = ("proxy", "CPU µs/request", "requests/s", "p50 ms", "p99 ms", "RSS MB", "ratio", "errors")
 
@@ -39,6 +39,16 @@ def main(arguments: list[str]) -> int:
         print(f"bench needs {', '.join(missing)} ({packages})", file=sys.stderr)
         return 1
     cases = [case for case in CASES if not options.case or case.name in options.case]
+    results = run_cases(cases, options)
+    if options.markdown:
+        print(f"\n{_markdown(results)}")
+    path = _write(results, options)
+    print(f"written to {path}")
+    return _verdict(results, options.bar)
+
+
+def run_cases(cases: list[Case], options: argparse.Namespace) -> dict[str, dict[str, list[Measure]]]:
+    """Measure each case and print its table; what is not reached within ``max_seconds`` is left out."""
     deadline = time.monotonic() + options.max_seconds
     results: dict[str, dict[str, list[Measure]]] = {}
     with tempfile.TemporaryDirectory(prefix="sidecar-bench-") as name, ExitStack() as stack:
@@ -54,11 +64,7 @@ def main(arguments: list[str]) -> int:
             port = http2_upstream if case.http2_up else upstream
             results[case.name] = _run_case(case, port, directory, options, deadline)
             print(_table(case, results[case.name]), flush=True)
-    if options.markdown:
-        print(f"\n{_markdown(results)}")
-    path = _write(results, options)
-    print(f"written to {path}")
-    return _verdict(results, options.bar)
+    return results
 
 
 def _run_case(

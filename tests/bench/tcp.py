@@ -51,6 +51,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--streams", type=int, default=4, help="of one measurement, one after the other")
     parser.add_argument("--proxy-core", type=int, default=0)
     options = parser.parse_args(arguments)
+    found = measure_tcp(options.rounds, options.streams, options.proxy_core)
+    for (kind, way), values in found.items():
+        print(f"{kind:8} {way:5} {statistics.median(values) / 1e9:.2f} GB per CPU second")
+    medians = {key: statistics.median(values) for key, values in found.items()}
+    return int(any(medians["sidecar", way] < medians["envoy", way] for way in ("down", "up")))
+
+
+def measure_tcp(rounds: int, streams: int, proxy_core: int) -> dict[tuple[str, str], list[float]]:
+    """Bytes per CPU second of each round, by proxy and way."""
     found: dict[tuple[str, str], list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="sidecar-bench-") as name, ExitStack() as stack:
         directory = Path(name)
@@ -61,17 +70,14 @@ def main(arguments: Sequence[str]) -> int:
             config = directory / f"{kind}.yaml"
             config.write_text(_CONFIG.format(port=port, upstream=upstream.getsockname()[1]))
             command = [*_COMMANDS[kind], "-c", str(config), "--concurrency", "1", "--log-level", "error"]
-            process = Process(command, core=options.proxy_core, log=directory / f"{kind}.log", cwd=ROOT)
+            process = Process(command, core=proxy_core, log=directory / f"{kind}.log", cwd=ROOT)
             stack.enter_context(process).wait_for_port(port)
             running[kind] = process, port
-        for _ in range(options.rounds):
+        for _ in range(rounds):
             for kind, (process, port) in running.items():
                 for way in ("down", "up"):
-                    found.setdefault((kind, way), []).append(_measure(process, port, way, options.streams))
-    for (kind, way), values in found.items():
-        print(f"{kind:8} {way:5} {statistics.median(values) / 1e9:.2f} GB per CPU second")
-    medians = {key: statistics.median(values) for key, values in found.items()}
-    return int(any(medians["sidecar", way] < medians["envoy", way] for way in ("down", "up")))
+                    found.setdefault((kind, way), []).append(_measure(process, port, way, streams))
+    return found
 
 
 def _measure(process: Process, port: int, way: str, streams: int) -> float:
