@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sidecar.core.runtime import Runtime
+from sidecar.core.shared_memory import SharedMemory
 
 __all__ = ["FactoryContext", "NodeInfo"]
 
@@ -82,6 +83,8 @@ class FactoryContext:
     upstream_filter_names: set[str] = field(default_factory=set)
     #: ``Tracing.Http`` of the bootstrap, for connection managers that trace and name no provider.
     default_tracing: Any = None
+    #: What the processes of a server with workers count together; None in one that serves alone.
+    shared_memory: SharedMemory | None = None
 
     def at(self, path: str) -> FactoryContext:
         """The same surroundings for a field further down."""
@@ -109,4 +112,5 @@ class FactoryContext:
             runtime=self.runtime,
             upstream_filter_names=self.upstream_filter_names,
             default_tracing=self.default_tracing,
+            shared_memory=self.shared_memory,
         )

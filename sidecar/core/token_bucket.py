@@ -20,6 +20,9 @@ class TokenBucket:
         self._rate = tokens_per_fill / fill_interval_s
         #: Seconds that it takes to fill the empty bucket.
         self._full = max_tokens / self._rate
+        self._begin()
+
+    def _begin(self) -> None:
         #: The moment at which the bucket would have been empty.
         self._since = float("-inf")
 

@@ -34,6 +34,7 @@ from sidecar.core.address import Address, is_ip, split_address
 from sidecar.core.errors import ConfigError
 from sidecar.core.options import Options
 from sidecar.core.overload import Overload
+from sidecar.core.shared_memory import make_count
 from sidecar.extensions.event_logs import EventLogs
 from sidecar.net.reactor import Reactor
 from sidecar.observability.snapshot import StatsSink
@@ -124,7 +125,9 @@ class Assembly:
         except ConfigError as error:
             raise ConfigErrors([loaded.problem(error.path, error.reason)]) from error
         most = global_limit(loaded.bootstrap, self._runtime)
-        self._global_limit = None if most is None else GlobalLimit(most)
+        self._global_limit = (
+            None if most is None else GlobalLimit(most, make_count(self.role.shared_memory, "listeners"))
+        )
         #: None where the configuration has no overload manager.
         self.overload: OverloadManager | None = None
         try:
@@ -300,6 +303,7 @@ class Assembly:
             runtime=self._runtime,
             upstream_filter_names=self._upstream_filter_names,
             default_tracing=bootstrap.tracing.http if bootstrap.tracing.HasField("http") else None,
+            shared_memory=self.role.shared_memory,
         )
 
     def _locate_text(self, path: str) -> tuple[str, int]:
@@ -441,7 +445,8 @@ class Assembly:
         overload = self._overload_of(message)
         if own is None and shared is None and overload is None:
             return None
-        return ConnectionLimits(own, shared, overload)
+        count = make_count(None if own is None else self.role.shared_memory, f"listener {name}")
+        return ConnectionLimits(own, shared, overload, count)
 
     def _overload_of(self, message: Any) -> Overload | None:
         """What a listener and its filters ask."""

@@ -63,7 +63,7 @@ def compile_overload(
 
 
 def _share(limit: GlobalLimit) -> float:
-    return min(limit.active / limit.maximum, 1.0)
+    return min(limit.count.total() / limit.maximum, 1.0)
 
 
 def _monitor(kind: str, config: Any, runtime: Runtime) -> Monitor:

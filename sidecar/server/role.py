@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import trio
 
     from sidecar.config.registry import Registry
+    from sidecar.core.shared_memory import SharedMemory
     from sidecar.server.main import Server
     from sidecar.upstream.cluster import Cluster
     from sidecar.upstream.cluster_manager import HealthWatch
@@ -29,6 +30,8 @@ class Role:
     worker = 0
     #: Whether it serves the admin interface, flushes statistics to sinks and hears signals.
     is_main = True
+    #: What all of them count together.
+    shared_memory: SharedMemory | None = None
 
     def __init__(self, sockets: SocketSource | None = None) -> None:
         self.sockets: SocketSource = sockets or OwnSockets()

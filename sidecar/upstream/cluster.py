@@ -30,11 +30,13 @@ from sidecar.upstream.load_balancer_policies import ROUND_ROBIN, LbPolicy
 from sidecar.upstream.local_zone import NOWHERE, LocalZone
 from sidecar.upstream.original_dst import OriginalDstBalancer
 from sidecar.upstream.outlier_detection import Detector, OutlierSettings
-from sidecar.upstream.resources import DEFAULT_LIMITS, CircuitBreakerLimits, Resources
+from sidecar.upstream.resources import DEFAULT_LIMITS, CircuitBreakerLimits
+from sidecar.upstream.shared_resources import make_resources
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.core.overload import LoadShedPoint
+    from sidecar.core.shared_memory import SharedMemory
     from sidecar.upstream.discovery import Endpoint
     from sidecar.upstream.retry_priorities import PreviousPriorities
     from sidecar.upstream.transport_sockets import RequestNames, TransportSockets
@@ -200,9 +202,14 @@ class Cluster:
     )
 
     def __init__(
-        self, config: ClusterConfig, store: Store, *, draw: Callable[[int], int] = randrange
+        self,
+        config: ClusterConfig,
+        store: Store,
+        *,
+        draw: Callable[[int], int] = randrange,
+        memory: SharedMemory | None = None,
     ) -> None:
-        """``draw(n)`` gives a random number below n."""
+        """``draw(n)`` gives a random number below n; ``memory`` is where workers count together."""
         self.config = config
         self.name = config.name
         self.stats = ClusterStats(store.scope(f"cluster.{config.alt_stat_name or config.name}"))
@@ -245,9 +252,8 @@ class Cluster:
             )
         breakers = self.stats.scope.scope("circuit_breakers")
         #: What is allowed and used, by routing priority.
-        self.resources = (
-            Resources(config.default_limits, breakers.scope("default")),
-            Resources(config.high_limits, breakers.scope("high")),
+        self.resources = make_resources(
+            config.name, (config.default_limits, config.high_limits), breakers, memory
         )
         self.stats.show_use(self.resources)
         self.draw = draw

@@ -65,6 +65,11 @@ class Resources:
     def __init__(self, limits: CircuitBreakerLimits, scope: Scope) -> None:
         """``scope`` is ``circuit_breakers.<default|high>.``."""
         self.renew(limits)
+        self._start()
+        self._had_connection = False
+        self._declare(scope)
+
+    def _start(self) -> None:
         self.connections = 0
         #: How many of the connections are sessions of datagrams, which no gauge shows as connections.
         self.sessions = 0
@@ -72,8 +77,10 @@ class Resources:
         self.requests = 0
         self.pools = 0
         self.retries = RetryBreaker(self)
-        self._had_connection = False
-        self._declare(scope)
+
+    def in_use(self, field: str) -> int:
+        """How many there are, with whomever the limits are shared."""
+        return self.retries.active if field == "retries" else int(getattr(self, field))
 
     def renew(self, limits: CircuitBreakerLimits) -> None:
         """Allow so much from now on; what is in use stays."""
@@ -88,10 +95,11 @@ class Resources:
         """Make the gauges.  Envoy's know of a limit of 0 only once something was counted against it."""
         retries = self.retries
         live = scope.live_gauge
+        in_use = self.in_use
         live("cx_open", lambda: int(self._had_connection and self.connections >= self.max_connections))
-        live("cx_pool_open", lambda: int(0 < self.max_pools <= self.pools))
-        live("rq_open", lambda: int(0 < self.max_requests <= self.requests))
-        live("rq_pending_open", lambda: int(0 < self.max_pending_requests <= self.pending))
+        live("cx_pool_open", lambda: int(0 < self.limits.max_connection_pools <= in_use("pools")))
+        live("rq_open", lambda: int(0 < self.limits.max_requests <= in_use("requests")))
+        live("rq_pending_open", lambda: int(0 < self.limits.max_pending_requests <= in_use("pending")))
         live("rq_retry_open", lambda: int(retries.was_used and retries.is_open()))
         if self.limits.track_remaining:
             # Connections may be more than the limit.
@@ -139,7 +147,7 @@ class RetryBreaker:
         if budget is None:
             return limits.max_retries
         self.was_budgeted = True
-        under_way = self._resources.requests + self._resources.pending
+        under_way = self._resources.in_use("requests") + self._resources.in_use("pending")
         return max(int(budget.budget_percent / 100.0 * under_way), budget.min_retry_concurrency)
 
     def can_create(self) -> bool:
@@ -157,8 +165,9 @@ class RetryBreaker:
 
     def is_open(self) -> bool:
         """Whether ``max_retries`` are under way; a budget does not change the gauge."""
-        return self.active >= self._resources.limits.max_retries
+        return self._resources.in_use("retries") >= self._resources.limits.max_retries
 
     def remaining(self) -> int:
         """How many more ``max_retries`` allows."""
-        return 0 if self.was_budgeted else max(0, self._resources.limits.max_retries - self.active)
+        resources = self._resources
+        return 0 if self.was_budgeted else max(0, resources.limits.max_retries - resources.in_use("retries"))

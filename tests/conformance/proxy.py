@@ -20,7 +20,8 @@ from . import configuration
 from .scenario import Setup
 from .wire import Ended, Message, Wire, read_response
 
-START_TIMEOUT_S = 30.0
+#: Of a proxy with one worker; each more is one more process that starts, maybe on a busy machine.
+START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 5.0
 POLL_S = 0.01
 ROOT = Path(__file__).parents[2]
@@ -82,13 +83,14 @@ class Proxy:
         config = self.write_config()
         admin = self.directory / "admin"
         self._process = self._run(config, admin, "--use-dynamic-base-id")
-        with trio.move_on_after(START_TIMEOUT_S):
+        patience_s = START_TIMEOUT_S * self.setup.concurrency
+        with trio.move_on_after(patience_s):
             while True:
                 if await self._is_ready(admin):
                     await self.learn_ports()
                     return
                 await trio.sleep(POLL_S)
-        raise ProxyFailed(f"{self.kind} is not ready after {START_TIMEOUT_S} s:\n{self.output()}")
+        raise ProxyFailed(f"{self.kind} is not ready after {patience_s} s:\n{self.output()}")
 
     def _run(self, config: Path, admin: Path, *arguments: str) -> subprocess.Popen[bytes]:
         with (self.directory / "output.txt").open("ab") as output:

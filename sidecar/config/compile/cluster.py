@@ -100,7 +100,7 @@ def compile_cluster(
         version_info=version_info,
         registry=registry,
     )
-    return Cluster(config, context.root_stats)
+    return Cluster(config, context.root_stats, memory=context.shared_memory)
 
 
 def compile_cluster_config(

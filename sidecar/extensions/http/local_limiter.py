@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sidecar.api.rate_limit import Descriptor, Entry
+from sidecar.core.shared_buckets import SharedBucketTable, make_bucket
+from sidecar.core.shared_memory import SharedMemory
 from sidecar.core.token_bucket import TokenBucket
 
 __all__ = ["BucketSettings", "Limiter", "LimiterSettings", "Verdict"]
@@ -27,9 +29,14 @@ class BucketSettings:
     #: Whether what it refuses passes all the same.
     shadow_mode: bool = False
 
-    def make(self) -> TokenBucket:
-        """A full one."""
-        return TokenBucket(self.max_tokens, self.tokens_per_fill, self.fill_interval_s)
+    def make(self, memory: SharedMemory | None = None, key: str = "") -> TokenBucket:
+        """A full one, or that of all processes that make one of this key."""
+        return make_bucket(memory, f"{key} {self}", *self.sizes)
+
+    @property
+    def sizes(self) -> tuple[int, int, float]:
+        """What a bucket is made of."""
+        return self.max_tokens, self.tokens_per_fill, self.fill_interval_s
 
     @property
     def rate(self) -> float:
@@ -65,21 +72,27 @@ class Verdict:
 class _Wild:
     """The buckets of one descriptor with entries that stand for any value."""
 
-    __slots__ = ("_buckets", "_entries", "_most", "settings")
+    __slots__ = ("_buckets", "_entries", "_most", "_table", "settings")
 
-    def __init__(self, entries: Entries, settings: BucketSettings, most: int) -> None:
+    def __init__(
+        self, entries: Entries, settings: BucketSettings, most: int, table: SharedBucketTable | None
+    ) -> None:
+        #: Of all processes, in the place of ``_buckets``.
+        self._table = table
         self._entries = entries
         self._most = most
         self._buckets: dict[Entries, TokenBucket] = {}
         self.settings = settings
 
-    def bucket(self, entries: Entries) -> TokenBucket | None:
+    def bucket(self, entries: Entries, now: float) -> TokenBucket | None:
         """The bucket for these values; None where the descriptor is another."""
         if len(entries) != len(self._entries):
             return None
         for (key, value), (wanted, fixed) in zip(entries, self._entries, strict=True):
             if key != wanted or (fixed and value != fixed):
                 return None
+        if self._table is not None:
+            return self._table.bucket(entries, now, self.settings.sizes)
         buckets = self._buckets
         bucket = buckets.pop(entries, None)
         if bucket is None:
@@ -91,17 +104,24 @@ class _Wild:
 
 
 class Limiter:
-    """The buckets of one filter, of one route, or of one connection."""
+    """The buckets of one filter, of one route, or of one connection.
+
+    The first two are those of all processes, in a ``memory`` where ``key`` names their place.
+    """
 
     __slots__ = ("_always_consume_default", "_default", "_denies", "_fixed", "_wild")
 
-    def __init__(self, settings: LimiterSettings) -> None:
+    def __init__(self, settings: LimiterSettings, memory: SharedMemory | None = None, key: str = "") -> None:
         default = settings.default
         self._denies = default is not None and not default.max_tokens
-        self._default = None if default is None or self._denies else default.make()
-        self._fixed = {entries: (each.make(), each) for entries, each in settings.fixed.items()}
+        self._default = None if default is None or self._denies else default.make(memory, key)
+        self._fixed = {
+            entries: (each.make(memory, f"{key} {entries}"), each) for entries, each in settings.fixed.items()
+        }
+        most = settings.max_dynamic_descriptors
         self._wild = [
-            _Wild(entries, each, settings.max_dynamic_descriptors) for entries, each in settings.wild
+            _Wild(entries, each, most, SharedBucketTable.make(memory, f"{key} {entries} {each} {most}", most))
+            for entries, each in settings.wild
         ]
         self._always_consume_default = settings.always_consume_default
 
@@ -112,7 +132,7 @@ class Limiter:
             if self._denies:
                 return Verdict(False, None)
             return Verdict(default is None or default.take(now), default)
-        matched = self._matched(descriptors)
+        matched = self._matched(descriptors, now)
         for bucket, settings, descriptor in matched:
             hits = 1 if descriptor.hits_addend is None else descriptor.hits_addend
             if descriptor.is_negative_hits and descriptor.hits_addend is not None:
@@ -129,7 +149,7 @@ class Limiter:
         return Verdict(True, default)
 
     def _matched(
-        self, descriptors: Sequence[Descriptor]
+        self, descriptors: Sequence[Descriptor], now: float
     ) -> list[tuple[TokenBucket, BucketSettings, Descriptor]]:
         found: list[tuple[TokenBucket, BucketSettings, Descriptor]] = []
         for descriptor in descriptors:
@@ -139,7 +159,7 @@ class Limiter:
                 found.append((*fixed, descriptor))
                 continue
             for wild in self._wild:
-                bucket = wild.bucket(entries)
+                bucket = wild.bucket(entries, now)
                 if bucket is not None:
                     found.append((bucket, wild.settings, descriptor))
                     break

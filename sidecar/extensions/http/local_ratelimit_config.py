@@ -58,7 +58,7 @@ def _settings(message: Any, context: FactoryContext) -> LocalRateLimitSettings:
     requests = "request_headers_to_add_when_not_enforced"
     return LocalRateLimitSettings(
         limiter=limiter,
-        shared=Limiter(limiter),
+        shared=Limiter(limiter, context.shared_memory, f"{context.path} {message.stat_prefix}"),
         stats=LocalRateLimitStats(
             context.root_stats.scope(f"{message.stat_prefix.rstrip('.')}.http_local_rate_limit")
         ),

@@ -58,6 +58,6 @@ class ListenerRateLimitFactory:
 
     def compile(self, message: Any, context: FactoryContext) -> LocalRateLimit:
         return LocalRateLimit(
-            compile_token_bucket(message.token_bucket),
+            compile_token_bucket(message.token_bucket, context),
             context.root_stats.scope(f"listener_local_ratelimit.{message.stat_prefix}"),
         )

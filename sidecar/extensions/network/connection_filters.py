@@ -10,6 +10,7 @@ from sidecar.api.network import CLOSE, CONTINUE, NetworkFilter, NetworkSession
 from sidecar.api.stream import Flag
 from sidecar.core.filter_state import PlainText
 from sidecar.core.runtime import ON, Switch
+from sidecar.core.shared_memory import Count
 from sidecar.core.token_bucket import TokenBucket
 
 __all__ = ["ConnectionLimit", "LocalRateLimit", "SniCluster"]
@@ -33,14 +34,21 @@ class SniCluster(NetworkFilter):
 class ConnectionLimit(NetworkFilter):
     """``envoy.filters.network.connection_limit``: so many connections at once."""
 
-    def __init__(self, stats: Any, max_connections: int, delay_s: float, enabled: Switch = ON) -> None:
+    def __init__(
+        self,
+        stats: Any,
+        max_connections: int,
+        delay_s: float,
+        enabled: Switch = ON,
+        count: Count | None = None,
+    ) -> None:
         """``stats`` is the scope ``connection_limit.<stat_prefix>.``; not ``enabled`` it lets all pass."""
         self._max = max_connections
         self._enabled = enabled
         self._delay_s = delay_s
         self._limited = stats.counter("limited_connections")
         self._active = stats.gauge("active_connections")
-        self._count = 0
+        self._count = count or Count()
         #: Those that are over the limit, and wait for their end.
         self._refused: set[NetworkSession] = set()
         #: Those that came while it was enabled.
@@ -51,12 +59,12 @@ class ConnectionLimit(NetworkFilter):
             return CONTINUE
         self._counted.add(session)
         self._active.inc()
-        if self._count >= self._max:
+        if self._count.total() >= self._max:
             self._limited.value += 1
             self._refused.add(session)
             session.delay_s = self._delay_s
             return CLOSE
-        self._count += 1
+        self._count.add(1)
         return CONTINUE
 
     def on_close(self, session: NetworkSession) -> None:
@@ -67,7 +75,7 @@ class ConnectionLimit(NetworkFilter):
         if session in self._refused:
             self._refused.remove(session)
         else:
-            self._count -= 1
+            self._count.add(-1)
 
 
 class LocalRateLimit(NetworkFilter):

@@ -11,6 +11,7 @@ from sidecar.config.compile.chance import compile_flag
 from sidecar.config.compile.route_action import duration_s
 from sidecar.config.compile.token_bucket import compile_token_bucket
 from sidecar.core.errors import ConfigError
+from sidecar.core.shared_memory import make_count
 from sidecar.extensions.network.connection_filters import ConnectionLimit, LocalRateLimit, SniCluster
 from sidecar.extensions.network.simple_terminals import DirectResponse, Echo
 
@@ -51,7 +52,10 @@ class ConnectionLimitFactory:
         if not message.HasField("max_connections"):
             raise ConfigError("max_connections", "Field 'max_connections' is missing")
         enabled = compile_flag(message.runtime_enabled, context.runtime)
-        return ConnectionLimit(stats, message.max_connections.value, duration_s(message.delay), enabled)
+        count = make_count(context.shared_memory, f"{context.path} {message.stat_prefix}")
+        return ConnectionLimit(
+            stats, message.max_connections.value, duration_s(message.delay), enabled, count
+        )
 
 
 class LocalRateLimitFactory:
@@ -62,7 +66,7 @@ class LocalRateLimitFactory:
     config_type = f"{_NETWORK}.local_ratelimit.v3.LocalRateLimit"
 
     def compile(self, message: Any, context: FactoryContext) -> LocalRateLimit:
-        bucket = compile_token_bucket(message.token_bucket)
+        bucket = compile_token_bucket(message.token_bucket, context)
         scope = context.root_stats.scope(f"local_rate_limit.{message.stat_prefix}")
         return LocalRateLimit(bucket, scope, enabled=compile_flag(message.runtime_enabled, context.runtime))
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from sidecar.core.log import get_levels
+from sidecar.core.shared_memory import SharedMemory
 from sidecar.server.listening_sockets import SharedSockets, SocketSource
 from sidecar.server.role import Role
 from sidecar.server.workers.channel import Channel
@@ -74,6 +75,7 @@ class Supervisor(Role):
         super().__init__(sockets)
         self.sockets = SharedSockets(count, self.sockets, self._send_sockets)
         self.count = count
+        self.shared_memory: SharedMemory = SharedMemory.create(count + 1)
         self._relay = Relay(self.broadcast)
         self._hosts = HostRelay(self.broadcast)
         self._workers = [_Worker(number) for number in range(count)]
@@ -199,6 +201,7 @@ class Supervisor(Role):
         worker.connections = worker.resident = 0
         assert self._server is not None
         self._server.merger.forget(worker.number)
+        self.shared_memory.forget(worker.number)
         for cluster, hosts in worker.hosts.items():
             for address, values in hosts.items():
                 lost = self._lost_hosts.setdefault(cluster, {}).setdefault(address, [0] * len(values))
@@ -218,8 +221,9 @@ class Supervisor(Role):
         server = self._server
         assert server is not None
         options = dataclasses.asdict(server.options)
-        greeting = {"worker": worker.number, "options": options, "levels": get_levels()}
-        channel.send("hello", greeting, (server.loaded.bootstrap.SerializeToString(),))
+        greeting = {"worker": worker.number, "of": self.count, "options": options, "levels": get_levels()}
+        bootstrap = server.loaded.bootstrap.SerializeToString()
+        channel.send("hello", greeting, (bootstrap,), (self.shared_memory.descriptor,))
         for listener in server.all_listeners():
             self._send_sockets_to(worker, channel, listener)
         self._hosts.tell(channel.send)

@@ -23,6 +23,7 @@ from sidecar.config.report import Reporter
 from sidecar.core import log
 from sidecar.core.errors import SidecarError
 from sidecar.core.options import Options
+from sidecar.core.shared_memory import SharedMemory
 from sidecar.server.listening_sockets import GivenSockets
 from sidecar.server.role import Role
 from sidecar.server.workers.channel import Channel
@@ -52,10 +53,11 @@ class Worker(Role):
 
     is_main = False
 
-    def __init__(self, channel: Channel, number: int) -> None:
+    def __init__(self, channel: Channel, number: int, memory: SharedMemory) -> None:
         self.given_sockets = GivenSockets()
         super().__init__(self.given_sockets)
         self.worker = number
+        self.shared_memory = memory
         self._channel = channel
         self._hosts = GivenHosts(channel.send)
         self._given: Given | None = None
@@ -198,7 +200,8 @@ def run_worker(arguments: list[str]) -> int:
               pattern=options.log_format, escape=options.log_format_escaped)  # fmt: skip
     for name, level in hello.values["levels"].items():
         log.set_level(name, level)
-    role = Worker(channel, hello.values["worker"])
+    memory = SharedMemory(received[1][0], hello.values["worker"], hello.values["of"] + 1)
+    role = Worker(channel, hello.values["worker"], memory)
     while (received := channel.receive_now()) is not None and received[0].kind != "go":
         role.take_early(*received)
     if received is None:

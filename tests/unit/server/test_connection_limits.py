@@ -23,4 +23,4 @@ def test_connections_beyond_the_limit_of_all_are_refused_wherever_they_come() ->
     assert not two.admit()
     one.leave()
     assert two.admit()
-    assert shared.active == 2
+    assert shared.count.total() == 2
