@@ -190,7 +190,8 @@ _ROWS: dict[str, str] = {
     ),
     f"{_TCP}.WeightedCluster": "*",
     f"{_NETWORK_FILTERS}.rbac.v3.RBAC": (
-        "rules shadow_rules shadow_rules_stat_prefix stat_prefix enforcement_type delay_deny"
+        "rules shadow_rules matcher shadow_matcher shadow_rules_stat_prefix stat_prefix enforcement_type "
+        "delay_deny"
     ),
     f"{_RBAC}.RBAC": "action policies",
     f"{_RBAC}.Policy": "permissions principals condition cel_config",
@@ -415,6 +416,9 @@ _ROWS: dict[str, str] = {
     f"{_MATCHER}.HttpResponseHeaderMatchInput": "*",
     f"{_MATCHER}.HttpRequestQueryParamMatchInput": "*",
     "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput": "*",
+    "envoy.extensions.matching.common_inputs.network.v3.DynamicMetadataInput": "*",
+    "envoy.extensions.matching.common_inputs.network.v3.DynamicMetadataInput.PathSegment": "*",
+    "envoy.extensions.matching.input_matchers.metadata.v3.Metadata": "*",
     "envoy.extensions.matching.common_inputs.environment_variable.v3.Config": "*",
     "envoy.extensions.matching.input_matchers.consistent_hashing.v3.ConsistentHashing": "*",
     "envoy.extensions.matching.input_matchers.ip.v3.Ip": "cidr_ranges",
@@ -1004,6 +1008,8 @@ CORE_TYPES = frozenset(
         "envoy.extensions.matching.common_inputs.ssl.v3.DnsSanInput",
         "envoy.extensions.matching.common_inputs.ssl.v3.SubjectInput",
         "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput",
+        "envoy.extensions.matching.common_inputs.network.v3.DynamicMetadataInput",
+        "envoy.extensions.matching.input_matchers.metadata.v3.Metadata",
         "envoy.extensions.matching.common_inputs.environment_variable.v3.Config",
         "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
         f"{_RESOURCE_MONITORS}.fixed_heap.v3.FixedHeapConfig",

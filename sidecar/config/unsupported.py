@@ -169,9 +169,6 @@ ENTRIES: tuple[Entry, ...] = (
         when=lambda message: (message.factory_key or message.object_key) in _OTHER_OBJECTS,
     ),
     *_rows(_FILTER_STATE_VALUE, WARN, "filter state", "shared_with_upstream"),
-    *_rows(
-        "envoy.extensions.filters.network.rbac.v3.RBAC", STOP, "generic matching", "matcher shadow_matcher"
-    ),
     *_rows("envoy.config.rbac.v3.RBAC", WARN, "RBAC", "audit_logging_options"),
     # Envoy 1.40 does not look at it.
     *_rows("envoy.config.rbac.v3.Policy", WARN, "CEL", "checked_condition"),

@@ -77,7 +77,51 @@ def tree(action: str, name: str = "action") -> str:
     return f"matcher: {{on_no_match: {{action: {{name: {name}, typed_config: {{{action}}}}}}}}}"
 
 
+_INPUTS = "envoy.extensions.matching.common_inputs"
+INPUTS = (
+    *(f"{_INPUTS}.network.v3.{name}Input" for name in ("DestinationIP", "DestinationPort", "SourceIP")),
+    *(f"{_INPUTS}.network.v3.{name}Input" for name in ("SourcePort", "DirectSourceIP", "ServerName")),
+    *(f"{_INPUTS}.network.v3.{name}Input" for name in ("SourceType", "TransportProtocol")),
+    *(f"{_INPUTS}.network.v3.{name}Input" for name in ("ApplicationProtocol", "NetworkNamespace")),
+    *(f"{_INPUTS}.ssl.v3.{name}Input" for name in ("UriSan", "DnsSan", "Subject")),
+    f"{_INPUTS}.network.v3.FilterStateInput, key: a",
+    f"{_INPUTS}.network.v3.DynamicMetadataInput, filter: a, path: [{{key: b}}]",
+    f"{_INPUTS}.network.v3.DynamicMetadataInput, filter: a",
+    "envoy.type.matcher.v3.HttpRequestHeaderMatchInput, header_name: a",
+)
+
+
+def looks_at(given: str) -> str:
+    """A tree that asks this input."""
+    kind, _, fields = given.partition(",")
+    packed = f"{{'@type': {TYPE}/{kind}, {fields}}}"
+    done = f"{{action: {{name: a, typed_config: {{{ACTION}, name: a}}}}}}"
+    single = f"{{input: {{name: i, typed_config: {packed}}}, value_match: {{exact: x}}}}"
+    entry = f"{{predicate: {{single_predicate: {single}}}, on_match: {done}}}"
+    return f"matcher: {{matcher_list: {{matchers: [{entry}]}}}}"
+
+
+def connection_rbac(rules: str) -> str:
+    """The network filter, in front of one that ends the chain."""
+    filters = "envoy.extensions.filters.network"
+    entries = (
+        f"{{name: r, typed_config: {{'@type': {TYPE}/{filters}.rbac.v3.RBAC, stat_prefix: p, {rules}}}}}",
+        f"{{name: e, typed_config: {{'@type': {TYPE}/{filters}.echo.v3.Echo}}}}",
+    )
+    return (
+        "static_resources: {listeners: [{name: l, "
+        "address: {socket_address: {address: 127.0.0.1, port_value: 0}}, "
+        f"filter_chains: [{{filters: [{', '.join(entries)}]}}]}}]}}"
+    )
+
+
 CASES = {
+    **{f"tree of {each}": chain(RBAC, looks_at(each)) for each in INPUTS},
+    **{f"of connections by {each}": connection_rbac(looks_at(each)) for each in INPUTS},
+    "of connections, both": connection_rbac(f"{policy()}, {tree(f'{ACTION}, name: a')}"),
+    "of connections, in the shadow": connection_rbac(
+        looks_at(INPUTS[0]).replace("matcher:", "shadow_matcher:", 1)
+    ),
     **{f"permission {name}": chain(RBAC, policy(permission=each)) for name, each in PERMISSIONS.items()},
     **{f"principal {name}": chain(RBAC, policy(principal=each)) for name, each in PRINCIPALS.items()},
     "nothing": chain(RBAC),

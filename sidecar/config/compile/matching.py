@@ -15,6 +15,7 @@ import xxhash
 from sidecar.config.compile.cel import compile_cel_expression
 from sidecar.config.compile.chance import fraction
 from sidecar.config.compile.matchers import compile_string_matcher
+from sidecar.config.compile.value_matchers import compile_value_matcher
 from sidecar.config.messages import type_name
 from sidecar.config.registry import resolve_any
 from sidecar.core.address import parse_range
@@ -22,7 +23,7 @@ from sidecar.core.errors import ConfigError
 from sidecar.core.matching import ExactMap, Input, MatchList, OnMatch, Predicate, PrefixMap, Tree
 from sidecar.core.matching_sets import DomainMap, IpRangeMap, Network, Range, parse_address
 
-__all__ = ["CEL_INPUT", "COMMON_INPUTS", "Compile", "MatcherCompiler"]
+__all__ = ["CEL_INPUT", "COMMON_INPUTS", "METADATA_INPUT", "Compile", "MatcherCompiler"]
 
 #: Makes an input, a predicate's test or an action of its message and path.
 Compile = Callable[[Any, str], Any]
@@ -31,6 +32,9 @@ _MATCHERS = "envoy.extensions.matching.input_matchers"
 #: An input that takes all of the stream, for the matcher that is an expression.
 CEL_INPUT = "xds.type.matcher.v3.HttpAttributesCelMatchInput"
 _CEL_MATCHER = "xds.type.matcher.v3.CelMatcher"
+#: An input that is a value of the dynamic metadata, for the matcher of such values.
+METADATA_INPUT = "envoy.extensions.matching.common_inputs.network.v3.DynamicMetadataInput"
+_METADATA_MATCHER = f"{_MATCHERS}.metadata.v3.Metadata"
 
 
 class MatcherCompiler:
@@ -147,6 +151,10 @@ class MatcherCompiler:
             test = compile_string_matcher(message.value_match, f"{path}.value_match")
         else:
             test = self._extension(message.custom_match, _CUSTOM, f"{path}.custom_match")
+        of_metadata = type_name(message.input.typed_config.type_url) == METADATA_INPUT
+        if of_metadata is not (type_name(message.custom_match.typed_config.type_url) == _METADATA_MATCHER):
+            # A value that is no text never fits a matcher of text, nor text one of values.
+            return lambda data: False
 
         def holds(data: Any) -> bool:
             value = take(data)
@@ -228,6 +236,12 @@ def _cel(message: Any, path: str) -> Callable[[Any], bool]:
     return compile_cel_expression(message.expr_match, f"{path}.expr_match").matches
 
 
+def _metadata(message: Any, path: str) -> Callable[[Any], bool]:
+    """Whether a value of the metadata is one that fits."""
+    test, inverted = compile_value_matcher(message.value, f"{path}.value"), bool(message.invert)
+    return lambda value: test(value) is not inverted
+
+
 #: Inputs that need no data.
 COMMON_INPUTS: dict[str, Compile] = {
     "envoy.extensions.matching.common_inputs.environment_variable.v3.Config": _environment,
@@ -236,5 +250,6 @@ _CUSTOM: dict[str, Compile] = {
     _CEL_MATCHER: _cel,
     f"{_MATCHERS}.ip.v3.Ip": _ip,
     f"{_MATCHERS}.consistent_hashing.v3.ConsistentHashing": _consistent_hashing,
+    _METADATA_MATCHER: _metadata,
     f"{_MATCHERS}.runtime_fraction.v3.RuntimeFraction": _runtime_fraction,
 }

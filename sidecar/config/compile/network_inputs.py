@@ -69,8 +69,28 @@ def _filter_state(message: Any, path: str) -> Input[Any]:
     return take
 
 
+def _peer_names(kind: str) -> Callable[[Any, str], Input[Any]]:
+    """Alternative names in the client's certificate, joined; before the handshake there are none."""
+
+    def take(connection: Any) -> bytes | None:
+        tls = getattr(connection, "tls", None)
+        names = [] if tls is None or tls.peer is None else tls.peer.sans(kind)
+        return ",".join(names).encode() if names else None
+
+    return lambda message, path: take
+
+
+def _peer_subject(message: Any, path: str) -> Input[Any]:
+    def take(connection: Any) -> bytes | None:
+        tls = getattr(connection, "tls", None)
+        subject = "" if tls is None or tls.peer is None else tls.peer.subject
+        return subject.encode() or None
+
+    return take
+
+
 def _absent(message: Any, path: str) -> Input[Any]:
-    """What a connection has not before its handshake, or never (network namespaces)."""
+    """What no connection has."""
     return lambda connection: None
 
 
@@ -86,9 +106,9 @@ NETWORK_INPUTS: dict[str, Callable[[Any, str], Input[Any]]] = {
     f"{_NETWORK}.ApplicationProtocolInput": _application_protocols,
     f"{_NETWORK}.FilterStateInput": _filter_state,
     f"{_NETWORK}.NetworkNamespaceInput": _absent,
-    f"{_SSL}.UriSanInput": _absent,
-    f"{_SSL}.DnsSanInput": _absent,
-    f"{_SSL}.SubjectInput": _absent,
+    f"{_SSL}.UriSanInput": _peer_names("URI"),
+    f"{_SSL}.DnsSanInput": _peer_names("DNS"),
+    f"{_SSL}.SubjectInput": _peer_subject,
 }
 #: Those of them that a datagram has.
 UDP_INPUTS = {

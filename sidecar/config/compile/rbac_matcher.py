@@ -1,4 +1,4 @@
-"""``matcher`` of an RBAC filter: a match tree whose actions say what becomes of a request.
+"""``matcher`` of an RBAC filter: a match tree whose actions say what becomes of a request or a connection.
 
 Actions are ``envoy.config.rbac.v3.Action``; what no action is found for is denied.
 """
@@ -17,15 +17,21 @@ from sidecar.core.rbac import MatcherEngine, Subject, Verdict
 __all__ = ["compile_rbac_matcher"]
 
 _LOG = 2
+_NETWORK = "envoy.extensions.matching.common_inputs.network.v3"
+#: Inputs that choose a filter chain and judge nothing after that (refused by Envoy 1.40).
+_OF_LISTENERS = {
+    f"{_NETWORK}.{name}" for name in ("SourceTypeInput", "TransportProtocolInput", "ApplicationProtocolInput")
+}
 
 
-def compile_rbac_matcher(message: Any, path: str) -> MatcherEngine:
-    """The engine of a Matcher over requests.  Raises: ConfigError."""
+def compile_rbac_matcher(message: Any, path: str, *, has_requests: bool) -> MatcherEngine:
+    """The engine of a Matcher; ``has_requests`` where it judges requests.  Raises: ConfigError."""
     inputs: dict[str, Callable[[Any, str], Input[Subject]]] = {
-        name: _of_connection(make) for name, make in NETWORK_INPUTS.items()
+        name: _of_connection(make) for name, make in NETWORK_INPUTS.items() if name not in _OF_LISTENERS
     }
-    inputs |= {name: _of_request(make) for name, make in HTTP_INPUTS.items()}
-    inputs[CEL_INPUT] = lambda _message, _path: lambda subject: subject.stream
+    if has_requests:
+        inputs |= {name: _of_request(make) for name, make in HTTP_INPUTS.items()}
+        inputs[CEL_INPUT] = lambda _message, _path: lambda subject: subject.stream
     found: list[Verdict] = []
 
     def action(message: Any, _path: str) -> Verdict:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sidecar.config.compile.matching import MatcherCompiler
+from sidecar.config.compile.matching import METADATA_INPUT, MatcherCompiler
+from sidecar.config.compile.value_matchers import MISSING
 from sidecar.core.headers import RequestHeaders
 from sidecar.core.matching import Input, Tree
 from sidecar.router.finders import InOrder, MatchedRoutes
@@ -64,8 +65,24 @@ def _filter_state(message: Any, _: str) -> Input[_Data]:
     return take
 
 
+def _dynamic_metadata(message: Any, _: str) -> Input[_Data]:
+    """A value of the dynamic metadata, for the matcher of such values."""
+    namespace, keys = message.filter, tuple(segment.key for segment in message.path)
+
+    def take(data: _Data) -> Any:
+        found: Any = None if data[1] is None else data[1].dynamic_metadata
+        for key in (namespace, *keys):
+            if not isinstance(found, dict) or key not in found:
+                return MISSING
+            found = found[key]
+        return found
+
+    return take
+
+
 #: Inputs over the headers of a request and its stream.
 HTTP_INPUTS: dict[str, Callable[[Any, str], Input[_Data]]] = {
     "envoy.type.matcher.v3.HttpRequestHeaderMatchInput": _request_header,
     "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput": _filter_state,
+    METADATA_INPUT: _dynamic_metadata,
 }

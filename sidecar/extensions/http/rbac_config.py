@@ -55,7 +55,7 @@ def _names(prefix: str) -> tuple[str, str]:
 
 def _engine(message: Any, path: str, rules: str, matcher: str) -> Any:
     if message.HasField(matcher):
-        return compile_rbac_matcher(getattr(message, matcher), f"{path}{matcher}")
+        return compile_rbac_matcher(getattr(message, matcher), f"{path}{matcher}", has_requests=True)
     if message.HasField(rules):
         return compile_rbac(getattr(message, rules), f"{path}{rules}", has_requests=True)
     return None

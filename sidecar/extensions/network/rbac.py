@@ -6,7 +6,7 @@ from typing import Any
 
 from sidecar.api.network import CLOSE, CONTINUE, NetworkFilter, NetworkSession
 from sidecar.core.headers import RequestHeaders
-from sidecar.core.rbac import Engine, Subject
+from sidecar.core.rbac import Engine, MatcherEngine, Subject
 
 __all__ = ["ContinuousRbac", "Rbac", "RbacRules"]
 
@@ -17,7 +17,12 @@ class RbacRules:
     """What both kinds of the filter ask, and what they count."""
 
     def __init__(
-        self, stats: Any, shadow_stats: Any, engine: Engine | None, shadow: Engine | None, delay_s: float
+        self,
+        stats: Any,
+        shadow_stats: Any,
+        engine: Engine | MatcherEngine | None,
+        shadow: Engine | MatcherEngine | None,
+        delay_s: float,
     ) -> None:
         """``stats`` and ``shadow_stats`` are scopes that end in ``rbac.``."""
         self._allowed = stats.counter("allowed")

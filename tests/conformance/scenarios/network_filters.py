@@ -73,6 +73,16 @@ def rbac(prefix: str, text: str) -> str:
     return f"rbac.v3.RBAC, stat_prefix: {prefix}, {text}"
 
 
+def tree(kind: str, value: str, how: str) -> str:
+    """A match tree: what becomes of a connection of which this input is ``value``."""
+    given = f"{{'@type': type.googleapis.com/envoy.extensions.matching.common_inputs.network.v3.{kind}}}"
+    done = f"{{'@type': type.googleapis.com/envoy.config.rbac.v3.Action, name: it, action: {how}}}"
+    return (
+        "{matcher_list: {matchers: [{predicate: {single_predicate: {input: {name: i, typed_config: "
+        f"{given}}}, value_match: {{exact: '{value}'}}}}}}, on_match: {{action: {{name: a, typed_config: {done}}}}}}}]}}}}"
+    )
+
+
 RBAC = {
     "allow": rbac("allow.", "rules: " + rules("ALLOW", b=(ANY, LOCAL), a=(ANY, FAR))),
     "notallow": rbac("notallow", "rules: " + rules("ALLOW", a=(ANY, FAR))),
@@ -113,6 +123,19 @@ RBAC = {
         ),
     ),
     "log": rbac("log.", "rules: " + rules("LOG", a=(ANY, ANY))),
+    "tree": rbac("tree.", "matcher: " + tree("SourceIPInput", "127.0.0.1", "ALLOW")),
+    "treedeny": rbac("treedeny.", "matcher: " + tree("DirectSourceIPInput", "127.0.0.1", "DENY")),
+    "treelog": rbac("treelog.", "matcher: " + tree("DestinationIPInput", "127.0.0.1", "LOG")),
+    "treenone": rbac("treenone.", "matcher: " + tree("ServerNameInput", "a.example", "ALLOW")),
+    "treeshadow": rbac(
+        "treeshadow.",
+        "shadow_matcher: "
+        + tree("SourcePortInput", "1", "ALLOW")
+        + ", rules: "
+        + rules("DENY", a=(ANY, ANY))
+        + ", matcher: "
+        + tree("SourceIPInput", "127.0.0.1", "ALLOW"),
+    ),
 }
 SETUP = Setup(
     "network-filters",

@@ -176,6 +176,41 @@ TREE = {
     }
 }
 TREE_ELSE = {**TREE, "on_no_match": action("else", "ALLOW")}
+METADATA = "envoy.extensions.matching.common_inputs.network.v3.DynamicMetadataInput"
+METADATA_INPUT = taken(METADATA, filter="dyn", path=[{"key": "a"}])
+
+
+def of_metadata(path: list[str], *, invert: bool = False, **value: Any) -> dict[str, Any]:
+    """A tree that allows where a value of the metadata fits."""
+    given = taken(METADATA, filter="dyn", path=[{"key": key} for key in path])
+    return by_value(given, value, invert)
+
+
+def of_header(**value: Any) -> dict[str, Any]:
+    """The same matcher with text."""
+    return by_value(HEADER_INPUT, value, False)
+
+
+def by_value(given: dict[str, Any], value: dict[str, Any], invert: bool) -> dict[str, Any]:
+    matcher = taken(
+        "envoy.extensions.matching.input_matchers.metadata.v3.Metadata", value=value, invert=invert
+    )
+    predicate = {"single_predicate": {"input": given, "custom_match": matcher}}
+    return {"matcher_list": {"matchers": [{"predicate": predicate, "on_match": action("it", "ALLOW")}]}}
+
+
+METADATA_TREES = {
+    "meta-fits": of_metadata(["a"], string_match={"exact": "dynamic"}),
+    "meta-other": of_metadata(["a"], string_match={"exact": "other"}),
+    "meta-not": of_metadata(["a"], string_match={"exact": "other"}, invert=True),
+    "meta-none": of_metadata(["b"], string_match={"exact": "other"}),
+    "meta-none-not": of_metadata(["b"], string_match={"exact": "other"}, invert=True),
+    "meta-present": of_metadata(["a"], present_match=True),
+    "meta-absent": of_metadata(["a", "c"], present_match=True),
+    "meta-null": of_metadata(["b"], null_match={}),
+    "meta-as-text": {"matcher_list": {"matchers": [entry(METADATA_INPUT, "dynamic", action("it", "ALLOW"))]}},
+    "meta-of-header": of_header(string_match={"exact": "v"}),
+}
 TREE_SOURCE = {"matcher_list": {"matchers": [entry(SOURCE_INPUT, "127.0.0.1", action("local", "ALLOW"))]}}
 ROUTES = [
     *(of(f"/{name}/", rules=rules(it=policy(each))) for name, each in PERMISSIONS.items()),
@@ -205,6 +240,7 @@ ROUTES = [
         track_per_rule_stats=True,
     ),
     of("/tree/", matcher=TREE),
+    *(of(f"/{name}/", matcher=each) for name, each in METADATA_TREES.items()),
     of("/tree-else/", matcher=TREE_ELSE, track_per_rule_stats=True),
     of("/tree-source/", matcher=TREE_SOURCE),
     of("/tree-shadow/", shadow_matcher=TREE, matcher=TREE_ELSE),
@@ -317,6 +353,15 @@ async def rbac_match_trees(s: Session) -> None:
             for value in values:
                 fields = [] if value is None else [f"x-a: {value}"]
                 await s.get(f"/{path}/", *fields, label=f"{path} {value}")
+
+
+@scenario(SETUP)
+async def rbac_match_trees_of_metadata(s: Session) -> None:
+    """A value of the dynamic metadata, present and absent, and what does not fit."""
+    s.upstream().script = answers(ok(b"ok"))
+    async with s.logging(len(METADATA_TREES)):
+        for name in METADATA_TREES:
+            await s.get(f"/{name}/", "x-a: v", label=name)
 
 
 @scenario(SETUP)
