@@ -1,8 +1,9 @@
 """``just bench-filters``: the CPU us that each HTTP filter adds to a request, here and in Envoy.
 
-All requests carry the same fields, a token signed with RS256 among them.  A filter stands some times in the
-chain (``copies``), so that one of them may be told from noise; of the rounds the cheapest counts, less the
-cheapest without a filter.  Both proxies are pinned to one core.
+All requests carry the same fields, a token signed with RS256 among them; with ``fresh tokens`` no request
+brings the token of one before.  A filter stands some times in the chain (``copies``), so that one of them may
+be told from noise; of the rounds the cheapest counts, less the cheapest without a filter.  Both proxies are
+pinned to one core.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from tests.support import jose
 _HTTP = "type.googleapis.com/envoy.extensions.filters.http"
 _CLAIMS = {"iss": "bench", "aud": "bench", "sub": "someone", "exp": int(time.time()) + 86_400}
 _TOKEN = jose.token(jose.rsa_key(), "RS256", _CLAIMS)
+#: More than a proxy keeps of anything.
+_FRESH = 2000
 _KEYS = jose.jwks(jose.jwk(jose.rsa_key(), kid="one", alg="RS256"))
 _PROVIDER = {
     "issuer": "bench",
@@ -69,6 +72,7 @@ FILTERS = {
     "jwt_authn, RS256, cached token": Added(
         "jwt_authn", _jwt({"provider_name": "one"}, jwt_cache_config={"jwt_cache_size": 10}), copies=2
     ),
+    "jwt_authn, RS256, fresh tokens": Added("jwt_authn", _jwt({"provider_name": "one"}), copies=2),
     "rbac, nothing to do": Added("rbac", {"@type": f"{_HTTP}.rbac.v3.RBAC"}),
     "rbac, one policy": Added(
         "rbac", {"@type": f"{_HTTP}.rbac.v3.RBAC", "rules": {"action": "DENY", "policies": {"p": _POLICY}}}
@@ -159,7 +163,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--only", default="", help="a part of the names of the filters")
     parser.add_argument("--output", default=str(ROOT / "bench-results" / "filters.json"))
     options = parser.parse_args(arguments)
-    cases = {"none": None} | {name: each for name, each in FILTERS.items() if options.only in name}
+    cases = {"none": None, "none, fresh tokens": None} | {
+        name: each for name, each in FILTERS.items() if options.only in name
+    }
     found: dict[str, dict[str, float]] = {}
     failed = 0
     with tempfile.TemporaryDirectory(prefix="sidecar-bench-") as name, ExitStack() as stack:
@@ -168,6 +174,8 @@ def main(arguments: list[str]) -> int:
         command = upstream_command(upstream, http2_upstream, directory)
         server = stack.enter_context(Process(command, core=1, log=directory / "upstream.log"))
         server.wait_for_port(upstream)
+        tokens = (jose.token(jose.rsa_key(), "RS256", {**_CLAIMS, "jti": str(n)}) for n in range(_FRESH))
+        (directory / "tokens.txt").write_text("\n".join(tokens))
         for proxy in ("sidecar", "envoy"):
             running: dict[str, tuple[Process, int]] = {}
             with ExitStack() as of_proxy:
@@ -184,20 +192,22 @@ def main(arguments: list[str]) -> int:
                 best = dict.fromkeys(cases, float("inf"))
                 for turn in range(options.rounds + 1):
                     for title, (process, port) in running.items():
+                        is_fresh = "fresh" in title
                         got = measure(
                             process,
                             f"http://127.0.0.1:{port}/",
-                            "get",
+                            "tokens" if is_fresh else "get",
                             options.seconds if turn else 1,
                             1,
                             directory,
-                            {"authorization": f"Bearer {_TOKEN}"},
+                            {} if is_fresh else {"authorization": f"Bearer {_TOKEN}"},
                         )
                         failed += got.errors
                         if turn:
                             best[title] = min(best[title], got.cpu_us_per_request)
             for title, added in cases.items():
-                less, copies = (best["none"], added.copies) if added is not None else (0.0, 1)
+                base = "none, fresh tokens" if "fresh" in title else "none"
+                less, copies = (best[base], added.copies) if added is not None else (0.0, 1)
                 found.setdefault(title, {})[proxy] = round((best[title] - less) / copies, 2)
     print(f"{'added':<34}{'sidecar us':>12}{'Envoy us':>12}")
     for title, row in found.items():

@@ -30,6 +30,17 @@ request = function()
   return head .. string.format("traceparent: 00-%%032x-%%016x-01\\r\\n\\r\\n", count, count)
 end
 """
+#: The fields of HEADERS, and the next of the tokens that the file holds, a line each.
+_TOKENS = """
+local head = "GET / HTTP/1.1\\r\\nHost: bench\\r\\n%s"
+local tokens = {}
+for line in io.lines("%s") do tokens[#tokens + 1] = line end
+local count = 0
+request = function()
+  count = count %% #tokens + 1
+  return head .. "authorization: Bearer " .. tokens[count] .. "\\r\\n\\r\\n"
+end
+"""
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
 
 
@@ -66,7 +77,8 @@ def measure(
 ) -> Measure:
     """Load ``url`` for about ``seconds``.
 
-    ``kind`` is ``get``, ``traced``, ``post``, ``stream`` or ``close`` (a connection for each request); over
+    ``kind`` is ``get``, ``traced``, ``tokens`` (of ``tokens.txt`` in the directory, in turns), ``post``,
+    ``stream`` or ``close`` (a connection for each request); over
     HTTP/2 ``h2``, ``grpc`` or ``h2_stream``.  ``more`` are header fields, over HTTP/1.1.
     """
     before = process.cpu_s()
@@ -116,8 +128,11 @@ def _wrk(
     if kind == "post":
         script.write_text(_POST)
         command += ["-s", str(script)]
-    elif kind == "traced":
-        script.write_text(_TRACED % "".join(f"{name}: {value}\\r\\n" for name, value in HEADERS.items()))
+    elif kind in ("traced", "tokens"):
+        fields = "".join(f"{name}: {value}\\r\\n" for name, value in HEADERS.items())
+        script.write_text(
+            _TRACED % fields if kind == "traced" else _TOKENS % (fields, directory / "tokens.txt")
+        )
         command += ["-s", str(script)]
     text = _run([*command, url], core, seconds)
     total = re.search(r"(\d+) requests in ([\d.]+)(us|ms|s|m)", text)
