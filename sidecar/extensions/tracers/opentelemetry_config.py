@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from sidecar._version import __version__
-from sidecar.config.compile.cel import cel_options, compile_cel_text
+from sidecar.config.compile.cel import compile_cel_expression
 from sidecar.config.messages import unpack
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.otlp.senders_config import compile_sender, detect_resource, sdk_attributes
@@ -141,7 +141,7 @@ def _by_ratio(fraction: Any) -> Sampler:
 
 def _by_expression(config: Any, path: str) -> Sampler:
     """By what an expression in CEL says of the request."""
-    expression = compile_cel_text(config.expression, f"{path}.expression", cel_options(config))
+    expression = compile_cel_expression(config.expression, f"{path}.expression")
 
     def sampler(parent: Parent | None, _trace_id: str, stream: Any) -> tuple[bool, bytes]:
         if not expression.matches(stream):
