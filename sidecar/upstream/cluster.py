@@ -297,11 +297,13 @@ class Cluster:
         self.stats.default_total_match_count.value += count
 
     def join(self, local: LocalZone) -> None:
-        """Stand among the clusters of a cluster manager, before there are hosts."""
+        """Stand among the clusters of a cluster manager; one that warmed up has its hosts by then."""
         self._local = local
         if not self.is_local:
             local.on_change[self.name] = self.refresh_health
         self._load_balancer = self._make_load_balancer()
+        if self.hosts:
+            self.refresh_health()
 
     def choose_host(
         self, stream: Stream | None = None, attempt: int = 0, priorities: PreviousPriorities | None = None
