@@ -11,7 +11,7 @@ import trio
 from tests.conformance.proxy import Proxy
 from tests.conformance.wire import Ended, Message, TlsWire, Wire, read_response
 
-from .world import HOSTS, PATHS
+from .world import ADDRESSES, HOSTS, PATHS
 
 __all__ = ["Load", "probe", "serve_host"]
 
@@ -127,14 +127,14 @@ async def _ask(
     """The answers, whatever their order; ``is_loaded``: whose turn it is at the hosts depends on others."""
     answers: Counter[str] = Counter()
     try:
-        wire = Wire(await trio.open_tcp_stream("127.0.0.1", proxy.ports[to]))
+        wire = Wire(await trio.open_tcp_stream(ADDRESSES[to], proxy.ports[to]))
         for host, path, headers in asked:
             reply = await get(wire, host, path, *headers)
             shown = [f"{name}: {value}" for name, value in reply.headers if name not in _HIDDEN]
             answers[f"{reply.start_line} {shown} {b'' if is_loaded else reply.body!r}"] += 1
             if "close" in reply.values("connection"):
                 wire.close()
-                wire = Wire(await trio.open_tcp_stream("127.0.0.1", proxy.ports[to]))
+                wire = Wire(await trio.open_tcp_stream(ADDRESSES[to], proxy.ports[to]))
         wire.close()
     except (Ended, OSError) as error:
         return f"{type(error).__name__}"
@@ -147,7 +147,7 @@ async def _certificate(proxy: Proxy) -> object:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
-        stream = trio.SSLStream(await trio.open_tcp_stream("127.0.0.1", proxy.ports["tls"]), context)
+        stream = trio.SSLStream(await trio.open_tcp_stream(ADDRESSES["tls"], proxy.ports["tls"]), context)
         await stream.do_handshake()
         reply = await get(TlsWire(stream), "load.test", "/steady")
         certificate = stream.getpeercert(binary_form=True)

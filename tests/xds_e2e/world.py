@@ -17,7 +17,11 @@ from tests.support.pki import Authority
 
 from .plane import pack
 
-__all__ = ["HOSTS", "PATHS", "UPSTREAMS", "World"]
+__all__ = ["ADDRESSES", "HOSTS", "PATHS", "UPSTREAMS", "World"]
+
+#: Where listeners listen, each at a port that it chose: Envoy lets a new one take over the socket of any that
+#: drains and was to listen at the same address and port 0.
+ADDRESSES = {"main": "127.0.0.1", "second": "127.0.0.2", "tls": "127.0.0.3", "bad": "127.0.0.4"}
 
 UPSTREAMS = ("u0", "u1", "u2", "u3")
 HOSTS = ("a.test", "b.test", "other.test")
@@ -351,6 +355,6 @@ def _listener(name: str, manager: Tree, fault: int = 0) -> Tree:
     made = {"@type": HCM, "stat_prefix": name, "http_filters": filters, **manager}
     return {
         "name": name,
-        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+        "address": {"socket_address": {"address": ADDRESSES[name], "port_value": 0}},
         "filter_chains": [{"filters": [{"name": "hcm", "typed_config": made}]}],
     }
