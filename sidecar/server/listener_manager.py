@@ -17,7 +17,7 @@ import trio
 
 from sidecar.core.errors import ConfigError, XdsError
 from sidecar.server.bind import BindError
-from sidecar.xds.subscription import Resource, ResourceKind
+from sidecar.xds.subscription import UNCHANGED, InUse, Resource, ResourceKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -253,12 +253,14 @@ class LdsApi:
     """The subscriber (:class:`sidecar.xds.subscription.Subscriber`)."""
 
     def __init__(self, manager: ListenerManager, known_clusters: Callable[[], Mapping[str, Any]]) -> None:
+        self._in_use = InUse()
         self.kind = ResourceKind(
             LISTENER,
             "name",
             lambda message, path: (message, path),
             is_partial=True,
             known_clusters=known_clusters,
+            incremental=self._in_use,
         )
         self.answered = trio.Event()
         #: Of the last answer that was taken.
@@ -280,13 +282,21 @@ class LdsApi:
         for name in removed:
             if name in manager.names() and manager.remove(name):
                 logger.info("lds: remove listener '%s'", name)
+            self._in_use.drop(name)
         for resource in added:
             # Its own, whatever the Resource around it says.
-            name = (resource.message if resource.error else resource.value[0]).name
+            is_unchanged = resource.value is UNCHANGED
+            name = (
+                resource.name
+                if is_unchanged
+                else (resource.message if resource.error else resource.value[0]).name
+            )
             if name in seen:
                 errors.append(f"{name}: duplicate listener {name} found")
                 continue
             seen.add(name)
+            if is_unchanged:
+                continue
             if resource.error:
                 errors.append(f"{name}: {resource.error}")
                 self.refused.append((name, resource.message, resource.error, time.time()))
@@ -295,6 +305,7 @@ class LdsApi:
             try:
                 if manager.update(message, path, resource.version):
                     logger.info("lds: add/update listener '%s'", name)
+                    self._in_use.use(name, resource)
             except ConfigError as error:
                 errors.append(
                     f"{name}: {error.path}: {error.reason}" if error.path else f"{name}: {error.reason}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from sidecar.core.errors import ConfigError, XdsError
-from sidecar.xds.subscription import Resource, ResourceKind
+from sidecar.xds.subscription import UNCHANGED, InUse, Resource, ResourceKind
 
 if TYPE_CHECKING:
     from sidecar.upstream.cluster import Cluster
@@ -34,7 +34,14 @@ class CdsApi:
         self, clusters: ClusterManager, make_cluster: Callable[[Any, str, str], Cluster], scope: Any
     ) -> None:
         """``make_cluster`` compiles a message at a path, of a version; ``scope`` is that of its stats."""
-        self.kind = ResourceKind(CLUSTER, "name", lambda message, path: (message, path), is_partial=True)
+        self._in_use = InUse()
+        self.kind = ResourceKind(
+            CLUSTER,
+            "name",
+            lambda message, path: (message, path),
+            is_partial=True,
+            incremental=self._in_use,
+        )
         self.answered = trio.Event()
         self._clusters = clusters
         self._make_cluster = make_cluster
@@ -57,13 +64,13 @@ class CdsApi:
         seen: set[str] = set()
         changed = 0
         for resource in added:
-            # Its own, whatever the Resource around it says.
-            message = resource.message if resource.error else resource.value[0]
-            name = message.name
+            name = _name(resource)
             if name in seen:
                 errors.append(f"{name}: duplicate cluster {name} found")
                 continue
             seen.add(name)
+            if resource.value is UNCHANGED:
+                continue
             try:
                 changed += self._take(name, resource)
             except ConfigError as error:
@@ -73,6 +80,7 @@ class CdsApi:
         for name in removed:
             if self._taken.pop(name, None) is not None:
                 self.times.pop(name, None)
+                self._in_use.drop(name)
                 self._clusters.remove(name)
         log.info("cds: add %d cluster(s), remove %d cluster(s)", len(added), len(removed))
         self.answered.set()
@@ -94,6 +102,7 @@ class CdsApi:
         message, path = resource.value
         data = message.SerializeToString(deterministic=True)
         if self._taken.get(name) == data:
+            self._in_use.use(name, resource)
             return False
         existing = self._clusters.clusters.get(name)
         if existing is not None and not existing.config.added_via_api:
@@ -102,4 +111,13 @@ class CdsApi:
         self._clusters.update(self._make_cluster(message, path, resource.version))
         self.times[name] = time.time()
         self._taken[name] = data
+        self._in_use.use(name, resource)
         return True
+
+
+def _name(resource: Resource) -> str:
+    """That of the cluster itself, whatever the Resource around it says."""
+    if resource.value is UNCHANGED:
+        return resource.name
+    message = resource.message if resource.error else resource.value[0]
+    return str(message.name)

@@ -21,6 +21,7 @@ from sidecar.core.errors import XdsError
 from sidecar.upstream.cluster import Cluster, EdsSettings
 from sidecar.upstream.discovery import Endpoint
 from sidecar.upstream.host_update import HostUpdater
+from sidecar.xds.assignment_pieces import AssignmentPieces
 from sidecar.xds.subscription import Resource, ResourceKind, Subscriber, Subscription, SubscriptionStats
 
 __all__ = ["CLUSTER_LOAD_ASSIGNMENT", "Assignment", "EdsDiscovery", "assignment_kind"]
@@ -73,7 +74,7 @@ class EdsDiscovery:
         self, cluster: Cluster, settings: EdsSettings, kind: ResourceKind, subscribe: Subscribe
     ) -> None:
         """Raises: what ``subscribe`` does."""
-        self.kind = replace(kind, compile=partial(self._compile, kind))
+        self.kind = replace(kind, compile=partial(self._compile, kind), incremental=AssignmentPieces())
         self.initialized = trio.Event()
         self._cluster = cluster
         self._service_name = settings.service_name

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import trio
 
 from sidecar.core.errors import ConfigError, XdsError
+from sidecar.xds.route_pieces import RoutePieces
 from sidecar.xds.subscription import Resource, ResourceKind, Subscription
 from sidecar.xds.vhds import VirtualHosts, check_source
 
@@ -49,6 +50,7 @@ class RouteSubscription:
             lambda message, path: (message, path),
             known_clusters=known_clusters,
             validates_clusters=False,
+            incremental=RoutePieces(),
         )
         self.answered = trio.Event()
         self.subscription: Subscription | None = None

@@ -22,7 +22,7 @@ from sidecar.xds.grpc_stream import (
     discovery_message,
 )
 from sidecar.xds.mux import Mux, Request, TypeState, Watch
-from sidecar.xds.subscription import Resource, ResponseRejected
+from sidecar.xds.subscription import InUse, Resource, ResponseRejected
 
 if TYPE_CHECKING:
     from sidecar.config.registry import Registry
@@ -33,8 +33,9 @@ __all__ = ["GrpcTransport", "decode_response"]
 
 log = logging.getLogger("sidecar.config")
 
-#: Answers of fewer resources than this are decoded at once.
+#: Answers of fewer resources that are new than this, and of fewer bytes in all others, are decoded at once.
 _SMALL = 50
+_SMALL_BYTES = 1 << 17
 
 
 class GrpcTransport(StreamTransport):
@@ -92,7 +93,7 @@ class GrpcTransport(StreamTransport):
         def decode() -> list[Resource]:
             return decode_response(state, response, self._bootstrap, self._registry)
 
-        if len(response.resources) < _SMALL:
+        if _is_small(state, response):
             return decode()
         return await trio.to_thread.run_sync(decode, abandon_on_cancel=True)
 
@@ -105,8 +106,11 @@ class GrpcTransport(StreamTransport):
             if not each.is_heartbeat:
                 self.ttls.set(state.type_url, each.name, each.ttl_s, now)
         resources = [each for each in resources if not each.is_heartbeat]
+        named: dict[str, list[Resource]] = {}
+        for each in resources:
+            named.setdefault(each.name, []).append(each)
         for watch in reversed(state.watches):
-            mine = [each for each in resources if watch.wants(each.name)]
+            mine = resources if watch.names is None else [r for n in watch.names for r in named.get(n, ())]
             if watch.names is not None:
                 for each in mine:
                     if each.error:
@@ -122,6 +126,23 @@ class GrpcTransport(StreamTransport):
             watch.owner.on_delta([], names, "", time.monotonic())
 
 
+def _first_watches(watches: list[Watch[Any]]) -> dict[str | None, Watch[Any]]:
+    """By name, and by None for all names."""
+    found: dict[str | None, Watch[Any]] = {}
+    for watch in watches:
+        for name in (None,) if watch.names is None else watch.names:
+            found.setdefault(name, watch)
+    return found
+
+
+def _is_small(state: TypeState[GrpcSubscription], response: Any) -> bool:
+    """Whether serving need not wait long for an answer to be decoded."""
+    known = state.watches[0].owner.subscriber.kind.incremental
+    if isinstance(known, InUse):
+        return sum(known.find(packed) is None for packed in response.resources) < _SMALL
+    return len(response.resources) < _SMALL and response.ByteSize() < _SMALL_BYTES
+
+
 def decode_response(
     state: TypeState[Any], response: Any, bootstrap: Any, registry: Registry
 ) -> list[Resource]:
@@ -132,20 +153,23 @@ def decode_response(
     report = Reporter(None)
     resources: list[Resource] = []
     is_refused = False
+    watches: list[Watch[Any]] = state.watches
+    first = watches[0].owner.subscriber.kind
+    is_for_all = len(watches) == 1 or watches[0].names is None
+    #: Who asked first for a name, or for all.
+    wanted = {} if is_for_all else _first_watches(watches)
+    in_use = first.incremental if isinstance(first.incremental, InUse) else None
     for number, packed in enumerate(response.resources):
+        if in_use is not None and (found := in_use.find(packed)) is not None:
+            resources.append(found)
+            continue
         path = ("resources", number)
-        kind = None
-        watches: list[Watch[Any]] = state.watches
-        if len(watches) == 1 or watches[0].names is None:
-            kind = watches[0].owner.subscriber.kind
-        else:
-            name = watches[0].owner.subscriber.kind.name_of(packed)
-            for watch in watches:
-                if name is None or watch.wants(name):
-                    kind = watch.owner.subscriber.kind
-                    break
-            else:
+        kind = first
+        if not is_for_all and (name := first.name_of(packed)) is not None:
+            watch = wanted.get(name) or wanted.get(None)
+            if watch is None:
                 continue
+            kind = watch.owner.subscriber.kind
         resource = kind.decode(
             packed,
             path,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import xxhash
@@ -26,6 +27,9 @@ from sidecar.core.errors import ConfigError, XdsError
 from sidecar.observability.stats import Scope
 
 __all__ = [
+    "UNCHANGED",
+    "InUse",
+    "Incremental",
     "Resource",
     "ResourceKind",
     "ResponseRejected",
@@ -75,6 +79,62 @@ def all_rules(message: Any) -> Iterator[tuple[Path, str]]:
             yield (*path, *suffix), reason
 
 
+class Incremental(Protocol):
+    """Knows the last resource of a kind by its pieces, so that only what is new is looked at."""
+
+    def again(self, packed: Any, path: str, judge: Callable[[Any], Any]) -> tuple[str, Any] | None:
+        """The name of the resource in an Any that stands at ``path``, and what it compiles to.
+
+        ``judge`` compiles a message; None where there is anything to be said of it.  None when the resource
+        is to be looked at as a whole.
+        """
+        ...
+
+    def remember(self, packed: Any, message: Any, value: Any) -> None:
+        """The resource in an Any was looked at, nothing is to be said of it, and it compiled to ``value``."""
+        ...
+
+
+#: What a resource that is in use as it came is compiled to.
+UNCHANGED: Any = object()
+
+
+class InUse:
+    """What is in use, by its bytes (:class:`Incremental`).  It is said by who uses it."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Resource] = {}
+        self._data: dict[str, bytes] = {}
+
+    def find(self, packed: Any) -> Resource | None:
+        """The resource in an Any, where it is in use; its value is UNCHANGED."""
+        return self._known.get(packed.value)
+
+    def again(self, packed: Any, path: str, judge: Callable[[Any], Any]) -> tuple[str, Any] | None:
+        """The name of a resource that is in use."""
+        found = self._known.get(packed.value)
+        return None if found is None else (found.name, UNCHANGED)
+
+    def remember(self, packed: Any, message: Any, value: Any) -> None:
+        """It is used only when :meth:`use` says so."""
+
+    def use(self, name: str, resource: Resource) -> None:
+        """This is used from now on under a name."""
+        self.drop(name)
+        if resource.packed is not None:
+            # A copy: the Any that came keeps the whole answer around it alive.
+            data = resource.packed.value
+            packed = type(resource.packed)(type_url=resource.packed.type_url, value=data)
+            self._data[name] = data
+            self._known[data] = Resource(name, resource.version, UNCHANGED, packed=packed)
+
+    def drop(self, name: str) -> None:
+        """It is not used any more."""
+        data = self._data.pop(name, None)
+        if data is not None:
+            self._known.pop(data, None)
+
+
 @dataclass(frozen=True, slots=True)
 class ResourceKind:
     """One type of resource."""
@@ -90,9 +150,13 @@ class ResourceKind:
     #: Clusters that it may refer to besides the bootstrap's, and whether it has to know those it refers to.
     known_clusters: Callable[[], Mapping[str, Any]] | None = None
     validates_clusters: bool = True
+    #: What is known of resources that came before.
+    incremental: Incremental | None = None
 
     def name_of(self, packed: Any) -> str | None:
         """The name of the resource in an Any, if it can be read."""
+        if type_name(packed.type_url) == self.message and (name := _first_text(packed.value)):
+            return name
         if type_name(packed.type_url) == _RESOURCE:
             wrapped: Any = unpack(packed)
             return None if wrapped is None else wrapped.name or self.name_of(wrapped.resource)
@@ -173,7 +237,14 @@ class ResourceKind:
         is_partial: bool = False,
     ) -> Resource | None:
         """The same for what is not wrapped, or not any more; without a ``name`` it says its own."""
-        message: Any = unpack(packed) if type_name(packed.type_url) == self.message else None
+        is_ours = type_name(packed.type_url) == self.message
+        if is_ours and self.incremental is not None:
+            judge = partial(self._judge, bootstrap, registry)
+            known = self.incremental.again(packed, format_path(path), judge)
+            # One that stands in a Resource of another name goes and comes with each answer.
+            if known is not None and name in ("", known[0]):
+                return Resource(known[0], version, known[1], packed=packed)
+        message: Any = unpack(packed) if is_ours else None
         if message is None:
             report.error(path, f"Unable to unpack as {self.message}: it is {packed.type_url or 'empty'}")
             return None
@@ -185,15 +256,7 @@ class ResourceKind:
                 report.error((*path, *suffix), reason)
             if len(report.problems) > before:
                 return None
-        context = Context(bootstrap, registry, report)
-        context.clusters.update((each.name, each) for each in bootstrap.static_resources.clusters)
-        if self.known_clusters is not None:
-            context.clusters.update(self.known_clusters())
-        context.validates_clusters = self.validates_clusters
-        check_messages(context, message, path)
-        check_support(context, path, message)
-        report.problems += report.refusals
-        report.refusals.clear()
+        self._check(bootstrap, registry, report, message, path)
         errors = [problem for problem in report.problems[before:] if problem.severity == "error"]
         value = None
         if not errors:
@@ -207,7 +270,38 @@ class ResourceKind:
             return Resource(name, version, None, "; ".join(str(each) for each in errors), message)
         if errors:
             return None
+        if self.incremental is not None and len(report.problems) == before:
+            self.incremental.remember(packed, message, value)
         return Resource(name, version, value, packed=packed)
+
+    def _check(self, bootstrap: Any, registry: Registry, report: Reporter, message: Any, path: Path) -> None:
+        context = Context(bootstrap, registry, report)
+        context.clusters.update((each.name, each) for each in bootstrap.static_resources.clusters)
+        if self.known_clusters is not None:
+            context.clusters.update(self.known_clusters())
+        context.validates_clusters = self.validates_clusters
+        check_messages(context, message, path)
+        check_support(context, path, message)
+        report.problems += report.refusals
+        report.refusals.clear()
+
+    def _judge(self, bootstrap: Any, registry: Registry, message: Any) -> Any:
+        """What a message compiles to; None where there is anything to be said of it."""
+        report = Reporter(None)
+        self._check(bootstrap, registry, report, message, ())
+        if report.problems:
+            return None
+        try:
+            return self.compile(message, "")
+        except ConfigError:
+            return None
+
+
+def _first_text(data: bytes) -> str:
+    """What stands in the first field of a message, where that is number 1 and short: a resource's name."""
+    if len(data) < 3 or data[0] != 0x0A or data[1] >= 0x80:
+        return ""
+    return data[2 : 2 + data[1]].decode("utf-8", "replace")
 
 
 class Subscriber(Protocol):

@@ -17,6 +17,7 @@ from sidecar.config.compile.mirror import compile_mirrors
 from sidecar.config.compile.rate_limits import compile_rate_limits, compile_route_rate_limits
 from sidecar.config.compile.retry_policy import compile_hedging, compile_retry_policy
 from sidecar.config.compile.route_action import RouteActions, compile_metadata
+from sidecar.config.compile.route_cache import RouteCache
 from sidecar.config.compile.route_counters import CountedRoutes
 from sidecar.config.compile.route_filters import LevelFilters, PerFilterConfigs
 from sidecar.config.compile.route_headers import compile_header_mutations
@@ -38,13 +39,15 @@ def compile_route_table(
     registry: Registry,
     filter_names: Mapping[str, str],
     last_mutations: tuple[Mutations, ...] = (),
+    cache: RouteCache | None = None,
 ) -> RouteTable:
     """The table.  ``filter_names`` maps configured filter names to their extension's config type.
 
-    ``last_mutations`` are done to every request that is forwarded, after those of the levels.
+    ``last_mutations`` are done to every request that is forwarded, after those of the levels; ``cache`` has
+    the routes of the table before, for which all other arguments were the same.
     Raises: ConfigError with a path from the bootstrap's root.
     """
-    return _Compiler(message, context, registry, filter_names, last_mutations).table()
+    return _Compiler(message, context, registry, filter_names, last_mutations, cache).table()
 
 
 _REQUIRE_TLS = ("NONE", "EXTERNAL_ONLY", "ALL")
@@ -76,8 +79,10 @@ class _Compiler:
         registry: Registry,
         filter_names: Mapping[str, str],
         last_mutations: tuple[Mutations, ...],
+        cache: RouteCache | None,
     ) -> None:
         self._message = message
+        self._cache = cache
         self._last_mutations = last_mutations
         self._context = context
         self._filters = PerFilterConfigs(context, registry, filter_names)
@@ -92,9 +97,20 @@ class _Compiler:
         table.vhost_header = message.vhost_header.lower().encode() or None
         table.internal_only_headers = tuple(name.lower().encode() for name in message.internal_only_headers)
         outer = self._level(message, self._context.path)
+        cache = self._cache
+        keys = None if cache is None else cache.begin(message)
         for index, each in enumerate(message.virtual_hosts):
             path = f"{self._context.path}.virtual_hosts[{index}]"
-            virtual_host = self._virtual_host(each, path, outer)
+            virtual_host = None
+            key = None if keys is None else keys[index]
+            if cache is not None and key is not None:
+                virtual_host = cache.host(key)
+            if virtual_host is None:
+                virtual_host = self._virtual_host(each, path, outer, key)
+                if cache is not None and key is not None and not each.HasField("matcher"):
+                    cache.keep(key, virtual_host)
+            if any(route.durations is not None for route in virtual_host.routes):
+                table.has_durations = True
             for number, domain in enumerate(each.domains):
                 if not table.add(domain.encode(), virtual_host):
                     reason = (
@@ -103,9 +119,11 @@ class _Compiler:
                     )
                     raise ConfigError(f"{path}.domains[{number}]", reason)
         table.switches_filters = self._filters.switches_off
+        if cache is not None:
+            cache.end()
         return table
 
-    def _virtual_host(self, message: Any, path: str, outer: _Level) -> VirtualHost:
+    def _virtual_host(self, message: Any, path: str, outer: _Level, key: bytes | None) -> VirtualHost:
         metadata = compile_metadata(message.metadata)
         own = self._level(message, path)
         limits = compile_rate_limits(message.rate_limits, f"{path}.rate_limits", self._context)
@@ -145,9 +163,17 @@ class _Compiler:
         finder = None
         if message.HasField("matcher"):
             finder = compile_route_matcher(message.matcher, f"{path}.matcher", compile_route)
+
+        def compile_number(number: int) -> Route:
+            return compile_route(message.routes[number], f"{path}.routes[{number}]")
+
+        if self._cache is None or key is None:
+            routes = [compile_number(number) for number in range(len(message.routes))]
+        else:
+            routes = self._cache.routes(key, compile_number)
         return VirtualHost(
             message.name,
-            [compile_route(each, f"{path}.routes[{index}]") for index, each in enumerate(message.routes)],
+            routes,
             finder=finder,
             ignore_path_parameters=self._message.ignore_path_parameters_in_path_matching,
             require_tls=_REQUIRE_TLS[message.require_tls],

@@ -23,6 +23,7 @@ from sidecar.config.compile.http2_options import compile_http2_options
 from sidecar.config.compile.local_reply import compile_local_reply
 from sidecar.config.compile.route import compile_route_table
 from sidecar.config.compile.route_action import duration_s
+from sidecar.config.compile.route_cache import RouteCache
 from sidecar.config.compile.scoped_routes import compile_scope_key, compile_scope_keys, inline_scopes
 from sidecar.config.compile.tracing import compile_tracing
 from sidecar.config.compile.upgrades import is_enabled
@@ -154,6 +155,8 @@ class HcmCompiler:
         self._message = message
         self._context = context
         self._http2_codec = "native"
+        #: Of the routes that come by ``rds``.
+        self._route_cache = RouteCache()
 
     def build(self, parts: ServerParts) -> ConnectionManager:
         """The connection manager.  Raises: ConfigError with a path from the bootstrap's root."""
@@ -220,18 +223,27 @@ class HcmCompiler:
         path: str,
     ) -> Callable[[], None]:
         """What puts a ``RouteConfiguration`` in use.  Raises: ConfigError."""
-        table = self._compile_table(context, registry, names, routes, path)
+        table = self._compile_table(
+            context, registry, names, routes, path, self._route_cache if path else None
+        )
         return lambda: self._set_table(manager, table)
 
     def _compile_table(
-        self, context: FactoryContext, registry: Registry, names: dict[str, str], routes: Any, path: str
+        self,
+        context: FactoryContext,
+        registry: Registry,
+        names: dict[str, str],
+        routes: Any,
+        path: str,
+        cache: RouteCache | None = None,
     ) -> RouteTable:
         """The table of a ``RouteConfiguration``.  Raises: ConfigError."""
         at = context.at("route_config")
         if path:
             at.path = path
         match_upstream = self._message.scheme_header_transformation.match_upstream
-        return compile_route_table(routes, at, registry, names, (UpstreamScheme(),) if match_upstream else ())
+        last = (UpstreamScheme(),) if match_upstream else ()
+        return compile_route_table(routes, at, registry, names, last, cache)
 
     def _set_table(self, manager: ConnectionManager, table: RouteTable) -> None:
         message = self._message
