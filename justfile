@@ -88,6 +88,10 @@ restart-check *arguments:
 xds-e2e *arguments:
     python -m tests.xds_e2e {{ arguments }}
 
+# measure the time from a control plane's response to serving by it, beside Envoy (needs Go; --rounds N, --only NAME, --scale X)
+bench-xds *arguments:
+    python -m tests.bench.xds {{ arguments }}
+
 # put limits to the rate limit service of Envoy's project, through this proxy and Envoy (needs Go)
 ratelimit-e2e:
     python -m tests.ratelimit_e2e
