@@ -88,6 +88,10 @@ restart-check *arguments:
 xds-e2e *arguments:
     python -m tests.xds_e2e {{ arguments }}
 
+# let endpoints of 20 sidecars come and go 50 times a second under load for five minutes (needs Go; --sidecars N, --rate N, --seconds N)
+xds-mesh *arguments:
+    python -m tests.xds_e2e.mesh {{ arguments }}
+
 # measure the time from a control plane's response to serving by it, beside Envoy (needs Go; --rounds N, --only NAME, --scale X)
 bench-xds *arguments:
     python -m tests.bench.xds {{ arguments }}

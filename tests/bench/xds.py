@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -201,11 +200,8 @@ async def _listen(nursery: trio.Nursery, turns: int) -> int:
 
 
 def _cpu_s(pid: int) -> float:
-    """What all threads of a process have had of a CPU."""
-    total = 0
-    for task in os.listdir(f"/proc/{pid}/task"):
-        total += int(Path(f"/proc/{pid}/task/{task}/schedstat").read_text().split()[0])
-    return total / 1e9
+    """What all threads of a process have had of a CPU: the clock of another process (clock_getcpuclockid)."""
+    return time.clock_gettime((~pid << 3) | 2)
 
 
 async def _until_served(proxy: Proxy, path: str, headers: tuple[str, ...], holds: str, limit_s: float) -> int:

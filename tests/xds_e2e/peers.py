@@ -63,13 +63,17 @@ class Load:
 
     async def _client(self) -> None:
         wire: Wire | None = None
-        while True:
-            outcome, wire = await self._request(wire)
-            if outcome == "200":
-                self.answered += 1
-            else:
-                self.failed[outcome] += 1
-            await trio.sleep(self._pause_s)
+        try:
+            while True:
+                outcome, wire = await self._request(wire)
+                if outcome == "200":
+                    self.answered += 1
+                else:
+                    self.failed[outcome] += 1
+                await trio.sleep(self._pause_s)
+        finally:
+            if wire is not None:
+                wire.close()
 
     async def _request(self, wire: Wire | None) -> tuple[str, Wire | None]:
         is_kept = wire is not None
@@ -85,6 +89,10 @@ class Load:
                     self.again += 1
                     return await self._request(None)
                 return f"{type(error).__name__}: {error}", None
+            except trio.Cancelled:
+                if wire is not None:
+                    wire.close()
+                raise
             if reply.cut or "close" in reply.values("connection"):
                 wire.close()
                 wire = None
@@ -126,6 +134,7 @@ async def _ask(
 ) -> object:
     """The answers, whatever their order; ``is_loaded``: whose turn it is at the hosts depends on others."""
     answers: Counter[str] = Counter()
+    wire: Wire | None = None
     try:
         wire = Wire(await trio.open_tcp_stream(ADDRESSES[to], proxy.ports[to]))
         for host, path, headers in asked:
@@ -135,9 +144,11 @@ async def _ask(
             if "close" in reply.values("connection"):
                 wire.close()
                 wire = Wire(await trio.open_tcp_stream(ADDRESSES[to], proxy.ports[to]))
-        wire.close()
     except (Ended, OSError) as error:
         return f"{type(error).__name__}"
+    finally:
+        if wire is not None:
+            wire.close()
     return dict(sorted(answers.items()))
 
 
