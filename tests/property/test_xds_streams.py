@@ -1,0 +1,328 @@
+"""Whatever order answers, losses and reconnects come in, a stream ends in the last state that was accepted.
+
+The muxes and the transports above them talk to a control plane made here, one message at a time; what is on
+its way is lost when a stream ends.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.config.messages import message_class
+from sidecar.config.registry import Registry
+from sidecar.observability.stats import Store
+from sidecar.xds.delta_stream import DeltaTransport
+from sidecar.xds.grpc_stream import GrpcSubscription, StreamSettings, discovery_message, type_url_of
+from sidecar.xds.sotw_stream import GrpcTransport
+from sidecar.xds.subscription import Resource, ResourceKind, SubscriptionStats
+
+KIND = "envoy.config.endpoint.v3.ClusterLoadAssignment"
+NAMES = ("a", "b", "c")
+#: A factor that the API refuses.
+WRONG = 0
+
+
+def assignment(name: str, factor: int) -> Any:
+    cls = message_class(KIND)
+    assert cls is not None
+    made: Any = cls(cluster_name=name)
+    made.policy.overprovisioning_factor.value = factor
+    return made
+
+
+class Watcher:
+    """Wants some names, or all, and knows what it was given."""
+
+    def __init__(self, names: tuple[str, ...] | None) -> None:
+        self.kind = ResourceKind(
+            KIND, "cluster_name", lambda message, path: message.policy.overprovisioning_factor.value
+        )
+        self.names = names
+        self.has: dict[str, int] = {}
+
+    def on_update(self, resources: Sequence[Resource], version: str) -> None:
+        if self.names is None:
+            self.has.clear()
+        self.has.update((each.name, each.value) for each in resources)
+
+    def on_delta(self, added: Sequence[Resource], removed: Sequence[str], version: str) -> None:
+        for name in removed:
+            self.has.pop(name, None)
+        self.has.update((each.name, each.value) for each in added)
+
+    def on_failure(self) -> None:
+        pass
+
+
+class Plane:
+    """A control plane that sends what is there whenever it is not what it sent last."""
+
+    def __init__(self) -> None:
+        self.version = 1
+        self.has: dict[str, int] = {"a": 1, "b": 1}
+        #: What there was, by version.
+        self.history: dict[str, dict[str, int]] = {"1": dict(self.has)}
+
+    def change(self, name: str, factor: int | None) -> None:
+        self.version += 1
+        if factor is None:
+            self.has.pop(name, None)
+        else:
+            self.has[name] = factor
+        self.history[str(self.version)] = dict(self.has)
+
+
+class SotwStream:
+    """What a plane knows of one stream, the state of the world."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+        self._asked: tuple[str, ...] | None = None
+        #: Version and names of the last answer, or of what the client says that it has.
+        self._sent: tuple[int, tuple[str, ...]] | None = None
+        self._nonce = 0
+
+    def take(self, data: bytes) -> None:
+        request: Any = discovery_message("DiscoveryRequest")
+        request.MergeFromString(data)
+        names = tuple(request.resource_names)
+        # What it says that it has was right in what it asked for.
+        had = self._plane.history[request.version_info] if request.version_info else {}
+        assert all(factor != WRONG for name, factor in had.items() if name in names or not names)
+        if request.response_nonce and request.response_nonce != str(self._nonce):
+            return  # it is about an older answer
+        if self._asked is None and request.version_info:
+            self._sent = int(request.version_info), names
+        self._asked = names
+
+    def answer(self) -> bytes | None:
+        if self._asked is None or self._sent == (self._plane.version, self._asked):
+            return None
+        self._sent = self._plane.version, self._asked
+        self._nonce += 1
+        response: Any = discovery_message("DiscoveryResponse")
+        response.version_info, response.nonce = str(self._plane.version), str(self._nonce)
+        response.type_url = type_url_of(KIND)
+        for name, factor in self._plane.has.items():
+            if not self._asked or name in self._asked:
+                response.resources.add().Pack(assignment(name, factor))
+        data: bytes = response.SerializeToString()
+        return data
+
+
+class DeltaStream:
+    """The same, of changes."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+        self._is_asked = False
+        self._wants_all = False
+        self._names: set[str] = set()
+        #: What the client has, as far as the plane knows, by name: factors in text.
+        self._there: dict[str, str] = {}
+        self._sent: dict[str, dict[str, str | None]] = {}
+        self._refused_at = 0
+        self._nonce = 0
+
+    def take(self, data: bytes) -> None:
+        request: Any = discovery_message("DeltaDiscoveryRequest")
+        request.MergeFromString(data)
+        if not self._is_asked:
+            self._is_asked = True
+            self._there = dict(request.initial_resource_versions)
+            self._wants_all = not request.resource_names_subscribe
+        for name in request.resource_names_subscribe:
+            self._wants_all |= name == "*"
+            self._names.add(name)
+        for name in request.resource_names_unsubscribe:
+            self._names.discard(name)
+            self._there.pop(name, None)
+        before = self._sent.pop(request.response_nonce, {})
+        if request.HasField("error_detail"):
+            for name, had in before.items():
+                if had is None:
+                    self._there.pop(name, None)
+                else:
+                    self._there[name] = had
+            self._refused_at = self._plane.version
+
+    def answer(self) -> bytes | None:
+        if not self._is_asked or self._sent or self._refused_at == self._plane.version:
+            return None
+        has = {n: str(f) for n, f in self._plane.has.items() if self._wants_all or n in self._names}
+        came = {name: factor for name, factor in has.items() if self._there.get(name) != factor}
+        went = [name for name in self._there if name not in has]
+        if not came and not went:
+            return None
+        self._nonce += 1
+        response: Any = discovery_message("DeltaDiscoveryResponse")
+        response.nonce, response.type_url = str(self._nonce), type_url_of(KIND)
+        for name, factor in came.items():
+            made = response.resources.add(name=name, version=factor)
+            made.resource.Pack(assignment(name, int(factor)))
+        response.removed_resources.extend(went)
+        self._sent[str(self._nonce)] = {name: self._there.get(name) for name in (*came, *went)}
+        self._there.update(came)
+        for name in went:
+            del self._there[name]
+        data: bytes = response.SerializeToString()
+        return data
+
+
+class Bed:
+    """A transport, a plane, and what is on its way between them."""
+
+    def __init__(self, *, is_delta: bool, watchers: Sequence[tuple[str, ...] | None]) -> None:
+        cls = message_class("envoy.config.bootstrap.v3.Bootstrap")
+        assert cls is not None
+        node = cls().node
+        self.is_delta = is_delta
+        make: Any = DeltaTransport if is_delta else GrpcTransport
+        self.store = Store()
+        scope = self.store.scope("x")
+        self.transport = make(None, "/method", cls(), Registry(()), scope, StreamSettings(node))
+        self.plane = Plane()
+        self.up: deque[bytes] = deque()
+        self.down: deque[bytes] = deque()
+        self.watchers = [Watcher(names) for names in watchers]
+        self.subscriptions: list[GrpcSubscription] = []
+        self.connect()
+        for watcher in self.watchers:
+            made = GrpcSubscription(self.transport, watcher, SubscriptionStats(scope), watcher.names, 0)
+            made.start()
+            self.subscriptions.append(made)
+
+    def connect(self) -> None:
+        """End the stream, with all that is on its way, and open another."""
+        self.transport.mux.closed()
+        self.up.clear()
+        self.down.clear()
+        #: Whether the client took an answer of this stream.
+        self.is_heard = False
+        self.stream: Any = (DeltaStream if self.is_delta else SotwStream)(self.plane)
+        self.transport.mux.opened()
+
+    def send(self) -> bool:
+        """Let the client say what it has to say."""
+        requests = self.transport.mux.take_requests()
+        assert self.is_delta or not self.is_heard or all(each.nonce for each in requests)
+        self.up.extend(self.transport._encode(each, with_node=False) for each in requests)
+        return bool(requests)
+
+    def take_up(self) -> bool:
+        """Let the plane hear the next request."""
+        if not self.up:
+            return False
+        self.stream.take(self.up.popleft())
+        return True
+
+    def answer(self) -> bool:
+        """Let the plane answer, if there is something to say."""
+        data = self.stream.answer()
+        if data is not None:
+            self.down.append(data)
+        return data is not None
+
+    def take_down(self) -> bool:
+        """Let the client take the next answer."""
+        if not self.down:
+            return False
+        _finish(self.transport._take(self.down.popleft()))
+        self.is_heard = True
+        return True
+
+    def settle(self) -> None:
+        """Until nobody has anything to say."""
+        for _ in range(200):
+            if not (self.send() | self.take_up() | self.answer() | self.take_down()):
+                return
+        raise AssertionError("they go on for ever")
+
+
+def _finish(step: Coroutine[Any, Any, None]) -> None:
+    try:
+        step.send(None)
+    except StopIteration:
+        return
+    raise AssertionError("an answer that is small is taken at once")
+
+
+_steps = st.lists(
+    st.one_of(
+        st.sampled_from(["send", "up", "answer", "down", "send", "up", "answer", "down", "connect"]),
+        st.tuples(st.sampled_from(NAMES), st.sampled_from([1, 2, 3, 4, WRONG, None])),
+    ),
+    max_size=60,
+)
+_watchers = st.one_of(
+    st.just([None]),
+    st.lists(st.sampled_from([("a",), ("b",), ("c",), ("a", "b")]), min_size=1, max_size=3),
+)
+
+
+def _run(bed: Bed, steps: Sequence[Any]) -> None:
+    ways = {
+        "send": bed.send,
+        "up": bed.take_up,
+        "answer": bed.answer,
+        "down": bed.take_down,
+        "connect": bed.connect,
+    }
+    for step in steps:
+        if isinstance(step, str):
+            ways[step]()
+        else:
+            bed.plane.change(*step)
+
+
+def _expected(bed: Bed, watcher: Watcher) -> dict[str, int]:
+    return {n: f for n, f in bed.plane.has.items() if watcher.names is None or n in watcher.names}
+
+
+def _asked(bed: Bed) -> tuple[str, ...] | None:
+    names = [watcher.names for watcher in bed.watchers]
+    return None if None in names else tuple(name for each in names for name in each or ())
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.booleans(), _watchers, _steps)
+def test_any_order_ends_in_what_is_there_where_that_is_right(
+    is_delta: bool, watchers: Any, steps: Any
+) -> None:
+    bed = Bed(is_delta=is_delta, watchers=watchers)
+    _run(bed, steps)
+    for name in [name for name, factor in bed.plane.has.items() if factor == WRONG]:
+        bed.plane.change(name, 9)
+    bed.settle()
+    for watcher in bed.watchers:
+        found = watcher.has
+        if not is_delta and watcher.names is not None:  # what an answer leaves out is not gone then
+            found = {name: factor for name, factor in found.items() if name in bed.plane.has}
+        assert found == _expected(bed, watcher)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.booleans(), _watchers, _steps, _steps, st.sampled_from(NAMES))
+def test_what_is_refused_changes_nothing(
+    is_delta: bool, watchers: Any, steps: Any, more: Any, wrong: str
+) -> None:
+    bed = Bed(is_delta=is_delta, watchers=watchers)
+    _run(bed, steps)
+    for name in [name for name, factor in bed.plane.has.items() if factor == WRONG]:
+        bed.plane.change(name, 9)
+    bed.settle()
+    accepted = [dict(watcher.has) for watcher in bed.watchers]
+    # From now on one resource that is asked for is wrong, whatever else changes or is lost.
+    asked = _asked(bed)
+    wrong = wrong if asked is None or wrong in asked else asked[0]
+    bed.plane.change(wrong, WRONG)
+    if is_delta:
+        more = [step for step in more if isinstance(step, str)]  # else what is right of a change is taken
+    _run(bed, [step for step in more if isinstance(step, str) or step[0] != wrong])
+    bed.settle()
+    assert [watcher.has for watcher in bed.watchers] == accepted
