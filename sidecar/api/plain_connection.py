@@ -22,6 +22,7 @@ class PlainConnection:
     filter_chain_name = ""
     detected_close_type = "Normal"
     local_close_reason = ""
+    agent: Any = False
     listener_metadata: dict[str, dict[str, Any]] = {}  # noqa: RUF012 - nobody changes it
     requested_server_name = ""
     transport_protocol = ""

@@ -158,6 +158,8 @@ class ConnectionInfo(Protocol):
     #: ``Normal`` or ``RemoteReset``; why we closed it.
     detected_close_type: str
     local_close_reason: str
+    #: Of its first request (:mod:`sidecar.http.user_agents`); False until there was one.
+    agent: Any
     start_ns: int
 
 
@@ -204,6 +206,11 @@ class Stream:
     had_interim: bool = False
     #: Whether the request is internal in the sense of x-envoy-internal.
     internal: bool = False
+    #: By which its lines of the log are told apart; 0 without any.
+    log_id: int = 0
+    #: In which trees of a cluster's statistics its response counts: ``internal``, or
+    #: :class:`sidecar.upstream.cluster_stats.Trees`.
+    trees: Any = False
     request_id: bytes | None = None
     #: :class:`RouteInfo` of the matched route, None before it was looked up or when there is none.
     route: Any = None

@@ -106,6 +106,7 @@ def _run(options: Options, warnings: list[str], arguments: Sequence[str]) -> int
         text = "At least one of --config-path or --config-yaml should be non-empty"
         print(f"error initializing configuration '': {text}", file=sys.stderr)
         return 1
+    from sidecar.config.application_log import application_log_pattern
     from sidecar.config.errors import ConfigErrors
 
     validate = options.mode == "validate"
@@ -123,6 +124,13 @@ def _run(options: Options, warnings: list[str], arguments: Sequence[str]) -> int
         if options.format == "text":
             print(f"configuration '{options.config_path}' OK")
         return 0
+    pattern = application_log_pattern(loaded.bootstrap)
+    if pattern is not None:
+        if options.log_format != log.DEFAULT_FORMAT:
+            text = "Only one of ApplicationLogConfig.log_format or CLI option --log-format can be specified."
+            print(f"error initializing configuration '{options.config_path}': {text}", file=sys.stderr)
+            return 1
+        log.set_pattern(pattern)
     if loaded.refusals:
         _print_problems(options, [*loaded.refusals, *loaded.warnings])
         return 1

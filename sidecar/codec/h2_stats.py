@@ -80,6 +80,8 @@ class H2Stats:
         for gauge in ("deferred_stream_close", "outbound_control_frames_active", "outbound_frames_active"):
             scope.gauge(gauge)
         scope.gauge("pending_send_bytes")
+        for histogram in ("cookie_count", "cookie_size", "header_count", "header_list_size"):
+            scope.histogram(histogram)  # Envoy's hold values only where they are looked at
         self.streams_active = scope.gauge("streams_active")
 
     def count_connection(self, side: str, *, use_oghttp2_codec: bool) -> None:

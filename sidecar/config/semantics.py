@@ -12,6 +12,7 @@ from typing import Any
 from envoy.annotations import deprecation_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+from sidecar.config.application_log import check_log_format
 from sidecar.config.check_clusters import check_bootstrap_clusters, check_cluster
 from sidecar.config.check_discovery import (
     check_api_config_source,
@@ -103,6 +104,7 @@ _CHECKS: dict[str, tuple[_Check, ...]] = {
     "envoy.config.endpoint.v3.ClusterLoadAssignment": (check_load_assignment,),
     "envoy.config.listener.v3.Listener": (check_listener,),
     "envoy.config.overload.v3.OverloadManager": (check_overload_manager,),
+    "envoy.config.bootstrap.v3.Bootstrap.ApplicationLogConfig.LogFormat": (check_log_format,),
     "envoy.config.core.v3.Http2ProtocolOptions": (check_http2_options,),
     _HCM: (check_http_filters, check_manager),
     "envoy.extensions.filters.http.router.v3.Router": (check_router_filters,),

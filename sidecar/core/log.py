@@ -6,6 +6,7 @@ The logger ``upstream`` of ``--component-log-level`` and of the admin's ``/loggi
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -24,7 +25,10 @@ __all__ = [
     "level_number",
     "set_all_levels",
     "set_level",
+    "set_pattern",
     "setup",
+    "tags_of",
+    "watch",
 ]
 
 DEFAULT_FORMAT = "[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v"
@@ -121,6 +125,10 @@ LOGGERS: tuple[str, ...] = (
 )
 
 _ROOT = "sidecar"
+#: What the tags of a message stand in, at its beginning.
+_TAGS = "[Tags: "
+_TAGS_END = "] "
+_watchers: list[Callable[[], None]] = []
 _FLAG = re.compile(r"%([-=]?\d+)?(.)", re.DOTALL)
 _Piece = Callable[[logging.LogRecord], str]
 
@@ -145,6 +153,24 @@ def setup(
     set_all_levels(level)
     for name, its_level in (component_levels or {}).items():
         set_level(name, its_level)
+
+
+def set_pattern(pattern: str) -> None:
+    """Write lines in another pattern from now on."""
+    for handler in logging.getLogger(_ROOT).handlers:
+        handler.setFormatter(PatternFormatter(pattern))
+
+
+def watch(changed: Callable[[], None]) -> None:
+    """Have ``changed`` called now, and whenever a level changed."""
+    _watchers.append(changed)
+    changed()
+
+
+def tags_of(connection_id: int, stream_id: int = 0) -> str:
+    """What a line about a connection, or a stream of it, begins with."""
+    stream = f',"StreamId":"{stream_id}"' if stream_id else ""
+    return f'{_TAGS}"ConnectionId":"{connection_id}"{stream}] '
 
 
 def close() -> None:
@@ -172,6 +198,7 @@ def set_level(name: str, level: str) -> None:
     if name not in LOGGERS:
         raise KeyError(name)
     logging.getLogger(f"{_ROOT}.{name}").setLevel(number)
+    _tell()
 
 
 def set_all_levels(level: str) -> None:
@@ -180,6 +207,12 @@ def set_all_levels(level: str) -> None:
     logging.getLogger(_ROOT).setLevel(number)
     for name in LOGGERS:
         logging.getLogger(f"{_ROOT}.{name}").setLevel(number)
+    _tell()
+
+
+def _tell() -> None:
+    for changed in _watchers:
+        changed()
 
 
 def _level_name(number: int) -> str:
@@ -197,11 +230,13 @@ class PatternFormatter(logging.Formatter):
         self._escape = escape
         self._second = -1
         self._dates: dict[str, str] = {}
+        #: Whether the message stands in JSON, and a traceback with it.
+        self._has_json = "%j" in pattern or "%+" in pattern
         self._pieces = self._compile(pattern)
 
     def format(self, record: logging.LogRecord) -> str:
         text = "".join(piece if isinstance(piece, str) else piece(record) for piece in self._pieces)
-        if record.exc_info:
+        if record.exc_info and not self._has_json:
             text += "\n" + self.formatException(record.exc_info)
         return text
 
@@ -224,7 +259,7 @@ class PatternFormatter(logging.Formatter):
         if flag in _STRFTIME:
             directive = _STRFTIME[flag]
             return lambda record: self._date(record, directive)
-        if flag in "v_j+*":
+        if flag == "v":
             return self._message
         return _FLAGS.get(flag)
 
@@ -307,6 +342,45 @@ _FLAGS: dict[str, _Piece] = {
     "^": lambda record: "",
     "$": lambda record: "",
 }
+
+
+def _escaped_newlines(record: logging.LogRecord) -> str:
+    return record.getMessage().replace("\n", "\\n")
+
+
+def _json(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def _json_message(record: logging.LogRecord) -> str:
+    """A traceback belongs to the message: the line stays one."""
+    message = record.getMessage()
+    if record.exc_info:
+        message += "\n" + _TRACEBACKS.formatException(record.exc_info)
+    return message
+
+
+def _message_without_tags(record: logging.LogRecord) -> str:
+    message = _json_message(record)
+    if message.startswith(_TAGS):
+        message = message.partition(_TAGS_END)[2]
+    return _json(message)
+
+
+def _tags(record: logging.LogRecord) -> str:
+    message = record.getMessage()
+    return f",{message[len(_TAGS) :].partition(_TAGS_END)[0]}" if message.startswith(_TAGS) else ""
+
+
+_TRACEBACKS = logging.Formatter()
+_FLAGS.update(
+    {
+        "_": _escaped_newlines,
+        "j": lambda record: _json(_json_message(record)),
+        "+": _message_without_tags,
+        "*": _tags,
+    }
+)
 
 
 def _native_thread() -> int:

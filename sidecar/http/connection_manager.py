@@ -39,6 +39,8 @@ from sidecar.http.request_headers import RequestIds, prepare_request_headers
 from sidecar.http.request_options import RequestOptions
 from sidecar.http.route_resolution import MeasuredTable, ResolutionStats
 from sidecar.http.stream_duration import StreamDurations
+from sidecar.http.stream_log import log_begin, log_end, switch
+from sidecar.http.user_agents import agent_of
 from sidecar.http.varying_chain import VaryingChain, hooks_of
 from sidecar.net.interfaces import local_address
 from sidecar.net.reactor import run_adopted
@@ -114,6 +116,10 @@ class HcmStats:
         tracing = scope.scope("tracing")
         for name in ("random_sampling", "service_forced", "client_enabled", "not_traceable", "health_check"):
             tracing.counter(name)
+
+    def codec_counter(self, name: str) -> Any:
+        """A counter that all codecs of the proxy share (``http1.``, ``http2.``)."""
+        return self.scope.store.counter(name)
 
     def count_refused(self, *, is_remote: bool, is_tls: bool = True) -> None:
         """A connection ended in its TLS handshake, or before; ``is_remote``: not by us."""
@@ -250,7 +256,6 @@ class ConnectionManager:
         #: ``REJECT_REQUEST`` or ``DROP_HEADER`` (``headers_with_underscores_action``); None allows them.
         self.underscores: str | None = None
         #: ``http1.`` and ``http2.`` counters of headers with underscores: rejected, dropped.
-        self.underscore_counters: dict[str, tuple[Any, Any]] = {}
         #: Whether an address is internal (``internal_address_config``); None: none is.
         self.is_internal: Callable[[str], bool] | None = None
         #: ``scheme_header_transformation.scheme_to_overwrite``.
@@ -376,6 +381,8 @@ class ConnectionManager:
         stats.downstream_rq_total.value += 1
         stats.downstream_rq_active.value += 1
         reply: Any = None  # a LocalReply, what gives one when awaited, or None
+        if switch.on:
+            log_begin(stream)
         try:
             try:
                 headers = stream.request.headers
@@ -393,6 +400,8 @@ class ConnectionManager:
                 if reply is None:
                     reply = prepare_request_headers(self, stream, headers)
                 if reply is None:
+                    if stream.connection.agent is False:
+                        stream.connection.agent = agent_of(headers, stats.scope)
                     if self.on_begin is not None:
                         self.on_begin(stream, strand)
                     for hook, uses_trio in self._decode_hooks:
@@ -667,7 +676,7 @@ class ConnectionManager:
         self.stats.downstream_rq_1xx.value += 1
         self.stats.downstream_rq_completed.value += 1
 
-    def _complete(self, stream: Stream) -> None:
+    def _complete(self, stream: Stream, *, is_timed: bool = True) -> None:
         stats = self.stats
         stats.downstream_rq_active.value -= 1
         code = stream.response_code
@@ -681,13 +690,17 @@ class ConnectionManager:
                     self._listener_classes[bucket].value += 1
         end = stream.downstream_last_tx_ns or monotonic_ns()
         took = (end - stream.start_ns) // 1_000_000
-        if took < 100:
+        if not is_timed:
+            pass
+        elif took < 100:
             pending = stats.downstream_rq_time.pending
             pending[took] = pending.get(took, 0) + 1
         else:
             stats.downstream_rq_time.record(took)
         for hook in self._complete_hooks:
             hook(stream)
+        if switch.on:
+            log_end(stream)
         if self.access_logs:
             if not stream.request_last_rx_ns:
                 request = stream.request

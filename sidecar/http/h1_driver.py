@@ -403,11 +403,12 @@ class H1Driver:
 
     def _check_underscores(self, headers: RequestHeaders) -> None:
         manager = self._manager
-        rejected, dropped = manager.underscore_counters["http1"]
         if manager.underscores == "DROP_HEADER":
-            dropped.value += drop_underscores(headers)
+            dropped = drop_underscores(headers)
+            if dropped:
+                manager.stats.codec_counter("http1.dropped_headers_with_underscores").value += dropped
         elif any(b"_" in name for name in headers.index()):
-            rejected.value += 1
+            manager.stats.codec_counter("http1.requests_rejected_with_underscores_in_headers").value += 1
             raise RemoteProtocolError("header name with an underscore", details="http1.unexpected_underscore")
 
     def _end_after(self, stream: Stream) -> None:

@@ -571,7 +571,7 @@ class H2Driver:
         stats.downstream_rq_total.value += 1
         stats.downstream_rq_active.value += 1
         stats.downstream_rq_rx_reset.value += 1
-        manager._complete(stream)
+        manager._complete(stream, is_timed=False)
 
     def _lose_to_the_client(self) -> None:
         """The client closed the connection."""
@@ -655,11 +655,12 @@ class H2Driver:
     def _accept_underscores(self, stream_id: int, headers: RequestHeaders) -> bool:
         """``headers_with_underscores_action``: drop such headers, or reset the stream (then False)."""
         manager = self.manager
-        rejected, dropped = manager.underscore_counters["http2"]
         if manager.underscores == "DROP_HEADER":
-            dropped.value += drop_underscores(headers)
+            dropped = drop_underscores(headers)
+            if dropped:
+                manager.stats.codec_counter("http2.dropped_headers_with_underscores").value += dropped
         elif any(b"_" in name for name in headers.index()):
-            rejected.value += 1
+            manager.stats.codec_counter("http2.requests_rejected_with_underscores_in_headers").value += 1
             self.reset_stream(stream_id, ErrorCode.INTERNAL_ERROR)
             self.log_refused("http2.unexpected_underscore", Flag.DOWNSTREAM_PROTOCOL_ERROR)
             return False

@@ -211,7 +211,7 @@ def _prepare_thoroughly(
     client, may_be_internal = settled
     is_internal = manager.is_internal
     internal = may_be_internal and is_internal is not None and client is not None and is_internal(client)
-    stream.internal = internal
+    stream.internal = stream.trees = internal
     is_edge = manager.use_remote_address and not internal
     if internal:
         headers.set(b"x-envoy-internal", b"true")

@@ -131,7 +131,10 @@ async def serve_http(
                 if is_remote
                 else stats.downstream_cx_destroy_local_active_rq
             ).value += 1
-        stats.downstream_cx_length_ms.record(int((clock() - started) * 1000))
+        length_ms = int((clock() - started) * 1000)
+        stats.downstream_cx_length_ms.record(length_ms)
+        if connection.agent:
+            connection.agent.end(length_ms, is_cut_off=is_remote and driver is not None and driver.was_active)
 
 
 async def _linger(manager: ConnectionManager, transport: Transport, strand: Strand) -> None:

@@ -149,10 +149,10 @@ class UpgradeManager(ConnectionManager):
             if status == 101:
                 headers.status = 200
 
-    def _complete(self, stream: Stream) -> None:
+    def _complete(self, stream: Stream, *, is_timed: bool = True) -> None:
         if stream.is_upgraded:
             self.stats.downstream_cx_upgrades_active.dec()
-        super()._complete(stream)
+        super()._complete(stream, is_timed=is_timed)
 
     def _on_disconnect(self, stream: Stream, responder: Responder, error: Disconnected) -> None:
         body = stream.request.body

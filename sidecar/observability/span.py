@@ -104,8 +104,12 @@ class Span:
         self.start_ns = start_ns
         self.end_ns = 0
         #: Ids in hexadecimal; the parent's is empty at the root.
-        self.trace_id = trace_id or f"{_random_bits(128):032x}"
-        self.span_id = f"{_random_bits(64):016x}"
+        if trace_id:
+            self.trace_id = trace_id
+            self.span_id = f"{_random_bits(64):016x}"
+        else:
+            ids = f"{_random_bits(192):048x}"
+            self.trace_id, self.span_id = ids[:32], ids[32:]
         self.parent_id = parent_id
         self.trace_state = trace_state
         self.is_sampled = is_sampled
@@ -138,8 +142,11 @@ class Span:
     def inject(self, headers: HeaderMap) -> None:
         """Let the trace go along with ``headers``, at their end."""
         flags = "01" if self.is_sampled else "00"
-        headers.remove(b"traceparent")
-        headers.remove(b"tracestate")
+        index = headers.index()
+        if b"traceparent" in index:
+            headers.remove(b"traceparent")
+        if b"tracestate" in index:
+            headers.remove(b"tracestate")
         headers.append(b"traceparent", f"00-{self.trace_id}-{self.span_id}-{flags}".encode())
         headers.append(b"tracestate", self.trace_state)
 

@@ -40,7 +40,7 @@ def drop_overload(stream: Stream, cluster: Any, suppress_envoy_headers: bool) ->
     if share < MILLION and cluster.draw(MILLION) >= share:
         return None
     cluster.dropped_overload += 1
-    cluster.stats.charge_response(503, stream.internal)
+    cluster.stats.charge_response(503, stream.trees)
     for each in stream.route_counters:
         each.charge_response(503)
     stream.attempt_count = 0

@@ -29,6 +29,7 @@ from sidecar.router.outliers import IMMEDIATE_FAIL, put_error, put_response, put
 from sidecar.router.override_host import choose_override
 from sidecar.router.replay import ReplayBuffer
 from sidecar.router.response_headers import finish_response_headers
+from sidecar.router.response_trees import ALTERNATIVE, CANARY, name_alternative, put_trees
 from sidecar.router.retry_policy import RetryPolicy, RetryState
 from sidecar.router.retrying import Tries
 from sidecar.router.rewrites import rewrite_host, rewrite_path
@@ -193,7 +194,7 @@ class Router:
             if host is None and not is_strict:
                 host = cluster.choose_host(stream)
             if host is None:
-                cluster.stats.charge_response(503, stream.internal)
+                cluster.stats.charge_response(503, stream.trees)
                 for each in stream.route_counters:
                     each.charge_response(503)
                 return NO_HEALTHY_UPSTREAM
@@ -307,7 +308,7 @@ class Router:
         stream.had_interim = True
         if stream.tries is not None:
             stream.tries.settle()
-        stream.cluster.stats.charge_response(response.headers.status, stream.internal)
+        stream.cluster.stats.charge_response(response.headers.status, stream.trees)
         hcm = stream.hcm
         if not hcm.proxy_100_continue:
             return None
@@ -346,7 +347,9 @@ class Router:
             put_response(host.outlier, stream, headers)
         if host.checks is not None and IMMEDIATE_FAIL in index:
             host.checks.fail_immediately()
-        stream.cluster.stats.charge_response(status, stream.internal)
+        if host.has_trees or CANARY in index:
+            put_trees(stream, host, index.get(CANARY))
+        stream.cluster.stats.charge_response(status, stream.trees)
         if not self.suppress_envoy_headers and stream.pump is None:
             elapsed = (now - stream.upstream_first_tx_ns) // 1_000_000
             field = _SERVICE_TIMES[elapsed] if elapsed < 64 else (_SERVICE_TIME, b"%d" % elapsed)
@@ -407,8 +410,10 @@ class Router:
         if error.flag & Flag.UPSTREAM_CONNECTION_FAILURE:
             stream.upstream_transport_failure = error.details.partition("|")[2]
         stats = stream.cluster.stats
+        if host.has_trees:
+            put_trees(stream, host)
         status = 502 if error.flag & Flag.UPSTREAM_PROTOCOL_ERROR else 503
-        stats.charge_response(status, stream.internal)
+        stats.charge_response(status, stream.trees)
         for each in stream.route_counters:
             each.charge_response(status)
 
@@ -438,6 +443,9 @@ class Router:
             if hedge == b"true" or hedge == b"false":
                 is_hedged = hedge == b"true"
             stream.is_timeout_204 = b"x-envoy-upstream-rq-timeout-alt-response" in headers
+            tree = headers.get(ALTERNATIVE)
+            if tree:
+                name_alternative(stream, tree)
             for name in _CONSUMED:
                 if name != _EXPECTED_TIMEOUT and name not in _RETRY:
                     headers.remove(name)
@@ -589,8 +597,10 @@ class Router:
             host.rq_error += 1
             if host.outlier is not None:
                 put_timeout(host.outlier, stream)
+            if host.has_trees:
+                put_trees(stream, host)
         if not stream.upstream_first_rx_ns and not stream.had_interim:
-            cluster.stats.charge_response(504, stream.internal)
+            cluster.stats.charge_response(504, stream.trees)
             for each in stream.route_counters:
                 each.charge_response(504)
 
@@ -615,7 +625,7 @@ class Router:
         if stream.upstream_first_rx_ns:
             end = stream.downstream_last_tx_ns or monotonic_ns()
             duration_ms = (end - stream.upstream_first_tx_ns) // 1_000_000
-            stats.charge_time(duration_ms, stream.internal)
+            stats.charge_time(duration_ms, stream.trees)
             for each in stream.route_counters:
                 each.charge_time(duration_ms)
         upstream.release()

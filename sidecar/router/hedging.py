@@ -131,7 +131,8 @@ class HedgedTries(Tries):
         own = Stream(main.connection, main.hcm, main.request, main.protocol)
         own.start_ns = main.start_ns
         own.route, own.cluster = main.route, main.cluster
-        own.internal, own.is_timeout_204 = main.internal, main.is_timeout_204
+        own.internal, own.trees = main.internal, main.trees
+        own.is_timeout_204 = main.is_timeout_204
         own.responder = main.responder
         own.span = main.span
         leg = _Leg(self, own)
@@ -172,7 +173,7 @@ class HedgedTries(Tries):
         host = self._choose_host()
         if host is None:
             cluster = main.cluster
-            cluster.stats.charge_response(503, main.internal)
+            cluster.stats.charge_response(503, main.trees)
             for each in main.route_counters:
                 each.charge_response(503)
             return NO_HEALTHY_UPSTREAM
@@ -389,7 +390,7 @@ class HedgedTries(Tries):
         if host.outlier is not None:
             put_error(host.outlier, own, error.flag)
         host.rq_error += 1
-        main.cluster.stats.charge_response(503, main.internal)
+        main.cluster.stats.charge_response(503, main.trees)
         for each in main.route_counters:
             each.charge_response(503)
         self._drop(leg, reset=False)
@@ -453,7 +454,7 @@ class HedgedTries(Tries):
                 if host.outlier is not None and not leg.was_late:
                     put_timeout(host.outlier, leg.stream)
                 status = 204 if main.is_timeout_204 else 504
-                cluster.stats.charge_response(status, main.internal)
+                cluster.stats.charge_response(status, main.trees)
             for each in main.route_counters:
                 each.upstream_rq_timeout.value += 1
                 if not main.had_interim:

@@ -70,6 +70,7 @@ class _Proxy:
     remote_address = direct_remote_address = local_address = direct_local_address = ""
     listener_name = filter_chain_name = requested_server_name = local_close_reason = ""
     detected_close_type = "Normal"
+    agent: Any = False
     traffic_direction = "UNSPECIFIED"
     listener_metadata: Any = {}  # noqa: RUF012 - nobody changes it
     tls = None
@@ -330,7 +331,7 @@ class HttpClient:
         stream = Stream(_PROXY, self, RequestMessage(headers, body), "HTTP/1.1")
         stream.start_ns = time.monotonic_ns()
         stream.start_time = time.time()
-        stream.internal = send_internal
+        stream.internal = stream.trees = send_internal
         stream.span = span
         stream.resolve_route = False
         stream.route = self._route(cluster, timeout_s, retry_policy)

@@ -25,7 +25,7 @@ def refuse_without_pool(stream: Stream, error: UpstreamError) -> None:
         note_lost_try(stream, error)
     if not error.flag & Flag.NO_HEALTHY_UPSTREAM:
         return
-    stream.cluster.stats.charge_response(503, stream.internal)
+    stream.cluster.stats.charge_response(503, stream.trees)
     for each in stream.route_counters:
         each.charge_response(503)
     stream.upstream_host = None

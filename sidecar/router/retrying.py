@@ -210,7 +210,7 @@ class Tries:
         cluster = stream.cluster
         host = self._choose_host()
         if host is None:
-            cluster.stats.charge_response(503, stream.internal)
+            cluster.stats.charge_response(503, stream.trees)
             for each in stream.route_counters:
                 each.charge_response(503)
             return NO_HEALTHY_UPSTREAM
@@ -390,7 +390,7 @@ class Tries:
         if not stream.had_interim:
             host.rq_error += 1
             status = 204 if stream.is_timeout_204 else 504
-            stats.charge_response(status, stream.internal)
+            stats.charge_response(status, stream.trees)
             for each in stream.route_counters:
                 each.charge_response(status)
         raise StreamAborted(try_timeout_reply(stream, is_idle=timeout.is_idle))
@@ -502,7 +502,7 @@ class Tries:
         route = before.chosen_by.again(stream.request.headers, stream, self._tried_clusters)
         cluster = router.find_cluster(route.cluster_name)
         if cluster is None:
-            stream.cluster.stats.charge_response(503, stream.internal)
+            stream.cluster.stats.charge_response(503, stream.trees)
             for each in stream.route_counters:
                 each.charge_response(503)
             stream.route, stream.cluster = route, None

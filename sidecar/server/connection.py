@@ -45,6 +45,8 @@ class Connection:
     #: How it ended, as far as it has, and why we ended it.
     detected_close_type = "Normal"
     local_close_reason = ""
+    #: Of its first request (:mod:`sidecar.http.user_agents`); False until there was one.
+    agent: Any = False
     ja3_hash = ""
     ja4_hash = ""
     #: namespace → {key: value}, and name → value; None until a listener filter sets something.

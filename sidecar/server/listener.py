@@ -19,6 +19,7 @@ import trio
 from sidecar.api.stream import Flag
 from sidecar.core.address import Address
 from sidecar.core.errors import Disconnected
+from sidecar.core.log import tags_of
 from sidecar.net.reactor import Reactor, Transport, drive
 from sidecar.server.bind import BindError, BindOptions, listen
 from sidecar.server.connection import Connection
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["BindError", "Listener"]
 
 logger = logging.getLogger("sidecar.connection")
+handler_logger = logging.getLogger("sidecar.conn_handler")
 
 #: Connections taken from the queue before others have their turn.
 _ACCEPTS_PER_TURN = 64
@@ -166,7 +168,7 @@ class Listener:
         self._cx_destroy = scope.counter("downstream_cx_destroy")
         self._cx_length = scope.histogram("downstream_cx_length_ms", "milliseconds")
         self._no_match = scope.counter("no_filter_chain_match")
-        scope.histogram("connections_accepted_per_socket_event")
+        self._per_event = scope.histogram("connections_accepted_per_socket_event")
         worker = scope.scope("main_thread" if name == "admin" else f"worker_{self.worker}")
         self._worker_total = worker.counter("downstream_cx_total")
         self._worker_active = worker.gauge("downstream_cx_active")
@@ -244,6 +246,7 @@ class Listener:
             await trio.lowlevel.wait_readable(sock)
             while self.pause is not None:
                 await self.pause.wait()
+            accepted = 0
             for _ in range(self.accepts_per_turn):
                 try:
                     client, peer = sock.accept()
@@ -255,10 +258,13 @@ class Listener:
                         await trio.sleep(0.1)
                         break
                     raise
+                accepted += 1
                 if self.limits is not None and not self.limits.admit():
                     client.close()
                     continue
                 self._begin_connection(client, peer, nursery, is_tcp=is_tcp)
+            if accepted:
+                self._per_event.record(accepted)
 
     def _take_waiting(self, nursery: trio.Nursery) -> None:
         """Let in who connected before the sockets close: they would be reset."""
@@ -298,6 +304,9 @@ class Listener:
         """Serve a connection to its end, here or at the listener that its client meant."""
         name = f"connection {connection.connection_id}"
         inspector = self.inspector
+        if handler_logger.isEnabledFor(logging.DEBUG):
+            peer = connection.direct_remote_address
+            handler_logger.debug("%snew connection from %s", tags_of(connection.connection_id), peer)
         is_counted = False
         target: Listener | None = None
         try:
@@ -339,6 +348,9 @@ class Listener:
             # The connection driver is the last to see an error of its own; the proxy goes on.
             logger.exception("connection %d on %s failed", connection.connection_id, self.name)
         finally:
+            if logger.isEnabledFor(logging.DEBUG):
+                how = "remote close" if transport.hangup else "closing socket"
+                logger.debug("%s%s", tags_of(connection.connection_id), how)
             transport.close()
             if is_counted:
                 self._gone(connection)

@@ -159,8 +159,7 @@ class RuntimeLayers:
     # -- control planes --------------------------------------------------------------------------------
     async def discover(self, sources: Sources, nursery: trio.Nursery) -> None:
         """Ask for the layers of control planes, and wait for the first answers.  Raises: ConfigError."""
-        if self._messages:
-            self.load()  # Envoy does it a second time, too
+        self.load()  # Envoy does it a second time, too
         for index, (message, layer) in enumerate(zip(self._messages, self.runtime.layers, strict=False)):
             if message.WhichOneof("layer_specifier") != "rtds_layer":
                 continue

@@ -289,6 +289,12 @@ class Cluster:
         """Whether the proxy itself is one of the hosts (``cluster_manager.local_cluster_name``)."""
         return self._local is not NOWHERE and self.name == self._local.cluster_name
 
+    @property
+    def own_zone(self) -> str:
+        """``node.locality.zone``, or empty."""
+        locality = self._local.locality
+        return "" if locality is None else locality.zone
+
     def count_socket_matches(self, count: int, metadata: Iterable[dict[str, dict[str, Any]]]) -> None:
         """Count ``count`` endpoints that transport sockets were chosen for; ``metadata`` is theirs."""
         sockets = self.config.transport_sockets

@@ -9,14 +9,25 @@ Envoy's configuration/upstream/cluster_manager/cluster_stats, and ``/stats`` of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sidecar.observability.stats import Counter, Gauge, Histogram, Scope
 
 if TYPE_CHECKING:
     from sidecar.upstream.resources import Resources
 
-__all__ = ["ClusterStats"]
+__all__ = ["ClusterStats", "Trees"]
+
+
+class Trees(NamedTuple):
+    """In which trees a response counts, where there is more to say than whether it is internal."""
+
+    internal: bool
+    canary: bool
+    #: ``zone.<the proxy's>.<the host's>.``, or empty.
+    zone: str
+    #: ``x-envoy-upstream-alt-stat-name``: everything counts below this name once more.
+    alternative: str
 
 
 class ClusterStats:
@@ -133,8 +144,8 @@ class ClusterStats:
             setattr(self, name, stat)
         #: How many hosts were matched to the one transport socket of the cluster.
         self.default_total_match_count = scope.counter("default.total_match_count")
-        self._responses: dict[tuple[int, bool, bool], tuple[Counter, ...]] = {}
-        self._times: dict[tuple[bool, bool], tuple[Histogram, ...]] = {}
+        self._responses: dict[tuple[int, bool | Trees], tuple[Counter, ...]] = {}
+        self._times: dict[bool | Trees, tuple[Histogram, ...]] = {}
         #: The pending bins behind the commonest call of charge_time, once it was made.
         self._external_times: tuple[dict[int, int], ...] = ()
 
@@ -149,11 +160,14 @@ class ClusterStats:
             "upstream_rq_pending_active", lambda: sum(r.pending for r in resources)
         )
 
-    def charge_response(self, status: int, internal: bool = False, canary: bool = False) -> None:
-        """Count a finished response: completed, class and code, in all trees that it belongs to."""
-        counters = self._responses.get((status, internal, canary))
+    def charge_response(self, status: int, where: bool | Trees = False) -> None:
+        """Count a finished response: completed, class and code, in all trees that it belongs to.
+
+        ``where``: whether the request is internal, or :class:`Trees`.
+        """
+        counters = self._responses.get((status, where))
         if counters is None:
-            counters = self._resolve_responses(status, internal, canary)
+            counters = self._resolve_responses(status, where)
         for counter in counters:
             counter.value += 1
 
@@ -165,26 +179,27 @@ class ClusterStats:
         for name in names:
             self.scope.counter(f"retry.{name}").value += 1
 
-    def charge_time(self, duration_ms: int, internal: bool = False, canary: bool = False) -> None:
+    def charge_time(self, duration_ms: int, where: bool | Trees = False) -> None:
         """Record how long a response took, in all trees that it belongs to."""
-        if duration_ms < 100 and not internal and not canary and self._external_times:
+        if duration_ms < 100 and not where and self._external_times:
             for pending in self._external_times:
                 pending[duration_ms] = pending.get(duration_ms, 0) + 1
             return
-        histograms = self._times.get((internal, canary))
+        histograms = self._times.get(where)
         if histograms is None:
-            prefixes = _prefixes(internal, canary)
+            prefixes = _prefixes(where)
             histograms = tuple(self.scope.histogram(p + "upstream_rq_time", "milliseconds") for p in prefixes)
-            self._times[internal, canary] = histograms
-            if not internal and not canary:
+            if not _is_named_by_peer(where):
+                self._times[where] = histograms
+            if not where:
                 self._external_times = tuple(histogram.pending for histogram in histograms)
         for histogram in histograms:
             histogram.record(duration_ms)
 
-    def _resolve_responses(self, status: int, internal: bool, canary: bool) -> tuple[Counter, ...]:
+    def _resolve_responses(self, status: int, where: bool | Trees) -> tuple[Counter, ...]:
         code = status if 100 <= status <= 599 else 0
         found: list[Counter] = []
-        for prefix in _prefixes(internal, canary):
+        for prefix in _prefixes(where):
             names = ["upstream_rq_completed"]
             if code:
                 names += [f"upstream_rq_{code // 100}xx", f"upstream_rq_{code}"]
@@ -192,13 +207,23 @@ class ClusterStats:
                 names.append("upstream_rq_unknown")
             found.extend(self.scope.counter(prefix + name) for name in names)
         counters = tuple(found)
-        # A peer chooses the status: 500 codes at four trees each bound the cache.
-        self._responses[status if code else 0, internal, canary] = counters
+        if not _is_named_by_peer(where):
+            # A peer chooses the status: 500 codes at four trees for each zone bound the cache.
+            self._responses[status if code else 0, where] = counters
         return counters
 
 
-def _prefixes(internal: bool, canary: bool) -> list[str]:
-    prefixes = ["", "internal." if internal else "external."]
-    if canary:
+def _is_named_by_peer(where: bool | Trees) -> bool:
+    return isinstance(where, Trees) and bool(where.alternative)
+
+
+def _prefixes(where: bool | Trees) -> list[str]:
+    if not isinstance(where, Trees):
+        return ["", "internal." if where else "external."]
+    prefixes = ["", "internal." if where.internal else "external."]
+    if where.canary:
         prefixes.append("canary.")
-    return prefixes
+    if where.zone:
+        prefixes.append(where.zone)
+    names = ("", f"{where.alternative}.") if where.alternative else ("",)
+    return [name + prefix for name in names for prefix in prefixes]

@@ -84,6 +84,7 @@ class Host:
         "excluded",
         "family",
         "has_no_health_checks",
+        "has_trees",
         "health",
         "health_address",
         "health_flags",
@@ -150,6 +151,8 @@ class Host:
         #: (``typed_filter_metadata``, ``envoy.http11_proxy_transport_socket.proxy_address``).
         self.http_proxy: Address | None = None
         self.canary = bool(self.metadata.get("envoy.lb", {}).get("canary", False))
+        #: Whether its responses may count in further trees of statistics (``canary.``, ``zone.``).
+        self.has_trees = self.canary or bool(locality.zone)
         self.health_flags = 0
         #: One of :class:`Health`, kept in step with the flags.
         self.health = Health.HEALTHY

@@ -146,6 +146,7 @@ def _change(host: Host, endpoint: Endpoint) -> bool:
     if host.metadata != endpoint.metadata:
         host.metadata = endpoint.metadata
         host.canary = bool(endpoint.metadata.get("envoy.lb", {}).get("canary", False))
+        host.has_trees = host.canary or bool(host.locality.zone)
         is_changed = True
     host.proxy_tlvs = endpoint.proxy_tlvs
     host.http_proxy = endpoint.http_proxy

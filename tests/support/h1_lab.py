@@ -55,6 +55,7 @@ class ClientConnection:
     listener_name = "ingress"
     filter_chain_name = ""
     detected_close_type = "Normal"
+    agent: Any = False
     local_close_reason = ""
     requested_server_name = ""
     tls = None

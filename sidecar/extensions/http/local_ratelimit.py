@@ -32,13 +32,14 @@ _CONNECTION_STATE = "per_connection_local_rate_limiter"
 class LocalRateLimitStats:
     """``<stat_prefix>.http_local_rate_limit.``"""
 
-    __slots__ = ("enabled", "enforced", "ok", "rate_limited")
+    __slots__ = ("enabled", "enforced", "ok", "rate_limited", "shadow_mode")
 
     def __init__(self, scope: Any) -> None:
         self.enabled = scope.counter("enabled")
         self.enforced = scope.counter("enforced")
         self.rate_limited = scope.counter("rate_limited")
         self.ok = scope.counter("ok")
+        self.shadow_mode = scope.counter("shadow_mode")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,8 @@ class LocalRateLimitFilter(HttpFilter):
             stats.ok.value += 1
             return None
         stats.rate_limited.value += 1
+        if verdict.is_shadow:
+            stats.shadow_mode.value += 1
         if verdict.is_shadow or not settings.is_enforced():
             settings.request_headers.apply(stream.request.headers, stream)
             return None

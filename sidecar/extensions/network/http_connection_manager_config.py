@@ -365,13 +365,6 @@ class HcmCompiler:
         manager.request_options = options or None
         action = _UNDERSCORES[message.common_http_protocol_options.headers_with_underscores_action]
         manager.underscores = action
-        root = self._context.root_stats
-        for protocol in ("http1", "http2") if action is not None else ():
-            scope = root.scope(protocol)
-            manager.underscore_counters[protocol] = (
-                scope.counter("requests_rejected_with_underscores_in_headers"),
-                scope.counter("dropped_headers_with_underscores"),
-            )
         if message.HasField("internal_address_config"):
             config = message.internal_address_config
             try:

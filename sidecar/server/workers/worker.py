@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from sidecar.config.application_log import application_log_pattern
 from sidecar.config.errors import ConfigErrors
 from sidecar.config.load import Loaded
 from sidecar.config.messages import message_class
@@ -209,6 +210,9 @@ def run_worker(arguments: list[str]) -> int:
     bootstrap: Any = message_class("envoy.config.bootstrap.v3.Bootstrap")()  # type: ignore[misc] # it is there
     bootstrap.ParseFromString(hello.blobs[0])
     loaded = Loaded(bootstrap, Reporter(None), None, options.config_path)
+    pattern = application_log_pattern(bootstrap)
+    if pattern is not None:
+        log.set_pattern(pattern)
     from sidecar.server.main import serve
 
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,41 @@ def test_pattern_default_has_date_thread_level_name_and_source() -> None:
 def test_pattern_with_escape_writes_line_breaks_as_two_characters() -> None:
     text = log.PatternFormatter("%v", escape=True).format(make_record("a\nb\tc"))
     assert text == "a\\nb\\tc"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("%v", '[Tags: "ConnectionId":"3","StreamId":"7"] a "b"\nc'),
+        ("%_", '[Tags: "ConnectionId":"3","StreamId":"7"] a "b"\\nc'),
+        ("%+", 'a \\"b\\"\\nc'),
+        ('{"m":"%+"%*}', '{"m":"a \\"b\\"\\nc","ConnectionId":"3","StreamId":"7"}'),
+    ],
+)
+def test_tags_of_a_message_are_taken_apart_as_envoy_does(pattern: str, expected: str) -> None:
+    record = make_record(log.tags_of(3, 7) + 'a "b"\nc')
+    assert log.PatternFormatter(pattern).format(record) == expected
+
+
+def test_line_of_json_without_tags_stays_json() -> None:
+    assert log.PatternFormatter('{"m":"%+"%*}').format(make_record('"')) == '{"m":"\\""}'
+
+
+def test_traceback_stands_in_the_message_of_json() -> None:
+    record = make_record("failed")
+    error = ValueError("why")
+    record.exc_info = (ValueError, error, None)
+    text = log.PatternFormatter('{"m":"%+"%*}').format(record)
+    assert "\n" not in text
+    assert json.loads(text)["m"].endswith("ValueError: why")
+
+
+def test_watcher_is_told_now_and_when_levels_change() -> None:
+    told: list[str] = []
+    log.watch(lambda: told.append(log.get_levels()["http"]))
+    log.set_level("http", "debug")
+    log.set_all_levels("error")
+    assert told == ["info", "debug", "error"]
 
 
 def test_setup_writes_to_the_path_at_the_level(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ class Connection:
     listener_name = "main"
     filter_chain_name = ""
     detected_close_type = "Normal"
+    agent: Any = False
     local_close_reason = ""
     requested_server_name = ""
     tls = None

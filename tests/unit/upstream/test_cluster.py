@@ -7,6 +7,7 @@ import pytest
 from sidecar.core.address import Address
 from sidecar.observability.stats import Store
 from sidecar.upstream.cluster import Cluster, ClusterConfig
+from sidecar.upstream.cluster_stats import Trees
 from sidecar.upstream.host import Health, HealthFlag, Host
 
 
@@ -26,8 +27,8 @@ def test_cluster_without_hosts_counts_what_it_could_not_serve() -> None:
 def test_charge_response_counts_completed_class_and_code_in_every_tree() -> None:
     cluster, store = make_cluster()
     cluster.stats.charge_response(200)
-    cluster.stats.charge_response(200, internal=True)
-    cluster.stats.charge_response(503, canary=True)
+    cluster.stats.charge_response(200, True)
+    cluster.stats.charge_response(503, Trees(False, True, "zone.a.b.", "alt"))
     cluster.stats.charge_response(999)
     found = {
         name.removeprefix("cluster.c."): counter.value
@@ -53,6 +54,14 @@ def test_charge_response_counts_completed_class_and_code_in_every_tree() -> None
         "canary.upstream_rq_completed": 1,
         "canary.upstream_rq_5xx": 1,
         "canary.upstream_rq_503": 1,
+        "zone.a.b.upstream_rq_completed": 1,
+        "zone.a.b.upstream_rq_5xx": 1,
+        "zone.a.b.upstream_rq_503": 1,
+        **{
+            f"alt.{tree}upstream_rq_{name}": 1
+            for tree in ("", "external.", "canary.", "zone.a.b.")
+            for name in ("completed", "5xx", "503")
+        },
     }
 
 

@@ -46,6 +46,7 @@ class Connection:
     remote_address = direct_remote_address = local_address = direct_local_address = "127.0.0.1:1"
     listener_name = filter_chain_name = requested_server_name = ""
     detected_close_type = "Normal"
+    agent: Any = False
     local_close_reason = ""
     tls = None
     transport_failure_reason = ""

@@ -40,6 +40,7 @@ class FakeConnection:
     listener_metadata = {"of": {"listener": 2}}  # noqa: RUF012
     filter_chain_name = "chain"
     detected_close_type = "Normal"
+    agent: Any = False
     local_close_reason = ""
     requested_server_name = "sni.example"
     tls = None

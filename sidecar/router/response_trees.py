@@ -1,0 +1,40 @@
+"""In which trees of a cluster's statistics a response counts.
+
+Envoy: ``Router::Filter::chargeUpstreamCode``.
+
+Beside the cluster's own: ``internal.`` or ``external.``, ``canary.`` of a host that is one or says so,
+``zone.<from>.<to>.``, and all of these below the name in ``x-envoy-upstream-alt-stat-name``.  Most streams
+have the first two alone, and ``stream.trees`` is ``stream.internal`` then.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sidecar.upstream.cluster_stats import Trees
+
+if TYPE_CHECKING:
+    from sidecar.api.stream import Stream
+
+__all__ = ["ALTERNATIVE", "CANARY", "name_alternative", "put_trees"]
+
+CANARY = b"x-envoy-upstream-canary"
+ALTERNATIVE = b"x-envoy-upstream-alt-stat-name"
+
+
+def name_alternative(stream: Stream, value: bytes) -> None:
+    """The request names another tree; Envoy takes the whole value for one name."""
+    stream.trees = Trees(stream.internal, False, "", value.decode("latin-1"))
+
+
+def put_trees(stream: Stream, host: Any, canary: bytes | None = None) -> None:
+    """Set ``stream.trees`` by the host, and by the response's ``x-envoy-upstream-canary``."""
+    was = stream.trees
+    alternative = was.alternative if isinstance(was, Trees) else ""
+    own, its = stream.cluster.own_zone, host.locality.zone
+    zone = f"zone.{own}.{its}." if own and its else ""
+    is_canary = host.canary or canary == b"true"
+    if zone or is_canary or alternative:
+        stream.trees = Trees(stream.internal, is_canary, zone, alternative)
+    else:
+        stream.trees = stream.internal
