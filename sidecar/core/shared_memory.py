@@ -25,7 +25,7 @@ logger = logging.getLogger("sidecar.main")
 
 _WORD = 8
 #: Of the address space; what nobody touches takes no memory.
-_SIZE = 256 << 20
+_SIZE = 512 << 20
 #: Words of an entry: two of the hash, where the block begins, its words by process (or negative: of all).
 _ENTRY = 4
 _MOST_ENTRIES = 1 << 18

@@ -39,6 +39,20 @@ static_resources:
           stat_prefix: h
           rds: {route_config_name: r, config_source: {path_config_source: {path: "DIR/rds.json"}}}
           http_filters:
+          - name: counting
+            typed_config:
+              "@type": type.googleapis.com/sidecar.extensions.filters.http.lua.v1.Lua
+              shared_dictionaries: {counts: {max_entries: 10}}
+              lua:
+                default_source_code:
+                  inline_string: |
+                    local shared = require("sidecar.shared")
+                    function envoy_on_request(handle)
+                      if handle:headers():get(":path") == "/count" then
+                        local count = string.format("%d", shared.incr("counts", "requests", 1, 0))
+                        handle:respond({[":status"] = "200"}, count)
+                      end
+                    end
           - name: envoy.filters.http.router
             typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
   clusters:
@@ -175,6 +189,17 @@ def test_both_workers_serve_and_statistics_show_the_whole(proxy: Proxy) -> None:
     assert proxy.stat("cluster.checked.membership_total") == 1
     assert proxy.get("/up")[0] == 200
     assert re.search(r"^checked::127.0.0.1:\d+::rq_total::[1-9]", proxy.admin("/clusters"), re.MULTILINE)
+
+
+def test_script_counts_over_both(proxy: Proxy) -> None:
+    """Every number once, whichever worker a connection came to."""
+    serving = [f"listener.main.worker_{number}.downstream_cx_total" for number in range(2)]
+    counts = [proxy.stat(name) for name in serving]
+    seen: list[int] = []
+    while any(proxy.stat(name) == count for name, count in zip(serving, counts, strict=True)):
+        seen.append(int(proxy.get("/count")[1]))
+        assert len(seen) < 200
+    assert seen == list(range(1, len(seen) + 1))
 
 
 def test_routes_that_change_reach_both(proxy: Proxy) -> None:

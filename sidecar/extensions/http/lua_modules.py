@@ -13,8 +13,6 @@ import hmac
 import json
 import os
 import re
-import time
-from collections import OrderedDict
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -26,7 +24,7 @@ import re2
 if TYPE_CHECKING:
     from sidecar.extensions.http.lua_script import Script
 
-__all__ = ["SharedDictionary", "module_callbacks"]
+__all__ = ["module_callbacks"]
 
 _DIGESTS = {
     b"sha1": hashlib.sha1,
@@ -40,76 +38,6 @@ _MOST_MADE = 16 * 1024 * 1024
 #: Captures in a replacement.
 _REFERENCE = re.compile(rb"\\([0-9])")
 _BASE64URL = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_="
-
-
-class SharedDictionary:
-    """A bounded dictionary with times to live; the least recently used entry gives way."""
-
-    def __init__(self, max_entries: int, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._max_entries = max_entries
-        self._max_bytes = max_bytes
-        self._clock = clock
-        self._size = 0
-        #: Key → value (bytes, number or bool), and when it ends (0 for never).
-        self._entries: OrderedDict[bytes, tuple[Any, float]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def get(self, key: bytes) -> Any:
-        """The value, or None."""
-        found = self._entries.get(key)
-        if found is None:
-            return None
-        value, end = found
-        if end and end <= self._clock():
-            self._drop(key)
-            return None
-        self._entries.move_to_end(key)
-        return value
-
-    def set(self, key: bytes, value: Any, ttl_s: float = 0) -> bool:
-        """Keep a value; False where it is too long to be kept at all.  None deletes."""
-        if key in self._entries:
-            self._drop(key)
-        if value is None:
-            return True
-        size = _size(key, value)
-        if size > self._max_bytes:
-            return False
-        while self._entries and (
-            len(self._entries) >= self._max_entries or self._size + size > self._max_bytes
-        ):
-            self._drop(next(iter(self._entries)))
-        self._entries[key] = value, self._clock() + ttl_s if ttl_s > 0 else 0.0
-        self._size += size
-        return True
-
-    def add(self, key: bytes, value: Any, ttl_s: float = 0) -> bool:
-        """Keep a value where there is none; whether there was none."""
-        return self.get(key) is None and self.set(key, value, ttl_s)
-
-    def incr(self, key: bytes, by: float, first: float | None = None, ttl_s: float = 0) -> Any:
-        """The number after ``by`` was added to it, or to ``first``; None where both are missing."""
-        value = self.get(key)
-        if value is None:
-            if first is None:
-                return None
-            self.set(key, first + by, ttl_s)
-            return first + by
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError("not a number")
-        _, end = self._entries[key]
-        self._entries[key] = value + by, end
-        return value + by
-
-    def _drop(self, key: bytes) -> None:
-        value, _ = self._entries.pop(key)
-        self._size -= _size(key, value)
-
-
-def _size(key: bytes, value: Any) -> int:
-    return len(key) + 64 + (len(value) if isinstance(value, bytes) else 8)
 
 
 def module_callbacks(script: Script, lua: Any) -> dict[bytes, Callable[..., Any]]:

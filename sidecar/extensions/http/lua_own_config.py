@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.http.lua_config import LuaFactory
+from sidecar.extensions.http.lua_dictionary import make_dictionary
 from sidecar.extensions.http.lua_jwt import JwtError, JwtProvider, parse_jwks
-from sidecar.extensions.http.lua_modules import SharedDictionary
 from sidecar.extensions.http.lua_script import Limits, ScriptOptions
 
 if TYPE_CHECKING:
@@ -41,7 +41,12 @@ class OwnLuaFactory(LuaFactory):
         made = self.make_filter(message.lua, context, "lua.", options)
         made.fails_closed = message.on_error == 1
         made.dictionaries = {
-            name: SharedDictionary(each.max_entries or _DEFAULT_ENTRIES, each.max_bytes or _DEFAULT_BYTES)
+            name: make_dictionary(
+                context.shared_memory,
+                f"{context.path} {name}",
+                each.max_entries or _DEFAULT_ENTRIES,
+                each.max_bytes or _DEFAULT_BYTES,
+            )
             for name, each in message.shared_dictionaries.items()
         }
         made.jwt_providers = {

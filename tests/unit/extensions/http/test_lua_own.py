@@ -16,8 +16,8 @@ from stream_fakes import FakeRoute, ScriptedBody, read_all
 
 from sidecar.config.messages import message_class
 from sidecar.core.errors import ConfigError, StreamAborted
+from sidecar.extensions.http.lua_dictionary import SharedDictionary
 from sidecar.extensions.http.lua_jwt import JwtProvider, parse_jwks
-from sidecar.extensions.http.lua_modules import SharedDictionary
 from sidecar.extensions.http.lua_own_config import OwnLuaFactory
 
 
