@@ -101,3 +101,33 @@ async def workers_share_a_limit_of_connections(s: Session) -> None:
         await client.reply("in its place")
         for each in (*clients, client):
             each.close()
+
+
+@scenario(TOGETHER)
+async def workers_share_a_rate_limit(s: Session) -> None:
+    """Five tokens are five for all, and three for each value of a descriptor."""
+    s.proxy.is_spent = True  # nothing comes back
+    names = ("enabled", "enforced", "ok", "rate_limited")
+    async with s.counting(
+        *(f"{prefix}.http_local_rate_limit.{name}" for prefix in ("limited", "wild") for name in names)
+    ):
+        for number in range(MANY):
+            await s.get("/limited", label=f"reply {number}")
+        for user in ("a", "b"):
+            for number in range(6):
+                await s.get("/wild", f"x-user: {user}", label=f"{user} {number}")
+
+
+@scenario(TOGETHER)
+async def workers_share_a_rate_of_connections(s: Session) -> None:
+    """Four connections, whoever takes them."""
+    s.proxy.is_spent = True  # nothing comes back
+    async with s.counting("local_rate_limit.slow.rate_limited"):
+        for number in range(8):
+            client = await s.connect("slow")
+            await client.send(head("GET / HTTP/1.1", "host: a"))
+            if number < 4:
+                await client.reply(f"reply {number}")
+            else:
+                await client.closed(f"refused {number}")
+            client.close()
