@@ -10,15 +10,17 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from sidecar.config import api_additions
 
 api_additions.install()
 
-settings.register_profile("merge", derandomize=True)
-if os.environ.get("CI"):
-    settings.load_profile("merge")
+#: No test times anything: neither an example's time nor that of making examples decides.
+_UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("local", _UNTIMED)
+settings.register_profile("merge", _UNTIMED, derandomize=True)
+settings.load_profile("merge" if os.environ.get("CI") else "local")
 
 
 @pytest.fixture(autouse=True, scope="session")
