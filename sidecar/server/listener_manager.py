@@ -17,6 +17,7 @@ import trio
 
 from sidecar.core.errors import ConfigError, XdsError
 from sidecar.server.bind import BindError
+from sidecar.server.heap import Endings
 from sidecar.xds.subscription import UNCHANGED, InUse, Resource, ResourceKind
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class ListenerManager:
         #: Those that accept no more, while they have connections.
         self._leaving: set[_Entry] = set()
         self._draining_count = 0
+        self._endings = Endings()
 
     def start(self, nursery: trio.Nursery) -> None:
         """Listeners run in ``nursery``; those of the bootstrap are served already."""
@@ -217,6 +219,7 @@ class ListenerManager:
         for chain in chains:
             for scope in list((entry.listener.scopes or {}).get(chain, ())):
                 scope.cancel()
+        self._endings.one_more()
 
     def _tell(self, managers: list[Any]) -> None:
         should_close = self._draining.of_some()
@@ -244,6 +247,7 @@ class ListenerManager:
             self._leaving.discard(each)
         self._draining_count -= 1
         self._total_draining.set(self._draining_count)
+        self._endings.one_more()
 
     def _count(self) -> None:
         self._total_active.set(len(self._assembly.listeners))

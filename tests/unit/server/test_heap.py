@@ -1,10 +1,14 @@
-"""Freed memory that is kept."""
+"""Freed memory that is kept, and what is left in cycles."""
 
+import gc
 import platform
 import subprocess
 import sys
+import weakref
 
 import pytest
+
+from sidecar.server.heap import Endings
 
 _SCRIPT = """
 import resource, sys
@@ -29,3 +33,26 @@ def _faults(kind: str) -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that gives memory back at once")
 def test_memory_of_bodies_is_not_given_back_between_two_of_them() -> None:
     assert _faults("kept") < 2000 < _faults("given back")
+
+
+class _Node:
+    me: "_Node"
+
+
+def test_old_cycles_go_after_so_many_endings() -> None:
+    before = gc.get_threshold()
+    gc.set_threshold(50_000, 50, 1000)
+    try:
+        node = _Node()
+        node.me = node
+        gone = weakref.ref(node)
+        gc.collect()  # it is of the oldest generation now
+        del node
+        endings = Endings()
+        for _ in range(Endings.BETWEEN_COLLECTIONS - 1):
+            endings.one_more()
+        assert gone() is not None
+        endings.one_more()
+        assert gone() is None
+    finally:
+        gc.set_threshold(*before)
