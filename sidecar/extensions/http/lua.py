@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.filters import HttpFilter
-from sidecar.api.message import LocalReply
+from sidecar.api.message import LocalReply, ReadBody
 from sidecar.api.stream import Flag
 from sidecar.core.errors import StreamAborted
 from sidecar.extensions.http.lua_api import printable
@@ -81,6 +81,8 @@ class _Run:
     filter_context: dict[str, Any] | None
     #: Keys it imported.
     keys: dict[bytes, Any]
+    #: Fields of the request that cannot be sent.
+    refused: dict[bytes, str]
     #: The Lua handle, and what it waits for (BODY, CHUNK, TRAILERS, CALL; 0 when the script is through).
     handle: Any
     waits_for: int = 0
@@ -144,10 +146,11 @@ class LuaFilter(HttpFilter):
         script.headers = message.headers
         script.is_request = True
         script.filter_context = context
-        script.invalid = ""
         script.needs_look = script.is_spent
         if script.keys:
             script.keys = {}
+        if script.refused:
+            script.refused = {}
         try:
             outcome = start(message.body is None)
         except script.lua_error as error:
@@ -178,10 +181,11 @@ class LuaFilter(HttpFilter):
         script.stream = stream
         script.is_request = False
         script.filter_context = context
-        script.invalid = ""
         script.needs_look = script.is_spent
         if script.keys:
             script.keys = {}
+        if script.refused:
+            script.refused = {}
         body = message.body
         given = None
         if script.reads_response and body is not None:
@@ -236,6 +240,7 @@ class LuaFilter(HttpFilter):
             script.is_request,
             script.filter_context,
             script.keys,
+            script.refused,
             what,
             kind,
             script.call,
@@ -279,6 +284,9 @@ class LuaFilter(HttpFilter):
         script = run.script
         call = run.call
         assert call is not None
+        waiting = run.message.body
+        if waiting is not None and waiting.whole is not None and waiting.__class__ is not ReadBody:
+            run.message.body = ReadBody(waiting.whole)  # it came while the script waits
         fields, body = await call.answer()
         self.resume(run)
         size = len(body) + sum(len(name) + len(value) for name, value in fields)
@@ -303,7 +311,8 @@ class LuaFilter(HttpFilter):
         script.is_request = run.is_request
         script.filter_context = run.filter_context
         script.keys = run.keys
-        script.invalid = ""
+        script.refused = run.refused
+        script.needs_look = True  # others ran it since, and the head may hold what was added before
 
     def advanced(self, source: Source, run: _Run, outcome: Any) -> None:
         """Note what a step from the body's stage came to."""
@@ -451,9 +460,10 @@ def _check(script: Script) -> LocalReply | None:
     """Envoy's answers to a head that the script made unusable."""
     if script.needs_look:
         script.drop_odd()
-    if script.invalid:
-        details = f"filter_removed_required_request_headers{{{script.invalid}}}".replace(" ", "_")
-        return LocalReply(503, script.invalid.encode(), details, Flag.DOWNSTREAM_PROTOCOL_ERROR)
+    if script.refused:
+        problem = next(iter(script.refused.values()))
+        details = f"filter_removed_required_request_headers{{{problem}}}".replace(" ", "_")
+        return LocalReply(503, problem.encode(), details, Flag.DOWNSTREAM_PROTOCOL_ERROR)
     if not script.is_request and script.headers.status == 0:  # type: ignore[attr-defined]  # a response's head
         reason = "missing required header: :status"
         details = f"filter_removed_required_response_headers{{{reason}}}".replace(" ", "_")

@@ -168,8 +168,9 @@ class Script:
         self.keys: dict[bytes, Any] = {}
         #: Whether one of what follows is set, or the head holds what no codec sends.
         self.needs_look = False
-        #: A field that may not be sent, as Envoy's router would say it; the request is answered with 503.
-        self.invalid = ""
+        #: Fields that may not be sent, by their names as scripts write them in lower case, and what Envoy's
+        #: router would say of each: while there are any, the request is answered with 503.
+        self.refused: dict[bytes, str] = {}
         #: The state has no memory left.
         self.is_spent = False
         #: Whether scripts asked for the whole body of a response while it was at hand.
@@ -247,6 +248,8 @@ class Script:
             if self.is_request and self.host.clears_route:
                 self.stream.clear_route_cache()
             if what != _ADD:
+                if self.refused:
+                    self.refused.pop(name, None)
                 headers.remove(name)
                 if what == _REMOVE:
                     continue
@@ -467,6 +470,8 @@ class Script:
                     return script._refuse(name, key)
             script.touch()
             headers = script.headers
+            if script.refused:
+                script.refused.pop(key.lower(), None)
             if name in _SPECIAL:
                 script.needs_look = True
             if name[0] == 58:
@@ -481,6 +486,8 @@ class Script:
         def remove(key: bytes) -> None:
             name = plain.get(key) or look_at(key)
             script.touch()
+            if script.refused:
+                script.refused.pop(key.lower(), None)
             script.headers.remove(name)
             if name[0] == 58:
                 script._check_status(name, b"")
@@ -504,7 +511,7 @@ class Script:
         problem = invalid_name(key.lower()) if name[0] == 0 else invalid_value(name)
         if not self.is_request:
             return problem.encode()
-        self.invalid = self.invalid or problem
+        self.refused.setdefault(key.lower(), problem)
         self.needs_look = True
         return None
 
