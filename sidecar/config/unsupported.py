@@ -38,14 +38,14 @@ _TCP = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _UDP_PROXY = "envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig"
 _AUTHZ = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
 _FILTER_STATE_VALUE = "envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue"
-#: Objects of the filter state that Envoy makes, and nothing here knows.
+#: Objects of the filter state that Envoy makes, and nothing here looks at.
 _OTHER_OBJECTS = frozenset(
     (
-        "envoy.network.upstream_server_name", "envoy.network.application_protocols", "envoy.network.ip",
-        "envoy.network.upstream_subject_alt_names", "envoy.network.transport_socket.original_dst_address",
+        "envoy.network.upstream_server_name", "envoy.network.application_protocols",
+        "envoy.network.upstream_subject_alt_names",
         "envoy.filters.listener.original_dst.local_ip", "envoy.filters.listener.original_dst.remote_ip",
         "envoy.upstream.dynamic_host", "envoy.upstream.dynamic_port", "envoy.network.network_namespace",
-        "envoy.network.transport_socket.http_11_proxy.info", "envoy.ratelimit.hits_addend",
+        "envoy.network.transport_socket.http_11_proxy.info",
     )
 )  # fmt: skip
 _ACTIONS_TO_COME = frozenset(("reset_high_memory_stream", "close_idle_http_connections"))

@@ -7,7 +7,7 @@ from typing import Any
 
 from sidecar.api.stream import Stream
 from sidecar.core.errors import SidecarError
-from sidecar.core.filter_state import PlainText
+from sidecar.core.filter_state import PlainText, ShortNumber, TextList, field_of
 from sidecar.observability.json_values import Shortened, json_text, quoted
 
 __all__ = [
@@ -135,18 +135,20 @@ def filter_state(argument: str, limit: int | None) -> Value:
         if value is None and stream.connection.filter_state is not None:
             value = stream.connection.filter_state.get(key)
         if kind == "FIELD":
-            value = value.get(field) if isinstance(value, dict) else None
-            return value if value is None or limit is None else value[:limit]
+            value = field_of(value, field)
+            return value if value is None or limit is None else str(value)[:limit]
         if isinstance(value, StateMessage):
             if kind == "PLAIN":
                 return value.plain
             return value.fields if limit is None else Shortened(json_text(value.fields)[:limit], value.fields)
-        if value is None or isinstance(value, dict):
+        if value is None or isinstance(value, dict | TextList):
             return None
         if isinstance(value, bytes):
             value = value.decode("utf-8", "surrogateescape")
         if isinstance(value, bool):
             return value
+        if isinstance(value, ShortNumber) and kind != "PLAIN":
+            return int(value) if limit is None else str(value)[:limit]
         if not isinstance(value, str):
             value = str(value)
         elif isinstance(value, PlainText) and kind != "PLAIN":

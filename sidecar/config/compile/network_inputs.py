@@ -10,6 +10,7 @@ from typing import Any
 
 from sidecar.core.address import split_address
 from sidecar.core.filter_chain_match import is_local
+from sidecar.core.filter_state import bytes_of, field_of
 from sidecar.core.matching import Input
 
 __all__ = ["NETWORK_INPUTS", "UDP_INPUTS"]
@@ -62,9 +63,7 @@ def _filter_state(message: Any, path: str) -> Input[Any]:
     def take(connection: Any) -> bytes | None:
         state = connection.filter_state
         value = None if state is None else state.get(key)
-        if field:
-            value = value.get(field) if isinstance(value, dict) else None
-        return value.encode() if isinstance(value, str) else value if isinstance(value, bytes) else None
+        return bytes_of(field_of(value, field) if field else value)
 
     return take
 

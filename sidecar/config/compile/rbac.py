@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sidecar.config.compile.cel import cel_options, compile_cel_tree
+from sidecar.config.compile.filter_state_matcher import compile_filter_state_matcher
 from sidecar.config.compile.matchers import compile_header_matcher, compile_string_matcher
 from sidecar.config.compile.uri_templates import compile_template
 from sidecar.config.compile.value_matchers import compile_metadata_matcher
@@ -220,19 +221,9 @@ _ADDRESSES: dict[str, Callable[[Subject], str]] = {
 
 
 def _filter_state(message: Any, path: str) -> Rule:
-    kind = message.WhichOneof("matcher")
-    if kind != "string_match":
-        raise ConfigError(path, f"'{kind}' of an object in the filter state is not supported")
-    test = compile_string_matcher(message.string_match, f"{path}.string_match")
+    matches = compile_filter_state_matcher(message, path)
     key = message.key
-
-    def holds(subject: Subject) -> bool:
-        value = (subject.filter_state or {}).get(key)
-        if value is None:
-            return False
-        return bool(test(value.encode() if isinstance(value, str) else value))
-
-    return holds
+    return lambda subject: matches((subject.filter_state or {}).get(key))
 
 
 def _sourced_metadata(message: Any, path: str) -> Rule:

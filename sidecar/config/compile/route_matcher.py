@@ -11,6 +11,7 @@ from typing import Any
 
 from sidecar.config.compile.matching import METADATA_INPUT, MatcherCompiler
 from sidecar.config.compile.value_matchers import MISSING
+from sidecar.core.filter_state import bytes_of, field_of
 from sidecar.core.headers import RequestHeaders
 from sidecar.core.matching import Input, Tree
 from sidecar.router.finders import InOrder, MatchedRoutes
@@ -54,13 +55,13 @@ def _request_header(message: Any, _: str) -> Input[_Data]:
 
 
 def _filter_state(message: Any, _: str) -> Input[_Data]:
-    """An object as text; there are none with fields of their own."""
-    key, has_field = message.key, bool(message.field)
+    """An object as text, or a field of it."""
+    key, field = message.key, message.field
 
     def take(data: _Data) -> bytes | None:
-        state = None if data[1] is None or has_field else data[1].filter_state
+        state = None if data[1] is None else data[1].filter_state
         value = None if state is None else state.get(key)
-        return value.encode() if isinstance(value, str) else value
+        return bytes_of(field_of(value, field) if field else value)
 
     return take
 

@@ -10,13 +10,14 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from sidecar.config.compile.chance import compile_fraction
+from sidecar.config.compile.filter_state_matcher import compile_filter_state_matcher
 from sidecar.config.compile.matchers import Matcher, compile_header_matcher, compile_string_matcher
 from sidecar.config.compile.value_matchers import compile_metadata_matcher
 from sidecar.core.cookies import cookie_values
-from sidecar.core.errors import ConfigError
 from sidecar.core.headers import RequestHeaders
 from sidecar.core.runtime import Runtime
 from sidecar.http.local_reply import is_grpc
+from sidecar.observability.attributes import filter_state
 from sidecar.router.cluster_choice import random_value
 from sidecar.router.route import Predicate
 
@@ -150,20 +151,10 @@ def _metadata(message: Any, path: str) -> Predicate:
 
 
 def _filter_state(message: Any, path: str) -> Predicate:
-    kind = message.WhichOneof("matcher")
-    if kind == "address_match":
-        # Of filter state that is an address; a script or a guest can set text alone.
-        return lambda _headers, _stream: False
-    if kind != "string_match":
-        raise ConfigError(path, f"filter state matcher '{kind}' is not supported")
-    test = compile_string_matcher(message.string_match, f"{path}.string_match")
+    holds = compile_filter_state_matcher(message, path)
     key = message.key
 
     def matches(_: RequestHeaders, stream: Any) -> bool:
-        state = None if stream is None else stream.filter_state
-        value = None if state is None else state.get(key)
-        if value is None:
-            return False
-        return test(value.encode() if isinstance(value, str) else value)
+        return holds(None if stream is None else filter_state(stream, key))
 
     return matches

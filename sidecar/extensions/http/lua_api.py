@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import LocalReply
 from sidecar.core.address import is_ip
-from sidecar.core.destination import ORIGINAL_DST_STATE, parse_destination
 from sidecar.core.errors import LuaError
+from sidecar.core.filter_state import FACTORIES, field_of, text_of
 from sidecar.extensions.http.header_edits import BAD_VALUE, header_name
+from sidecar.observability.attributes import filter_state as state_object
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
@@ -215,46 +216,26 @@ STREAM_INFO: dict[bytes, Callable[[Stream], bytes]] = {
 
 
 def filter_state(stream: Stream, name: bytes, field: bytes | None = None) -> Any:
-    """A filter state object as text; a field of one that has fields, and of others nothing."""
-    value = (stream.filter_state or {}).get(printable(name))
-    if field is not None:
-        return None
-    if isinstance(value, bool):
-        return b"true" if value else b"false"
-    if isinstance(value, str):
-        return value.encode()
-    return value if isinstance(value, bytes | int | float) else None
+    """A filter state object as text, or a field of it: text or a number."""
+    value = state_object(stream, printable(name))
+    found = text_of(value) if field is None else field_of(value, printable(field))
+    if isinstance(found, bool):
+        return None  # an object's field is text or a number
+    return found.encode("utf-8", "surrogateescape") if isinstance(found, str) else found
 
 
 def set_filter_state(stream: Stream, name: bytes, factory: bytes, value: bytes) -> bytes | None:
-    """Keep a filter state object, made from text as Envoy's factories make theirs."""
-    made: Any = value
-    text = value.decode("latin-1")
-    if factory == ORIGINAL_DST_STATE.encode():
-        if parse_destination(text) is None:
-            return _no_object(factory, value)
-    elif factory == b"envoy.network.ip":
-        if not is_ip(text):
-            return _no_object(factory, value)
-        made = f"[{text}]:0" if ":" in text else f"{text}:0"
-    elif factory == b"envoy.bool":
-        if text not in ("true", "false"):
-            return _no_object(factory, value)
-        made = text == "true"
-    elif factory not in _TEXT_FACTORIES:
+    """Keep a filter state object, made from text as Envoy's factories make theirs; what is wrong with it."""
+    make = FACTORIES.get(printable(factory))
+    if make is None:
         return b"'" + factory + b"' does not have an object factory"
+    made = make(value.decode("utf-8", "surrogateescape"))
+    if made is None:
+        return b"failed to create an object '" + name + b"' from value '" + value + b"'"
     if stream.filter_state is None:
         stream.filter_state = {}
     stream.filter_state[printable(name)] = made
     return None
-
-
-#: Factories whose objects are the text.
-_TEXT_FACTORIES = (b"envoy.string", b"envoy.hashable_string", b"envoy.network.upstream_server_name")
-
-
-def _no_object(factory: bytes, value: bytes) -> bytes:
-    return b"failed to create an object '" + factory + b"' from value '" + value + b"'"
 
 
 _WITH_PORT = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*))(?::(\d{1,5}))?\Z", re.ASCII)

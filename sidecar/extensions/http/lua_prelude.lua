@@ -819,7 +819,11 @@ classes[Handle] = true
 -- Envoy's objects are userdata.
 _G.type = function(...)
   local value = ...
-  local kind = type(...)
+  if value == nil then
+    if select("#", ...) == 0 then error("bad argument #1 to 'type' (value expected)", 2) end
+    return "nil"
+  end
+  local kind = type(value)
   if kind == "table" and classes[getmetatable(value)] then return "userdata" end
   return kind
 end

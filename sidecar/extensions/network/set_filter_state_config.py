@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sidecar.api.context import FactoryContext
 from sidecar.config.compile.substitution_format import compile_substitution_format
 from sidecar.core.errors import ConfigError
-from sidecar.core.filter_state import HashableText, PlainText
+from sidecar.core.filter_state import FACTORIES
 from sidecar.extensions.network.set_filter_state import FilterStateValue, SetFilterState, SetFilterStateLater
 
 __all__ = ["SetFilterStateFactory", "compile_filter_state_values"]
-
-
-def _number(text: str) -> int | None:
-    text = text.strip()
-    return int(text) if text.isascii() and text.removeprefix("+").isdigit() else None
-
-
-def _boolean(text: str) -> bool | None:
-    return {"true": True, "false": False}.get(text)
-
-
-#: What Envoy has a factory for, as far as something looks at it here.
-_FACTORIES: dict[str, Callable[[str], Any]] = {
-    "envoy.string": str,
-    "envoy.hashable_string": HashableText,
-    "envoy.bool": _boolean,
-    "envoy.tcp_proxy.cluster": PlainText,
-    "envoy.tcp_proxy.disable_tunneling": _boolean,
-    "envoy.tcp_proxy.per_connection_idle_timeout_ms": _number,
-}
 
 
 class SetFilterStateFactory:
@@ -57,7 +37,7 @@ def compile_filter_state_values(
     found = []
     for index, each in enumerate(messages):
         name = each.factory_key or each.object_key
-        make = _FACTORIES.get(name)
+        make = FACTORIES.get(name)
         if make is None:
             raise ConfigError(f"{field}[{index}]", f"'{name}' does not have an object factory")
         text = compile_substitution_format(each.format_string, context, f"{field}[{index}].format_string")

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sidecar.core.destination import ORIGINAL_DST_STATE, parse_destination
-from sidecar.core.filter_state import HashableText, PlainText
+from sidecar.core.filter_state import FACTORIES
 from sidecar.core.message_values import read_fields, write_bytes
 from sidecar.extensions.http.wasm_state import Declaration, declare, keep_state
 from sidecar.extensions.signatures import import_private_key, import_public_key, sign, verify
@@ -91,41 +90,15 @@ def _declare_property(arguments: bytes, vm: Vm) -> bytes | Status:
     return b"" if declare(vm.called_context, fields.get(1, b""), how) else Status.BAD_ARGUMENT
 
 
-def _number(text: str) -> int | None:
-    text = text.strip()
-    return int(text) if text.isascii() and text.removeprefix("+").isdigit() else None
-
-
-def _boolean(text: str) -> bool | None:
-    return {"true": True, "false": False}.get(text)
-
-
-def _destination(text: str) -> bytes | None:
-    return None if parse_destination(text) is None else text.encode()
-
-
-#: Objects of the filter state that are made from text; those that something looks at.
-_OBJECTS: dict[bytes, Callable[[str], Any]] = {
-    b"envoy.string": str,
-    b"envoy.hashable_string": HashableText,
-    b"envoy.bool": _boolean,
-    b"envoy.network.upstream_server_name": PlainText,
-    b"envoy.tcp_proxy.cluster": PlainText,
-    b"envoy.tcp_proxy.disable_tunneling": _boolean,
-    b"envoy.tcp_proxy.per_connection_idle_timeout_ms": _number,
-    ORIGINAL_DST_STATE.encode(): _destination,
-}
-
-
 def _set_envoy_filter_state(arguments: bytes, vm: Vm) -> bytes | Status:
     fields = read_fields(arguments, _SET)
     if fields is None:
         return Status.BAD_ARGUMENT
     name = fields.get(1, b"")
-    make = _OBJECTS.get(name)
+    make = FACTORIES.get(name.decode("utf-8", "replace"))
     if make is None:
         return Status.NOT_FOUND
-    made = make(fields.get(2, b"").decode())
+    made = make(fields.get(2, b"").decode("utf-8", "surrogateescape"))
     if made is None:
         return Status.BAD_ARGUMENT
     return keep_state(vm.context, name.decode(), made, of_connection=fields.get(3, 0) == _OF_CONNECTION)

@@ -13,6 +13,7 @@ from sidecar.config.decode import Decoder
 from sidecar.config.messages import message_class
 from sidecar.config.yaml_text import read_yaml
 from sidecar.core.errors import ConfigError
+from sidecar.core.filter_state import FACTORIES
 from sidecar.core.headers import RequestHeaders
 from sidecar.core.runtime import Runtime
 
@@ -94,10 +95,31 @@ def test_fraction_is_of_the_random_value_of_the_stream() -> None:
 def test_filter_state_is_compared_as_text() -> None:
     match = "{prefix: /, filter_state: [{key: k, string_match: {exact: v}}]}"
     assert not matches(match)
-    assert not matches(match, stream=SimpleNamespace(filter_state=None))
-    assert not matches(match, stream=SimpleNamespace(filter_state={"k": b"w"}))
-    assert matches(match, stream=SimpleNamespace(filter_state={"k": b"v"}))
-    assert matches(match, stream=SimpleNamespace(filter_state={"k": "v"}))
+    for state, of_connection, is_matched in (
+        (None, None, False),
+        ({"k": b"w"}, None, False),
+        ({"k": b"v"}, None, True),
+        ({"k": "v"}, None, True),
+        (None, {"k": "v"}, True),
+    ):
+        connection = SimpleNamespace(filter_state=of_connection)
+        stream = SimpleNamespace(filter_state=state, connection=connection)
+        assert matches(match, stream=stream) is is_matched
+
+
+def test_filter_state_is_compared_as_an_address() -> None:
+    ranges = "ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]"
+    match = f"{{prefix: /, filter_state: [{{key: k, address_match: {{{ranges}}}}}]}}"
+    for made, is_matched in (("10.1.2.3", True), ("11.1.2.3", False), ("::1", False), (None, False)):
+        value = None if made is None else FACTORIES["envoy.network.ip"](made)
+        stream = SimpleNamespace(filter_state={"k": value}, connection=SimpleNamespace(filter_state=None))
+        assert matches(match, stream=stream) is is_matched
+    assert not matches(
+        match,
+        stream=SimpleNamespace(filter_state={"k": "10.1.2.3"}, connection=SimpleNamespace(filter_state=None)),
+    )
+    with pytest.raises(ConfigError, match="invalid ip/mask combo"):
+        matches(match.replace("10.0.0.0", "ten"))
 
 
 def test_template_of_the_path_is_compiled_and_a_wrong_one_is_told() -> None:
