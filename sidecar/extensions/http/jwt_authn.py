@@ -86,6 +86,8 @@ class JwtAuthnFilter(HttpFilter):
         self._settings = settings
         self._stats = stats
         self._client = client
+        #: Judges a token by the name of a provider: scripts of the chain ask it.
+        self.verify_token: Callable[[str, bytes], tuple[dict[str, Any] | None, str] | None] | None = None
 
     def decode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
         headers = stream.request.headers

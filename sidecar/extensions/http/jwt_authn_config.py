@@ -18,6 +18,7 @@ from sidecar.extensions.http.jwt_authn import (
     Rule,
 )
 from sidecar.extensions.http.jwt_providers_config import OwnOptions, compile_provider
+from sidecar.extensions.jwt.by_name import TokenVerifier
 from sidecar.extensions.jwt.locations import Extractor
 from sidecar.extensions.jwt.provider import Audiences
 from sidecar.extensions.jwt.requirements import All, AllowAll, Any_, Leaf, Providers, Requirement
@@ -98,7 +99,9 @@ class JwtAuthnFactory:
         )
         has_remote = any(each.remote is not None for each in providers.by_name.values())
         client = context.http_client() if has_remote and context.http_client is not None else None
-        return JwtAuthnFilter(settings, stats, client)
+        made = JwtAuthnFilter(settings, stats, client)
+        made.verify_token = TokenVerifier(providers, stats, client).verify
+        return made
 
     def compile_route(self, message: Any, context: FactoryContext) -> RouteRequirement:
         """What one level says."""

@@ -86,10 +86,12 @@ def module_callbacks(script: Script, lua: Any) -> dict[bytes, Callable[..., Any]
         )
 
     def jwt(token: bytes, provider: bytes) -> Any:
-        found = script.host.jwt_providers.get(provider.decode("utf-8", "replace"))
-        if found is None:
+        name = provider.decode("utf-8", "replace")
+        own = script.host.jwt_providers.get(name)
+        judged = _by_filters(script.stream, name, token) if own is None else own.verify(token)
+        if judged is None:
             return None, b"jwt: no provider is called " + provider
-        claims, problem = found.verify(token)
+        claims, problem = judged
         if claims is None:
             return None, b"jwt: " + problem.encode()
         return _table(lua, claims, None, None)
@@ -223,3 +225,12 @@ def _re_gsub(text: bytes, pattern: bytes, replacement: bytes) -> Any:
     except OverflowError:
         return b"re: the result is too long"
     return None, made, count
+
+
+def _by_filters(stream: Any, name: str, token: bytes) -> tuple[dict[str, Any] | None, str] | None:
+    """The judgement of the chain's ``jwt_authn`` filters; None where none has such a provider."""
+    for each in stream.hcm.filters:
+        verify = getattr(each, "verify_token", None)
+        if verify is not None and (judged := verify(name, token)) is not None:
+            return judged  # type: ignore[no-any-return]  # of a filter that is not imported here
+    return None

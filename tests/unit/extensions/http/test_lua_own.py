@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -305,6 +306,20 @@ def test_script_verifies_a_token(make_stream):
         stream = make_stream()
         stream.request.headers.add(b"x-token", given)
         assert seen(code, stream, **more) == expected
+
+
+def test_script_verifies_a_token_for_a_provider_of_the_chain(make_stream):
+    code = """
+    local claims, problem = require("sidecar.jwt").verify("t", h:headers():get("x-provider"))
+    out = claims and claims.iss or problem"""
+    answers = {"one": ({"iss": "me"}, ""), "two": (None, "Jwt is expired")}
+    judges = SimpleNamespace(verify_token=lambda name, token: answers.get(name))
+    expected = {"one": "me", "two": "jwt: Jwt is expired", "three": "jwt: no provider is called three"}
+    for name, said in expected.items():
+        stream = make_stream()
+        stream.hcm = SimpleNamespace(filters=(SimpleNamespace(), judges))
+        stream.request.headers.add(b"x-provider", name.encode())
+        assert seen(code, stream) == said
 
 
 def test_keys_that_cannot_be_used_refuse_the_configuration():

@@ -180,3 +180,23 @@ def test_private_denial_says_nothing_of_why() -> None:
 def test_options_that_make_no_sense_are_refused(own: dict[str, Any], problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         make(Client(), options={}, providers=own)
+
+
+def test_token_is_judged_by_the_name_of_its_provider() -> None:
+    client = Client(keys=KEYS)
+    made = make(client, options={})
+    good = TOKEN.encode()
+    assert made.verify_token("nobody", good) is None
+    # Keys that are not there are asked for, and the script does not wait.
+    assert made.verify_token("one", good)[1] == "the keys are not there yet"
+    assert client.asked == [("keys", "/keys")]
+    claims, problem = made.verify_token("one", good)
+    assert (claims["sub"], problem) == ("someone", "")
+    for token, reason in (
+        (b"x", Status.JwtBadFormat),
+        (good[:-4] + b"AAAA", Status.JwtVerificationFail),
+        (jose.token(jose.ec_key(), "ES256", {"iss": "other"}).encode(), Status.JwtUnknownIssuer),
+        (jose.token(jose.ec_key(), "ES256", {"iss": ISSUER, "exp": 1}).encode(), Status.JwtExpired),
+    ):
+        assert made.verify_token("one", token) == (None, reason.text)
+    assert len(client.asked) == 1
