@@ -14,6 +14,7 @@ from sidecar.admin.config_dump import config_dump, node_json
 from sidecar.admin.help import OWN_PATHS, PATHS, help_text, index_page
 from sidecar.admin.loggers import logging_levels
 from sidecar.admin.profiling import Profilers
+from sidecar.admin.python_filters import python_filters_json, python_filters_text
 from sidecar.admin.query import RegexError, compile_filter, parse_query, pretty_json
 from sidecar.admin.runtime import modify_runtime, runtime_json
 from sidecar.admin.server_info import memory, server_info
@@ -63,6 +64,7 @@ class AdminApi:
             "/listeners": self._listeners,
             "/logging": self._logging,
             "/memory": lambda query: (200, JSON, pretty_json(memory())),
+            "/python_filters": self._python_filters,
             "/quitquitquit": self._quit,
             "/ready": self._ready,
             "/reopen_logs": self._reopen_logs,
@@ -132,6 +134,12 @@ class AdminApi:
         if query.get("format") == "json":
             return 200, JSON, pretty_json(strands_json(found))
         return 200, TEXT, strands_text(found)
+
+    def _python_filters(self, query: _Query) -> _Answer:
+        filters = self._state.python_filters
+        if query.get("format") == "json":
+            return 200, JSON, pretty_json(python_filters_json(filters))
+        return 200, TEXT, python_filters_text(filters)
 
     def _ready(self, query: _Query) -> _Answer:
         server_state = self._state.server_state

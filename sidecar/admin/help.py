@@ -187,6 +187,10 @@ PATHS: dict[str, AdminPath] = {
 
 #: Paths that Envoy does not have.  ``/help`` leaves them out: it says what Envoy's says.
 OWN_PATHS: dict[str, AdminPath] = {
+    "/python_filters": AdminPath(
+        "filters in Python: their settings, requests, exceptions and last traceback",
+        (("format", "Use ``json`` for JSON"),),
+    ),
     "/strands": AdminPath(
         "what every connection and stream of the proxy waits for",
         (("format", "Use ``json`` for JSON"),),

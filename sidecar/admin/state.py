@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from sidecar.api.python_filters import PythonFilters
 from sidecar.core.options import Options
 from sidecar.core.runtime import Runtime
 from sidecar.net.reactor import Reactor
@@ -113,6 +114,11 @@ class AdminState(Protocol):
     def clusters(self) -> Iterable[Cluster]: ...
 
     def discovered(self) -> Discovered: ...
+
+    @property
+    def python_filters(self) -> PythonFilters:
+        """Filters in Python, of all processes."""
+        ...
 
     def tls_contexts(self) -> Iterable[Any]:
         """The TLS contexts of listeners and clusters."""

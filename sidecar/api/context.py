@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from sidecar.api.python_filters import PythonFilters
 from sidecar.core.runtime import Runtime
 from sidecar.core.shared_memory import SharedMemory
 
@@ -85,6 +86,8 @@ class FactoryContext:
     default_tracing: Any = None
     #: What the processes of a server with workers count together; None in one that serves alone.
     shared_memory: SharedMemory | None = None
+    #: Where filters in Python say what there is to know of them.
+    python_filters: PythonFilters = field(default_factory=PythonFilters)
 
     def at(self, path: str) -> FactoryContext:
         """The same surroundings for a field further down."""
@@ -113,4 +116,5 @@ class FactoryContext:
             upstream_filter_names=self.upstream_filter_names,
             default_tracing=self.default_tracing,
             shared_memory=self.shared_memory,
+            python_filters=self.python_filters,
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.admin.api import AdminApi
 from sidecar.admin.state import Discovered, ListenerStatus
 from sidecar.api.message import FixedBody, LocalReply, ResponseMessage
+from sidecar.api.python_filters import PythonFilters
 from sidecar.codec.h1_choice import h1_codec
 from sidecar.codec.h2_choice import h2_codec_class
 from sidecar.core.address import Address
@@ -184,6 +185,10 @@ class AdminServer:
 
     def discovered(self) -> Discovered:
         return self._server.discovered()
+
+    @property
+    def python_filters(self) -> PythonFilters:
+        return self._server.assembly.python_filters
 
     def tls_contexts(self) -> Iterable[Any]:
         return self._server.assembly.tls_contexts()

@@ -16,6 +16,7 @@ from typing import Any
 from sidecar.api.admin_access import AccessRules
 from sidecar.api.context import FactoryContext
 from sidecar.api.network import ServerParts
+from sidecar.api.python_filters import PythonFilters
 from sidecar.config.check_udp_listeners import is_udp
 from sidecar.config.compile.access_log import compile_access_logs
 from sidecar.config.compile.admin import admin_logs, compile_admin_rules
@@ -115,6 +116,7 @@ class Assembly:
         self._closers: list[Callable[[], None]] = []
         self._timers = timers
         self.preparation = Preparation()
+        self.python_filters = PythonFilters()
         self._http_client: HttpClient | None = None
         self._upstream_filter_names: set[str] = set()
         self._http1_codec = options.http1_codec
@@ -304,6 +306,7 @@ class Assembly:
             upstream_filter_names=self._upstream_filter_names,
             default_tracing=bootstrap.tracing.http if bootstrap.tracing.HasField("http") else None,
             shared_memory=self.role.shared_memory,
+            python_filters=self.python_filters,
         )
 
     def _locate_text(self, path: str) -> tuple[str, int]:

@@ -6,7 +6,9 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from proxy_process import ROOT, RunningProxy, running_proxy
@@ -138,6 +140,38 @@ def test_exception_harms_its_own_request_and_stands_among_the_stats(proxy: Runni
     stats = proxy.get("/stats?filter=python", port=9901).body.decode()
     assert "http.in.python.Broken.errors: 1" in stats
     assert "http.in.python.Broken.last_error: \"decode_headers: KeyError: 'on purpose'\"" in stats
+
+
+def test_status_page_shows_each_filter_and_its_last_exception(proxy: RunningProxy) -> None:
+    request_id = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
+    before = _statuses(proxy)["Broken"]["exceptions"]
+    assert proxy.get("/", {"x-api-key": "k1", "x-break": "1", "x-request-id": request_id}).status == 500
+    found = _statuses(proxy)
+    assert set(found) == {"Greeting", "Quota", "Redact", "Broken", "Stamp"}
+    quota = found["Quota"]
+    assert quota["settings"] == {"cluster": "quota", "timeout_s": 5, "lets_pass_if_down": True}
+    assert quota["source"] == str(EXAMPLES / "quota.py")
+    assert (quota["exceptions"], quota["last_exception"]) == (0, None)
+    assert quota["requests"] > 0
+    broken = found["Broken"]
+    assert broken["name"].endswith("broken.py:Broken")
+    assert broken["configured_at"].startswith("static_resources.listeners[0].filter_chains[0].filters[0]")
+    assert broken["exceptions"] == before + 1
+    last = broken["last_exception"]
+    assert last["hook"] == "decode_headers"
+    assert len(last["request_id"]) == len(request_id)
+    assert last["exception"] == "KeyError: 'on purpose'"
+    assert last["traceback"].startswith("Traceback (most recent call last):")
+    assert "raise KeyError('on purpose')" in last["traceback"]
+    assert datetime.fromisoformat(last["time"]).tzinfo is not None
+    text = proxy.get("/python_filters", port=9901).body.decode()
+    assert f"in decode_headers, request {last['request_id']}" in text
+    assert "/python_filters" not in proxy.get("/help", port=9901).body.decode()
+
+
+def _statuses(proxy: RunningProxy) -> dict[str, Any]:
+    found = json.loads(proxy.get("/python_filters?format=json", port=9901).body)
+    return {each["class"]: each for each in found["python_filters"]}
 
 
 def test_filter_stands_before_an_upstream(proxy: RunningProxy) -> None:

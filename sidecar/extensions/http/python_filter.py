@@ -12,20 +12,26 @@ import importlib.metadata
 import importlib.util
 import logging
 import sys
+import time
+import traceback
 from collections.abc import Awaitable, Iterable
 from pathlib import Path
 from typing import Any
 
 from sidecar.api.filters import HttpFilter
 from sidecar.api.message import BodyStage, FixedBody, LocalReply, Message, wrap_stages
+from sidecar.api.python_filters import LastException, PythonFilterStatus
 from sidecar.api.stream import Stream
 from sidecar.core.errors import ExtensionError, LocalProtocolError, SidecarError
 from sidecar.core.headers import HeaderMap, RequestHeaders
 
-__all__ = ["ENTRY_POINTS", "FilterLoadError", "Services", "guarded", "load_filter"]
+__all__ = ["ENTRY_POINTS", "FilterLoadError", "Guard", "Services", "guarded", "load_filter"]
 
 #: The group of entry points that filters are published in.
 ENTRY_POINTS = "sidecar.http_filters"
+
+#: Of a traceback that is kept: its innermost frames, and characters of a text.
+_MOST_FRAMES, _MOST_TEXT = 20, 500
 
 _HOOKS = ("decode_headers", "encode_headers", "on_complete")
 
@@ -127,29 +133,43 @@ def _module(where: str) -> Any:
     return module
 
 
-class _Guard:
+class Guard:
     """Counts and tells what a filter raises."""
 
     def __init__(self, name: str, stats: Any) -> None:
-        self._name = name
-        self._errors = stats.counter("errors")
+        self.name = name
+        self.requests = stats.counter("requests")
+        self.errors = stats.counter("errors")
+        #: What the status page shows; None where nobody looks.
+        self.status: PythonFilterStatus | None = None
         self._last = stats.text_readout("last_error")
         self._logger = logging.getLogger("sidecar.python")
 
-    def failed(self, error: Exception, where: str) -> None:
+    def failed(self, error: Exception, where: str, stream: Stream) -> None:
         """Take an exception down."""
-        self._errors.value += 1
-        text = f"{where}: {type(error).__name__}: {error}"
-        self._last.set(text[:500])
-        self._logger.error("filter %s, %s", self._name, text, exc_info=error)
+        self.errors.value += 1
+        text = f"{type(error).__name__}: {error}"
+        self._last.set(f"{where}: {text}"[:500])
+        if self.status is not None:
+            request_id = stream.request.headers.get(b"x-request-id") or b""
+            lines = traceback.format_exception(error, limit=-_MOST_FRAMES)
+            self.status.last = LastException(
+                time.time(),
+                request_id.decode("latin-1"),
+                where,
+                text[:_MOST_TEXT],
+                "".join(lines)[-_MOST_TEXT * 8 :],
+            )
+        self._logger.error("filter %s, %s: %s", self.name, where, text, exc_info=error)
 
 
-def guarded(inner: HttpFilter, name: str, stats: Any) -> HttpFilter:
+def guarded(inner: HttpFilter, guard: Guard) -> HttpFilter:
     """A filter that calls ``inner``, and lets nothing out but this proxy's own errors.
 
     Hooks that ``inner`` does not override are not there, so they cost nothing.
     """
-    guard = _Guard(name, stats)
+    name = guard.name
+    overridden = [where for where in _HOOKS if getattr(type(inner), where) is not getattr(HttpFilter, where)]
 
     def run(hook: Any, where: str, stream: Stream) -> Any:
         before = stream.request.body, None if stream.response is None else stream.response.body
@@ -158,7 +178,7 @@ def guarded(inner: HttpFilter, name: str, stats: Any) -> HttpFilter:
         except (SidecarError, LocalProtocolError):
             raise
         except Exception as error:
-            guard.failed(error, where)
+            guard.failed(error, where, stream)
             raise ExtensionError(f"filter {name} failed") from error
         if result is None or isinstance(result, LocalReply):
             _watch(stream, before, guard)
@@ -171,7 +191,7 @@ def guarded(inner: HttpFilter, name: str, stats: Any) -> HttpFilter:
         except SidecarError:
             raise
         except Exception as error:
-            guard.failed(error, where)
+            guard.failed(error, where, stream)
             raise ExtensionError(f"filter {name} failed") from error
         _watch(stream, before, guard)
         return reply
@@ -180,17 +200,26 @@ def guarded(inner: HttpFilter, name: str, stats: Any) -> HttpFilter:
         try:
             inner.on_complete(stream)
         except Exception as error:
-            guard.failed(error, "on_complete")
+            guard.failed(error, "on_complete", stream)
 
     def hooked(where: str) -> Any:
+        if where == "on_complete":
+            return on_complete
         hook = getattr(inner, where)
         return lambda self, stream: run(hook, where, stream)
 
-    hooks: dict[str, Any] = {
-        where: on_complete if where == "on_complete" else hooked(where)
-        for where in _HOOKS
-        if getattr(type(inner), where) is not getattr(HttpFilter, where)
-    }
+    def counted(hook: Any) -> Any:
+        requests = guard.requests
+
+        def called(self: Any, stream: Stream) -> Any:
+            requests.value += 1
+            return hook(self, stream)
+
+        return called
+
+    hooks: dict[str, Any] = {where: hooked(where) for where in overridden}
+    for first in overridden[:1]:
+        hooks[first] = counted(hooks[first])
     made: HttpFilter = type("GuardedFilter", (_Guarded,), hooks)()
     made.uses_trio = inner.uses_trio
     made.__dict__["inner"] = inner
@@ -208,22 +237,23 @@ class _Guarded(HttpFilter):
             setattr(self.inner, name, value)
 
 
-def _watch(stream: Stream, before: tuple[Any, Any], guard: _Guard) -> None:
+def _watch(stream: Stream, before: tuple[Any, Any], guard: Guard) -> None:
     """Guard the stages that the hook installed."""
     messages: tuple[Message | None, ...] = (stream.request, stream.response)
     for message, body in zip(messages, before, strict=True):
         if message is not None and message.body is not body:
-            wrap_stages(message.body, body, lambda stage: _GuardedStage(stage, guard))
+            wrap_stages(message.body, body, lambda stage: _GuardedStage(stage, guard, stream))
 
 
 class _GuardedStage:
     """A stage of a filter's, whose errors are the stream's."""
 
-    __slots__ = ("_guard", "_stage")
+    __slots__ = ("_guard", "_stage", "_stream")
 
-    def __init__(self, stage: BodyStage, guard: _Guard) -> None:
+    def __init__(self, stage: BodyStage, guard: Guard, stream: Stream) -> None:
         self._stage = stage
         self._guard = guard
+        self._stream = stream
 
     def push(self, data: bytes, end_stream: bool) -> bytes | Awaitable[bytes]:
         return self._run(self._stage.push, data, end_stream)
@@ -237,7 +267,7 @@ class _GuardedStage:
         except SidecarError:
             raise
         except Exception as error:
-            self._guard.failed(error, "body")
+            self._guard.failed(error, "body", self._stream)
             raise ExtensionError("a body's filter failed") from error
         return result if isinstance(result, bytes) else self._wait(result)
 
@@ -247,5 +277,5 @@ class _GuardedStage:
         except SidecarError:
             raise
         except Exception as error:
-            self._guard.failed(error, "body")
+            self._guard.failed(error, "body", self._stream)
             raise ExtensionError("a body's filter failed") from error

@@ -253,6 +253,7 @@ class Supervisor(Role):
             self._server.merger.take(worker.number, values["stats"])
             worker.connections, worker.resident = values["connections"], values["resident"]
             worker.hosts = values["hosts"]
+            self._server.assembly.python_filters.take(values["python_filters"])
             worker.answered.set()
         elif frame.kind == "fail_immediately":
             self._hosts.fail_immediately(values["cluster"], values["host"])

@@ -178,6 +178,7 @@ class Worker(Role):
                 "connections": sum(each.active for each in server.assembly.listeners),
                 "resident": server.resident_bytes(),
                 "hosts": hosts,
+                "python_filters": server.assembly.python_filters.tell(),
             },
         )
 

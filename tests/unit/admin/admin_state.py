@@ -9,6 +9,7 @@ from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from google.protobuf import json_format
 
 from sidecar.admin.state import Discovered, ListenerStatus
+from sidecar.api.python_filters import PythonFilters
 from sidecar.config.messages import message_class
 from sidecar.core.address import Address
 from sidecar.core.options import Options
@@ -158,6 +159,8 @@ class FakeServer:
 
     def clusters(self) -> list[Cluster]:
         return self._clusters
+
+    python_filters = PythonFilters()
 
     def discovered(self) -> Discovered:
         return Discovered()

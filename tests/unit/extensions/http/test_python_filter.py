@@ -18,7 +18,7 @@ from sidecar.api.message import LocalReply
 from sidecar.config.messages import message_class
 from sidecar.core.errors import ConfigError, ExtensionError, StreamAborted
 from sidecar.extensions.http.python_config import PythonFactory
-from sidecar.extensions.http.python_filter import guarded
+from sidecar.extensions.http.python_filter import Guard, guarded
 from sidecar.extensions.http.python_settings import SettingsError, make_settings
 from sidecar.observability.stats import Store
 
@@ -214,7 +214,7 @@ class BadStage:
 
 async def test_exceptions_are_counted_and_end_their_own_request(make_stream, caplog):
     store = Store()
-    made = guarded(Bad(), "Bad", store.scope("python.Bad"))
+    made = guarded(Bad(), Guard("Bad", store.scope("python.Bad")))
     with pytest.raises(ExtensionError):
         made.decode_headers(make_stream())
     assert store.text_readouts["python.Bad.last_error"].value == "decode_headers: KeyError: 'mine'"
@@ -228,13 +228,14 @@ async def test_exceptions_are_counted_and_end_their_own_request(make_stream, cap
         await read_all(stream.request.body)
     made.on_complete(stream)
     assert store.counters["python.Bad.errors"].value == 4
+    assert store.counters["python.Bad.requests"].value == 3
     assert "in the body" in caplog.text
     assert "Traceback" in caplog.text
 
 
 def test_errors_of_the_proxy_pass(make_stream):
     store = Store()
-    made = guarded(Bad(), "Bad", store.scope("python.Bad"))
+    made = guarded(Bad(), Guard("Bad", store.scope("python.Bad")))
     stream = make_stream()
     stream.request.headers.add(b"x-abort", b"1")
     with pytest.raises(StreamAborted):
@@ -243,7 +244,7 @@ def test_errors_of_the_proxy_pass(make_stream):
 
 
 def test_hooks_that_are_not_there_cost_nothing():
-    made = guarded(Bad(), "Bad", Store().scope("x"))
+    made = guarded(Bad(), Guard("Bad", Store().scope("x")))
     assert type(made).encode_headers is HttpFilter.encode_headers
     made.slot = 3
     made.config_name = "n"
