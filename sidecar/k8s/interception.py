@@ -99,25 +99,68 @@ JUMPS = jumps(Rules(dns_port=1))
 def restore_script(rules: Rules, family: int) -> str:
     """The input of ``iptables-restore --noflush``: our chains as a whole, in the place of what they were."""
     lines = ["*nat", *(f":{chain} - [0:0]" for chain in CHAINS)]
-    lines += [f"-A {rule.chain} {_iptables(rule)}" for rule in _rules(rules, family)]
+    lines += [f"-A {rule.chain} {_rendered(rule, family, _IPTABLES)}" for rule in _rules(rules, family)]
     return "\n".join([*lines, "COMMIT", ""])
 
 
-def _iptables(rule: Rule) -> str:
+@dataclass(frozen=True, slots=True)
+class _Dialect:
+    """How a tool says the parts of a rule."""
+
+    protocol: str
+    protocol_and_port: str
+    range_mark: str
+    address: str
+    user: str
+    on_loopback: str
+    redirect: str
+    leave: str
+    jump: str
+
+
+_IPTABLES = _Dialect(
+    protocol="-p {protocol}",
+    protocol_and_port="-p {protocol} --dport {port}",
+    range_mark=":",
+    address="-d {address}",
+    user="-m owner --uid-owner {user}",
+    on_loopback="-o lo",
+    redirect="-j REDIRECT --to-ports {to_port}",
+    leave="-j RETURN",
+    jump="-j {target}",
+)
+_NFT = _Dialect(
+    protocol="meta l4proto {protocol}",
+    protocol_and_port="{protocol} dport {port}",
+    range_mark="-",
+    address="{ip} daddr {address}",
+    user="meta skuid {user}",
+    on_loopback="oif lo",
+    redirect="redirect to :{to_port}",
+    leave="return",
+    jump="jump {target}",
+)
+
+
+def _rendered(rule: Rule, family: int, dialect: _Dialect) -> str:
     words = []
-    if rule.protocol:
-        words.append(f"-p {rule.protocol}")
     if rule.port:
-        words.append(f"--dport {rule.port.replace('-', ':')}")
-    if rule.address:
-        words.append(f"-d {rule.address}")
-    if rule.user:
-        words.append(f"-m owner --uid-owner {rule.user}")
-    if rule.on_loopback:
-        words.append("-o lo")
-    target = {"redirect": f"REDIRECT --to-ports {rule.to_port}", "return": "RETURN"}
-    words.append(f"-j {target.get(rule.target, rule.target)}")
-    return " ".join(words)
+        words.append(dialect.protocol_and_port)
+    elif rule.protocol:
+        words.append(dialect.protocol)
+    words += [dialect.address] * bool(rule.address)
+    words += [dialect.user] * bool(rule.user)
+    words += [dialect.on_loopback] * rule.on_loopback
+    words.append({"redirect": dialect.redirect, "return": dialect.leave}.get(rule.target, dialect.jump))
+    return " ".join(words).format(
+        protocol=rule.protocol,
+        port=rule.port.replace("-", dialect.range_mark),
+        ip="ip" if family == IPV4 else "ip6",
+        address=rule.address,
+        user=rule.user,
+        to_port=rule.to_port,
+        target=rule.target,
+    )
 
 
 def nft_script(rules: Rules, families: tuple[int, ...]) -> str:
@@ -129,7 +172,11 @@ def nft_script(rules: Rules, families: tuple[int, ...]) -> str:
         lines = [f"table {table} {{}}", f"delete table {table}", f"table {table} {{"]
         # A chain has to be there before a rule jumps to it.
         for chain in (IN_REDIRECT, REDIRECT, INBOUND, OUTPUT):
-            body = [f"    {_nft(rule, family)}" for rule in _rules(rules, family) if rule.chain == chain]
+            body = [
+                f"    {_rendered(rule, family, _NFT)}"
+                for rule in _rules(rules, family)
+                if rule.chain == chain
+            ]
             lines += [f"  chain {chain} {{", *body, "  }"]
         lines += [
             "  chain prerouting {",
@@ -144,20 +191,3 @@ def nft_script(rules: Rules, families: tuple[int, ...]) -> str:
         ]
         parts += lines
     return "\n".join([*parts, ""])
-
-
-def _nft(rule: Rule, family: int) -> str:
-    words = []
-    if rule.port:
-        words.append(f"{rule.protocol} dport {rule.port}")
-    elif rule.protocol:
-        words.append(f"meta l4proto {rule.protocol}")
-    if rule.address:
-        words.append(f"{'ip' if family == IPV4 else 'ip6'} daddr {rule.address}")
-    if rule.user:
-        words.append(f"meta skuid {rule.user}")
-    if rule.on_loopback:
-        words.append("oif lo")
-    target = {"redirect": f"redirect to :{rule.to_port}", "return": "return"}
-    words.append(target.get(rule.target, f"jump {rule.target}"))
-    return " ".join(words)
