@@ -46,6 +46,8 @@ _HELP = {
     "memory_limit": "memory that it may use",
     "lua": "ConfigMaps with Lua scripts, in /etc/sidecar-lua/NAME/",
     "wasm": "Wasm modules: configmap:NAME, pvc:NAME or image:REFERENCE, in /etc/sidecar-wasm/NAME/",
+    "secrets": "Secrets, in /etc/sidecar-secrets/NAME/",
+    "mounts": "VOLUME:PATH of volumes that the pod has, which the proxy may read",
 }
 
 

@@ -30,6 +30,9 @@ def volumes(settings: Settings, config_map: str | None) -> list[Object]:
     found.append({"name": SCRATCH_VOLUME, "emptyDir": {}})
     found.extend({"name": _volume("lua", name), "configMap": {"name": name}} for name in settings.lua)
     found.extend(_module_volume(source) for source in settings.wasm)
+    found.extend(
+        {"name": _volume("secrets", name), "secret": {"secretName": name}} for name in settings.secrets
+    )
     return found
 
 
@@ -60,10 +63,14 @@ def _mounts(settings: Settings, has_config: bool) -> list[Object]:
     if has_config:
         found.append({"name": CONFIG_VOLUME, "mountPath": _CONFIG_DIRECTORY, "readOnly": True})
     found.append({"name": SCRATCH_VOLUME, "mountPath": "/tmp"})  # noqa: S108  # the container's own
-    for kind, names in (("lua", settings.lua), ("wasm", [_module_name(each) for each in settings.wasm])):
+    modules = [_module_name(each) for each in settings.wasm]
+    for kind, names in (("lua", settings.lua), ("wasm", modules), ("secrets", settings.secrets)):
         for name in names:
             path = f"{_CONFIG_DIRECTORY}-{kind}/{name}"
             found.append({"name": _volume(kind, name), "mountPath": path, "readOnly": True})
+    for item in settings.mounts:
+        volume, _, path = item.partition(":")
+        found.append({"name": volume, "mountPath": path, "readOnly": True})
     return found
 
 

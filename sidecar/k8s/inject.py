@@ -112,6 +112,9 @@ def _check_pod(workload: Workload, settings: Settings) -> None:
     for volume in volumes(settings, "some"):
         if volume["name"] in taken:
             raise SettingError("inject", f"a volume '{volume['name']}' is there already")
+    for item in settings.mounts:
+        if (wanted := item.partition(":")[0]) not in taken:
+            raise SettingError("mounts", f"the pod has no volume '{wanted}'")
     _check_ports(spec, settings)
 
 

@@ -41,6 +41,7 @@ _INTERCEPTIONS = ("redirect", "none")
 _DELIVERIES = ("configmap", "inline")
 _LEVELS = ("trace", "debug", "info", "warning", "warn", "error", "critical", "off")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_PATH = re.compile(r"(/[-._a-zA-Z0-9]+)+")
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?([EPTGMk]i?|m)?")
 
 
@@ -101,6 +102,10 @@ class Settings:
     #: Sources of modules, in ``/etc/sidecar-wasm/<name>/``: ``configmap:NAME``, ``pvc:NAME``,
     #: ``image:REFERENCE``.
     wasm: tuple[str, ...] = ()
+    #: Secrets whose keys are files, certificates above all, in ``/etc/sidecar-secrets/<name>/``.
+    secrets: tuple[str, ...] = ()
+    #: ``VOLUME:PATH``: volumes that the pod has, for the proxy to read: a socket of SPIRE, a disk.
+    mounts: tuple[str, ...] = ()
 
 
 def annotation(name: str) -> str:
@@ -262,6 +267,14 @@ def _modules(name: str, text: str) -> tuple[str, ...]:
     return tuple(_items(text))
 
 
+def _mounts(name: str, text: str) -> tuple[str, ...]:
+    for item in _items(text):
+        volume, _, path = item.partition(":")
+        if not _NAME.fullmatch(volume) or not _PATH.fullmatch(path) or ".." in path.split("/"):
+            raise SettingError(name, f"'{item}' is no VOLUME:PATH, as certificates:/etc/certificates")
+    return tuple(_items(text))
+
+
 def _text(name: str, text: str) -> str:
     if not text or any(c.isspace() for c in text):
         raise SettingError(name, f"'{text}' is no reference of an image")
@@ -302,4 +315,6 @@ PARSERS: dict[str, Callable[[str, str], object]] = {
     "memory_limit": _quantity,
     "lua": _object_names,
     "wasm": _modules,
+    "secrets": _object_names,
+    "mounts": _mounts,
 }

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import jsonpatch
-import kubernetes_validate
 import pytest
 import trustme
 import yaml
 from proxy_process import ROOT
+
+from tests.support.kubernetes import VERSIONS, validate
 
 HOST = "trio-sidecar-webhook.trio-sidecar.svc"
 POD = {
@@ -182,7 +183,7 @@ def test_a_pod_is_injected_by_a_patch(running: Running) -> None:
     assert [item["name"] for item in spec["volumes"]] == ["token", "sidecar-tmp"]
     assert pod["metadata"]["annotations"]["example.com/a/b~c"] == "kept"
     assert "-c" not in spec["initContainers"][1]["args"]
-    kubernetes_validate.validate({"apiVersion": "v1", "kind": "Pod", **pod}, "1.37", strict=True)
+    validate({"apiVersion": "v1", "kind": "Pod", **pod}, VERSIONS[-1])
     # The API server asks again when another webhook has changed the pod.
     again = running.answer(review(pod))
     assert again["allowed"]
@@ -347,7 +348,7 @@ def test_without_a_certificate_it_does_not_start(tmp_path: Path) -> None:
     assert done.stderr == "sidecar webhook: none.crt, none.key: No such file or directory\n"
 
 
-@pytest.mark.parametrize("version", ["1.35", "1.36", "1.37"])
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("certificates", ["generated", "cert-manager"])
 def test_manifests_are_valid_and_belong_together(certificates: str, version: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sidecar", "webhook", "manifests", "--certificates", certificates]
@@ -356,7 +357,7 @@ def test_manifests_are_valid_and_belong_together(certificates: str, version: str
     objects = {item["kind"]: item for item in yaml.safe_load_all(text)}
     for item in objects.values():
         if not item["apiVersion"].startswith("cert-manager.io/"):
-            kubernetes_validate.validate(item, version, strict=True)
+            validate(item, version)
     [container] = objects["Deployment"]["spec"]["template"]["spec"]["containers"]
     assert {"--native=false", "--deny-errors"} <= set(container["args"])
     [hook] = objects["MutatingWebhookConfiguration"]["webhooks"]

@@ -76,6 +76,11 @@ def refused(text: str) -> list[str]:
         ),
         ("trio-sidecar/lua: Edits", "trio-sidecar/lua: 'Edits' is no name of an object"),
         (
+            "trio-sidecar/mounts: certificates",
+            "trio-sidecar/mounts: 'certificates' is no VOLUME:PATH, as certificates:/etc/certificates",
+        ),
+        ("trio-sidecar/secrets: a b", "trio-sidecar/secrets: 'a b' is no name of an object"),
+        (
             "trio-sidecar/health-port: '15000'",
             "trio-sidecar/health-port: port 15000 is that of admin-port already",
         ),
@@ -109,6 +114,11 @@ def test_a_wrong_annotation_is_named_with_its_place(line: str, error: str) -> No
 )
 def test_a_pod_that_is_in_the_way_is_named_with_its_place(more: str, error: str) -> None:
     assert refused(pod(more=more)) == [f"pod.yaml:8:1: Pod app: {error}"]
+
+
+def test_a_volume_that_the_pod_lacks_is_named() -> None:
+    found = refused(pod("trio-sidecar/mounts: spire:/run/spire"))
+    assert found == ["pod.yaml:8:5: trio-sidecar/mounts: the pod has no volume 'spire'"]
 
 
 def test_text_that_is_no_yaml_is_refused_with_its_place() -> None:
