@@ -1,4 +1,4 @@
-"""The strict schemas of `kubernetes-validate`, each read once, which its own `validate` does for every object."""
+"""The strict schemas of `kubernetes-validate`, each read once: its own `validate` reads them each time."""
 
 from __future__ import annotations
 
