@@ -121,7 +121,7 @@ def test_signatures_of_wycheproof_hold_and_fail(name: str, alg: str) -> None:
     assert seen > 100
 
 
-#: Tokens of Wycheproof that are judged in another way here, and by Envoy, whose rules these are.
+#: Tokens of Wycheproof that are judged in another way here: by rules of Envoy that scenarios show elsewhere.
 _AS_ENVOY = {
     **dict.fromkeys((346, 350), "a key that names another alg than the token is not for it"),
     **dict.fromkeys((347, 351), "a key whose alg, ES521, there is not"),
