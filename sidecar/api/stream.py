@@ -257,6 +257,8 @@ class Stream:
     slots: list[Any] | None = None
     #: Whether this is a view of one of its tries, as filters on the way to an upstream have it.
     is_try: bool = False
+    #: Filters that this try passes on its way to the upstream.
+    chain: tuple[Any, ...] = ()
     #: The hooks of the filters that are on for this stream, where that varies.
     filter_hooks: Any = None
     #: Ask for this connection to end after this stream.

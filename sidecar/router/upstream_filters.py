@@ -78,8 +78,8 @@ class UpstreamView:
     #: The route is found: there is no other for a request that is on its way.
     resolve_route = False
 
-    def __init__(self, stream: Stream, request: RequestMessage, slot_count: int) -> None:
-        self.__dict__.update(_stream=stream, _slot_count=slot_count, request=request)
+    def __init__(self, stream: Stream, request: RequestMessage, chain: tuple[HttpFilter, ...]) -> None:
+        self.__dict__.update(_stream=stream, request=request, chain=chain)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -97,7 +97,7 @@ class UpstreamView:
     def set_slot(self, slot: int, value: Any) -> None:
         """Keep ``value`` until the try ends."""
         if self.slots is None:
-            self.slots = [None] * self._slot_count
+            self.slots = [None] * len(self.chain)
         self.slots[slot] = value
 
     def clear_route_cache(self) -> None:
@@ -134,7 +134,7 @@ class FilteredTry:
         self._strand = strand
         self._pushed = body if isinstance(body, PushBody) else None
         self._message = RequestMessage(request.headers, body)
-        view: Any = UpstreamView(stream, self._message, len(filters.filters))
+        view: Any = UpstreamView(stream, self._message, filters.filters)
         self._view = view
         self._hooks = filters.hooks(stream.route)
         self._inner: Any = None

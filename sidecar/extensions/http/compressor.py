@@ -248,9 +248,10 @@ class CompressorFilter(HttpFilter):
 
     def _decide(self, stream: Stream, headers: HeaderMap, accepts: bytes) -> Decision:
         """The decision that all compressors of the chain come to."""
-        chain = [each for each in stream.hcm.filters if isinstance(each, CompressorFilter)]
+        # Those on the way to an upstream decide by themselves, as in Envoy.
+        filters = stream.chain if stream.is_try else stream.hcm.filters
         allowed: dict[bytes, bool] = {}
-        for each in chain:
+        for each in (each for each in filters if isinstance(each, CompressorFilter)):
             if each.response.has_type(headers):
                 allowed.setdefault(each.coding_of(stream.route).token, each.chooses_first)
         return choose_encoding(accepts, allowed)

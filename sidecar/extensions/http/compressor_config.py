@@ -43,6 +43,7 @@ class CompressorFactory:
     name = "envoy.filters.http.compressor"
     category = "envoy.filters.http"
     config_type = f"{_MESSAGES}.Compressor"
+    is_upstream = True
     #: Full name of the message under ``typed_per_filter_config``.
     route_config_type = f"{_MESSAGES}.CompressorPerRoute"
 

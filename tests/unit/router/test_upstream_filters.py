@@ -23,7 +23,7 @@ def test_view_shares_the_stream_but_what_belongs_to_a_try() -> None:
     stream = _stream()
     stream.resolve_route = False
     request = RequestMessage(stream.request.headers)
-    view: Any = UpstreamView(stream, request, 2)
+    view: Any = UpstreamView(stream, request, (HttpFilter(), HttpFilter()))
     view.metadata_namespace("a")["b"] = 1
     view.flags = 4
     view.response_code = 201
@@ -38,7 +38,7 @@ def test_view_shares_the_stream_but_what_belongs_to_a_try() -> None:
 def test_view_has_no_other_route_looked_up() -> None:
     stream = _stream()
     stream.route, stream.resolve_route = "found", False
-    view: Any = UpstreamView(stream, stream.request, 0)
+    view: Any = UpstreamView(stream, stream.request, ())
     view.clear_route_cache()
     view.resolve_route = LOOK_AGAIN
     assert (stream.resolve_route, view.resolve_route, view.find_route()) == (False, False, "found")
