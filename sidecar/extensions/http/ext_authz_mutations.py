@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sidecar.api.message import LocalReply
-from sidecar.api.stream import Flag
 from sidecar.core.errors import SidecarError
 from sidecar.core.headers import Field, RequestHeaders
 from sidecar.core.mutation_rules import APPEND, FAIL, OK, REMOVE, SET, MutationRules
-from sidecar.extensions.http.header_edits import BAD_VALUE, invalid_field, invalid_value
+from sidecar.extensions.http.header_edits import BAD_VALUE, invalid_field, invalid_value, unsendable_reply
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
@@ -51,18 +50,13 @@ def unsendable(decision: Decision) -> LocalReply | None:
     """Envoy's answer to a request whose new headers, or whose path, cannot be sent upstream."""
     for pair in decision.query_to_set:
         if any(BAD_VALUE.search(part) for part in pair):
-            return _refusal(invalid_value(b":path"))
+            return unsendable_reply(invalid_value(b":path"))
     for group in (decision.to_set, decision.to_add, decision.to_append):
         for name, value in group:
             problem = invalid_field(name.lower(), value)
             if problem:
-                return _refusal(problem)
+                return unsendable_reply(problem)
     return None
-
-
-def _refusal(problem: str) -> LocalReply:
-    details = f"filter_removed_required_request_headers{{{problem}}}".replace(" ", "_")
-    return LocalReply(503, problem.encode(), details, Flag.DOWNSTREAM_PROTOCOL_ERROR)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from sidecar.api.message import LocalReply
+from sidecar.api.stream import Flag
 from sidecar.core.headers import RequestHeaders, ResponseHeaders
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "invalid_field",
     "invalid_name",
     "invalid_value",
+    "unsendable_reply",
 ]
 
 #: Names of which a request's or a response's head holds one entry.
@@ -38,6 +41,12 @@ def invalid_field(name: bytes, value: bytes) -> str:
     if BAD_VALUE.search(value):
         return invalid_value(name)
     return ""
+
+
+def unsendable_reply(problem: str) -> LocalReply:
+    """The answer of Envoy's router to a request with such a field."""
+    details = f"filter_removed_required_request_headers{{{problem}}}".replace(" ", "_")
+    return LocalReply(503, problem.encode(), details, Flag.DOWNSTREAM_PROTOCOL_ERROR)
 
 
 def invalid_name(name: bytes) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.api.filters import HttpFilter
 from sidecar.api.message import LocalReply
+from sidecar.extensions.http.header_edits import BAD_VALUE, invalid_value, unsendable_reply
 from sidecar.extensions.http.set_metadata import merge
 from sidecar.extensions.jwt.requirements import Requirement, Verification
 from sidecar.extensions.jwt.status import Status
@@ -112,7 +113,7 @@ class JwtAuthnFilter(HttpFilter):
             return self._wait(stream, run, target)
         if run.status is Status.Ok and not run.metadata and not run.clears_route:
             self._stats.allowed.value += 1
-            return None
+            return self._unsendable(headers) if settings.sanitized else None
         return self._end(stream, run, target)
 
     async def _wait(self, stream: Stream, run: Verification, target: bytes | None) -> LocalReply | None:
@@ -133,7 +134,7 @@ class JwtAuthnFilter(HttpFilter):
         status = run.status
         if status is Status.Ok:
             self._stats.allowed.value += 1
-            return None
+            return self._unsendable(run.headers)
         self._stats.denied.value += 1
         if status is Status.JwksFetchFail and run.is_unavailable:
             return LocalReply(503, details=_details(status.text))
@@ -153,6 +154,14 @@ class JwtAuthnFilter(HttpFilter):
             details=_details(status.text),
             headers=[(b"www-authenticate", value)],
         )
+
+    def _unsendable(self, headers: RequestHeaders) -> LocalReply | None:
+        """The answer where a claim cannot be a header: it has a line break in it, or another control."""
+        for name in self._settings.sanitized:
+            value = headers.get_joined(name)
+            if value is not None and BAD_VALUE.search(value):
+                return unsendable_reply(invalid_value(name))
+        return None
 
     def _requirement(self, stream: Stream, headers: RequestHeaders) -> Requirement | LocalReply | None:
         settings = self._settings

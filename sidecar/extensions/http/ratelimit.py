@@ -14,7 +14,7 @@ from sidecar.api.message import LocalReply
 from sidecar.api.rate_limit import Descriptor, Policy, RateLimits, describe
 from sidecar.api.stream import Flag
 from sidecar.core.headers import Field, ResponseHeaders
-from sidecar.extensions.http.header_edits import invalid_field
+from sidecar.extensions.http.header_edits import invalid_field, unsendable_reply
 from sidecar.extensions.ratelimit.service_messages import (
     ERROR,
     OVER_LIMIT,
@@ -288,6 +288,5 @@ def _unsendable(fields: list[Field]) -> LocalReply | None:
     for name, value in fields:
         problem = invalid_field(name, value)
         if problem:
-            details = f"filter_removed_required_request_headers{{{problem}}}".replace(" ", "_")
-            return LocalReply(503, problem.encode(), details, Flag.DOWNSTREAM_PROTOCOL_ERROR)
+            return unsendable_reply(problem)
     return None

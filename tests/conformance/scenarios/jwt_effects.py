@@ -251,6 +251,17 @@ async def jwt_claims_to_headers(s: Session) -> None:
         await s.get("/elsewhere", "x-c0: forged", "x-payload: forged", "x-tier: gold")
 
 
+@scenario(SETUP, differs={"upstream app": "unsendable-requests-take-no-connection"})
+async def jwt_claims_that_cannot_be_sent(s: Session) -> None:
+    """A claim with a line in it is no header, nor two: the request is answered and goes nowhere."""
+    s.upstream().script = answers(ok(b"ok"))
+    lines = ("a\r\nx-admin: root", "a\nb", "a\rb", "a\0b", "a\x7fb", "\x01", "a\tb", "a b")
+    async with s.counting(*STATS), s.logging(len(lines) + 1):
+        for number, text in enumerate(lines):
+            await s.get("/claims/", bearer("claims", crlf=text), label=f"claim {number}")
+        await s.get("/claims/", bearer("claims", sub="first\r\n", crlf="second\r\n"), label="two")
+
+
 @scenario(SETUP)
 async def jwt_places(s: Session) -> None:
     """Where tokens stand, in which order they are judged, and how they are taken out."""
