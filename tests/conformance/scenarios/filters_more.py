@@ -380,6 +380,12 @@ async def grpc_stats_without_dots(s: Session) -> None:
 
 
 @scenario(SETUP)
+async def grpc_stats_for_listed_methods(s: Session) -> None:
+    """Stats of the methods that are listed; all others are counted as one."""
+    await counted(s, "grpc-list")
+
+
+@scenario(SETUP)
 async def grpc_stats_by_default(s: Session) -> None:
     """Nothing said of methods, and all of them turned off."""
     await counted(s, "grpc-none")

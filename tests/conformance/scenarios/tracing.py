@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from ..cel_trees import tree
 from ..configuration import bootstrap, cluster, listener
 from ..lab import Session
 from ..scenario import Setup, scenario
@@ -445,6 +447,14 @@ HALF = f"""
           "@type": {SAMPLERS}.TraceIdRatioBasedSamplerConfig
           sampling_percentage: {{numerator: 50}}
 """
+_ASKS = json.dumps(tree("request.path.startsWith('/yes') || request.headers['x-sampled'] == 'please'"))
+CEL = f"""
+      sampler:
+        name: s
+        typed_config:
+          "@type": {SAMPLERS}.CELSamplerConfig
+          expression: {{cel_expr_parsed: {{expr: {_ASKS}}}}}
+"""
 BARE = f"""
       set_instrumentation_scope: false
       set_telemetry_sdk_resource_attributes: false
@@ -463,7 +473,13 @@ SAMPLED = Setup(
             listener("web", HTTP, routes=ROUTES, log=LOG),
             *(
                 listener(name, f"tracing:{GRPC}{more}\n", routes=ROUTES, log=LOG)
-                for name, more in (("detected", DETECTED), ("always", ALWAYS), ("half", HALF), ("bare", BARE))
+                for name, more in (
+                    ("detected", DETECTED),
+                    ("always", ALWAYS),
+                    ("half", HALF),
+                    ("bare", BARE),
+                    ("cel", CEL),
+                )
             ),
         ],
         [
@@ -520,6 +536,20 @@ async def tracing_samplers(s: Session) -> None:
             await s.get("/x", f"{PARENT}-00", "tracestate: a=b", to=name)
             await s.get("/last", to=name)
         s.see("sampled", [collector.url(span) for span in await collector.take_until("/last")])
+
+
+@scenario(SAMPLED)
+async def tracing_by_expression(s: Session) -> None:
+    """An expression in CEL decides, also of requests with a parent; one that fails says no."""
+    collector = Collector(s)
+    async with s.logging(6, "cel"):
+        await s.get("/yes", to="cel")
+        await s.get("/no", to="cel")
+        await s.get("/no", "x-sampled: please", "tracestate: a=b", to="cel")
+        await s.get("/no", f"{PARENT}-01", "x-sampled: no", to="cel")
+        await s.get("/yes", f"{PARENT}-00", "tracestate: a=b", to="cel")
+        await s.get("/yes/last", to="cel")
+    s.see("sampled", [collector.url(span) for span in await collector.take_until("/yes/last")])
 
 
 @scenario(SAMPLED)
