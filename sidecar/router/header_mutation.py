@@ -10,7 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sidecar.core.errors import StreamAborted
+from sidecar.core.headers import RequestHeaders
 from sidecar.router.route_counters import ChargeResponse, Counted
+from sidecar.router.unsendable import BAD_VALUE, invalid_value, unsendable_reply
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
@@ -60,6 +63,8 @@ class HeaderMutations:
         Removals come first.  Then every value is made, and every condition looked at, before the first
         change: what is set does not show in the other values.  Overwritten headers move to the end, ahead of
         what is added.
+
+        Raises: StreamAborted, where metadata or the like makes a value of a request that cannot be sent.
         """
         for name in self.removals:
             headers.remove(name)
@@ -67,7 +72,14 @@ class HeaderMutations:
         added: list[Field] = []
         for addition in self.additions:
             value = addition.value
-            text = value if isinstance(value, bytes) else value(stream)
+            if isinstance(value, bytes):
+                text = value
+            else:
+                text = value(stream)
+                if BAD_VALUE.search(text):
+                    if isinstance(headers, RequestHeaders):
+                        raise StreamAborted(unsendable_reply(invalid_value(addition.name)))
+                    continue  # a response has no such field: its client could be told another one by it
             if not text and not addition.keep_empty_value:
                 continue
             action = addition.action

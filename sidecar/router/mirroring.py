@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import FixedBody
+from sidecar.core.errors import StreamAborted
 from sidecar.core.headers import RequestHeaders
 from sidecar.router.cluster_choice import random_value
 from sidecar.router.http_client import HttpCall, HttpClient, PushBody
@@ -123,7 +124,10 @@ def mirror(
         if stream.span is not None:
             span = stream.span.spawn("mirror")
             span.is_sampled &= policy.is_traced
-        head = policy.head(headers, stream)
+        try:
+            head = policy.head(headers, stream)
+        except StreamAborted:
+            continue  # it has a field that cannot be sent: there is no copy
         call = client.call(name, head, copied, timeout_s=timeout_s, keep_bytes=0, span=span)
         call.stream.upgrade = stream.upgrade
         if criteria is not None:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 
-from sidecar.api.message import LocalReply
-from sidecar.api.stream import Flag
 from sidecar.core.headers import RequestHeaders, ResponseHeaders
+from sidecar.router.unsendable import BAD_VALUE, invalid_value, unsendable_reply
 
 __all__ = [
     "BAD_VALUE",
@@ -23,8 +22,6 @@ __all__ = [
 
 #: Names of which a request's or a response's head holds one entry.
 SINGLE = RequestHeaders.single | ResponseHeaders.single
-#: What no field value may hold (RFC 9110 §5.5): controls, line breaks among them.
-BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _TOKEN = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9a-z]+")
 
 
@@ -43,17 +40,6 @@ def invalid_field(name: bytes, value: bytes) -> str:
     return ""
 
 
-def unsendable_reply(problem: str) -> LocalReply:
-    """The answer of Envoy's router to a request with such a field."""
-    details = f"filter_removed_required_request_headers{{{problem}}}".replace(" ", "_")
-    return LocalReply(503, problem.encode(), details, Flag.DOWNSTREAM_PROTOCOL_ERROR)
-
-
 def invalid_name(name: bytes) -> str:
     """Envoy's text for a name that cannot be sent."""
     return "invalid header name: " + name.decode("latin-1").encode("unicode_escape").decode()
-
-
-def invalid_value(name: bytes) -> str:
-    """Envoy's text for a value that cannot be sent."""
-    return "invalid header value for: " + name.decode("latin-1").encode("unicode_escape").decode()
