@@ -26,8 +26,9 @@ _VALUES = ("google.protobuf.", "google.api.expr.", "cel.expr.", "opentelemetry.p
 _ANY = "google.protobuf.Any"
 _FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
 _HTTP_FILTERS = "envoy.filters.http"
-#: Categories of what stands around connections and datagrams.
-_OF_CONNECTIONS = (
+#: Categories of filters, and of what stands around connections and datagrams.
+_LISTED = (
+    _HTTP_FILTERS,
     "envoy.filters.network",
     "envoy.filters.listener",
     "envoy.filters.udp",
@@ -149,10 +150,13 @@ def _check_any(context: Context, path: Path, packed: Any, category: str) -> None
 
 
 def _others(context: Context, category: str) -> str:
-    """Which extensions of a connection's category there are; of other categories there are too many."""
-    if not category.startswith(_OF_CONNECTIONS):
+    """Which filters and transport sockets there are; of other categories there are too many."""
+    if category == UPSTREAM_HTTP or not category.startswith(_LISTED):
         return ""
     names = {each.name for each in context.registry.factories() if each.category == category}
+    if category == _HTTP_FILTERS:
+        short = sorted(each.rpartition(".")[2] for each in names if each.startswith(f"{category}."))
+        return f"; of {category} there are {', '.join(short)}" if short else "; there is none of its kind"
     if category.startswith("envoy.transport_sockets."):
         names.add("envoy.transport_sockets.raw_buffer")
     return f"; of its kind there are {', '.join(sorted(names))}" if names else "; there is none of its kind"

@@ -407,6 +407,7 @@ EXTENSIONS: dict[str, tuple[Action, str]] = {
     "envoy.filters.http/envoy.extensions.filters.http.tap.": (WARN, "tap"),
     "envoy.filters.http/envoy.extensions.filters.http.oauth2.": (STOP, "OAuth2"),
     "envoy.filters.http/envoy.extensions.filters.http.basic_auth.": (STOP, "basic authentication"),
+    "envoy.filters.http.upstream/": (STOP, "further HTTP filters on the way to an upstream"),
     "envoy.http.early_header_mutation/": (STOP, "header mutation extensions"),
     "envoy.request_id/": (STOP, "request id extensions"),
     "envoy.http.original_ip_detection/": (STOP, "internal addresses"),

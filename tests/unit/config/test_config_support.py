@@ -185,3 +185,37 @@ def test_configuration_of_supported_fields_alone_gives_no_warning(tmp_path: Path
 def test_page_of_supported_fields_is_current() -> None:
     assert supported_page.PAGE.read_text(encoding="utf-8") == supported_page.render()
     assert supported_page.main(["--check"]) == 0
+
+
+_KIND = "type.googleapis.com/envoy.extensions.filters.http"
+
+
+def test_filter_without_a_factory_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
+    at = "          http_filters:\n"
+    cache = (
+        f'          - {{name: c, typed_config: {{"@type": {_KIND}.cache.v3.CacheConfig, disabled: true}}}}\n'
+    )
+    loaded = load_text(tmp_path, BASE.replace(at, at + cache, 1))
+    assert isinstance(loaded, Loaded)
+    (refusal,) = loaded.refusals
+    assert "the extension envoy.filters.http.cache is known to Envoy's API" in refusal.reason
+    assert (refusal.hint or "").endswith("; of envoy.filters.http there are lua, router")
+
+
+def test_filter_without_a_factory_on_the_way_to_an_upstream_is_refused(tmp_path: Path) -> None:
+    options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    loaded = load_text(
+        tmp_path,
+        BASE
+        + f"""\
+    typed_extension_protocol_options:
+      {options}:
+        "@type": type.googleapis.com/{options}
+        explicit_http_config: {{http_protocol_options: {{}}}}
+        http_filters:
+        - {{name: a, typed_config: {{"@type": {_KIND}.buffer.v3.Buffer, max_request_bytes: 1}}}}
+        - {{name: c, typed_config: {{"@type": {_KIND}.upstream_codec.v3.UpstreamCodec}}}}
+""",
+    )
+    assert isinstance(loaded, Loaded), loaded
+    assert "envoy.filters.http.buffer is known to Envoy's API" in loaded.refusals[0].reason
