@@ -96,6 +96,7 @@ class Lab:
             direct_remote_address="127.0.0.1:1000",
             local_address="127.0.0.1:80",
             tls=None,
+            agent=None,
         )
         try:
             await drive(
