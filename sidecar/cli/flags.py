@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sidecar.cli.cpus import cpu_count
 from sidecar.core.errors import SidecarError
 from sidecar.core.log import LEVELS, LOGGERS
 from sidecar.core.options import Options
@@ -45,7 +46,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("config-path", "path of the configuration (.yaml, .json, .pb, .pb_text)", short="c"),
     Flag("config-yaml", "configuration as YAML text, merged over that of --config-path"),
     Flag("mode", "serve (default), validate, or init_only", choices=("serve", "validate", "init_only")),
-    Flag("concurrency", "number of workers", "number"),
+    Flag("concurrency", "number of workers (default: the CPUs that this process may use)", "number"),
     Flag("base-id", "number that tells several proxies on one machine apart", "number"),
     Flag("use-dynamic-base-id", "choose the base id", "switch"),
     Flag("base-id-path", "file to write the base id to"),
@@ -110,12 +111,7 @@ FLAGS: tuple[Flag, ...] = (
     ),
     Flag("file-flush-interval-msec", "milliseconds between flushes of access logs", "number"),
     Flag("file-flush-min-size-kb", "KiB of access log that are flushed at once", "number"),
-    Flag(
-        "cpuset-threads",
-        "count workers by the cpuset",
-        "switch",
-        later="--concurrency says how many, 1 by default",
-    ),
+    Flag("cpuset-threads", "count workers by the cpuset (as without it)", "switch"),
     Flag("enable-mutex-tracing", "trace mutexes", "switch", later="there are no mutexes to trace"),
     Flag("enable-core-dump", "dump core", "switch", later="core dumps are left to ulimit"),
     Flag("disable-extensions", "extensions to leave out, by name", later="all extensions are available"),
@@ -144,6 +140,8 @@ _UNKNOWN_CHOICE = {
     "drain-strategy": "unknown drain-strategy",
     "local-address-ip-version": "unknown IP address version",
 }
+_CPUSET = "--cpuset-threads is now the default behavior and no longer required."
+_CPUSET_AND_NUMBER = "Both --concurrency and --cpuset-threads options are set; not applying --cpuset-threads."
 
 
 def parse(arguments: Sequence[str]) -> tuple[Options, list[str], str]:
@@ -175,6 +173,9 @@ def parse(arguments: Sequence[str]) -> tuple[Options, list[str], str]:
         raise UsageError(
             f"error: cannot use --restart-epoch={values['restart_epoch']} with --use-dynamic-base-id"
         )
+    if values.get("cpuset_threads"):
+        warnings.append(_CPUSET_AND_NUMBER if "concurrency" in values else _CPUSET)
+    values["concurrency"] = max(1, values["concurrency"]) if "concurrency" in values else cpu_count()
     return Options(**values), warnings, ""
 
 

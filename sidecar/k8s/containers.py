@@ -93,8 +93,7 @@ def proxy_container(
     args += [
         "--config-yaml",
         json.dumps(inline, separators=(",", ":")),
-        "--concurrency",
-        str(settings.concurrency),
+        *_concurrency(settings),
         "--service-node",
         "$(POD_NAME).$(POD_NAMESPACE)",
         "--service-cluster",
@@ -193,6 +192,11 @@ def init_container(settings: Settings) -> Object:
             "seccompProfile": {"type": "RuntimeDefault"},
         },
     }
+
+
+def _concurrency(settings: Settings) -> list[str]:
+    """None for 0: the proxy counts the CPUs that its limit allows."""
+    return ["--concurrency", str(settings.concurrency)] if settings.concurrency else []
 
 
 def iptables_arguments(settings: Settings) -> list[str]:

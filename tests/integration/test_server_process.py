@@ -126,7 +126,8 @@ def running(configuration: str, directory: Path) -> Iterator[Proxy]:
     file = directory / "bootstrap.yaml"
     file.write_text(configuration)
     admin = directory / "admin.address"
-    command = [sys.executable, "-m", "sidecar", "-c", str(file), "--admin-address-path", str(admin)]
+    command = [sys.executable, "-m", "sidecar", "-c", str(file), "--concurrency", "1"]
+    command += ["--admin-address-path", str(admin)]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None

@@ -47,7 +47,19 @@ def _envoy_config(lanes: Sequence[tuple[int, int]], directory: Path) -> str:
 def _sidecar(codec: str) -> Callable[[Sequence[tuple[int, int]], Path], list[str] | None]:
     def command(lanes: Sequence[tuple[int, int]], directory: Path) -> list[str] | None:
         config = _envoy_config(lanes, directory)
-        return [sys.executable, "-m", "sidecar", "-c", config, "--http1-codec", codec, "-l", "warning"]
+        return [
+            sys.executable,
+            "-m",
+            "sidecar",
+            "-c",
+            config,
+            "--concurrency",
+            "1",
+            "--http1-codec",
+            codec,
+            "-l",
+            "warning",
+        ]
 
     return command
 

@@ -12,20 +12,21 @@ from sidecar.core.options import Options
 
 def test_parse_reads_every_kind_of_flag() -> None:
     words = ["-c", "f.yaml", "-l", "debug", "--mode", "validate", "--drain-time-s", "5"]
-    options, warnings, command = parse([*words, "--disable-hot-restart", "--service-node", "n"])
+    options, warnings, command = parse([*words, "--disable-hot-restart", "--concurrency", "1"])
     assert options == Options(
         config_path="f.yaml",
         log_level="debug",
         mode="validate",
         drain_time_s=5,
         disable_hot_restart=True,
-        service_node="n",
+        concurrency=1,
     )
     assert (warnings, command) == ([], "")
 
 
 def test_parse_takes_a_value_behind_an_equals_sign() -> None:
-    assert parse(["--config-path=f.yaml", "--format=json"])[0] == Options(config_path="f.yaml", format="json")
+    options = parse(["--config-path=f.yaml", "--format=json", "--concurrency=3"])[0]
+    assert options == Options(config_path="f.yaml", format="json", concurrency=3)
 
 
 def test_parse_reads_component_levels() -> None:

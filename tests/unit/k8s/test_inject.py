@@ -266,3 +266,9 @@ def test_the_page_has_every_setting() -> None:
     _, _, rest = page.partition("<!-- settings -->\n")
     table, _, _ = rest.partition("\n<!-- end of settings -->")
     assert table == settings_table()
+
+
+def test_concurrency_of_0_is_left_to_the_proxy_to_count() -> None:
+    text = rewrite.inject_documents(documents.split(pod(), "p"), Settings(concurrency=0)).text
+    assert "--shutdown-deadline-s" in text
+    assert "--concurrency" not in text
