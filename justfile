@@ -84,6 +84,14 @@ bench-routes *arguments:
 restart-check *arguments:
     python -m tests.restart_check {{ arguments }}
 
+# renew a pair of proxies by SIGTERM, one after the other, under load and count what is lost (--ends N, --concurrency N)
+drain-check *arguments:
+    python -m tests.restart_check.drain {{ arguments }}
+
+# kill -9 a random worker every two seconds under load: do only its own connections fail? (--seconds N, --concurrency N)
+kill-check *arguments:
+    python -m tests.restart_check.kill {{ arguments }}
+
 # let a control plane on go-control-plane drive this proxy and Envoy through random snapshots (needs Go; --snapshots N, --updates N, --seed N)
 xds-e2e *arguments:
     python -m tests.xds_e2e {{ arguments }}

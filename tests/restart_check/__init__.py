@@ -1,1 +1,1 @@
-"""Restarts a proxy hot again and again under load, and counts what that costs: requests, descriptors."""
+"""Restarts, ends and kills proxies again and again under load, and counts what that costs."""

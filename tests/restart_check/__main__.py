@@ -24,6 +24,9 @@ def main() -> int:
     print(f"descriptors: {outcome.descriptors[0]} in the first epoch, {outcome.descriptors[1]} in the last")
     for each in outcome.failures[:10]:
         print(f"  {each}")
+    if outcome.left:
+        print(f"processes that did not end: {outcome.left}")
+    print("met" if outcome.is_good() else "NOT MET")
     return 0 if outcome.is_good() else 1
 
 
