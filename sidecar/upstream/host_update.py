@@ -35,6 +35,8 @@ class HostUpdater:
         self._endpoints: dict[str, Endpoint] = {}
         #: How many priorities there ever were: one that is empty now is still there.
         self._priorities = 1
+        #: The endpoints that were taken last, and the hosts they became, where no others stay besides.
+        self._taken: tuple[Iterable[Endpoint], tuple[Host, ...]] | None = None
 
     def share(self, endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
         """The same, and where an endpoint equals the one that was said of its address, that one.
@@ -51,13 +53,18 @@ class HostUpdater:
     def update(self, endpoints: Iterable[Endpoint], *, is_forced: bool = False) -> bool:
         """Go on with these; whether the load balancer was told (``is_forced``: it is in any case)."""
         cluster = self._cluster
+        taken = self._taken
+        if taken is not None and taken[0] is endpoints and taken[1] is cluster.hosts and not is_forced:
+            said = self._endpoints
+            cluster.count_socket_matches(len(said), (endpoint.metadata for endpoint in said.values()))
+            return False
         before: dict[str, Host] = {}
         for each in cluster.hosts:
             # Of two at one address the one that is named counts, not the one that only waits to go.
             if each.address not in before or not each.health_flags & _PENDING:
                 before[each.address] = each
         old = self._endpoints
-        said: dict[str, Endpoint] = {}
+        said = {}
         named: list[Host] = []
         #: Hosts that go at once, well or not.
         dropped: set[int] = set()
@@ -105,10 +112,12 @@ class HostUpdater:
         # Each priority writes this gauge, so that the last one's stands.
         last = [host.weight for host in hosts if host.priority == self._priorities - 1]
         cluster.stats.max_host_weight.set(max(last, default=1))
-        if moved or is_changed:
+        is_changed = is_changed or bool(moved)
+        if is_changed:
             cluster.set_hosts(hosts, changes=len(moved))
-            return True
-        return False
+        is_whole = isinstance(endpoints, tuple) and len(hosts) == len(named)
+        self._taken = (endpoints, cluster.hosts) if is_whole else None
+        return is_changed
 
     def _is_another(self, host: Host, endpoint: Endpoint) -> bool:
         """Whether the host has to make place for a new one at its address."""

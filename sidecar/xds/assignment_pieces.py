@@ -15,6 +15,7 @@ from sidecar.config.messages import message_class
 from sidecar.config.pieces import split
 
 if TYPE_CHECKING:
+    from sidecar.config.errors import Path
     from sidecar.upstream.discovery import Endpoint
     from sidecar.xds.eds import Assignment
 
@@ -23,6 +24,8 @@ __all__ = ["AssignmentPieces"]
 _ASSIGNMENT = "envoy.config.endpoint.v3.ClusterLoadAssignment"
 #: ``ClusterLoadAssignment.endpoints`` and ``LocalityLbEndpoints.lb_endpoints``.
 _LOCALITIES = _ENDPOINTS = 2
+#: Of an assignment that is no longer, all bytes are kept: one that comes again as it was is not even cut.
+_MOST_KEPT = 1 << 16
 
 
 class AssignmentPieces:
@@ -30,20 +33,25 @@ class AssignmentPieces:
 
     def __init__(self) -> None:
         self._last: Assignment | None = None
+        #: All of it, where that is not much.
+        self._data = b""
         #: All of it but the localities.
         self._rest = b""
         #: By all of a locality but its endpoints: the endpoints.
         self._known: dict[bytes, dict[bytes, Endpoint]] = {}
 
     def again(
-        self, packed: Any, path: str, judge: Callable[[Any], Assignment | None]
+        self, packed: Any, path: Path, judge: Callable[[Any], Assignment | None]
     ) -> tuple[str, Assignment] | None:
         """The assignment in an Any that is much like the last."""
         last = self._last
         if last is None:
             return None
+        data = packed.value
+        if data == self._data:
+            return last.cluster_name, last
         try:
-            rest, localities = split(packed.value, _LOCALITIES)
+            rest, localities = split(data, _LOCALITIES)
             parts = [split(each, _ENDPOINTS) for each in localities]
         except ValueError:
             return None
@@ -60,12 +68,13 @@ class AssignmentPieces:
             chain.from_iterable(map(self._known[head].__getitem__, each) for head, each in parts)
         )
         self._last = replace(last, endpoints=endpoints)
+        self._data = data if len(data) < _MOST_KEPT else b""
         self._forget(parts)
         return last.cluster_name, self._last
 
     def remember(self, packed: Any, message: Any, value: Assignment) -> None:
         """This was checked, and compiled to ``value``."""
-        self._last = None
+        self._last, self._data = None, b""
         try:
             rest, localities = split(packed.value, _LOCALITIES)
             parts = [split(each, _ENDPOINTS) for each in localities]

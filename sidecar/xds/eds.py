@@ -110,10 +110,10 @@ class EdsDiscovery:
             )
         if self._cluster.is_local and any(endpoint.priority for endpoint in assignment.endpoints):
             raise XdsError(f"Unexpected non-zero priority for local cluster '{self._cluster.name}'.")
-        self._stale_after_s = assignment.stale_after_s
-        if assignment.stale_after_s:
-            stats.assignment_timeout_received.value += 1
-        self._renewed.set()
+        if assignment.stale_after_s or self._stale_after_s:
+            stats.assignment_timeout_received.value += bool(assignment.stale_after_s)
+            self._stale_after_s = assignment.stale_after_s
+            self._renewed.set()
         self._assign(assignment)
 
     def on_delta(self, added: Sequence[Resource], removed: Sequence[str], version: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from sidecar.config.errors import Path, format_path
 from sidecar.config.messages import message_class, unpack
 from sidecar.config.pieces import split
 
@@ -30,7 +31,7 @@ class RoutePieces:
         self._hosts: dict[bytes, _Host] = {}
 
     def again(
-        self, packed: Any, path: str, judge: Callable[[Any], Any]
+        self, packed: Any, path: Path, judge: Callable[[Any], Any]
     ) -> tuple[str, tuple[Any, str]] | None:
         """The configuration in an Any that is much like the last."""
         if self._rest is None:
@@ -67,7 +68,7 @@ class RoutePieces:
         if message is None:
             return None
         self._hosts = hosts
-        return message.name, (message, path)
+        return message.name, (message, format_path(path))
 
     def remember(self, packed: Any, message: Any, value: Any) -> None:
         """This was checked."""

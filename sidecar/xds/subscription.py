@@ -82,7 +82,7 @@ def all_rules(message: Any) -> Iterator[tuple[Path, str]]:
 class Incremental(Protocol):
     """Knows the last resource of a kind by its pieces, so that only what is new is looked at."""
 
-    def again(self, packed: Any, path: str, judge: Callable[[Any], Any]) -> tuple[str, Any] | None:
+    def again(self, packed: Any, path: Path, judge: Callable[[Any], Any]) -> tuple[str, Any] | None:
         """The name of the resource in an Any that stands at ``path``, and what it compiles to.
 
         ``judge`` compiles a message; None where there is anything to be said of it.  None when the resource
@@ -110,7 +110,7 @@ class InUse:
         """The resource in an Any, where it is in use; its value is UNCHANGED."""
         return self._known.get(packed.value)
 
-    def again(self, packed: Any, path: str, judge: Callable[[Any], Any]) -> tuple[str, Any] | None:
+    def again(self, packed: Any, path: Path, judge: Callable[[Any], Any]) -> tuple[str, Any] | None:
         """The name of a resource that is in use."""
         found = self._known.get(packed.value)
         return None if found is None else (found.name, UNCHANGED)
@@ -239,8 +239,7 @@ class ResourceKind:
         """The same for what is not wrapped, or not any more; without a ``name`` it says its own."""
         is_ours = type_name(packed.type_url) == self.message
         if is_ours and self.incremental is not None:
-            judge = partial(self._judge, bootstrap, registry)
-            known = self.incremental.again(packed, format_path(path), judge)
+            known = self.incremental.again(packed, path, partial(self._judge, bootstrap, registry))
             # One that stands in a Resource of another name goes and comes with each answer.
             if known is not None and name in ("", known[0]):
                 return Resource(known[0], version, known[1], packed=packed)

@@ -66,6 +66,8 @@ type plane struct {
 	states  map[string]map[string]*typeState
 	nodes   map[int64]string
 	epoch   chan struct{}
+	// Of the last snapshot: what its resources are, by type and bytes, which the next one shares.
+	decoded map[string]types.Resource
 }
 
 func (p *plane) state(node, typeURL string) *typeState {
@@ -148,17 +150,39 @@ func (p *plane) gone(stream int64) {
 	p.changed.Broadcast()
 }
 
-func (p *plane) set(response *discovery.DiscoveryResponse, nodes []string) error {
-	grouped := map[string][]types.Resource{}
-	bytes := map[string][]byte{}
+// grouped has the resources of a snapshot by type; those that were in the last one are not decoded again.
+func (p *plane) grouped(response *discovery.DiscoveryResponse) (map[string][]types.Resource, map[string][]byte, error) {
+	grouped, bytes := map[string][]types.Resource{}, map[string][]byte{}
+	decoded := make(map[string]types.Resource, len(response.Resources))
+	p.mu.Lock()
+	last := p.decoded
+	p.mu.Unlock()
 	for _, packed := range response.Resources {
-		resource, err := packed.UnmarshalNew()
-		if err != nil {
-			return err
+		key := packed.TypeUrl + string(packed.Value)
+		resource := last[key]
+		if resource == nil {
+			var err error
+			if resource, err = packed.UnmarshalNew(); err != nil {
+				return nil, nil, err
+			}
 		}
+		decoded[key] = resource
 		grouped[packed.TypeUrl] = append(grouped[packed.TypeUrl], resource)
 		bytes[packed.TypeUrl] = append(bytes[packed.TypeUrl], packed.Value...)
 	}
+	p.mu.Lock()
+	p.decoded = decoded
+	p.mu.Unlock()
+	return grouped, bytes, nil
+}
+
+func (p *plane) set(response *discovery.DiscoveryResponse, nodes []string) error {
+	grouped, bytes, err := p.grouped(response)
+	if err != nil {
+		return err
+	}
+	// By type and version, for all nodes.
+	made := map[[2]string]cache.Resources{}
 	for _, node := range nodes {
 		snapshot := &cache.Snapshot{}
 		p.mu.Lock()
@@ -176,7 +200,11 @@ func (p *plane) set(response *discovery.DiscoveryResponse, nodes []string) error
 			if string(before[typeURL]) != string(bytes[typeURL]) {
 				versions[typeURL] = response.VersionInfo
 			}
-			snapshot.Resources[index] = cache.NewResources(versions[typeURL], resources)
+			key := [2]string{typeURL, versions[typeURL]}
+			if _, is := made[key]; !is {
+				made[key] = cache.NewResources(key[1], resources)
+			}
+			snapshot.Resources[index] = made[key]
 		}
 		p.parts[node] = bytes
 		p.mu.Unlock()

@@ -45,6 +45,10 @@ class Seen:
     """What came of it."""
 
     updates: int = 0
+    #: In how many snapshots: what is due together goes together.
+    snapshots: int = 0
+    #: How long it took to send them.
+    churn_s: float = 0.0
     answered: int = 0
     #: Requests on a connection that ended before a byte of the answer came, which a client sends again.
     again: int = 0
@@ -60,17 +64,30 @@ class Seen:
 class Mesh:
     """See the module."""
 
-    def __init__(self, sidecars: int, rate: float, seconds: float, pause_s: float, seed: int) -> None:
+    def __init__(
+        self,
+        sidecars: int,
+        rate: float,
+        seconds: float,
+        pause_s: float,
+        seed: int,
+        *,
+        is_delta: bool = False,
+    ) -> None:
         """``rate`` of updates a second; ``pause_s`` between two requests of a sidecar's client."""
         self._names = tuple(f"s{number}" for number in range(sidecars))
         self._rate = rate
         self._seconds = seconds
         self._pause_s = pause_s
         self._random = random.Random(seed)
+        self._is_delta = is_delta
         self._ports: list[int] = []
         #: Which hosts each service has, and when others left it.
         self._members = {service: set(range(service % 3 + 2)) for service in range(_SERVICES)}
         self._left: dict[tuple[int, int], float] = {}
+        #: Packed: the assignments by service, and the rest.
+        self._assignments: dict[int, Any] = {}
+        self._others: list[Any] = []
         self.seen = Seen()
 
     async def run(self, directory: Path) -> Seen:
@@ -83,7 +100,11 @@ class Mesh:
             with Plane() as plane:
                 plane.set(self._names, "0", self._resources())
                 proxies = [
-                    Proxy(SIDECAR, Setup(name, dynamic(name, plane.port), is_early=True), directory / name)
+                    Proxy(
+                        SIDECAR,
+                        Setup(name, dynamic(name, plane.port, is_delta=self._is_delta), is_early=True),
+                        directory / name,
+                    )
                     for name in self._names
                 ]
                 try:
@@ -116,23 +137,38 @@ class Mesh:
 
     async def _churn(self, plane: Plane) -> None:
         begin = trio.current_time()
-        for number in range(1, int(self._rate * self._seconds) + 1):
-            await trio.sleep_until(begin + number / self._rate)
-            if trio.current_time() > begin + 2 * self._seconds:
-                return  # this machine cannot send as many
-            service = self._random.randrange(_SERVICES)
-            members = self._members[service]
-            host = self._random.randrange(_HOSTS)
-            if host not in members:
-                members.add(host)
-                self._left.pop((service, host), None)
-            elif len(members) > 1:
-                members.remove(host)
-            assignment = self._resources()
-            await trio.to_thread.run_sync(plane.set, self._names, str(number), assignment)
-            if host not in members:
-                self._left[service, host] = time.monotonic()
-            self.seen.updates += 1
+        total = int(self._rate * self._seconds)
+        while self.seen.updates < total and trio.current_time() < begin + 2 * self._seconds:
+            await trio.sleep_until(begin + (self.seen.updates + 1) / self._rate)
+            due = min(total, int((trio.current_time() - begin) * self._rate)) - self.seen.updates
+            # Each of another service, so that none takes back what another did.
+            left = [self._change(each) for each in self._turn(max(1, due))]
+            self.seen.snapshots += 1
+            await trio.to_thread.run_sync(plane.set, self._names, str(self.seen.snapshots), self._resources())
+            now = time.monotonic()
+            self._left.update((each, now) for each in left if each is not None)
+            self.seen.updates += len(left)
+        self.seen.churn_s = trio.current_time() - begin
+
+    def _turn(self, count: int) -> list[int]:
+        return self._random.sample(range(_SERVICES), min(count, _SERVICES))
+
+    def _change(self, service: int) -> tuple[int, int] | None:
+        """Take a host from a service, or give it one; which one left."""
+        members = self._members[service]
+        host = self._random.randrange(_HOSTS)
+        if host not in members:
+            members.add(host)
+            self._left.pop((service, host), None)
+        elif len(members) > 1:
+            members.remove(host)
+            self._assignments[service] = self._assignment(service)
+            return service, host
+        else:
+            members.add((host + 1) % _HOSTS)
+            self._left.pop((service, (host + 1) % _HOSTS), None)
+        self._assignments[service] = self._assignment(service)
+        return None
 
     async def _serve(self, host: int, stream: trio.SocketStream) -> None:
         """Answer, and see whether this host has the service that is asked for."""
@@ -193,9 +229,22 @@ class Mesh:
         return "hung", None
 
     def _resources(self) -> list[Any]:
+        if not self._assignments:
+            self._assignments = {service: self._assignment(service) for service in self._members}
+            self._others = self._all_but_assignments()
+        return [*self._others, *self._assignments.values()]
+
+    def _assignment(self, service: int) -> Any:
+        places = [
+            {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}}
+            for port in (self._ports[host] for host in sorted(self._members[service]))
+        ]
+        return pack(ENDPOINTS, {"cluster_name": f"service{service}", "endpoints": [{"lb_endpoints": places}]})
+
+    def _all_but_assignments(self) -> list[Any]:
         made: list[Any] = []
         routes = []
-        for service, members in self._members.items():
+        for service in self._members:
             name = f"service{service}"
             settings = {
                 "name": name,
@@ -203,12 +252,7 @@ class Mesh:
                 "connect_timeout": "5s",
                 "eds_cluster_config": {"eds_config": _ADS},
             }
-            places = [
-                {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}}
-                for port in (self._ports[host] for host in sorted(members))
-            ]
-            assignment = {"cluster_name": name, "endpoints": [{"lb_endpoints": places}]}
-            made += [pack(CLUSTER, settings), pack(ENDPOINTS, assignment)]
+            made.append(pack(CLUSTER, settings))
             routes.append({"match": {"path": f"/service/{service}"}, "route": {"cluster": name}})
         hosts = [{"name": "all", "domains": ["*"], "routes": routes}]
         made.append(pack(ROUTES, {"name": "main", "virtual_hosts": hosts}))
@@ -235,18 +279,29 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--pause", type=float, default=0.1, help="seconds between requests to a sidecar")
     parser.add_argument("--seed", type=int, default=20261129)
+    parser.add_argument("--delta", action="store_true", help="send changes, not the state of the world")
     options = parser.parse_args(arguments)
     try:
         plane_binary()
     except CannotBuild as error:
         print(error, file=sys.stderr)
         return 2
-    mesh = Mesh(options.sidecars, options.rate, options.seconds, options.pause, options.seed)
+    mesh = Mesh(
+        options.sidecars,
+        options.rate,
+        options.seconds,
+        options.pause,
+        options.seed,
+        is_delta=options.delta,
+    )
     with tempfile.TemporaryDirectory(prefix="sidecar-mesh-") as name:
         begin = time.monotonic()
         seen = trio.run(mesh.run, Path(name))
     took_s = time.monotonic() - begin
-    print(f"{options.sidecars} sidecars, {seen.updates} updates, {took_s:.0f} s with their start")
+    print(
+        f"{options.sidecars} sidecars, {seen.updates} updates in {seen.snapshots} snapshots,"
+        f" {seen.updates / seen.churn_s:.1f} a second, {took_s:.0f} s with their start"
+    )
     print(
         f"each sidecar took {seen.taken[0]} to {seen.taken[1]} answers with endpoints, {seen.refused} refused"
     )

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -54,9 +54,14 @@ def _class(name: str) -> type[Message]:
 
 
 def pack(name: str, resource: dict[str, Any]) -> any_pb2.Any:
-    """A resource of the message of that name, from JSON."""
+    """A resource of the message of that name, from JSON; one object for all that are alike."""
+    return _pack(name, json.dumps(resource))
+
+
+@lru_cache(4096)
+def _pack(name: str, text: str) -> any_pb2.Any:
     packed = any_pb2.Any()
-    packed.Pack(json_format.ParseDict(resource, _class(name)()), deterministic=True)
+    packed.Pack(json_format.ParseDict(json.loads(text), _class(name)()), deterministic=True)
     return packed
 
 

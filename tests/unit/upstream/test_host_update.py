@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -142,3 +143,25 @@ def test_hosts_are_those_of_the_first_endpoint_at_an_address() -> None:
     bed.update(at(1, weight=2), at(1, weight=3))
     hosts: tuple[Host, ...] = bed.cluster.hosts
     assert [host.weight for host in hosts] == [2]
+
+
+class Counted(tuple[Endpoint, ...]):  # noqa: SLOT001 - it counts
+    looks = 0
+
+    def __iter__(self) -> Iterator[Endpoint]:
+        self.looks += 1
+        return super().__iter__()
+
+
+def test_endpoints_that_were_taken_already_are_not_looked_at_until_the_hosts_are_others() -> None:
+    bed = Bed()
+    endpoints = Counted((at(1), at(2)))
+    bed.updater.update(endpoints)
+    looks = endpoints.looks
+    assert not bed.updater.update(endpoints)
+    assert endpoints.looks == looks
+    assert counts(bed) == (1, 2 + 2)
+    bed.cluster.set_hosts(bed.cluster.hosts[:1])
+    assert bed.updater.update(endpoints)
+    assert len(bed.cluster.hosts) == 2
+    assert bed.updater.update(endpoints, is_forced=True)
