@@ -361,7 +361,7 @@ class ConnectionManager:
     def resolve_route(self, stream: Stream) -> None:
         """Look the route of ``stream`` up."""
         headers = stream.request.headers
-        if stream.resolve_route == LOOK_AGAIN and not headers.get(b"x-forwarded-proto"):
+        if stream.resolve_route == LOOK_AGAIN and not headers.index().get(b"x-forwarded-proto"):
             stream.resolve_route = False
             stream.route = None  # a filter has taken it away
             return

@@ -19,24 +19,10 @@ from typing import Any
 
 from tests.bench.load import measure
 from tests.bench.process import Process, free_ports
-from tests.bench.proxies import ROOT, Case, upstream_command, write_envoy
+from tests.bench.proxies import LUA, ROOT, Case, upstream_command, write_envoy
 
 _LUA = "type.googleapis.com/envoy.extensions.filters.http.lua.v3"
-EDIT = """
-function envoy_on_request(handle)
-  handle:headers():add("x-lua-request", "1")
-end
-function envoy_on_response(handle)
-  handle:headers():add("x-lua-response", "1")
-end
-"""
-BODY = """
-function envoy_on_response(handle)
-  local body = handle:body()
-  local text = body:getBytes(0, body:length())
-  body:setBytes("<" .. text .. ">")
-end
-"""
+EDIT, BODY = LUA["lua-edits"], LUA["lua-body"]
 OWN = """
 local number = %d
 function envoy_on_request(handle)

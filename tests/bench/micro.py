@@ -93,6 +93,8 @@ MICRO_CASES: tuple[Micro, ...] = (
     Micro("h1-h1-log", access_log=True),
     Micro("h1-h1-post", body=b"x" * 1024),
     Micro("h1-h1-lua", filter="lua"),
+    Micro("h1-h1-lua-edits", filter="lua-edits"),
+    Micro("h1-h1-lua-body", filter="lua-body"),
     Micro("h1-h1-wasm", filter="wasm"),
     Micro("h2-h1", http2_down=True, batch=_BATCH),
     Micro("h2-h1-one", http2_down=True),
@@ -161,6 +163,9 @@ class _Connection:
     tls = None
     transport_failure_reason = ""
     traffic_direction = "UNSPECIFIED"
+    detected_close_type = "Normal"
+    local_close_reason = ""
+    agent: Any = False
     start_ns = 0
 
 

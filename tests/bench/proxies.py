@@ -28,6 +28,25 @@ function envoy_on_request(handle)
   handle:headers():add("x-bench-lua", "seen")
 end
 """
+#: Scripts by the names of their filters: an edit of the request, one each way, and a body that is rewritten.
+LUA = {
+    "lua": _LUA,
+    "lua-edits": """
+function envoy_on_request(handle)
+  handle:headers():add("x-lua-request", "1")
+end
+function envoy_on_response(handle)
+  handle:headers():add("x-lua-response", "1")
+end
+""",
+    "lua-body": """
+function envoy_on_response(handle)
+  local body = handle:body()
+  local text = body:getBytes(0, body:length())
+  body:setBytes("<" .. text .. ">")
+end
+""",
+}
 
 
 _JSON_LOG = {
@@ -268,10 +287,10 @@ def _filters(name: str) -> list[dict[str, Any]]:
             "rules": {"action": "ALLOW", "policies": {"loopback": policy}},
         }
         return [{"name": "rbac", "typed_config": rbac}]
-    if name == "lua":
+    if name in LUA:
         lua = {
             "@type": f"{_EXTENSIONS}.filters.http.lua.v3.Lua",
-            "default_source_code": {"inline_string": _LUA},
+            "default_source_code": {"inline_string": LUA[name]},
         }
         return [{"name": "lua", "typed_config": lua}]
     if name == "wasm":

@@ -129,10 +129,10 @@ class LuaFilter(HttpFilter):
 
     def decode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
         source, context = self._default, None
-        if stream.resolve_route and (self._per_route.seen or not self.clears_route or self.counts_route):
-            stream.find_route()  # an earlier filter's edits count, this one's do not
         if self._per_route.seen:
             source, context = self._of_route(stream)
+        elif self.counts_route or not self.clears_route:
+            stream.find_route()  # an earlier filter's edits count, this one's do not
         if source is None:
             return None
         script = source.script
@@ -146,11 +146,8 @@ class LuaFilter(HttpFilter):
         script.headers = message.headers
         script.is_request = True
         script.filter_context = context
-        script.needs_look = script.is_spent
-        if script.keys:
-            script.keys = {}
-        if script.refused:
-            script.refused = {}
+        if script.needs_look:
+            script.forget()
         try:
             outcome = start(message.body is None)
         except script.lua_error as error:
@@ -181,11 +178,8 @@ class LuaFilter(HttpFilter):
         script.stream = stream
         script.is_request = False
         script.filter_context = context
-        script.needs_look = script.is_spent
-        if script.keys:
-            script.keys = {}
-        if script.refused:
-            script.refused = {}
+        if script.needs_look:
+            script.forget()
         body = message.body
         given = None
         if script.reads_response and body is not None:
@@ -232,6 +226,7 @@ class LuaFilter(HttpFilter):
             return self._failed(what) or _check(script)
         if kind not in (BODY, CHUNK, TRAILERS, CALL):
             return script.reply
+        script.needs_look = True  # what is this stream's, the next may not share
         run = _Run(
             script,
             script.stream,

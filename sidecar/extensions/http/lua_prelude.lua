@@ -65,8 +65,10 @@ local BAD = "[%z\1-\8\10-\31\127]"
 local edits, editable = {}, {}
 local edit_now
 function flush()
-  local count = edit_count
+  local count, size = edit_count, 0
   edit_count = 0
+  for i = 1, count, 3 do size = size + #edits[i + 1] + #edits[i + 2] + 64 end
+  give(size)  -- what is left at a step's end is little: there are so few of them, and they are short
   edit_now = edit_now or fetch("edit")
   edit_now(unpack(edits, 1, count))
 end
@@ -136,7 +138,9 @@ local function header_class(prefix)
   local H = {}
   local is_head = prefix == ""
   local get, values, add, replace = prefix .. "get", prefix .. "values", prefix .. "add", prefix .. "replace"
-  local function check_modifiable(self)
+  -- `w` of an object is the running handle while it may be changed; what else it is, the slow way says.
+  local function check_modifiable(self, name)
+    if self == nil or self.h ~= current then out_of_scope(self, name, 3) end
     if self.iterating then error("header map cannot be modified while iterating", 3) end
     if self.window and current.continued then
       error("header map can no longer be modified", 3)
@@ -163,38 +167,35 @@ local function header_class(prefix)
   end
   function H.add(self, key, ...)
     local value = ...
-    if self == nil or self.h ~= current then out_of_scope(self, "add", 2) end
-    if self.iterating or current.continued then check_modifiable(self) end
+    if self == nil or self.w ~= current then check_modifiable(self, "add") end
     if type(key) ~= "string" then key = text(key, 1, "add", 1) end
     if type(value) ~= "string" then value = text(value, 2, "add", select("#", ...)) end
-    give(#key + #value + 64)
     if is_head and #value < MOST_LENGTH and not find(value, BAD) then
       local level = editable[key]
       if level == nil then level = look_at(key) end
       if level == 2 then return edit(ADD, key, value) end
     end
+    give(#key + #value + 64)
     local problem = py[add](key, value)
     if problem then error(problem, 2) end
   end
   function H.replace(self, key, ...)
     local value = ...
-    if self == nil or self.h ~= current then out_of_scope(self, "replace", 2) end
-    if self.iterating or current.continued then check_modifiable(self) end
+    if self == nil or self.w ~= current then check_modifiable(self, "replace") end
     if type(key) ~= "string" then key = text(key, 1, "replace", 1) end
     if type(value) ~= "string" then value = text(value, 2, "replace", select("#", ...)) end
-    give(#key + #value + 64)
     if is_head and #value < MOST_LENGTH and not find(value, BAD) then
       local level = editable[key]
       if level == nil then level = look_at(key) end
       if level then return edit(REPLACE, key, value) end
     end
+    give(#key + #value + 64)
     local problem = py[replace](key, value)
     if problem then error(problem, 2) end
   end
   function H.remove(self, ...)
     local key = ...
-    if self == nil or self.h ~= current then out_of_scope(self, "remove", 2) end
-    if self.iterating or current.continued then check_modifiable(self) end
+    if self == nil or self.w ~= current then check_modifiable(self, "remove") end
     if type(key) ~= "string" then key = text(key, 1, "remove", select("#", ...)) end
     if is_head then
       local level = editable[key]
@@ -216,7 +217,7 @@ local function header_class(prefix)
   function H.__pairs(self)
     if self.h ~= current then out_of_scope(self, "pairs", 2) end
     if self.iterating then error("cannot create a second iterator before completing the first", 2) end
-    self.iterating = true
+    self.iterating, self.w = true, false
     local flat, position = py[prefix .. "all"](), -1
     return function()
       if self.h ~= current then out_of_scope(self, "pairs", 2) end
@@ -224,6 +225,7 @@ local function header_class(prefix)
       local key = flat[position]
       if key == nil then
         self.iterating = nil
+        self.w = not (self.window and current.continued) and current
         return nil
       end
       return key, flat[position + 1]
@@ -244,6 +246,8 @@ function Buffer.length(self)
 end
 function Buffer.getBytes(self, index, length)
   if self == nil or self.h ~= current then out_of_scope(self, "getBytes", 2) end
+  local data = self.data
+  if index == 0 and length == #data then return data end
   local from, size = tonumber(index), tonumber(length)
   if not from then bad_argument(1, "getBytes", "number", 2, index == nil and 0 or 1, index) end
   if not size then bad_argument(2, "getBytes", "number", 2, length == nil and 0 or 1, length) end
@@ -518,12 +522,12 @@ local Handle = {}
 -- Objects other than the handle end at every wait.
 local function forget(handle)
   local object = handle.hh
-  if object then object.h = false; handle.hh = false end
+  if object then object.h, object.w = false, false; handle.hh = false end
   object = handle.bb
   if object then object.h = false; handle.bb = false end
   local others = handle.others
   if others then
-    for i = 1, #others do others[i].h = false end
+    for i = 1, #others do others[i].h, others[i].w = false, false end
     handle.others = false
     handle.tt, handle.si = nil, nil
   end
@@ -540,7 +544,7 @@ function Handle.headers(self)
   if self ~= current then out_of_scope(self, "headers", 2) end
   local object = self.hh
   if not object then
-    object = setmetatable({h = self, window = true}, Headers)
+    object = setmetatable({h = self, w = not self.continued and self, window = true}, Headers)
     self.hh = object
   end
   return object
@@ -890,8 +894,8 @@ local function starter(run)
   -- `given` is the whole body, where it is at hand and scripts have asked for it before.
   return function(ended, given)
     -- All that a usual script needs in a table that does not grow.
-    local handle = setmetatable({ended = ended, given = given, h = false, hh = false, bb = false, others = false,
-      data = false, streamed = false, continued = false}, Handle)
+    local handle = setmetatable({ended = ended, given = given, h = false, hh = false, bb = false, data = false,
+      streamed = false, continued = false}, Handle)
     handle.h = handle
     local thread
     if idle_count > 0 then

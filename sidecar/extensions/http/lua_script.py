@@ -166,7 +166,7 @@ class Script:
         self.call: LuaCall | None = None
         #: Keys that the stream's script imported.
         self.keys: dict[bytes, Any] = {}
-        #: Whether one of what follows is set, or the head holds what no codec sends.
+        #: Whether one of what stands around this is set, or the head holds what no codec sends.
         self.needs_look = False
         #: Fields that may not be sent, by their names as scripts write them in lower case, and what Envoy's
         #: router would say of each: while there are any, the request is answered with 503.
@@ -207,6 +207,11 @@ class Script:
         self.changed = entry[b"changed"]
         self.saw_body = entry[b"saw_body"]
 
+    def forget(self) -> None:
+        """Leave nothing to the next stream of what the last one made."""
+        self.keys, self.refused = {}, {}
+        self.needs_look = self.is_spent
+
     def step(self, call: Callable[..., Any], *args: Any) -> Any:
         """What a resume function gives; its failure is the script's."""
         try:
@@ -227,15 +232,20 @@ class Script:
         """Do what a step gathered: (EDITS, what, name, value, …); nothing of it can fail."""
         headers = self.headers
         names = self._names
-        if len(edits) == 4 and edits[1] == _ADD:  # the commonest
-            if self.is_request and self.host.clears_route:
-                self.stream.clear_route_cache()
-            field = (names[edits[2]], edits[3])
-            headers.fields.append(field)
-            index = headers._index
-            if index is not None:
-                index[field[0]] = field[1]
-            return
+        if len(edits) == 4:  # the commonest
+            what = edits[1]
+            if what == _ADD:
+                if self.is_request and self.host.clears_route:
+                    self.stream.clear_route_cache()
+                field = (names[edits[2]], edits[3])
+                headers.fields.append(field)
+                index = headers._index
+                if index is not None:
+                    index[field[0]] = field[1]
+                return
+            if what == _SET_BODY:
+                self._set_body(edits[3])
+                return
         for n in range(1, len(edits), 3):
             what = edits[n]
             if what > _REMOVE:
@@ -689,6 +699,7 @@ class Script:
         name = lua_crypto.key_name(der)
         if name not in self.keys:
             self.keys[name] = lua_crypto.import_key(der)
+            self.needs_look = True
         return lua_crypto.key_name(key) if self.keys[name] is not None else None
 
     def _connection_metadata(self, name: bytes | None = None) -> Any:

@@ -438,6 +438,16 @@ async def test_waiting_script_does_not_see_another_stream(on_request, make_strea
     assert second.request.headers.get(b"mine") == b"two"
 
 
+async def test_waiting_script_does_not_answer_for_another_streams_field(on_request, make_stream):
+    lua = on_request('if h:headers():get("x-d") then h:body() else h:headers():add("K", "a\\nb") end')
+    first = make_stream(*FIELDS, body=ScriptedBody(b"one"))
+    waiting: Any = lua.filter.decode_headers(first)
+    reply = await lua.request(make_stream())
+    assert reply is not None
+    assert reply.status == 503
+    assert await waiting is None
+
+
 # -- the rest of the handle -----------------------------------------------------------------------
 
 
