@@ -40,10 +40,12 @@ _SETTINGS = "epochs, memories of 32 bits that do not move; 1"
 class Engine:
     """Compiles modules and watches over the VMs made of them. One per process and worker.
 
-    ``cache`` keeps compiled modules from one process to the next.
+    ``cache`` keeps compiled modules from one process to the next; ``shared`` is what VMs share.
     """
 
-    def __init__(self, *, watchdog: bool = True, cache: ModuleCache | None = None) -> None:
+    def __init__(
+        self, *, watchdog: bool = True, cache: ModuleCache | None = None, shared: SharedStore | None = None
+    ) -> None:
         config = wasmtime.Config()
         config.epoch_interruption = True
         config.memory_may_move = False
@@ -51,7 +53,7 @@ class Engine:
         config.wasm_memory64 = False
         config.wasm_threads = False
         self.wasmtime_engine: Any = wasmtime.Engine(config)
-        self.shared = SharedStore()
+        self.shared = SharedStore() if shared is None else shared
         self._cache = cache
         self._modules: weakref.WeakValueDictionary[bytes, GuestModule] = weakref.WeakValueDictionary()
         self._vms: weakref.WeakSet[Vm] = weakref.WeakSet()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sidecar.api.python_filters import PythonFilters
+from sidecar.core.notes import Notes
 from sidecar.core.runtime import Runtime
 from sidecar.core.shared_memory import SharedMemory
 
@@ -86,6 +87,8 @@ class FactoryContext:
     default_tracing: Any = None
     #: What the processes of a server with workers count together; None in one that serves alone.
     shared_memory: SharedMemory | None = None
+    #: What those processes tell each other; None likewise.
+    notes: Notes | None = None
     #: Where filters in Python say what there is to know of them.
     python_filters: PythonFilters = field(default_factory=PythonFilters)
 
@@ -116,5 +119,6 @@ class FactoryContext:
             upstream_filter_names=self.upstream_filter_names,
             default_tracing=self.default_tracing,
             shared_memory=self.shared_memory,
+            notes=self.notes,
             python_filters=self.python_filters,
         )

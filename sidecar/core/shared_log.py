@@ -10,6 +10,7 @@ Who is killed while writing leaves the log as it was: the word that says how muc
 from __future__ import annotations
 
 import marshal
+from collections.abc import Callable
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -68,11 +69,16 @@ class SharedLog:
             with self._memory.lock(first):
                 self._replay()
 
-    def do(self, operation: tuple[Any, ...]) -> Any:
-        """Do it in every process; what it gives here."""
+    def do(self, operation: tuple[Any, ...], only_if: Callable[[], bool] | None = None) -> Any:
+        """Do it in every process; what it gives here.
+
+        ``only_if`` is asked when nobody else can do anything; where it says no nothing is done.
+        """
         record = marshal.dumps(operation)
         with self._memory.lock(self._first):
             self._replay()
+            if only_if is not None and not only_if():
+                return None
             result = self._state.apply(operation)
             if not self._write(record):
                 self._turn_over()

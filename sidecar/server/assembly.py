@@ -306,6 +306,7 @@ class Assembly:
             upstream_filter_names=self._upstream_filter_names,
             default_tracing=bootstrap.tracing.http if bootstrap.tracing.HasField("http") else None,
             shared_memory=self.role.shared_memory,
+            notes=self.role.notes,
             python_filters=self.python_filters,
         )
 

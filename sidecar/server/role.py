@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import trio
 
     from sidecar.config.registry import Registry
+    from sidecar.core.notes import Notes
     from sidecar.core.shared_memory import SharedMemory
     from sidecar.server.main import Server
     from sidecar.upstream.cluster import Cluster
@@ -32,6 +33,8 @@ class Role:
     is_main = True
     #: What all of them count together.
     shared_memory: SharedMemory | None = None
+    #: What they tell each other.
+    notes: Notes | None = None
 
     def __init__(self, sockets: SocketSource | None = None) -> None:
         self.sockets: SocketSource = sockets or OwnSockets()

@@ -53,6 +53,15 @@ static_resources:
                         handle:respond({[":status"] = "200"}, count)
                       end
                     end
+          - name: sharing
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
+              config:
+                name: sharing
+                vm_config:
+                  vm_id: sharing
+                  runtime: envoy.wasm.runtime.v8
+                  code: {local: {filename: "DIR/sharing.wat"}}
           - name: envoy.filters.http.router
             typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
   clusters:
@@ -68,6 +77,46 @@ static_resources:
       endpoints:
       - lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: PORT}}}}]
 """.replace("HCM", "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager")
+
+#: Answers /share with a number that it adds 1 to by compare and swap, and puts an item into a queue for each;
+#: whoever is told of an item takes it and counts it.
+SHARING = r"""
+(module
+  (import "env" "proxy_get_header_map_value" (func $header (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_get_shared_data" (func $get (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_set_shared_data" (func $set (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_register_shared_queue" (func $register (param i32 i32 i32) (result i32)))
+  (import "env" "proxy_enqueue_shared_queue" (func $enqueue (param i32 i32 i32) (result i32)))
+  (import "env" "proxy_dequeue_shared_queue" (func $dequeue (param i32 i32 i32) (result i32)))
+  (import "env" "proxy_define_metric" (func $define (param i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_increment_metric" (func $count (param i32 i64) (result i32)))
+  (import "env" "proxy_send_local_response"
+    (func $answer (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 64) ":path") (data (i32.const 80) "/sha") (data (i32.const 96) "taken")
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+  (func (export "proxy_on_configure") (param i32 i32) (result i32)
+    (drop (call $define (i32.const 0) (i32.const 96) (i32.const 5) (i32.const 4)))
+    (drop (call $register (i32.const 96) (i32.const 5) (i32.const 0)))
+    (i32.const 1))
+  (func (export "proxy_on_queue_ready") (param i32 i32)
+    (if (i32.eqz (call $dequeue (local.get 1) (i32.const 8) (i32.const 12)))
+      (then (drop (call $count (i32.load (i32.const 4)) (i64.const 1))))))
+  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+    (drop (call $header (i32.const 0) (i32.const 64) (i32.const 5) (i32.const 8) (i32.const 12)))
+    (if (i32.ne (i32.load (i32.load (i32.const 8))) (i32.load (i32.const 80))) (then (return (i32.const 0))))
+    (loop $again
+      (i32.store (i32.const 16) (i32.const 0)) (i32.store (i32.const 1024) (i32.const 0))
+      (drop (call $get (i32.const 64) (i32.const 5) (i32.const 8) (i32.const 12) (i32.const 16)))
+      (i32.store (i32.const 32) (i32.add (i32.load (i32.const 1024)) (i32.const 1)))
+      (br_if $again
+        (call $set (i32.const 64) (i32.const 5) (i32.const 32) (i32.const 4) (i32.load (i32.const 16)))))
+    (drop (call $enqueue (i32.load (i32.const 0)) (i32.const 32) (i32.const 4)))
+    (drop (call $answer (i32.const 200) (i32.const 0) (i32.const 0) (i32.const 32) (i32.const 4)
+      (i32.const 0) (i32.const 0) (i32.const -1)))
+    (i32.const 1)))
+"""
 
 
 def routes(text: str, version: str = "1") -> str:
@@ -102,6 +151,7 @@ class Proxy:
     def __init__(self, directory: Path, upstream: ThreadingHTTPServer) -> None:
         self.directory, self.upstream = directory, upstream
         (directory / "rds.json").write_text(routes("one"))
+        (directory / "sharing.wat").write_text(SHARING)
         config = directory / "bootstrap.yaml"
         text = CONFIG.replace("DIR", str(directory)).replace("PORT", str(upstream.server_address[1]))
         config.write_text(text)
@@ -200,6 +250,18 @@ def test_script_counts_over_both(proxy: Proxy) -> None:
         seen.append(int(proxy.get("/count")[1]))
         assert len(seen) < 200
     assert seen == list(range(1, len(seen) + 1))
+
+
+def test_wasm_guests_share_data_and_queues_over_both(proxy: Proxy) -> None:
+    """Every number once, whichever worker a connection came to; who registered last hears of each item."""
+    serving = [f"listener.main.worker_{number}.downstream_cx_total" for number in range(2)]
+    counts = [proxy.stat(name) for name in serving]
+    seen: list[int] = []
+    while any(proxy.stat(name) == count for name, count in zip(serving, counts, strict=True)):
+        seen.append(ord(proxy.get("/share")[1][0]))
+        assert len(seen) < 120
+    assert seen == list(range(1, len(seen) + 1))
+    proxy.until(lambda: proxy.stat("wasmcustom.taken") == len(seen))
 
 
 def test_routes_that_change_reach_both(proxy: Proxy) -> None:

@@ -1,11 +1,13 @@
 """Shared data and shared queues, as host functions; the store itself is ``wasm_abi.shared_store``.
 
-Spec: proxy-wasm 0.2.1, "Shared Key-Value Store", "Shared Queues".
+Where there is no room for more, guests are told INTERNAL_FAILURE. Spec: proxy-wasm 0.2.1, "Shared Key-Value
+Store", "Shared Queues".
 """
 
 from typing import TYPE_CHECKING
 
-from wasm_abi.abi import Status
+from wasm_abi.abi import LogLevel, Status
+from wasm_abi.shared_store import StoreFullError
 
 if TYPE_CHECKING:
     from wasm_abi.vm import Vm
@@ -21,16 +23,27 @@ def get_shared_data(vm: "Vm", key: int, key_size: int, value_out: int, size_out:
     return Status.OK
 
 
+def _full(vm: "Vm", error: StoreFullError) -> int:
+    vm.log(LogLevel.ERROR, str(error).encode())
+    return Status.INTERNAL_FAILURE
+
+
 def set_shared_data(vm: "Vm", key: int, key_size: int, value: int, value_size: int, cas: int) -> int:
-    if not vm.shared.set(vm.vm_id, vm.read(key, key_size), vm.read(value, value_size), cas):
-        return Status.CAS_MISMATCH
-    return Status.OK
+    try:
+        is_set = vm.shared.set(vm.vm_id, vm.read(key, key_size), vm.read(value, value_size), cas)
+    except StoreFullError as error:
+        return _full(vm, error)
+    return Status.OK if is_set else Status.CAS_MISMATCH
 
 
 def register_shared_queue(vm: "Vm", name: int, name_size: int, id_out: int) -> int:
     plugin = vm.context.plugin
     listener = None if plugin is None else plugin.queue_ready_soon
-    vm.write_u32(id_out, vm.shared.register_queue(vm.vm_id, vm.read(name, name_size), listener))
+    try:
+        number = vm.shared.register_queue(vm.vm_id, vm.read(name, name_size), listener)
+    except StoreFullError as error:
+        return _full(vm, error)
+    vm.write_u32(id_out, number)
     return Status.OK
 
 
@@ -47,15 +60,21 @@ def resolve_shared_queue(
 
 def enqueue_shared_queue(vm: "Vm", number: int, value: int, value_size: int) -> int:
     data = vm.read(value, value_size)
-    return Status.OK if vm.shared.enqueue(number, data) else Status.NOT_FOUND
+    try:
+        return Status.OK if vm.shared.enqueue(number, data) else Status.NOT_FOUND
+    except StoreFullError as error:
+        return _full(vm, error)
 
 
 def dequeue_shared_queue(vm: "Vm", number: int, value_out: int, size_out: int) -> int:
-    queue = vm.shared.queue(number)
-    if queue is None:
-        return Status.NOT_FOUND
-    if not queue:
-        return Status.EMPTY
-    vm.give(queue[0], value_out, size_out)
-    queue.popleft()  # only now: a bad pointer must not lose the item
+    item = vm.shared.take(number)
+    if isinstance(item, bool):
+        return Status.EMPTY if item else Status.NOT_FOUND
+    is_given = False
+    try:
+        vm.give(item, value_out, size_out)
+        is_given = True
+    finally:
+        if not is_given:  # a bad pointer, or an allocator that traps, must not lose the item
+            vm.shared.put_back(number, item)
     return Status.OK

@@ -26,6 +26,7 @@ from sidecar.extensions.wasm.code_cache import CodeCache, RemoteCode, define_sta
 from sidecar.extensions.wasm.foreign import FOREIGN_FUNCTIONS
 from sidecar.extensions.wasm.live import LivePlugin
 from sidecar.extensions.wasm.restart import Restart
+from sidecar.extensions.wasm.workers_store import make_store
 from wasm_abi import Engine, Limits, ModuleCache, ModuleError, Plugin, Vm, WasmError
 from wasm_abi.module_cache import user_directory
 
@@ -235,7 +236,7 @@ class Plugins:
         code = _read_code(vm_config, context)
         where = _source_name(vm_config.code.local)
         try:
-            module = self._compile_code(code)
+            module = self._compile_code(code, context)
         except ModuleError as error:
             raise ConfigError("config.vm_config.code", f"{where}: {error}") from error
         try:
@@ -286,7 +287,7 @@ class Plugins:
     ) -> None:
         """Start a plugin whose code has come; one that cannot be started stays away."""
         try:
-            started = self._use(settings, self._compile_code(code), context)
+            started = self._use(settings, self._compile_code(code, context), context)
         except WasmError as error:
             logger.critical("Plugin %s failed to load: %s: %s", settings.name, source.uri, error)
             return
@@ -296,9 +297,10 @@ class Plugins:
         live.reload = None if started.reload is None else _Following(live, started)
 
     # -- VMs and plugins -----------------------------------------------------------------------------
-    def _compile_code(self, code: bytes) -> GuestModule:
+    def _compile_code(self, code: bytes, context: FactoryContext) -> GuestModule:
         if self._engine is None:
-            self._engine = Engine(cache=_module_cache(self._module_directory))
+            store = make_store(context.shared_memory, context.notes)
+            self._engine = Engine(cache=_module_cache(self._module_directory), shared=store)
         return self._engine.compile(code)
 
     def _use(self, settings: _Settings, module: GuestModule, context: FactoryContext) -> LivePlugin:
@@ -316,6 +318,9 @@ class Plugins:
                 created, active = store.counter(f"{prefix}.created"), store.gauge(f"{prefix}.active")
                 recipe = _VmRecipe(module, vm, settings.limits, created, active)
             started = self._start(settings, recipe, context)
+            if recipe_key not in self._recipes:
+                # What the guest has shared outlives a VM that fails, as it does in Envoy.
+                module.engine.shared.acquire(vm.vm_id.encode())
             self._recipes[recipe_key] = recipe
             self._plugins[key] = started
             self._count_vms(context.root_stats)
@@ -392,6 +397,7 @@ class Plugins:
         if recipe.users == 0:
             self._recipes.pop(recipe_key, None)
             recipe.close()
+            recipe.module.engine.shared.release(recipe.settings.vm_id.encode())
         self._count_vms(store)
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from sidecar.core.log import get_levels
+from sidecar.core.notes import Notes
 from sidecar.core.shared_memory import SharedMemory
 from sidecar.server.listening_sockets import SharedSockets, SocketSource
 from sidecar.server.role import Role
@@ -76,6 +77,7 @@ class Supervisor(Role):
         self.sockets = SharedSockets(count, self.sockets, self._send_sockets)
         self.count = count
         self.shared_memory: SharedMemory = SharedMemory.create(count + 1)
+        self.notes: Notes = Notes(self._send_note)
         self._relay = Relay(self.broadcast)
         self._hosts = HostRelay(self.broadcast)
         self._workers = [_Worker(number) for number in range(count)]
@@ -125,6 +127,15 @@ class Supervisor(Role):
     def _send_sockets_to(self, worker: _Worker, channel: Channel, listener: Any) -> None:
         sockets = listener.sockets_of(worker.number, self.count)
         channel.send("sockets", {"listener": listener.name}, (), [each.fileno() for each in sockets])
+
+    def _send_note(self, to: int, kind: str, number: int) -> None:
+        """Pass a note on, or take it if it is for this process; one for a worker that is gone is lost."""
+        if to == self.count:
+            self.notes.take(kind, number)
+            return
+        channel = self._workers[to].channel
+        if channel is not None:
+            channel.send("note", {"kind": kind, "number": number})
 
     # -- life ----------------------------------------------------------------------------------------------
     def start(self, server: Server, nursery: trio.Nursery) -> None:
@@ -257,6 +268,8 @@ class Supervisor(Role):
             worker.answered.set()
         elif frame.kind == "fail_immediately":
             self._hosts.fail_immediately(values["cluster"], values["host"])
+        elif frame.kind == "note":
+            self._send_note(values["to"], values["kind"], values["number"])
         elif frame.kind == "live":
             worker.is_live = True
             self._count()

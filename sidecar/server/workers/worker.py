@@ -23,6 +23,7 @@ from sidecar.config.messages import message_class
 from sidecar.config.report import Reporter
 from sidecar.core import log
 from sidecar.core.errors import SidecarError
+from sidecar.core.notes import Notes
 from sidecar.core.options import Options
 from sidecar.core.shared_memory import SharedMemory
 from sidecar.server.listening_sockets import GivenSockets
@@ -59,6 +60,9 @@ class Worker(Role):
         super().__init__(self.given_sockets)
         self.worker = number
         self.shared_memory = memory
+        self.notes = Notes(
+            lambda to, kind, number: channel.send("note", {"to": to, "kind": kind, "number": number})
+        )
         self._channel = channel
         self._hosts = GivenHosts(channel.send)
         self._given: Given | None = None
@@ -131,6 +135,9 @@ class Worker(Role):
             self._hosts.take_health(values["cluster"], values["host"], values["flags"])
         elif frame.kind == "dns":
             self._hosts.take_dns(values)
+        elif frame.kind == "note":
+            assert self.notes is not None
+            self.notes.take(values["kind"], values["number"])
 
     def _call(self, values: dict[str, Any]) -> None:
         """Do what the supervisor was asked to do."""

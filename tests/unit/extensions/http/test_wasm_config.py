@@ -16,7 +16,7 @@ from sidecar.extensions.http.wasm_config import WasmFactory
 from sidecar.extensions.http.wasm_host import PluginSide
 from sidecar.extensions.wasm.places_config import WasmServiceFactory
 from sidecar.extensions.wasm.plugin_config import Plugins
-from wasm_abi import MetricType
+from wasm_abi import MetricType, WasmTrap
 
 
 def message(vm: dict[str, Any] | None = None, **config: Any) -> Wasm:
@@ -183,3 +183,18 @@ def test_ten_thousand_timers_are_one():
     assert alive == {10.0}
     side.set_tick_period(0)
     assert not alive
+
+
+def test_what_a_guest_shares_outlives_its_vm_and_goes_with_its_plugin():
+    found = recorder(Guest())
+    live = WasmFactory().compile(message({"vm_id": "v"}), found.context)._live
+    vm = live.plugin.vm
+    vm.shared.set(b"v", b"k", b"kept", 0)
+    with pytest.raises(WasmTrap):
+        vm.fail(RuntimeError("over"))
+    assert live.revive()
+    assert live.plugin.vm is not vm
+    assert vm.shared.get(b"v", b"k") == (b"kept", 1)
+    for close in found.closers:
+        close()
+    assert vm.shared.get(b"v", b"k") is None
