@@ -573,6 +573,9 @@ class ConnectionManager:
             reply.details in _STREAM_ERRORS and self.http1.override_stream_error_on_invalid_http_message
         ):
             stream.drain_connection = True
+        if reply.status == 400 and stream.protocol != "HTTP/2":
+            # Whoever says it, for Envoy the connection is out of step, unless errors are their stream's own.
+            stream.drain_connection |= not self.http1.override_stream_error_on_invalid_http_message
 
     def _reply_early(self, stream: Stream, error: SidecarError) -> LocalReply:
         """What answers a stream that failed before it had a response.  Raises: Disconnected."""
