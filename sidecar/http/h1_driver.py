@@ -113,6 +113,7 @@ class H1Driver:
         "_keep_alive",
         "_manager",
         "_parser",
+        "_pass",
         "_reader",
         "_request_body",
         "_transport",
@@ -371,6 +372,8 @@ class H1Driver:
         else:
             self._body_done = True
         self._request_body = body
+        if body is not None:
+            self._pass = manager.reactor.passes
         if method == b"CONNECT":
             if path is not None:
                 raise RemoteProtocolError("invalid url", details="http1.invalid_url")
@@ -445,7 +448,8 @@ class H1Driver:
     def _was_unread(self, stream: Stream, body: Body) -> bool:
         """Whether the response begins before the request was read to its end: then Envoy closes.
 
-        A body that came with its head counts as read once something was waited for, such as an upstream.
+        A body that came with its head counts as read once something was waited for, such as an upstream or
+        the answer to a filter's question.
         """
         if not self._body_done:
             return True
@@ -459,7 +463,7 @@ class H1Driver:
             if body.whole and stream.upstream_host is None:
                 stream.bytes_received = len(body.whole)  # a filter has read it
             return False
-        if stream.upstream_host is None or stream.is_refused:
+        if (stream.upstream_host is None or stream.is_refused) and self._manager.reactor.passes == self._pass:
             self._body_done = False
             return True
         stream.bytes_received = len(body.whole)

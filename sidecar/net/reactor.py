@@ -686,6 +686,8 @@ class Reactor:
         self.puts_off = False
         self._dead: list[Transport] = []
         self._in_pass = False
+        #: How many there were: who remembers it knows later whether something was waited for.
+        self.passes = 0
         self._task: Any = None
         self._base: Any = None
         self.strands: set[Strand] = set()
@@ -824,6 +826,7 @@ class Reactor:
         me = self._task
         base = self._base
         plain = Transport
+        self.passes += 1
         found = self._epoll.poll(0, 256)
         # What follows a single event is sent at once: there is nothing to send it with.
         self.puts_off = len(found) > 1

@@ -700,3 +700,20 @@ async def authz_grpc_too_many_headers(s: Session) -> None:
     s.see("sent", [len(call.request.headers) for call in s.upstream().seen if isinstance(call, Call)])
     s.upstream().seen.clear()
     s.upstream("authz").seen.clear()
+
+
+@scenario(SETUP)
+async def authz_grpc_denies_a_body(s: Session) -> None:
+    """A body that came with its head is read while the service is asked: the connection goes on."""
+    serve_checks(s, {"denied_response": {"status": {"code": 402}}, "status": {"code": 7}}, sees=False)
+    head = "POST /{} HTTP/1.1\r\nhost: example.com\r\n"
+    length = head.format("length") + "content-length: 5\r\n\r\nhello"
+    chunked = head.format("chunked") + "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    for to in ("main", "lost"):
+        for request in (length, chunked, length.replace("hello", "hel")):
+            await s.http(request, to, label=f"{to} {request.split()[1]}")
+    client = await s.connect()
+    await client.send((length + length).encode())
+    for _ in range(2):
+        await client.reply("one of two")
+    await client.usable()
