@@ -107,6 +107,11 @@ bench-xds *arguments:
 # put limits to the rate limit service of Envoy's project, through this proxy and Envoy (needs Go)
 ratelimit-e2e:
     python -m tests.ratelimit_e2e
+
+# put requests to OPA with its plugin for Envoy, through this proxy and Envoy (needs Go)
+opa-e2e:
+    python -m tests.opa_e2e
+
 # run pods in miniature, a network namespace each, with interception and mutual TLS between them (needs root)
 pod-test *arguments:
     python -m pytest tests/integration/test_pod.py tests/integration/test_iptables.py {{ arguments }}

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.conformance.proxy import ROOT
-from tests.ratelimit_e2e.run import CannotBuild, run_scenarios, service_binary
+from tests.ratelimit_e2e.run import run_scenarios
+from tests.support.outside import CannotBuild, binary, is_built
 
 pytestmark = [pytest.mark.oracle, pytest.mark.timeout(300), pytest.mark.xdist_group("ratelimit_service")]
 
 
 @pytest.fixture
 def _service() -> None:
-    if not any((ROOT / ".cache").glob("ratelimit-[0-9a-f]*")):
+    if not is_built("ratelimit"):
         pytest.skip("the rate limit service is not built: just ratelimit-e2e (needs Go)")
     try:
-        service_binary()
+        binary("ratelimit")
     except CannotBuild as error:
         pytest.skip(str(error))
 

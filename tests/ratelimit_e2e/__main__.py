@@ -9,8 +9,9 @@ from pathlib import Path
 import trio
 
 from tests.conformance.proxy import envoy_binary
+from tests.support.outside import CannotBuild
 
-from .run import CannotBuild, run_scenarios
+from .run import run_scenarios
 
 
 def main() -> int:
