@@ -6,8 +6,9 @@ from pathlib import Path
 
 import trio
 from proxy_process import RunningProxy, running_proxy
-from test_wasm_hostile import configuration, stats
+from test_wasm_hostile import MODULES, configuration, stats
 
+GUEST = MODULES / "conformance_guest_0_2_1.wasm"
 CALLBACKS = (
     *("request_headers", "request_body", "response_headers"),
     *("done", "log", "delete", "http_call_response"),
@@ -59,7 +60,7 @@ def test_trap_in_any_callback_is_over_with_its_stream(tmp_path: Path) -> None:
             assert await ask(port, "fine") == 200
         return found
 
-    text = configuration(tmp_path / "access", script=SCRIPT) + CLUSTER
+    text = configuration(tmp_path / "access", script=SCRIPT, guest=GUEST) + CLUSTER
     with running_proxy("sidecar", text, tmp_path) as proxy:
         found = trio.run(run, proxy)
         assert stats(proxy)["http.main.downstream_rq_active"] == 0

@@ -15,23 +15,19 @@ from pathlib import Path
 import trio
 from proxy_process import ROOT, RunningProxy, running_proxy
 
-GUEST = ROOT / "tests" / "conformance" / "modules" / "conformance_guest_0_2_1.wasm"
-SCRIPT = """
-@on_request_headers:trap
-trap
-@on_request_headers:panic
-panic
-@on_request_headers:loop
-loop
-@on_request_headers:eat
-eat
-@on_request_headers:recurse
-recurse
-@on_response_headers:late
-panic
-@on_request_headers:fine
-add_header_map_value 0 "x-guest" "yes"
-"""
+MODULES = ROOT / "tests" / "conformance" / "modules"
+#: `filters_rust/hostile-guest`: what each of the faults does, and whether the stream fails of it.
+GUEST = MODULES / "hostile_guest.wasm"
+#: Faults that end the VM; those of the second list take as long as the guest may, or all of its memory.
+FATAL = (
+    *("trap", "panic", "recurse", "response_headers:panic", "malloc:trap", "malloc:call"),
+    *("response_headers:trap", "done:trap", "log:panic", "delete:trap"),
+)
+SLOW = ("loop", "eat", "malloc:loop")
+#: What the host answers with a status, and no more.
+LIES = ("pointers", "sizes", "timers", "malloc:null", "malloc:beyond")
+#: They fail when their answer is made already.
+LATE = ("done:trap", "log:panic", "delete:trap")
 HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 REQUESTS, AT_A_TIME = 1000, 50
 CONFIGURATION = """
@@ -59,12 +55,17 @@ static_resources:
 
 
 def configuration(
-    log: Path, *, script: str = SCRIPT, plugin: dict[str, object] | None = None, **own: object
+    log: Path,
+    *,
+    script: str = "",
+    guest: Path = GUEST,
+    plugin: dict[str, object] | None = None,
+    **own: object,
 ) -> str:
     plugin = {
         "name": "guest",
         "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": script},
-        "vm_config": {"code": {"local": {"filename": str(GUEST)}}},
+        "vm_config": {"code": {"local": {"filename": str(guest)}}},
         **(plugin or {}),
     }
     message: dict[str, object] = {"config": plugin}
@@ -134,8 +135,20 @@ def logged(log: Path, count: int) -> Counter[str]:
 
 def expected_lines(cases: list[str]) -> Counter[str]:
     """What is to be logged where every fault fails its own request alone."""
-    good, bad = "200 direct_response", "503 wasm_fail_stream"
-    return Counter(f"{case} {good if case == 'fine' else bad}" for case in cases)
+    return Counter(
+        f"{case} 200 direct_response" if status(case) == 200 else f"{case} 503 wasm_fail_stream"
+        for case in cases
+    )
+
+
+def status(case: str) -> int:
+    """What becomes of a stream."""
+    return 200 if case in ("fine", *LIES, *LATE) else 503
+
+
+def one_in_ten(faults: tuple[str, ...]) -> list[str]:
+    """A thousand requests, each tenth of which sets the guest off."""
+    return [faults[index // 10 % len(faults)] if index % 10 == 3 else "fine" for index in range(REQUESTS)]
 
 
 def test_faults_of_a_shared_guest_fail_their_own_streams_alone(tmp_path: Path) -> None:
@@ -146,22 +159,22 @@ def test_faults_of_a_shared_guest_fail_their_own_streams_alone(tmp_path: Path) -
         warm = ["fine"] * 200
         trio.run(storm, port, warm)
         before = memory_mib(proxy)
-        kinds = ("trap", "panic", "late", "recurse")
-        cases = [kinds[index // 10 % len(kinds)] if index % 10 == 3 else "fine" for index in range(REQUESTS)]
+        cases = one_in_ten((*FATAL, *LIES))
+        fatal = sum(case in FATAL for case in cases)
         found = trio.run(storm, port, cases)
-        assert found == [200 if case == "fine" else 503 for case in cases]
+        assert found == [status(case) for case in cases]
         seen = stats(proxy)
         assert memory_mib(proxy) - before < 20
         assert proxy.get("/ready", port=9901).status == 200
         assert logged(log, len(warm) + REQUESTS) == expected_lines(warm + cases)
         output = proxy.output.read_text(errors="replace")
-    assert seen["wasm.guest.vm_restart_success"] == REQUESTS // 10
-    assert seen["wasm..created"] == REQUESTS // 10 + 1
+    assert seen["wasm.guest.vm_restart_success"] == fatal
+    assert seen["wasm..created"] == fatal + 1
     assert seen["wasm..active"] == seen["wasm.wasm_vm_count"] == 1
     assert "wasm.guest.vm_restart_paused" not in seen
     assert seen["http.main.downstream_rq_active"] == 0
-    assert seen["http.main.downstream_rq_5xx"] == REQUESTS // 10
-    assert "as the script says" in output
+    assert seen["http.main.downstream_rq_5xx"] == sum(status(case) == 503 for case in cases)
+    assert "as the request asks" in output
     assert re.search(r"plugin guest failed in proxy_on_request_headers, for request [0-9a-f-]{36}: ", output)
     assert re.search(r"plugin guest failed .* \(in .*proxy_on_request_headers", output)
 
@@ -173,7 +186,7 @@ def test_in_envoy_every_request_fails_after_the_first_fault(tmp_path: Path) -> N
         port = proxy.ports[10000]
         cases = ["fine", "fine", "trap", "fine", "fine"]
         assert [trio.run(storm, port, [case])[0] for case in cases] == [200, 200, 503, 503, 503]
-        storming = ["trap" if index % 10 == 3 else "fine" for index in range(REQUESTS)]
+        storming = one_in_ten(("trap",))
         assert trio.run(storm, port, storming) == [503] * REQUESTS
         lines = logged(log, len(cases) + REQUESTS)
         assert proxy.get("/ready", port=9901).status == 200
@@ -192,12 +205,11 @@ def test_faults_of_guests_of_their_own_touch_no_other_stream(tmp_path: Path) -> 
         warm = ["fine"] * 200
         trio.run(storm, port, warm)
         before = memory_mib(proxy)
-        cases = ["fine"] * REQUESTS
-        for index in range(3, REQUESTS, 10):
-            cases[index] = ("trap", "panic", "late", "recurse")[index // 10 % 4]
-        cases[7], cases[17] = "loop", "eat"
+        cases = one_in_ten((*FATAL, *LIES))
+        for place, case in enumerate(SLOW):
+            cases[10 * place + 3] = case
         found = trio.run(storm, port, cases)
-        assert found == [200 if case == "fine" else 503 for case in cases]
+        assert found == [status(case) for case in cases]
         assert memory_mib(proxy) - before < 20
         assert proxy.get("/ready", port=9901).status == 200
         assert logged(log, len(warm) + REQUESTS) == expected_lines(warm + cases)

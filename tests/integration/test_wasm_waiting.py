@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import trio
 from proxy_process import RunningProxy, running_proxy
-from test_wasm_hostile import GUEST, configuration, stats
+from test_wasm_hostile import MODULES, configuration, stats
 
 STRING = "type.googleapis.com/google.protobuf.StringValue"
 #: The answer never comes: what it is asked waits in the guest.
+GUEST = MODULES / "conformance_guest_0_2_1.wasm"
 WAITS = """
 @on_request_headers:waits
 return 1
@@ -86,7 +87,9 @@ def test_streams_that_wait_follow_the_policy(policy: dict[str, Any], status: int
             assert await head_of(fine) == 200
         assert stats(proxy)["http.main.downstream_rq_active"] == 0
 
-    with running_proxy("sidecar", configuration(log, script=WAITS, plugin=policy), tmp_path) as proxy:
+    with running_proxy(
+        "sidecar", configuration(log, script=WAITS, guest=GUEST, plugin=policy), tmp_path
+    ) as proxy:
         trio.run(run, proxy)
 
 

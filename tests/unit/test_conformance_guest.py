@@ -1,4 +1,4 @@
-"""The modules of the conformance guest that are kept are those of its sources."""
+"""The modules of the conformance guest and of the hostile one that are kept are those of their sources."""
 
 import hashlib
 from pathlib import Path
@@ -7,14 +7,15 @@ from tests.conformance import wasm_abi_page
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = ROOT / "tests" / "conformance" / "modules"
-CRATE = ROOT / "filters_rust" / "conformance-guest"
+CRATES = [ROOT / "filters_rust" / name for name in ("conformance-guest", "hostile-guest")]
 
 
 def test_kept_modules_were_built_from_these_sources() -> None:
     recorded = dict(
         reversed(line.split(maxsplit=1)) for line in (MODULES / "SHA256SUMS").read_text().splitlines()
     )
-    files = [CRATE / "Cargo.toml", *sorted((CRATE / "src").glob("*.rs")), *sorted(MODULES.glob("*.wasm"))]
+    sources = [path for crate in CRATES for path in (crate / "Cargo.toml", *(crate / "src").glob("*.rs"))]
+    files = [*sources, *MODULES.glob("*.wasm")]
     now = {str(path.relative_to(ROOT)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     assert recorded == now, "run scripts/build_conformance_guest.sh"
 

@@ -10,7 +10,7 @@ from .. import guests
 from ..configuration import bootstrap, cluster, listener, parse
 from ..frames import conversation, unseen
 from ..guest_log import guest_log, guest_says, log_end
-from ..guest_scripts import guest, modules
+from ..guest_scripts import MODULES, guest, modules
 from ..lab import Session
 from ..scenario import Setup, scenario
 from .http2_metadata import ALLOWED, metadata
@@ -81,6 +81,10 @@ def _beginning(name: str) -> dict[str, Any]:
     return listener(name, routes=ROUTES, filters=text)
 
 
+def _hostile(name: str) -> str:
+    return guest(name, "", vm=f"vm_id: {name}").replace("guest_0_2_1.wasm", "hostile.wasm")
+
+
 def _tcp() -> dict[str, Any]:
     config = parse(guest("tcp", TCP))[0]["typed_config"] | {"@type": NETWORK}
     proxy = {"@type": TCP_PROXY, "stat_prefix": "tcp", "cluster": "raw"}
@@ -99,11 +103,19 @@ SETUP = Setup(
             _tcp(),
             listener("metadata", ALLOWED, routes=ROUTES, filters=guest("metadata", METADATA)),
             *(_beginning(name) for name in STARTS),
+            *(
+                listener(each, routes=ROUTES, filters=_hostile(each))
+                for each in ("lies", "no-memory", "far-memory")
+            ),
         ],
         [cluster("app", "app"), cluster("raw", "raw")],
     ),
     {"app": "h1", "raw": "raw"},
-    {**modules("0_2_1"), **{f"{name}.wasm": guests.starts(*exports) for name, exports in STARTS.items()}},
+    {
+        **modules("0_2_1"),
+        "hostile.wasm": (MODULES / "hostile_guest.wasm").read_bytes(),
+        **{f"{name}.wasm": guests.starts(*exports) for name, exports in STARTS.items()},
+    },
 )
 
 
@@ -128,6 +140,21 @@ async def wasm_guest_metadata(s: Session) -> None:
         head = headers(1, *POST, (b"x-case", b"meta"), flags=END_HEADERS)
         body = frame(DATA, END_STREAM, 1, b"x")
         await conversation(s, "answer", head + metadata(1, b"v") + body, to="metadata", ends=(1,))
+
+
+@scenario(SETUP)
+async def wasm_guest_lies(s: Session) -> None:
+    """Pointers outside of the memory, sizes beyond it, 10,000 timers: what each host function says."""
+    for case in ("pointers", "sizes", "timers"):
+        await s.get("/", f"x-case: {case}", to="lies", label=case)
+
+
+@scenario(SETUP)
+async def wasm_guest_allocator_lies(s: Session) -> None:
+    """An allocator that gives no memory, or an address outside of it, when the host asks."""
+    for case, name in (("null", "no-memory"), ("beyond", "far-memory")):
+        await s.get("/", f"x-case: malloc:{case}", to=name, label=case)
+        await s.get("/", to=name, label=f"after {case}")
 
 
 @scenario(SETUP)
