@@ -853,7 +853,8 @@ _ROWS: dict[str, str] = {
     "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig": "*",
     "envoy.extensions.common.matching.v3.ExtensionWithMatcher": "xds_matcher extension_config",
     "envoy.extensions.common.matching.v3.ExtensionWithMatcherPerRoute": "*",
-    "envoy.extensions.filters.http.composite.v3.Composite": "named_filter_chains",
+    "envoy.extensions.filters.http.composite.v3.Composite": "*",
+    "envoy.extensions.filters.http.composite.v3.CompositePerRoute": "*",
     "envoy.extensions.filters.http.composite.v3.FilterChainConfiguration": "*",
     "envoy.extensions.filters.http.composite.v3.ExecuteFilterAction": (
         "typed_config filter_chain sample_percent filter_chain_name"

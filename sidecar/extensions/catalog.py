@@ -223,6 +223,8 @@ _ROWS = (
         "envoy.filters.http",
         "envoy.filters.http.composite",
         "envoy.extensions.filters.http.composite.v3.Composite",
+        route="envoy.extensions.filters.http.composite.v3.CompositePerRoute",
+        given=_REGISTRY,
     ),
     _Row(
         "http.cors_config:CorsFactory",

@@ -2,13 +2,13 @@
 
 A tree is asked when the request's head is here.  One that wants to know the response's head is asked again
 when that comes; what it finds then concerns the response alone.  Around any filter the tree may say to skip
-it; around ``envoy.filters.http.composite`` it says which filters stand in this place of the chain
+it; around ``envoy.filters.http.composite``, or in it, it says which filters stand in this place of the chain
 (``source/extensions/filters/http/match_delegate/config.cc``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +34,14 @@ class NotYetKnown(Exception):
 
 @dataclass(eq=False)
 class Execute:
-    """``ExecuteFilterAction``: the filters, and how often they are meant."""
+    """``ExecuteFilterAction``: the filters, and how often they are meant.
+
+    ``chain`` names those of ``named_filter_chains`` that are meant instead, which a route does not know.
+    """
 
     filters: tuple[HttpFilter, ...]
     is_meant: Callable[[], bool]
+    chain: str = ""
     hooks: FilterHooks = field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,14 +55,18 @@ class Execute:
 
 @dataclass(frozen=True, slots=True)
 class RouteTree:
-    """``ExtensionWithMatcherPerRoute``; ``tree`` is None where it says nothing."""
+    """``ExtensionWithMatcherPerRoute`` or ``CompositePerRoute``; ``tree`` is None where it says nothing."""
 
     tree: Tree[Any] | None
+    of_composite: bool = False
 
 
 _NOTHING = FilterHooks((), (), ())
 #: Kept of a stream whose tree has to be asked again.
 _ASK_AGAIN = FilterHooks((), (), ())
+
+
+_NO_CHAINS: Mapping[str, Execute] = {}
 
 
 class MatchDelegate(HttpFilter):
@@ -67,9 +75,23 @@ class MatchDelegate(HttpFilter):
     uses_trio = False
     extra_slots = MOST_FILTERS
 
-    def __init__(self, tree: Tree[Any] | None, inner: HttpFilter | None, stats: Any) -> None:
-        """``stats``: the scope ``http.<prefix>.composite.``, of the composite filter."""
+    def __init__(
+        self,
+        tree: Tree[Any] | None,
+        inner: HttpFilter | None,
+        stats: Any,
+        chains: Mapping[str, Execute] = _NO_CHAINS,
+        *,
+        is_own: bool = False,
+    ) -> None:
+        """``stats``: the scope ``http.<prefix>.composite.``, of the composite filter.
+
+        ``is_own``: the tree is the composite filter's, and counts whatever stands around it says.
+        """
         self._tree = tree
+        self._chains = chains
+        #: Whose trees of a route replace it, as ``RouteTree.of_composite`` tells them apart.
+        self._replaced_by = (False,) if inner is not None else (True,) if is_own else (False, True)
         self._inner = None if inner is None else Execute((inner,), _always)
         self._chain = _Chosen(self)
         if inner is None:
@@ -81,7 +103,7 @@ class MatchDelegate(HttpFilter):
         route = stream.find_route()
         if route is not None:
             own: RouteTree | None = route.per_filter_config.get(self.config_name)
-            if own is not None:
+            if own is not None and own.of_composite in self._replaced_by:
                 tree = own.tree
         if tree is None:
             hooks = _NOTHING
@@ -118,6 +140,10 @@ class MatchDelegate(HttpFilter):
             return _NOTHING if action is SKIP else self._inner_hooks()
         if action is None or action is SKIP or not action.is_meant():
             return _NOTHING
+        if action.chain:
+            action = self._chains.get(action.chain)
+            if action is None:
+                return _NOTHING
         self._success.value += 1
         action.place(self.first_extra_slot)
         found: FilterHooks = action.hooks

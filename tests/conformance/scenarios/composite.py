@@ -88,7 +88,32 @@ ROUTES = f"""
   typed_per_filter_config: {{composed: {{"@type": {PER_ROUTE}, xds_matcher: {OWN}}}}}
 - {{match: {{prefix: /}}, route: {{cluster: app}}}}
 """
+
+
+def composed(matcher: str) -> str:
+    """A composite filter with a tree of its own."""
+    return f'- {{name: composed, typed_config: {{"@type": {COMPOSITE}.Composite, {CHAINS}, matcher: {matcher}}}}}\n'
+
+
+OF_ROUTE = f"{COMPOSITE}.CompositePerRoute"
+NAMED = tree(
+    {
+        "named": action("{filter_chain_name: both}"),
+        "nobody": action("{filter_chain_name: nobody}"),
+        "skip": SKIP,
+    }
+)
+OWN_ROUTES = f"""
+- match: {{prefix: /own}}
+  route: {{cluster: app}}
+  typed_per_filter_config: {{composed: {{"@type": {OF_ROUTE}, matcher: {OWN}}}}}
+- match: {{prefix: /named}}
+  route: {{cluster: app}}
+  typed_per_filter_config: {{composed: {{"@type": {OF_ROUTE}, matcher: {NAMED}}}}}
+- {{match: {{prefix: /}}, route: {{cluster: app}}}}
+"""
 ON_RESPONSE = tree({"mark": action(f"{{typed_config: {edits('late')}}}")}, RESPONSE)
+PLAIN_COMPOSED = f'- {{name: composed, typed_config: {{"@type": {COMPOSITE}.Composite, {CHAINS}}}}}\n'
 SETUP = Setup(
     "composite",
     bootstrap(
@@ -102,6 +127,11 @@ SETUP = Setup(
                 routes=ROUTES,
                 filters=delegate(FILTER, CHOOSE) + delegate(PLAIN, OWN, "other"),
             ),
+            listener("own", routes=OWN_ROUTES, filters=composed(CHOOSE)),
+            listener("of_route", routes=OWN_ROUTES, filters=PLAIN_COMPOSED),
+            listener("own_late", routes=ROUTES, filters=composed(ON_RESPONSE)),
+            listener("both", routes=OWN_ROUTES, filters=delegate(composed(OWN)[2:], CHOOSE)),
+            listener("delegate", routes=OWN_ROUTES, filters=delegate(FILTER, CHOOSE)),
         ],
         [cluster("app", "app")],
     ),
@@ -186,3 +216,41 @@ async def composite_twice(s: Session) -> None:
     await ask(s, "edit", "chain", to="twice")
     client = await s.connect_h2("twice")
     await client.request([*get("/"), ("x-choose", "edit")])
+
+
+DELEGATIONS = tuple(
+    f"http.{name}.composite.filter_delegation_{end}"
+    for name in ("own", "of_route", "own_late", "both", "delegate")
+    for end in ("success", "error")
+)
+
+
+@scenario(SETUP)
+async def composite_with_a_tree_of_its_own(s: Session) -> None:
+    """The filter's own matcher, that of a route, and chains by name in either."""
+    async with s.logging(13, "own"), s.counting(*DELEGATIONS):
+        await ask(s, "edit", "refuse", "chain", "named", "never", "skip", "unknown", to="own")
+        await ask(s, "edit", "refuse", to="own", path="/own")
+        await ask(s, "named", "nobody", "skip", "edit", to="own", path="/named")
+        await ask(s, "edit", "named", to="of_route")
+        await ask(s, "edit", "named", to="of_route", path="/own")
+        await ask(s, "edit", "named", to="of_route", path="/named")
+
+
+@scenario(SETUP)
+async def composite_with_two_trees(s: Session) -> None:
+    """A tree of its own inside of one around it; a route's tree of the wrong kind."""
+    async with s.counting(*DELEGATIONS):
+        await ask(s, "edit", "chain", to="both")
+        await ask(s, "named", "edit", to="both", path="/named")
+        await ask(s, "edit", "chain", "unknown", to="delegate")
+        await ask(s, "edit", "named", to="delegate", path="/named")
+
+
+@scenario(SETUP)
+async def composite_own_tree_by_the_response(s: Session) -> None:
+    """A tree of its own that asks for the response's head."""
+    async with s.counting(*DELEGATIONS):
+        s.upstream().script = answers(ok(b"ok", "x-up: mark"), ok(b"ok", "x-up: other"))
+        await s.get("/", to="own_late", label="marked")
+        await s.get("/", to="own_late", label="other")
