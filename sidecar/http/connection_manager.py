@@ -114,8 +114,9 @@ class HcmStats:
         self.downstream_cx_length_ms = scope.histogram("downstream_cx_length_ms", "milliseconds")
         self.downstream_rq_time = scope.histogram("downstream_rq_time", "milliseconds")
         tracing = scope.scope("tracing")
-        for name in ("random_sampling", "service_forced", "client_enabled", "not_traceable", "health_check"):
+        for name in ("random_sampling", "service_forced", "client_enabled", "not_traceable"):
             tracing.counter(name)
+        self.tracing_health_check = tracing.counter("health_check")
 
     def codec_counter(self, name: str) -> Any:
         """A counter that all codecs of the proxy share (``http1.``, ``http2.``)."""
@@ -683,7 +684,9 @@ class ConnectionManager:
         stats = self.stats
         stats.downstream_rq_active.value -= 1
         code = stream.response_code
-        if stream.response_started:
+        if stream.is_health_check:
+            stats.tracing_health_check.value += 1
+        elif stream.response_started:
             stats.downstream_rq_completed.value += 1
             bucket = code // 100
             if 0 < bucket < 6:

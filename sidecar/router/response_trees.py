@@ -4,14 +4,15 @@ Envoy: ``Router::Filter::chargeUpstreamCode``.
 
 Beside the cluster's own: ``internal.`` or ``external.``, ``canary.`` of a host that is one or says so,
 ``zone.<from>.<to>.``, and all of these below the name in ``x-envoy-upstream-alt-stat-name``.  Most streams
-have the first two alone, and ``stream.trees`` is ``stream.internal`` then.
+have the first two alone, and ``stream.trees`` is ``stream.internal`` then.  What asks for health counts
+in none.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sidecar.upstream.cluster_stats import Trees
+from sidecar.upstream.cluster_stats import UNCOUNTED, Trees
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
@@ -24,12 +25,15 @@ ALTERNATIVE = b"x-envoy-upstream-alt-stat-name"
 
 def name_alternative(stream: Stream, value: bytes) -> None:
     """The request names another tree; Envoy takes the whole value for one name."""
-    stream.trees = Trees(stream.internal, False, "", value.decode("latin-1"))
+    if stream.trees is not UNCOUNTED:
+        stream.trees = Trees(stream.internal, False, "", value.decode("latin-1"))
 
 
 def put_trees(stream: Stream, host: Any, canary: bytes | None = None) -> None:
     """Set ``stream.trees`` by the host, and by the response's ``x-envoy-upstream-canary``."""
     was = stream.trees
+    if was is UNCOUNTED:
+        return
     alternative = was.alternative if isinstance(was, Trees) else ""
     own, its = stream.cluster.own_zone, host.locality.zone
     zone = f"zone.{own}.{its}." if own and its else ""

@@ -59,6 +59,19 @@ _OF_RETRIES = (
 )
 
 
+class _OfHealthCheck(RouteCounters):
+    """Those of a request that asks for health: it is counted, its response is not."""
+
+    def __init__(self, of: RouteCounters) -> None:
+        vars(self).update(vars(of))
+
+    def charge_response(self, status: int) -> None:
+        pass
+
+    def charge_time(self, duration_ms: int) -> None:
+        pass
+
+
 class VirtualCluster:
     """One of a virtual host's ``virtual_clusters``: the requests whose headers match."""
 
@@ -85,9 +98,13 @@ class Counted:
         for each in self._virtual_clusters:
             if all(matches(headers) for matches in each.matchers):
                 stream.virtual_cluster_name = each.name
-                stream.route_counters = (each.counters, *self._of_route)
-                return
-        stream.route_counters = (*(other.counters for other in self._other), *self._of_route)
+                counters = (each.counters, *self._of_route)
+                break
+        else:
+            counters = (*(other.counters for other in self._other), *self._of_route)
+        if stream.is_health_check:
+            counters = tuple(_OfHealthCheck(each) for each in counters)
+        stream.route_counters = counters
 
 
 class ChargeResponse:

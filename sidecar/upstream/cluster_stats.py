@@ -16,7 +16,7 @@ from sidecar.observability.stats import Counter, Gauge, Histogram, Scope
 if TYPE_CHECKING:
     from sidecar.upstream.resources import Resources
 
-__all__ = ["ClusterStats", "Trees"]
+__all__ = ["UNCOUNTED", "ClusterStats", "Trees"]
 
 
 class Trees(NamedTuple):
@@ -28,6 +28,10 @@ class Trees(NamedTuple):
     zone: str
     #: ``x-envoy-upstream-alt-stat-name``: everything counts below this name once more.
     alternative: str
+
+
+#: Where the response to a question about health counts: in no tree.
+UNCOUNTED = Trees(False, False, "-", "")
 
 
 class ClusterStats:
@@ -220,6 +224,8 @@ def _is_named_by_peer(where: bool | Trees) -> bool:
 def _prefixes(where: bool | Trees) -> list[str]:
     if not isinstance(where, Trees):
         return ["", "internal." if where else "external."]
+    if where is UNCOUNTED:
+        return []
     prefixes = ["", "internal." if where.internal else "external."]
     if where.canary:
         prefixes.append("canary.")

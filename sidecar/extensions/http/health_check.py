@@ -14,6 +14,7 @@ from sidecar.api.filters import HttpFilter
 from sidecar.api.message import Body, LocalReply
 from sidecar.api.stream import Flag, Stream
 from sidecar.core.headers import HeaderMap
+from sidecar.upstream.cluster_stats import UNCOUNTED
 
 __all__ = ["HealthCheckFilter", "KeptAnswer", "LeastHealthy"]
 
@@ -72,6 +73,10 @@ class HealthCheckFilter(HttpFilter):
             if not matches(headers):
                 return None
         stream.is_health_check = True
+        # No traffic: it counts in no statistics of answers, and is in no trace.
+        stream.trees = UNCOUNTED
+        if stream.span is not None:
+            stream.span.is_sampled = False
         kept = self._kept
         if self._passes_through and not self._has_failed() and (kept is None or not kept.is_fresh):
             return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import trio
 
 from ..configuration import bootstrap, cluster, listener
@@ -24,7 +26,7 @@ def checking(fields: str, headers: str = PATH) -> str:
     )
 
 
-ROUTES = "[{match: {prefix: /}, route: {cluster: app}}]"
+ROUTES = "[{match: {prefix: /}, route: {cluster: app}, stat_prefix: its}]"
 
 
 def percentages(**wanted: float) -> str:
@@ -180,3 +182,33 @@ async def health_filter_percentages(s: Session) -> None:
     for name in ("half", "more", "unknown", "empty", "vacant"):
         async with s.logging(1, name):
             await s.get("/healthz", to=name, label=name)
+
+
+#: Of the route, and of the listeners, whose names have their ports.
+MORE_STATS = "|".join(
+    (
+        r"\.route\.its\.upstream_rq_(total|completed|2xx|200)$",
+        r"^listener\..*\.http\.(plain|through)\.downstream_rq_(completed|2xx)$",
+    )
+)
+
+
+@scenario(CHECKING)
+async def health_filter_counts(s: Session) -> None:
+    """What asks for health is no traffic: neither the client's side nor the cluster counts its answers."""
+    s.upstream().script = answers(ok(b"well"), ok(b"other"))
+    names = ("total", "completed", "2xx", "active")
+    counted = [f"http.{name}.downstream_rq_{each}" for name in ("plain", "through") for each in names]
+    counted += [f"http.{name}.tracing.health_check" for name in ("plain", "through")]
+    counted += [f"cluster.app.upstream_rq_{each}" for each in ("total", "completed", "2xx", "200")]
+    async with s.counting(*counted):
+        before = await s.counters(MORE_STATS)
+        await s.get("/healthz", to="plain", label="check")
+        await s.get("/healthz", to="through", label="check that passes")
+        await s.get("/other", to="through", label="other")
+    after = await s.counters(MORE_STATS)
+    grown = {
+        re.sub(r"^listener\..*?\.http", "listener.http", name): value - before.get(name, 0)
+        for name, value in after.items()
+    }
+    s.see("of route and listener", grown)

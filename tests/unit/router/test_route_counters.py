@@ -14,6 +14,7 @@ from sidecar.router.route import DirectResponse, Route
 class FakeStream:
     route_counters: tuple[Any, ...] = ()
     virtual_cluster_name = ""
+    is_health_check = False
     details = "via_upstream"
     response_code = 200
 
