@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from proxy_process import PROXIES, ROOT, RunningProxy, envoy_binary, proxy_command, running_proxy
 
+from tests.support.pki import Authority
+
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
 
@@ -120,3 +122,18 @@ def test_example_when_started_does_what_its_comment_says(kind: str, example: Pat
 
 def test_every_example_has_a_check() -> None:
     assert {example.stem for example in EXAMPLES} == set(CHECKS)
+
+
+def test_the_production_example_as_it_stands_validates(kind: str, tmp_path: Path) -> None:
+    """But for the folder of its certificates; what it does is compared in scenarios (production)."""
+    authority = Authority("shop-ca")
+    leaf = authority.leaf("orders", "URI:spiffe://example.com/service/orders")
+    files = {"ca.crt": authority.cert_pem, "tls.crt": leaf.cert_pem, "tls.key": leaf.key_pem}
+    for name, pem in files.items():
+        (tmp_path / name).write_bytes(pem)
+    text = (ROOT / "examples" / "production" / "sidecar.yaml").read_text()
+    (tmp_path / "sidecar.yaml").write_text(text.replace("/etc/sidecar-secrets/orders-tls", str(tmp_path)))
+    command = [*proxy_command(kind), "--mode", "validate", "-c", str(tmp_path / "sidecar.yaml")]
+    validated = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert validated.returncode == 0, validated.stderr
+    assert "deprecated" not in validated.stderr.lower()
