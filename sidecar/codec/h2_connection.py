@@ -89,6 +89,7 @@ class H2Connection(H2Control):
         "_frame_handlers",
         "_hard_headers_bytes",
         "_header_block",
+        "_on_whole",
         "_recalled",
         "_seen",
     )
@@ -104,6 +105,10 @@ class H2Connection(H2Control):
         self._header_block: tuple[int, int, list[bytes], int] | None = None
         #: Blocks that open a stream of a server without a closer look: ``decoder.known``.
         self._recalled: dict[bytes, KnownFields] = {} if client else decoder.known
+        #: What takes a response of one read as one (client).
+        self._on_whole: Callable[[int, KnownFields, bytes], None] | None = (
+            getattr(handler, "on_whole", None) if client else None
+        )
         #: Hashes of blocks that may come again.
         self._seen: set[int] = set()
         # In the order of the frame types (RFC 9113 §6).
@@ -184,6 +189,7 @@ class H2Connection(H2Control):
         handlers = self._frame_handlers
         streams = self._streams
         known = self._recalled
+        on_whole = self._on_whole
         while length - at >= 9:
             kind, flags, stream_id = _unpack_head(buffer, at)
             size = kind >> 8
@@ -203,6 +209,11 @@ class H2Connection(H2Control):
             ):
                 at = end
                 continue
+            if kind == HEADERS and flags == END_HEADERS and on_whole is not None:
+                whole = self._receive_whole(buffer, at + 9, end, stream_id, on_whole)
+                if whole:
+                    at = whole
+                    continue
             if size >= _VIEW_LEAST and kind == DATA:
                 if view is None:
                     view = memoryview(buffer)
@@ -326,20 +337,82 @@ class H2Connection(H2Control):
         self._handler.on_headers(stream_id, fields, end_stream == END_STREAM)
         return True
 
+    def _receive_whole(
+        self,
+        buffer: bytes,
+        at: int,
+        end: int,
+        stream_id: int,
+        on_whole: Callable[[int, KnownFields, bytes], None],
+    ) -> int:
+        """A response that came before, whose body stands behind it in one frame; where what was taken ends.
+
+        0 where something wants a closer look; the end of the head alone where that is true of the body.
+        """
+        stream = self._streams.get(stream_id)
+        start = end + 9
+        if (
+            stream is None
+            or stream.started
+            or stream.remote_closed
+            or stream.is_head
+            or len(buffer) <= start
+            or self._header_block is not None
+        ):
+            return 0
+        kind, flags, body_stream_id = _unpack_head(buffer, end)
+        size = kind >> 8
+        last: int = start + size
+        block = buffer[at:end]
+        decoder = self._decoder
+        if (
+            flags != END_STREAM
+            or kind & 255  # no DATA
+            or body_stream_id != stream_id
+            or not 0 < size <= MAX_FRAME_SIZE
+            or last > len(buffer)
+            or size > self._receive_window
+            or size > stream.receive_window
+            or block not in decoder.readings
+        ):
+            return 0
+        fields = decoder.known.get(block) or self._decode(stream_id, block)
+        if fields.__class__ is KnownFields:
+            status, length = fields.checked
+            if (length == size or length < 0) and status >= 200 and status != 204 and status != 304:
+                self._budget.empty_frames = 0
+                self._receive_window -= size
+                if stream.local_closed:
+                    del self._streams[stream_id]
+                else:
+                    stream.started = stream.remote_closed = True
+                on_whole(stream_id, fields, buffer[start:last])
+                self._return_window(size)
+                return last
+        self._budget.empty_frames = 0
+        self._on_fields(stream_id, 0, block, fields)
+        return end
+
+    def _decode(self, stream_id: int, block: bytes) -> list[Field]:
+        try:
+            return self._decoder.decode(block)
+        except CompressionError as error:
+            if not self._client and self._is_idle(stream_id):
+                self._last_peer_id = stream_id
+            raise connection_error(
+                ErrorCode.COMPRESSION_ERROR, f"header block: {error}", stream_id
+            ) from error
+
     def _on_block(self, stream_id: int, end_stream: int, block: bytes) -> None:
         """A whole header block: head, interim response or trailers."""
-        decoder = self._decoder
-        checked: tuple[int, int] | None = None
-        fields: list[Field] | None = decoder.known.get(block)
+        fields: list[Field] | None = self._decoder.known.get(block)
         if fields is None:
-            try:
-                fields = decoder.decode(block)
-            except CompressionError as error:
-                if not self._client and self._is_idle(stream_id):
-                    self._last_peer_id = stream_id
-                raise connection_error(
-                    ErrorCode.COMPRESSION_ERROR, f"header block: {error}", stream_id
-                ) from error
+            fields = self._decode(stream_id, block)
+        self._on_fields(stream_id, end_stream, block, fields)
+
+    def _on_fields(self, stream_id: int, end_stream: int, block: bytes, fields: list[Field]) -> None:
+        """What a header block says."""
+        checked: tuple[int, int] | None = None
         if fields.__class__ is KnownFields:
             checked = fields.checked
         stream = self._streams.get(stream_id)

@@ -219,11 +219,18 @@ class H2Sender:
 
     def open_stream(self) -> int:
         """A new stream's id (client).  Raises: LocalProtocolError when ``can_open`` is False."""
-        if not self._client or not self.can_open:
-            raise LocalProtocolError("no stream can be opened on this connection")
         stream_id = self._next_id
+        streams = self._streams
+        if (  # what can_open says, without the call
+            not self._client
+            or self.goaway_received
+            or self._goaway_sent
+            or len(streams) >= self.peer_max_concurrent_streams
+            or stream_id > MAX_WINDOW
+        ):
+            raise LocalProtocolError("no stream can be opened on this connection")
         self._next_id = stream_id + 2
-        self._streams[stream_id] = H2Stream(stream_id, self._peer_initial_window, self._stream_receive_window)
+        streams[stream_id] = H2Stream(stream_id, self._peer_initial_window, self._stream_receive_window)
         return stream_id
 
     def _sending(self, stream_id: int) -> H2Stream:

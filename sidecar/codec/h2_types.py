@@ -153,7 +153,9 @@ class KnownFields(list[Field]):
 class H2Handler(Protocol):
     """What a codec tells its owner, synchronously, from inside ``receive_data``.
 
-    A callback may call any method of the codec except ``receive_data``.
+    A callback may call any method of the codec except ``receive_data``.  A client's may have one more,
+    ``on_whole(stream_id, fields, data)``: a final response with its body in one, both of which are over
+    with it, instead of ``on_headers`` and ``on_data``.  The window is given back without ``consume``.
     """
 
     def on_headers(self, stream_id: int, fields: list[Field], end_stream: bool) -> None:

@@ -123,11 +123,27 @@ class H2UpstreamStream:
             # It went while this request came here: nothing of it was sent.
             raise self._error or _refused()
         headers = request.headers
-        fields: list[Field] = list(headers.pseudo_fields())
-        if headers.method == b"CONNECT" and headers.protocol is None:
-            fields = [field for field in fields if field[0] in (b":method", b":authority")]
-        elif headers.scheme is None:
-            fields.append((b":scheme", b"http"))
+        fields: list[Field]
+        method, path, authority = headers.method, headers.path, headers.authority
+        if (
+            method is None
+            or path is None
+            or authority is None
+            or method == b"CONNECT"
+            or headers.protocol is not None
+        ):
+            fields = list(headers.pseudo_fields())
+            if method == b"CONNECT" and headers.protocol is None:
+                fields = [field for field in fields if field[0] in (b":method", b":authority")]
+            elif headers.scheme is None:
+                fields.append((b":scheme", b"http"))
+        else:
+            fields = [
+                (b":authority", authority),
+                (b":path", path),
+                (b":method", method),
+                (b":scheme", headers.scheme or b"http"),
+            ]
         if _CONNECTION_FIELDS.isdisjoint(headers.index()):
             fields += headers.fields
         else:
@@ -503,6 +519,21 @@ class H2UpstreamConnection:
                 if fields.__class__ is KnownFields:
                     fields.made = headers.status, headers.fields.copy(), headers.index().copy()
             stream.take_response(headers, has_body=not end_stream)
+
+    def on_whole(self, stream_id: int, fields: KnownFields, data: bytes) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        stream._whole = data
+        known = fields.made
+        if known is None:
+            self.on_headers(stream_id, fields, False)
+            return
+        status, rest, index = known
+        headers = stream._response = ResponseHeaders(status, rest.copy())
+        headers._index = index.copy()
+        stream._has_body = True
+        stream._signal.fire()
 
     def on_informational(self, stream_id: int, fields: list[Field]) -> None:
         stream = self._streams.get(stream_id)

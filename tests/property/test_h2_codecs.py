@@ -155,6 +155,82 @@ def test_codecs_agree_as_clients(data: bytes) -> None:
         assert own == other
 
 
+class Whole(Recorder):
+    """Takes a response of one read as one, and says it as the others do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wholes = 0
+        #: Bytes whose window the codec gives back by itself.
+        self.returned = 0
+
+    def on_whole(self, stream_id: int, fields: list[tuple[bytes, bytes]], data: bytes) -> None:
+        self.wholes += 1
+        self.returned += len(data)
+        self.on_headers(stream_id, fields, False)
+        self.calls.append(("data", stream_id, data, True, len(data)))
+
+
+# Answers whose blocks come again; the last of the heads is new each time, since it moves the table.
+whole_heads = st.sampled_from(
+    [
+        block(*RESPONSE),
+        block(*RESPONSE, (b"content-length", b"2")),
+        block((b":status", b"204")),
+        block((b":status", b"103")),
+        b"\x88\x40\x03x-a\x011",
+        b"\x88\xbe",
+    ]
+)
+whole_answers = st.lists(
+    st.tuples(
+        whole_heads, st.sampled_from([4, 4, 4, 5]), st.sampled_from([1, 1, 1, 0, 9]), st.integers(0, 3)
+    ),
+    max_size=16,
+)
+
+
+def answer(handler: Recorder, told: list[tuple[bytes, int, int, int]], cuts: list[int]) -> list[Any]:
+    """All that can be seen of a client that is answered so, and used each body at once."""
+    codec = H2Connection(handler, client=True, settings=H2Settings())
+    codec.receive_data(SERVER_START)
+    handler.calls.clear()
+    seen: list[Any] = []
+    for number, (head, head_flags, data_flags, size) in enumerate(told):
+        stream_id = codec.open_stream()
+        # A request of which a part is still to come, now and then.
+        codec.send_headers(stream_id, list(POST if number % 3 == 2 else REQUEST), number % 3 != 2)
+        data = frame(1, head_flags, stream_id, head) + frame(0, data_flags, stream_id, b"\0" * size)
+        cut = cuts[number % len(cuts)] if cuts else 0
+        for piece in (data[:cut], data[cut:]) if 0 < cut < len(data) else (data,):
+            failed = feed(codec, piece)
+            if failed:
+                return [*seen, *handler.calls, str(failed)]
+        used = sum(call[4] for call in handler.calls if call[0] == "data")
+        if isinstance(handler, Whole):
+            used -= handler.returned
+            handler.returned = 0
+        codec.consume(stream_id, used)
+        seen += [*handler.calls, codec.open_stream_count, codec.take_output()]
+        seen += [codec._receive_window, codec._unreturned, codec._owed.copy()]
+        handler.calls.clear()
+    return seen
+
+
+@settings(max_examples=600, deadline=None)
+@given(whole_answers, st.lists(st.integers(0, 60), max_size=3))
+def test_answers_taken_as_one_are_those_taken_in_parts(
+    told: list[tuple[bytes, int, int, int]], cuts: list[int]
+) -> None:
+    assert answer(Whole(), told, cuts) == answer(Recorder(), told, cuts)
+
+
+def test_answers_that_come_again_in_one_read_are_taken_as_one() -> None:
+    handler = Whole()
+    answer(handler, [(block(*RESPONSE), 4, 1, 2)] * 5, [])
+    assert handler.wholes == 3
+
+
 # Blocks that come again, between blocks that move the table under them.
 repeated = st.sampled_from(
     [
