@@ -89,6 +89,8 @@ class FactoryContext:
     shared_memory: SharedMemory | None = None
     #: What those processes tell each other; None likewise.
     notes: Notes | None = None
+    #: The route configuration that the field stands in, where more than one may have its path.
+    route_configuration: str = ""
     #: Where filters in Python say what there is to know of them.
     python_filters: PythonFilters = field(default_factory=PythonFilters)
 
@@ -120,5 +122,6 @@ class FactoryContext:
             default_tracing=self.default_tracing,
             shared_memory=self.shared_memory,
             notes=self.notes,
+            route_configuration=self.route_configuration,
             python_filters=self.python_filters,
         )

@@ -84,9 +84,12 @@ def serve(
     except KeyboardInterrupt:
         return 0
     except BaseExceptionGroup as group:
-        problems = [loaded.problem(error.path, error.reason) for error in _config_errors(group)]
-        if not problems:
+        mistakes, others = group.split(ConfigError)
+        if mistakes is None:
             raise
+        if others is not None:
+            logger.critical("what went wrong besides the configuration:", exc_info=others)
+        problems = [loaded.problem(error.path, error.reason) for error in _config_errors(mistakes)]
         raise ConfigErrors(problems) from group
     finally:
         server.close()

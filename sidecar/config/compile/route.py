@@ -7,7 +7,7 @@ in which they apply, so that the router runs one tuple.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -47,6 +47,7 @@ def compile_route_table(
     the routes of the table before, for which all other arguments were the same.
     Raises: ConfigError with a path from the bootstrap's root.
     """
+    context = replace(context, route_configuration=message.name)
     return _Compiler(message, context, registry, filter_names, last_mutations, cache).table()
 
 

@@ -54,11 +54,12 @@ def _settings(message: Any, context: FactoryContext) -> LocalRateLimitSettings:
         raise ConfigError("local_rate_limit_per_downstream_connection", reason)
     rate_limits = compile_rate_limits(message.rate_limits, "rate_limits", context, is_embedded=True)
     limiter = _limiter(message)
+    key = f"{context.path} {context.route_configuration} {message.stat_prefix}"
     code = message.status.code
     requests = "request_headers_to_add_when_not_enforced"
     return LocalRateLimitSettings(
         limiter=limiter,
-        shared=Limiter(limiter, context.shared_memory, f"{context.path} {message.stat_prefix}"),
+        shared=Limiter(limiter, context.shared_memory, key),
         stats=LocalRateLimitStats(
             context.root_stats.scope(f"{message.stat_prefix.rstrip('.')}.http_local_rate_limit")
         ),

@@ -15,11 +15,19 @@ from sidecar.config.messages import message_class
 from sidecar.config.registry import Registry
 from sidecar.core.errors import ConfigError
 from sidecar.core.headers import RequestHeaders
+from sidecar.core.shared_memory import SharedMemory
+from sidecar.extensions.http.local_ratelimit_config import HttpLocalRateLimitFactory
 from sidecar.observability.stats import Store
 from sidecar.router.route_table import Redirect, Route, RouteTable
 
 
 def compiled(text: str) -> RouteTable:
+    found = message_class("envoy.config.route.v3.RouteConfiguration")
+    assert found is not None
+    return compiled_message(json_format.ParseDict(yaml.safe_load(text), found()), Registry([]))
+
+
+def compiled_message(message: Any, registry: Registry, memory: SharedMemory | None = None) -> RouteTable:
     store = Store()
     context = FactoryContext(
         stats=store.scope(""),
@@ -30,11 +38,9 @@ def compiled(text: str) -> RouteTable:
         read_data_source=lambda source, path: source.inline_string.encode(),
         on_close=lambda callback: None,
         find_cluster=lambda name: None,
+        shared_memory=memory,
     )
-    found = message_class("envoy.config.route.v3.RouteConfiguration")
-    assert found is not None
-    message: Any = json_format.ParseDict(yaml.safe_load(text), found())
-    return compile_route_table(message, context, Registry([]), {})
+    return compile_route_table(message, context, registry, {"limit": ""})
 
 
 def only(route: str, outer: str = "", table: str = "") -> Route:
@@ -172,3 +178,23 @@ def test_unknown_operator_in_a_format_of_a_route_is_placed(action: str, field: s
             f"virtual_hosts: [{{name: v, domains: ['*'], routes: [{{match: {{prefix: /}}, {action}}}]}}]"
         )
     assert error.value.path.endswith(f"virtual_hosts[0].routes[0].{field}")
+
+
+def test_route_configurations_share_no_bucket() -> None:
+    # Of scopes: the same limit at the same place, in two of them.  Processes that make the same share it.
+    kind: Any = message_class("envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit")
+    limit = kind(stat_prefix="s", token_bucket={"max_tokens": 1, "fill_interval": {"seconds": 100}})
+    table: Any = message_class("envoy.config.route.v3.RouteConfiguration")
+    memory = SharedMemory.create(2)
+    registry = Registry([HttpLocalRateLimitFactory()])
+
+    def passes(name: str) -> bool:
+        message = table(name=name, virtual_hosts=[{"name": "v", "domains": ["*"]}])
+        message.virtual_hosts[0].routes.add().match.prefix = "/"
+        message.virtual_hosts[0].routes[0].direct_response.status = 200
+        message.virtual_hosts[0].routes[0].typed_per_filter_config["limit"].Pack(limit)
+        host = compiled_message(message, registry, memory).find_virtual_host(b"h")
+        assert host is not None
+        return bool(host.routes[0].per_filter_config["limit"].shared.judge((), 1.0).is_allowed)
+
+    assert [passes(name) for name in ("a", "a", "b", "b")] == [True, False, True, False]
