@@ -7,11 +7,12 @@ hands in the request and sends the answer; ``server``, ``date`` and the framing 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from sidecar.admin.certificates import certificates_json
 from sidecar.admin.clusters import clusters_json, clusters_text, listeners_json, listeners_text
 from sidecar.admin.config_dump import config_dump, node_json
-from sidecar.admin.help import OWN_PATHS, PATHS, help_text, index_page
+from sidecar.admin.help import OWN_PATHS, PATHS, TAP_PATH, help_text, index_page
 from sidecar.admin.loggers import logging_levels
 from sidecar.admin.profiling import Profilers
 from sidecar.admin.python_filters import python_filters_json, python_filters_text
@@ -20,6 +21,7 @@ from sidecar.admin.runtime import modify_runtime, runtime_json
 from sidecar.admin.server_info import memory, server_info
 from sidecar.admin.state import JSON, TEXT, AdminResponse, AdminState
 from sidecar.admin.stats import recent_lookups, stats
+from sidecar.admin.tap import BadTap, read_tap
 from sidecar.api.admin_access import OPEN, AccessRules, Denial
 from sidecar.core.headers import HeaderMap
 from sidecar.core.log import get_levels
@@ -46,7 +48,7 @@ class AdminApi:
             "/heap_dump": lambda query: _text(profilers.heap_dump()),
             "/heapprofiler": lambda query: _text(profilers.heap(query)),
             "/": lambda query: (200, b"text/html; charset=UTF-8", index_page()),
-            "/help": lambda query: (200, TEXT, help_text()),
+            "/help": lambda query: (200, TEXT, help_text(has_taps=state.taps.is_used)),
             "/certs": lambda query: (200, JSON, pretty_json(certificates_json(state.tls_contexts()))),
             "/clusters": self._clusters,
             "/config_dump": lambda query: config_dump(state, query),
@@ -90,13 +92,18 @@ class AdminApi:
         text = target.decode("utf-8", "surrogateescape").partition("#")[0]
         path, _, query_text = text.partition("?")
         entry = PATHS.get(path) or OWN_PATHS.get(path)
+        has_taps = self._state.taps.is_used
+        if has_taps and path == "/tap":
+            entry = TAP_PATH
         if entry is None:
-            return _respond(404, TEXT, "invalid path. " + help_text())
+            return _respond(404, TEXT, "invalid path. " + help_text(has_taps=has_taps))
         if entry.mutates and method != b"POST":
             name = method.decode("ascii", "replace")
             return _respond(405, TEXT, f"Method {name} not allowed, POST required.")
         if entry.mutates and (denial := self._rules.deny_change()) is not None:
             return _denied(denial)
+        if entry is TAP_PATH:
+            return self._tap(body)
         query = parse_query(query_text)
         if path == "/runtime_modify":
             if body:
@@ -109,6 +116,13 @@ class AdminApi:
         if answer.status != 200 and path == "/config_dump" and b"name_regex" not in answer.body:
             answer.headers.insert(0, (b"x-content-type-options", b"nosniff"))  # Envoy says it twice here
         return answer
+
+    def _tap(self, body: bytes) -> AdminResponse:
+        try:
+            request, attached = read_tap(body, self._state.taps, self._state.runtime)
+        except BadTap as error:
+            return _respond(400, TEXT, str(error))
+        return replace(_respond(200, TEXT, ""), tap=(request, attached))
 
     # -- looking ------------------------------------------------------------------------------
     def _clusters(self, query: _Query) -> _Answer:

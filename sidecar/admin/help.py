@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass
 
-__all__ = ["OWN_PATHS", "PATHS", "AdminPath", "help_text", "index_page"]
+__all__ = ["OWN_PATHS", "PATHS", "TAP_PATH", "AdminPath", "help_text", "index_page"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +185,9 @@ PATHS: dict[str, AdminPath] = {
 }
 
 
+#: What is there where a filter may be tapped.
+TAP_PATH = AdminPath("tap filter control", mutates=True)
+
 #: Paths that Envoy does not have.  ``/help`` leaves them out: it says what Envoy's says.
 OWN_PATHS: dict[str, AdminPath] = {
     "/python_filters": AdminPath(
@@ -198,10 +201,11 @@ OWN_PATHS: dict[str, AdminPath] = {
 }
 
 
-def help_text() -> str:
+def help_text(*, has_taps: bool = False) -> str:
     """``/help``; behind "invalid path. " also the answer to an unknown path."""
     lines = ["admin commands are:\n"]
-    for path, entry in PATHS.items():
+    paths = sorted({**PATHS, "/tap": TAP_PATH}.items()) if has_taps else PATHS.items()
+    for path, entry in paths:
         lines.append(f"  {path}{' (POST)' if entry.mutates else ''}: {entry.description}\n")
         lines += [f"      {name}: {description}\n" for name, description in entry.parameters]
     return "".join(lines)

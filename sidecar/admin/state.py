@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sidecar.api.python_filters import PythonFilters
+from sidecar.api.taps import Attached, Taps
 from sidecar.core.options import Options
 from sidecar.core.runtime import Runtime
 from sidecar.net.reactor import Reactor
@@ -22,11 +23,13 @@ JSON = b"application/json"
 
 @dataclass(frozen=True, slots=True)
 class AdminResponse:
-    """An answer, complete."""
+    """An answer, complete unless a tap follows."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes
+    #: What ``/tap`` asked for, as it came and compiled: the traces are the body.
+    tap: tuple[bytes, Attached] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,11 @@ class AdminState(Protocol):
     def clusters(self) -> Iterable[Cluster]: ...
 
     def discovered(self) -> Discovered: ...
+
+    @property
+    def taps(self) -> Taps:
+        """Filters that may be tapped."""
+        ...
 
     @property
     def python_filters(self) -> PythonFilters:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sidecar.api.python_filters import PythonFilters
+from sidecar.api.taps import Taps
 from sidecar.core.notes import Notes
 from sidecar.core.runtime import Runtime
 from sidecar.core.shared_memory import SharedMemory
@@ -93,6 +94,8 @@ class FactoryContext:
     route_configuration: str = ""
     #: Where filters in Python say what there is to know of them.
     python_filters: PythonFilters = field(default_factory=PythonFilters)
+    #: Where filters that may be tapped from the admin interface are known.
+    taps: Taps = field(default_factory=Taps)
 
     def at(self, path: str) -> FactoryContext:
         """The same surroundings for a field further down."""
@@ -124,4 +127,5 @@ class FactoryContext:
             notes=self.notes,
             route_configuration=self.route_configuration,
             python_filters=self.python_filters,
+            taps=self.taps,
         )

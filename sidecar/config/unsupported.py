@@ -274,6 +274,13 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     *_rows(f"{_CORE}.ProxyProtocolConfig", STOP, "PROXY protocol", "pass_through_tlvs added_tlvs"),
     *_rows(f"{_ROUTE}.RouteAction", WARN, "timeouts", "early_data_policy flush_timeout"),
+    *_rows("envoy.config.tap.v3.OutputSink", STOP, "taps", "streaming_grpc custom_sink"),
+    *_rows(
+        "envoy.config.tap.v3.OutputConfig",
+        WARN,
+        "taps (Envoy looks at it for sockets alone)",
+        "min_streamed_sent_bytes",
+    ),
     # Clusters
     *_rows(f"{_CORE}.HealthCheck", STOP, "health checks (redis, thrift)", "custom_health_check"),
     *_rows(
@@ -404,7 +411,6 @@ EXTENSIONS: dict[str, tuple[Action, str]] = {
     "envoy.router.cluster_specifier_plugin/": (STOP, "cluster choice"),
     # Leaving out a filter must not open what it closes; filters that only add are warned about.
     "envoy.filters.http/": (STOP, "further HTTP filters"),
-    "envoy.filters.http/envoy.extensions.filters.http.tap.": (WARN, "tap"),
     "envoy.filters.http/envoy.extensions.filters.http.oauth2.": (STOP, "OAuth2"),
     "envoy.filters.http/envoy.extensions.filters.http.basic_auth.": (STOP, "basic authentication"),
     "envoy.filters.http.upstream/": (STOP, "further HTTP filters on the way to an upstream"),

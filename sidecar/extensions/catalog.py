@@ -350,6 +350,12 @@ _ROWS = (
         "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
     ),
     _Row(
+        "http.tap_config:TapFactory",
+        "envoy.filters.http",
+        "envoy.filters.http.tap",
+        "envoy.extensions.filters.http.tap.v3.Tap",
+    ),
+    _Row(
         "http.lua_config:LuaFactory",
         "envoy.filters.http",
         "envoy.filters.http.lua",

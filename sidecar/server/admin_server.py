@@ -14,6 +14,7 @@ from sidecar.admin.api import AdminApi
 from sidecar.admin.state import Discovered, ListenerStatus
 from sidecar.api.message import FixedBody, LocalReply, ResponseMessage
 from sidecar.api.python_filters import PythonFilters
+from sidecar.api.taps import Taps
 from sidecar.codec.h1_choice import h1_codec
 from sidecar.codec.h2_choice import h2_codec_class
 from sidecar.core.address import Address
@@ -26,6 +27,7 @@ from sidecar.net.reactor import adopted
 from sidecar.observability.stats import Store
 from sidecar.observability.tags import TagProducer
 from sidecar.router.exchange import Router
+from sidecar.server.admin_tap import AdminTap
 from sidecar.server.filter_chain import FilterChain, FilterChains
 from sidecar.server.hot_restart.endpoint import VERSION
 from sidecar.server.listener import Listener
@@ -86,7 +88,13 @@ class AdminServer:
         manager = ConnectionManager(reactor, HcmStats(server.store.scope("http.admin")), router)
         manager.stat_prefix = "admin"
         manager.h1_codec = h1_codec(server.options.http1_codec)
-        manager.access_logs = self.access_logs
+        self._tap = AdminTap(
+            reactor,
+            server.assembly.taps,
+            server.role,
+            server.assembly.context("admin").every,  # type: ignore[arg-type]
+        )
+        manager.access_logs = (*self.access_logs, self._tap)
         manager.generate_request_id = False
         manager.use_remote_address = True
         manager.terminal = self._answer
@@ -122,6 +130,9 @@ class AdminServer:
                 await self._server.collect()
         answer = self._api.handle(headers.method or b"GET", headers.path or b"/", body, headers)
         stream.details = "via_upstream"
+        if answer.tap is not None:
+            traces = self._tap.begin(stream, *answer.tap)
+            return ResponseMessage(ResponseHeaders(answer.status, list(answer.headers)), traces)
         return ResponseMessage(ResponseHeaders(answer.status, list(answer.headers)), FixedBody(answer.body))
 
     def write_address(self, path: str) -> None:
@@ -189,6 +200,10 @@ class AdminServer:
     @property
     def python_filters(self) -> PythonFilters:
         return self._server.assembly.python_filters
+
+    @property
+    def taps(self) -> Taps:
+        return self._server.assembly.taps
 
     def tls_contexts(self) -> Iterable[Any]:
         return self._server.assembly.tls_contexts()

@@ -17,6 +17,7 @@ from sidecar.api.admin_access import AccessRules
 from sidecar.api.context import FactoryContext
 from sidecar.api.network import ServerParts
 from sidecar.api.python_filters import PythonFilters
+from sidecar.api.taps import Taps
 from sidecar.config.check_udp_listeners import is_udp
 from sidecar.config.compile.access_log import compile_access_logs
 from sidecar.config.compile.admin import admin_logs, compile_admin_rules
@@ -117,6 +118,7 @@ class Assembly:
         self._timers = timers
         self.preparation = Preparation()
         self.python_filters = PythonFilters()
+        self.taps = Taps()
         self._http_client: HttpClient | None = None
         self._upstream_filter_names: set[str] = set()
         self._http1_codec = options.http1_codec
@@ -308,6 +310,7 @@ class Assembly:
             shared_memory=self.role.shared_memory,
             notes=self.role.notes,
             python_filters=self.python_filters,
+            taps=self.taps,
         )
 
     def _locate_text(self, path: str) -> tuple[str, int]:

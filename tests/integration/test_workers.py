@@ -62,6 +62,10 @@ static_resources:
                   vm_id: sharing
                   runtime: envoy.wasm.runtime.v8
                   code: {local: {filename: "DIR/sharing.wat"}}
+          - name: tap
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.tap.v3.Tap
+              common_config: {admin_config: {config_id: one}}
           - name: envoy.filters.http.router
             typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
   clusters:
@@ -262,6 +266,32 @@ def test_wasm_guests_share_data_and_queues_over_both(proxy: Proxy) -> None:
         assert len(seen) < 120
     assert seen == list(range(1, len(seen) + 1))
     proxy.until(lambda: proxy.stat("wasmcustom.taken") == len(seen))
+
+
+def test_tap_has_the_exchanges_of_both(proxy: Proxy) -> None:
+    serving = [f"listener.main.worker_{number}.downstream_cx_total" for number in range(2)]
+    headers = "http_request_headers_match: {headers: [{name: ':path', string_match: {prefix: /tapped}}]}"
+    sinks = "output_config: {sinks: [{streaming_admin: {}}]}"
+    body = f"{{config_id: one, tap_config: {{match: {{{headers}}}, {sinks}}}}}"
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.admin_port, timeout=20)
+    connection.request("POST", "/tap", body)
+    response = connection.getresponse()
+    assert response.status == 200
+    # Both have been told of it once they have served connections that came later.
+    proxy.until(
+        lambda: proxy.by_both(lambda answer: answer[0] == 200) and proxy.stat("http.h.tap.rq_tapped") >= 0
+    )
+    before = [proxy.stat(name) for name in serving]
+    made = 0
+    while any(proxy.stat(name) == count for name, count in zip(serving, before, strict=True)):
+        assert proxy.get(f"/tapped{made}")[0] == 200
+        made += 1
+        assert made < 200
+    text = ""
+    while not all(f'"/tapped{number}"' in text for number in range(made)):
+        text += response.read1().decode()
+    connection.close()
+    proxy.until(lambda: proxy.stat("http.h.tap.rq_tapped") == made)
 
 
 def test_routes_that_change_reach_both(proxy: Proxy) -> None:

@@ -111,8 +111,10 @@ class Supervisor(Role):
 
         What changes a state is told to workers that come later, too.
         """
-        if name in ("health_failed", "log_levels", "drain_for_successor"):
+        if name in ("health_failed", "log_levels", "drain_for_successor", "tap"):
             self._calls[name] = values
+        elif name == "tap_end":
+            self._calls.pop("tap", None)
         elif name == "drain_listeners":
             self._calls[f"{name} {sorted(values.items())}"] = values
         elif name == "runtime":
@@ -266,6 +268,11 @@ class Supervisor(Role):
             worker.hosts = values["hosts"]
             self._server.assembly.python_filters.take(values["python_filters"])
             worker.answered.set()
+        elif frame.kind == "tap":
+            assert self._server is not None
+            attached = self._server.assembly.taps.attached
+            if attached is not None:
+                attached.emit(frame.blobs[0])
         elif frame.kind == "fail_immediately":
             self._hosts.fail_immediately(values["cluster"], values["host"])
         elif frame.kind == "note":

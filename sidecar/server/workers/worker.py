@@ -11,12 +11,15 @@ import logging
 import os
 import signal
 import socket
+from base64 import b64decode
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from sidecar.config.application_log import application_log_pattern
+from sidecar.config.compile.tap import compile_tap_request
 from sidecar.config.errors import ConfigErrors
 from sidecar.config.load import Loaded
 from sidecar.config.messages import message_class
@@ -158,12 +161,21 @@ class Worker(Role):
             server.reopen_logs()
         elif name == "runtime":
             server.assembly.runtime_layers.modify(values["values"])
+        elif name == "tap":
+            runtime = server.assembly.runtime_layers.runtime
+            attached = compile_tap_request(b64decode(values["request"]), runtime)
+            server.assembly.taps.attach(replace(attached, emit=self._emit_trace))
+        elif name == "tap_end":
+            server.assembly.taps.detach()
         elif name == "reset_counters":
             server.store.reset_counters()
         elif name == "shut_down":
             server.shut_down()
         else:
             server.stop()
+
+    def _emit_trace(self, trace: bytes) -> None:
+        self._channel.send("tap", {}, (trace,))
 
     def _tell_stats(self) -> None:
         server, reader = self._server, self._reader

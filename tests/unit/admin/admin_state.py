@@ -10,6 +10,7 @@ from google.protobuf import json_format
 
 from sidecar.admin.state import Discovered, ListenerStatus
 from sidecar.api.python_filters import PythonFilters
+from sidecar.api.taps import Taps
 from sidecar.config.messages import message_class
 from sidecar.core.address import Address
 from sidecar.core.options import Options
@@ -128,6 +129,7 @@ class FakeServer:
         self.server_state = "LIVE"
         self._listening = listening
         self.runtime = Runtime()
+        self.taps = Taps()
         self._clusters = [self._cluster(message) for message in self.bootstrap.static_resources.clusters]
 
     def _cluster(self, message: Any) -> Cluster:
