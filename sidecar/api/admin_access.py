@@ -2,7 +2,7 @@
 
 Envoy's has no protection of its own but the paths.  Here a page of another site is turned away, always: an
 operator's browser must not be made to drain a proxy.  ``sidecar.extensions.admin.v1.AdminAccess`` among the
-``bootstrap_extensions`` asks for a token, and lets nothing be changed.
+``bootstrap_extensions`` asks for a token or a certificate, and lets nothing be changed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from sidecar.core.headers import HeaderMap
 
@@ -32,6 +33,8 @@ class AccessRules:
     allows: Callable[[bytes], bool] | None = None
     bearer_token: bytes = b""
     is_read_only: bool = False
+    #: TLS of the interface's port: a :class:`sidecar.net.tls_server.TlsServer`; None for none.
+    tls: Any = None
 
     def deny(self, method: bytes, target: bytes, headers: HeaderMap | None) -> Denial | None:
         """Why a request is turned away; None for one that is not."""

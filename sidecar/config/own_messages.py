@@ -28,6 +28,7 @@ _WASM = "sidecar.extensions.filters.http.wasm.v1"
 _JWT = "sidecar.extensions.filters.http.jwt_authn.v1"
 _PYTHON = "sidecar.extensions.filters.http.python.v1"
 _ADMIN = "sidecar.extensions.admin.v1"
+_DOWNSTREAM_TLS = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 #: By package; a ``*`` behind a type makes a list, ``map `` ahead of it a map from strings.
 PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
     _LUA: {
@@ -89,6 +90,7 @@ PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
         "AdminAccess": (
             "1 read_only bool",
             "2 bearer_token envoy.config.core.v3.DataSource",
+            f"3 tls {_DOWNSTREAM_TLS}",
         ),
     },
     _PYTHON: {
@@ -182,6 +184,7 @@ _FILES = {
     "envoy.extensions.filters.http.wasm.v3.Wasm": "envoy/extensions/filters/http/wasm/v3/wasm.proto",
     "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication": _JWT_FILE,
     "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig": _JWT_FILE,
+    _DOWNSTREAM_TLS: "envoy/extensions/transport_sockets/tls/v3/tls.proto",
     "envoy.config.core.v3.HttpUri": "envoy/config/core/v3/http_uri.proto",
     "envoy.config.core.v3.DataSource": "envoy/config/core/v3/base.proto",
     "google.protobuf.Duration": "google/protobuf/duration.proto",

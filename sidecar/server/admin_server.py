@@ -24,6 +24,7 @@ from sidecar.core.runtime import Runtime
 from sidecar.http.connection_manager import ConnectionManager, HcmStats
 from sidecar.http.serve import serve_http
 from sidecar.net.reactor import adopted
+from sidecar.net.tls_server import tls_serve
 from sidecar.observability.stats import Store
 from sidecar.observability.tags import TagProducer
 from sidecar.router.exchange import Router
@@ -81,7 +82,8 @@ class AdminServer:
         self.started_s = server.started_s
         self.bootstrap = server.loaded.bootstrap
         self.access_logs = tuple(access_logs)
-        self._api = AdminApi(self, server.assembly.admin_rules(), self.bootstrap.admin.profile_path)
+        rules = server.assembly.admin_rules()
+        self._api = AdminApi(self, rules, self.bootstrap.admin.profile_path)
         self._h2_codec_class = h2_codec_class(server.options.http2_codec)
         reactor = server.reactor
         router = Router(reactor, server.assembly.clusters.get, server.assembly.pools.get)
@@ -99,7 +101,8 @@ class AdminServer:
         manager.use_remote_address = True
         manager.terminal = self._answer
         self._manager = manager
-        chains = FilterChains([FilterChain("", self._serve, manager)])
+        serve = self._serve if rules.tls is None else tls_serve(rules.tls, self._serve, None)
+        chains = self._chains = FilterChains([FilterChain("", serve, manager, rules.tls)])
         self.listener = Listener(
             "admin",
             [address],
@@ -113,7 +116,7 @@ class AdminServer:
         self.listener.on_bound.append(self._on_bound)
 
     def _on_bound(self, scope: Any) -> None:
-        self._manager.set_listener_stats(scope.scope("http.admin"))
+        self._chains.set_scope(scope)
         missing = ("extension_config_missing", "network_extension_config_missing")
         self.store.forget(scope.prefix + name for name in missing)
 
