@@ -13,6 +13,7 @@ value, joined by a comma.  Which names these are differs between requests and re
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
 __all__ = [
@@ -123,7 +124,8 @@ class HeaderMap:
 
     def byte_size(self) -> int:
         """The sum of name and value lengths, as Envoy's HeaderMap::byteSize."""
-        return sum(len(key) + len(value) for key, value in self)
+        pseudo = sum(len(key) + len(value) for key, value in self.pseudo_fields())
+        return pseudo + len(b"".join(chain.from_iterable(self.fields)))
 
     # -- changing ---------------------------------------------------------------------------
     def add(self, name: bytes, value: bytes) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Tag",
+    "is_whole",
     "moments",
     "set_common_tags",
     "set_grpc_request_tags",
@@ -64,7 +65,7 @@ def moments(stream: Stream, *, is_upstream: bool = False) -> Iterator[tuple[str,
     """When things happened, in ns of the monotonic clock; ``is_upstream``: at the upstream alone."""
     for name, attribute in _UPSTREAM_MOMENTS if is_upstream else _MOMENTS:
         when: int = getattr(stream, attribute)
-        if not when and attribute == "upstream_last_rx_ns" and _is_whole(stream):
+        if not when and attribute == "upstream_last_rx_ns" and is_whole(stream):
             when = stream.upstream_first_rx_ns  # it came in one piece
         if when:
             yield name, when
@@ -107,7 +108,7 @@ def set_grpc_status(span: Span, headers: HeaderMap | None, trailers: HeaderMap |
             span.is_error = True
 
 
-def _is_whole(stream: Stream) -> bool:
+def is_whole(stream: Stream) -> bool:
     """Whether the upstream's response came to its end."""
     response = stream.response
     if response is None or not stream.upstream_first_rx_ns:

@@ -23,10 +23,24 @@ if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.core.headers import HeaderMap
 
-__all__ = ["EntrySettings", "Fill", "LogBatch", "fill_http_entry", "fill_tcp_entry"]
+__all__ = [
+    "LAST",
+    "PROTOCOLS",
+    "Encode",
+    "EntrySettings",
+    "LogBatch",
+    "address_bytes",
+    "details_of",
+    "encode_tcp_entry",
+    "enum_numbers",
+    "rare_common",
+    "request_headers_bytes",
+    "response_headers_bytes",
+    "varint",
+]
 
-#: Fills an entry in: ``fill(entry, stream, settings)``.
-Fill = Callable[[Any, "Stream", "EntrySettings"], None]
+#: The bytes of an entry: ``encode(stream, settings)``.
+Encode = Callable[["Stream", "EntrySettings"], bytes]
 
 #: By moments of a stream, the fields that say how long after its start they were.
 _MOMENTS = {
@@ -69,19 +83,12 @@ _FLAGS = (
     (Flag.DOWNSTREAM_REMOTE_RESET, "downstream_remote_reset"),
 )
 _EXTERNAL_SERVICE = 1
+_BYTES = tuple(bytes((number,)) for number in range(128))
 #: Lines of a stream that is over.
-_LAST = frozenset({"DownstreamEnd", "TcpConnectionEnd", "UdpSessionEnd", "UpstreamEnd", "NotSet"})
-_PROTOCOLS = {"HTTP/1.0": 1, "HTTP/1.1": 2, "HTTP/2": 3, "HTTP/3": 4}
+LAST = frozenset({"DownstreamEnd", "TcpConnectionEnd", "UdpSessionEnd", "UpstreamEnd", "NotSet"})
+PROTOCOLS = {"HTTP/1.0": 1, "HTTP/1.1": 2, "HTTP/2": 3, "HTTP/3": 4}
 _TLS_VERSIONS = {"TLSv1": 1, "TLSv1.1": 2, "TLSv1.2": 3, "TLSv1.3": 4}
 _DETAILS = make_operator("RESPONSE_CODE_DETAILS", "", None, frozenset())
-#: The fields of a request's properties that are headers.
-_REQUEST_HEADERS = (
-    ("user_agent", b"user-agent"),
-    ("referer", b"referer"),
-    ("forwarded_for", b"x-forwarded-for"),
-    ("request_id", b"x-request-id"),
-    ("original_path", b"x-envoy-original-path"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,74 +104,73 @@ class EntrySettings:
 
 
 @cache
-def _enums() -> tuple[Any, Any]:
+def enum_numbers() -> tuple[dict[str, int], dict[str, int]]:
+    """Numbers of ``RequestMethod`` and of ``AccessLogType`` by name."""
     import sidecar.config.messages  # noqa: F401, I001 - it completes the API's modules
     from envoy.config.core.v3 import base_pb2
     from envoy.data.accesslog.v3 import accesslog_pb2
 
-    return base_pb2.RequestMethod, accesslog_pb2.AccessLogType
+    return dict(base_pb2.RequestMethod.items()), dict(accesslog_pb2.AccessLogType.items())
+
+
+@cache
+def _messages() -> Any:
+    import sidecar.config.messages  # noqa: F401, I001 - it completes the API's modules
+    from envoy.data.accesslog.v3 import accesslog_pb2
+
+    return accesslog_pb2
+
+
+def varint(number: int) -> bytes:
+    """A number that is not negative."""
+    if number < 128:
+        return _BYTES[number]
+    if number < 1 << 14:
+        return bytes((number & 127 | 128, number >> 7))
+    if number < 1 << 21:
+        return bytes((number & 127 | 128, number >> 7 & 127 | 128, number >> 14))
+    return bytes((number & 127 | 128, number >> 7 & 127 | 128, number >> 14 & 127 | 128)) + varint(
+        number >> 21
+    )
 
 
 class LogBatch:
-    """A ``StreamAccessLogsMessage`` that is being filled in."""
+    """A ``StreamAccessLogsMessage`` that is being put together."""
 
-    __slots__ = ("_entries", "_message", "size")
+    __slots__ = ("_entries", "_identifier", "_is_tcp", "size")
 
     def __init__(self, *, is_tcp: bool) -> None:
-        import sidecar.config.messages  # noqa: F401, I001 - it completes the API's modules
-        from envoy.service.accesslog.v3 import als_pb2
-
-        self._message = als_pb2.StreamAccessLogsMessage()
-        self._entries = (self._message.tcp_logs if is_tcp else self._message.http_logs).log_entry
-        #: Bytes of the entries, about.
+        self._is_tcp = is_tcp
+        self._entries: list[bytes] = []
+        self._identifier = b""
+        #: Bytes of the entries.
         self.size = 0
 
-    def add(self, stream: Stream, fill: Fill, settings: EntrySettings) -> None:
+    def add(self, stream: Stream, encode: Encode, settings: EntrySettings) -> None:
         """Add an entry about ``stream``."""
-        entry = self._entries.add()
-        fill(entry, stream, settings)
-        self.size += entry.ByteSize()
+        entry = encode(stream, settings)
+        self._entries.append(entry)
+        self.size += len(entry)
 
     def identify(self, log_name: str, node: bytes) -> None:
         """Say who sends: the first message of a stream does."""
-        self._message.identifier.log_name = log_name
-        self._message.identifier.node.MergeFromString(node)
+        import sidecar.config.messages  # noqa: F401, I001 - it completes the API's modules
+        from envoy.service.accesslog.v3 import als_pb2
+
+        message = als_pb2.StreamAccessLogsMessage()
+        message.identifier.log_name = log_name
+        message.identifier.node.MergeFromString(node)
+        self._identifier = message.SerializeToString()
 
     def encode(self) -> bytes:
-        """The message's bytes."""
-        data: bytes = self._message.SerializeToString()
-        return data
+        """The bytes: ``identifier``, and ``http_logs`` (2) or ``tcp_logs`` (3) of ``log_entry`` (1)."""
+        logs = b"".join([b"\x0a" + varint(len(each)) + each for each in self._entries])
+        return self._identifier + (b"\x1a" if self._is_tcp else b"\x12") + varint(len(logs)) + logs
 
 
-def fill_http_entry(entry: Any, stream: Stream, settings: EntrySettings) -> None:
-    """Fill in an ``HTTPAccessLogEntry``."""
-    _fill_common(entry.common_properties, stream, settings)
-    entry.protocol_version = _PROTOCOLS.get(stream.protocol, 0)
-    request = entry.request
-    request.SetInParent()
-    headers: Any = stream.request.headers
-    if headers.method is not None or len(headers):
-        _fill_request(request, headers, settings)
-    request.request_body_bytes = stream.bytes_received
-    response = entry.response
-    response.SetInParent()
-    if stream.response_code:
-        response.response_code.value = stream.response_code
-    details = _DETAILS(stream)
-    if details:
-        response.response_code_details = details
-    response.response_body_bytes = stream.bytes_sent
-    answer = stream.response_headers
-    if answer is not None:
-        response.response_headers_bytes = answer.byte_size()
-        _copy(response.response_headers, answer, settings.response_headers)
-    trailers = stream.response_trailers
-    if trailers is not None:
-        _copy(response.response_trailers, trailers, settings.response_trailers)
-
-
-def fill_tcp_entry(entry: Any, stream: Stream, settings: EntrySettings) -> None:
-    """Fill in a ``TCPAccessLogEntry``."""
+def encode_tcp_entry(stream: Stream, settings: EntrySettings) -> bytes:
+    """A ``TCPAccessLogEntry``."""
+    entry = _messages().TCPAccessLogEntry()
     _fill_common(entry.common_properties, stream, settings)
     connection = entry.connection_properties
     connection.SetInParent()
@@ -174,23 +180,64 @@ def fill_tcp_entry(entry: Any, stream: Stream, settings: EntrySettings) -> None:
         common = entry.common_properties
         common.downstream_wire_bytes_received = common.upstream_wire_bytes_sent = stream.bytes_received
         common.downstream_wire_bytes_sent = common.upstream_wire_bytes_received = stream.bytes_sent
+    data: bytes = entry.SerializeToString()
+    return data
 
 
-def _fill_request(request: Any, headers: Any, settings: EntrySettings) -> None:
-    for name in ("scheme", "authority", "path"):
-        value = getattr(headers, name)
-        if value is not None:
-            setattr(request, name, sanitized(value))
-    for field, header in _REQUEST_HEADERS:
-        value = headers.get(header)
-        if value is not None:
-            setattr(request, field, sanitized(value))
-    if headers.method is not None:
-        methods = _enums()[0]
-        name = headers.method.decode("latin-1")
-        request.request_method = methods.Value(name) if name in methods.keys() else 0  # noqa: SIM118 - no mapping
-    request.request_headers_bytes = headers.byte_size()
-    _copy(request.request_headers, headers, settings.request_headers)
+# -- parts of entries that few have, for :mod:`.entry_wire` ------------------------------------------------
+def rare_common(stream: Stream, settings: EntrySettings) -> bytes:
+    """What ``common_properties`` has besides."""
+    connection: Any = stream.connection
+    ja3: str = getattr(connection, "ja3_hash", "")
+    if not (
+        ja3
+        or stream.flags
+        or stream.dynamic_metadata
+        or connection.tls is not None
+        or connection.requested_server_name
+        or settings.custom_tags
+        or settings.filter_state
+    ):
+        return b""
+    common = _messages().AccessLogCommon()
+    _fill_rare(common, stream, settings)
+    data: bytes = common.SerializeToString()
+    return data
+
+
+def request_headers_bytes(headers: HeaderMap, names: Sequence[str]) -> bytes:
+    """``request_headers``."""
+    message = _messages().HTTPRequestProperties()
+    _copy(message.request_headers, headers, names)
+    data: bytes = message.SerializeToString()
+    return data
+
+
+def response_headers_bytes(stream: Stream, settings: EntrySettings) -> bytes:
+    """``response_headers`` and ``response_trailers``."""
+    message = _messages().HTTPResponseProperties()
+    if stream.response_headers is not None:
+        _copy(message.response_headers, stream.response_headers, settings.response_headers)
+    if stream.response_trailers is not None:
+        _copy(message.response_trailers, stream.response_trailers, settings.response_trailers)
+    data: bytes = message.SerializeToString()
+    return data
+
+
+def address_bytes(text: str) -> bytes:
+    """An ``Address``."""
+    import sidecar.config.messages  # noqa: F401, I001 - it completes the API's modules
+    from envoy.config.core.v3 import address_pb2
+
+    message = address_pb2.Address()
+    _set_address(message, text)
+    data: bytes = message.SerializeToString()
+    return data
+
+
+def details_of(stream: Stream) -> str:
+    """The response code details as logs show them; empty for none."""
+    return str(_DETAILS(stream) or "")
 
 
 def _copy(target: Any, headers: HeaderMap, names: Sequence[str]) -> None:
@@ -211,7 +258,6 @@ def _fill_common(common: Any, stream: Stream, settings: EntrySettings) -> None:
     _set_address(common.downstream_remote_address, stream.remote_address or connection.remote_address)
     _set_address(common.downstream_direct_remote_address, connection.direct_remote_address)
     _set_address(common.downstream_local_address, connection.local_address)
-    _fill_tls(common, connection)
     _fill_times(common, stream)
     host: Any = stream.upstream_host
     if host is not None:
@@ -232,6 +278,13 @@ def _fill_common(common: Any, stream: Stream, settings: EntrySettings) -> None:
         common.connection_termination_details = stream.connection_termination_details
     if stream.request_id is not None:
         common.stream_id = sanitized(stream.request_id)
+    if stream.access_log_type != "NotSet":
+        common.access_log_type = enum_numbers()[1][stream.access_log_type]
+    _fill_rare(common, stream, settings)
+
+
+def _fill_rare(common: Any, stream: Stream, settings: EntrySettings) -> None:
+    _fill_tls(common, stream.connection)
     _fill_flags(common, stream.flags)
     if stream.dynamic_metadata:
         for namespace, fields in stream.dynamic_metadata.items():
@@ -243,9 +296,6 @@ def _fill_common(common: Any, stream: Stream, settings: EntrySettings) -> None:
         tags = _Tags(common.custom_tags)
         for each in settings.custom_tags:
             each(tags, stream)
-    types = _enums()[1]
-    if stream.access_log_type != "NotSet":
-        common.access_log_type = types.Value(stream.access_log_type)
 
 
 class _Tags:
@@ -265,7 +315,7 @@ def _fill_times(common: Any, stream: Stream) -> None:
     for name, when in moments(stream):
         if when >= start:
             getattr(common, _MOMENTS[name]).FromNanoseconds(when - start)
-    if stream.access_log_type in _LAST:
+    if stream.access_log_type in LAST:
         end = stream.downstream_last_tx_ns or time.monotonic_ns()
         common.duration.FromNanoseconds(end - start)
     else:

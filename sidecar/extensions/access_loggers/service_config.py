@@ -11,11 +11,11 @@ from sidecar.config.compile.log_filter import compile_log_filter
 from sidecar.config.compile.route_action import duration_s
 from sidecar.extensions.access_loggers.batches import Batches, BatchLogger, BatchStats, Outlet
 from sidecar.extensions.access_loggers.entry_messages import (
+    Encode,
     EntrySettings,
-    Fill,
-    fill_http_entry,
-    fill_tcp_entry,
+    encode_tcp_entry,
 )
+from sidecar.extensions.access_loggers.entry_wire import encode_http_entry
 from sidecar.extensions.access_loggers.service_logger import LogStream
 
 if TYPE_CHECKING:
@@ -88,11 +88,11 @@ class _Factory:
         tags = compile_custom_tags(common.custom_tags, context.at("common_config"))
         settings = self._settings(message, tuple(tags.values()), tuple(common.filter_state_objects_to_log))
         batches = self._batches.get(common, context, is_tcp=self.is_tcp)
-        return BatchLogger(batches, partial(_put, self._fill, settings))
+        return BatchLogger(batches, partial(_put, self._encode, settings))
 
     @property
-    def _fill(self) -> Fill:
-        return fill_tcp_entry if self.is_tcp else fill_http_entry
+    def _encode(self) -> Encode:
+        return encode_tcp_entry if self.is_tcp else encode_http_entry
 
     def _settings(self, message: Any, tags: tuple[Tag, ...], state: tuple[str, ...]) -> EntrySettings:
         return EntrySettings(custom_tags=tags, filter_state=state)
@@ -126,8 +126,8 @@ class TcpServiceFactory(_Factory):
     is_tcp = True
 
 
-def _put(fill: Fill, settings: EntrySettings, batch: Any, stream: Stream) -> None:
-    batch.add(stream, fill, settings)
+def _put(encode: Encode, settings: EntrySettings, batch: Any, stream: Stream) -> None:
+    batch.add(stream, encode, settings)
 
 
 def _lower(names: Any) -> tuple[str, ...]:

@@ -13,9 +13,9 @@ from sidecar.extensions.access_loggers.batches import Batches, BatchLogger, Batc
 from sidecar.extensions.access_loggers.entry_messages import (
     EntrySettings,
     LogBatch,
-    fill_http_entry,
-    fill_tcp_entry,
+    encode_tcp_entry,
 )
+from sidecar.extensions.access_loggers.entry_wire import encode_http_entry
 from sidecar.extensions.access_loggers.service_logger import METHOD, LogStream
 from sidecar.observability.stats import Store
 from tests.unit.observability.streams import make_stream
@@ -24,7 +24,7 @@ _SETTINGS = EntrySettings()
 
 
 def _put(batch: LogBatch, stream: Any) -> None:
-    batch.add(stream, fill_http_entry, _SETTINGS)
+    batch.add(stream, encode_http_entry, _SETTINGS)
 
 
 class _Stream:
@@ -132,7 +132,7 @@ def test_last_logger_sends_what_waits_and_ends_the_stream() -> None:
 
 def _entry(stream: Any, settings: EntrySettings = _SETTINGS, *, is_tcp: bool = False) -> Any:
     batch = LogBatch(is_tcp=is_tcp)
-    batch.add(stream, fill_tcp_entry if is_tcp else fill_http_entry, settings)
+    batch.add(stream, encode_tcp_entry if is_tcp else encode_http_entry, settings)
     cls: Any = message_class("envoy.service.accesslog.v3.StreamAccessLogsMessage")
     message = cls.FromString(batch.encode())
     (entry,) = (message.tcp_logs if is_tcp else message.http_logs).log_entry
@@ -172,3 +172,20 @@ def test_header_that_is_no_utf_8_stays_readable() -> None:
     request = _entry(stream, EntrySettings(request_headers=("x-one", "x-none", ":method"))).request
     assert request.user_agent == "a!!b"
     assert dict(request.request_headers) == {"x-one": "ä", ":method": "GET"}
+
+
+@pytest.mark.parametrize("number", [1, 127, 128, 16383, 16384, 2097151, 2097152, 1 << 28, 1 << 42])
+def test_numbers_of_any_size_are_what_protobuf_reads(number: int) -> None:
+    stream = make_stream()
+    stream.bytes_received = number
+    stream.start_ns = 1
+    stream.request_last_rx_ns = 1 + number * 1_000_000
+    entry = _entry(stream)
+    assert entry.request.request_body_bytes == number
+    assert entry.common_properties.time_to_last_rx_byte.ToMilliseconds() == number
+
+
+def test_text_that_is_no_utf8_is_told_all_the_same() -> None:
+    stream = make_stream()
+    stream.request.headers.set(b"user-agent", b"caf\xc3\xa9 \xff")
+    assert _entry(stream).request.user_agent == "café !"
