@@ -30,6 +30,7 @@ from wasm_abi.errors import (
     VmFailedError,
     WasmDeadlineExceeded,
     WasmError,
+    WasmOutputExceeded,
     WasmTrap,
 )
 from wasm_abi.module import GuestModule
@@ -76,5 +77,6 @@ __all__ = [
     "VmFailedError",
     "WasmDeadlineExceeded",
     "WasmError",
+    "WasmOutputExceeded",
     "WasmTrap",
 ]

@@ -65,6 +65,10 @@ class WasmDeadlineExceeded(WasmTrap):
     """The guest ran longer than its deadline and was stopped."""
 
 
+class WasmOutputExceeded(WasmTrap):
+    """The guest handed more to the host in one call than it may."""
+
+
 class MemoryFault(WasmError):
     """A guest pointer does not lie inside the guest's memory."""
 

@@ -10,6 +10,7 @@ never shrinks: a cached size can only be too small, so it is read again before a
 """
 
 import ctypes
+from collections.abc import Callable
 from struct import Struct
 from typing import Any, Protocol
 
@@ -19,17 +20,27 @@ _U32 = Struct("<I").pack_into
 _U64 = Struct("<Q").pack_into
 
 Bytes = bytes | bytearray | memoryview
+#: What is counted of each read besides its bytes, since what is made of them is an object.
+OVERHEAD = 64
+
+
+def _never() -> None:
+    """In the place of ``over`` until somebody limits what is read."""
 
 
 class GuestMemory(Protocol):
     """One guest's memory; every method raises MemoryFault for what lies outside of it.
 
     Up to ``limit`` it can be read in ``view`` without a call. Who does that looks at the limit first, and
-    takes both anew each time.
+    takes both anew each time, and takes what is read off ``left``.
     """
 
     limit: int
     view: memoryview
+    #: How much the guest may still hand over; what is read is taken off, and some for each time.  Below zero
+    #: ``over`` is asked, which gives new or raises.
+    left: int
+    over: Callable[[], None]
 
     def read(self, pointer: int, length: int) -> bytes:
         """A copy of that many bytes."""
@@ -54,13 +65,15 @@ class GuestMemory(Protocol):
 class MappedMemory:
     """The mapping of a memory that neither moves nor shrinks, seen through a cached view."""
 
-    __slots__ = ("_memory", "_store", "limit", "view")
+    __slots__ = ("_memory", "_store", "left", "limit", "over", "view")
 
     def __init__(self, store: Any, memory: Any) -> None:
         self._store: Any = store
         self._memory: Any = memory
         self.limit = 0
         self.view = memoryview(b"")
+        self.left = 0
+        self.over: Callable[[], None] = _never
         self._refresh()
 
     def _refresh(self) -> int:
@@ -86,6 +99,9 @@ class MappedMemory:
         end = pointer + length
         if end > self.limit and end > self._refresh():
             raise MemoryFault(f"guest memory: read of {length} bytes at {pointer}")
+        self.left = left = self.left - length - OVERHEAD
+        if left < 0:
+            self.over()
         return self.view[pointer:end].tobytes()
 
     def write(self, pointer: int, data: Bytes) -> None:
@@ -122,12 +138,14 @@ class MappedMemory:
 class PublicMemory:
     """The same through wasmtime's public interface, a bounds check and a copy at every access."""
 
-    __slots__ = ("_memory", "_store", "limit", "view")
+    __slots__ = ("_memory", "_store", "left", "limit", "over", "view")
 
     def __init__(self, store: Any, memory: Any) -> None:
         self._store: Any = store
         self._memory: Any = memory
         self.limit = 0  # nothing goes past the methods
+        self.left = 0
+        self.over: Callable[[], None] = _never
         self.view = memoryview(b"")
 
     def size(self) -> int:
@@ -139,6 +157,9 @@ class PublicMemory:
     def read(self, pointer: int, length: int) -> bytes:
         if pointer + length > self.size():
             raise MemoryFault(f"guest memory: read of {length} bytes at {pointer}")
+        self.left -= length + OVERHEAD
+        if self.left < 0:
+            self.over()
         return bytes(self._memory.read(self._store, pointer, pointer + length)) if length else b""
 
     def write(self, pointer: int, data: Bytes) -> None:
@@ -166,11 +187,13 @@ class PublicMemory:
 class NoMemory:
     """Stands in until the instance exists: a guest's start function has no memory we know of."""
 
-    __slots__ = ("limit", "view")
+    __slots__ = ("left", "limit", "over", "view")
 
     def __init__(self) -> None:
         self.limit = 0
         self.view = memoryview(b"")
+        self.left = 0
+        self.over: Callable[[], None] = _never
 
     def size(self) -> int:
         return 0

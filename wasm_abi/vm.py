@@ -28,7 +28,14 @@ from wasm_abi.binding import (
 from wasm_abi.calls import GRPC_CALL, GRPC_STREAM, HTTP_CALL, STEP
 from wasm_abi.context import Context
 from wasm_abi.engine import EPOCHS_TO_DEADLINE
-from wasm_abi.errors import MemoryFault, ModuleError, ReentryError, VmFailedError, WasmTrap
+from wasm_abi.errors import (
+    MemoryFault,
+    ModuleError,
+    ReentryError,
+    VmFailedError,
+    WasmOutputExceeded,
+    WasmTrap,
+)
 from wasm_abi.failure import describe_failure
 from wasm_abi.inside import CALLBACKS, HEADERS, Inside
 from wasm_abi.memory import Bytes, GuestMemory, NoMemory
@@ -53,11 +60,16 @@ NO_FUNCTIONS: Mapping[bytes, ForeignFunction] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one guest may use. The start deadline holds while it starts and is configured."""
+    """What one guest may use. The start deadline holds while it starts and is configured.
+
+    ``output_bytes`` is what it may hand to the host in one call, headers, bodies, lines, whatever it is; it
+    is stopped between once and twice as much.
+    """
 
     memory_bytes: int = 1 << 30
     call_deadline_s: float = 1.0
     start_deadline_s: float = 10.0
+    output_bytes: int = 256 << 20
 
 
 def _take_binding(module: GuestModule, safe: bool, allowed: frozenset[str]) -> Binding:
@@ -92,9 +104,9 @@ class Vm:
 
     __slots__ = (
         "__weakref__", "_allocate", "_binding", "_call_numbers", "_entries", "_exports", "_on_close",
-        "_panic", "_panic_serial", "_spare_key", "_store", "abi", "after", "allowed", "configuration",
-        "configuring", "context", "contexts", "deadline_s", "engine", "entered", "environment",
-        "failure", "foreign_arguments", "foreign_functions", "host", "inside", "is_answered",
+        "_output_serial", "_panic", "_panic_serial", "_spare_key", "_store", "abi", "after", "allowed",
+        "configuration", "configuring", "context", "contexts", "deadline_s", "engine", "entered",
+        "environment", "failure", "foreign_arguments", "foreign_functions", "host", "inside", "is_answered",
         "is_restricted", "is_started", "limits", "memory", "metric_ids", "metrics", "module",
         "needs_attention", "next_context_id", "read", "serial", "shared", "vm_id", "warned", "words",
         "write", "write_u32", "write_u64",
@@ -150,6 +162,7 @@ class Vm:
         self._call_numbers = [HTTP_CALL, GRPC_CALL, GRPC_STREAM]
         self._panic = b""
         self._panic_serial = -1
+        self._output_serial = -1
         self._use_memory(NoMemory())
         if safe is None:
             safe = os.environ.get("WASM_ABI_SAFE", "") not in ("", "0")
@@ -204,6 +217,7 @@ class Vm:
         except BaseException as error:
             self.fail(error)
         self._use_memory(self._binding.memory(self._exports["memory"]))
+        self.memory.over = self._over_output
         self._allocate = self._guest_function(self.module.allocator)
         self.context = _IDLE
         exports = self.module.exports
@@ -252,6 +266,14 @@ class Vm:
         self.memory = memory
         self.read, self.write = memory.read, memory.write
         self.write_u32, self.write_u64 = memory.write_u32, memory.write_u64
+
+    def _over_output(self) -> None:
+        """All that the guest may hand over is used up: in this call, or in those since it was so before."""
+        limit = self.limits.output_bytes
+        if self._output_serial == self.serial:
+            raise WasmOutputExceeded(f"the guest handed more than {limit} bytes to the host in one call")
+        self._output_serial = self.serial
+        self.memory.left = limit
 
     def _guest_function(self, name: str) -> GuestFunction:
         return self._binding.function(self._exports[name], *self.module.exports[name])

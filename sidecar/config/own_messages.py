@@ -70,6 +70,8 @@ PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
             "1 memory_bytes uint64",
             "2 call_time google.protobuf.Duration",
             "3 start_time google.protobuf.Duration",
+            "4 output_bytes uint64",
+            "5 log_bytes_per_second uint64",
         ),
     },
     _JWT: {

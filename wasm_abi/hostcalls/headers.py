@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from wasm_abi.abi import AbiVersion, MapType, Status
 from wasm_abi.inside_wat import FAST
+from wasm_abi.memory import OVERHEAD
 from wasm_abi.pairs import byte_size, decode_pairs, encode_pairs
 
 if TYPE_CHECKING:
@@ -123,7 +124,13 @@ def add_header_map_value(
     memory, end = vm.memory, key + key_size
     name = (memory.view[key:end].tobytes() if end <= memory.limit else vm.read(key, key_size)).lower()
     end = value + value_size
-    text = memory.view[value:end].tobytes() if end <= memory.limit else vm.read(value, value_size)
+    if end <= memory.limit:
+        text = memory.view[value:end].tobytes()
+        memory.left = left = memory.left - value_size - OVERHEAD
+        if left < 0:
+            memory.over()
+    else:
+        text = vm.read(value, value_size)
     vm.words[FAST] = 0  # what was put inside is out of date
     context = vm.context
     stream = context.stream if context.open_maps >> map_type & 1 else None
@@ -140,7 +147,13 @@ def replace_header_map_value(
     memory, end = vm.memory, key + key_size
     name = (memory.view[key:end].tobytes() if end <= memory.limit else vm.read(key, key_size)).lower()
     end = value + value_size
-    text = memory.view[value:end].tobytes() if end <= memory.limit else vm.read(value, value_size)
+    if end <= memory.limit:
+        text = memory.view[value:end].tobytes()
+        memory.left = left = memory.left - value_size - OVERHEAD
+        if left < 0:
+            memory.over()
+    else:
+        text = vm.read(value, value_size)
     vm.words[FAST] = 0  # what was put inside is out of date
     context = vm.context
     stream = context.stream if context.open_maps >> map_type & 1 else None

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from sidecar.api.context import FactoryContext
     from sidecar.api.stream import Stream
     from sidecar.extensions.wasm.live import LivePlugin
+    from sidecar.extensions.wasm.log_meter import LogMeter
     from wasm_abi import Plugin, StreamContext
 
 __all__ = ["FAILED", "NONE", "NOT_RESUMED", "PluginSide", "StreamSide"]
@@ -87,7 +88,14 @@ class PluginSide:
     """What one plugin may ask for outside any stream (``wasm_abi.PluginHost``)."""
 
     def __init__(
-        self, name: str, root_id: str, vm_id: str, context: FactoryContext, *, has_timers: bool = True
+        self,
+        name: str,
+        root_id: str,
+        vm_id: str,
+        context: FactoryContext,
+        *,
+        has_timers: bool = True,
+        meter: LogMeter | None = None,
     ) -> None:
         self.name = name
         self.facts = PluginFacts(name, root_id, vm_id, context.node, context.find_cluster)
@@ -98,6 +106,7 @@ class PluginSide:
         self._every = context.every
         # A VM that lives as long as one stream has none, and is not to complain of it each time.
         self._has_timers = has_timers
+        self._meter = meter
         self._stop_tick: Callable[[], None] | None = None
         self._deferred: list[Callable[[], None]] = []
         self._soon = context.soon
@@ -123,6 +132,8 @@ class PluginSide:
             plugin = self.plugin
             is_root = plugin is None or plugin.vm.context is plugin.root
             label = self._root_label if is_root else self._label
+            if self._meter is not None and not self._meter.admit(len(message), label):
+                return
             logger.log(number, "%s: %s", label, message.decode("utf-8", "backslashreplace"))
 
     def log_level(self) -> LogLevel:

@@ -2,8 +2,8 @@
 
 Its message holds Envoy's, whose meaning stays. ``isolation: STREAM`` gives each stream a VM of its own, so
 that a fault touches no other; such guests keep nothing from stream to stream but shared data, queues and
-metrics, and have no timers. ``limits`` are those of a guest: its memory, and how long a call into it, and its
-start, may take.
+metrics, and have no timers. ``limits`` are those of a guest: its memory, how long a call into it, and its
+start, may take, how much it may hand over in one, and how much it may log in a second.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class OwnWasmFactory:
                 context,
                 limits=_limits(message.limits),
                 per_stream=message.isolation == _STREAM,
+                log_bytes_per_s=message.limits.log_bytes_per_second,
             )
         except ConfigError as error:
             if error.path.startswith("config"):
@@ -62,4 +63,9 @@ def _limits(message: Any) -> Limits:
             times[field] = duration_s(getattr(message, field))
             if times[field] <= 0:
                 raise ConfigError(f"limits.{field}", "must be longer than nothing")
-    return Limits(message.memory_bytes or plain.memory_bytes, times["call_time"], times["start_time"])
+    return Limits(
+        message.memory_bytes or plain.memory_bytes,
+        times["call_time"],
+        times["start_time"],
+        message.output_bytes or plain.output_bytes,
+    )

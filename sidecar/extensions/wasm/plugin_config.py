@@ -25,6 +25,7 @@ from sidecar.extensions.http.wasm_host import PluginSide
 from sidecar.extensions.wasm.code_cache import CodeCache, RemoteCode, define_stats
 from sidecar.extensions.wasm.foreign import FOREIGN_FUNCTIONS
 from sidecar.extensions.wasm.live import LivePlugin
+from sidecar.extensions.wasm.log_meter import LogMeter
 from sidecar.extensions.wasm.restart import Restart
 from sidecar.extensions.wasm.workers_store import make_store
 from wasm_abi import Engine, Limits, ModuleCache, ModuleError, Plugin, Vm, WasmError
@@ -70,6 +71,8 @@ class _Settings:
     allow_on_headers_stop_iteration: bool
     traps_open: bool
     limits: Limits
+    #: How much the guest may log in a second; 0: as much as it likes.
+    log_bytes_per_s: int
     #: Each stream gets a VM of its own.
     per_stream: bool
 
@@ -206,6 +209,7 @@ class Plugins:
         *,
         limits: Limits = DEFAULT_LIMITS,
         per_stream: bool = False,
+        log_bytes_per_s: int = 0,
     ) -> LivePlugin:
         """The plugin of a ``PluginConfig``, running or still to come.  Raises: ConfigError."""
         policy = _failure_policy(config)
@@ -229,6 +233,7 @@ class Plugins:
             allow_on_headers_stop_iteration=config.allow_on_headers_stop_iteration.value,
             traps_open=config.fail_open,
             limits=limits,
+            log_bytes_per_s=log_bytes_per_s,
             per_stream=per_stream,
         )
         if vm_config.HasField("code") and vm_config.code.WhichOneof("specifier") == "remote":
@@ -309,7 +314,7 @@ class Plugins:
         environment = tuple(sorted(vm.environment.items()))
         recipe_key = (vm.vm_id, module.digest, vm.configuration, environment, vm.allowed, settings.limits)
         own = (settings.root_id, settings.name, settings.configuration, settings.policy, settings.per_stream)
-        key = (*recipe_key, *own)
+        key = (*recipe_key, *own, settings.log_bytes_per_s)
         started = self._plugins.get(key)
         if started is None:
             recipe = self._recipes.get(recipe_key)
@@ -330,9 +335,13 @@ class Plugins:
 
     def _start(self, settings: _Settings, recipe: _VmRecipe, context: FactoryContext) -> _Started:
         name, root_id = settings.name, settings.root_id
+        meter: LogMeter | None = None
+        if settings.log_bytes_per_s:
+            scope = context.root_stats.scope(f"wasm.{name}" if name else "wasm")
+            meter = LogMeter(settings.log_bytes_per_s, scope.counter("log_lines_dropped"))
 
         def start(*, alone: bool = False) -> tuple[Plugin, PluginSide]:
-            side = PluginSide(name, root_id, settings.vm.vm_id, context, has_timers=not alone)
+            side = PluginSide(name, root_id, settings.vm.vm_id, context, has_timers=not alone, meter=meter)
             vm = recipe.one_more(side) if alone else recipe.live(side)
             plugin = Plugin(
                 vm,

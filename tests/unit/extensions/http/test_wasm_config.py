@@ -11,12 +11,14 @@ from factory_fakes import Recorder
 from google.protobuf.json_format import ParseDict
 from wat_guests import CONTINUE, Guest
 
+from sidecar.config.messages import message_class
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.http.wasm_config import WasmFactory
 from sidecar.extensions.http.wasm_host import PluginSide
+from sidecar.extensions.http.wasm_own_config import OwnWasmFactory
 from sidecar.extensions.wasm.places_config import WasmServiceFactory
 from sidecar.extensions.wasm.plugin_config import Plugins
-from wasm_abi import MetricType, WasmTrap
+from wasm_abi import LogLevel, MetricType, WasmTrap
 
 
 def message(vm: dict[str, Any] | None = None, **config: Any) -> Wasm:
@@ -198,3 +200,21 @@ def test_what_a_guest_shares_outlives_its_vm_and_goes_with_its_plugin():
     for close in found.closers:
         close()
     assert vm.shared.get(b"v", b"k") is None
+
+
+def test_limits_of_output_reach_the_guest_and_its_log(caplog):
+    own: Any = message_class("sidecar.extensions.filters.http.wasm.v1.Wasm")
+    limits = {"output_bytes": 5000, "log_bytes_per_second": 10}
+    inner = {"config": {"name": "p", "vm_config": {"code": {"local": {"filename": "/g.wasm"}}}}}
+    found = recorder(Guest())
+    live = (
+        OwnWasmFactory(Plugins())
+        .compile(ParseDict({"wasm": inner, "limits": limits}, own()), found.context)
+        ._live
+    )
+    assert live.plugin.vm.limits.output_bytes == 5000
+    with caplog.at_level("INFO", logger="sidecar.wasm"):
+        for _ in range(3):
+            live.side.log(LogLevel.INFO, b"eight of")
+    assert len(caplog.messages) == 1
+    assert found.context.root_stats.counter("wasm.p.log_lines_dropped").value == 2
