@@ -593,7 +593,7 @@ _ROWS: dict[str, str] = {
         "ignore_health_on_host_removal eds_cluster_config original_dst_lb_config cleanup_interval "
         "transport_socket transport_socket_matches upstream_http_protocol_options "
         "upstream_bind_config upstream_connection_options preconnect_policy "
-        "connection_pool_per_downstream_connection"
+        "connection_pool_per_downstream_connection per_connection_buffer_limit_bytes"
     ),
     f"{_CORE}.BindConfig": "*",
     f"{_CORE}.ExtraSourceAddress": "*",

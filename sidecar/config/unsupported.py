@@ -325,7 +325,6 @@ ENTRIES: tuple[Entry, ...] = (
         "all but 0s, and there is no window",
         when=lambda message: message.update_merge_window.ByteSize() > 0,
     ),
-    *_rows(_CLUSTER, WARN, "connection pools", "per_connection_buffer_limit_bytes"),
     *_rows(
         "envoy.config.cluster.v3.UpstreamConnectionOptions",
         WARN,

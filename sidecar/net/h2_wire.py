@@ -58,6 +58,7 @@ class H2Wire:
     """One connection's output."""
 
     __slots__ = (
+        "_limit",
         "_queued",
         "_resume",
         "_writers",
@@ -82,6 +83,8 @@ class H2Wire:
         #: Sending failed: nothing will leave any more.
         self.is_broken = False
         self._queued = 0
+        #: How much may be queued before writers wait.
+        self._limit = min(_QUEUE_LIMIT, transport.limit)
         #: Body bytes that have arrived and that nobody has taken.
         self.unread = 0
         self._resume: Signal | None = None
@@ -240,11 +243,11 @@ class H2Wire:
                 if self.is_broken or codec.is_closed(stream_id):
                     return False
                 room = codec.send_window(stream_id)
-                if not size or (room and self._queued < _QUEUE_LIMIT and not self.is_congested):
+                if not size or (room and self._queued < self._limit and not self.is_congested):
                     # Who sends goes to the end of the line; who finds no room keeps the place in it.
                     writers.pop(stream_id, None)
-                    if room > _QUEUE_LIMIT:
-                        room = _QUEUE_LIMIT
+                    if room > self._limit:
+                        room = self._limit
                     if writers and room > _SHARE:
                         room = max(_SHARE, room // (1 + len(writers)))
                     left = size - at
@@ -287,7 +290,7 @@ class H2Wire:
                 room = codec.send_window(stream_id)
                 if room < first or self.is_broken:
                     return 0
-                if self._queued < _QUEUE_LIMIT and not self.is_congested:
+                if self._queued < self._limit and not self.is_congested:
                     break
                 if signal is None:
                     signal = Signal(self.reactor)
@@ -296,8 +299,8 @@ class H2Wire:
         finally:
             if signal is not None and writers.get(stream_id) is signal:
                 del writers[stream_id]
-        if room > _QUEUE_LIMIT:
-            room = _QUEUE_LIMIT
+        if room > self._limit:
+            room = self._limit
         if writers and room > _SHARE:
             room = max(_SHARE, room // (1 + len(writers)))
         taken = []

@@ -150,6 +150,8 @@ class Transport:
     facts: Any = None
     #: What epoll is to tell of the socket.
     events = _REGISTER
+    #: How much a read, or a splice, brings at most.
+    limit: int = 1024 * 1024
 
     __slots__ = (
         "fd",
@@ -199,6 +201,13 @@ class Transport:
             self.ready = replaced.ready
             self.hangup = replaced.hangup
             reactor.replace(replaced, self)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nobody stands between the socket and who uses it."""
+        sock = self.sock
+        is_bare = self.recv == sock.recv and self.send == sock.send
+        return type(self) is Transport and is_bare and not self.queued
 
     def arm(self, strand: Strand) -> None:
         self.reader = strand

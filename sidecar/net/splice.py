@@ -85,9 +85,10 @@ async def carry(
     how often it did again.  Raises: Broken.  If cancelled: bytes under way are lost.
     """
     reads = 0
+    size = min(_READ_SIZE, source.limit)
     while True:
         try:
-            data = await source.receive(_READ_SIZE)
+            data = await source.receive(size)
         except OSError as error:
             raise Broken(source, error) from error
         if not data:
@@ -104,19 +105,12 @@ async def carry(
             raise Broken(target, error) from error
         count(len(data))
         reads += 1
-        if len(data) == _READ_SIZE:
-            if pipes is not None and _is_plain(source) and _is_plain(target):
+        if len(data) == size:
+            if pipes is not None and source.is_plain and target.is_plain:
                 await _splice(source, target, count, pipes, waits)
                 return
             if not reads % _READS_PER_TURN:
                 await turn()
-
-
-def _is_plain(transport: Transport) -> bool:
-    """Whether nobody stands between the socket and who uses it."""
-    sock = transport.sock
-    is_bare = transport.recv == sock.recv and transport.send == sock.send
-    return type(transport) is Transport and is_bare and not transport.queued
 
 
 async def _splice(
@@ -128,11 +122,12 @@ async def _splice(
 ) -> None:
     pipe = pipes.take()
     reader, writer = pipe
+    size = min(_PIPE_SIZE, source.limit, target.limit)
     left = passed = 0
     try:
         while True:
             try:
-                left = os.splice(source.fd, writer, _PIPE_SIZE, flags=_FLAGS)
+                left = os.splice(source.fd, writer, size, flags=_FLAGS)
             except (BlockingIOError, InterruptedError):
                 await source.readable()
                 continue

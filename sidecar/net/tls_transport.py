@@ -41,6 +41,7 @@ class TlsTransport(Transport):
         "_held",
         "_incoming",
         "_is_open",
+        "_most",
         "_on_idle",
         "_outgoing",
         "_promised",
@@ -48,6 +49,7 @@ class TlsTransport(Transport):
         "_raw_send",
         "_tls",
         "facts",
+        "limit",
         "on_closing",
         "tls",
         "verdict",
@@ -61,6 +63,9 @@ class TlsTransport(Transport):
         # A listener filter may have put something in front of the socket's own recv.
         self._raw_recv = plain.recv
         self._raw_send = plain.send
+        #: How many bytes of records are taken in at a time.
+        self._most = min(_READ_SIZE, plain.limit)
+        self.limit = plain.limit
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         #: The :class:`ssl.SSLObject`, for questions.
@@ -155,12 +160,12 @@ class TlsTransport(Transport):
         while True:
             await self.readable()
             try:
-                data = self._raw_recv(_READ_SIZE)
+                data = self._raw_recv(self._most)
             except (BlockingIOError, InterruptedError):
                 continue
             if not data:
                 raise Disconnected("the peer left during the handshake")
-            if len(data) == _READ_SIZE or self.hangup:
+            if len(data) == self._most or self.hangup:
                 self.ready = True
             self._incoming.write(data)
             return
@@ -173,7 +178,7 @@ class TlsTransport(Transport):
     def _fill(self) -> bool:
         """Take in what the socket has; False at its end.  Raises: BlockingIOError, OSError."""
         try:
-            data = self._raw_recv(_READ_SIZE)
+            data = self._raw_recv(self._most)
         except (BlockingIOError, InterruptedError):
             raise
         except OSError:
@@ -182,7 +187,7 @@ class TlsTransport(Transport):
         if not data:
             self.hangup = True
             return False
-        if len(data) == _READ_SIZE:
+        if len(data) == self._most:
             self.ready = True
         self._incoming.write(data)
         self._has_left = True

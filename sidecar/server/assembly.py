@@ -38,6 +38,7 @@ from sidecar.core.options import Options
 from sidecar.core.overload import Overload
 from sidecar.core.shared_memory import make_count
 from sidecar.extensions.event_logs import EventLogs
+from sidecar.net.limited_transport import LimitedTransport, read_limit
 from sidecar.net.reactor import Reactor
 from sidecar.observability.snapshot import StatsSink
 from sidecar.observability.stats import Store
@@ -433,6 +434,7 @@ class Assembly:
             limits=self._limits(message, name),
         )
         listener.node = self.node
+        self._limit_reads(listener, message.per_connection_buffer_limit_bytes.value)
         if message.use_original_dst.value:
             listener.hand_off = self._find_listener
         listener.on_bound.append(chains.set_scope)
@@ -444,6 +446,12 @@ class Assembly:
             self.context(path).on_close(lambda: followers.remove(follower))
             follower(stopping.value)
         self._keep(listener, message, path)
+
+    @staticmethod
+    def _limit_reads(listener: Listener, limit_bytes: int) -> None:
+        limit = read_limit(limit_bytes)
+        if limit is not None:
+            listener.make_transport = partial(LimitedTransport, limit=limit)
 
     def _limits(self, message: Any, name: str) -> ConnectionLimits | None:
         own = listener_limit(name, self._runtime)

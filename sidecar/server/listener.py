@@ -91,6 +91,8 @@ class Listener:
         self.limits = limits
         #: ``use_original_dst``: finds the listener for a connection whose address was restored.
         self.hand_off: Callable[[str], Listener | None] | None = None
+        #: What the bytes of a connection go through; another one where it may hold less.
+        self.make_transport: Callable[[socket.socket, Reactor], Transport] = Transport
         self.reactor = reactor
         self.store = store
         self.sockets: list[socket.socket] = []
@@ -291,7 +293,7 @@ class Listener:
         try:
             try:
                 connection = Connection(self, client, peer)
-                transport = Transport(client, self.reactor)
+                transport = self.make_transport(client, self.reactor)
             except OSError:
                 client.close()
                 return

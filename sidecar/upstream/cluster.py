@@ -119,7 +119,8 @@ class ClusterConfig:
     #: ``drop_overloads``.
     drop_per_million: int = 0
     drop_category: str = ""
-    per_connection_buffer_limit: int = 1024 * 1024
+    #: ``per_connection_buffer_limit_bytes``, where reads would bring more; None elsewhere.
+    read_limit: int | None = None
     max_requests_per_connection: int = 0
     http1: H1Settings = UPSTREAM_HTTP1
     #: Seconds; 0 never.
@@ -191,7 +192,6 @@ class Cluster:
         "on_hosts_removed",
         "on_hosts_set",
         "original_dst",
-        "per_connection_buffer_limit",
         "picker",
         "policies",
         "removal_watchers",
@@ -221,7 +221,6 @@ class Cluster:
         self.max_connection_duration_s = config.max_connection_duration_s
         self.max_stream_duration_s = config.max_stream_duration_s
         self.max_requests_per_connection = config.max_requests_per_connection
-        self.per_connection_buffer_limit = config.per_connection_buffer_limit
         self.http2 = config.http2
         self.use_downstream_protocol = config.use_downstream_protocol
         self.has_pools_of_clients = config.connection_pool_per_downstream_connection

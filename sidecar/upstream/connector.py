@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sidecar.core.errors import DeadlineExceeded
+from sidecar.net.limited_transport import LimitedTransport
 from sidecar.net.reactor import Reactor, Strand, Transport
 from sidecar.net.tls_client import PLAIN_OPTIONS, PeerOptions
 from sidecar.upstream.connect_options import BindError, ConnectOptions
@@ -40,12 +41,13 @@ Handshake = Callable[[Transport, "Host", PeerOptions], Awaitable[Transport]]
 class Connector:
     """Makes the connections of one cluster."""
 
-    __slots__ = ("_options", "_sockets", "_stats", "handshake", "timeout_s")
+    __slots__ = ("_options", "_read_limit", "_sockets", "_stats", "handshake", "timeout_s")
 
     def __init__(self, config: ClusterConfig, stats: ClusterStats | None = None) -> None:
         """``stats`` are those of connections for requests; health checks count in none."""
         self.timeout_s = config.connect_timeout_s
         self._options = config.connect_options
+        self._read_limit = config.read_limit
         self._stats = stats
         #: None where the bytes of the connection are used as they are.
         self.handshake: Handshake | None = None
@@ -137,7 +139,8 @@ class Connector:
         if code not in (0, errno.EINPROGRESS):
             sock.close()
             raise connect_failure(os.strerror(code), remote=code == errno.ECONNREFUSED)
-        transport = Transport(sock, reactor)
+        limit = self._read_limit
+        transport = Transport(sock, reactor) if limit is None else LimitedTransport(sock, reactor, limit)
         try:
             await transport.writable()
         except BaseException:

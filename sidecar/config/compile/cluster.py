@@ -39,6 +39,7 @@ from sidecar.config.registry import Registry
 from sidecar.core.address import Address
 from sidecar.core.errors import ConfigError
 from sidecar.net.dns import ResolverSettings
+from sidecar.net.limited_transport import read_limit
 from sidecar.router.upstream_filters import UpstreamFilters
 from sidecar.upstream.cluster import (
     Cluster,
@@ -169,7 +170,7 @@ def compile_cluster_config(
         drop_per_million=drop_per_million,
         drop_category=drop_category,
         close_connections_on_host_set_change=message.common_lb_config.close_connections_on_host_set_change,
-        per_connection_buffer_limit=_wrapped(message, "per_connection_buffer_limit_bytes", 1024 * 1024),
+        read_limit=read_limit(_wrapped(message, "per_connection_buffer_limit_bytes", 0)),
         max_requests_per_connection=max_requests,
         http1=compile_http1_options(
             http1_options,

@@ -59,7 +59,7 @@ def test_compile_cluster_without_options_has_envoys_defaults() -> None:
     config = compiled("{name: a}")
     assert (config.type, config.connect_timeout_s, config.idle_timeout_s) == ("STATIC", 5.0, 3600.0)
     assert (config.panic_threshold, config.overprovisioning_factor) == (50.0, 140)
-    assert config.per_connection_buffer_limit == 1048576
+    assert config.read_limit is None
     assert config.default_limits == CircuitBreakerLimits(1024, 1024, 1024, 3)
     assert config.http2 is False
     assert config.lb_policy == LbPolicy("ROUND_ROBIN")
