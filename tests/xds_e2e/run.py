@@ -207,7 +207,11 @@ async def _updates(
 
         def update(version: str = f"u{number}", resources: list[Any] = resources) -> None:
             plane.set(kinds, version, resources)
-            plane.settle(*kinds)
+            try:
+                plane.settle(*kinds)
+            except RuntimeError as error:
+                states = {kind: plane.state(kind) for kind in kinds}
+                raise RuntimeError(f"update {version}: {error}: {states}") from error
 
         await trio.to_thread.run_sync(update)
         if number == min(100, updates):

@@ -27,6 +27,9 @@ UPSTREAMS = ("u0", "u1", "u2", "u3")
 HOSTS = ("a.test", "b.test", "other.test")
 PATHS = ("/r0", "/r1/x", "/r2", "/r3?q=1")
 _ADS = {"ads": {}, "resource_api_version": "V3"}
+#: A cluster that changed asks for endpoints that it was told before, and no server says them again: both
+#: proxies then wait for as long as they may, and use what they had.
+_EDS = {**_ADS, "initial_fetch_timeout": "0.2s"}
 _TYPE = "type.googleapis.com/"
 CLUSTER = "envoy.config.cluster.v3.Cluster"
 ENDPOINTS = "envoy.config.endpoint.v3.ClusterLoadAssignment"
@@ -119,7 +122,7 @@ class World:
             made["load_assignment"] = self._assignment(name, hosts)
             self.assignments.pop(name, None)
         else:
-            made["eds_cluster_config"] = {"eds_config": _ADS}
+            made["eds_cluster_config"] = {"eds_config": _EDS}
             if name not in self.assignments or pick.random() < 0.3:
                 self.assignments[name] = hosts
         self.clusters[name] = made
