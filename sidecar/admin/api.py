@@ -13,6 +13,7 @@ from sidecar.admin.certificates import certificates_json
 from sidecar.admin.clusters import clusters_json, clusters_text, listeners_json, listeners_text
 from sidecar.admin.config_dump import config_dump, node_json
 from sidecar.admin.help import OWN_PATHS, PATHS, TAP_PATH, help_text, index_page
+from sidecar.admin.init_dump import init_dump_json
 from sidecar.admin.loggers import logging_levels
 from sidecar.admin.profiling import Profilers
 from sidecar.admin.python_filters import python_filters_json, python_filters_text
@@ -62,7 +63,7 @@ class AdminApi:
             "/healthcheck/fail": lambda query: self._set_health_failed(True),
             "/healthcheck/ok": lambda query: self._set_health_failed(False),
             "/hot_restart_version": lambda query: (200, TEXT, state.hot_restart_version),
-            "/init_dump": lambda query: (200, JSON, pretty_json({})),
+            "/init_dump": lambda query: (200, JSON, pretty_json(init_dump_json(state, query))),
             "/listeners": self._listeners,
             "/logging": self._logging,
             "/memory": lambda query: (200, JSON, pretty_json(memory())),

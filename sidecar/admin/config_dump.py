@@ -7,20 +7,24 @@ whose whole name matches.  What the API marks as sensitive reads ``[redacted]``,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from sidecar.admin.endpoints_dump import endpoints_json
 from sidecar.admin.query import RegexError, compile_filter, pretty_json
-from sidecar.admin.state import JSON, AdminState, ListenerStatus, Refused
+from sidecar.admin.state import JSON, AdminState, Discovered, Found, ListenerStatus, Refused
 from sidecar.config.messages import message_class
 from sidecar.config.redact import message_json, unpacked
+from sidecar.upstream.cluster import Cluster
 
 __all__ = ["config_dump", "node_json"]
 
 Answer = tuple[int, bytes, bytes]
 
 _TYPE = "type.googleapis.com/envoy.admin.v3."
+_SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a type's name
 _PLAIN = b"text/plain"
 #: Every repeated field of every dump, with the type of its elements and the field that holds the resource.
 _RESOURCES = {
@@ -42,6 +46,7 @@ _RESOURCES = {
     "static_secrets": ("SecretsConfigDump.StaticSecret", "secret"),
     "dynamic_active_secrets": ("SecretsConfigDump.DynamicSecret", "secret"),
     "dynamic_warming_secrets": ("SecretsConfigDump.DynamicSecret", "secret"),
+    "ecds_filters": ("EcdsConfigDump.EcdsFilterConfig", "ecds_filter"),
     "static_endpoint_configs": ("EndpointsConfigDump.StaticEndpointConfig", "endpoint_config"),
     "dynamic_endpoint_configs": ("EndpointsConfigDump.DynamicEndpointConfig", "endpoint_config"),
 }
@@ -129,25 +134,34 @@ def _dumps(state: AdminState, wants: Wants, include_eds: bool) -> Iterator[dict[
             if not cluster.config.added_via_api
         ],
         "dynamic_active_clusters",
-        [
-            {
-                "version_info": cluster.config.version_info,
-                "cluster": message_json(cluster.config.message, typed=True),
-                "last_updated": _time(found.cluster_times.get(cluster.name, 0.0)),
-            }
-            for cluster in clusters
-            if cluster.config.added_via_api
-        ],
+        [_dynamic_cluster(cluster, found) for cluster in clusters if cluster.config.added_via_api],
+        "dynamic_warming_clusters",
+        [_dynamic_cluster(cluster, found) for cluster in found.warming_clusters if wants(cluster.name)],
         version=found.clusters_version,
     )
+    for _, extensions in sorted(found.extensions.items()):
+        yield _section(
+            "EcdsConfigDump",
+            "ecds_filters",
+            [
+                {
+                    "version_info": each.version,
+                    "ecds_filter": message_json(each.message, typed=True),
+                    "last_updated": _time(each.at_s),
+                }
+                for each in extensions
+                if wants(each.name)
+            ],
+        )
     if include_eds:
         yield _section(
             "EndpointsConfigDump",
             "static_endpoint_configs",
-            [{"endpoint_config": endpoints_json(cluster)} for cluster in clusters],
+            [{"endpoint_config": endpoints_json(each)} for each in clusters if not each.config.added_via_api],
+            "dynamic_endpoint_configs",
+            [{"endpoint_config": endpoints_json(each)} for each in clusters if each.config.added_via_api],
         )
     listeners = [each for each in state.listeners() if each.message is not None]
-    refused = {each.name: each for each in found.refused_listeners}
     yield _section(
         "ListenersConfigDump",
         "static_listeners",
@@ -157,24 +171,39 @@ def _dumps(state: AdminState, wants: Wants, include_eds: bool) -> Iterator[dict[
             if wants(listener.name) and listener.added is None
         ],
         "dynamic_listeners",
-        [
-            *(
-                _dynamic_listener(listener, listener.added, refused.pop(listener.name, None))
-                for listener in listeners
-                if wants(listener.name) and listener.added is not None
-            ),
-            *(
-                {"name": each.name, "error_state": _error_state(each)}
-                for each in refused.values()
-                if wants(each.name)
-            ),
-        ],
+        _dynamic_listeners(listeners, found, wants),
         version=found.listeners_version,
     )
+    # Those that wait, or end, have theirs, too.
+    messages = [
+        *(each.message for each in listeners),
+        *(each.message for each in (*found.warming_listeners, *found.draining_listeners)),
+    ]
+    if any(map(_has_manager, messages)):
+        yield from _routes(found, messages, wants, updated)
+    secrets = [secret for secret in state.bootstrap.static_resources.secrets if wants(secret.name)]
+    yield _section(
+        "SecretsConfigDump",
+        "static_secrets",
+        [
+            {"name": secret.name, "last_updated": updated, "secret": message_json(secret, typed=True)}
+            for secret in secrets
+        ],
+        "dynamic_active_secrets",
+        [_dynamic_secret(each) for each in found.secrets if each.message is not None and wants(each.name)],
+        "dynamic_warming_secrets",
+        [_dynamic_secret(each) for each in found.secrets if each.message is None and wants(each.name)],
+    )
+
+
+def _routes(
+    found: Discovered, messages: Sequence[Any], wants: Wants, updated: str
+) -> Iterator[dict[str, Any]]:
+    """The dumps that there are where a listener among ``messages`` has a connection manager."""
     inline = [
         (scoped.name, [each for each in scopes if wants(each.name)])
-        for listener in listeners
-        for scoped in _managers(listener.message, "scoped_routes")
+        for message in messages
+        for scoped in _managers(message, "scoped_routes")
         if (scopes := scoped.scoped_route_configurations_list.scoped_route_configurations)
     ]
     yield _section(
@@ -201,7 +230,7 @@ def _dumps(state: AdminState, wants: Wants, include_eds: bool) -> Iterator[dict[
             for name, version, scopes, at_s in found.scopes
         ],
     )
-    routes = [route for listener in listeners for route in _route_configs(listener.message)]
+    routes = [route for message in messages for route in _route_configs(message)]
     yield _section(
         "RoutesConfigDump",
         "static_route_configs",
@@ -221,34 +250,75 @@ def _dumps(state: AdminState, wants: Wants, include_eds: bool) -> Iterator[dict[
             if wants(route.name)
         ],
     )
-    secrets = [secret for secret in state.bootstrap.static_resources.secrets if wants(secret.name)]
-    yield _section(
-        "SecretsConfigDump",
-        "static_secrets",
-        [
-            {"name": secret.name, "last_updated": updated, "secret": message_json(secret, typed=True)}
-            for secret in secrets
-        ],
-    )
 
 
 def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
-def _dynamic_listener(
-    listener: ListenerStatus, added: tuple[str, float], refused: Refused | None
-) -> dict[str, Any]:
-    version, at_s = added
-    state = {
+def _dynamic_cluster(cluster: Cluster, found: Discovered) -> dict[str, Any]:
+    return {
+        "version_info": cluster.config.version_info,
+        "cluster": message_json(cluster.config.message, typed=True),
+        "last_updated": _time(found.cluster_times.get(cluster.name, 0.0)),
+    }
+
+
+def _dynamic_secret(found: Found) -> dict[str, Any]:
+    secret = {"@type": _SECRET, "name": found.name}
+    return {
+        "name": found.name,
+        "version_info": found.version,
+        "last_updated": _time(found.at_s),
+        "secret": secret if found.message is None else message_json(_with_files(found.message), typed=True),
+    }
+
+
+def _with_files(message: Any) -> Any:
+    """A secret with what stands in its files, as Envoy keeps it."""
+    secret = type(message)()
+    secret.CopyFrom(message)
+    certificate, context = secret.tls_certificate, secret.validation_context
+    sources = []
+    if message.HasField("tls_certificate"):
+        sources = [certificate.certificate_chain, certificate.private_key]
+    elif message.HasField("validation_context"):
+        sources = [context.trusted_ca]
+    for source in sources:
+        with suppress(OSError):
+            if source.filename:
+                source.inline_bytes = Path(source.filename).read_bytes()
+    return secret
+
+
+def _dynamic_listeners(
+    listeners: Sequence[ListenerStatus], found: Discovered, wants: Wants
+) -> list[dict[str, Any]]:
+    """By name, whatever states there are of each."""
+    dumps: dict[str, dict[str, Any]] = {}
+
+    def put(name: str, state: str, value: dict[str, Any]) -> None:
+        if wants(name):
+            dumps.setdefault(name, {"name": name})[state] = value
+
+    for each in listeners:
+        if each.added is not None:
+            put(each.name, "active_state", _listener_state(each.message, *each.added))
+    for other in found.warming_listeners:
+        put(other.name, "warming_state", _listener_state(other.message, other.version, other.at_s))
+    for other in found.draining_listeners:
+        put(other.name, "draining_state", _listener_state(other.message, other.version, other.at_s))
+    for refused in found.refused_listeners:
+        put(refused.name, "error_state", _error_state(refused))
+    return list(dumps.values())
+
+
+def _listener_state(message: Any, version: str, at_s: float) -> dict[str, Any]:
+    return {
         "version_info": version,
-        "listener": message_json(listener.message, typed=True),
+        "listener": message_json(message, typed=True),
         "last_updated": _time(at_s),
     }
-    dump = {"name": listener.name, "active_state": state}
-    if refused is not None:
-        dump["error_state"] = _error_state(refused)
-    return dump
 
 
 def _error_state(refused: Refused) -> dict[str, Any]:
@@ -266,6 +336,8 @@ def _section(
     elements: list[dict[str, Any]],
     dynamic_field: str = "",
     dynamic: Sequence[dict[str, Any]] = (),
+    warming_field: str = "",
+    warming: Sequence[dict[str, Any]] = (),
     *,
     version: str = "",
 ) -> dict[str, Any]:
@@ -276,6 +348,8 @@ def _section(
         dump[field] = elements
     if dynamic:
         dump[dynamic_field] = list(dynamic)
+    if warming:
+        dump[warming_field] = list(warming)
     return dump
 
 
@@ -289,16 +363,24 @@ def _route_configs(listener: Any) -> Iterator[Any]:
 
 def _managers(listener: Any, name: str) -> Iterator[Any]:
     """A field of the connection managers of a listener that have it."""
+    for each in _filters(listener):
+        message = unpacked(each.typed_config)
+        if message is not None and name in message.DESCRIPTOR.fields_by_name:
+            field = message.DESCRIPTOR.fields_by_name[name]
+            if field.message_type is not None and message.HasField(name):
+                yield getattr(message, name)
+
+
+def _has_manager(listener: Any) -> bool:
+    return any(each.typed_config.type_url.endswith(".HttpConnectionManager") for each in _filters(listener))
+
+
+def _filters(listener: Any) -> Iterator[Any]:
     chains = list(listener.filter_chains)
     if listener.HasField("default_filter_chain"):
         chains.append(listener.default_filter_chain)
     for chain in chains:
-        for each in chain.filters:
-            message = unpacked(each.typed_config)
-            if message is not None and name in message.DESCRIPTOR.fields_by_name:
-                field = message.DESCRIPTOR.fields_by_name[name]
-                if field.message_type is not None and message.HasField(name):
-                    yield getattr(message, name)
+        yield from chain.filters
 
 
 # -- masks ----------------------------------------------------------------------------------------
@@ -311,9 +393,13 @@ _KNOWN_FIELDS = {
     "RoutesConfigDump": ("static_route_configs", "dynamic_route_configs"),
     "ScopedRoutesConfigDump": ("inline_scoped_route_configs", "dynamic_scoped_route_configs"),
     "SecretsConfigDump": ("static_secrets", "dynamic_active_secrets", "dynamic_warming_secrets"),
+    "EcdsConfigDump": ("ecds_filters",),
     "EndpointsConfigDump": _ENDPOINTS,
 }  # fmt: skip
-_ELEMENT_FIELDS = ("last_updated", "version_info", "name", "error_state", "client_status", "active_state")
+_ELEMENT_FIELDS = (
+    "last_updated", "version_info", "name", "error_state", "client_status",
+    "active_state", "warming_state", "draining_state",
+)  # fmt: skip
 
 
 def _masked(dump: dict[str, Any], mask: list[str]) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from sidecar.observability.stats import Store
 from sidecar.observability.tags import TagProducer
 from sidecar.upstream.cluster import Cluster
 
-__all__ = ["AdminResponse", "AdminState", "Discovered", "ListenerStatus", "Refused"]
+__all__ = ["AdminResponse", "AdminState", "Discovered", "Found", "ListenerStatus", "OtherListener", "Refused"]
 
 TEXT = b"text/plain; charset=UTF-8"
 JSON = b"application/json"
@@ -56,19 +56,49 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherListener:
+    """A listener that does not serve yet, or accepts no more."""
+
+    name: str
+    version: str
+    message: Any = field(repr=False)
+    at_s: float
+    #: Names of what it waits for.
+    waits_for: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A resource that came; where none did yet, all but its name says so."""
+
+    name: str
+    version: str
+    message: Any = field(repr=False)
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Discovered:
     """What control planes sent, besides what :class:`AdminState` shows among the rest."""
 
     #: Versions of the last answers of clusters and listeners that were taken.
     clusters_version: str = ""
     listeners_version: str = ""
+    #: Clusters that wait for their first hosts.
+    warming_clusters: Sequence[Cluster] = ()
     #: When each cluster was taken.
     cluster_times: Mapping[str, float] = field(default_factory=dict)
+    warming_listeners: Sequence[OtherListener] = ()
+    draining_listeners: Sequence[OtherListener] = ()
     refused_listeners: Sequence[Refused] = ()
     #: Version, message and time of each route configuration.
     routes: Sequence[tuple[str, Any, float]] = ()
     #: Name, version, messages and time of the scopes of a source.
     scopes: Sequence[tuple[str, str, Sequence[Any], float]] = ()
+    #: A secret without a message did not come yet.
+    secrets: Sequence[Found] = ()
+    #: Of each kind of filters whose configuration is discovered, once there was one, what came.
+    extensions: Mapping[str, Sequence[Found]] = field(default_factory=dict)
 
 
 class AdminState(Protocol):

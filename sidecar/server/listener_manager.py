@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from sidecar.admin.state import OtherListener
+from sidecar.api.init_target import target_name
 from sidecar.core.errors import ConfigError, XdsError
 from sidecar.server.bind import BindError
 from sidecar.server.heap import Endings
@@ -41,12 +43,29 @@ class _Entry:
         self.listener = listener
         self.version = version
         self.at_s = time.time()
+        self.message = message
+        #: What it waits for.
+        self.jobs = list(listener.jobs)
         self.scope = trio.CancelScope()
         self.active = trio.Event()
         #: Its chains with their messages, and all of it but those.
         self.chains, self.rest = _parts(message, listener)
         #: Listeners that this one replaced in place: some of their connections go on.
         self.older: list[_Entry] = []
+
+    def replaces_chains_of(self, before: _Entry) -> bool:
+        """Whether nothing but filter chains differ."""
+        return bool(self.rest == before.rest and self.chains)
+
+    async def prepare(self, job: Callable[[], Any]) -> None:
+        """Wait for one thing."""
+        await job()
+        self.jobs.remove(job)
+
+    def other(self) -> OtherListener:
+        """What the admin endpoint tells of it where it does not serve."""
+        waits_for = tuple(map(target_name, self.jobs))
+        return OtherListener(self.listener.name, self.version, self.message, self.at_s, waits_for)
 
     def end(self) -> None:
         """Serve no more, at once."""
@@ -99,6 +118,10 @@ class ListenerManager:
         """The listeners that do not serve yet."""
         return [each.listener for each in self._warming.values()]
 
+    def others(self) -> tuple[list[OtherListener], list[OtherListener]]:
+        """The same two for the admin endpoint: first those that do not serve yet, then those that end."""
+        return [each.other() for each in self._warming.values()], [each.other() for each in self._leaving]
+
     def names(self) -> set[str]:
         """Of all that were added and not removed."""
         return {*self._active, *self._warming}
@@ -132,6 +155,8 @@ class ListenerManager:
             raise ConfigError(path, str(error)) from error
         (self._added if before is None else self._modified).value += 1
         entry = _Entry(data, message, listener, version)
+        if current is not None and entry.replaces_chains_of(current):
+            entry.version = current.version  # as Envoy has it, which takes chains alone from the new one
         waiting = self._warming.pop(name, None)
         if waiting is not None:
             self._drop(waiting)
@@ -166,7 +191,7 @@ class ListenerManager:
                 if listener.jobs:
                     async with trio.open_nursery() as together:
                         for job in listener.jobs:
-                            together.start_soon(job)
+                            together.start_soon(entry.prepare, job)
                     if self._warming.get(name) is entry:
                         self._activate(name, entry)
                 await listener.run()
@@ -182,7 +207,7 @@ class ListenerManager:
         self._active[name] = entry
         entry.listener.begin()
         self._assembly.listeners.append(entry.listener)
-        if before is not None and entry.rest == before.rest and entry.chains:
+        if before is not None and entry.replaces_chains_of(before):
             self._in_place.value += 1
             self._replace(before, entry)
         elif before is not None:
@@ -311,6 +336,7 @@ class LdsApi:
                     logger.info("lds: add/update listener '%s'", name)
                     self._in_use.use(name, resource)
             except ConfigError as error:
+                self.refused.append((name, message, error.reason, time.time()))
                 errors.append(
                     f"{name}: {error.path}: {error.reason}" if error.path else f"{name}: {error.reason}"
                 )

@@ -17,7 +17,7 @@ from typing import Any
 import trio
 
 from sidecar.admin.certificates import days_until_first_expires, seconds_until_first_staple_expires
-from sidecar.admin.state import Discovered, Refused
+from sidecar.admin.state import Discovered, Found, Refused
 from sidecar.config.compile.stats import compile_store, compile_tag_producer, flush_interval_s
 from sidecar.config.errors import ConfigErrors, Path, Problem, parse_path
 from sidecar.config.load import Loaded
@@ -459,10 +459,14 @@ class Server:
     def discovered(self) -> Discovered:
         """What control planes sent."""
         cds, lds = self._cds, self._lds
+        warming, draining = self.listener_manager.others()
         return Discovered(
             clusters_version="" if cds is None else cds.version,
             listeners_version="" if lds is None else lds.version,
             cluster_times={} if cds is None else cds.times,
+            warming_clusters=self.assembly.clusters.warming(),
+            warming_listeners=warming,
+            draining_listeners=draining,
             refused_listeners=[] if lds is None else [Refused(*each) for each in lds.refused],
             routes=[
                 (each.version, each.message, each.updated_s)
@@ -474,6 +478,14 @@ class Server:
                 for each in self.assembly.scopes
                 if each.version
             ],
+            secrets=[
+                Found(each.name, each.version, each.message, each.at_s)
+                for each in self.assembly.secrets.dynamic()
+            ],
+            extensions={
+                category: [Found(each.name, each.version, each.message, each.at_s) for each in found]
+                for category, found in self.assembly.extension_configs.by_category().items()
+            },
         )
 
     def drain_listeners(

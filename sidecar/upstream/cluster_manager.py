@@ -123,6 +123,10 @@ class ClusterManager:
         """Also those that are not in use yet."""
         return [*self.clusters.values(), *(each.cluster for each in self._warming.values())]
 
+    def warming(self) -> list[Cluster]:
+        """Those that are not in use yet."""
+        return [each.cluster for each in self._warming.values()]
+
     def add(self, cluster: Cluster) -> None:
         """Take a cluster in; one of the same name is replaced."""
         name = cluster.name

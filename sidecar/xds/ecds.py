@@ -7,6 +7,7 @@ for each of them first; if one refuses it, all keep the old one (Envoy's ``Filte
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,9 @@ class ExtensionSubscription:
         self.subscription: Subscription | None = None
         self.task = trio.CancelScope()
         self.message: Any = None
+        #: Of the configuration that is in use, and since when.
+        self.version = ""
+        self.at_s = 0.0
         self._path = ""
         self._followers: list[Follower] = []
         self._reload = scope.counter("config_reload")
@@ -84,6 +88,7 @@ class ExtensionSubscription:
             self.answered.set()
             return
         self._use(message, path)
+        self.version, self.at_s = version, time.time()
         self.answered.set()
 
     def on_delta(self, added: Sequence[Resource], removed: Sequence[str], version: str) -> None:
@@ -123,6 +128,17 @@ class ExtensionConfigs:
         self._spawn = spawn
         self._known_clusters = known_clusters
         self._open: dict[tuple[str, str, bytes], ExtensionSubscription] = {}
+        #: Which categories there ever were.
+        self._categories: dict[str, None] = {}
+
+    def by_category(self) -> dict[str, list[ExtensionSubscription]]:
+        """What came, by the categories that there ever were."""
+        return {
+            category: [
+                each for (of, _, _), each in self._open.items() if of == category and each.message is not None
+            ]
+            for category in self._categories
+        }
 
     def follow(
         self, source: Any, path: str, category: str, name: str, follower: Follower
@@ -132,6 +148,7 @@ class ExtensionConfigs:
         ``category`` is a part of the names of its stats, ``http_filter``.  Raises: ConfigError.
         """
         key = category, name, source.SerializeToString(deterministic=True)
+        self._categories[category] = None
         found = self._open.get(key)
         if found is None:
             scope = self._root.scope(f"extension_config_discovery.{category}.{name}")

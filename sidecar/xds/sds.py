@@ -9,6 +9,7 @@ and new connections go on with it (Envoy's ``SdsApi``).
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from sidecar.api.context import FactoryContext
+from sidecar.api.init_target import InitTarget
 from sidecar.config.compile.tls_certificates import Secret, compile_secret
 from sidecar.core.errors import ConfigError, XdsError
 from sidecar.net.file_watcher import Watch
@@ -50,6 +52,9 @@ class DynamicSecret:
         """Raises: ConfigError, when there can be no subscription to ``source``, which stands at ``path``."""
         self.name = name
         self.secret: Secret | None = None
+        #: Of the secret that is in use, and since when.
+        self.version = "uninitialized"
+        self.at_s = time.time()
         self.kind = ResourceKind(SECRET, "name", partial(self._compile, kind))
         self._context = context
         self._watcher = sources.watcher
@@ -61,6 +66,11 @@ class DynamicSecret:
         self._rotation_failed = scope.counter("key_rotation_failed")
         self.subscription: Subscription = sources.subscribe(source, path, self, scope, (name,))
         self.subscription.start()
+
+    @property
+    def message(self) -> Any:
+        """The secret that is in use, or None."""
+        return None if self.secret is None else self.secret.message
 
     def _compile(self, kind: str, message: Any, path: str) -> Secret:
         return compile_secret(message, path, kind, self._context)
@@ -79,6 +89,7 @@ class DynamicSecret:
             self._take(resources[0].value)
         except ConfigError as error:
             raise XdsError(f"{error.path}: {error.reason}") from error
+        self.version, self.at_s = version, time.time()
         self.answered.set()
 
     def on_delta(self, added: Sequence[Resource], removed: Sequence[str], version: str) -> None:
@@ -154,6 +165,10 @@ class Secrets:
         }
         self._dynamic: dict[tuple[str, str, bytes], DynamicSecret] = {}
 
+    def dynamic(self) -> list[DynamicSecret]:
+        """Those that are resources of their own."""
+        return list(self._dynamic.values())
+
     def find(self, message: Any, kind: str, path: str) -> StaticSecret | DynamicSecret:
         """The secret of an ``SdsSecretConfig`` at ``path``; ``kind`` is the field of Secret that it has.
 
@@ -175,6 +190,6 @@ class Secrets:
             )
             self._spawn(f"secret {name}", secret.subscription.run)
             if context.before_serving is not None:
-                context.before_serving(secret.answered.wait)
+                context.before_serving(InitTarget(f"shared target SdsApi {name}", secret.answered.wait))
             self._dynamic[key] = secret
         return secret

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.filters import HttpFilter
+from sidecar.api.init_target import InitTarget
 from sidecar.api.message import LocalReply
 from sidecar.api.stream import Flag
 from sidecar.config.compile.errors import placed
@@ -115,4 +116,6 @@ class DiscoveredFilter:
         )
         context.on_close(leave)
         if context.before_serving is not None and not self.is_ready:
-            context.before_serving(source.answered.wait)
+            context.before_serving(
+                InitTarget(f"shared target FilterConfigSubscription init {entry.name}", source.answered.wait)
+            )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sidecar.api.context import FactoryContext
 from sidecar.api.filters import HttpFilter
+from sidecar.api.init_target import InitTarget
 from sidecar.api.network import ServerParts
 from sidecar.codec.h1_choice import h1_codec
 from sidecar.codec.h2_choice import h2_codec_class
@@ -267,7 +268,8 @@ class HcmCompiler:
         context.on_close(leave)
         manager.on_demand_routes = source
         if context.before_serving is not None:
-            context.before_serving(source.answered.wait)
+            name = f"shared target RdsRouteConfigSubscription RDS init {source.name}"
+            context.before_serving(InitTarget(name, source.answered.wait))
 
     def _scope_routes(
         self, manager: ConnectionManager, context: FactoryContext, registry: Registry, names: dict[str, str]
@@ -296,7 +298,8 @@ class HcmCompiler:
         context.on_close(leave)
         manager.on_demand_routes = scopes
         if context.before_serving is not None:
-            context.before_serving(scopes.answered)
+            name = f"target ScopedRdsConfigSubscription init {scoped.name}"
+            context.before_serving(InitTarget(name, scopes.answered))
 
     def _settings(self, manager: ConnectionManager, message: Any) -> None:
         node = self._context.node
