@@ -72,6 +72,8 @@ class FactoryContext:
     http_client: Callable[[], Any] | None = None
     #: Has something done before listeners accept, or soon where they do already: ``before_serving(job)``.
     before_serving: Callable[[Callable[[], Awaitable[object]]], None] | None = None
+    #: The same, also where what is being made is refused.
+    in_any_case: Callable[[Callable[[], Awaitable[object]]], None] | None = None
     #: Whether this process serves alone, or is the one that has workers: what is there once is its.
     is_main: bool = True
     #: :class:`sidecar.xds.rds.RouteSubscriptions`.
@@ -116,6 +118,7 @@ class FactoryContext:
             has_failed_health=self.has_failed_health,
             http_client=self.http_client,
             before_serving=self.before_serving,
+            in_any_case=self.in_any_case,
             is_main=self.is_main,
             routes=self.routes,
             scopes=self.scopes,

@@ -301,6 +301,7 @@ class Assembly:
             http_client=self.http_client,
             locate_text=self._locate_text,
             before_serving=self.preparation.add if self._making is None else self._making[1].append,
+            in_any_case=self.preparation.add,
             is_main=self.role.is_main,
             routes=self.routes,
             scopes=self.scopes,

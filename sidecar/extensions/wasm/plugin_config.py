@@ -258,9 +258,10 @@ class Plugins:
         live = LivePlugin(fail_open=settings.policy == _FAIL_OPEN, traps_open=settings.traps_open)
         _reload_counters(store, settings.name)
         if code is None:
-            if vm_config.nack_on_code_cache_miss:
-                if context.before_serving is not None and not self.code.is_refused(source.sha256):
-                    context.before_serving(partial(self._fetch, source, context))
+            # What the supervisor has taken its workers take: there the code may still be to come.
+            if vm_config.nack_on_code_cache_miss and context.is_main:
+                if context.in_any_case is not None and not self.code.is_refused(source.sha256):
+                    context.in_any_case(partial(self._fetch, source, context))
                 reason = f"Unable to create Wasm plugin {settings.name}: its code is still to be fetched"
                 raise ConfigError("config", reason)
             if context.before_serving is not None:
