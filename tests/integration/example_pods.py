@@ -10,6 +10,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ def objects(text: str) -> list[Object]:
     return [item for item in yaml.safe_load_all(text) if item is not None]
 
 
+@cache
 def injected(path: Path) -> rewrite.Outcome:
     """What ``sidecar inject`` makes of a file."""
     outcome = rewrite.inject_documents(documents.load(path), Settings())

@@ -30,6 +30,7 @@ from proxy_process import PROXIES, RunningProxy, proxy_command
 from secrets_service import SecretsService
 
 from sidecar.k8s import documents, rewrite
+from tests.golden.kubernetes.render import RENDERED
 from tests.support.kubernetes import VERSIONS, validate
 
 SHOP = "spiffe://example.org/ns/shop/sa"
@@ -104,7 +105,9 @@ def test_names_in_an_example_belong_together(path: Path) -> None:
 # -- what the proxies say ------------------------------------------------------------------------------------
 @pytest.mark.oracle
 @pytest.mark.parametrize("kind", PROXIES)
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [*EXAMPLES, RENDERED / "kustomize_production.yaml"], ids=lambda path: path.stem
+)
 def test_every_configuration_is_accepted(path: Path, kind: str, tmp_path: Path) -> None:
     """Those of ConfigMaps with what the injection merges over them, by Envoy as well."""
     cluster = Cluster(tmp_path)
