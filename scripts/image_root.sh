@@ -4,12 +4,14 @@
 #   scripts/image_root.sh FOLDER
 #
 # Runs in the Dockerfile's first stage, or in any Debian 12 with the packages that it installs, as root: the proxy is
-# installed to /opt/sidecar, which must not be there yet, and copied from there.
+# installed to /opt/sidecar, which must not be there yet, and copied from there.  Fails where what it made does not work
+# (scripts/image_check.py), or is larger than 150 MB.
 set -euo pipefail
 
 root=${1:?usage: scripts/image_root.sh FOLDER}
 source=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 home=/opt/sidecar
+limit=150  # MB
 [ ! -e "$home" ] || { printf '%s is there already\n' "$home" >&2; exit 1; }
 
 /usr/bin/python3 -m venv "$home"
@@ -17,13 +19,10 @@ home=/opt/sidecar
 version=$("$home/bin/python" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
 packages=$home/lib/$version/site-packages
 
-# What the proxy never imports: the installer, and grpcio, which the generated messages bring along for its own sake.
-"$home/bin/pip" uninstall --quiet --yes --disable-pip-version-check grpcio setuptools pip
-rm -rf "$packages"/pkg_resources "$packages"/_distutils_hack "$home"/bin/[Aa]ctivate* "$home"/bin/pip*
-# Of lupa the one Lua that scripts run in.
-find "$packages/lupa" -name '*.so' ! -name 'luajit21.*' -delete
+# What the proxy never loads; the rest without the symbols of debuggers.
+/usr/bin/python3 "$source/scripts/image_trim.py" "$packages"
+rm -rf "$home"/bin/[Aa]ctivate* "$home"/bin/pip* "$home"/include
 find "$home" -name '*.so*' -type f -exec strip --strip-unneeded {} + 2>/dev/null || true
-find "$home" -name '*.pyi' -delete
 
 mkdir -p "$root"/{usr/bin,usr/sbin,usr/lib,usr/lib64,etc/ssl,opt,proc,sys,dev,run}
 mkdir -m 1777 "$root/tmp"
@@ -44,8 +43,7 @@ programs=(/usr/sbin/iptables /usr/sbin/iptables-restore /usr/sbin/ip6tables /usr
 modules=$(dirname "$(find /usr/lib -name libxt_owner.so | head -1)")
 
 take "${interpreter[@]}" "${programs[@]}" "$modules" "$home" /etc/ssl/certs /usr/share/ca-certificates
-rm -rf "$root/usr/lib/$version"/{test,idlelib,ensurepip,tkinter,turtledemo,lib2to3,pydoc_data,distutils}
-rm -rf "$root/usr/lib/$version"/config-*
+/usr/bin/python3 "$source/scripts/image_trim.py" "$root$packages" "$root/usr/lib/$version"
 
 # Every library that a program or a module asks for, by the name that the loader looks for.
 libraries=$({ find "$root" -type f \( -name '*.so*' -o -path '*/bin/*' -o -path '*/sbin/*' \) -exec ldd {} + 2>/dev/null || true; } |
@@ -71,4 +69,9 @@ ldconfig -r "$root"
 
 "$python" "$source/scripts/image_sbom.py" "$root" "$packages" >"$root/sbom.json"
 rm -rf "$home"
-du -sm "$root" | cut -f1 | sed 's/$/ MB/' >&2
+
+# It works with nothing but what is in it, and is as small as it is said to be.
+chroot "$root" /opt/sidecar/bin/python -B - <"$source/scripts/image_check.py" >&2
+size=$(du -sm --apparent-size "$root" | cut -f1)
+printf '%s MB\n' "$size" >&2
+[ "$size" -lt "$limit" ] || { printf 'the image is to be smaller than %s MB\n' "$limit" >&2; exit 1; }

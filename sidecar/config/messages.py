@@ -88,10 +88,11 @@ def _modules(package: str, message: str) -> list[str]:
     if not locations:
         return []
     names = sorted(
-        name[: -len("_pb2.py")]
+        name.rpartition("_pb2.")[0]
         for location in locations
         for name in os.listdir(location)
-        if name.endswith("_pb2.py")
+        # Images have them compiled, without their source.
+        if name.endswith(("_pb2.py", "_pb2.pyc"))
     )
     words = _HUMP.sub("_", message).lower()
     names.sort(key=lambda name: (name != words, not words.startswith(name), name))
