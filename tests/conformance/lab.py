@@ -13,7 +13,7 @@ import trio
 
 from .client import H1Client, H2Client
 from .observe import Normaliser
-from .proxy import POLL_S, Proxy, ProxyFailed, run_directory, validation_output
+from .proxy import POLL_S, START_TIMEOUT_S, Proxy, ProxyFailed, run_directory, validation_output
 from .scenario import Scenario, Setup
 from .upstream import Upstream
 from .wire import Message, show_headers
@@ -25,8 +25,9 @@ Observation = dict[str, Any]
 class Session:
     """One run of one scenario against one proxy: what a driving function works with."""
 
-    def __init__(self, proxy: Proxy, nursery: trio.Nursery) -> None:
+    def __init__(self, proxy: Proxy, nursery: trio.Nursery, limit: trio.CancelScope) -> None:
         self.proxy = proxy
+        self._limit = limit
         self.sent = bytearray()
         self.upstreams = {name: Upstream(name, kind) for name, kind in proxy.setup.upstreams.items()}
         self._nursery = nursery
@@ -157,6 +158,23 @@ class Session:
         await self.quiet()
         self.see(f"log {name}", [shown(line) for line in _lines_after(path, start)])
 
+    async def restart(
+        self, change: Callable[[dict[str, Any]], None] | None = None, **options: int
+    ) -> int | None:
+        """Start the next epoch (`Proxy.next_epoch`); its start does not count for the scenario's time."""
+        self.proxy.is_spent = True
+        began = trio.current_time()
+        self._limit.deadline += START_TIMEOUT_S
+        status = await self.proxy.next_epoch(change, **options)
+        self._limit.deadline += trio.current_time() - began - START_TIMEOUT_S
+        return status
+
+    async def older_exited(self, label: str = "exit of the old epoch") -> None:
+        """The same of the epoch before the one that serves."""
+        while (status := self.proxy.older_exit_status()) is None:  # noqa: ASYNC110 - another process
+            await trio.sleep(POLL_S)
+        self.see(label, status)
+
     async def exited(self, label: str = "exit") -> None:
         """Wait for the end of the proxy's process and observe its status."""
         while (status := self.proxy.exit_status()) is None:  # noqa: ASYNC110 - another process
@@ -188,10 +206,10 @@ async def drive(scenario: Scenario, proxy: Proxy) -> Observation:
 
     Raises: ProxyFailed when the proxy died or the scenario did not end in time.
     """
-    with trio.move_on_after(SCENARIO_TIMEOUT_S):
+    with trio.move_on_after(SCENARIO_TIMEOUT_S) as limit:
         try:
             async with trio.open_nursery() as nursery:
-                session = Session(proxy, nursery)
+                session = Session(proxy, nursery, limit)
                 for name, upstream in session.upstreams.items():
                     if upstream.kind not in ("dead", "dns", "udp"):
                         sock = trio.socket.from_stdlib_socket(proxy.listening[name].dup())

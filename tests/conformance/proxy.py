@@ -10,11 +10,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import trio
+import yaml
 
 from . import configuration
 from .scenario import Setup
@@ -50,8 +52,8 @@ def envoy_version() -> str | None:
     return out.split("version:")[1].split("/")[1]
 
 
-def _command(kind: str, config: Path, admin: Path, setup: Setup) -> list[str]:
-    shared = ["-c", str(config), "--concurrency", str(setup.concurrency), "-l", "warning"]
+def _command(kind: str, config: Path, admin: Path, setup: Setup, concurrency: int) -> list[str]:
+    shared = ["-c", str(config), "--concurrency", str(concurrency), "-l", "warning"]
     shared += ["--admin-address-path", str(admin), "--drain-time-s", "1"]
     shared += ["--file-flush-interval-msec", "10", *setup.arguments]
     if kind == ENVOY:
@@ -74,6 +76,9 @@ class Proxy:
         self.admin_port = 0
         self.is_spent = False  # set by a scenario after which no other one can use this process
         self._process: subprocess.Popen[bytes] | None = None
+        #: Of the epochs before, the newest last.
+        self.older: list[subprocess.Popen[bytes]] = []
+        self.older_admin_port = 0
 
     async def start(self) -> None:
         """Start it and wait until it is ready and its listeners' ports are known.
@@ -82,7 +87,8 @@ class Proxy:
         """
         config = self.write_config()
         admin = self.directory / "admin"
-        self._process = self._run(config, admin, "--use-dynamic-base-id")
+        base_id = ["--use-dynamic-base-id", "--base-id-path", str(self.directory / "base_id")]
+        self._process = self._run(config, admin, *base_id)
         patience_s = START_TIMEOUT_S * self.setup.concurrency
         with trio.move_on_after(patience_s):
             while True:
@@ -92,15 +98,60 @@ class Proxy:
                 await trio.sleep(POLL_S)
         raise ProxyFailed(f"{self.kind} is not ready after {patience_s} s:\n{self.output()}")
 
-    def _run(self, config: Path, admin: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    def _run(
+        self, config: Path, admin: Path, *arguments: str, concurrency: int | None = None
+    ) -> subprocess.Popen[bytes]:
+        command = _command(self.kind, config, admin, self.setup, concurrency or self.setup.concurrency)
         with (self.directory / "output.txt").open("ab") as output:
             return subprocess.Popen(
-                [*_command(self.kind, config, admin, self.setup), *self.arguments, *arguments],
+                [*command, *self.arguments, *arguments],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
             )
+
+    async def next_epoch(
+        self,
+        change: Callable[[dict[str, Any]], None] | None = None,
+        *,
+        epoch: int | None = None,
+        concurrency: int | None = None,
+    ) -> int | None:
+        """Start another epoch on the listeners' ports, and talk to it from now on.
+
+        ``change`` may edit its bootstrap.  The result is the status of one that ended instead of serving: the
+        one before stays the one to talk to.
+        """
+        assert self._process is not None
+        bootstrap = yaml.safe_load(self.config_text())
+        for each in bootstrap["static_resources"]["listeners"]:
+            each["address"]["socket_address"]["port_value"] = self.ports[each["name"]]
+        if change is not None:
+            change(bootstrap)
+        epoch = epoch or len(self.older) + 1
+        config = self.directory / f"bootstrap{epoch}.yaml"
+        config.write_text(self.fill(yaml.safe_dump(bootstrap)))
+        admin = self.directory / f"admin{epoch}"
+        admin.unlink(missing_ok=True)
+        named = ["--restart-epoch", str(epoch), "--base-id", (self.directory / "base_id").read_text()]
+        old, old_port = self._process, self.admin_port
+        self._process = new = self._run(config, admin, *named, concurrency=concurrency)
+        while True:
+            if new.poll() is not None:
+                self._process, self.admin_port = old, old_port
+                return int(new.returncode)
+            if await self._is_ready(admin):
+                break
+            await trio.sleep(POLL_S)
+        self.older.append(old)
+        self.older_admin_port = old_port
+        await self.learn_ports()
+        return None
+
+    def older_exit_status(self) -> int | None:
+        """That of the epoch before; None while it runs."""
+        return self.older[-1].poll()
 
     def write_config(self) -> Path:
         """Write the bootstrap and the files that it names."""
@@ -188,14 +239,16 @@ class Proxy:
 
     def stop(self) -> None:
         """End the process and give the ports back."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-            self._process.send_signal(signal.SIGINT)  # the second signal ends what still drains
+        for process in (self._process, *self.older):
+            if process is None or process.poll() is not None:
+                continue
+            process.terminate()
+            process.send_signal(signal.SIGINT)  # the second signal ends what still drains
             try:
-                self._process.wait(STOP_TIMEOUT_S)
+                process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+                process.kill()
+                process.wait()
         for sock in self.listening.values():
             sock.close()
 
