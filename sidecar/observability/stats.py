@@ -80,6 +80,11 @@ class Gauge:
         """Whether it was ever set."""
         return self._was_set or self.value != 0
 
+    @property
+    def own(self) -> Gauge:
+        """What this process counts with, where what is shown adds up others."""
+        return self
+
 
 class LiveGauge(Gauge):
     """A gauge of what is counted elsewhere: it is asked when somebody looks."""
@@ -156,14 +161,14 @@ class Store:
         return found
 
     def gauge(self, name: str) -> Gauge:
-        """The gauge of this name, made when missing."""
+        """The gauge of this name, made when missing, to count with; ``gauges`` has what is shown."""
         name = self._look_up(name)
         found = self.gauges.get(name)
         if found is None:
             found = Gauge(name)
             if not self._is_rejected(name):
                 self.gauges[name] = found
-        return found
+        return found.own
 
     def live_gauge(self, name: str, read: Callable[[], int]) -> LiveGauge:
         """A gauge that shows what ``read`` returns, in the place of one of this name that was there."""

@@ -89,7 +89,7 @@ class MergedGauge(LiveGauge):
 
     def __init__(self, own: Gauge) -> None:
         super().__init__(own.name, self._sum)
-        self.own = own
+        self.own: Gauge = own
         #: By worker.
         self.parts: dict[int, int] = {}
         self.was_used = False

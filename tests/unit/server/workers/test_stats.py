@@ -75,3 +75,16 @@ def test_what_the_main_thread_counts_is_the_supervisors() -> None:
         assert is_of_supervisor(name)
     for name in ("cluster.a.upstream_rq_total", "http.h.downstream_rq_2xx", "listener.l.downstream_cx_total"):
         assert not is_of_supervisor(name)
+
+
+def test_gauge_that_is_asked_for_after_it_was_put_together_counts_here() -> None:
+    # Of a new epoch: what the old one counts is there before the first connection over HTTP/2 is.
+    here, other = Store(), Store()
+    other.gauge("http2.streams_active").set(2)
+    merger = StatsMerger(here)
+    merger.take(0, StatsReader(other).read())
+    active = here.gauge("http2.streams_active")
+    active.value += 1
+    assert here.gauges["http2.streams_active"].value == 3
+    merger.forget(0)
+    assert here.gauges["http2.streams_active"].value == 1
