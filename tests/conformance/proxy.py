@@ -137,14 +137,14 @@ class Proxy:
         named = ["--restart-epoch", str(epoch), "--base-id", (self.directory / "base_id").read_text()]
         old, old_port = self._process, self.admin_port
         self._process = new = self._run(config, admin, *named, concurrency=concurrency)
+        self.older.append(old)
         while True:
             if new.poll() is not None:
-                self._process, self.admin_port = old, old_port
+                self._process, self.admin_port = self.older.pop(), old_port
                 return int(new.returncode)
             if await self._is_ready(admin):
                 break
             await trio.sleep(POLL_S)
-        self.older.append(old)
         self.older_admin_port = old_port
         await self.learn_ports()
         return None
