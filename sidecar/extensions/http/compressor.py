@@ -161,7 +161,9 @@ class CompressorFilter(HttpFilter):
         assert response is not None
         headers = response.headers
         found = stream.route
-        route = _NO_ROUTE if found is None else found.per_filter_config.get(self.config_name, _NO_ROUTE)
+        route = _NO_ROUTE
+        if found is not None and found.per_filter_config:
+            route = found.per_filter_config.get(self.config_name, _NO_ROUTE)
         direction, options = self.response, self._options
         is_enabled = route.is_enabled
         if is_enabled is None:

@@ -168,7 +168,7 @@ class FaultFilter(HttpFilter):
     def decode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
         route = stream.find_route() if stream.resolve_route else stream.route
         settings = self._settings
-        if route is not None:
+        if route is not None and route.per_filter_config:
             settings = route.per_filter_config.get(self.config_name, settings)
         most = settings.max_active_faults
         if most is not None and self._active.value >= most.value:

@@ -100,7 +100,7 @@ class HeaderToMetadataFilter(HttpFilter):
     def decode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
         route = stream.find_route() if stream.resolve_route else stream.route
         rules = self._rules
-        if route is not None:
+        if route is not None and route.per_filter_config:
             rules = route.per_filter_config.get(self.config_name, rules)
         headers = stream.request.headers
         triggers = rules.request_triggers
@@ -111,8 +111,10 @@ class HeaderToMetadataFilter(HttpFilter):
     def encode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
         route = stream.route
         rules = self._rules
-        if route is not None:
+        if route is not None and route.per_filter_config:
             rules = route.per_filter_config.get(self.config_name, rules)
+        if not rules.response:
+            return None
         triggers = rules.response_triggers
         response = stream.response
         if response is not None and (triggers is None or not triggers.isdisjoint(response.headers.index())):

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.x509 import load_pem_x509_certificate
 from jwt.algorithms import get_default_algorithms
@@ -35,8 +36,30 @@ _HMAC_ALGORITHMS = ("HS256", "HS384", "HS512")
 _RSA_BITS = range(512, 16384 + 1)
 
 
+def _pkcs1(algorithm: hashes.HashAlgorithm) -> Verify:
+    """RSASSA-PKCS1-v1_5 (RFC 7518 §3.3) as PyJWT checks it, without what it makes anew for each token."""
+    scheme = padding.PKCS1v15()
+
+    def verify(signed: bytes, key: Any, signature: bytes) -> bool:
+        try:
+            key.verify(signature, signed, scheme, algorithm)
+        except InvalidSignature:
+            return False
+        return True
+
+    return verify
+
+
+#: What most tokens are signed with.
+_PKCS1 = {
+    "RS256": _pkcs1(hashes.SHA256()),
+    "RS384": _pkcs1(hashes.SHA384()),
+    "RS512": _pkcs1(hashes.SHA512()),
+}
+
+
 def _verifiers(*algorithms: str) -> dict[str, Verify]:
-    return {name: _ALGORITHMS[name].verify for name in algorithms}
+    return {name: _PKCS1.get(name) or _ALGORITHMS[name].verify for name in algorithms}
 
 
 def parse_jwks(data: bytes) -> Jwks:
