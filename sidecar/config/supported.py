@@ -818,6 +818,8 @@ _ROWS: dict[str, str] = {
     "envoy.extensions.filters.http.json_to_metadata.v3.JsonToMetadata.KeyValuePair": "*",
     "envoy.extensions.filters.http.cors.v3.Cors": "",
     "envoy.extensions.filters.http.cors.v3.CorsPolicy": "*",
+    "envoy.extensions.filters.http.basic_auth.v3.BasicAuth": "*",
+    "envoy.extensions.filters.http.basic_auth.v3.BasicAuthPerRoute": "*",
     "envoy.extensions.filters.http.csrf.v3.CsrfPolicy": "*",
     "envoy.extensions.filters.http.buffer.v3.Buffer": "*",
     "envoy.extensions.filters.http.header_to_metadata.v3.Config": "request_rules response_rules",

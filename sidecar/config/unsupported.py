@@ -411,7 +411,6 @@ EXTENSIONS: dict[str, tuple[Action, str]] = {
     # Leaving out a filter must not open what it closes; filters that only add are warned about.
     "envoy.filters.http/": (STOP, "further HTTP filters"),
     "envoy.filters.http/envoy.extensions.filters.http.oauth2.": (STOP, "OAuth2"),
-    "envoy.filters.http/envoy.extensions.filters.http.basic_auth.": (STOP, "basic authentication"),
     "envoy.filters.http.upstream/": (STOP, "further HTTP filters on the way to an upstream"),
     "envoy.http.early_header_mutation/": (STOP, "header mutation extensions"),
     "envoy.request_id/": (STOP, "request id extensions"),

@@ -227,6 +227,13 @@ _ROWS = (
         given=_REGISTRY,
     ),
     _Row(
+        "http.basic_auth_config:BasicAuthFactory",
+        "envoy.filters.http",
+        "envoy.filters.http.basic_auth",
+        "envoy.extensions.filters.http.basic_auth.v3.BasicAuth",
+        route="envoy.extensions.filters.http.basic_auth.v3.BasicAuthPerRoute",
+    ),
+    _Row(
         "http.cors_config:CorsFactory",
         "envoy.filters.http",
         "envoy.filters.http.cors",

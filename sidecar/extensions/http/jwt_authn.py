@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.api.filters import HttpFilter
 from sidecar.api.message import LocalReply
 from sidecar.extensions.http.header_edits import BAD_VALUE, invalid_value, unsendable_reply
+from sidecar.extensions.http.original_uri import original_uri
 from sidecar.extensions.http.set_metadata import merge
 from sidecar.extensions.jwt.requirements import Requirement, Verification
 from sidecar.extensions.jwt.status import Status
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["JwtAuthnFilter", "JwtAuthnSettings", "JwtAuthnStats", "RouteRequirement", "Rule"]
 
 _NAMESPACE = "envoy.filters.http.jwt_authn"
-#: Bytes of a path that a challenge shows.
-_MOST_PATH_BYTES = 256
 _COUNTERS = (
     *("allowed", "cors_preflight_bypassed", "denied", "jwks_fetch_failed", "jwks_fetch_success"),
     *("jwt_cache_hit", "jwt_cache_miss"),
@@ -145,7 +144,7 @@ class JwtAuthnFilter(HttpFilter):
         code = 403 if status is Status.JwtAudienceNotAllowed else 401
         if self._settings.strip_failure_response:
             return LocalReply(code, details=_details(status.text))
-        value = b'Bearer realm="' + _original_uri(run.headers, target) + b'"'
+        value = b'Bearer realm="' + original_uri(run.headers, target) + b'"'
         if status is not Status.JwtMissed:
             value += b', error="invalid_token"'
         return LocalReply(
@@ -206,12 +205,3 @@ def _is_preflight(headers: RequestHeaders) -> bool:
 
 def _details(text: str) -> str:
     return "jwt_authn_access_denied{" + text.replace(" ", "_") + "}"
-
-
-def _original_uri(headers: RequestHeaders, path: bytes | None) -> bytes:
-    """The URI that the client asked for, or the beginning of it."""
-    if path is None:
-        return b""
-    original = headers.get(b"x-envoy-original-path")
-    shown = (path if original is None else original)[:_MOST_PATH_BYTES]
-    return (headers.scheme or b"") + b"://" + (headers.authority or b"") + shown
