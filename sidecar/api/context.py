@@ -82,6 +82,8 @@ class FactoryContext:
     scopes: Any = None
     #: :class:`sidecar.xds.ecds.ExtensionConfigs`.
     extension_configs: Any = None
+    #: :class:`sidecar.server.google_channels.GoogleChannels`.
+    google_channels: Any = None
     #: Values that change while serving.
     runtime: Runtime = field(default_factory=Runtime)
     #: Names of filters on the way to upstreams, which routes may configure as well.
@@ -123,6 +125,7 @@ class FactoryContext:
             routes=self.routes,
             scopes=self.scopes,
             extension_configs=self.extension_configs,
+            google_channels=self.google_channels,
             runtime=self.runtime,
             upstream_filter_names=self.upstream_filter_names,
             default_tracing=self.default_tracing,

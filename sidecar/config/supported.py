@@ -567,9 +567,13 @@ _ROWS: dict[str, str] = {
         "processing_mode grpc_service metadata_options grpc_initial_metadata failure_mode_allow"
     ),
     "envoy.config.common.mutation_rules.v3.HeaderMutationRules": "*",
-    # Calls of the proxy's own.  ``google_grpc`` has an entry of its own.
-    f"{_CORE}.GrpcService": "envoy_grpc timeout initial_metadata retry_policy",
+    # Calls of the proxy's own.
+    f"{_CORE}.GrpcService": "envoy_grpc google_grpc timeout initial_metadata retry_policy",
     f"{_CORE}.GrpcService.EnvoyGrpc": "*",
+    f"{_CORE}.GrpcService.GoogleGrpc": "target_uri channel_credentials stat_prefix credentials_factory_name",
+    f"{_CORE}.GrpcService.GoogleGrpc.ChannelCredentials": "ssl_credentials local_credentials",
+    f"{_CORE}.GrpcService.GoogleGrpc.SslCredentials": "*",
+    f"{_CORE}.GrpcService.GoogleGrpc.GoogleLocalCredentials": "*",
     f"{_CORE}.RetryPolicy": (
         "retry_back_off num_retries retry_on retry_priority retry_host_predicate "
         "host_selection_retry_max_attempts"

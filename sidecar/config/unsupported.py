@@ -389,8 +389,19 @@ ENTRIES: tuple[Entry, ...] = (
         "what Envoy does not read",
         "async_mode request_attributes response_attributes",
     ),
-    # Envoy's other client for gRPC (docs/adr/0004); a cluster does what it does.
-    *_rows(f"{_CORE}.GrpcService", STOP, "gRPC without a cluster: use envoy_grpc", "google_grpc"),
+    # Envoy's other client for gRPC (docs/adr/0004) has credentials that belong to Google's services.
+    *_rows(
+        f"{_CORE}.GrpcService.GoogleGrpc",
+        STOP,
+        "gRPC without a cluster",
+        "channel_credentials_plugin call_credentials call_credentials_plugin config channel_args",
+    ),
+    *_rows(
+        f"{_CORE}.GrpcService.GoogleGrpc", WARN, "gRPC without a cluster", "per_stream_buffer_limit_bytes"
+    ),
+    *_rows(
+        f"{_CORE}.GrpcService.GoogleGrpc.ChannelCredentials", STOP, "gRPC without a cluster", "google_default"
+    ),
     *_rows("envoy.extensions.matching.input_matchers.ip.v3.Ip", WARN, "statistics", "stat_prefix"),
     # Access logs and filters
     *_rows("envoy.extensions.filters.http.router.v3.Router", WARN, "router options", "dynamic_stats"),

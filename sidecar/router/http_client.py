@@ -267,13 +267,17 @@ class HttpClient:
         find_cluster: Callable[[str], Any],
         get_pool: Callable[..., Any],
         store: Any,
+        *,
+        tells_timeout: bool = True,
     ) -> None:
+        """``tells_timeout``: whether calls say in ``x-envoy-expected-rq-timeout-ms`` how long they wait."""
         self.reactor = reactor
         self.router = Router(reactor, find_cluster, get_pool)
         self.stats = _Stats(store)
         #: Bytes of a request body that wait at most, and of a response that are kept.
         self.buffer_limit_bytes = 1024 * 1024
         self._routes: dict[tuple[str, float, int], Route] = {}
+        self._tells_timeout = tells_timeout
 
     def call(
         self,
@@ -347,6 +351,8 @@ class HttpClient:
             route.timeout_s = timeout_s
             route.retry_policy = retry_policy
             route.freeze()
+            if not self._tells_timeout:
+                route.timeout_field = None
             if len(self._routes) < _KEPT_ROUTES:
                 self._routes[key] = route
         return route

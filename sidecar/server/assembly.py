@@ -48,6 +48,7 @@ from sidecar.server.background import Background
 from sidecar.server.connection_limits import ConnectionLimits, GlobalLimit
 from sidecar.server.draining import DrainManager
 from sidecar.server.filter_chain_assembly import compile_filter_chains
+from sidecar.server.google_channels import GoogleChannels
 from sidecar.server.inspection_assembly import compile_inspector
 from sidecar.server.listener import Listener
 from sidecar.server.listener_options import compile_bind_options
@@ -172,6 +173,13 @@ class Assembly:
             self._make_grpc_client,
             self.background.add,
             self.http_client,
+        )
+        self.google_channels = GoogleChannels(
+            self._reactor,
+            self.pools.get,
+            store,
+            self.background.add,
+            lambda: {"resolver": self._resolver, "registry": self._registry},
         )
         self.sources.tap = self.role.make_tap(loaded.bootstrap, registry)
         self.secrets = Secrets(loaded.bootstrap, self.sources, self.context, self.background.add)
@@ -306,6 +314,7 @@ class Assembly:
             routes=self.routes,
             scopes=self.scopes,
             extension_configs=self.extension_configs,
+            google_channels=self.google_channels,
             runtime=self._runtime,
             upstream_filter_names=self._upstream_filter_names,
             default_tracing=bootstrap.tracing.http if bootstrap.tracing.HasField("http") else None,

@@ -41,6 +41,7 @@ class Pki:
             "server": self.root.leaf("server", "DNS:example.com", "URI:spiffe://example.com/server"),
             "rsa": self.root.leaf("rsa", "DNS:example.com", is_rsa=True),
             "wild": self.root.leaf("wild", "DNS:*.wild.example"),
+            "local": self.root.leaf("local", "DNS:localhost", "IP:127.0.0.1"),
             "plain": self.root.leaf("plain.example"),
             "client": self.root.leaf(
                 "client", "DNS:client.example", "URI:spiffe://example.com/service/a", "EMAIL:a@example.com",

@@ -32,21 +32,25 @@ def compile_grpc_service(
 ) -> GrpcService:
     """The service at the context's path; ``default_timeout_s`` is for one without a ``timeout``.
 
-    A ``google_grpc`` never gets here: :mod:`sidecar.config.unsupported` refuses to serve it.
     ``envoy_grpc.retry_policy`` is for streams that are made anew (xDS), which is their owner's to do.
     """
     target = message.envoy_grpc
     limit = target.max_receive_message_length
+    channel = None
+    if message.HasField("google_grpc"):
+        assert context.google_channels is not None
+        channel = context.google_channels.open(message.google_grpc, context.at("google_grpc"))
     return GrpcService(
-        cluster=target.cluster_name,
-        authority=target.authority.encode(),
+        cluster=target.cluster_name if channel is None else channel.cluster,
+        authority=target.authority.encode() if channel is None else channel.authority,
+        channel=channel,
         timeout_s=duration_s(message.timeout) if message.HasField("timeout") else default_timeout_s,
         initial_metadata=compile_initial_metadata(message.initial_metadata, context),
         retry_policy=compile_call_retries(message.retry_policy, f"{context.path}.retry_policy")
         if message.HasField("retry_policy")
         else None,
         max_receive_message_length=limit.value or DEFAULT_MESSAGE_LIMIT,
-        skip_envoy_headers=target.skip_envoy_headers,
+        skip_envoy_headers=target.skip_envoy_headers or channel is not None,
     )
 
 
