@@ -7,7 +7,7 @@ from ..guest_log import guest_log, guest_says, log_end
 from ..guest_scripts import SETUP
 from ..lab import Session
 from ..scenario import scenario
-from ..upstream import H2Call
+from ..upstream import H2Call, answers, ok
 from ..wire import head
 
 SUBJECT = "wasm"
@@ -82,6 +82,17 @@ async def wasm_guest_answers(s: Session) -> None:
 async def wasm_guest_answers_late(s: Session) -> None:
     """A local response where the head of the answer has gone to the guest already."""
     await _post(s, "answer", "bodies")
+
+
+@scenario(SETUP, differs=dict.fromkeys(("stats", "stats 2", "upstream app"), "wasm-answers-over-a-whole"))
+async def wasm_guest_answers_over_a_whole(s: Session) -> None:
+    """A guest answers over a response that has come as a whole: does the next request use its connection?"""
+    s.upstream().script = answers(ok(b"0123456789"))
+    names = ("cx_total", "cx_destroy_local", "cx_destroy_local_with_active_rq", "rq_tx_reset", "rq_cancelled")
+    for case in ("answer3", "answer"):
+        async with s.counting(*(f"cluster.app.upstream_{name}" for name in names)), s.logging(2, "bodies"):
+            await s.get("/whole", f"x-case: {case}", to="bodies", label=case)
+            await s.get("/next", to="bodies", label=f"{case}, next")
 
 
 @scenario(SETUP)
