@@ -286,14 +286,16 @@ def test_two_pods_talk_mutual_tls_and_their_applications_know_nothing(
         for each in (a, b):
             each.init()
             each.start_proxy()
-        for each in (a, b):
-            # In the order of a kubelet: the application starts when the proxy is ready.
-            each.wait()
-            each.start_application()
+        b.wait()
+        b.start_application()
+        # The order of a kubelet: the proxy is ready, an init container uses the network, then comes the rest.
+        a.wait()
+        assert a.get(b.address) == f"{b.address} saw {b.address}"
+        a.start_application()
         assert a.get(b.address) == f"{b.address} saw {b.address}"
         assert a.get(b.address, "/slow") == f"{b.address} saw {b.address}"
         stats = b.stats()
-        assert stats["http.inbound.downstream_rq_2xx"] == 2
+        assert stats["http.inbound.downstream_rq_2xx"] == 3
         assert stats["listener.0.0.0.0_15006.ssl.handshake"] >= 1
         assert a.stats()["cluster.outbound.ssl.handshake"] >= 1
         # Whoever has no certificate is turned away: here, what leaves the switch has no proxy.
