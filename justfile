@@ -116,6 +116,10 @@ opa-e2e:
 pod-test *arguments:
     python -m pytest tests/integration/test_pod.py tests/integration/test_iptables.py {{ arguments }}
 
+# can the proxy be installed on arm64 from wheels alone? (needs the network)
+arm64-wheels:
+    python scripts/arm64_wheels.py
+
 # let three upstreams fail on a schedule under load, through this proxy and Envoy (--seconds N, default 300)
 chaos *arguments:
     python -m tests.chaos {{ arguments }}
