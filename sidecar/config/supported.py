@@ -552,12 +552,14 @@ _ROWS: dict[str, str] = {
         "emit_client_span"
     ),
     f"{_PROC}.ExternalProcessor": (
-        "grpc_service failure_mode_allow processing_mode message_timeout stat_prefix mutation_rules "
-        "max_message_timeout forward_rules filter_metadata allow_mode_override disable_immediate_response "
-        "metadata_options observability_mode disable_clear_route_cache route_cache_action "
-        "deferred_close_timeout send_body_without_waiting_for_header_response allowed_override_modes "
-        "status_on_error allow_content_length_header request_attributes response_attributes"
+        "grpc_service http_service failure_mode_allow processing_mode message_timeout stat_prefix "
+        "mutation_rules max_message_timeout forward_rules filter_metadata allow_mode_override "
+        "disable_immediate_response metadata_options observability_mode disable_clear_route_cache "
+        "route_cache_action deferred_close_timeout send_body_without_waiting_for_header_response "
+        "allowed_override_modes status_on_error allow_content_length_header request_attributes "
+        "response_attributes"
     ),
+    f"{_PROC}.ExtProcHttpService": "*",
     f"{_PROC}.ProcessingMode": "*",
     f"{_PROC}.HeaderForwardingRules": "*",
     f"{_PROC}.MetadataOptions": "forwarding_namespaces receiving_namespaces",

@@ -376,7 +376,7 @@ ENTRIES: tuple[Entry, ...] = (
         f"{_PROC}.ExternalProcessor",
         STOP,
         "external processors",
-        "http_service processing_request_modifier on_processing_response",
+        "processing_request_modifier on_processing_response",
     ),
     *_rows(f"{_PROC}.ExternalProcessor", WARN, "tracing", "emit_client_span"),
     *_rows(f"{_PROC}.MetadataOptions", STOP, "external processors", "cluster_metadata_forwarding_namespaces"),

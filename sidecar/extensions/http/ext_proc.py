@@ -23,6 +23,7 @@ from sidecar.extensions.proc.bodies import (
     process_held,
 )
 from sidecar.extensions.proc.exchange import COUNTERS, Exchange, Settings
+from sidecar.extensions.proc.http_processor import HttpProcessor
 from sidecar.extensions.proc.modes import (
     BUFFERED,
     BUFFERED_PARTIAL,
@@ -113,13 +114,19 @@ class ExtProcFilter(HttpFilter):
     uses_trio = False
 
     def __init__(
-        self, settings: Settings, service: GrpcService, http_client: HttpClient, stats: Any, prefix: str
+        self,
+        settings: Settings,
+        service: GrpcService | None,
+        http_client: HttpClient,
+        stats: Any,
+        prefix: str,
+        http_processor: HttpProcessor | None = None,
     ) -> None:
         """``stats``: the scope ``http.<prefix>.ext_proc.``; ``prefix`` is the filter's own."""
         self._settings = settings
         self._service = service
         self._http_client = http_client
-        self._client = GrpcClient(http_client, service)
+        self._client: Any = http_processor if service is None else GrpcClient(http_client, service)
         self._counters: Mapping[str, Any] = {name: stats.counter(f"{prefix}{name}") for name in COUNTERS}
 
     # -- hooks ----------------------------------------------------------------------------------
@@ -166,9 +173,9 @@ class ExtProcFilter(HttpFilter):
         made = of_route.made.get(id(self))
         if made is None:
             service = of_route.service or self._service
-            metadata = _merged(service.initial_metadata, of_route.initial_metadata)
             client = self._client
-            if of_route.service is not None or of_route.initial_metadata:
+            if service is not None and (of_route.service is not None or of_route.initial_metadata):
+                metadata = _merged(service.initial_metadata, of_route.initial_metadata)
                 client = GrpcClient(self._http_client, replace(service, initial_metadata=metadata))
             made = of_route.made[id(self)] = (of_route.over(self._settings), client)
         return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from google.protobuf import json_format
 
@@ -16,11 +17,13 @@ from sidecar.config.errors import Path
 from sidecar.config.registry import Report
 from sidecar.extensions.http.ext_proc import ExtProcFilter, RouteProcessing
 from sidecar.extensions.proc.exchange import RETAIN, Passes, Settings
+from sidecar.extensions.proc.http_processor import HttpProcessor
 from sidecar.extensions.proc.modes import FULL_DUPLEX_STREAMED, NONE, SEND
 from sidecar.extensions.proc.proc_messages import mode_of
 
 if TYPE_CHECKING:
     from sidecar.observability.cel import Cel
+    from sidecar.router.http_client import HttpClient
 
 __all__ = ["ExtProcFactory"]
 
@@ -54,12 +57,15 @@ class ExtProcFactory:
     def compile(self, message: Any, context: FactoryContext) -> ExtProcFilter:
         """The filter.  Raises: ConfigError."""
         assert context.http_client is not None
+        client = context.http_client()
+        by_http = message.HasField("http_service")
         return ExtProcFilter(
             _settings(message, context),
-            compile_grpc_service(message.grpc_service, context.at("grpc_service")),
-            context.http_client(),
+            None if by_http else compile_grpc_service(message.grpc_service, context.at("grpc_service")),
+            client,
             context.stats.scope("ext_proc"),
             f"{message.stat_prefix}." if message.stat_prefix else "",
+            _http_processor(message.http_service.http_service, client) if by_http else None,
         )
 
     def compile_route(self, message: Any, context: FactoryContext) -> RouteProcessing:
@@ -87,6 +93,14 @@ class ExtProcFactory:
             if options.HasField("receiving_namespaces")
             else None,
         )
+
+
+def _http_processor(message: Any, client: HttpClient) -> HttpProcessor:
+    """An ``HttpService``, of whose URI the authority and the path count."""
+    uri = message.http_uri
+    address = urlsplit(uri.uri)
+    path = (address.path or "/") + (f"?{address.query}" if address.query else "")
+    return HttpProcessor(client, uri.cluster, address.netloc.encode(), path.encode(), duration_s(uri.timeout))
 
 
 def _check_mode(message: Any, path: Path, report: Report) -> None:

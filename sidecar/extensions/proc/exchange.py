@@ -16,6 +16,7 @@ from sidecar.core.errors import StreamAborted
 from sidecar.core.headers import Field, HeaderMap, ResponseHeaders
 from sidecar.core.mutation_rules import MutationRules
 from sidecar.extensions.proc.attribute_values import attribute_values
+from sidecar.extensions.proc.http_processor import HttpProcessor
 from sidecar.extensions.proc.modes import FULL_DUPLEX_STREAMED, Mode
 from sidecar.extensions.proc.mutations import Limits, Refused, apply_changes
 from sidecar.extensions.proc.proc_log import ProcLog
@@ -27,6 +28,7 @@ from sidecar.extensions.proc.proc_messages import (
     ProcessingRequest,
     Response,
     response_of,
+    response_of_json,
 )
 from sidecar.extensions.proc.side import HEADERS, IDLE, TRAILERS, Side
 from sidecar.router.grpc_status import INTERNAL, GrpcStatus
@@ -100,6 +102,7 @@ class Exchange:
         "call",
         "client",
         "counters",
+        "is_by_http",
         "is_complete",
         "is_first",
         "log",
@@ -117,7 +120,7 @@ class Exchange:
         self,
         stream: Stream,
         settings: Settings,
-        client: GrpcClient,
+        client: GrpcClient | HttpProcessor,
         counters: Mapping[str, Any],
         log: ProcLog,
     ) -> None:
@@ -125,6 +128,8 @@ class Exchange:
         self.stream = stream
         self.settings = settings
         self.client = client
+        #: There is no stream then, and each question is a call.
+        self.is_by_http = client.__class__ is HttpProcessor
         self.counters = counters
         self.log = log
         self.reactor = hcm.reactor
@@ -149,17 +154,23 @@ class Exchange:
         if self.is_complete:
             return False
         if self.call is None:
-            self.counters["streams_started"].value += 1
             self.call = self.client.stream(PROCESS, parent=self.stream)
             self.call.on_event = self._on_event
+            if self.is_by_http:
+                self.call.on_error = self._on_http_error
+            else:
+                self.counters["streams_started"].value += 1
         return True
 
     async def send(self, side: Side, request: ProcessingRequest, state: int) -> None:
         """Send a message of ``side``, whose answer is waited for in ``state``; the exchange is open."""
+        if self.is_by_http:
+            self.call.ask(request.json())
         if not self.settings.observability_mode:
             side.start(state)
         self.counters["stream_msgs_sent"].value += 1
-        await self.call.send(request.serialized())
+        if not self.is_by_http:
+            await self.call.send(request.serialized())
         if not self.settings.message_timeout_s and side.is_pending and side.body_mode != FULL_DUPLEX_STREAMED:
             self.on_timeout()
 
@@ -255,9 +266,12 @@ class Exchange:
     def _take(self, data: bytes) -> None:
         if self.settings.observability_mode or self.is_complete:
             return
-        response = response_of(data)
+        response = response_of_json(data) if self.is_by_http else response_of(data)
         if response is None:
-            self._on_error(GrpcStatus(INTERNAL))
+            if self.is_by_http:
+                self._on_http_error()
+            else:
+                self._on_error(GrpcStatus(INTERNAL))
             return
         self.take_response(response)
 
@@ -408,6 +422,18 @@ class Exchange:
             f"ext_proc_error_gRPC_error_{status.code}{{{message}{{{details}}}}}",
         )
 
+    def _on_http_error(self) -> None:
+        """A processor that is asked by HTTP has given no answer that can be read."""
+        self.counters["http_not_ok_resp_received"].value += 1
+        self._close()
+        if self.failure_mode_allow:
+            self.counters["failure_mode_allowed"].value += 1
+            self._give_up(_ABORTED)
+            return
+        self.is_complete = True
+        self._finish_calls(_ABORTED)
+        self._fail(self.settings.status_on_error, "ext_proc_error_HTTP_ERROR")
+
     def on_timeout(self) -> None:
         """An answer has not come in time."""
         self.counters["message_timeouts"].value += 1
@@ -443,7 +469,9 @@ class Exchange:
         if call is None:
             return
         call.on_event = None
-        if not call.is_done:
+        if self.is_by_http:
+            call.cancel()
+        elif not call.is_done:
             self.counters["streams_closed"].value += 1
             call.end()
             call.cancel()

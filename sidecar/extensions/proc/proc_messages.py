@@ -5,6 +5,7 @@ An edge in the sense of docs/adr/0004 and 0005: what comes in and goes out are p
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -98,7 +99,8 @@ class ProcessingRequest:
 
     def json(self) -> bytes:
         """The same as an HTTP service gets it."""
-        return json_format.MessageToJson(self._message, indent=None).encode()
+        found = json_format.MessageToDict(self._message, preserving_proto_field_name=True)
+        return json.dumps(found, separators=(",", ":")).encode()
 
 
 def _add_fields(target: Any, fields: Iterable[Field]) -> None:
