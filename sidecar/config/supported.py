@@ -585,7 +585,7 @@ _ROWS: dict[str, str] = {
     # Clusters
     _CLUSTER: (
         "name alt_stat_name type cluster_type connect_timeout lb_policy load_balancing_policy "
-        "track_cluster_stats "
+        "track_cluster_stats track_timeout_budgets "
         "round_robin_lb_config least_request_lb_config ring_hash_lb_config maglev_lb_config common_lb_config "
         "lb_subset_config "
         "load_assignment circuit_breakers "
@@ -887,7 +887,7 @@ _ROWS: dict[str, str] = {
     "envoy.config.metrics.v3.StatsdSink": "*",
     "envoy.config.metrics.v3.DogStatsdSink": "*",
     "envoy.config.metrics.v3.MetricsServiceConfig": "*",
-    "envoy.config.cluster.v3.TrackClusterStats": "per_endpoint_stats",
+    "envoy.config.cluster.v3.TrackClusterStats": "*",
     "envoy.extensions.stat_sinks.graphite_statsd.v3.GraphiteStatsdSink": "*",
     "envoy.extensions.stat_sinks.open_telemetry.v3.SinkConfig": (
         "grpc_service http_service resource_detectors report_counters_as_deltas report_histograms_as_deltas "

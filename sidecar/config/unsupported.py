@@ -333,13 +333,6 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     *_rows(f"{_CLUSTER}.PreconnectPolicy", WARN, "connection pools", "predictive_preconnect_ratio"),
     *_rows(_CLUSTER, STOP, "upstream filters", "filters"),
-    *_rows(_CLUSTER, WARN, "statistics", "track_timeout_budgets"),
-    *_rows(
-        "envoy.config.cluster.v3.TrackClusterStats",
-        WARN,
-        "statistics",
-        "timeout_budgets request_response_sizes",
-    ),
     *_rows(f"{_HTTP_OPTIONS}.UseDownstreamHttpConfig", STOP, "UDP and HTTP/3", "http3_protocol_options"),
     *_rows(f"{_HTTP_OPTIONS}.AutoHttpConfig", STOP, "UDP and HTTP/3", "http3_protocol_options"),
     *_rows(

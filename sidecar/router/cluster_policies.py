@@ -2,21 +2,24 @@
 
 ``HttpProtocolOptions.retry_policy``, ``request_mirror_policies`` and ``hash_policy``, which Envoy lets stand
 in a cluster too.  Each takes the place of the route's, whole; the limits of single tries stay the route's.
-Its ``http_filters``, which a route has none of, are kept here as well.
+Its ``http_filters``, which a route has none of, are kept here as well, and what is measured of its tries.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sidecar.router.upstream_filters import UpstreamFilters
+
 if TYPE_CHECKING:
+    from sidecar.api.filters import HttpFilter
     from sidecar.router.hash_policy import HashPolicy
     from sidecar.router.mirroring import MirrorPolicy
     from sidecar.router.retry_policy import RetryPolicy
     from sidecar.router.route import Route
-    from sidecar.router.upstream_filters import UpstreamFilters
 
 __all__ = ["ClusterPolicies"]
 
@@ -33,7 +36,21 @@ class ClusterPolicies:
     hash_policy: HashPolicy | None = None
     #: ``http_filters``.
     filters: UpstreamFilters | None = None
+    #: Makes the filter that measures tries (``track_cluster_stats``); None where nothing is measured.
+    measure: Callable[[], HttpFilter] | None = None
+    _measured: dict[UpstreamFilters | None, UpstreamFilters] = field(default_factory=dict)
     _routes: dict[Route, Route] = field(default_factory=dict)
+
+    def filters_over(self, filters: UpstreamFilters | None) -> UpstreamFilters | None:
+        """The filters of a try, where its router has ``filters``: those of the cluster go before them."""
+        filters = self.filters or filters
+        if self.measure is None:
+            return filters
+        made = self._measured.get(filters)
+        if made is None:
+            others = () if filters is None else filters.filters
+            made = self._measured[filters] = UpstreamFilters((*others, self.measure()))
+        return made
 
     def over(self, route: Route) -> Route:
         """``route`` with what this cluster says."""

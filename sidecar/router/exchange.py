@@ -110,8 +110,10 @@ class Router:
     def filters_of(self, cluster: Any) -> UpstreamFilters | None:
         """The filters that tries at a cluster pass."""
         policies = cluster.policies
-        filters = None if policies is None else policies.filters
-        return self.upstream_filters if filters is None else filters
+        if policies is None:
+            return self.upstream_filters
+        filters: UpstreamFilters | None = policies.filters_over(self.upstream_filters)
+        return filters
 
     def begin(
         self, manager: ConnectionManager, stream: Stream, responder: Responder, strand: Strand

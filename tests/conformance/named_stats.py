@@ -242,7 +242,6 @@ def named() -> set[str]:
 
 #: What no scenario shows, and why not.
 _ABSENT = "Envoy 1.40 does not have it where scenarios look: they see that it is absent on both"
-_SIZES = "not implemented: `track_cluster_stats` warns about it"
 _WASM = "wasm_stats has the names; how many VMs and loads there are is a matter of Envoy's threads"
 _TRACERS = "nothing counts it here"
 _KEYS = "told under names of their own, or not by this side"
@@ -261,14 +260,6 @@ NOT_ASSERTED: dict[str, str] = {
     "cluster.upstream_cx_preconnect_started": _ABSENT,
     "cluster.config_reload": _ABSENT,
     "cluster.config_reload_time_ms": _ABSENT,
-    "cluster.upstream_rq_headers_size": _SIZES,
-    "cluster.upstream_rq_headers_count": _SIZES,
-    "cluster.upstream_rq_body_size": _SIZES,
-    "cluster.upstream_rs_headers_size": _SIZES,
-    "cluster.upstream_rs_headers_count": _SIZES,
-    "cluster.upstream_rs_body_size": _SIZES,
-    "cluster.upstream_rq_timeout_budget_percent_used": _SIZES,
-    "cluster.upstream_rq_timeout_budget_per_try_percent_used": _SIZES,
     "cluster.lb_zone_number_differs": _ABSENT,
     "cluster.lb_connection_aware_selected_cold": _ABSENT,
     "cluster.lb_connection_aware_skipped_cold": _ABSENT,

@@ -17,7 +17,7 @@ from sidecar.codec.h1_types import UPSTREAM_HTTP1
 from sidecar.codec.h2_types import H2Settings
 from sidecar.config.compile.addresses import compile_address
 from sidecar.config.compile.cluster_dns import compile_dns, compile_resolver
-from sidecar.config.compile.cluster_policies import compile_cluster_policies
+from sidecar.config.compile.cluster_policies import compile_cluster_policies, compile_measure
 from sidecar.config.compile.connect_options import compile_connect_options
 from sidecar.config.compile.health_check import compile_health_checks
 from sidecar.config.compile.http1_options import compile_http1_options
@@ -204,6 +204,7 @@ def compile_cluster_config(
             f"{context.path}.typed_extension_protocol_options[{_HTTP_OPTIONS}]",
             context.runtime,
             _compile_filters(message, options, context, registry),
+            compile_measure(message, context.root_stats),
         ),
         transport_sockets=compile_transport_sockets(message, context),
         request_names=compile_request_names(
