@@ -207,8 +207,7 @@ async def restart_that_fails(s: Session) -> None:
 
 @scenario(PATIENT)
 async def restart_then_sigterm(s: Session) -> None:
-    """SIGTERM ends the new epoch alone: the old one is not told."""
+    """SIGTERM ends the new epoch; whether the old one still runs then is chance on Envoy."""
     s.see("failed", await s.restart())
     s.proxy.signal(signal.SIGTERM)
     await s.exited("exit of the new epoch")
-    s.see("the old one runs", s.proxy.older_exit_status() is None)
