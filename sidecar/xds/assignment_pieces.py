@@ -48,7 +48,7 @@ class AssignmentPieces:
         if last is None:
             return None
         data = packed.value
-        if data == self._data:
+        if data and data == self._data:
             return last.cluster_name, last
         try:
             rest, localities = split(data, _LOCALITIES)

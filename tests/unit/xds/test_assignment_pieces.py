@@ -52,3 +52,11 @@ def test_assignment_that_comes_again_is_the_same_object_and_looked_at_by_nobody(
     assert values[2] is values[3]
     assert [each.address and each.address.port for each in values[3].endpoints] == [3, 1]
     assert len(judged) == 1
+
+
+def test_resource_without_bytes_is_not_the_last_assignment() -> None:
+    pieces = AssignmentPieces()
+    first, message = packed(1)
+    pieces.remember(first, message, compiled(message))
+    nothing = any_pb2.Any(type_url=first.type_url)
+    assert pieces.again(nothing, (), compiled) is None
