@@ -28,6 +28,10 @@ _GRACE_PERIOD_S, _MARGIN_S = 30, 2
 _MIRROR = "kubernetes.io/config.mirror"
 
 
+#: What the sidecars of other meshes are called: Istio's, Linkerd's, Kuma's and Consul's.
+_OTHER_PROXIES = frozenset(("istio-proxy", "linkerd-proxy", "kuma-sidecar", "consul-dataplane"))
+
+
 class NotInjected(Exception):
     """The pod is left as it is; the text says why."""
 
@@ -92,6 +96,11 @@ def _check_wanted(workload: Workload, annotations: Mapping[str, str], default: b
     system = (spec.get("os") or {}).get("name") or (spec.get("nodeSelector") or {}).get("kubernetes.io/os")
     if system and system != "linux":
         raise NotInjected(f"it runs on {system}")
+    for group in ("initContainers", "containers"):
+        for container in spec.get(group) or ():
+            if container.get("name") in _OTHER_PROXIES:
+                text = f"container '{container['name']}' is another mesh's proxy, which intercepts already"
+                raise NotInjected(text)
     if _MIRROR in annotations:
         raise NotInjected("it mirrors a static pod, which the node's own files describe")
 

@@ -272,3 +272,16 @@ def test_concurrency_of_0_is_left_to_the_proxy_to_count() -> None:
     text = rewrite.inject_documents(documents.split(pod(), "p"), Settings(concurrency=0)).text
     assert "--shutdown-deadline-s" in text
     assert "--concurrency" not in text
+
+
+@pytest.mark.parametrize("group", ["containers", "initContainers"])
+def test_a_pod_of_another_mesh_is_left_as_it_is(group: str) -> None:
+    name = "istio-proxy"
+    more = (
+        f"  initContainers:\n    - name: {name}\n" if group == "initContainers" else f"    - name: {name}\n"
+    )
+    text = pod('trio-sidecar/inject: "true"', more=more)
+    outcome = rewrite.inject_documents(documents.split(text, "pod.yaml"), Settings())
+    [note] = outcome.notes
+    assert "not changed: container 'istio-proxy' is another mesh's proxy" in note
+    assert outcome.errors == []
