@@ -47,7 +47,8 @@ class Service:
         return b"g" * BIG
 
     def stop(self, request: bytes, context: grpc.ServicerContext) -> bytes:
-        context.add_callback(self.cancelled.set)
+        if not context.add_callback(self.cancelled.set):
+            self.cancelled.set()  # it was over before this began
         self.cancelled.wait(20)
         return request
 
