@@ -795,7 +795,10 @@ _ROWS: dict[str, str] = {
     f"{_XDS}.HttpAttributesCelMatchInput": "",
     f"{_CORE}.JsonFormatOptions": "sort_properties",
     # HTTP filters
-    "envoy.extensions.filters.http.router.v3.Router": "suppress_envoy_headers upstream_http_filters",
+    "envoy.extensions.filters.http.router.v3.Router": (
+        "suppress_envoy_headers upstream_http_filters upstream_log upstream_log_options"
+    ),
+    "envoy.extensions.filters.http.router.v3.Router.UpstreamAccessLogOptions": "*",
     "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec": "",
     "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb": "",
     "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig": "*",

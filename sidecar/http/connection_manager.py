@@ -222,6 +222,8 @@ class ConnectionManager:
         self._encode_hooks: tuple[tuple[Callable[[Stream], Any], bool], ...] = ()
         self._complete_hooks: tuple[Callable[[Stream], None], ...] = ()
         self.access_logs: tuple[AccessLogger, ...] = ()
+        #: Those of its routers, which log tries.
+        self.upstream_logs: tuple[AccessLogger, ...] = ()
         self.server_name = b"envoy"
         #: ``OVERWRITE``, ``APPEND_IF_ABSENT`` or ``PASS_THROUGH``.
         self.server_header_transformation = "OVERWRITE"

@@ -35,13 +35,14 @@ from sidecar.router.retrying import Tries
 from sidecar.router.rewrites import rewrite_host, rewrite_path
 from sidecar.router.timeouts import set_grpc_timeout, unsigned
 from sidecar.router.tunnel import choose_pool, open_tunnel
+from sidecar.router.upstream_filters import UpstreamFilters
 from sidecar.upstream.pool import INTERIM
 
 if TYPE_CHECKING:
     from sidecar.http.connection_manager import ConnectionManager, Responder
     from sidecar.net.reactor import Reactor, Strand
     from sidecar.router.route_table import Route
-    from sidecar.router.upstream_filters import UpstreamFilters
+    from sidecar.router.upstream_log import UpstreamLog
     from sidecar.upstream.pool import UpstreamStream
 
 __all__ = ["Router"]
@@ -76,6 +77,7 @@ class Router:
     """One compiled router filter.  What it keeps of a stream stands on the stream."""
 
     __slots__ = (
+        "_logged",
         "find_cluster",
         "get_pool",
         "is_special",
@@ -83,6 +85,7 @@ class Router:
         "reactor",
         "suppress_envoy_headers",
         "upstream_filters",
+        "upstream_log",
     )
 
     def __init__(
@@ -98,13 +101,25 @@ class Router:
         self.suppress_envoy_headers = False
         #: ``upstream_http_filters``, for clusters without filters of their own.
         self.upstream_filters: UpstreamFilters | None = None
-        #: Whether one of the two is set.
+        #: ``upstream_log``, and the filters of clusters with it.
+        self.upstream_log: UpstreamLog | None = None
+        self._logged: dict[UpstreamFilters, UpstreamFilters] = {}
+        #: Whether one of them is set.
         self.is_special = False
 
-    def set_options(self, *, suppress_envoy_headers: bool, upstream_filters: UpstreamFilters | None) -> None:
+    def set_options(
+        self,
+        *,
+        suppress_envoy_headers: bool,
+        upstream_filters: UpstreamFilters | None,
+        upstream_log: UpstreamLog | None = None,
+    ) -> None:
         """What the configuration says of it."""
         self.suppress_envoy_headers = suppress_envoy_headers
+        if upstream_log is not None:
+            upstream_filters = (upstream_filters or UpstreamFilters(())).logged(upstream_log)
         self.upstream_filters = upstream_filters
+        self.upstream_log = upstream_log
         self.is_special = suppress_envoy_headers or upstream_filters is not None
 
     def filters_of(self, cluster: Any) -> UpstreamFilters | None:
@@ -113,6 +128,13 @@ class Router:
         if policies is None:
             return self.upstream_filters
         filters: UpstreamFilters | None = policies.filters_over(self.upstream_filters)
+        log = self.upstream_log
+        if log is not None and filters is not None and filters.log is None:
+            # The cluster's own, which know nothing of this router.
+            logged = self._logged.get(filters)
+            if logged is None:
+                logged = self._logged[filters] = filters.logged(log)
+            return logged
         return filters
 
     def begin(

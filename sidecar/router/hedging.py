@@ -224,7 +224,7 @@ class HedgedTries(Tries):
         request = main.request
         body = request.body
         if isinstance(upstream, FilteredTry):
-            upstream.check()
+            upstream.begin()
         if body is None:
             waiting = upstream.start(request, None)
         elif body.whole is not None:

@@ -60,6 +60,8 @@ class _TryTimeout(SidecarError):
     def __init__(self, *, is_idle: bool) -> None:
         super().__init__("per try timeout")
         self.is_idle = is_idle
+        #: What the log of the try shows.
+        self.try_flag = Flag.STREAM_IDLE_TIMEOUT if is_idle else Flag.UPSTREAM_REQUEST_TIMEOUT
 
 
 class Answered:
@@ -266,6 +268,8 @@ class Tries:
             router.set_host(route, headers, host.hostname.encode())
         if upstream is None:
             if self._responder.is_client_gone():
+                if passing is not None:
+                    passing.abandon()
                 raise Disconnected("the client left")
             try:
                 upstream = await (pool.wait() if passing is None else passing.wait_for(pool))
@@ -305,7 +309,7 @@ class Tries:
         request = stream.request
         body = request.body
         if isinstance(upstream, FilteredTry):
-            upstream.check()
+            upstream.begin()
         if stream.upgrade is not None:
             await open_tunnel(self._router, upstream, stream, self._responder, self._strand)
             if stream.upgrade.lower() == b"websocket":

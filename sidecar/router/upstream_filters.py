@@ -23,11 +23,13 @@ from sidecar.http.varying_chain import FilterHooks, Hooks, hooks_of
 from sidecar.net.reactor import Signal, run_adopted
 from sidecar.router.actions import missing_header
 from sidecar.router.push_body import PushBody
+from sidecar.router.upstream_log import TryLog
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.core.headers import HeaderMap
     from sidecar.net.reactor import Reactor, Strand
+    from sidecar.router.upstream_log import UpstreamLog
 
 __all__ = ["FilteredTry", "UpstreamFilters", "UpstreamView", "body_of_try"]
 
@@ -35,8 +37,15 @@ __all__ = ["FilteredTry", "UpstreamFilters", "UpstreamView", "body_of_try"]
 class UpstreamFilters:
     """The filters of one cluster, or of one router, up to the codec that ends them."""
 
-    def __init__(self, filters: tuple[HttpFilter, ...], closers: tuple[Callable[[], None], ...] = ()) -> None:
+    def __init__(
+        self,
+        filters: tuple[HttpFilter, ...],
+        closers: tuple[Callable[[], None], ...] = (),
+        log: UpstreamLog | None = None,
+    ) -> None:
         self.filters = filters
+        #: What the router logs of tries; None for nothing.
+        self.log = log
         self._closers = closers
         self._all = hooks_of(filters)
         self._varies = any(each.is_disabled for each in filters)
@@ -54,6 +63,10 @@ class UpstreamFilters:
         if hooks is None:
             hooks = self._hooks[active] = hooks_of(active)
         return hooks
+
+    def logged(self, log: UpstreamLog) -> UpstreamFilters:
+        """The same filters, with a log of the tries."""
+        return UpstreamFilters(self.filters, log=log)
 
     def close(self) -> None:
         """Give back what the filters hold."""
@@ -132,11 +145,13 @@ class FilteredTry:
         """``strand`` waits for the answer.  ``body`` is what this try sends; a PushBody is filled by it."""
         self._reactor: Reactor = strand.reactor
         self._strand = strand
+        self._stream = stream
         self._pushed = body if isinstance(body, PushBody) else None
         self._message = RequestMessage(request.headers, body)
         view: Any = UpstreamView(stream, self._message, filters.filters)
         self._view = view
         self._hooks = filters.hooks(stream.route)
+        self._log = None if filters.log is None else TryLog(filters.log, stream, strand)
         self._inner: Any = None
         #: What the filters answer in the place of the upstream, or what went wrong on the way.
         self.error: BaseException | None = None
@@ -193,7 +208,8 @@ class FilteredTry:
             self.check()
             self._is_awaited = True
             return await pool.wait()
-        except BaseException:
+        except BaseException as error:
+            self._note_failure(error)
             self.abandon()
             raise
 
@@ -202,6 +218,12 @@ class FilteredTry:
         self._inner = inner
         self._is_awaited = False
         return self
+
+    def begin(self) -> None:
+        """The stream is on its connection.  Raises: StreamAborted, as ``check`` does."""
+        if self._log is not None:
+            self._log.ready(self._inner)
+        self.check()
 
     def start(self, request: RequestMessage, body: bytes | None) -> Awaitable[None] | None:
         self.check()
@@ -215,6 +237,8 @@ class FilteredTry:
             self._check_head()
             self._decide()
             whole = None if message.body is None else message.body.whole
+            if self._log is not None:
+                self._log.sent(0 if whole is None else len(whole), is_end=True)
             return self._inner.start(message, whole)  # type: ignore[no-any-return]
         self._go_on()
         return None
@@ -246,16 +270,28 @@ class FilteredTry:
         return self._tunnel_stays
 
     async def response(self, stream: Stream | None = None) -> ResponseMessage:
-        await self._wait_for_head()
-        self._is_awaited = True
-        response: ResponseMessage = await self._inner.response(stream)
-        return await self._encode(response)
+        return await self._answer(self._inner.response, stream)
 
     async def tunnel_response(self, stream: Stream | None) -> ResponseMessage:
-        await self._wait_for_head()
-        self._is_awaited = True
-        response: ResponseMessage = await self._inner.tunnel_response(stream)
-        return await self._encode(response)
+        return await self._answer(self._inner.tunnel_response, stream)
+
+    async def _answer(
+        self, receive: Callable[[Stream | None], Awaitable[ResponseMessage]], stream: Stream | None
+    ) -> ResponseMessage:
+        try:
+            await self._wait_for_head()
+            self._is_awaited = True
+            response = await self._encode(await receive(stream))
+        except BaseException as error:
+            self._note_failure(error)
+            raise
+        if self._log is not None:
+            self._log.answered(response)
+        return response
+
+    def _note_failure(self, error: BaseException) -> None:
+        if self._log is not None and not self._is_over:
+            self._log.failed(error)
 
     def release(self) -> None:
         self.abandon()
@@ -284,6 +320,8 @@ class FilteredTry:
             self._pushed.abandon()
         for hook in self._hooks.complete:
             hook(self._view)
+        if self._log is not None:
+            self._log.end(self._stream)
 
     # -- the request -----------------------------------------------------------------------------------
     def _decode(self) -> None:
@@ -343,10 +381,17 @@ class FilteredTry:
         if starting is not None:
             await starting
         self._decide()
+        log = self._log
         if body is None or (body.whole is not None and not self._is_tunnel):
+            if log is not None:
+                log.sent(0 if body is None or body.whole is None else len(body.whole), is_end=True)
             return
         while data := await body.receive():
             await inner.send_data(data)
+            if log is not None:
+                log.sent(len(data), is_end=False)
+        if log is not None:
+            log.sent(0, is_end=True)
         if self._is_tunnel:
             self._tunnel_stays = await inner.end_tunnel(body.trailers)
         else:

@@ -531,7 +531,7 @@ class Assembly:
         owners = [listener, *(listener.chains.terminals if hasattr(listener, "chains") else ())]
         owners += getattr(listener, "filters", ())
         for owner in owners:
-            for log in owner.access_logs:
+            for log in (*owner.access_logs, *getattr(owner, "upstream_logs", ())):
                 log.flush()
                 log.close()
             if owner in self.terminals:

@@ -305,7 +305,7 @@ class Server:
         for listener in self.assembly.listeners:
             listener.close()
         for owner in (*self.assembly.terminals, *self.assembly.listeners):
-            for log in owner.access_logs:
+            for log in (*owner.access_logs, *getattr(owner, "upstream_logs", ())):
                 log.close()
         for file in self.assembly.event_logs.files.values():
             file.close()
@@ -523,6 +523,7 @@ class Server:
     def _access_logs(self) -> list[Any]:
         owners = (*self.assembly.terminals, *self.assembly.listeners)
         logs: list[Any] = [log for owner in owners for log in owner.access_logs]
+        logs += [log for owner in owners for log in getattr(owner, "upstream_logs", ())]
         if self.admin is not None:
             logs.extend(self.admin.access_logs)
         logs.extend(self.assembly.event_logs.files.values())

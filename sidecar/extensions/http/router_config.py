@@ -17,6 +17,8 @@ class RouterOptions:
     suppress_envoy_headers: bool = False
     #: The messages of ``upstream_http_filters``.
     upstream_http_filters: tuple[Any, ...] = ()
+    #: The message; its ``upstream_log`` has loggers to compile.
+    message: Any = None
 
 
 class RouterFactory:
@@ -29,4 +31,4 @@ class RouterFactory:
 
     def compile(self, message: Any, context: FactoryContext) -> RouterOptions:
         """The options of the router."""
-        return RouterOptions(message.suppress_envoy_headers, tuple(message.upstream_http_filters))
+        return RouterOptions(message.suppress_envoy_headers, tuple(message.upstream_http_filters), message)

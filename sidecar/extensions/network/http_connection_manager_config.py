@@ -29,6 +29,7 @@ from sidecar.config.compile.scoped_routes import compile_scope_key, compile_scop
 from sidecar.config.compile.tracing import compile_tracing
 from sidecar.config.compile.upgrades import is_enabled
 from sidecar.config.compile.upstream_filters import compile_upstream_filters
+from sidecar.config.compile.upstream_log import compile_upstream_log
 from sidecar.config.messages import message_class
 from sidecar.core.address_ranges import compile_addresses
 from sidecar.core.errors import ConfigError
@@ -52,6 +53,7 @@ from sidecar.router.route_table import RouteTable
 from sidecar.router.scoped_routes import Scope, ScopedTable
 from sidecar.router.traced import TracedRouter
 from sidecar.router.upstream_filters import UpstreamFilters
+from sidecar.router.upstream_log import UpstreamLog
 
 if TYPE_CHECKING:
     from sidecar.config.registry import Registry
@@ -127,13 +129,16 @@ class _Chain(NamedTuple):
     filters: tuple[HttpFilter, ...]
     router: RouterOptions
     upstream_filters: UpstreamFilters | None
+    upstream_log: UpstreamLog | None
     #: Those whose configuration is discovered, by their places.
     discovered: dict[int, DiscoveredFilter]
 
     def set_router(self, router: Router) -> None:
         """Tell a router what the configuration says of it."""
         router.set_options(
-            suppress_envoy_headers=self.router.suppress_envoy_headers, upstream_filters=self.upstream_filters
+            suppress_envoy_headers=self.router.suppress_envoy_headers,
+            upstream_filters=self.upstream_filters,
+            upstream_log=self.upstream_log,
         )
 
 
@@ -184,15 +189,18 @@ class HcmCompiler:
         names: dict[str, str] = {}
         chain = self._filters(message.http_filters, context.at("http_filters"), registry, names)
         chain.set_router(router)
+        chains = [chain]
         if chain.discovered:
             self._discover_filters(manager, chain)
         else:
             manager.set_filters(chain.filters)
         for index, each in enumerate(message.upgrade_configs):
             at = context.at(f"upgrade_configs[{index}].filters")
-            manager.upgrades[each.upgrade_type.lower().encode()] = self._upgrade(
-                each, self._filters(each.filters, at, registry, names), router
-            )
+            chains.append(self._filters(each.filters, at, registry, names))
+            manager.upgrades[each.upgrade_type.lower().encode()] = self._upgrade(each, chains[-1], router)
+        manager.upstream_logs = tuple(
+            log for each in chains if each.upstream_log is not None for log in each.upstream_log.loggers
+        )
         manager.access_logs = tuple(compile_access_logs(message, context, registry))
         if manager.tracing is not None:
             manager.access_logs += (manager.tracing,)  # the end of a request is the end of its span
@@ -441,7 +449,7 @@ class HcmCompiler:
     ) -> _Chain:
         """The filters of one chain up to its router; their names go into ``names``, with their types."""
         filters: list[HttpFilter] = []
-        router, upstream_filters = RouterOptions(), None
+        router, upstream_filters, upstream_log = RouterOptions(), None, None
         discovered: dict[int, DiscoveredFilter] = {}
         for index, each in enumerate(entries):
             if each.HasField("config_discovery"):
@@ -467,13 +475,14 @@ class HcmCompiler:
                 upstream_filters = compile_upstream_filters(router.upstream_http_filters, upstream, registry)
                 if upstream_filters is not None:
                     context.on_close(upstream_filters.close)
+                upstream_log = compile_upstream_log(router.message, at, registry)
                 break
             if not isinstance(compiled, HttpFilter):
                 raise ConfigError(at.path, f"'{each.name}' is no HTTP filter")
             compiled.config_name = each.name
             compiled.is_disabled = each.disabled
             filters.append(compiled)
-        return _Chain(tuple(filters), router, upstream_filters, discovered)
+        return _Chain(tuple(filters), router, upstream_filters, upstream_log, discovered)
 
     @staticmethod
     def _discover_filters(manager: ConnectionManager, chain: _Chain) -> None:
