@@ -347,6 +347,13 @@ class Stream:
             metadata = self.dynamic_metadata = {}
         return metadata.setdefault(namespace, {})
 
+    def note_whole_request(self) -> None:
+        """At the end, of a request whose last byte nobody took down: it came in one piece."""
+        request = self.request
+        # One without a method could not be.
+        if request.headers.method and (request.body is None or request.body.ended):
+            self.request_last_rx_ns = self.start_ns
+
     def clear_route_cache(self) -> None:
         """Have the route looked up again by whoever needs it next."""
         self.resolve_route = LOOK_AGAIN

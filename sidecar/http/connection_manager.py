@@ -349,6 +349,8 @@ class ConnectionManager:
         self._complete_hooks = hooks.complete
         if self.resolution_stats is not None:
             self._complete_hooks = (self.resolution_stats.record, *hooks.complete)
+        if self.tracing is not None:
+            self._complete_hooks += (self.tracing.complete,)  # the end of a request is the end of its span
         self.upgrade_managers.clear()  # they have these hooks
 
     def set_listener_stats(self, scope: Any) -> None:
@@ -711,10 +713,7 @@ class ConnectionManager:
             log_end(stream)
         if self.access_logs:
             if not stream.request_last_rx_ns:
-                request = stream.request
-                # One without a method could not be read.
-                if request.headers.method and (request.body is None or request.body.ended):
-                    stream.request_last_rx_ns = stream.start_ns  # it came in one piece
+                stream.note_whole_request()
             for log in self.access_logs:
                 log.log(stream)
 

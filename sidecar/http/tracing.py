@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.core.runtime import Fraction
 from sidecar.http.local_reply import is_grpc
 from sidecar.http.request_headers import UUID_LENGTH
-from sidecar.observability.span import CLIENT, SERVER
+from sidecar.observability.span import CLIENT, SERVER, UnsampledSpan
 from sidecar.observability.span_tags import set_common_tags, set_grpc_request_tags, set_grpc_status
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ class Tracing:
         self.samples_by_id = True
         self.node_id = self.zone = ""
         self._counters = {digit: scope.counter(name) for digit, name in _COUNTER_NAMES.items()}
+        self._not_traceable = self._counters[_NONE]
 
     # -- at the beginning ------------------------------------------------------------------------------
     def begin(self, stream: Stream, strand: Strand) -> None:
@@ -101,28 +102,38 @@ class Tracing:
         own = _ROUTE if route is None else route.tracing or _ROUTE
         # A request that an internal redirect made is not decided upon again.
         reason = _NONE if stream.redirects is not None else self._decide(stream, own)
-        stream.trace_reason = reason
-        self._counters[reason].value += 1
         tracer = self.tracer
         headers = stream.request.headers
-        span = None
-        if tracer is not None:
-            span = stream.span = tracer.start(
-                self._name(stream, own),
-                CLIENT if self.is_outbound and not self.spawns_upstream_span else SERVER,
-                int(stream.start_time * 1e9),
-                headers,
-                is_traced=reason != _NONE,
-                stream=stream,
-            )
+        index = headers.index()
+        span: Span | None = None
+        if reason is _NONE:
+            self._not_traceable.value += 1
+            if tracer is None:
+                pass
+            elif b"traceparent" not in index:
+                span = stream.span = UnsampledSpan(tracer, "", b"")
+            else:
+                span = stream.span = tracer.start("", SERVER, 0, headers, is_traced=False, stream=stream)
+        else:
+            stream.trace_reason = reason
+            self._counters[reason].value += 1
+            if tracer is not None:
+                span = stream.span = tracer.start(
+                    self._name(stream, own),
+                    CLIENT if self.is_outbound and not self.spawns_upstream_span else SERVER,
+                    int(stream.start_time * 1e9),
+                    headers,
+                    is_traced=True,
+                    stream=stream,
+                )
         decorator = None if route is None else route.decorator
         if decorator is not None and span is not None:
             span.name = decorator.operation
-        given = headers.get(_DECORATOR)
         if self.is_outbound:
             if decorator is not None and decorator.propagate:
                 headers.set(_DECORATOR, decorator.operation.encode())
-        elif given is not None:
+        elif _DECORATOR in index:
+            given = headers.get(_DECORATOR)
             if given:
                 if span is not None:
                     span.name = given.decode("utf-8", "replace")
@@ -133,19 +144,33 @@ class Tracing:
         if not self.samples_by_id:
             return _SAMPLED
         headers = stream.request.headers
-        request_id = headers.get(b"x-request-id")
-        number = _number(request_id)
-        if number is None or request_id is None:
+        index = headers.index()
+        # Where every name stands once the index has the values.
+        is_single = len(index) == len(headers.fields)
+        request_id = index.get(b"x-request-id") if is_single else headers.get(b"x-request-id")
+        if request_id is None or len(request_id) < 8:
             return _NONE
-        was = reason = trace_reason(request_id)
-        if reason == _NONE:
-            if headers.get(b"x-client-trace-id") is not None and (own.client or self.client)():
+        try:
+            # The number that every proxy samples by alike: the first eight hexadecimal digits of an id.
+            number = int(request_id[:8], 16) % 10000
+        except ValueError:
+            return _NONE
+        was = reason = (
+            _REASONS.get(request_id[_REASON_AT : _REASON_AT + 1], _NONE)
+            if len(request_id) == UUID_LENGTH
+            else _NONE
+        )
+        if reason is _NONE:
+            if b"x-client-trace-id" in index and (own.client or self.client)():
                 reason = _CLIENT
-            elif headers.get(b"x-envoy-force-trace") is not None:
+            elif b"x-envoy-force-trace" in index:
                 reason = _FORCED
-            elif (own.random or self.random).covers(number):
+            else:
+                random = own.random or self.random
+                if number % random.denominator >= random.numerator:
+                    return _NONE  # the commonest
                 reason = _SAMPLED
-        if reason != _NONE and not (own.overall or self.overall).covers(number):
+        if not (own.overall or self.overall).covers(number):
             reason = _NONE
         if reason != was and self.packs_reason and len(request_id) == UUID_LENGTH:
             request_id = b"".join((request_id[:_REASON_AT], reason.encode(), request_id[_REASON_AT + 1 :]))
@@ -179,13 +204,13 @@ class Tracing:
             headers.remove(_DECORATOR)
 
     # -- at the end --------------------------------------------------------------------------------------
-    def log(self, stream: Stream) -> None:
-        """The last of the access loggers: finish the span of a request that is over."""
-        if stream.access_log_type != "DownstreamEnd":
-            return
+    def complete(self, stream: Stream) -> None:
+        """The last of the hooks at the end of a request, behind those of filters: finish its span."""
         span = stream.span
         if span is None or not span.is_sampled:
             return
+        if not stream.request_last_rx_ns:
+            stream.note_whole_request()
         self._set_request_tags(span, stream)
         set_common_tags(span, stream, status=stream.response_code, annotates=self.is_verbose)
         for tag in self.tags_of(stream):
@@ -194,11 +219,6 @@ class Tracing:
             span.set_tag("error", "true")
         set_grpc_status(span, stream.response_headers, stream.response_trailers)
         span.finish()
-
-    def flush(self) -> None:
-        """Spans are kept by the tracer."""
-
-    close = reopen = flush
 
     def tags_of(self, stream: Stream) -> Iterable[Tag]:
         """The custom tags of a request: its route's, and the manager's that the route has none of."""
@@ -240,16 +260,6 @@ class Tracing:
             set_grpc_request_tags(span, headers)
         tags.append(("request_size", str(stream.bytes_received)))
         tags.append(("response_size", str(stream.bytes_sent)))
-
-
-def _number(request_id: bytes | None) -> int | None:
-    """The number that every proxy samples by alike: the first eight hexadecimal digits of an id."""
-    if request_id is None or len(request_id) < 8:
-        return None
-    try:
-        return int(request_id[:8], 16) % 10000
-    except ValueError:
-        return None
 
 
 def _text(value: bytes) -> str:

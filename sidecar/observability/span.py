@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from sidecar.core.headers import HeaderMap
 
-__all__ = ["CLIENT", "SERVER", "BadContext", "Parent", "Span", "Tracer", "extract"]
+__all__ = ["CLIENT", "SERVER", "BadContext", "Parent", "Span", "Tracer", "UnsampledSpan", "extract"]
 
 #: ``Span.SpanKind`` of OTLP.
 SERVER = 2
@@ -142,16 +142,40 @@ class Span:
     def inject(self, headers: HeaderMap) -> None:
         """Let the trace go along with ``headers``, at their end."""
         flags = "01" if self.is_sampled else "00"
+        value = f"00-{self.trace_id}-{self.span_id}-{flags}".encode()
         index = headers.index()
-        if b"traceparent" in index:
+        if b"traceparent" in index or b"tracestate" in index:
             headers.remove(b"traceparent")
-        if b"tracestate" in index:
             headers.remove(b"tracestate")
-        headers.append(b"traceparent", f"00-{self.trace_id}-{self.span_id}-{flags}".encode())
-        headers.append(b"tracestate", self.trace_state)
+            index = headers.index()
+        # Neither is there: what Envoy's addCopy does, without asking again.
+        state = self.trace_state
+        headers.fields += ((b"traceparent", value), (b"tracestate", state))
+        index[b"traceparent"] = value
+        index[b"tracestate"] = state
 
     def finish(self, end_ns: int = 0) -> None:
         """It is over, now unless ``end_ns`` says when."""
         if self.is_sampled:
             self.end_ns = end_ns or time.time_ns()
             self.tracer.take(self)
+
+
+class UnsampledSpan(Span):
+    """The span of a request that is not sampled and stays so: it has what goes along, and keeps nothing.
+
+    Most requests are such, so it is as cheap as can be.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, tracer: Tracer, trace_id: str, trace_state: bytes) -> None:
+        if trace_id:
+            self.trace_id = trace_id
+            self.span_id = f"{_random_bits(64):016x}"
+        else:
+            ids = f"{_random_bits(192):048x}"
+            self.trace_id, self.span_id = ids[:32], ids[32:]
+        self.trace_state = trace_state
+        self.is_sampled = False
+        self.tracer = tracer

@@ -25,7 +25,7 @@ class TracedRouter(Router):
     __slots__ = ()
 
     def attach(self, upstream: UpstreamStream, stream: Stream) -> None:
-        super().attach(upstream, stream)
+        Router.attach(self, upstream, stream)
         span = stream.span
         if span is None:
             return
@@ -42,7 +42,7 @@ class TracedRouter(Router):
     def part(self, stream: Stream) -> UpstreamStream:
         if stream.try_span is not None:
             finish_try(stream)
-        return super().part(stream)
+        return Router.part(self, stream)
 
     def take_error(self, stream: Stream, error: UpstreamError) -> None:
         if stream.try_span is not None:

@@ -202,8 +202,6 @@ class HcmCompiler:
             log for each in chains if each.upstream_log is not None for log in each.upstream_log.loggers
         )
         manager.access_logs = tuple(compile_access_logs(message, context, registry))
-        if manager.tracing is not None:
-            manager.access_logs += (manager.tracing,)  # the end of a request is the end of its span
         if message.HasField("local_reply_config"):
             at = context.at("local_reply_config")
             manager.local_reply_config = compile_local_reply(message.local_reply_config, at)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sidecar.observability.span import BadContext, Parent, Span, extract
+from sidecar.observability.span import BadContext, Parent, Span, UnsampledSpan, extract
 
 if TYPE_CHECKING:
     from sidecar.core.headers import HeaderMap
@@ -67,9 +67,13 @@ class OpenTelemetryTracer:
             parent = extract(headers)
         except BadContext:
             return None
+        if not is_traced:
+            if parent is None:
+                return UnsampledSpan(self, "", b"")
+            return UnsampledSpan(self, parent.trace_id, parent.trace_state)
         if parent is None:
             span = Span(
-                self, name, kind, start_ns, trace_id="", parent_id="", trace_state=b"", is_sampled=is_traced
+                self, name, kind, start_ns, trace_id="", parent_id="", trace_state=b"", is_sampled=True
             )
         else:
             span = Span(
@@ -80,9 +84,9 @@ class OpenTelemetryTracer:
                 trace_id=parent.trace_id,
                 parent_id=parent.span_id,
                 trace_state=parent.trace_state,
-                is_sampled=parent.is_sampled and is_traced,
+                is_sampled=parent.is_sampled,
             )
-        if self._sampler is not None and is_traced:
+        if self._sampler is not None:
             span.is_sampled, span.trace_state = self._sampler(parent, span.trace_id, stream)
         return span
 

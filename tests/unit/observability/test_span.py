@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core.headers import RequestHeaders
-from sidecar.observability.span import CLIENT, SERVER, BadContext, Span, extract
+from sidecar.observability.span import CLIENT, SERVER, BadContext, Span, UnsampledSpan, extract
 
 
 class Kept:
@@ -88,3 +88,20 @@ def test_whose_fault_a_status_is(kind: int, status: str, is_error: bool) -> None
     span = make(Kept(), kind)
     span.set_tag("http.status_code", status)
     assert span.is_error is is_error
+
+
+def test_unsampled_span_goes_along_and_its_children_are_whole() -> None:
+    kept = Kept()
+    span = UnsampledSpan(kept, "", b"")  # type: ignore[arg-type]
+    headers = head()
+    span.inject(headers)
+    assert headers.index() == dict(headers.fields)
+    parent = extract(headers)
+    assert parent is not None
+    assert (parent.trace_id, parent.span_id, parent.is_sampled) == (span.trace_id, span.span_id, False)
+    span.set_tag("http.status_code", "500")
+    span.finish()
+    child = span.spawn("child")
+    child.is_sampled = True  # as a script may have it
+    child.finish()
+    assert [(each.trace_id, each.parent_id) for each in kept.spans] == [(span.trace_id, span.span_id)]
