@@ -17,6 +17,8 @@ pub struct Patterns {
     /// Which pattern ends in a state: the first of them.
     found: Vec<u16>,
     depth: Vec<u16>,
+    /// 1 for bytes that a match can begin with.
+    begins: [u8; 256],
 }
 
 /// Where one stream stands.
@@ -43,6 +45,7 @@ impl Patterns {
             next: vec![[NONE; 256]],
             found: vec![NONE],
             depth: vec![0],
+            begins: [0; 256],
         };
         for (index, pattern) in patterns.iter().enumerate() {
             if pattern.as_ref().is_empty() {
@@ -55,6 +58,9 @@ impl Patterns {
             for row in &mut made.next {
                 row.copy_within(usize::from(b'a')..=usize::from(b'z'), usize::from(b'A'));
             }
+        }
+        for (begins, state) in made.begins.iter_mut().zip(&made.next[usize::from(ROOT)]) {
+            *begins = u8::from(*state != ROOT);
         }
         Ok(made)
     }
@@ -109,19 +115,46 @@ impl Patterns {
     /// Reads a chunk up to its first match; `state` is the stream's.
     pub fn scan(&self, state: &mut State, chunk: &[u8]) -> Option<Match> {
         let mut now = state.0;
-        for (index, byte) in chunk.iter().enumerate() {
-            now = self.next[usize::from(now)][usize::from(*byte)];
-            if self.found[usize::from(now)] != NONE {
+        let mut at = 0;
+        while at < chunk.len() {
+            if now == ROOT {
+                at += self.idle(&chunk[at..]);
+                if at == chunk.len() {
+                    break;
+                }
+            }
+            now = self.next[usize::from(now)][usize::from(chunk[at])];
+            at += 1;
+            let pattern = self.found[usize::from(now)];
+            if pattern != NONE {
                 *state = State(now);
-                let pattern = usize::from(self.found[usize::from(now)]);
                 return Some(Match {
-                    pattern,
-                    end: index + 1,
+                    pattern: usize::from(pattern),
+                    end: at,
                 });
             }
         }
         *state = State(now);
         None
+    }
+
+    /// How many bytes there are before the first that a match can begin with: most bytes of most bodies. One
+    /// branch for eight of them is a third of the time of one for each.
+    fn idle(&self, bytes: &[u8]) -> usize {
+        let begins = |byte: u8| self.begins[usize::from(byte)];
+        let mut at = 0;
+        for part in bytes.chunks_exact(8) {
+            let four = begins(part[0]) | begins(part[1]) | begins(part[2]) | begins(part[3]);
+            if four | begins(part[4]) | begins(part[5]) | begins(part[6]) | begins(part[7]) != 0 {
+                break;
+            }
+            at += 8;
+        }
+        let rest = &bytes[at..];
+        at + rest
+            .iter()
+            .position(|byte| begins(*byte) != 0)
+            .unwrap_or(rest.len())
     }
 
     /// How many of the last bytes may be the beginning of a match.
