@@ -3,8 +3,8 @@
 A call across the border, either way, costs a proxy more than most of what is done there.  So two small
 modules stand beside a guest, in the same store (:mod:`wasm_abi.inside_wat`).  A guest that asks for a header
 gets it from their memory, which was filled before its callback with what it asked for the times before;
-so does one that reads a body which is shown in one piece;
-its changes of headers are written down there and made when it has returned, or when the host is asked for
+so does one that reads a body which is shown in one piece, and puts another in its place;
+its changes are written down there and made when it has returned, or when the host is asked for
 anything else; lines that nobody wants to have logged go nowhere.  And the callbacks with which a stream
 begins, or ends, are made in one call.
 
@@ -28,6 +28,7 @@ from wasm_abi.inside_wat import (
     BODY_AT,
     BODY_BYTES,
     BODY_PUT,
+    BODY_SET,
     BODY_SIZE,
     EDIT_AT,
     EDITS,
@@ -208,7 +209,10 @@ class Inside:
         if attention & SEVERAL:
             words[LEAVE] = 1
             words[ATTENTION] &= ~SEVERAL
-            self._enter(context, words[PHASE])
+            phase = words[PHASE]
+            self._enter(context, phase)
+            if phase > _RESPONSE and words[BODY_SET] != ASK:
+                self._replace_body(context)
         return False
 
     def _enter(self, context: "Context", phase: int) -> None:
@@ -229,6 +233,20 @@ class Inside:
             stream.hide_maps()
             if phase == _DELETE:
                 self._vm.contexts.pop(context.id, None)
+
+    def _replace_body(self, context: "Context") -> None:
+        """Put what the guest has put here in the place of the response's body, which is open."""
+        words = self.words
+        data = self._view[BODY_AT : BODY_AT + words[BODY_SET]].tobytes()
+        words[BODY_SET] = ASK
+        assert context.stream is not None
+        context.stream.replace_buffer(BufferType.HTTP_RESPONSE_BODY, 0, words[BODY_PUT], data)
+
+    def _show_body(self, context: "Context") -> None:
+        """The same once the callback has returned."""
+        assert context.stream is not None
+        context.stream.show_response_body(False, False)  # no matter whether it has ended
+        self._replace_body(context)
 
     def _make_edits(self, context: "Context") -> None:
         """Make the changes that the guest asked for; what was put here is out of date from then on."""
@@ -389,9 +407,14 @@ class Inside:
                 result: int = lanes[0]
                 if words[ATTENTION]:
                     self._make_edits(vm.context)
+                if words[BODY_SET] != ASK:
+                    self._show_body(context)
             except BaseException as failure:  # the sandbox, as above
-                if words[ATTENTION] & PENDING and words[PHASE] > _RESPONSE:
-                    self._make_edits(context)
+                if words[PHASE] > _RESPONSE:
+                    if words[ATTENTION] & PENDING:
+                        self._make_edits(context)
+                    if words[BODY_SET] != ASK:
+                        self._show_body(context)
                 vm.fail(failure, _NAMES[words[PHASE]])
             vm.context = idle
             if vm.after:

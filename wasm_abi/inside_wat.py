@@ -17,6 +17,7 @@ HOST_FUNCTIONS = {
     "proxy_replace_header_map_value": 5,
     "proxy_remove_header_map_value": 3,
     "proxy_get_buffer_bytes": 5,
+    "proxy_set_buffer_bytes": 5,
 }
 
 # Words of 32 bits at the head of the room's memory.
@@ -42,6 +43,8 @@ TABLE_ENTRIES = 8
 STAGE = 12
 #: Bytes of the response's body that can be read here now, and of what was put here of it.
 BODY_SIZE, BODY_PUT = 13, 14
+#: Bytes of what the guest has put here in the place of that body.
+BODY_SET = 15
 
 #: In the place of a size: there is no such header; ask the host.
 ABSENT, ASK = 0xFFFFFFFF, 0xFFFFFFFE
@@ -281,6 +284,26 @@ _ROOM_CODE = f"""
   (call $proxy_get_buffer_bytes (local.get $type) (local.get $start) (local.get $most)
     (local.get $at_out) (local.get $size_out)))
 
+;; Another body in the place of all of it, until what it is in has returned.
+(func $in_proxy_set_buffer_bytes (param $type i32) (param $start i32) (param $most i32)
+  (param $at i32) (param $size i32) (result i32) (local $here i64)
+  (block $ask
+    (br_if $ask (i32.or (i32.ne (local.get $type) (i32.const 1)) (local.get $start)))
+    (br_if $ask (i32.ne (i32.const {SEVERAL})
+      (i32.and {_word(ATTENTION)} (i32.const {SEVERAL | ALLOCATING}))))
+    (br_if $ask (i32.eq {_word(PHASE)} (i32.const 8)))
+    (br_if $ask (i32.eq {_word(BODY_SIZE)} (i32.const {ASK - (1 << 32)})))
+    (br_if $ask (i32.lt_u (local.get $most) {_word(BODY_SIZE)}))
+    (br_if $ask (i32.gt_u (local.get $size) (i32.const {BODY_BYTES})))
+    {_HERE}
+    {_fits(("at", "size"))}
+    (memory.copy $room $guest (i32.const {BODY_AT}) (local.get $at) (local.get $size))
+    {_set(BODY_SIZE, "(local.get $size)")}
+    {_set(BODY_SET, "(local.get $size)")}
+    (return (i32.const 0)))
+  (call $proxy_set_buffer_bytes (local.get $type) (local.get $start) (local.get $most)
+    (local.get $at) (local.get $size)))
+
 {_edit("proxy_add_header_map_value", ADD)}
 {_edit("proxy_replace_header_map_value", REPLACE)}
 {_edit("proxy_remove_header_map_value", REMOVE)}
@@ -306,6 +329,7 @@ _ROOM_CODE = f"""
   {_set(PHASE, _const(6))}
   {_set(LEAVE, _const(0))}
   {_set(STAGE, _const(1))}
+  {_set(BODY_SET, _const(ASK))}
   {_set(ATTENTION, _const(SEVERAL))}
   {_set(FAST, _const(3))}
   (local.set $result (call $response (local.get $context) (local.get $count) (i32.const 0)))
@@ -316,7 +340,7 @@ _ROOM_CODE = f"""
     {_set(STAGE, _const(2))}
     {_set(BODY_SIZE, _word(BODY_PUT))}
     (local.set $result (call $body (local.get $context) (local.get $size) (i32.const 0)))
-    (br_if $done {_word(LEAVE)})
+    (br_if $done (i32.or {_word(LEAVE)} (i32.ne {_word(BODY_SET)} (i32.const {ASK - (1 << 32)}))))
     (if (i32.eq (local.get $result) (i32.const 1)) (then
       {_set(PHASE, _const(9))}
       {_set(STAGE, _const(4))}

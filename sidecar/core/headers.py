@@ -210,10 +210,14 @@ class HeaderMap:
         index = self.index()
         if name not in index:
             return 0
-        del index[name]
-        before = len(self.fields)
-        self.fields[:] = [field for field in self.fields if field[0] != name]
-        return before - len(self.fields)
+        fields = self.fields
+        before = len(fields)
+        value = index.pop(name)
+        if len(index) + 1 == before:  # every name stands once
+            fields.remove((name, value))
+            return 1
+        fields[:] = [field for field in fields if field[0] != name]
+        return before - len(fields)
 
     def replace_all(self, fields: Iterable[Field]) -> None:
         """Take ``fields`` (pseudo headers among them) for the whole content."""

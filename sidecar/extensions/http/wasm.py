@@ -35,7 +35,7 @@ _ALL_HOOKS = frozenset({"decode_headers", "encode_headers", "on_complete"})
 #: Actions of a headers callback that let the message go on at once.
 #: (A member of an enumeration costs ten times what a name of the module does.)
 _CONTINUE = HeadersAction.CONTINUE
-_PASS = DataAction.CONTINUE
+_PASS, _KEEP = DataAction.CONTINUE, DataAction.STOP_ITERATION_AND_BUFFER
 _GO_ON = frozenset({_CONTINUE, HeadersAction.CONTINUE_AND_END_STREAM})
 
 
@@ -204,10 +204,18 @@ class WasmFilter(HttpFilter):
             show_whole(self, side, message, _RESPONSE, was_held=False)
             return None
         side.maps[2] = None
-        if end is _PASS and side.buffers is NONE and side.resumed is NOT_RESUMED and not side.asked:
-            message.body = FixedBody(whole)
-        else:
-            show_rest(self, side, message, body, end)
+        if end is _PASS and side.resumed is NOT_RESUMED and not side.asked:
+            if side.buffers is NONE:
+                message.body = FixedBody(whole)
+                return None
+            made = side.maps[3]
+            changed = side.buffers[1]
+            if body is _KEEP and changed and (made is None or not made.fields):
+                # Held until its end, and let go as it is then: most that change a body do so.
+                side.buffers = NONE
+                message.body = FixedBody(changed)
+                return None
+        show_rest(self, side, message, body, end)
         return None
 
     def on_complete(self, stream: Stream) -> None:

@@ -342,8 +342,11 @@ class StreamSide:
         headers = self.maps[map_type] if map_type < 4 else None
         if headers is None:
             return False
-        self._changing(map_type)
-        headers.remove(b":authority" if name == b"host" and map_type == 0 else name)
+        if headers is self.maps[0]:
+            self.stream.resolve_route = LOOK_AGAIN  # clear_route_cache, without the call
+            if name == b"host":
+                name = b":authority"
+        headers.remove(name)
         return True
 
     def _changing(self, map_type: MapType) -> None:

@@ -4,6 +4,8 @@ Every test runs on both bindings; the public one has nothing inside, so it says 
 called several times: what it asks for the first time is there inside the next.
 """
 
+from contextlib import nullcontext
+
 import pytest
 from wasm_guests import FakeStream, Runner, calling, guest
 
@@ -470,6 +472,114 @@ def test_body_that_is_held_is_shown_again_at_its_end(run: Runner) -> None:
         assert run.given(8, 12) == b"bytes"
         assert fake.buffers[BufferType.HTTP_RESPONSE_BODY] == b"one"
         assert plugin.responded_to == (keep, True)
+
+
+def _put(size: int, at: int = 120, length: int = 3, start: int = 0) -> str:
+    return f"""(i32.store (i32.const 4) (call $proxy_set_buffer_bytes (i32.const 1) (i32.const {start})
+      (i32.const {size}) (i32.const {at}) (i32.const {length})))"""
+
+
+_KEEP = DataAction.STOP_ITERATION_AND_BUFFER
+
+
+@pytest.mark.parametrize(
+    ("end", "body", "given"),
+    [
+        (_take(0, 9) + _put(9), b"one", b"bytes"),
+        (_put(5) + _take(0, 9), b"one", b"one"),
+        (_put(5) + _take(1, 9) + _put(3, 130), b"two", b"ne"),
+        (_put(9, length=0) + _take(0, 9), b"", b""),
+        (_put(9, 0, 65536) + _take(0, 1), None, None),
+    ],
+)
+def test_body_is_replaced_without_the_host(
+    run: Runner, end: str, body: bytes | None, given: bytes | None
+) -> None:
+    plugin = run.plugin(_responding(end=end, result="(i32.const 1)"))
+    if plugin.respond is None:
+        assert run.safe
+        return
+    for number in (1, 2, 3):
+        fake = FakeStream()
+        fake.buffers[BufferType.HTTP_RESPONSE_BODY] = b"bytes"
+        assert plugin.create_stream(fake).respond(1, b"bytes") == (HeadersAction.CONTINUE, _KEEP, _ON)
+        assert run.u32(4) == Status.OK
+        found = fake.buffers[BufferType.HTTP_RESPONSE_BODY]
+        assert found == body if body is not None else len(found) == 65536
+        assert given is None or run.given(8, 12) == given
+        if number > 1:  # the first time that it reads, the host is asked in the callback
+            assert fake.events == ["body"]
+
+
+@pytest.mark.parametrize(
+    ("end", "body", "status"),
+    [
+        (_put(3), b"onees", Status.OK),
+        (_put(0), b"onebytes", Status.OK),
+        (_put(9, start=5), b"bytesone", Status.OK),
+        (_put(9, start=2), b"bytes", Status.BAD_ARGUMENT),
+        (_put(9) + _put(0, 130), b"twoone", Status.OK),
+        (_put(9) + _put(0, 130, start=9), b"onetwo", Status.OK),
+        (_put(9, 0xFFFFFFFF, 3), b"bytes", Status.INVALID_MEMORY_ACCESS),
+        (_put(9) + _put(9, 65535, 9), b"one", Status.INVALID_MEMORY_ACCESS),
+    ],
+)
+def test_body_that_is_changed_otherwise_is_changed_by_the_host(
+    run: Runner, end: str, body: bytes, status: Status
+) -> None:
+    plugin = run.plugin(_responding(end=_take(0, 9) + end, result="(i32.const 1)"))
+    if plugin.respond is None:
+        assert run.safe
+        return
+    for _ in range(3):
+        fake = FakeStream()
+        fake.buffers[BufferType.HTTP_RESPONSE_BODY] = b"bytes"
+        assert plugin.create_stream(fake).respond(1, b"bytes") == (HeadersAction.CONTINUE, _KEEP, _ON)
+        assert run.u32(4) == status
+        assert fake.buffers[BufferType.HTTP_RESPONSE_BODY] == body
+
+
+@pytest.mark.parametrize("action", [_ON, _KEEP])
+def test_end_is_not_shown_behind_a_body_that_was_replaced(run: Runner, action: DataAction) -> None:
+    code = _responding(body=_take(0, 9) + _put(9), result=f"(i32.const {action.value})")
+    plugin = run.plugin(code)
+    if plugin.respond is None:
+        assert run.safe
+        return
+    for _ in range(3):
+        fake = FakeStream()
+        fake.buffers[BufferType.HTTP_RESPONSE_BODY] = b"bytes"
+        assert plugin.create_stream(fake).respond(1, b"bytes") == (HeadersAction.CONTINUE, action, None)
+        assert fake.buffers[BufferType.HTTP_RESPONSE_BODY] == b"one"
+        assert fake.events == ["body"]
+
+
+def test_end_of_a_body_is_changed_by_the_host(run: Runner) -> None:
+    plugin = run.plugin(_responding(body=_take(0, 9), end=_put(9)))
+    if plugin.respond is None:
+        assert run.safe
+        return
+    for number in range(3):
+        fake = FakeStream()
+        fake.buffers[BufferType.HTTP_RESPONSE_BODY] = b"bytes"
+        outcome = plugin.create_stream(fake).respond(1, b"bytes")
+        assert outcome == (HeadersAction.CONTINUE, _ON, _ON if number else None)
+        assert fake.events == (["end of the body"] if number else ["body"])
+
+
+def test_trap_leaves_the_body_that_was_put_in_its_place(run: Runner) -> None:
+    trap = "(if (i32.eq (i32.load (i32.const 0)) (i32.const 9)) (then unreachable))"
+    plugin = run.plugin(_responding(end=_take(0, 9) + _put(9) + trap, result="(i32.const 1)"))
+    if plugin.respond is None:
+        assert run.safe
+        return
+    for number in (1, 2, 3):
+        fake = FakeStream()
+        fake.buffers[BufferType.HTTP_RESPONSE_BODY] = b"bytes"
+        with pytest.raises(WasmTrap) if number == 3 else nullcontext():
+            plugin.create_stream(fake).respond(1, b"bytes")
+    assert fake.buffers[BufferType.HTTP_RESPONSE_BODY] == b"one"
+    assert plugin.responded_to == (_KEEP, True)
 
 
 def test_vms_with_and_without_what_is_inside_follow_one_another(run: Runner) -> None:
