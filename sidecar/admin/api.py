@@ -74,9 +74,7 @@ class AdminApi:
             "/reset_counters": self._reset_counters,
             "/runtime": lambda query: (200, JSON, pretty_json(runtime_json(state.runtime))),
             "/server_info": lambda query: (200, JSON, pretty_json(server_info(state, node_json(state)))),
-            "/stats": lambda query: stats(state, query, prometheus=False),
             "/strands": self._strands,
-            "/stats/prometheus": lambda query: stats(state, query, prometheus=True),
             "/stats/recentlookups": lambda query: (200, TEXT, recent_lookups(state.store)),
             "/stats/recentlookups/clear": lambda query: self._track_lookups("clear"),
             "/stats/recentlookups/disable": lambda query: self._track_lookups("disable"),
@@ -110,6 +108,9 @@ class AdminApi:
             if body:
                 query.update(parse_query(body.decode("utf-8", "surrogateescape")))
             return _respond(*modify_runtime(self._state, query))
+        if path in ("/stats", "/stats/prometheus"):
+            accept = None if headers is None else headers.get_joined(b"accept")
+            return _respond(*stats(self._state, query, prometheus=path != "/stats", accept=accept))
         handler = self._handlers.get(path)
         if handler is None:
             return _respond(501, TEXT, f"{path} is not supported by this build\n")

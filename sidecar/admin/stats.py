@@ -8,12 +8,13 @@ from collections.abc import Callable
 from sidecar.admin.query import RegexError, compile_filter
 from sidecar.admin.state import JSON, TEXT, AdminState
 from sidecar.observability.prometheus import render_prometheus
+from sidecar.observability.prometheus_protobuf import PROTOBUF, render_protobuf, wants_protobuf
 from sidecar.observability.rendering import Selection, render_json, render_text
 from sidecar.observability.stats import Store
 
 __all__ = ["recent_lookups", "stats"]
 
-Answer = tuple[int, bytes, str]
+Answer = tuple[int, bytes, str | bytes]
 
 _TYPES = ("All", "Counters", "Gauges", "Histograms", "TextReadouts")
 #: What the parameter may say, and what it means.
@@ -29,8 +30,10 @@ _BUCKETS = {
 _FORMATS = ("text", "json", "prometheus", "html", "active-html")
 
 
-def stats(state: AdminState, query: dict[str, str], *, prometheus: bool) -> Answer:
-    """Status, content type and text.  ``prometheus`` is the path ``/stats/prometheus``."""
+def stats(
+    state: AdminState, query: dict[str, str], *, prometheus: bool, accept: bytes | None = None
+) -> Answer:
+    """Status, content type and body.  ``prometheus`` is the path ``/stats/prometheus``."""
     try:
         wants = _wants(query)
     except RegexError as error:
@@ -52,7 +55,7 @@ def stats(state: AdminState, query: dict[str, str], *, prometheus: bool) -> Answ
     if hidden == "only":  # there are no hidden stats
         wants = _nothing
     if form == "prometheus":
-        return _prometheus(state, query, wants, buckets)
+        return _prometheus(state, query, wants, buckets, is_protobuf=wants_protobuf(accept))
     selection = Selection("usedonly" in query, wants, kind, buckets)
     if form == "json":
         return 200, JSON, render_json(state.store, selection)
@@ -64,17 +67,27 @@ def stats(state: AdminState, query: dict[str, str], *, prometheus: bool) -> Answ
 
 
 def _prometheus(
-    state: AdminState, query: dict[str, str], wants: Callable[[str], bool] | None, buckets: str
+    state: AdminState,
+    query: dict[str, str],
+    wants: Callable[[str], bool] | None,
+    buckets: str,
+    *,
+    is_protobuf: bool,
 ) -> Answer:
     if not query.get("histogram_buckets"):
         buckets = "cumulative"
+    elif buckets == "prometheusnative":
+        if not is_protobuf:
+            reason = "unsupported prometheusnative histogram type when not using protobuf exposition format"
+            return 400, TEXT, reason
     elif buckets not in ("cumulative", "summary"):
         return 400, TEXT, "unsupported prometheus histogram bucket mode"
     selection = Selection("usedonly" in query, wants, "All", buckets)
-    text = render_prometheus(
-        state.store, selection, state.tag_producer, text_readouts="text_readouts" in query
-    )
-    return 200, TEXT, text
+    readouts = "text_readouts" in query
+    if is_protobuf:
+        body = render_protobuf(state.store, selection, state.tag_producer, text_readouts=readouts)
+        return 200, PROTOBUF, body
+    return 200, TEXT, render_prometheus(state.store, selection, state.tag_producer, text_readouts=readouts)
 
 
 def _wants(query: dict[str, str]) -> Callable[[str], bool] | None:

@@ -18,7 +18,7 @@ from sidecar.observability.rendering import Selection
 from sidecar.observability.stats import Counter, Gauge, Store, TextReadout
 from sidecar.observability.tags import TagProducer
 
-__all__ = ["CUSTOM_NAMESPACE", "render_prometheus"]
+__all__ = ["CUSTOM_NAMESPACE", "escape_label", "label_name", "metric_name", "render_prometheus"]
 
 #: Names under it lose it and get no ``envoy_`` (metrics of Wasm modules).
 CUSTOM_NAMESPACE = "wasmcustom."
@@ -69,7 +69,7 @@ def _add_groups(
         lines = groups.get(extracted)
         if lines is None:
             lines = groups[extracted] = []
-            names[extracted] = _prometheus_name(extracted)
+            names[extracted] = metric_name(extracted)
         # Compared like this, words are compared one by one.
         lines.append(f"{stat.name.replace('.', chr(0))}{_KEY_END}{show(names[extracted], text, stat)}")
     for extracted in sorted(groups, key=lambda name: name.replace(".", "\0")):
@@ -99,9 +99,9 @@ class _Labels:
                 found = self._of_clusters[rest] = self._around(rest)
             extracted, before, after = found
             if extracted and self._producer.is_plain_cluster(cluster):
-                return extracted, f"{before}{_escape(cluster)}{after}"
+                return extracted, f"{before}{escape_label(cluster)}{after}"
         extracted, tags = self._producer.extract(name)
-        return extracted, ",".join(f'{_label_name(tag)}="{_escape(value)}"' for tag, value in tags)
+        return extracted, ",".join(f'{label_name(tag)}="{escape_label(value)}"' for tag, value in tags)
 
     def _around(self, rest: str) -> tuple[str, str, str]:
         """For thousands of clusters that have the same stats; empty where a cluster has to be looked at."""
@@ -109,16 +109,18 @@ class _Labels:
         if found is None:
             return "", "", ""
         extracted, tags, mark = found
-        text = ",".join(f'{_label_name(tag)}="{_escape(value)}"' for tag, value in tags)
+        text = ",".join(f'{label_name(tag)}="{escape_label(value)}"' for tag, value in tags)
         before, _, after = text.partition(mark)
         return extracted, before, after
 
 
-def _label_name(tag: str) -> str:
+def label_name(tag: str) -> str:
+    """What a tag is called."""
     return _NOT_PROMETHEUS.sub("_", tag)
 
 
-def _prometheus_name(extracted: str) -> str:
+def metric_name(extracted: str) -> str:
+    """What a group is called; empty where Prometheus could not read it."""
     if extracted.startswith(CUSTOM_NAMESPACE):
         name = _NOT_PROMETHEUS.sub("_", extracted.removeprefix(CUSTOM_NAMESPACE))
         return "" if name[:1].isdigit() else name
@@ -131,7 +133,7 @@ def _number(name: str, labels: str, stat: Counter | Gauge) -> str:
 
 
 def _text_readout(name: str, labels: str, stat: TextReadout) -> str:
-    text = f'text_value="{_escape(stat.value.replace(chr(0), ""))}"'
+    text = f'text_value="{escape_label(stat.value.replace(chr(0), ""))}"'
     return f"{name}{{{_join_labels(labels, text)}}} 0\n"
 
 
@@ -176,7 +178,8 @@ def _join_labels(labels: str, more: str) -> str:
     return f"{labels},{more}" if labels else more
 
 
-def _escape(value: str) -> str:
+def escape_label(value: str) -> str:
+    """A label's value between quotes."""
     if _NEEDS_ESCAPE.search(value) is None:
         return value
     return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')

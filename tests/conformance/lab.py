@@ -93,10 +93,14 @@ class Session:
         *,
         body: Callable[[str], object] | None = None,
         headers: bool = True,
+        extra: str = "",
     ) -> Message:
-        """Ask the admin server (`GET /ready`) and observe the answer; `body` picks from the body."""
+        """Ask the admin server (`GET /ready`) and observe the answer; `body` picks from the body.
+
+        `extra` is one more header of the request.
+        """
         method, _, path = request.partition(" ")
-        reply = await self.proxy.admin(method, path)
+        reply = await self.proxy.admin(method, path, extra)
         shown: dict[str, object] = {"start": reply.start_line}
         if headers:
             shown["headers"] = show_headers(reply.headers)

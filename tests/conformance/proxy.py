@@ -214,15 +214,14 @@ class Proxy:
             if address:
                 self.ports[status["name"]] = address["port_value"]
 
-    async def admin(self, method: str, path: str) -> Message:
+    async def admin(self, method: str, path: str, extra: str = "") -> Message:
         """Ask the admin server, on a connection of its own."""
         stream = await trio.open_tcp_stream("127.0.0.1", self.admin_port)
         async with stream:
             wire = Wire(stream)
-            head = (
-                f"{method} {path} HTTP/1.1\r\nhost: admin\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-            )
-            await wire.send(head.encode())
+            lines = [f"{method} {path} HTTP/1.1", "host: admin", "content-length: 0", "connection: close"]
+            lines += [extra] if extra else []
+            await wire.send("\r\n".join([*lines, "", ""]).encode())
             return await read_response(wire, has_body=method != "HEAD")
 
     def named_ports(self) -> dict[int, str]:
