@@ -26,6 +26,7 @@ from tests.support import jose
 _HTTP = "type.googleapis.com/envoy.extensions.filters.http"
 _CLAIMS = {"iss": "bench", "aud": "bench", "sub": "someone", "exp": int(time.time()) + 86_400}
 _TOKEN = jose.token(jose.rsa_key(), "RS256", _CLAIMS)
+_PROXIES = ("sidecar", "envoy")
 #: More than a proxy keeps of anything.
 _FRESH = 2000
 _KEYS = jose.jwks(jose.jwk(jose.rsa_key(), kid="one", alg="RS256"))
@@ -163,7 +164,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--only", default="", help="a part of the names of the filters")
     parser.add_argument("--output", default=str(ROOT / "bench-results" / "filters.json"))
     options = parser.parse_args(arguments)
-    cases = {"none": None, "none, fresh tokens": None} | {
+    cases: dict[str, Added | None] = {"none": None, "none, fresh tokens": None} | {
         name: each for name, each in FILTERS.items() if options.only in name
     }
     found: dict[str, dict[str, float]] = {}
@@ -176,39 +177,40 @@ def main(arguments: list[str]) -> int:
         server.wait_for_port(upstream)
         tokens = (jose.token(jose.rsa_key(), "RS256", {**_CLAIMS, "jti": str(n)}) for n in range(_FRESH))
         (directory / "tokens.txt").write_text("\n".join(tokens))
-        for proxy in ("sidecar", "envoy"):
-            running: dict[str, tuple[Process, int]] = {}
-            with ExitStack() as of_proxy:
-                for number, (title, added) in enumerate(cases.items()):
-                    case = Case(f"filter-{number}", title)
-                    [port] = free_ports(1)
-                    started = start_command(proxy, case, port, upstream, directory)
-                    if added is not None:
-                        _add(directory / f"{proxy}-{case.name}.json", added)
-                    log = directory / f"{proxy}-{number}.log"
-                    process = of_proxy.enter_context(Process(started, core=0, log=log, cwd=ROOT))
-                    process.wait_for_port(port, 120)
-                    running[title] = process, port
-                best = dict.fromkeys(cases, float("inf"))
-                for turn in range(options.rounds + 1):
-                    for title, (process, port) in running.items():
-                        is_fresh = "fresh" in title
-                        got = measure(
-                            process,
-                            f"http://127.0.0.1:{port}/",
-                            "tokens" if is_fresh else "get",
-                            options.seconds if turn else 1,
-                            1,
-                            directory,
-                            {} if is_fresh else {"authorization": f"Bearer {_TOKEN}"},
-                        )
-                        failed += got.errors
-                        if turn:
-                            best[title] = min(best[title], got.cpu_us_per_request)
-            for title, added in cases.items():
-                base = "none, fresh tokens" if "fresh" in title else "none"
-                less, copies = (best[base], added.copies) if added is not None else (0.0, 1)
-                found.setdefault(title, {})[proxy] = round((best[title] - less) / copies, 2)
+        running: dict[tuple[str, str], tuple[Process, int]] = {}
+        for number, (title, added) in enumerate(cases.items()):
+            for proxy in _PROXIES:
+                case = Case(f"filter-{number}", title)
+                [port] = free_ports(1)
+                started = start_command(proxy, case, port, upstream, directory)
+                if added is not None:
+                    _add(directory / f"{proxy}-{case.name}.json", added)
+                log = directory / f"{proxy}-{number}.log"
+                process = stack.enter_context(Process(started, core=0, log=log, cwd=ROOT))
+                process.wait_for_port(port, 120)
+                running[title, proxy] = process, port
+        best = dict.fromkeys(running, float("inf"))
+        for turn in range(options.rounds + 1):
+            # Side by side: what else the machine does at a time, it does to both.
+            for (title, proxy), (process, port) in running.items():
+                is_fresh = "fresh" in title
+                got = measure(
+                    process,
+                    f"http://127.0.0.1:{port}/",
+                    "tokens" if is_fresh else "get",
+                    options.seconds if turn else 1,
+                    1,
+                    directory,
+                    {} if is_fresh else {"authorization": f"Bearer {_TOKEN}"},
+                )
+                failed += got.errors
+                if turn:
+                    best[title, proxy] = min(best[title, proxy], got.cpu_us_per_request)
+        for title, added in cases.items():
+            base = "none, fresh tokens" if "fresh" in title else "none"
+            for proxy in _PROXIES:
+                less, copies = (best[base, proxy], added.copies) if added is not None else (0.0, 1)
+                found.setdefault(title, {})[proxy] = round((best[title, proxy] - less) / copies, 2)
     print(f"{'added':<34}{'sidecar us':>12}{'Envoy us':>12}")
     for title, row in found.items():
         print(f"{title:<34}{row['sidecar']:>12}{row['envoy']:>12}")

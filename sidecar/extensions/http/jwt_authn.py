@@ -16,7 +16,7 @@ from sidecar.extensions.http.header_edits import BAD_VALUE, invalid_value, unsen
 from sidecar.extensions.http.original_uri import original_uri
 from sidecar.extensions.http.set_metadata import merge
 from sidecar.extensions.jwt.requirements import Requirement, Verification
-from sidecar.extensions.jwt.status import Status
+from sidecar.extensions.jwt.status import OK, Status
 from sidecar.net.reactor import Signal
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class JwtAuthnFilter(HttpFilter):
         requirement.verify(run)  # type: ignore[union-attr]  # it is a requirement
         if not run.is_done:
             return self._wait(stream, run, target)
-        if run.status is Status.Ok and not run.metadata and not run.clears_route:
+        if run.status is OK and not run.metadata and not run.clears_route:
             self._stats.allowed.value += 1
             return self._unsendable(headers) if settings.sanitized else None
         return self._end(stream, run, target)
@@ -131,7 +131,7 @@ class JwtAuthnFilter(HttpFilter):
         if run.clears_route:
             stream.clear_route_cache()
         status = run.status
-        if status is Status.Ok:
+        if status is OK:
             self._stats.allowed.value += 1
             return self._unsendable(run.headers)
         self._stats.denied.value += 1

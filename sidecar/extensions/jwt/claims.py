@@ -21,6 +21,8 @@ WRONG_TYPE: Final = object()
 _FROM_URL = bytes.maketrans(b"-_+/", b"+/!!")
 _SPACE = b" \t\n\v\f\r"
 _MOST_LEVELS = 100
+#: Digits that no double has.
+_FEWEST_INFINITE = 309
 
 
 def unescape(text: bytes) -> bytes | None:
@@ -47,7 +49,12 @@ def parse_object(data: bytes) -> dict[str, Any] | None:
     """The JSON object that ``data`` is; None where it is none."""
     try:
         text = data.decode()
-        found = _decode(text)
+        if text[:1] == "{":
+            found, end = (_scan_short if len(text) < _FEWEST_INFINITE else _scan)(text, 0)
+            if end != len(text) and text[end:].strip(" \t\n\r"):
+                return None
+        else:
+            found = _decode(text)
         if type(found) is not dict:
             return None
         if "\\u" in text:
@@ -55,7 +62,7 @@ def parse_object(data: bytes) -> dict[str, Any] | None:
             json.dumps(found, ensure_ascii=False).encode()
         if text.count("{") + text.count("[") > _MOST_LEVELS and _levels(found) > _MOST_LEVELS:
             return None
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, StopIteration):  # the last is how a scanner misses a value
         return None
     return found
 
@@ -99,6 +106,14 @@ def _constant(text: str) -> Any:
     raise ValueError(text)
 
 
-_decode = json.JSONDecoder(
+_decoder: Any = json.JSONDecoder(
     object_pairs_hook=_object, parse_float=_number, parse_int=_number, parse_constant=_constant
-).decode
+)
+_decode = _decoder.decode
+#: The parser itself: what ``decode`` has around it costs as much as a small object does.
+_scan = _decoder.scan_once
+#: For texts so short that no integer in them is too large for a double.
+_decoder_of_short: Any = json.JSONDecoder(
+    object_pairs_hook=_object, parse_float=_number, parse_int=float, parse_constant=_constant
+)
+_scan_short = _decoder_of_short.scan_once

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sidecar.extensions.jwt.status import Status
+from sidecar.extensions.jwt.status import OK, Status
 from sidecar.extensions.jwt.token import Jwt
 
 __all__ = ["Jwk", "Jwks", "Verify"]
@@ -63,5 +63,5 @@ class Jwks:
                 return Status.JwtEd25519SignatureWrongLength
             verify = jwk.verifiers.get(alg)
             if verify is not None and verify(jwt.signed, jwk.key, jwt.signature):
-                return Status.Ok
+                return OK
         return Status.JwtVerificationFail if matched else Status.JwksKidAlgMismatch

@@ -17,12 +17,12 @@ from sidecar.core.cookies import cookie_values
 if TYPE_CHECKING:
     from sidecar.core.headers import RequestHeaders
 
-__all__ = ["COOKIE", "HEADER", "PARAM", "Extractor", "Location", "Places"]
+__all__ = ["COOKIE", "HEADER", "PARAM", "TOKEN_BYTES", "Extractor", "Location", "Places"]
 
 HEADER, PARAM, COOKIE = range(3)
 #: What a token is made of, and its dots.
 _TOKEN = pattern(rb"[A-Za-z0-9_.-]")
-_TOKEN_BYTES = frozenset(bytes((each,)) for each in range(256) if _TOKEN.fullmatch(bytes((each,))))
+TOKEN_BYTES = frozenset(bytes((each,)) for each in range(256) if _TOKEN.fullmatch(bytes((each,))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,17 @@ class Extractor:
         self._params = tuple(params[key] for key in sorted(params))
         self._cookies = tuple(cookies[key] for key in sorted(cookies))
 
+    @property
+    def has_params(self) -> bool:
+        """Whether tokens may stand in parameters."""
+        return bool(self._params)
+
+    def only_header(self) -> Location | None:
+        """The place that is all but parameters, if it is a field; None where there are others or none."""
+        if len(self._headers) != 1 or self._cookies or not self._headers[0].is_field:
+            return None
+        return self._headers[0]
+
     def extract(self, headers: RequestHeaders) -> list[tuple[bytes, Location]]:
         """Every token with its place."""
         found: list[tuple[bytes, Location]] = []
@@ -121,7 +132,7 @@ def _add(value: bytes, location: Location, found: list[tuple[bytes, Location]]) 
         if at < 0:
             return
         start = at + len(prefix)
-        if value[start : start + 1] in _TOKEN_BYTES:  # what comes at once, mostly
+        if value[start : start + 1] in TOKEN_BYTES:  # what comes at once, mostly
             value = value[start:]
         else:
             match = _TOKEN.search(value, start)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.extensions.jwt.claim_headers import ClaimHeader
 from sidecar.extensions.jwt.keys import Jwks
 from sidecar.extensions.jwt.locations import Location, Places
-from sidecar.extensions.jwt.status import Status
+from sidecar.extensions.jwt.status import OK, Status
 from sidecar.extensions.jwt.token import Jwt
 
 if TYPE_CHECKING:
@@ -156,17 +156,20 @@ class Provider:
     def claims_status(self, jwt: Jwt, audiences: Audiences | None, now: int) -> Status:
         """Whether the token is good ``now`` and for this proxy, by what it says itself."""
         settings = self.settings
-        status = jwt.time_status(now, settings.clock_skew_s)
-        if status:
-            return status
+        skew = settings.clock_skew_s
+        expires = jwt.exp
+        if now + skew < jwt.nbf:
+            return Status.JwtNotYetValid
+        if expires and now > expires + skew:
+            return Status.JwtExpired
         if not (audiences or settings.audiences).allow(jwt.audiences):
             return Status.JwtAudienceNotAllowed
         if settings.subject is not None and not settings.subject(jwt.sub.encode()):
             return Status.JwtVerificationFail
         longest = settings.max_lifetime_s
-        if longest is not None and not (jwt.exp and jwt.exp - now < longest):
+        if longest is not None and not (expires and expires - now < longest):
             return Status.JwtVerificationFail
-        return Status.Ok
+        return OK
 
     def accept(self, jwt: Jwt, location: Location, headers: RequestHeaders, metadata: dict[str, Any]) -> bool:
         """Do to the request what a good token asks for; whether the route is to be looked up again."""

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.extensions.jwt.fetching import Fetch, expiry
 from sidecar.extensions.jwt.keys import Jwks
-from sidecar.extensions.jwt.locations import Extractor, Location
+from sidecar.extensions.jwt.locations import TOKEN_BYTES, Extractor, Location
 from sidecar.extensions.jwt.provider import Audiences, Provider
-from sidecar.extensions.jwt.status import Status
+from sidecar.extensions.jwt.status import OK, Status
 from sidecar.extensions.jwt.token import Jwt, parse_jwt
 
 if TYPE_CHECKING:
@@ -45,26 +45,23 @@ class Providers:
 class Verification:
     """One request being judged."""
 
-    __slots__ = (
-        *("clears_route", "client", "fetches", "headers", "is_done", "is_unavailable", "metadata", "on_done"),
-        *("states", "stats", "status"),
-    )
+    # Defaults are the class's: there is one of these for each request, and most change few.
+    clears_route = False
+    status = OK
+    is_done = False
+    #: Ours: keys could not be had, which the client is to be told.
+    is_unavailable = False
+    #: Called with the verdict where it was waited for.
+    on_done: Callable[[], None] | None = None
+    fetches: list[Fetch] | None = None
+    #: What groups know so far, by group.
+    states: dict[Group, list[Any]] | None = None
 
     def __init__(self, headers: RequestHeaders, stats: Any, client: Any) -> None:
         self.headers = headers
         self.stats = stats
         self.client = client
         self.metadata: dict[str, Any] = {}
-        self.clears_route = False
-        self.status = Status.Ok
-        self.is_done = False
-        #: Ours: keys could not be had, which the client is to be told.
-        self.is_unavailable = False
-        #: Called with the verdict where it was waited for.
-        self.on_done: Callable[[], None] | None = None
-        #: What groups know so far, by group.
-        self.states: dict[Group, list[Any]] = {}
-        self.fetches: list[Fetch] | None = None
 
     def finish(self, status: Status) -> None:
         """The verdict."""
@@ -103,7 +100,7 @@ class AllowAll(Requirement):
     """Nothing is required."""
 
     def verify(self, run: Verification) -> None:
-        self.complete(Status.Ok, run)
+        self.complete(OK, run)
 
 
 class Group(Requirement):
@@ -116,7 +113,9 @@ class Group(Requirement):
 
     def verify(self, run: Verification) -> None:
         # How many have failed or succeeded, whether that decided, and what is said of failures.
-        state = run.states[self] = [0, False, Status.Ok]
+        if run.states is None:
+            run.states = {}
+        state = run.states[self] = [0, False, OK]
         for each in self._children:
             each.verify(run)
             if state[1]:
@@ -141,21 +140,21 @@ class Any_(Group):
         self._allow_failed = allow_failed
 
     def child_completed(self, status: Status, run: Verification) -> None:
-        state = run.states[self]
+        state = run.states[self]  # type: ignore[index]  # it began with verify()
         if state[1]:
             return
         state[0] += 1
-        if status is Status.Ok:
+        if status is OK:
             state[1] = True
             self.complete(status, run)
             return
-        if status not in _WEAK or state[2] is Status.Ok or state[2] is Status.JwtMissed:
+        if status not in _WEAK or state[2] is OK or state[2] is Status.JwtMissed:
             state[2] = status
         if state[0] == len(self._children):
             state[1] = True
             status = state[2]
             if self._allow_failed or (self._allow_missing and status is Status.JwtMissed):
-                status = Status.Ok
+                status = OK
             self.complete(status, run)
 
 
@@ -163,11 +162,11 @@ class All(Group):
     """``requires_all``."""
 
     def child_completed(self, status: Status, run: Verification) -> None:
-        state = run.states[self]
+        state = run.states[self]  # type: ignore[index]  # it began with verify()
         if state[1]:
             return
         state[0] += 1
-        if status is not Status.Ok or state[0] == len(self._children):
+        if status is not OK or state[0] == len(self._children):
             state[1] = True
             self.complete(status, run)
 
@@ -198,6 +197,9 @@ class Leaf(Requirement):
         self.allow_missing = allow_missing
         self.unverified_header = unverified_header
         concerned = providers.by_name.values() if provider is None else (provider,)
+        #: The place of a provider's tokens, where there is one and that is a header; parameters come besides.
+        self._only = None if provider is None else extractor.only_header()
+        self._has_params = extractor.has_params
         self.made_headers = tuple({name: None for each in concerned for name in each.settings.made_headers()})
 
     def verify(self, run: Verification) -> None:
@@ -206,30 +208,64 @@ class Leaf(Requirement):
             # What a leaf before made of its tokens goes, too, where it is this one's to make (as in Envoy).
             for name in self.made_headers:
                 headers.remove(name)
-        tokens = self.extractor.extract(headers)
-        if len(tokens) == 1 and self._is_kept(tokens[0], run):
-            self.complete(Status.Ok, run)
+        status = None if self._only is None else self._at_once(self._only, run)
+        if status is None:
+            _Check(self, run, self.extractor.extract(headers)).go_on()
+        elif status:
+            _Check(self, run, []).judged(status)
+        elif self.parent is None:
+            run.is_done = True  # with the status that it begins with
         else:
-            _Check(self, run, tokens).go_on()
+            self.complete(status, run)
 
-    def _is_kept(self, found: tuple[bytes, Location], run: Verification) -> bool:
-        """Take the only token if it was good before and still is: as :class:`_Check`, in fewer steps."""
-        provider = self.provider
-        if provider is None or provider.cache is None:
-            return False
-        token, location = found
+    def _at_once(self, location: Location, run: Verification) -> Status | None:
+        """The status of a token that stands where tokens do and needs nothing to be fetched, else None.
+
+        As :class:`_Check`, in one step and mostly without another place to look at.
+        """
+        headers = run.headers
+        index = headers.index()
+        value = index.get(location.name)
+        if value is None or len(index) != len(headers.fields):
+            return None
+        if self._has_params and b"?" in (headers.path or b""):
+            return None
+        prefix = location.prefix
+        if prefix:
+            start = len(prefix)
+            if not value.startswith(prefix) or value[start : start + 1] not in TOKEN_BYTES:
+                return None
+            value = value[start:]
+        provider: Any = self.provider  # there is one where there is ``_only``
+        cache = provider.cache
         now = int(time())
-        jwt = provider.cache.get(token, now)
-        if (
-            jwt is None
-            or (location.issuers is not None and jwt.iss not in location.issuers)
-            or provider.claims_status(jwt, self.audiences, now)
-        ):
-            return False
-        run.stats.jwt_cache_hit.value += 1
-        if provider.changes_requests and provider.accept(jwt, location, run.headers, run.metadata):
+        jwt = None if cache is None else cache.get(value, now)
+        if jwt is None:
+            jwks = provider.jwks
+            if jwks is None or monotonic() >= provider.expires:
+                return None
+            run.stats.jwt_cache_miss.value += 1
+            parsed = parse_jwt(value)
+            if not isinstance(parsed, Jwt):
+                return parsed
+            jwt = parsed
+        else:
+            run.stats.jwt_cache_hit.value += 1
+            jwks = None
+        if location.issuers is not None and jwt.iss not in location.issuers:
+            return Status.JwtUnknownIssuer
+        status: Status = provider.claims_status(jwt, self.audiences, now)
+        if status:
+            return status
+        if jwks is not None:
+            status = jwks.verify(jwt)
+            if status:
+                return status
+            if cache is not None:
+                cache.put(value, jwt)
+        if provider.changes_requests and provider.accept(jwt, location, headers, run.metadata):
             run.clears_route = True
-        return True
+        return status
 
 
 class _Check:
@@ -246,11 +282,11 @@ class _Check:
     def go_on(self) -> None:
         """Judge tokens until there are none, one is bad, or keys have to be waited for."""
         if not self._tokens:
-            self._judged(Status.JwtMissed)
+            self.judged(Status.JwtMissed)
             return
         while self._tokens:
             status = self._next()
-            if status is None or self._judged(status):
+            if status is None or self.judged(status):
                 return
 
     def _next(self) -> Status | None:
@@ -303,7 +339,7 @@ class _Check:
             assert provider.remote is not None
             provider.set_keys(jwks, expiry(provider.remote))
             status = self._verify(jwks)
-        if not self._judged(status):
+        if not self.judged(status):
             self.go_on()
 
     def _verify(self, jwks: Jwks) -> Status:
@@ -322,9 +358,9 @@ class _Check:
             self._jwt, self._location, run.headers, run.metadata
         ):
             run.clears_route = True
-        return Status.Ok
+        return OK
 
-    def _judged(self, status: Status) -> bool:
+    def judged(self, status: Status) -> bool:
         """Take a token's status; whether that was the last one that is needed."""
         leaf, run = self._leaf, self._run
         if status:
@@ -335,7 +371,7 @@ class _Check:
             return False
         self._tokens.clear()
         if leaf.allow_failed or (leaf.allow_missing and status is Status.JwtMissed):
-            status = Status.Ok
+            status = OK
         leaf.complete(status, run)
         return True
 

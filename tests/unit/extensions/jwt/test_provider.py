@@ -9,6 +9,7 @@ from sidecar.extensions.jwt.claim_headers import claim_text
 from sidecar.extensions.jwt.locations import HEADER, Extractor, Location, Places
 from sidecar.extensions.jwt.proto_json import proto_json
 from sidecar.extensions.jwt.provider import Audiences, Provider, ProviderSettings, TokenCache
+from sidecar.extensions.jwt.status import Status
 from sidecar.extensions.jwt.token import Jwt, parse_jwt
 from tests.support import jose
 
@@ -47,6 +48,12 @@ def test_audiences_are_compared_without_scheme_and_slash() -> None:
     assert not audiences.allow(["http://a//"])
     assert not audiences.allow([])
     assert Audiences(()).allow([])
+
+
+def test_time_counts_with_the_skew() -> None:
+    provider, jwt = Provider(ProviderSettings(PLACES, clock_skew_s=60)), made({"nbf": 1000, "exp": 2000})
+    found = [provider.claims_status(jwt, None, now) for now in (939, 940, 2060, 2061)]
+    assert found == [Status.JwtNotYetValid, Status.Ok, Status.Ok, Status.JwtExpired]
 
 
 def test_metadata_does_not_share_what_the_token_has() -> None:
