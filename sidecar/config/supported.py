@@ -532,12 +532,13 @@ _ROWS: dict[str, str] = {
         "include_peer_certificate stat_prefix bootstrap_metadata_labels_key allowed_headers "
         "disallowed_headers include_tls_session charge_cluster_response_stats encode_raw_headers "
         "decoder_header_mutation_rules enable_dynamic_metadata_ingestion max_denied_response_body_bytes "
-        "enforce_response_header_limits emit_client_span"
+        "enforce_response_header_limits emit_client_span shadow_mode clear_route_cache_headers "
+        "emit_filter_state_stats"
     ),
     f"{_NETWORK_FILTERS}.ext_authz.v3.ExtAuthz": (
         "stat_prefix grpc_service failure_mode_allow include_peer_certificate transport_api_version "
         "filter_enabled_metadata bootstrap_metadata_labels_key include_tls_session "
-        "metadata_context_namespaces typed_metadata_context_namespaces"
+        "metadata_context_namespaces typed_metadata_context_namespaces shadow_mode"
     ),
     "envoy.extensions.filters.http.ratelimit.v3.RateLimit": "*",
     "envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute": "*",

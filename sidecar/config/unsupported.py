@@ -360,11 +360,9 @@ ENTRIES: tuple[Entry, ...] = (
         "compression",
         "disable_literal_context_modeling",
     ),
-    *_rows(_AUTHZ, STOP, "decisions that are only watched", "shadow_mode"),
-    *_rows(_NETWORK_AUTHZ, STOP, "decisions that are only watched", "shadow_mode"),
     *_rows(_NETWORK_AUTHZ, WARN, "alerts of TLS that a filter sends", "send_tls_alert_on_denial"),
-    *_rows(_AUTHZ, STOP, "route cache", "clear_route_cache_headers"),
-    *_rows(_AUTHZ, WARN, "statistics of calls in filter state", "emit_filter_state_stats filter_metadata"),
+    # In Envoy other code of it may look at that, and nothing of a configuration.
+    *_rows(_AUTHZ, WARN, "statistics of calls in filter state", "filter_metadata"),
     *_rows(
         f"{_PROC}.ExternalProcessor",
         STOP,

@@ -33,14 +33,15 @@ class TypedText(str):
 class StateMessage:
     """What a filter keeps that is a message in Envoy: it shows as the JSON of its fields, typed alone.
 
-    ``plain`` is how it shows otherwise.
+    ``plain`` is how it shows otherwise, ``typed`` the JSON where fields are in no order of names.
     """
 
-    __slots__ = ("fields", "plain")
+    __slots__ = ("fields", "plain", "typed")
 
-    def __init__(self, fields: dict[str, Any], *, plain: str | None = None) -> None:
+    def __init__(self, fields: dict[str, Any], *, plain: str | None = None, typed: str | None = None) -> None:
         self.fields = fields
         self.plain = plain
+        self.typed = typed
 
 
 def upstream_filter_state(argument: str, limit: int | None) -> Value:
@@ -140,7 +141,10 @@ def filter_state(argument: str, limit: int | None) -> Value:
         if isinstance(value, StateMessage):
             if kind == "PLAIN":
                 return value.plain
-            return value.fields if limit is None else Shortened(json_text(value.fields)[:limit], value.fields)
+            if limit is None and value.typed is None:
+                return value.fields
+            text = json_text(value.fields) if value.typed is None else value.typed
+            return Shortened(text if limit is None else text[:limit], value.fields)
         if value is None or isinstance(value, dict | TextList):
             return None
         if isinstance(value, bytes):

@@ -6,7 +6,7 @@ ask, and what becomes of the answer (``source/extensions/filters/http/ext_authz/
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,13 @@ from sidecar.api.stream import Flag
 from sidecar.core.errors import StreamAborted
 from sidecar.core.runtime import OFF, Switch
 from sidecar.extensions.authz.decision import DENIED, ERROR, Decision
+from sidecar.extensions.authz.shadow import keep, shadow_decision
 from sidecar.extensions.http.ext_authz_check import Attributes, Check, CheckService
 from sidecar.extensions.http.ext_authz_mutations import Rejected, RequestMutations, sendable, unsendable
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
-    from sidecar.core.headers import HeaderMap
+    from sidecar.core.headers import Field, HeaderMap
 
 __all__ = ["BodySettings", "ExtAuthzFilter", "RouteCheck", "Settings"]
 
@@ -68,6 +69,8 @@ class Settings:
     failure_mode_allow_header_add: bool = False
     body: BodySettings | None = None
     clear_route_cache: bool = False
+    #: Headers of which one has to change for that; empty for any.
+    clear_route_cache_headers: frozenset[bytes] = frozenset()
     status_on_error: int = 403
     #: Drawn for one request; None for always.
     filter_enabled: Callable[[], bool] | None = None
@@ -80,6 +83,10 @@ class Settings:
     enforce_response_header_limits: bool = False
     #: Of calls by HTTP; those of gRPC have one all the same, as in Envoy.
     emit_client_span: bool = True
+    #: Whether decisions are only watched: they stand in filter state, and refuse nothing.
+    shadow_mode: bool = False
+    #: Whether filter state says how long a call took.
+    emit_filter_state_stats: bool = False
     mutations: RequestMutations = field(default_factory=RequestMutations)
 
     def is_enabled(self, stream: Stream) -> bool:
@@ -141,8 +148,20 @@ class ExtAuthzFilter(HttpFilter):
         settings = self._settings
         if not settings.is_enabled(stream):
             self._counters["disabled"].value += 1
-            return self._refusal(settings.status_on_error, _ERROR) if settings.deny_at_disable.value else None
+            return self._deny_at_disable(stream) if settings.deny_at_disable.value else None
         return self._check(stream, of_route)
+
+    def _deny_at_disable(self, stream: Stream) -> LocalReply | None:
+        status = self._settings.status_on_error
+        if not self._settings.shadow_mode:
+            return self._refusal(status, _ERROR)
+        stream.flags |= Flag.UNAUTHORIZED_EXTERNAL_SERVICE
+        self._counters["shadow_denied"].value += 1
+        self._watch(stream, "DENIED", status)
+        return None
+
+    def _watch(self, stream: Stream, result: str, status: int, headers: Sequence[Field] = ()) -> None:
+        keep(stream, f"{self.config_name}.shadow", shadow_decision(result, status, headers))
 
     async def _check(self, stream: Stream, of_route: RouteCheck) -> LocalReply | None:
         body = stream.request.body
@@ -198,6 +217,8 @@ class ExtAuthzFilter(HttpFilter):
     # -- the answer ---------------------------------------------------------------------------
     def _decide(self, stream: Stream, decision: Decision, cluster: Any, took_s: float) -> LocalReply | None:
         settings = self._settings
+        if settings.emit_filter_state_stats:
+            keep(stream, self.config_name, {"latency_us": int(took_s * 1e6)})
         if decision.saw_invalid_action and settings.mutations.validates:
             return self._reject(cluster)
         if decision.metadata:
@@ -205,9 +226,11 @@ class ExtAuthzFilter(HttpFilter):
         if decision.verdict == ERROR:
             return self._fail(stream, decision, cluster)
         if decision.verdict == DENIED:
-            return self._deny(decision, cluster)
+            return self._deny(stream, decision, cluster)
         try:
-            if settings.clear_route_cache and settings.mutations.changes_request(decision):
+            if settings.clear_route_cache and settings.mutations.changes_request(
+                decision, settings.clear_route_cache_headers
+            ):
                 stream.clear_route_cache()
             settings.mutations.apply(stream, decision)
         except Rejected as error:
@@ -217,6 +240,8 @@ class ExtAuthzFilter(HttpFilter):
         if any(getattr(decision, name) for name in _RESPONSE_GROUPS):
             stream.set_slot(self.slot, decision)
         self._count("ok", cluster)
+        if settings.shadow_mode:
+            self._watch(stream, "OK", 200)
         return None if settings.mutations.validates else unsendable(decision)
 
     def _keep_metadata(self, stream: Stream, decision: Decision, took_s: float) -> None:
@@ -230,6 +255,11 @@ class ExtAuthzFilter(HttpFilter):
     def _fail(self, stream: Stream, decision: Decision, cluster: Any) -> LocalReply | None:
         settings = self._settings
         self._count("error", cluster)
+        status = decision.status or settings.status_on_error
+        if settings.shadow_mode:
+            self._counters["shadow_error"].value += 1
+            self._watch(stream, "ERROR", status)
+            return None
         if settings.failure_mode_allow:
             self._count("failure_mode_allowed", cluster)
             if settings.failure_mode_allow_header_add:
@@ -239,13 +269,17 @@ class ExtAuthzFilter(HttpFilter):
             settings.mutations.check(decision.local_headers)
         except Rejected:
             return self._reject(cluster)
-        return self._refusal(decision.status or settings.status_on_error, _ERROR, decision)
+        return self._refusal(status, _ERROR, decision)
 
-    def _deny(self, decision: Decision, cluster: Any) -> LocalReply:
+    def _deny(self, stream: Stream, decision: Decision, cluster: Any) -> LocalReply | None:
         settings = self._settings
         self._count("denied", cluster)
         if cluster is not None and settings.charge_cluster_response_stats:
             cluster.stats.charge_response(decision.status, True)
+        if settings.shadow_mode:
+            self._counters["shadow_denied"].value += 1
+            self._watch(stream, "DENIED", decision.status, decision.local_headers)
+            return None
         try:
             settings.mutations.check(decision.local_headers)
         except Rejected:

@@ -138,6 +138,11 @@ def _settings(message: Any, context: FactoryContext) -> Settings:
         failure_mode_allow_header_add=message.failure_mode_allow_header_add,
         body=_body(message),
         clear_route_cache=message.clear_route_cache,
+        clear_route_cache_headers=frozenset(
+            name.lower().encode() for name in message.clear_route_cache_headers
+        ),
+        shadow_mode=message.shadow_mode,
+        emit_filter_state_stats=message.emit_filter_state_stats,
         status_on_error=code or 403,
         filter_enabled=None if enabled is ALWAYS else enabled,
         filter_enabled_metadata=of_metadata,

@@ -66,8 +66,11 @@ class RequestMutations:
     validates: bool = False
     rules: MutationRules | None = None
 
-    def changes_request(self, decision: Decision) -> bool:
-        """Whether the route may be another one afterwards."""
+    def changes_request(self, decision: Decision, looked_at: frozenset[bytes] = frozenset()) -> bool:
+        """Whether the route may be another one afterwards, where it depends on these headers or on any."""
+        if looked_at and not (decision.query_to_set or decision.query_to_remove):
+            changed = {name.lower() for name, _ in (*decision.to_set, *decision.to_append)}
+            return not looked_at.isdisjoint(changed.union(map(bytes.lower, decision.to_remove)))
         return bool(
             decision.to_set
             or decision.to_append

@@ -15,6 +15,7 @@ from sidecar.api.network import CLOSE, CONTINUE, HOLD, NetworkFilter, NetworkSes
 from sidecar.api.stream import Flag
 from sidecar.extensions.authz.check_messages import CHECK, CheckRequest, decision_of
 from sidecar.extensions.authz.decision import DENIED, ERROR, OK, Decision
+from sidecar.extensions.authz.shadow import keep, shadow_decision
 
 if TYPE_CHECKING:
     from sidecar.router.grpc_client import GrpcClient, GrpcUnaryCall
@@ -36,6 +37,8 @@ class NetworkSettings:
     filter_enabled_metadata: Callable[[Any], bool] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     metadata_context_namespaces: tuple[str, ...] = ()
+    #: Whether decisions are only watched: they stand in filter state, and refuse nothing.
+    shadow_mode: bool = False
 
 
 class NetworkExtAuthz(NetworkFilter):
@@ -109,6 +112,10 @@ class NetworkExtAuthz(NetworkFilter):
         stream = session.connection.stream
         if metadata:
             stream.metadata_namespace(_NAMESPACE).update(metadata)
+        if self._settings.shadow_mode:
+            status = decision.status if verdict == DENIED else 0
+            keep(session.connection, _NAMESPACE, shadow_decision(_VERDICTS[verdict].upper(), status))
+            return CONTINUE
         if verdict == ERROR and self._settings.failure_mode_allow:
             self._counters["failure_mode_allowed"].value += 1
             return CONTINUE

@@ -49,6 +49,7 @@ class NetworkExtAuthzFactory:
             filter_enabled_metadata=enabled,
             labels=compile_labels(message, context),
             metadata_context_namespaces=tuple(message.metadata_context_namespaces),
+            shadow_mode=message.shadow_mode,
         )
         scope = context.root_stats.scope(f"ext_authz.{message.stat_prefix}")
         return NetworkExtAuthz(settings, client, scope)

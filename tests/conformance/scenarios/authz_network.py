@@ -22,22 +22,34 @@ LOG = (
     "%RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% in=%BYTES_RECEIVED% out=%BYTES_SENT% "
     "who=%DYNAMIC_METADATA(envoy.filters.network.ext_authz:who)%\n"
 )
+STATE = "envoy.filters.network.ext_authz"
+WATCHED = (
+    LOG.replace("\n", "")
+    + "".join(
+        f" %FILTER_STATE({name}:{kind})%"
+        for name in (STATE, f"{STATE}.watched.shadow", "authz", "authz.shadow")
+        for kind in ("PLAIN", "TYPED")
+    )
+    + "\n"
+)
 SERVICE = "transport_api_version: V3, grpc_service: {envoy_grpc: {cluster_name: authz}, timeout: 5s}"
 
 
-def chain(name: str, fields: str = "", service: str = SERVICE, *, http: bool = False) -> dict[str, Any]:
+def chain(
+    name: str, fields: str = "", service: str = SERVICE, *, http: bool = False, log: str = LOG
+) -> dict[str, Any]:
     """A listener with the filter in front of a TCP proxy, or of a connection manager."""
-    out = listener(name, routes="- {match: {prefix: /}, direct_response: {status: 200}}", log=LOG)
+    out = listener(name, routes="- {match: {prefix: /}, direct_response: {status: 200}}", log=log)
     kind = f"{KIND}.network.ext_authz.v3.ExtAuthz"
     entry = {"name": "authz", "typed_config": parse_fields(f"stat_prefix: {name}, {service}, {fields}")}
     entry["typed_config"]["@type"] = kind
     filters = out["filter_chains"][0]["filters"]
     if not http:
-        log = [file_log(f"FILE({name}.log)", LOG)]
+        logs = [file_log(f"FILE({name}.log)", log)]
         filters[:] = [
             {
                 "name": "tcp",
-                "typed_config": {"@type": TCP, "stat_prefix": name, "cluster": "app", "access_log": log},
+                "typed_config": {"@type": TCP, "stat_prefix": name, "cluster": "app", "access_log": logs},
             }
         ]
     filters.insert(0, entry)
@@ -66,6 +78,14 @@ SETUP = Setup(
                 "other",
                 "filter_enabled_metadata: {filter: a, path: [{key: b}], value: {present_match: true}}",
             ),
+            chain("watched", "shadow_mode: true", log=WATCHED),
+            chain(
+                "watched-open",
+                "shadow_mode: true, failure_mode_allow: true",
+                SERVICE.replace("authz}", "dead}"),
+                log=WATCHED,
+            ),
+            chain("watched-web", "shadow_mode: true", http=True, log=WATCHED),
             chain("nobody", "", "transport_api_version: V3"),
             chain("web", http=True),
         ],
@@ -201,3 +221,33 @@ async def authz_network_in_front_of_http(s: Session) -> None:
         client = await s.connect("web")
         await client.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
         await client.closed()
+
+
+@scenario(SETUP)
+async def authz_network_shadow_mode(s: Session) -> None:
+    """Decisions that are only watched: the connection goes on, and filter state says what had been."""
+    serve_checks(
+        s,
+        {"ok_response": {"headers": []}},
+        {
+            "status": {"code": 7},
+            "denied_response": {
+                "status": {"code": "NotFound"},
+                "body": "no",
+                "headers": [{"header": {"key": "a", "value": "b"}}],
+            },
+        },
+        {"status": {"code": 7}, "error_response": {"body": "no"}},
+        {"status": {"code": 7}, "dynamic_metadata": {"who": "eve"}},
+        sees=False,
+    )
+    async with (
+        s.counting(*stats("watched"), "ext_authz.watched.shadow_denied", "ext_authz.watched.shadow_error"),
+        s.logging(3, "watched"),
+    ):
+        for _ in range(3):
+            await exchange(s, "watched")
+    async with s.counting(*stats("watched-open")), s.logging(1, "watched-open"):
+        await exchange(s, "watched-open")
+    async with s.logging(1, "watched-web"):
+        await s.get("/", to="watched-web")

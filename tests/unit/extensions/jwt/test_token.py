@@ -51,7 +51,8 @@ def test_object_of_a_hundred_levels_is_the_deepest() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ['{"a":1,"a":1}', '{"a":1e999}', '{"a":NaN}', '{"a":"\\ud800"}', "[]", "null", "{", '{"a":', "{}x"]
+    "text",
+    ['{"a":1,"a":1}', '{"a":1e999}', '{"a":NaN}', '{"a":"\\ud800"}', "[]", "null", "{", '{"a":', "{}x"],
 )
 def test_what_is_no_object_is_refused(text: str) -> None:
     assert parse_object(text.encode()) is None
