@@ -12,6 +12,7 @@ would swallow it otherwise and the guest would run on with garbage. This module 
 import ctypes
 import sys
 from collections.abc import Callable
+from functools import cache
 from struct import Struct
 from typing import Any, NoReturn, Protocol
 
@@ -45,7 +46,8 @@ _call = capi.dll["wasmtime_func_call_unchecked"]
 _call.restype = _ADDRESS
 _export = capi.dll["wasmtime_instance_export_get"]
 _export.restype = ctypes.c_bool
-_export.argtypes = [_ADDRESS, _ADDRESS, ctypes.c_char_p, ctypes.c_size_t, _ADDRESS]
+_instantiate = capi.dll["wasmtime_instance_pre_instantiate"]
+_instantiate.restype = _ADDRESS
 _offer = capi.dll["wasmtime_linker_define"]
 _offer.restype = _ADDRESS
 _offer.argtypes = [
@@ -136,12 +138,39 @@ class Binding(Protocol):
     def memory(self, memory: Any) -> GuestMemory: ...
 
 
+#: What wasmtime-py makes anew for each store: there is nothing to free with it.
+_NO_FINALIZER = ctypes.cast(0, ctypes.CFUNCTYPE(None, _ADDRESS))
+
+
+def new_store(engine: Any) -> Any:
+    """A ``wasmtime.Store``."""
+    store: Any = wasmtime.Store.__new__(wasmtime.Store)
+    pointer = capi.wasmtime_store_new(engine.ptr(), None, _NO_FINALIZER)
+    store._set_ptr(pointer)
+    store._Store__context = capi.wasmtime_store_context(pointer)
+    store.engine = engine
+    return store
+
+
+_Extern = capi.wasmtime_extern_t
+_Instance = capi.wasmtime_instance_t
+
+
+@cache
+def _text(name: str) -> tuple[bytes, Any]:
+    """A name of the ABI, and its length, as arguments."""
+    text = name.encode()
+    return text, ctypes.c_size_t.from_param(len(text))
+
+
 class _Exports:
     """The exports of an instance, each looked up when it is asked for: most are never used."""
 
+    __slots__ = ("_context", "_instance")
+
     def __init__(self, context: Any, instance: Any) -> None:
         self._context = context
-        self._instance = instance
+        self._instance = ctypes.byref(instance)
 
     def __getitem__(self, name: str) -> Any:
         """What the export is: a ``wasmtime_extern_union``."""
@@ -149,9 +178,8 @@ class _Exports:
 
     def extern(self, name: str) -> Any:
         """The export as a linker takes it."""
-        item = capi.wasmtime_extern_t()
-        text = name.encode()
-        if not _export(self._context, ctypes.byref(self._instance), text, len(text), ctypes.byref(item)):
+        item = _Extern()
+        if not _export(self._context, self._instance, *_text(name), ctypes.byref(item)):
             raise KeyError(name)
         return item
 
@@ -166,6 +194,7 @@ class UncheckedBinding:
         self._vm: Any = None
         self._callbacks: list[Any] = []  # the guest holds bare pointers to these
         self._pre: Any = None
+        self._pre_pointer: Any = None
         #: Where a guest and what stands beside it are linked.
         self._beside: Any = None
         # One set of slots for all calls: wasmtime takes arguments out before the guest runs, and puts the
@@ -188,7 +217,13 @@ class UncheckedBinding:
     def instantiate(self, module: Any) -> Any:
         if self._pre is None:  # a binding serves VMs of one module
             self._pre = self.linker.instantiate_pre(module)
-        return _Exports(self._context, self._pre.instantiate(self._store)._instance)
+            self._pre_pointer = _ADDRESS.from_param(ctypes.cast(self._pre.ptr(), _ADDRESS).value)
+        instance = _Instance()
+        trap = self._trap
+        error = _instantiate(self._pre_pointer, self._context, ctypes.byref(instance), self._references[1])
+        if error is not None or trap:
+            raise_failure(error, trap)
+        return _Exports(self._context, instance)
 
     def instantiate_inside(
         self, module: Any, modules: InsideModules, names: InsideNames

@@ -14,8 +14,15 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Any, Protocol
 
+from wasmtime import _bindings as capi
+
 from wasm_abi.errors import MemoryFault
 
+# Function objects of our own, as in ``binding``.
+_size = capi.dll["wasmtime_memory_data_size"]
+_size.restype = ctypes.c_size_t
+_data = capi.dll["wasmtime_memory_data"]
+_data.restype = ctypes.c_void_p
 _U32 = Struct("<I").pack_into
 _U64 = Struct("<Q").pack_into
 
@@ -80,9 +87,10 @@ class MappedMemory:
         """Take the size again, and the view with it; returns the size."""
         if self._memory is None:
             return 0
-        size: int = self._memory.data_len(self._store)
+        place = self._store._context(), ctypes.byref(self._memory._memory)
+        size: int = _size(*place)
         if size != self.limit:
-            base = ctypes.addressof(self._memory.data_ptr(self._store).contents)
+            base = _data(*place)
             self.view = memoryview((ctypes.c_ubyte * size).from_address(base)).cast("B")
             self.limit = size
         return size

@@ -42,10 +42,16 @@ _ALL_WENT_ON = 3 * 8
 _WENT_ON = (_CONTINUE, _PASS, _PASS)
 
 Entry = Callable[..., int]
+_LATER = frozenset({"request_body", "request_trailers", "response_body", "response_trailers"})
 
 
 class Plugin:
     """One configuration of a guest. ``start`` before anything else; ``shutdown`` at the end."""
+
+    request_body: Entry | None
+    request_trailers: Entry | None
+    response_body: Entry | None
+    response_trailers: Entry | None
 
     def __init__(
         self,
@@ -71,11 +77,7 @@ class Plugin:
         entry = vm.entry
         self.headers_actions = _HEADERS if allow_on_headers_stop_iteration else _HEADERS_MAPPED
         self.request_headers = self._headers_entry("proxy_on_request_headers")
-        self.request_body = entry("proxy_on_request_body")
-        self.request_trailers = entry("proxy_on_request_trailers")
         self.response_headers = self._headers_entry("proxy_on_response_headers")
-        self.response_body = entry("proxy_on_response_body")
-        self.response_trailers = entry("proxy_on_response_trailers")
         self.context_create = entry("proxy_on_context_create")
         self.done = entry("proxy_on_done")
         self.log = entry("proxy_on_log")
@@ -84,13 +86,21 @@ class Plugin:
         self.respond = vm.respond_entry()
         self.finish = vm.finish_entry()
         self.exports_request_headers = self.request_headers is not None
-        self.exports_request_body = self.request_body is not None
-        self.exports_request_trailers = self.request_trailers is not None
+        self.exports_request_body = vm.has_entry("proxy_on_request_body")
+        self.exports_request_trailers = vm.has_entry("proxy_on_request_trailers")
         self.exports_response_headers = self.response_headers is not None
-        self.exports_response_body = self.response_body is not None
-        self.exports_response_trailers = self.response_trailers is not None
+        self.exports_response_body = vm.has_entry("proxy_on_response_body")
+        self.exports_response_trailers = vm.has_entry("proxy_on_response_trailers")
         self.exports_log = self.log is not None
-        self.exports_tick = entry("proxy_on_tick") is not None
+        self.exports_tick = vm.has_entry("proxy_on_tick")
+
+    def __getattr__(self, name: str) -> Entry | None:
+        """The entries that few streams need are made when they are asked for."""
+        if name not in _LATER:
+            raise AttributeError(name)
+        entry = self.vm.entry("proxy_on_" + name)
+        setattr(self, name, entry)
+        return entry
 
     @property
     def responded_to(self) -> tuple[DataAction | None, bool]:

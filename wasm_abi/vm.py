@@ -23,6 +23,7 @@ from wasm_abi.binding import (
     GuestFunction,
     PublicBinding,
     UncheckedBinding,
+    new_store,
     raise_failure,
 )
 from wasm_abi.calls import GRPC_CALL, GRPC_STREAM, HTTP_CALL, STEP
@@ -176,7 +177,7 @@ class Vm:
             and self.abi is not AbiVersion.V0_1_0
             and self.limits.memory_bytes >= room.BYTES
         )
-        self._store: Any = wasmtime.Store(self.engine.wasmtime_engine)
+        self._store: Any = new_store(self.engine.wasmtime_engine)
         self._store.set_limits(
             memory_size=self.limits.memory_bytes,
             table_elements=_MAX_TABLE_ELEMENTS,
@@ -286,10 +287,14 @@ class Vm:
         It returns the guest's result, or ``ANSWERED``. Raises: WasmTrap, VmFailedError, ReentryError, and
         what a deferred action of the embedder raises. A callback that is not allowed counts as not exported.
         """
-        if name not in self._entries:
-            exported = name in self.module.exports and (not self.allowed or name in self.allowed)
-            self._entries[name] = self._entry_of(name) if exported else None
-        return self._entries[name]
+        entries = self._entries
+        if name not in entries:
+            entries[name] = self._entry_of(name) if self.has_entry(name) else None
+        return entries[name]
+
+    def has_entry(self, name: str) -> bool:
+        """Whether the guest exports that callback, and it is allowed."""
+        return name in self.module.exports and (not self.allowed or name in self.allowed)
 
     def _entry_of(self, name: str) -> Callable[..., int]:
         signature = self.module.exports[name]
