@@ -213,14 +213,17 @@ class Peer:
         async with self._sending:
             await self.wire.send(data)
 
-    async def headers(self, stream: Stream, headers: Fields, *, end: bool = False) -> None:
-        """Server: response headers; either: trailers (with `end`)."""
+    async def headers(
+        self, stream: Stream, headers: Fields, *, end: bool = False, more: bool = False
+    ) -> None:
+        """Server: response headers; either: trailers (with `end`).  `more`: they leave with what follows."""
         if not self._gone(stream):
             try:
                 self.h2.send_headers(stream.id, headers, end_stream=end)
             except h2.exceptions.ProtocolError:
                 return  # closed by the other side just now
-            await self.flush()
+            if not more:
+                await self.flush()
 
     async def data(self, stream: Stream, data: bytes, *, end: bool = False, more: bool = False) -> None:
         """Send within the peer's windows; stops when the stream is gone.

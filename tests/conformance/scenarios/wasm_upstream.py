@@ -252,7 +252,7 @@ async def wasm_upstream_properties(s: Session) -> None:
 
 async def _answer(call: H2Call) -> None:
     await call.body()
-    await call.answer([(":status", "200")], b"answer")
+    await call.answer_at_once([(":status", "200")], b"answer")
 
 
 @scenario(SETUP)
