@@ -858,7 +858,7 @@ _ROWS: dict[str, str] = {
     f"{_COMPRESSION}.zstd.compressor.v3.Zstd": "*",
     f"{_COMPRESSION}.gzip.decompressor.v3.Gzip": "*",
     f"{_COMPRESSION}.brotli.decompressor.v3.Brotli": "*",
-    f"{_COMPRESSION}.zstd.decompressor.v3.Zstd": "chunk_size",
+    f"{_COMPRESSION}.zstd.decompressor.v3.Zstd": "*",
     "envoy.extensions.filters.http.fault.v3.HTTPFault": "*",
     "envoy.extensions.filters.http.fault.v3.FaultAbort": "*",
     "envoy.extensions.filters.http.fault.v3.FaultAbort.HeaderAbort": "",

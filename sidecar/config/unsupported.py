@@ -353,7 +353,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_ENDPOINT}.LocalityLbEndpoints", WARN, "endpoint discovery", "load_balancer_endpoints"),
     *_rows(f"{_ENDPOINT}.LbEndpoint", STOP, "xDS", "endpoint_name"),
     *_rows("envoy.extensions.filters.http.header_to_metadata.v3.Config", WARN, "statistics", "stat_prefix"),
-    *_rows("envoy.extensions.compression.zstd.decompressor.v3.Zstd", STOP, "compression", "dictionaries"),
     *_rows(
         "envoy.extensions.compression.brotli.compressor.v3.Brotli",
         WARN,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import brotli
 import zstandard
@@ -31,12 +31,13 @@ _ZSTD_STEP = 256
 class DecodingFailed(Exception):
     """Bytes that are not what their coding says, or that swell beyond what is allowed.
 
-    ``found`` is what they gave before.
+    ``found`` is what they gave before, ``counters`` what the library's statistics say of it.
     """
 
-    def __init__(self, reason: str, found: bytes = b"") -> None:
+    def __init__(self, reason: str, found: bytes = b"", counters: tuple[str, ...] = ()) -> None:
         super().__init__(reason)
         self.found = found
+        self.counters = counters
 
 
 class Compressor(Protocol):
@@ -130,6 +131,10 @@ class SwellLimit:
 
     ratio: int
     chunk_size: int
+    #: Of its statistics, where a piece swells too much.
+    counters: tuple[str, ...]
+    #: What Envoy lets out beyond that before it is through with the piece.
+    more_chunks: int = 0
 
     def of(self, data: bytes) -> int:
         """At so many bytes, the first chunk beyond the ratio, it is enough."""
@@ -138,7 +143,8 @@ class SwellLimit:
     def check(self, found: bytes, limit: int) -> bytes:
         """``found``.  Raises: DecodingFailed."""
         if len(found) >= limit:
-            raise DecodingFailed(f"a piece swells more than {self.ratio} times", found[:limit])
+            let_out = found[: limit + self.more_chunks * self.chunk_size]
+            raise DecodingFailed(f"a piece swells more than {self.ratio} times", let_out, self.counters)
         return found
 
 
@@ -156,7 +162,7 @@ class GzipDecompressor:
         try:
             found = self._stream.decompress(data, limit)
         except zlib.error as error:
-            raise DecodingFailed(str(error)) from error
+            raise DecodingFailed(str(error), counters=("zlib_data_error",)) from error
         return self._limit.check(found, limit)
 
 
@@ -171,23 +177,41 @@ class BrotliDecompressor:
 
     def decompress(self, data: bytes) -> bytes:
         limit = self._limit.of(data)
+        most = limit + self._limit.more_chunks * self._limit.chunk_size
         try:
-            found = bytes(self._stream.process(data, output_buffer_limit=limit))
+            found = bytes(self._stream.process(data, output_buffer_limit=most))
         except brotli.error as error:
-            raise DecodingFailed(str(error)) from error
+            # Counted twice in Envoy, too: in its loop, and when it looks whether there is more.
+            raise DecodingFailed(str(error), counters=("brotli_error", "brotli_error")) from error
         return self._limit.check(found, limit)
 
 
 class ZstdDecompressor:
-    """RFC 8878, one frame."""
+    """RFC 8878, one frame, which may name one of the dictionaries."""
 
-    __slots__ = ("_limit", "_stream")
+    __slots__ = ("_dictionaries", "_limit", "_stream")
 
-    def __init__(self, limit: SwellLimit) -> None:
-        self._stream = zstandard.ZstdDecompressor().decompressobj()
+    def __init__(
+        self, limit: SwellLimit, dictionaries: Mapping[int, zstandard.ZstdCompressionDict] | None = None
+    ) -> None:
+        self._stream: Any = None if dictionaries else zstandard.ZstdDecompressor().decompressobj()
+        self._dictionaries = dictionaries or {}
         self._limit = limit
 
+    def _begin(self, data: bytes) -> Any:
+        """What reads a frame that begins with ``data``.  Raises: DecodingFailed."""
+        try:
+            number = zstandard.get_frame_parameters(data).dict_id
+        except zstandard.ZstdError:  # no beginning, or not enough of it to tell: as one without a dictionary
+            number = 0
+        found = self._dictionaries.get(number)
+        if number and found is None:
+            raise DecodingFailed("a dictionary that is not here", counters=("zstd_dictionary_error",))
+        return zstandard.ZstdDecompressor(dict_data=found).decompressobj()
+
     def decompress(self, data: bytes) -> bytes:
+        if self._stream is None:
+            self._stream = self._begin(data)
         limit = self._limit.of(data)
         pieces: list[bytes] = []
         size = 0
@@ -201,5 +225,10 @@ class ZstdDecompressor:
                 if size >= limit:
                     break
         except zstandard.ZstdError as error:
-            raise DecodingFailed(str(error), b"".join(pieces)) from error
+            counter = "zstd_generic_error"
+            if "checksum" in str(error):
+                counter = "zstd_checksum_wrong_error"
+            elif "Dictionary" in str(error):
+                counter = "zstd_dictionary_error"
+            raise DecodingFailed(str(error), b"".join(pieces), (counter,)) from error
         return self._limit.check(b"".join(pieces), limit)

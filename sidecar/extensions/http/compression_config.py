@@ -26,12 +26,24 @@ from sidecar.extensions.http.compression import (
 __all__ = ["Decoding", "compile_compressor", "compile_decompressor"]
 
 _LIBRARIES = "envoy.extensions.compression"
-#: Content coding of a decompressor, where its stats stand, and what makes one for a body.
-Decoding = tuple[bytes, str, Callable[[], Decompressor]]
+#: Content coding of a decompressor, where its stats stand and what they are of the library, and what makes
+#: one for a body.
+Decoding = tuple[bytes, str, tuple[str, ...], Callable[[], Decompressor]]
 _CHUNK_BYTES = 4096
 #: How much longer a piece may become: the field's default for gzip, fixed for the others.
-_GZIP_RATIO = 100
-_RATIO = 1000
+_RATIO = 100
+#: Statistics of the libraries, under ``decompressor_library.``.
+_GZIP_COUNTERS = (
+    *("zlib_errno", "zlib_stream_error", "zlib_data_error", "zlib_mem_error", "zlib_buf_error"),
+    "zlib_version_error",
+)
+_BROTLI_COUNTERS = ("brotli_error", "brotli_output_overflow", "brotli_redundant_input")
+_ZSTD_COUNTERS = (
+    *("zstd_generic_error", "zstd_dictionary_error", "zstd_checksum_wrong_error", "zstd_memory_error"),
+)
+#: Seen on Envoy: it goes on for three chunks where a piece of brotli swells too much, and counts twice.
+_BROTLI_MORE_CHUNKS = 3
+_BROTLI_SWELLS = ("brotli_error", "brotli_output_overflow") * 2
 #: What comes of a frame of zstd comes a block at a time.
 _ZSTD_BLOCK_BYTES = 128 * 1024
 _BROTLI_MODES = (brotli.MODE_GENERIC, brotli.MODE_GENERIC, brotli.MODE_TEXT, brotli.MODE_FONT)
@@ -78,10 +90,7 @@ def _zstd(message: Any, context: FactoryContext) -> Callable[[], ZstdCompressor]
     )
     dictionary = None
     if message.HasField("dictionary"):
-        at = f"{context.path}.typed_config.dictionary"
-        dictionary = zstandard.ZstdCompressionDict(context.read_data_source(message.dictionary, at))
-        if not dictionary.dict_id():
-            raise ConfigError(at, "not a dictionary of zstd: `zstd --train` makes one")
+        dictionary = _dictionary(message.dictionary, context, f"{context.path}.typed_config.dictionary")
     return lambda: ZstdCompressor(parameters, dictionary)
 
 
@@ -91,16 +100,34 @@ def compile_decompressor(library: Any, context: FactoryContext) -> Decoding:
     stats = f"{library.name}."
     if name == f"{_LIBRARIES}.gzip.decompressor.v3.Gzip":
         window_bits = _number(message, "window_bits", 15)
-        limit = _limit(message, _number(message, "max_inflate_ratio", _GZIP_RATIO))
-        return b"gzip", f"{stats}gzip", lambda: GzipDecompressor(window_bits, limit)
+        ratio, chunk_size = _number(message, "max_inflate_ratio", _RATIO), _chunk_size(message)
+        limit = SwellLimit(ratio, chunk_size, ("zlib_data_error",))
+        return b"gzip", f"{stats}gzip", _GZIP_COUNTERS, lambda: GzipDecompressor(window_bits, limit)
     if name == f"{_LIBRARIES}.brotli.decompressor.v3.Brotli":
-        limit = _limit(message, _RATIO)
-        return b"br", f"{stats}brotli", lambda: BrotliDecompressor(limit)
+        limit = SwellLimit(_RATIO, _chunk_size(message), _BROTLI_SWELLS, _BROTLI_MORE_CHUNKS)
+        return b"br", f"{stats}brotli", _BROTLI_COUNTERS, lambda: BrotliDecompressor(limit)
     if name == f"{_LIBRARIES}.zstd.decompressor.v3.Zstd":
-        limit = SwellLimit(_RATIO, _ZSTD_BLOCK_BYTES)
-        return b"zstd", f"{stats}zstd", lambda: ZstdDecompressor(limit)
+        limit = SwellLimit(_RATIO, _ZSTD_BLOCK_BYTES, ("zstd_generic_error",))
+        dictionaries = _dictionaries(message, context)
+        return b"zstd", f"{stats}zstd", _ZSTD_COUNTERS, lambda: ZstdDecompressor(limit, dictionaries)
     raise ConfigError(f"{context.path}.typed_config", f"compression library {name} is not supported")
 
 
-def _limit(message: Any, ratio: int) -> SwellLimit:
-    return SwellLimit(ratio, _number(message, "chunk_size", _CHUNK_BYTES))
+def _chunk_size(message: Any) -> int:
+    return _number(message, "chunk_size", _CHUNK_BYTES)
+
+
+def _dictionaries(message: Any, context: FactoryContext) -> dict[int, zstandard.ZstdCompressionDict]:
+    """By their ids.  Raises: ConfigError."""
+    found = {}
+    for index, each in enumerate(message.dictionaries):
+        dictionary = _dictionary(each, context, f"{context.path}.typed_config.dictionaries[{index}]")
+        found[dictionary.dict_id()] = dictionary
+    return found
+
+
+def _dictionary(source: Any, context: FactoryContext, path: str) -> zstandard.ZstdCompressionDict:
+    dictionary = zstandard.ZstdCompressionDict(context.read_data_source(source, path))
+    if not dictionary.dict_id():
+        raise ConfigError(path, "not a dictionary of zstd: `zstd --train` makes one")
+    return dictionary

@@ -47,10 +47,19 @@ class DecompressorFilter(HttpFilter):
     uses_trio = False
 
     def __init__(
-        self, token: bytes, make: Callable[[], Decompressor], directions: Directions, stats: Any
+        self,
+        token: bytes,
+        counters: tuple[str, ...],
+        make: Callable[[], Decompressor],
+        directions: Directions,
+        stats: Any,
     ) -> None:
-        """``stats``: the scope ``http.<prefix>.decompressor.<library>.<coding>.``."""
+        """``stats``: ``http.<prefix>.decompressor.<name>.<coding>.``; ``counters``: the library's."""
         self._token = token
+        self._counters = counters
+        self._stats = stats
+        #: Made with the first body.
+        self._library: dict[str, Any] | None = None
         self._make = make
         self._directions = directions
         self._request_stats = DecompressorStats(stats.scope("request"))
@@ -100,16 +109,20 @@ class DecompressorFilter(HttpFilter):
             headers.set(b"content-encoding", rest)
         else:
             headers.remove(b"content-encoding")
-        message.pipe_body(_Stage(self._make(), stats))
+        if self._library is None:
+            scope = self._stats.scope("decompressor_library")
+            self._library = {name: scope.counter(name) for name in self._counters}
+        message.pipe_body(_Stage(self._make(), stats, self._library))
 
 
 class _Stage:
     """Decodes one body; from where it cannot be decoded on, nothing more comes of it."""
 
-    __slots__ = ("_decompressor", "_is_broken", "_stats")
+    __slots__ = ("_decompressor", "_is_broken", "_library", "_stats")
 
-    def __init__(self, decompressor: Decompressor, stats: DecompressorStats) -> None:
+    def __init__(self, decompressor: Decompressor, stats: DecompressorStats, library: dict[str, Any]) -> None:
         self._decompressor = decompressor
+        self._library = library
         self._stats = stats
         self._is_broken = False
 
@@ -122,6 +135,8 @@ class _Stage:
             except DecodingFailed as failure:
                 self._is_broken = True
                 out = failure.found
+                for name in failure.counters:
+                    self._library[name].value += 1
         self._stats.total_uncompressed_bytes.value += len(out)
         return out
 

@@ -22,11 +22,12 @@ class DecompressorFactory:
     def compile(self, message: Any, context: FactoryContext) -> DecompressorFilter:
         """The filter.  Raises: ConfigError."""
         library = message.decompressor_library
-        token, stats_name, make = compile_decompressor(library, context.at("decompressor_library"))
+        token, stats_name, counters, make = compile_decompressor(library, context.at("decompressor_library"))
         request, response = message.request_direction_config, message.response_direction_config
         advertises = request.advertise_accept_encoding
         return DecompressorFilter(
             token,
+            counters,
             make,
             Directions(
                 requests=compile_flag(request.common_config.enabled, context.runtime),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import random
 import zlib
 
 import brotli
@@ -34,6 +36,22 @@ HEADER_STATS = (
 )
 
 
+#: Of zstd; answers know two of them, the proxy one.
+DICTIONARIES = [
+    zstandard.train_dictionary(1024, [b"%s %d abc" % (name, n) * 3 for n in range(1000)])
+    for name in (b"hello", b"world")
+]
+KNOWN = f", dictionaries: [{{inline_bytes: {base64.b64encode(DICTIONARIES[0].as_bytes()).decode()}}}]"
+LIBRARY_STATS = (
+    *(f"gzip.gzip.decompressor_library.zlib_{name}_error" for name in ("data", "buf", "mem")),
+    *(f"brotli.brotli.decompressor_library.brotli_{name}" for name in ("error", "output_overflow")),
+    *(
+        f"zstd.zstd.decompressor_library.zstd_{name}_error"
+        for name in ("generic", "dictionary", "checksum_wrong", "memory")
+    ),
+)
+
+
 def library(name: str, config: str = "") -> str:
     kind = f"{EXT}.compression.{name}.compressor.v3.{name.title()}"
     return f'compressor_library: {{name: {name}, typed_config: {{"@type": {kind}{config}}}}}'
@@ -47,12 +65,12 @@ def compressor(name: str, config: str = "", *, library_config: str = "", as_name
     )
 
 
-def decompressor(name: str, config: str = "") -> str:
+def decompressor(name: str, config: str = "", *, of_library: str = "") -> str:
     kind = f"{EXT}.filters.http.decompressor.v3.Decompressor"
     library = f"{EXT}.compression.{name}.decompressor.v3.{name.title()}"
     return (
         f'- {{name: {name}, typed_config: {{"@type": {kind}, decompressor_library: {{name: {name}, '
-        f'typed_config: {{"@type": {library}}}}}{config}}}}}\n'
+        f'typed_config: {{"@type": {library}{of_library}}}}}{config}}}}}\n'
     )
 
 
@@ -144,6 +162,7 @@ SETUP = Setup(
                     "content_type_matcher: [{prefix: text/}]}}",
                 ),
             ),
+            listener("known", routes=PLAIN, filters=decompressor("zstd", of_library=KNOWN)),
             listener("lazy", routes=PLAIN, filters=decompressor("gzip", LAZY)),
         ],
         [cluster("app", "app")],
@@ -423,6 +442,31 @@ async def decompressor_bombs(s: Session) -> None:
             for size in (5_000, 50_000, 1_000_000):
                 body = pressed(name, b"0" * size)
                 await ask(s, "undo", "gzip", ok(body, f"content-encoding: {name}"))
+
+
+@scenario(SETUP)
+async def decompressor_ratios(s: Session) -> None:
+    """How much comes of a body that swells too much, by how long it is; what libraries count of it."""
+    noise = random.Random(1).randbytes(2000)
+    async with s.counting(*(f"http.undo.decompressor.{each}" for each in LIBRARY_STATS)):
+        for name in ("gzip", "br", "zstd"):
+            for size in (0, 300, 2000):
+                body = pressed(name, noise[:size] + b"\0" * 5_000_000)
+                await ask(s, "undo", "gzip", ok(body, f"content-encoding: {name}"))
+        for name in ("gzip", "br", "zstd"):
+            await ask(s, "undo", "gzip", ok(b"is none of them", f"content-encoding: {name}"))
+
+
+@scenario(SETUP)
+async def decompressor_dictionaries(s: Session) -> None:
+    """Frames of zstd that name a dictionary: one that is here, one that is not, and none."""
+    async with s.counting(
+        *(f"http.known.decompressor.{each}" for each in LIBRARY_STATS if each.startswith("zstd"))
+    ):
+        for dictionary in (*DICTIONARIES, None):
+            made = zstandard.ZstdCompressor(dict_data=dictionary)
+            await ask(s, "known", "gzip", ok(made.compress(b"hello 12 abc"), "content-encoding: zstd"))
+        await ask(s, "known", "gzip", ok(b"none at all", "content-encoding: zstd"))
 
 
 @scenario(SETUP)

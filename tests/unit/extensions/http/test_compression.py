@@ -25,8 +25,8 @@ from sidecar.extensions.http.compression import (
     ZstdDecompressor,
 )
 
-WIDE = SwellLimit(10_000, 1 << 20)
-NARROW = SwellLimit(10, 4096)
+WIDE = SwellLimit(10_000, 1 << 20, ())
+NARROW = SwellLimit(10, 4096, ())
 PAIRS: dict[str, tuple[Callable[[], Compressor], Callable[[SwellLimit], Decompressor]]] = {
     "gzip": (lambda: GzipCompressor(-1, 0, 5, 12), lambda limit: GzipDecompressor(15, limit)),
     "brotli": (lambda: BrotliCompressor(brotli.MODE_GENERIC, 3, 18, 0), BrotliDecompressor),
