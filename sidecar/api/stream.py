@@ -225,6 +225,9 @@ class Stream:
     upstream_protocol: str = ""
     upstream_connection_id: int = 0
     upstream_transport_failure: str = ""
+    #: How its connection ended, as far as it has, and why we ended it.
+    upstream_close_type: str = "Normal"
+    upstream_local_close_reason: str = ""
     attempt_count: int = 0
     #: Status sent downstream; 0 when none was begun.
     response_code: int = 0

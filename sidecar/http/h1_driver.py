@@ -33,6 +33,7 @@ from sidecar.core.errors import (
     StreamAborted,
 )
 from sidecar.core.headers import KeyedRequestHeaders, RequestHeaders
+from sidecar.http.connection_ends import DELAYED_CLOSE, flag_connection
 from sidecar.http.h1_request_body import IncomingBody, limit_request
 from sidecar.http.h1_target import ASSUMED_SCHEME, KNOWN_AUTHORITIES, check_authority, read_target
 from sidecar.http.head_limits import IDLE_TIMEOUT, head_limit
@@ -722,6 +723,8 @@ class H1Driver:
         stats = manager.stats
         is_overload = error.details == "overload"
         (stats.downstream_rq_overload_close if is_overload else stats.downstream_cx_protocol_error).value += 1
+        if not is_overload:
+            flag_connection(self._connection)
         stream = self._stream_without_request()
         if error.details in _OF_WHOLE_HEADS and not _is_http_11(head):
             self._parser.minor_version = 0
@@ -783,5 +786,6 @@ class H1Driver:
             return
         except DeadlineExceeded:
             self._manager.stats.downstream_cx_delayed_close_timeout.value += 1
+            self._connection.local_close_reason = DELAYED_CLOSE
         finally:
             strand.deadline = 0.0

@@ -22,6 +22,7 @@ from sidecar.codec.h2_stats import H2Stats
 from sidecar.codec.h2_types import ErrorCode, H2ConnectionError, KnownFields
 from sidecar.core.errors import DeadlineExceeded, Disconnected
 from sidecar.core.headers import Field, HeaderMap, RequestHeaders
+from sidecar.http.connection_ends import DELAYED_CLOSE, flag_connection
 from sidecar.http.h1_request_body import limit_request
 from sidecar.http.h2_resets import PREMATURE_RESET_AGE_NS, REMOTE_RESETS, ResetGuard
 from sidecar.http.head_limits import limit_partial_head
@@ -409,6 +410,7 @@ class H2Driver:
         self.h2_stats.count_error(details)
         if not error.is_flood:
             self.manager.stats.downstream_cx_protocol_error.value += 1
+            flag_connection(self.connection)
         if error.stream_id:
             if not error.is_silent:
                 details = _CODEC_ERROR
@@ -469,6 +471,7 @@ class H2Driver:
             return
         except DeadlineExceeded:
             self.manager.stats.downstream_cx_delayed_close_timeout.value += 1
+            self.connection.local_close_reason = DELAYED_CLOSE
         finally:
             strand.deadline = 0.0
 

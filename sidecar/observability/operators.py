@@ -235,6 +235,12 @@ def _cert_time(name: str, argument: str, limit: int | None) -> Value:
     return cert_time(name, argument)
 
 
+def _upstream_close_type(stream: Stream) -> str | None:
+    if stream.upstream_host is None and (stream.hcm is not None or stream.cluster is None):
+        return None
+    return stream.upstream_close_type
+
+
 def _flags(stream: Stream) -> str:
     return flag_text(stream.flags) if stream.flags else "-"
 
@@ -367,7 +373,8 @@ OPERATORS: dict[str, tuple[int, Maker]] = {
         lambda stream: str(stream.upstream_connection_id) if stream.upstream_connection_id else None
     ),
     "UPSTREAM_CONNECTION_POOL_READY_DURATION": _plain(_pool_ready_duration),
-    "UPSTREAM_DETECTED_CLOSE_TYPE": _plain(lambda stream: None if stream.upstream_host is None else "Normal"),
+    "UPSTREAM_DETECTED_CLOSE_TYPE": _plain(_upstream_close_type),
+    "UPSTREAM_LOCAL_CLOSE_REASON": _plain(lambda stream: stream.upstream_local_close_reason or None),
     "DOWNSTREAM_HANDSHAKE_DURATION": _plain(_handshake_duration),
     "DOWNSTREAM_DETECTED_CLOSE_TYPE": _plain(lambda stream: stream.connection.detected_close_type),
     "DOWNSTREAM_LOCAL_CLOSE_REASON": _plain(lambda stream: stream.connection.local_close_reason or None),

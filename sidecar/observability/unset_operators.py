@@ -7,7 +7,6 @@ __all__ = ["NOT_RECORDED"]
 #: Envoy answers these; the stream does not know.
 NOT_RECORDED = frozenset(
     [
-        "UPSTREAM_LOCAL_CLOSE_REASON",
         *(
             f"{side}_{kind}_BYTES_{direction}"
             for side in ("UPSTREAM", "DOWNSTREAM")

@@ -20,6 +20,7 @@ from sidecar.api.stream import Flag
 from sidecar.core.address import Address
 from sidecar.core.errors import Disconnected
 from sidecar.core.log import tags_of
+from sidecar.http.connection_ends import was_reset
 from sidecar.net.reactor import Reactor, Transport, drive
 from sidecar.server.bind import BindError, BindOptions, listen
 from sidecar.server.connection import Connection
@@ -353,6 +354,8 @@ class Listener:
             if logger.isEnabledFor(logging.DEBUG):
                 how = "remote close" if transport.hangup else "closing socket"
                 logger.debug("%s%s", tags_of(connection.connection_id), how)
+            if self.access_logs and not connection.at_end and was_reset(transport):
+                connection.detected_close_type = "RemoteReset"
             transport.close()
             if is_counted:
                 self._gone(connection)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["TcpSession"]
 
 _RESET = struct.pack("ii", 1, 0)
+#: What ended the session → what logs call it.
+_REASONS = {"idle": "tcp_session_idle_timeout", "age": "max_connection_duration_reached"}
 #: Name in the filter state of a connection: milliseconds in the place of ``idle_timeout``.
 _IDLE_STATE = "envoy.tcp_proxy.per_connection_idle_timeout_ms"
 _READ_SIZE = 65536
@@ -93,6 +95,7 @@ class TcpSession(TcpAttempts):
         except DeadlineExceeded as late:
             if late.kind == "idle":
                 proxy.stats.idle_timeout.value += 1
+            self._tell_reason(_REASONS.get(late.kind, ""))
             self._end(local=True)
         except Broken as broken:
             if broken.errno != errno.ECONNABORTED:  # that is a filter's doing
@@ -334,6 +337,8 @@ class TcpSession(TcpAttempts):
         if not isinstance(self._upstream, HttpTunnel):
             if is_upstream:
                 self._stream.flags |= Flag.UPSTREAM_REMOTE_RESET
+                self._stream.upstream_close_type = "RemoteReset"
+            self._connection.detected_close_type = "LocalReset" if is_upstream else "RemoteReset"
             _reset_at_close(self._transport if is_upstream else up)
         self._end(local=not is_upstream)
 
@@ -343,6 +348,12 @@ class TcpSession(TcpAttempts):
             self._stream.flags |= Flag.UPSTREAM_REMOTE_RESET
             _reset_at_close(self._transport)
         self._end(local=not isinstance(error.__cause__, OSError))
+
+    def _tell_reason(self, reason: str) -> None:
+        """Why the proxy ends both connections."""
+        self._connection.local_close_reason = reason
+        if self._upstream is not None:
+            self._stream.upstream_local_close_reason = reason
 
     def _end(self, *, local: bool) -> None:
         """Give the upstream's connection back, once."""

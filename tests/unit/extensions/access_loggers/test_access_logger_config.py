@@ -148,9 +148,9 @@ def test_formatter_extension_brings_its_operator(tmp_path: Path, context: Factor
 
 def test_operator_that_is_not_recorded_is_warned_about(tmp_path: Path, context: FactoryContext) -> None:
     FileFactory().compile(
-        file_message(tmp_path / "log", format="%UPSTREAM_LOCAL_CLOSE_REASON%"), context
+        file_message(tmp_path / "log", format="%UPSTREAM_WIRE_BYTES_SENT%"), context
     ).close()
-    assert WARNINGS == [("log.format", "%UPSTREAM_LOCAL_CLOSE_REASON% is not recorded yet: it stays unset")]
+    assert WARNINGS == [("log.format", "%UPSTREAM_WIRE_BYTES_SENT% is not recorded yet: it stays unset")]
 
 
 @pytest.mark.parametrize(
