@@ -52,6 +52,13 @@ class _Entry:
         self.chains, self.rest = _parts(message, listener)
         #: Listeners that this one replaced in place: some of their connections go on.
         self.older: list[_Entry] = []
+        #: Whether it accepts no more, and all that it accepted has ended.
+        self.has_ended = False
+
+    @property
+    def is_used(self) -> bool:
+        """Whether a connection goes on, be it one that another listener accepted for it."""
+        return not self.has_ended or any((self.listener.scopes or {}).values())
 
     def replaces_chains_of(self, before: _Entry) -> bool:
         """Whether nothing but filter chains differ."""
@@ -197,8 +204,12 @@ class ListenerManager:
                 await listener.run()
         finally:
             entry.active.set()
+            entry.has_ended = True
             listener.close()
             self._assembly.end_listener(listener)
+            current = self._active.get(name)
+            if current is not None:
+                current.older = [each for each in current.older if each.is_used]
 
     def _activate(self, name: str, entry: _Entry) -> None:
         del self._warming[name]
@@ -225,7 +236,7 @@ class ListenerManager:
         self._assembly.listeners.remove(before.listener)
         before.listener.stop_accepting()
         kept = {data for _, data in entry.chains}
-        entry.older = [*before.older, before]
+        entry.older = [each for each in (*before.older, before) if each.is_used]
         for each in entry.older:
             gone = [chain for chain, data in each.chains if data not in kept]
             each.chains = [(chain, data) for chain, data in each.chains if data in kept]
