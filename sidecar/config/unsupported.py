@@ -317,14 +317,6 @@ ENTRIES: tuple[Entry, ...] = (
         "all but static, strict_dns, logical_dns, dns and original_dst",
         when=lambda message: not _is_known_cluster_type(message.cluster_type),
     ),
-    Entry(
-        f"{_CLUSTER}.CommonLbConfig",
-        "update_merge_window",
-        WARN,
-        "load balancing",
-        "all but 0s, and there is no window",
-        when=lambda message: message.update_merge_window.ByteSize() > 0,
-    ),
     *_rows(
         "envoy.config.cluster.v3.UpstreamConnectionOptions",
         WARN,

@@ -6,7 +6,7 @@ the router asks it for one.  Connections are the pools'.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from random import randrange
 from time import monotonic
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.codec.h1_types import UPSTREAM_HTTP1, H1Settings
 from sidecar.codec.h2_types import H2Settings
 from sidecar.net.dns import ResolverSettings
-from sidecar.observability.stats import Counter, Store
+from sidecar.observability.stats import Store
 from sidecar.upstream.cluster_stats import ClusterStats
 from sidecar.upstream.connect_options import ConnectOptions
 from sidecar.upstream.connector import Connector
@@ -28,6 +28,7 @@ from sidecar.upstream.load_balancer_factory import make_load_balancer
 from sidecar.upstream.load_balancer_pickers import Picker
 from sidecar.upstream.load_balancer_policies import ROUND_ROBIN, LbPolicy
 from sidecar.upstream.local_zone import NOWHERE, LocalZone
+from sidecar.upstream.merge_window import MergeWindow
 from sidecar.upstream.original_dst import OriginalDstBalancer
 from sidecar.upstream.outlier_detection import Detector, OutlierSettings
 from sidecar.upstream.resources import DEFAULT_LIMITS, CircuitBreakerLimits
@@ -116,6 +117,8 @@ class ClusterConfig:
     overprovisioning_factor: int = 140
     weighted_priority_health: bool = False
     close_connections_on_host_set_change: bool = False
+    #: How long changes of health may wait for others (``update_merge_window``).
+    merge_window_s: float = 1.0
     #: ``drop_overloads``.
     drop_per_million: int = 0
     drop_category: str = ""
@@ -167,7 +170,9 @@ class Cluster:
     """See the module.  Attributes that come from :class:`ClusterConfig` have its names."""
 
     __slots__ = (
+        "_balanced",
         "_drops",
+        "_has_new_policy",
         "_load_balancer",
         "_local",
         "_steering",
@@ -187,6 +192,7 @@ class Cluster:
         "max_connection_duration_s",
         "max_requests_per_connection",
         "max_stream_duration_s",
+        "merging",
         "metadata",
         "name",
         "on_hosts_removed",
@@ -197,7 +203,6 @@ class Cluster:
         "removal_watchers",
         "resources",
         "stats",
-        "updated",
         "use_downstream_protocol",
     )
 
@@ -231,14 +236,17 @@ class Cluster:
         self.hosts: tuple[Host, ...] = ()
         #: The same by priority.
         self.host_sets: list[HostSet] = [NO_HOSTS]
+        #: What the load balancer knows of them.
+        self._balanced: list[HostSet] = [NO_HOSTS]
+        self._has_new_policy = False
         #: Called with the hosts that left, so that their idle connections are closed.
         self.on_hosts_removed: Callable[[Sequence[Host]], None] | None = None
         #: The same, for sessions that have no pool.
         self.removal_watchers: list[Callable[[Sequence[Host]], None]] = []
         #: Called with the hosts of a new membership, before the load balancer takes them in.
         self.on_hosts_set: Callable[[Sequence[Host]], None] | None = None
-        #: ``cluster_manager.cluster_updated``, once the first hosts are here.
-        self.updated: Counter | None = None
+        #: Keeps changes from the load balancer for a while, once the first hosts are here.
+        self.merging: MergeWindow | None = None
         #: Picks a host for every request (the router asks it first); None where there is more to it.
         self.picker: Picker | None = None
         #: Ejects hosts, where the cluster has outlier detection.
@@ -305,7 +313,7 @@ class Cluster:
         """Stand among the clusters of a cluster manager; one that warmed up has its hosts by then."""
         self._local = local
         if not self.is_local:
-            local.on_change[self.name] = self.refresh_health
+            local.on_change[self.name] = self._balance_again
         self._load_balancer = self._make_load_balancer()
         if self.hosts:
             self.refresh_health()
@@ -334,24 +342,28 @@ class Cluster:
         """The same, but nothing is counted where none can be had."""
         return self._load_balancer.choose(stream, attempt)
 
-    def set_hosts(self, hosts: Sequence[Host], *, changes: int | None = None) -> None:
+    def set_hosts(
+        self,
+        hosts: Sequence[Host],
+        *,
+        moved: Collection[int] | None = None,
+        changed: Collection[int] = (),
+    ) -> None:
         """Go on with these hosts; a host that stays is the same object as before.
 
-        ``changes`` counts the priorities to which hosts came or from which they went, where the hosts
-        themselves do not show it (one that stays may have moved).
+        ``moved`` are the priorities to which hosts came or from which they went, where the hosts themselves
+        do not show it (one that stays may have moved); ``changed`` are those of which something else is new.
         """
         before, self.hosts = self.hosts, tuple(hosts)
         added, removed = compare_hosts(before, self.hosts)
-        if changes is None:
-            changes = len({host.priority for host in (*added, *removed)})
-        self.stats.membership_change.value += changes
-        if self.updated is not None:
-            self.updated.value += changes
+        if moved is None:
+            moved = {host.priority for host in (*added, *removed)}
+        self.stats.membership_change.value += len(moved)
         if self.on_hosts_set is not None:
             self.on_hosts_set(self.hosts)
         if self.detector is not None:
             self.detector.set_hosts(self.hosts)
-        self.refresh_health()
+        self._take_in({*moved, *changed})
         if removed and self.on_hosts_removed is not None:
             self.on_hosts_removed(removed)
         if removed:
@@ -374,7 +386,7 @@ class Cluster:
             overprovisioning_factor=overprovisioning_factor,
             weighted_priority_health=weighted_priority_health,
         )
-        self._load_balancer = self._make_load_balancer()
+        self._has_new_policy = True
         return True
 
     def set_drops(self, per_million: int, category: str = "") -> None:
@@ -396,10 +408,17 @@ class Cluster:
 
     def refresh_health(self) -> None:
         """Take in changed health flags or weights of hosts."""
+        self._take_in(None)
+
+    def _take_in(self, changed: Collection[int] | None) -> None:
+        """Part the hosts anew; None: nothing but health has changed, anywhere."""
         self.host_sets = part_hosts(self.hosts, self._local.locality, self.host_sets)
-        self._load_balancer.update(self.host_sets)
-        self.drop_per_million = self._drops
-        self.picker = None if self._drops else self._load_balancer.only
+        if self.merging is None:
+            self.balance(range(len(self.host_sets)))
+        elif changed is None:
+            self.merging.take(range(len(self.host_sets)), is_mergeable=True)
+        else:
+            self.merging.take(changed, is_mergeable=False)
         if self.config.close_connections_on_host_set_change:
             # Whatever it was that changed about any of them.
             for host in self.hosts:
@@ -409,8 +428,25 @@ class Cluster:
         stats.membership_healthy.set(sum(len(each.healthy) for each in self.host_sets))
         stats.membership_degraded.set(sum(len(each.degraded) for each in self.host_sets))
         stats.membership_excluded.set(sum(each.excluded for each in self.host_sets))
+
+    def balance(self, priorities: Collection[int]) -> None:
+        """Let the load balancer know what there is in these priorities now."""
+        known = self._balanced
+        self._balanced = [
+            now if priority in priorities or priority >= len(known) else known[priority]
+            for priority, now in enumerate(self.host_sets)
+        ]
+        if self._has_new_policy:
+            self._has_new_policy = False
+            self._load_balancer = self._make_load_balancer()
+        self._balance_again()
         if self.is_local:
-            self._local.set_peers(self.host_sets[0])
+            self._local.set_peers(self._balanced[0])
+
+    def _balance_again(self) -> None:
+        self._load_balancer.update(self._balanced)
+        self.drop_per_million = self._drops
+        self.picker = None if self._drops else self._load_balancer.only
 
     def __repr__(self) -> str:
         return f"<Cluster {self.name} {self.config.type} {len(self.hosts)} hosts>"

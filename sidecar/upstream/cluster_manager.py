@@ -26,6 +26,7 @@ from sidecar.upstream.discovery import (
     StaticDiscovery,
 )
 from sidecar.upstream.local_zone import LocalZone
+from sidecar.upstream.merge_window import MergeStats, MergeWindow
 from sidecar.upstream.outlier_detection import Detector
 
 __all__ = ["ClusterManager", "HealthWatch"]
@@ -110,10 +111,7 @@ class ClusterManager:
         self._cluster_added = scope.counter("cluster_added")
         self._cluster_modified = scope.counter("cluster_modified")
         self._cluster_removed = scope.counter("cluster_removed")
-        self._cluster_updated = scope.counter("cluster_updated")
-        for name in ("cluster_updated_via_merge", "update_merge_cancelled"):
-            scope.counter(name)
-        scope.counter("update_out_of_merge_window")
+        self._merge_stats = MergeStats(scope)
 
     def get(self, name: str) -> Cluster | None:
         """The cluster of this name."""
@@ -174,7 +172,7 @@ class ClusterManager:
             self._local.on_change.pop(name, None)
             self._active_clusters.set(len(self.clusters))
             self._stop(name)
-            self.on_retired(cluster)
+            self._retire(cluster)
         if cluster is not None or warming:
             self._cluster_removed.value += 1
         return cluster
@@ -226,11 +224,11 @@ class ClusterManager:
         self._active_clusters.set(len(self.clusters))
         self._discoveries[name] = warming.discovery
         self._scopes[name] = warming.scope
-        cluster.updated = self._cluster_updated
+        self._merge_changes(cluster)
         if warming.health is not None:
             self.health[name] = warming.health
         if before is not None:
-            self.on_retired(before)
+            self._retire(before)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the hosts of all clusters, those added later among them, until cancelled."""
@@ -292,17 +290,46 @@ class ClusterManager:
                     nursery.start_soon(_detect, detector, name=f"outlier detection {name}")
                 if health is not None:
                     nursery.start_soon(self._check, health, discovery, name=f"health checks {name}")
-                nursery.start_soon(self._count_updates, self.clusters[name], discovery)
+                nursery.start_soon(self._merge_later, self.clusters[name], discovery, health)
                 await discovery.run()
 
-    async def _count_updates(self, cluster: Cluster, discovery: Discovery) -> None:
-        """Count changes of hosts, but not the first ones."""
+    async def _merge_later(self, cluster: Cluster, discovery: Discovery, health: HealthWatch | None) -> None:
+        """Merge and count changes of hosts, but not the first ones."""
         await discovery.initialized.wait()
-        cluster.updated = self._cluster_updated
+        if health is not None:
+            await health.initialized.wait()
+        self._merge_changes(cluster)
+
+    def _merge_changes(self, cluster: Cluster) -> None:
+        cluster.merging = MergeWindow(
+            cluster.config.merge_window_s,
+            self._merge_stats,
+            apply=cluster.balance,
+            later=self._call_later,
+            clock=trio.current_time,
+        )
+
+    def _call_later(self, delay_s: float, call: Callable[[], None]) -> Callable[[], None]:
+        scope = trio.CancelScope()
+
+        async def wait() -> None:
+            with scope:
+                await trio.sleep(delay_s)
+                call()
+
+        if self._nursery is not None:
+            self._nursery.start_soon(wait, name="changes of hosts that wait")
+        return scope.cancel
 
     async def _check(self, health: HealthWatch, discovery: Discovery) -> None:
         await discovery.initialized.wait()
         await health.run()
+
+    def _retire(self, cluster: Cluster) -> None:
+        if cluster.merging is not None:
+            cluster.merging.close()
+            cluster.merging = None
+        self.on_retired(cluster)
 
     def _stop(self, name: str) -> None:
         self.health.pop(name, None)

@@ -70,7 +70,8 @@ class HostUpdater:
         dropped: set[int] = set()
         #: Priorities to which hosts came, or from which they went.
         moved: set[int] = set()
-        is_changed = is_forced
+        #: Priorities of which something else is new.
+        changed: set[int] = set(range(self._priorities)) if is_forced else set()
         made = 0
         for endpoint in endpoints:
             address = endpoint.address
@@ -91,7 +92,8 @@ class HostUpdater:
                 moved.add(host.priority)
             elif endpoint != old.get(text):
                 priority, metadata = host.priority, host.metadata
-                is_changed |= _change(host, endpoint)
+                if _change(host, endpoint):
+                    changed.add(priority)
                 if host.priority != priority:
                     moved |= {priority, host.priority}
                 made += host.metadata is not metadata
@@ -112,12 +114,11 @@ class HostUpdater:
         # Each priority writes this gauge, so that the last one's stands.
         last = [host.weight for host in hosts if host.priority == self._priorities - 1]
         cluster.stats.max_host_weight.set(max(last, default=1))
-        is_changed = is_changed or bool(moved)
-        if is_changed:
-            cluster.set_hosts(hosts, changes=len(moved))
+        if moved or changed:
+            cluster.set_hosts(hosts, moved=moved, changed=changed)
         is_whole = isinstance(endpoints, tuple) and len(hosts) == len(named)
         self._taken = (endpoints, cluster.hosts) if is_whole else None
-        return is_changed
+        return bool(moved or changed)
 
     def _is_another(self, host: Host, endpoint: Endpoint) -> bool:
         """Whether the host has to make place for a new one at its address."""

@@ -170,6 +170,7 @@ def compile_cluster_config(
         drop_per_million=drop_per_million,
         drop_category=drop_category,
         close_connections_on_host_set_change=message.common_lb_config.close_connections_on_host_set_change,
+        merge_window_s=int(_seconds(message.common_lb_config, "update_merge_window", 1.0) * 1000) / 1000,
         read_limit=read_limit(_wrapped(message, "per_connection_buffer_limit_bytes", 0)),
         max_requests_per_connection=max_requests,
         http1=compile_http1_options(

@@ -125,14 +125,6 @@ def test_host_with_canary_metadata_is_a_canary() -> None:
     assert Host(Address.ip("192.0.2.1", 80), metadata={"envoy.lb": {"canary": True}}).canary is True
 
 
-def test_every_change_counts_at_once() -> None:
-    cluster, _ = make_cluster(2)
-    for host in cluster.hosts:
-        host.set_flag(HealthFlag.FAILED_OUTLIER_CHECK)
-        cluster.on_host_changed(host)
-        assert host not in cluster.host_sets[0].healthy
-
-
 def test_hosts_lose_their_connections_when_anything_changes_if_asked() -> None:
     class Pool:
         drained = 0
