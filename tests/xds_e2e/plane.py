@@ -101,8 +101,15 @@ class Plane:
         self._ask("POST", f"/snapshot?nodes={','.join(nodes)}", response.SerializeToString())
 
     def settle(self, *nodes: str) -> None:
-        """Wait until all took or refused what there is.  Raises: RuntimeError after 20 s."""
-        self._ask("GET", f"/settled?nodes={','.join(nodes)}")
+        """Wait until all took or refused what there is.  Raises: RuntimeError after a minute."""
+        for is_last in (False, False, True):  # the control plane waits 20 s
+            try:
+                self._ask("GET", f"/settled?nodes={','.join(nodes)}")
+            except RuntimeError:
+                if is_last:
+                    raise
+            else:
+                return
 
     def state(self, node: str) -> dict[str, dict[str, Any]]:
         """Of each type what the node was sent and what it said."""
