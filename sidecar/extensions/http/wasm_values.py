@@ -11,6 +11,7 @@ import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from sidecar.core.headers import RequestHeaders
 from sidecar.core.message_values import MessageValue, StructValue
 from sidecar.extensions.http.wasm_state import KeptBytes
 from wasm_abi import Status
@@ -53,8 +54,11 @@ class HeaderView:
         self.headers = headers
 
     def get(self, name: bytes) -> bytes | None:
-        """All values of that name."""
-        return None if self.headers is None else self.headers.get_joined(name.lower())
+        """All values of that name; ``host`` of a request is its authority."""
+        headers, name = self.headers, name.lower()
+        if name == b"host" and isinstance(headers, RequestHeaders):
+            name = b":authority"
+        return None if headers is None else headers.get_joined(name)
 
     def items(self) -> list[tuple[bytes, bytes]]:
         """Each name once."""
