@@ -56,6 +56,8 @@ class ServerParts:
     http2_codec: str = "native"
     #: :class:`sidecar.core.overload.Overload`; None where nobody watches.
     overload: Any = None
+    #: :class:`sidecar.core.overload.ScaledTimers`, which no listener bypasses; None where none are scaled.
+    timers: Any = None
 
 
 class NetworkSession:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sidecar.core.errors import SidecarError
 
-__all__ = ["LoadShedPoint", "Overload", "OverloadAction", "OverloadClose", "Trigger"]
+__all__ = ["LoadShedPoint", "Overload", "OverloadAction", "OverloadClose", "ScaledTimers", "Trigger"]
 
 
 class OverloadClose(SidecarError):
@@ -110,6 +110,52 @@ class OverloadAction(_Triggered):
         return is_changed
 
 
+class ScaledTimers:
+    """The timers that ``reduce_timeouts`` scales, by Envoy's names (``HTTP_DOWNSTREAM_CONNECTION_IDLE``)."""
+
+    __slots__ = ("_least", "action", "sweeps")
+
+    def __init__(self, action: OverloadAction, least: dict[str, Callable[[float], float]]) -> None:
+        self.action = action
+        #: From the configured seconds to the fewest.
+        self._least = least
+        #: Called often while there is pressure.
+        self.sweeps: list[Callable[[], None]] = []
+
+    def scales(self, name: str) -> bool:
+        return name in self._least
+
+    def scaled(self, name: str, configured_s: float) -> float:
+        """What is left of ``configured_s`` under the pressure of now."""
+        least_s = min(self._least[name](configured_s), configured_s)
+        return least_s + (configured_s - least_s) * (1 - self.action.value)
+
+    def follow(
+        self, name: str, configured_s: float, move: Callable[[float, float], None]
+    ) -> Callable[[], None]:
+        """Call ``move(seconds, more_s)``, now and with every change; returns what ends that.
+
+        ``more_s`` is how much later than before a timer ends that runs already.
+        """
+        before_s = configured_s
+
+        def follower(_value: float) -> None:
+            nonlocal before_s
+            seconds = self.scaled(name, configured_s)
+            more_s, before_s = seconds - before_s, seconds
+            move(seconds, more_s)
+
+        followers = self.action.followers
+        followers.append(follower)
+        follower(0.0)
+        return lambda: followers.remove(follower)
+
+    def sweep(self) -> None:
+        if self.action.value:
+            for each in self.sweeps:
+                each()
+
+
 class LoadShedPoint(_Triggered):
     """``envoy.load_shed_points.*``."""
 
@@ -141,9 +187,9 @@ class Overload:
     reject_incoming_connections: OverloadAction | None = None
     disable_http_keepalive: OverloadAction | None = None
     reduce_timeouts: OverloadAction | None = None
+    #: What ``reduce_timeouts`` scales; also where a listener bypasses the rest.
+    timers: ScaledTimers | None = None
     shrink_heap: OverloadAction | None = None
-    #: ``HTTP_DOWNSTREAM_CONNECTION_IDLE`` and its like → from the configured seconds to the least.
-    timers: dict[str, Callable[[float], float]] = field(default_factory=dict)
     shrink_interval_s: float = 10.0
     tcp_listener_accept: LoadShedPoint | None = None
     http_connection_manager_decode_headers: LoadShedPoint | None = None

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from sidecar.http.client_address import IpDetection
     from sidecar.http.client_cert import ClientCert
     from sidecar.http.local_reply_config import LocalReplyConfig
+    from sidecar.http.overload_timers import StreamIdle
     from sidecar.http.proxy_status import ProxyStatus
     from sidecar.http.tracing import Tracing
     from sidecar.net.reactor import Reactor, Strand
@@ -301,6 +302,9 @@ class ConnectionManager:
         self.is_draining: Callable[[], int] = _never
         #: What the overload manager says of it (``http/overload_guard``); None where there is none.
         self.overload: Overload | None = None
+        #: Connections that sent nothing yet, and what watches streams, for ``http/overload_timers``.
+        self.silent_connections: set[Strand] | None = None
+        self.stream_idle: StreamIdle | None = None
         #: Terminal instead of the router (the admin server).
         self.terminal: Callable[[Stream], Awaitable[ResponseMessage]] | None = None
         self.buffer_limit_bytes = 1024 * 1024

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sidecar.api.stream import Stream
 
-__all__ = ["OVERLOADED", "guard_dispatch", "guard_manager", "guard_streams", "scale_timeouts"]
+__all__ = ["OVERLOADED", "guard_dispatch", "guard_manager", "guard_streams"]
 
 OVERLOADED = LocalReply(503, b"envoy overloaded", details="overload")
 #: What ``is_draining`` says where it is the overload manager that wants connections to end.
@@ -45,10 +45,8 @@ class _Refusing(ConnectionManager):
 _ANY: Any = object()
 
 
-def guard_manager(
-    manager: ConnectionManager, overload: Overload, on_close: Callable[[Callable[[], None]], None]
-) -> None:
-    """Let ``manager`` ask ``overload``, until it is closed."""
+def guard_manager(manager: ConnectionManager, overload: Overload) -> None:
+    """Let ``manager`` ask ``overload``."""
     manager.overload = overload
     guard_streams(manager, overload)
     if overload.http_downstream_filter_check is not None:
@@ -59,11 +57,6 @@ def guard_manager(
         is_draining = manager.is_draining
         draw = keepalive.draw
         manager.is_draining = lambda: is_draining() or (draw() and _FOR_OVERLOAD)
-    timeouts = overload.reduce_timeouts
-    if timeouts is not None and (least := overload.timers.get("HTTP_DOWNSTREAM_CONNECTION_IDLE")):
-        scale = scale_timeouts(manager, least)
-        timeouts.followers.append(scale)
-        on_close(lambda: timeouts.followers.remove(scale))
 
 
 def guard_streams(manager: ConnectionManager, overload: Overload) -> None:
@@ -132,21 +125,3 @@ def guard_dispatch(
 
     check(data)
     return guarded
-
-
-def scale_timeouts(manager: ConnectionManager, least: Callable[[float], float]) -> Callable[[float], None]:
-    """Hears of the pressure, and moves ``idle_timeout`` between its value and the least."""
-    configured_s = manager.idle_timeout_s
-    least_s = min(least(configured_s), configured_s)
-
-    def scale(value: float) -> None:
-        if not configured_s:
-            return
-        before_s = manager.idle_timeout_s
-        manager.idle_timeout_s = least_s + (configured_s - least_s) * (1 - value)
-        for driver in tuple(manager.drivers):
-            strand = driver.strand
-            if strand.idle_deadline and driver.is_idle:
-                strand.idle_deadline += manager.idle_timeout_s - before_s
-
-    return scale

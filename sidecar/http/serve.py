@@ -161,6 +161,9 @@ async def _first_bytes(manager: ConnectionManager, transport: Transport, strand:
     """
     idle = manager.idle_timeout_s
     strand.idle_deadline = manager.reactor.clock() + idle if idle else 0.0
+    silent = manager.silent_connections
+    if silent is not None:
+        silent.add(strand)
     try:
         return await transport.receive()
     except DeadlineExceeded as late:
@@ -168,4 +171,7 @@ async def _first_bytes(manager: ConnectionManager, transport: Transport, strand:
             manager.stats.downstream_cx_idle_timeout.value += 1
     except (OSError, Disconnected):
         return b""
+    finally:
+        if silent is not None:
+            silent.discard(strand)
     return b""

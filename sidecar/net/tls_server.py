@@ -47,6 +47,8 @@ class TlsServer:
         #: New connections take it; None while its secrets are not there.
         self.context = context
         self.timeout_s = 0.0
+        #: Those that shake hands against a timeout.
+        self._timed: set[Strand] = set()
         self.stats: TlsStats | None = None
         self._timeouts: Counter | None = None
 
@@ -66,6 +68,12 @@ class TlsServer:
         self._count_for(self.context)
         self._timeouts = scope.counter("downstream_cx_transport_socket_connect_timeout")
 
+    def move_timeout(self, seconds: float, more_s: float) -> None:
+        """The timeout is ``seconds`` from now on, ``more_s`` later for who shakes hands already."""
+        self.timeout_s = seconds
+        for strand in self._timed:
+            strand.deadline += more_s
+
     async def accept(self, plain: Transport, connection: Any, strand: Strand) -> TlsTransport:
         """The transport over ``plain``, which it takes over, once hands are shaken.
 
@@ -81,6 +89,7 @@ class TlsServer:
         stats = self.stats
         if self.timeout_s:
             strand.deadline = plain.reactor.clock() + self.timeout_s
+            self._timed.add(strand)
         try:
             await transport.handshake(context.verifier)
         except ssl.SSLError as error:
@@ -104,6 +113,7 @@ class TlsServer:
             raise
         finally:
             strand.deadline = 0.0
+            self._timed.discard(strand)
         verdict = transport.verdict
         facts = TlsFacts(
             transport.tls,

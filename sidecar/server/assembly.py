@@ -575,6 +575,7 @@ class Assembly:
             http1_codec=self._http1_codec,
             http2_codec=self._http2_codec,
             overload=self._overload_of(message),
+            timers=None if self.overload is None else self.overload.overload.timers,
         )
 
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["compile_filter_chains"]
 
+#: What ``reduce_timeouts`` calls ``transport_socket_connect_timeout``.
+_HANDSHAKE = "TRANSPORT_SOCKET_CONNECT"
+
 
 def compile_filter_chains(
     listener: Any, context: FactoryContext, registry: Registry, parts: ServerParts
@@ -55,6 +58,8 @@ def _chain(
     message: Any, context: FactoryContext, registry: Registry, parts: ServerParts, *, is_logged: bool
 ) -> FilterChain | None:
     tls = compile_transport_socket(message, context, registry)
+    if tls is not None and parts.timers is not None and tls.timeout_s and parts.timers.scales(_HANDSHAKE):
+        context.on_close(parts.timers.follow(_HANDSHAKE, tls.timeout_s, tls.move_timeout))
     if not message.filters:
         return _secured(FilterChain(message.name, _close), tls, None)
     filters: list[NetworkFilter] = []

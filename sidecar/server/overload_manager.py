@@ -18,6 +18,9 @@ from sidecar.server.resource_monitors import Monitor
 
 __all__ = ["OverloadManager"]
 
+#: How often timers that every byte begins anew are looked at.
+_SWEEP_S = 0.05
+
 logger = logging.getLogger("sidecar.main")
 
 
@@ -58,6 +61,9 @@ class OverloadManager:
             return
         self._before_s = time.monotonic()
         every(self._refresh_s, self.refresh)
+        timers = self.overload.timers
+        if timers is not None and timers.scales("HTTP_DOWNSTREAM_STREAM_IDLE"):
+            every(_SWEEP_S, timers.sweep)
         action = self.overload.shrink_heap
         if action is not None:
             shrunk = self._scope.scope("envoy.overload_actions.shrink_heap").counter("shrink_count")

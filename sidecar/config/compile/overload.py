@@ -9,12 +9,12 @@ from typing import Any
 from sidecar.config.check_overload import kind_of_action
 from sidecar.config.compile.route_timeouts import duration_s
 from sidecar.config.registry import resolve_any
-from sidecar.core.overload import LoadShedPoint, Overload, OverloadAction, Trigger
+from sidecar.core.overload import LoadShedPoint, Overload, OverloadAction, ScaledTimers, Trigger
 
 __all__ = ["compile_actions", "compile_points", "refresh_s"]
 
 _POINT_PREFIX = "envoy.load_shed_points."
-_FIELDS = {field.name for field in dataclasses.fields(Overload)}
+_FIELDS = {field.name for field in dataclasses.fields(Overload)} - {"timers", "shrink_interval_s"}
 
 
 def refresh_s(manager: Any) -> float:
@@ -34,7 +34,7 @@ def compile_actions(manager: Any, overload: Overload, scope: Any) -> list[Overlo
         setattr(overload, kind, action)
         config: Any = resolve_any(message.typed_config)[1] if message.HasField("typed_config") else None
         if kind == "reduce_timeouts":
-            overload.timers = _timers(config)
+            overload.timers = ScaledTimers(action, _timers(config))
         elif kind == "shrink_heap" and config is not None and config.HasField("timer_interval"):
             overload.shrink_interval_s = duration_s(config.timer_interval)
     return made

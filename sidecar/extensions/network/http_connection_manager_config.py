@@ -39,6 +39,7 @@ from sidecar.extensions.network.scoped_routes import DiscoveredScopes
 from sidecar.http.connection_manager import ConnectionManager, HcmStats
 from sidecar.http.log_moments import LogMoments
 from sidecar.http.overload_guard import guard_manager
+from sidecar.http.overload_timers import scale_timers, stream_idle
 from sidecar.http.proxy_status import ProxyStatus
 from sidecar.http.request_options import RequestOptions
 from sidecar.http.route_resolution import ResolutionStats
@@ -108,6 +109,8 @@ def _on_begin(manager: ConnectionManager, message: Any) -> Callable[[Any, Any], 
         begins.append(manager.tracing.begin)
     if manager.durations is not None:
         begins.append(manager.durations.begin)
+    if manager.stream_idle is not None:
+        begins.append(manager.stream_idle.begin)
     if (interval_s or on_new_request) and manager.access_logs:
         begins.append(LogMoments(manager, interval_s, on_new_request=on_new_request).begin)
     if len(begins) < 2:
@@ -202,6 +205,7 @@ class HcmCompiler:
             log for each in chains if each.upstream_log is not None for log in each.upstream_log.loggers
         )
         manager.access_logs = tuple(compile_access_logs(message, context, registry))
+        manager.stream_idle = stream_idle(manager, parts.timers)
         if message.HasField("local_reply_config"):
             at = context.at("local_reply_config")
             manager.local_reply_config = compile_local_reply(message.local_reply_config, at)
@@ -217,7 +221,9 @@ class HcmCompiler:
             self._scope_routes(manager, context, registry, names)
         manager.logs_tunnels = message.access_log_options.flush_log_on_tunnel_successfully_established
         if parts.overload is not None:
-            guard_manager(manager, parts.overload, context.on_close)
+            guard_manager(manager, parts.overload)
+        if parts.timers is not None:
+            scale_timers(manager, parts.timers, context.on_close)
         return manager
 
     def _set_routes(
