@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,8 @@ _COLLECT_S = 2.0
 #: A worker that lived for less died of its start: the next one waits.
 _SHORT_LIFE_S = 2.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+#: A worker that has to end and does not for so long is killed; it may be stopped.
+_END_S = 5.0
 
 
 class _Worker:
@@ -62,7 +65,10 @@ class _Worker:
         self.connections = 0
         self.resident = 0
         self.hosts: dict[str, dict[str, list[int]]] = {}
-        self.answered = trio.Event()
+        #: What waits for its answers, in their order.
+        self.questions: deque[trio.Event] = deque()
+        #: It left a question open for too long: nobody waits for it until it has answered.
+        self.is_silent = False
         #: Nobody takes this place any more.
         self.ended = trio.Event()
 
@@ -158,6 +164,18 @@ class Supervisor(Role):
         self._ending.set()
         await self.collect()
         self.broadcast("call", {"name": how})
+        assert self._server is not None
+        limit_s = _END_S + (self._server.options.shutdown_deadline_s if how == "shut_down" else 0)
+        with trio.move_on_after(limit_s) as limit:
+            await self._all_ended()
+        if limit.cancelled_caught:
+            for each in self._workers:
+                if each.process is not None:
+                    logger.error("worker %d does not end and is killed", each.number)
+                    each.process.kill()
+            await self._all_ended()
+
+    async def _all_ended(self) -> None:
         for each in self._workers:
             await each.ended.wait()
 
@@ -221,7 +239,9 @@ class Supervisor(Role):
                 for index, value in enumerate(values):
                     lost[index] += value if index >= len(GAUGES) else 0
         worker.hosts = {}
-        worker.answered.set()
+        worker.is_silent = False
+        while worker.questions:
+            worker.questions.popleft().set()
         self._count()
 
     def _count(self) -> None:
@@ -267,7 +287,9 @@ class Supervisor(Role):
             worker.connections, worker.resident = values["connections"], values["resident"]
             worker.hosts = values["hosts"]
             self._server.assembly.python_filters.take(values["python_filters"])
-            worker.answered.set()
+            worker.is_silent = False
+            if worker.questions:
+                worker.questions.popleft().set()
         elif frame.kind == "tap":
             assert self._server is not None
             attached = self._server.assembly.taps.attached
@@ -286,14 +308,21 @@ class Supervisor(Role):
     # -- gathering -----------------------------------------------------------------------------------------
     async def collect(self) -> None:
         """Have what all workers counted up to now in the store and at the hosts."""
-        asked = [each for each in self._workers if each.channel is not None and each.is_live]
-        for each in asked:
-            each.answered = trio.Event()
-            assert each.channel is not None
+        open_questions = []
+        for each in self._workers:
+            if each.channel is None or not each.is_live or each.is_silent:
+                continue
+            question = trio.Event()
+            each.questions.append(question)
             each.channel.send("stats")
+            open_questions.append((each, question))
         with trio.move_on_after(_COLLECT_S):
-            for each in asked:
-                await each.answered.wait()
+            for _, question in open_questions:
+                await question.wait()
+        for each, question in open_questions:
+            if not question.is_set() and not each.is_silent:
+                each.is_silent = True
+                logger.warning("worker %d does not answer; what it counts is shown when it does", each.number)
         self._show_hosts()
 
     @property
