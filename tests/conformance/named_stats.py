@@ -247,15 +247,11 @@ _TRACERS = "nothing counts it here"
 _KEYS = "told under names of their own, or not by this side"
 NOT_ASSERTED: dict[str, str] = {
     "listener.global_cx_overflow": _ABSENT,
-    "listener.main_thread.downstream_cx_total": _ABSENT,
-    "listener.main_thread.downstream_cx_active": _ABSENT,
     "listener.ssl.was_key_usage_invalid": _ABSENT,
     "listener.ssl.sigalgs.*": _KEYS,
     "listener_manager.lds.config_reload": _ABSENT,
     "listener_manager.lds.config_reload_time_ms": _ABSENT,
     "http.rq_retry_skipped_request_not_complete": _ABSENT,
-    "http.user_agent.ios.downstream_cx_destroy_remote_active_rq": _ABSENT,
-    "http.user_agent.android.downstream_cx_destroy_remote_active_rq": _ABSENT,
     "cluster.upstream_cx_preconnect_blocked": _ABSENT,
     "cluster.upstream_cx_preconnect_started": _ABSENT,
     "cluster.config_reload": _ABSENT,

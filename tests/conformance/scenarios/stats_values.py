@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 from typing import ClassVar
 
+import trio
+
 from ..client import get
 from ..configuration import HCM, ROUTER, bootstrap, cluster, listener, parse
 from ..lab import Session
@@ -13,7 +15,7 @@ from ..named_stats import NAMED, named_at_rest
 from ..scenario import Setup, scenario
 from ..stat_values import moving, shown, snapshot
 from ..tls import client_context, get_tls
-from ..upstream import answers, ok
+from ..upstream import Call, answers, ok
 from ..wire import head
 from .tls_downstream import V12
 from .tls_secrets import Files, file, secured
@@ -296,3 +298,30 @@ async def stats_values_of_tls(s: Session) -> None:
     """A handshake: suite, curve, version and signature."""
     async with moving(s, r"^(listener|cluster)\.tls\."):
         await get_tls(s, to="tls", context=client_context(versions=V12))
+
+
+@scenario(SETUP)
+async def stats_values_of_who_leaves(s: Session) -> None:
+    """Phones that leave during a request, and connections to the admin interface."""
+
+    async def wait(call: Call) -> None:
+        await call.body()
+        arrived.set()
+        await call.gone()
+
+    s.upstream().script = wait
+    async with moving(s, r"user_agent\.\w+\.downstream_cx_destroy"):
+        for agent in ("iOS/9", "an android"):
+            arrived = trio.Event()
+            client = await s.connect()
+            await client.send(head("GET /one HTTP/1.1", "host: a", f"user-agent: {agent}"))
+            await arrived.wait()
+            client.close()
+    pattern = r"^listener\.admin\.main_thread\."
+    before, after = [await s.counters(pattern) for _ in range(2)]
+    place = "listener.admin.main_thread."
+    grown = after[f"{place}downstream_cx_total"] - before[f"{place}downstream_cx_total"]
+    s.see(
+        place,
+        {"downstream_cx_total": grown, "downstream_cx_active": after[f"{place}downstream_cx_active"]},
+    )
