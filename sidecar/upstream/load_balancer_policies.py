@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+from sidecar.core.runtime import Number
 from sidecar.upstream.host import Host
 from sidecar.upstream.load_balancer import MakePicker
 from sidecar.upstream.load_balancer_edf import EdfPicker, Weigh, WeightedRoundRobinPicker
@@ -19,7 +20,7 @@ from sidecar.upstream.load_balancer_pickers import (
     have_equal_weights,
 )
 from sidecar.upstream.load_balancer_zones import ZONE_AWARE, ZoneAwareSettings
-from sidecar.upstream.slow_start import SlowStart, SlowStartSettings
+from sidecar.upstream.slow_start import LiveNumber, SlowStart, SlowStartSettings
 from sidecar.upstream.subset_settings import SubsetSettings
 
 __all__ = ["ROUND_ROBIN", "LbPolicy", "picker_maker"]
@@ -35,7 +36,8 @@ class LbPolicy:
     name: str = "ROUND_ROBIN"
     #: ``least_request_lb_config``.
     choice_count: int = 2
-    active_request_bias: float = 1.0
+    #: A number that the runtime may change counts from the next update of the hosts on.
+    active_request_bias: float | Number = 1.0
     full_scan: bool = False
     #: Of ROUND_ROBIN and LEAST_REQUEST.
     slow_start: SlowStartSettings | None = None
@@ -95,11 +97,15 @@ def picker_maker(policy: LbPolicy, draw: Callable[[int], int], slow: SlowStart |
 
 def _least_request_maker(policy: LbPolicy, draw: Callable[[int], int], slow: SlowStart | None) -> MakePicker:
     seed = draw(_SEEDS)
-    weigh = _weigh_busy(policy.active_request_bias)
+    bias = policy.active_request_bias
+    live = LiveNumber(bias) if isinstance(bias, Number) else None
+    weigh = _weigh_live(live) if live is not None else _weigh_busy(cast("float", bias))
     if slow is not None:
         weigh = _slowly(weigh, slow)
 
     def least_request(hosts: Sequence[Host], before: Picker | None) -> Picker:
+        if live is not None:
+            live.renew()
         if not _needs_no_schedule(hosts, slow):
             return _schedule(hosts, before, weigh, seed)
         if policy.full_scan:
@@ -129,6 +135,10 @@ def _weigh_busy(bias: float) -> Weigh:
     if bias == 0.0:
         return lambda host: host.weight
     return lambda host: float(host.weight / (host.rq_active + 1) ** bias)
+
+
+def _weigh_live(bias: LiveNumber) -> Weigh:
+    return lambda host: float(host.weight / (host.rq_active + 1) ** bias.value)
 
 
 def _slowly(weigh: Weigh, slow: SlowStart) -> Weigh:

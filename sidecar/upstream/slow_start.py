@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from sidecar.core.runtime import Number
 from sidecar.upstream.host import Health, Host
 
-__all__ = ["SlowStart", "SlowStartSettings"]
+__all__ = ["LiveNumber", "SlowStart", "SlowStartSettings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,18 +20,37 @@ class SlowStartSettings:
     """``slow_start_config``."""
 
     window_ms: int
-    aggression: float = 1.0
+    #: A number that the runtime may change counts from the next update of the hosts on.
+    aggression: float | Number = 1.0
     #: ``min_weight_percent`` / 100.
     min_weight: float = 0.1
+
+
+class LiveNumber:
+    """What the runtime says of a number, as it was when the hosts changed last; 1 where it is of no use."""
+
+    __slots__ = ("_of", "value")
+
+    def __init__(self, of: Number) -> None:
+        self._of = of
+        self.renew()
+
+    def renew(self) -> None:
+        """Take over what it says now."""
+        found = float(self._of.value)
+        self.value = found if found >= 0 else 1.0
 
 
 class SlowStart:
     """Which hosts of one load balancer are in their window, and what they weigh."""
 
-    __slots__ = ("_clock", "_latest_ms", "_settings", "_window_ms")
+    __slots__ = ("_aggression", "_clock", "_latest_ms", "_live", "_settings", "_window_ms")
 
     def __init__(self, settings: SlowStartSettings, clock: Callable[[], float]) -> None:
         self._settings = settings
+        aggression = settings.aggression
+        self._live = LiveNumber(aggression) if isinstance(aggression, Number) else None
+        self._aggression = 1.0 if isinstance(aggression, Number) else aggression
         self._window_ms = settings.window_ms
         self._clock = clock
         #: When the youngest host began; at first when the load balancer was made.
@@ -38,6 +58,9 @@ class SlowStart:
 
     def note(self, hosts: Iterable[Host]) -> None:
         """Take down when hosts began; a healthy one that no health check has seen begins now."""
+        if self._live is not None:
+            self._live.renew()
+            self._aggression = self._live.value or 1.0
         now = self._clock()
         now_ms = now * 1000
         for host in hosts:
@@ -63,8 +86,7 @@ class SlowStart:
         age = int(now_ms - began_s * 1000)
         if age >= window:
             return 1.0
-        settings = self._settings
         factor: float = max(1, age) / window
-        if settings.aggression != 1.0:
-            factor = factor ** (1.0 / settings.aggression)
-        return max(factor, settings.min_weight)
+        if self._aggression != 1.0:
+            factor = factor ** (1.0 / self._aggression)
+        return max(factor, self._settings.min_weight)

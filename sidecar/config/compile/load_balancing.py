@@ -6,9 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from sidecar.api.context import FactoryContext
+from sidecar.config.compile.chance import compile_number
 from sidecar.config.compile.hash_policy import compile_hash_policies
 from sidecar.config.compile.subset import compile_subset
 from sidecar.config.messages import type_name, unpack
+from sidecar.core.runtime import Number, Runtime
 from sidecar.upstream.load_balancer_override import MetadataPath, OverrideSettings
 from sidecar.upstream.load_balancer_policies import ROUND_ROBIN, LbPolicy
 from sidecar.upstream.load_balancer_zones import ZoneAwareSettings
@@ -36,14 +38,16 @@ def compile_lb_policy(message: Any, context: FactoryContext) -> LbPolicy:
     Raises: ConfigError.
     """
     if message.HasField("load_balancing_policy"):
-        return _of_policies(message.load_balancing_policy, _under(context, "load_balancing_policy"))
+        return _of_policies(
+            message.load_balancing_policy, _under(context, "load_balancing_policy"), context.runtime
+        )
     policy = _of_enum(message, context)
     if not message.lb_subset_config.subset_selectors:
         return policy  # the rest of it says nothing then
     return LbPolicy("SUBSET", subset=compile_subset(message.lb_subset_config, policy))
 
 
-def _of_policies(message: Any, path: str) -> LbPolicy:
+def _of_policies(message: Any, path: str, runtime: Runtime) -> LbPolicy:
     """The first that is known of a ``LoadBalancingPolicy``."""
     for number, policy in enumerate(message.policies):
         packed = policy.typed_extension_config.typed_config
@@ -51,26 +55,26 @@ def _of_policies(message: Any, path: str) -> LbPolicy:
         name = type_name(packed.type_url)
         if name == _SUBSET:
             settings: Any = unpack(packed)
-            child = _of_policies(settings.subset_lb_policy, f"{here}.subset_lb_policy")
+            child = _of_policies(settings.subset_lb_policy, f"{here}.subset_lb_policy", runtime)
             return LbPolicy("SUBSET", subset=compile_subset(settings, child))
         if name == _OVERRIDE_HOST:
-            return _override_host(unpack(packed), here)
+            return _override_host(unpack(packed), here, runtime)
         if name == _WRR_LOCALITY:
-            return _wrr_locality(unpack(packed), here)
+            return _wrr_locality(unpack(packed), here, runtime)
         if name.endswith(_CLIENT_SIDE):
-            return LbPolicy(equal_weights=True, slow_start=_slow_start(unpack(packed)))
+            return LbPolicy(equal_weights=True, slow_start=_slow_start(unpack(packed), runtime))
         if name in _EXTENSIONS:
-            return _of_extension(_EXTENSIONS[name], unpack(packed), here)
+            return _of_extension(_EXTENSIONS[name], unpack(packed), here, runtime)
     return ROUND_ROBIN
 
 
-def _override_host(settings: Any, path: str) -> LbPolicy:
+def _override_host(settings: Any, path: str, runtime: Runtime) -> LbPolicy:
     override = OverrideSettings(
         tuple(
             source.header.lower().encode() if source.header else _metadata_path(source.metadata)
             for source in settings.override_host_sources
         ),
-        _of_policies(settings.fallback_policy, f"{path}.fallback_policy"),
+        _of_policies(settings.fallback_policy, f"{path}.fallback_policy", runtime),
         _metadata_path(settings.selected_host_key) if settings.HasField("selected_host_key") else None,
     )
     return LbPolicy("OVERRIDE_HOST", override=override)
@@ -80,9 +84,9 @@ def _metadata_path(key: Any) -> MetadataPath:
     return MetadataPath(key.key, tuple(segment.key for segment in key.path))
 
 
-def _wrr_locality(settings: Any, path: str) -> LbPolicy:
+def _wrr_locality(settings: Any, path: str, runtime: Runtime) -> LbPolicy:
     """Localities by weight, in each the hosts as the policy inside says."""
-    inside = _of_policies(settings.endpoint_picking_policy, f"{path}.endpoint_picking_policy")
+    inside = _of_policies(settings.endpoint_picking_policy, f"{path}.endpoint_picking_policy", runtime)
     return replace(inside, locality_weighted=True)
 
 
@@ -91,13 +95,13 @@ def _of_enum(message: Any, context: FactoryContext) -> LbPolicy:
     common = message.common_lb_config
     hashing = common.consistent_hashing_lb_config
     if name == "LEAST_REQUEST":
-        policy = _least_request(message.least_request_lb_config)
+        policy = _least_request(message.least_request_lb_config, context.runtime)
     elif name == "RING_HASH":
         policy = _ring_hash(message.ring_hash_lb_config, hashing, _under(context, "ring_hash_lb_config"))
     elif name == "MAGLEV":
         policy = _maglev(message.maglev_lb_config, hashing, _under(context, "maglev_lb_config"))
     elif name == "ROUND_ROBIN":
-        policy = LbPolicy(slow_start=_slow_start(message.round_robin_lb_config))
+        policy = LbPolicy(slow_start=_slow_start(message.round_robin_lb_config, context.runtime))
     else:
         policy = LbPolicy(name) if name in _NAMES else ROUND_ROBIN
     return _with_localities(policy, common)
@@ -108,7 +112,7 @@ def whole_percent(message: Any, field: str, otherwise: int) -> int:
     return int(100 * (getattr(message, field).value / 100)) if message.HasField(field) else otherwise
 
 
-def _of_extension(name: str, settings: Any, path: str) -> LbPolicy:
+def _of_extension(name: str, settings: Any, path: str, runtime: Runtime) -> LbPolicy:
     if name == "MAGLEV":
         policy = _maglev(settings, settings.consistent_hashing_lb_config, path)
     elif name == "RING_HASH":
@@ -116,9 +120,9 @@ def _of_extension(name: str, settings: Any, path: str) -> LbPolicy:
         is_new = settings.HasField("consistent_hashing_lb_config")
         policy = _ring_hash(settings, settings.consistent_hashing_lb_config if is_new else settings, path)
     elif name == "LEAST_REQUEST":
-        policy = _least_request(settings)
+        policy = _least_request(settings, runtime)
     elif name == "ROUND_ROBIN":
-        policy = LbPolicy(slow_start=_slow_start(settings))
+        policy = LbPolicy(slow_start=_slow_start(settings, runtime))
     else:
         policy = LbPolicy(name)
     return _with_localities(policy, settings if policy.is_hashing else settings.locality_lb_config)
@@ -150,26 +154,34 @@ def _zone_aware(settings: Any) -> ZoneAwareSettings:
     )
 
 
-def _slow_start(settings: Any) -> SlowStartSettings | None:
+def _slow_start(settings: Any, runtime: Runtime) -> SlowStartSettings | None:
     if not settings.HasField("slow_start_config"):
         return None
     slow = settings.slow_start_config
     window_ms = slow.slow_start_window.seconds * 1000 + slow.slow_start_window.nanos // 1_000_000
     if not window_ms:
         return None
-    aggression = slow.aggression.default_value if slow.HasField("aggression") else 1.0
     percent = slow.min_weight_percent.value if slow.HasField("min_weight_percent") else 10.0
-    return SlowStartSettings(
-        window_ms, aggression=aggression if aggression > 0 else 1.0, min_weight=percent / 100
-    )
+    aggression = _live(slow, "aggression", runtime)
+    if isinstance(aggression, float) and aggression <= 0:
+        aggression = 1.0
+    return SlowStartSettings(window_ms, aggression=aggression, min_weight=percent / 100)
 
 
-def _least_request(settings: Any) -> LbPolicy:
-    bias = 1.0
-    if settings.HasField("active_request_bias"):
-        # Envoy warns about a bias below 0, and takes 1.
-        bias = settings.active_request_bias.default_value
-        bias = bias if bias >= 0 else 1.0
+def _live(message: Any, field: str, runtime: Runtime) -> float | Number:
+    """A ``RuntimeDouble``, 1 where there is none; a plain number where the runtime says nothing of it."""
+    if not message.HasField(field):
+        return 1.0
+    value = getattr(message, field)
+    if runtime.follows(value.runtime_key):
+        return compile_number(value, runtime)
+    return float(value.default_value)
+
+
+def _least_request(settings: Any, runtime: Runtime) -> LbPolicy:
+    bias = _live(settings, "active_request_bias", runtime)
+    if isinstance(bias, float) and bias < 0:
+        bias = 1.0  # Envoy warns about it
     full_scan = False
     if "selection_method" in settings.DESCRIPTOR.fields_by_name:
         method = settings.DESCRIPTOR.fields_by_name["selection_method"].enum_type.values_by_name
@@ -181,7 +193,7 @@ def _least_request(settings: Any) -> LbPolicy:
         choice_count=_wrapped(settings, "choice_count", 2),
         active_request_bias=bias,
         full_scan=full_scan,
-        slow_start=_slow_start(settings),
+        slow_start=_slow_start(settings, runtime),
     )
 
 
