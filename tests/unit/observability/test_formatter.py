@@ -25,6 +25,7 @@ from sidecar.observability.formatter import (
 from sidecar.observability.metadata_operators import StateMessage
 from sidecar.observability.operators import OPERATORS
 from sidecar.observability.unset_operators import NOT_RECORDED
+from sidecar.router.upstream_log import TryFacts
 
 from .streams import START_NS, Cluster, Host, Route, make_stream
 
@@ -327,3 +328,9 @@ def test_points_that_are_not_marked_are_unset() -> None:
         assert compile_text(f"%COMMON_DURATION({points})%")(stream) == "-"
     assert compile_text("%DOWNSTREAM_DETECTED_CLOSE_TYPE%")(stream) == "Normal"
     assert compile_text("%UPSTREAM_LOCAL_CLOSE_REASON%")(stream) == "-"
+
+
+def test_try_without_a_connection_has_the_host_of_its_request() -> None:
+    tried: Any = TryFacts(make_stream())
+    assert tried.upstream_host is None
+    assert compile_text("%REQUESTED_SERVER_NAME(HOST_FIRST:HOST)%")(tried).strip() == "h:1"

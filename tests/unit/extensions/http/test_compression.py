@@ -63,6 +63,22 @@ def test_nonsense_is_told(name: str) -> None:
         PAIRS[name][1](WIDE).decompress(b"nothing of the kind" * 10)
 
 
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [("gzip", lambda data: data[:-1] + bytes((data[-1] ^ 1,))), ("brotli", lambda data: data + b"more")],
+)
+def test_of_a_chunk_with_a_broken_end_nothing_is_given_out(
+    name: str, spoil: Callable[[bytes], bytes]
+) -> None:
+    compress, decompress = PAIRS[name][0](), PAIRS[name][1](WIDE)
+    before = compress.compress(b"before")
+    last = spoil(compress.compress(b"last") + compress.finish())
+    assert decompress.decompress(before) == b"before"
+    with pytest.raises(DecodingFailed) as failure:
+        decompress.decompress(last)
+    assert failure.value.found == b""
+
+
 def test_gzip_is_what_others_read() -> None:
     compress = GzipCompressor(9, 0, 8, 15)
     assert zlib.decompress(compress.compress(b"text") + compress.finish(), 31) == b"text"
