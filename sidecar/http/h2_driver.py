@@ -192,7 +192,10 @@ class _Responder:
         stream_id = self.stream_id
         wire = driver.wire
         manager = driver.manager
+        clock = manager.reactor.clock
         idle = manager.stream_idle_timeout_s
+        if stream.route is not None and stream.route.idle_timeout_s is not None:
+            idle = stream.route.idle_timeout_s
         count = 0
         while True:
             size = 0
@@ -213,12 +216,11 @@ class _Responder:
             if last:
                 stream.upstream_last_rx_ns = monotonic_ns()
                 return
+            if idle and strand.idle_deadline:
+                strand.idle_deadline = clock() + idle
             count += 1
-            if not count & 15:
-                if idle and strand.idle_deadline:
-                    strand.idle_deadline = manager.reactor.clock() + idle
-                if not count & 63:
-                    await turn()
+            if not count & 63:
+                await turn()
         stream.upstream_last_rx_ns = monotonic_ns()
         if driver.codec.is_closed(stream_id):
             raise Disconnected("the stream was reset")

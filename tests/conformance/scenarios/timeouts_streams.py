@@ -24,6 +24,8 @@ ROUTES = """
 - {match: {prefix: /never}, route: {cluster: app, timeout: 0s, idle_timeout: 0s}}
 - {match: {prefix: /short2}, route: {cluster: h2app, idle_timeout: 0.15s}}
 - {match: {prefix: /short}, route: {cluster: app, idle_timeout: 0.15s}}
+- {match: {prefix: /steady2}, route: {cluster: h2app, idle_timeout: 0.7s}}
+- {match: {prefix: /steady}, route: {cluster: app, idle_timeout: 0.7s}}
 - {match: {prefix: /to2}, route: {cluster: h2app}}
 - {match: {prefix: /}, route: {cluster: app}}
 """
@@ -177,6 +179,33 @@ async def idle_stream_that_moves(s: Session) -> None:
             await trio.sleep(0.1)
             await client.send(b"y")
         await client.reply()
+
+
+@scenario(STREAMS)
+async def idle_stream_that_moves_over_http2(s: Session) -> None:
+    """A response of small pieces, far apart, that lasts longer than the timeout, as of a stream of events."""
+    pause_s, pieces = 0.1, 10
+
+    async def script(call: Call) -> None:
+        await call.body()
+        await call.send(head("HTTP/1.1 200 OK", f"content-length: {pieces}"))
+        for _ in range(pieces):
+            await trio.sleep(pause_s)
+            await call.send(b"x")
+
+    async def h2_script(call: H2Call) -> None:
+        await call.body()
+        await call.answer_open([(":status", "200")])
+        for number in range(pieces):
+            await trio.sleep(pause_s)
+            await call.peer.data(call.stream, b"x", end=number == pieces - 1)
+
+    s.upstream().script, s.upstream("h2app").h2_script = script, h2_script
+    async with s.logging(3, "main"):
+        h2 = await s.connect_h2()
+        await h2.request(get("/steady"), label="HTTP/1 upstream")
+        await h2.request(get("/steady2"), label="HTTP/2 upstream")
+        await s.get("/steady2", label="HTTP/1 client")
 
 
 @scenario(STREAMS)
