@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from sidecar.api.filters import HttpFilter
 from sidecar.api.message import FixedBody, LocalReply
-from sidecar.api.stream import Flag
 from sidecar.core.errors import StreamAborted, StreamClosed
+from sidecar.extensions.http.header_edits import unsendable_reply
 from sidecar.extensions.http.wasm_body import BegunBody, GuestStage, is_http1, show_rest, show_whole
 from sidecar.extensions.http.wasm_host import FAILED, NONE, NOT_RESUMED, StreamSide
 from wasm_abi import DataAction, HeadersAction, WasmError, WasmTrap
@@ -339,10 +339,9 @@ class WasmFilter(HttpFilter):
         if side.reply is not None:
             reply, side.reply = side.reply, None
             return reply
-        if side.invalid:
-            problem, side.invalid = side.invalid, ""
-            details = f"filter_removed_required_request_headers{{{problem}}}".replace(" ", "_")
-            return LocalReply(503, problem.encode(), details, Flag.DOWNSTREAM_PROTOCOL_ERROR)
+        if side.is_suspect:
+            problem = side.take_problem()
+            return unsendable_reply(problem) if problem else None
         return None
 
     async def wait(self, side: StreamSide, direction: int) -> None:

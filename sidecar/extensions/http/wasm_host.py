@@ -227,9 +227,9 @@ class StreamSide:
         "asked",
         "buffers",
         "context",
-        "invalid",
         "is_closed",
         "is_dead",
+        "is_suspect",
         "live",
         "maps",
         "plugin_side",
@@ -251,13 +251,14 @@ class StreamSide:
         self.maps: list[HeaderMap | None] = [None, None, None, None]
         #: Bodies that are open now: request, response.
         self.buffers: Sequence[bytes | None] = NONE
-        #: Whether any of what follows was ever set: ``reply``, ``is_closed``, ``invalid``.
+        #: Whether any of what follows was ever set: ``reply``, ``is_closed``, ``is_suspect``.
         self.asked = False
         #: What send_local_response asked for.
         self.reply: LocalReply | None = None
         self.is_closed = False
-        #: A request field that may not be sent; the request is answered with 503 as by Envoy's router.
-        self.invalid = ""
+        #: The request was given a field that may not be sent; if it still has it when the guest has returned,
+        #: it is answered with 503, as by Envoy's router.
+        self.is_suspect = False
         #: The guest failed, or is to be left out of the rest of this stream.
         self.is_dead = False
         #: Whether the guest let that direction go on since it last stopped it.
@@ -314,7 +315,7 @@ class StreamSide:
         headers = self.maps[map_type] if map_type < 4 else None
         if headers is None:
             return False
-        if (name in self.plugin_side.good_names and not _is_bad(value)) or self._is_sendable(
+        if (name in self.plugin_side.good_names and not _is_bad(value)) or self._is_taken(
             map_type, name, value
         ):
             if headers is self.maps[0]:
@@ -328,7 +329,7 @@ class StreamSide:
         headers = self.maps[map_type] if map_type < 4 else None
         if headers is None:
             return False
-        if (name in self.plugin_side.good_names and not _is_bad(value)) or self._is_sendable(
+        if (name in self.plugin_side.good_names and not _is_bad(value)) or self._is_taken(
             map_type, name, value
         ):
             if headers is self.maps[0]:
@@ -354,7 +355,8 @@ class StreamSide:
         if map_type == 0:
             self.stream.clear_route_cache()
 
-    def _is_sendable(self, map_type: MapType, name: bytes, value: bytes) -> bool:
+    def _is_taken(self, map_type: MapType, name: bytes, value: bytes) -> bool:
+        """Whether a field goes into the map: a request's may be gone before it matters."""
         good = self.plugin_side.good_names
         problem = invalid_field(name, value)
         if not problem:
@@ -362,15 +364,23 @@ class StreamSide:
                 good.add(name)
             return True
         if map_type is MapType.HTTP_REQUEST_HEADERS:
-            self.invalid = self.invalid or problem
-            self.asked = True
-        else:
-            # Envoy sends it, line breaks and all: whoever controls the value could inject headers.
-            logger.error("plugin %s: %s: the header is left out", self.plugin_side.name, problem)
+            self.is_suspect = self.asked = True
+            return True
+        # Envoy sends it, line breaks and all: whoever controls the value could inject headers.
+        logger.error("plugin %s: %s: the header is left out", self.plugin_side.name, problem)
         return False
 
+    def take_problem(self) -> str:
+        """Why the request cannot be sent as the guest has left it, or nothing."""
+        self.is_suspect = False
+        for name, value in self.stream.request.headers:
+            problem = invalid_field(name, value)
+            if problem:
+                return problem
+        return ""
+
     def _sendable(self, map_type: MapType, pairs: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        kept = [pair for pair in pairs if self._is_sendable(map_type, *pair)]
+        kept = [pair for pair in pairs if self._is_taken(map_type, *pair)]
         if map_type == 0:
             return [(b":authority", value) if name == b"host" else (name, value) for name, value in kept]
         return kept

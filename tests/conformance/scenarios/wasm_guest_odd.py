@@ -58,6 +58,54 @@ add_header_map_value 0 "user-agent" "two"
 get_header_map_value 0 "user-agent"
 get_header_map_pairs 0
 """
+#: Fields that no request may have: some are gone before it is sent.
+UNSENDABLE = r"""
+@on_request_headers:gone
+add_header_map_value 0 "" "v"
+get_header_map_value 0 ""
+remove_header_map_value 0 ""
+get_header_map_value 0 ""
+add_header_map_value 0 "bad name" "v"
+get_header_map_value 0 "bad name"
+remove_header_map_value 0 "bad name"
+replace_header_map_value 0 "x-line" "a\nb"
+get_header_map_value 0 "x-line"
+replace_header_map_value 0 "x-line" "c"
+get_header_map_pairs 0
+@on_request_headers:empty
+add_header_map_value 0 "" "v"
+get_header_map_value 0 ""
+@on_request_headers:replaced
+replace_header_map_value 0 "" "v"
+replace_header_map_value 0 "" "w"
+get_header_map_value 0 ""
+remove_header_map_value 0 ""
+@on_request_headers:later
+add_header_map_value 0 "later\n" "v"
+add_header_map_value 0 "x-line" "a\nb"
+remove_header_map_value 0 "later\n"
+@on_request_headers:two
+add_header_map_value 0 "x-line" "a\nb"
+add_header_map_value 0 "other line" "v"
+@on_request_headers:all
+set_header_map_pairs 0 [HEAD, x-forwarded-proto: http, bad name: 2]
+get_header_map_pairs 0
+remove_header_map_value 0 "bad name"
+@on_request_headers:kept
+set_header_map_pairs 0 [HEAD, x-forwarded-proto: http, bad name: 2]
+@on_request_headers:path
+replace_header_map_value 0 ":path" "/a\nb"
+get_header_map_value 0 ":path"
+replace_header_map_value 0 ":path" "/p"
+@on_request_headers:waits
+add_header_map_value 0 "" "v"
+set_tick_period_milliseconds 0
+remove_header_map_value 0 ""
+@on_response_headers:response
+add_header_map_value 2 "" "v"
+remove_header_map_value 2 ""
+get_header_map_pairs 2
+""".replace("HEAD", ":authority: example.com, :path: /a, :method: GET, :scheme: http")
 ANSWERS = """
 @on_request_headers:plain
 send_local_response 418 "why not" "tea" [x-a: 1, x-a: 2] -1
@@ -116,6 +164,9 @@ end? set_buffer_bytes 1 0 -1 ""
 more? return 1
 """
 )
+UNSENDABLE_CASES = (
+    "gone", "replaced", "later", "two", "all", "kept", "path", "waits", "response",
+)  # fmt: skip
 ROUTES = "- {match: {prefix: /}, route: {cluster: app}}"
 
 
@@ -131,6 +182,7 @@ SETUP = Setup(
             for name, script in (
                 ("odd-headers", HEADERS),
                 ("odd-answers", ANSWERS),
+                ("unsendable", UNSENDABLE),
                 ("odd-bodies", REPLACE),
             )
         ],
@@ -158,6 +210,20 @@ async def wasm_guest_odd_headers(s: Session) -> None:
 async def wasm_guest_order_of_pseudo_headers(s: Session) -> None:
     """What a guest sets goes to the end of Envoy's map; here they stand in one order."""
     await each(s, "odd-headers", "order")
+
+
+@scenario(SETUP, differs={"upstream app": "unsendable-requests-take-no-connection"})
+async def wasm_guest_unsendable_headers(s: Session) -> None:
+    """Names and values that no request may have count where they are there when the guest has returned."""
+    s.upstream().script = answers(*[ok(b"ok", "x-up: 1")] * 9)
+    await each(s, "unsendable", *UNSENDABLE_CASES)
+
+
+@scenario(SETUP, differs=dict.fromkeys(("empty", "log empty", "upstream app"), "wasm-empty-names"))
+async def wasm_guest_empty_name(s: Session) -> None:
+    """A header without a name that is still there."""
+    s.upstream().script = answers(ok(b"ok", "x-up: 1"))
+    await each(s, "unsendable", "empty")
 
 
 @scenario(SETUP, differs={"upstream app": "wasm-answers-over-a-whole"})
