@@ -12,19 +12,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sidecar.api.stream import Stream
 from sidecar.core.errors import SidecarError
 from sidecar.observability.json_values import CelValue, Shortened, json_text, quoted, quoted_inside
-from sidecar.observability.line_template import Ready, join_pieces
+from sidecar.observability.line_program import write_program
+from sidecar.observability.line_template import InString, Piece, Show, Value, join_pieces
 from sidecar.observability.metadata_operators import TypedText
-from sidecar.observability.operators import Value, make_operator
+from sidecar.observability.operators import make_operator
 from sidecar.observability.unset_operators import NOT_RECORDED
 
 __all__ = [
     "DEFAULT_FORMAT",
+    "Line",
     "compile_header_value",
     "compile_json",
     "compile_text",
@@ -40,29 +42,57 @@ DEFAULT_FORMAT = (
     '"%UPSTREAM_HOST%"\n'
 )
 
-Line = Callable[[Stream], str]
-_Piece = str | Value
-
 _OPERATOR = re.compile(r"%([A-Z0-9_]+)(?:\(([^\n]*?)\))?(?::([0-9]{1,18}))?%")
 _LEGACY_METADATA = re.compile(r"%(DYNAMIC_METADATA|UPSTREAM_METADATA)\(\s*(\[[^%]*\])\s*\)%")
 _LEGACY_STATE = re.compile(r"%PER_REQUEST_STATE\(([^)]*)\)%")
 
 
-def compile_text(
-    text_format: str, *, omit_empty: bool = False, extensions: Iterable[Any] = ()
-) -> Callable[[Stream], str]:
+class Line:
+    """A compiled format: called with a stream it gives the text."""
+
+    __slots__ = ("_pieces", "_show", "_show_text", "_unset", "text")
+
+    def __init__(
+        self,
+        text: Callable[[Stream], str],
+        pieces: Sequence[Piece] | None = None,
+        unset: str = "",
+        show: Show = str,
+        show_text: Show | None = None,
+    ) -> None:
+        #: The text of a stream.
+        self.text = text
+        self._pieces = pieces
+        self._unset = unset
+        self._show = show
+        self._show_text = show_text
+
+    def __call__(self, stream: Stream) -> str:
+        return self.text(stream)
+
+    def program(self) -> Callable[[Stream], bytes]:
+        """The same as bytes, for who writes many."""
+        text = self.text
+        if self._pieces is None:
+            return lambda stream: text(stream).encode("utf-8", "surrogateescape")
+        return write_program(self._pieces, self._unset, self._show, text, show_text=self._show_text)
+
+
+def compile_text(text_format: str, *, omit_empty: bool = False, extensions: Iterable[Any] = ()) -> Line:
     """A text format.  Unset is ``-``, or nothing with ``omit_empty``.
 
     ``extensions`` names operators that formatter extensions bring (``REQ_WITHOUT_QUERY``), or has CEL's
     options.
     Raises: SidecarError with Envoy's words.
     """
-    return _join(_parse(text_format, frozenset(extensions)), "" if omit_empty else "-")
+    pieces = _parse(text_format, frozenset(extensions))
+    unset = "" if omit_empty else "-"
+    return Line(_join(pieces, unset), pieces, unset, _text_of)
 
 
 def compile_json(
     tree: Mapping[str, Any], *, omit_empty: bool = False, extensions: Iterable[Any] = ()
-) -> Callable[[Stream], str]:
+) -> Line:
     """A JSON format: a tree of dicts, lists and scalars, whose strings are formats.
 
     A string of one operator alone keeps the operator's type.  Unset is null there and ``-`` in a longer
@@ -73,11 +103,12 @@ def compile_json(
     known = frozenset(extensions)
     if omit_empty:
         render = _sparse_node(dict(tree), known)
-        return lambda stream: (render(stream) or "{}") + "\n"
-    pieces: list[_Piece] = []
+        return Line(lambda stream: (render(stream) or "{}") + "\n")
+    pieces: list[Piece] = []
     _add_json(dict(tree), known, pieces)
     pieces.append("\n")
-    return join_pieces(pieces, "null", json_text, show_text=quoted)
+    line = join_pieces(pieces, "null", json_text, show_text=quoted)
+    return Line(line, pieces, "null", json_text, quoted)
 
 
 def compile_header_value(
@@ -110,12 +141,12 @@ def encoded(line: str) -> bytes:
 
 
 # -- parsing --------------------------------------------------------------------------------------
-def _parse(text_format: str, extensions: frozenset[Any], *, is_log: bool = True) -> list[_Piece]:
+def _parse(text_format: str, extensions: frozenset[Any], *, is_log: bool = True) -> list[Piece]:
     """Literal text and operators, in order, literals joined.
 
     ``is_log`` is False where the text is no line of an access log, which has no type then.
     """
-    pieces: list[_Piece] = []
+    pieces: list[Piece] = []
     literal: list[str] = []
     at = 0
     while True:
@@ -160,7 +191,7 @@ def _modern_metadata(match: re.Match[str]) -> str:
 
 
 # -- text -----------------------------------------------------------------------------------------
-def _join(pieces: list[_Piece], unset: str) -> Line:
+def _join(pieces: list[Piece], unset: str) -> Callable[[Stream], str]:
     """Put the pieces of a text together."""
     return join_pieces(pieces, unset, _text_of)
 
@@ -187,27 +218,21 @@ def _typed(read: Value) -> Value:
     return as_json
 
 
-def _inside_string(read: Value, unset: str) -> Value:
-    """The operator's value as a part of a JSON string."""
-
-    def inside(stream: Stream) -> str:
-        value = read(stream)
-        if value is None:
-            return unset
-        return quoted_inside(value if value.__class__ is str else _text_of(value))
-
-    return Ready(inside)
+def _inside(value: Any) -> str:
+    """A value as a part of a JSON string."""
+    return quoted_inside(value if value.__class__ is str else _text_of(value))
 
 
-def _string_pieces(pieces: list[_Piece], unset: str) -> list[_Piece]:
+def _string_pieces(pieces: list[Piece], unset: str) -> list[Piece]:
     """The pieces of a JSON string that is not one operator alone."""
     inner = [
-        quoted_inside(piece) if isinstance(piece, str) else _inside_string(piece, unset) for piece in pieces
+        quoted_inside(piece) if isinstance(piece, str) else InString(piece, unset, _inside)
+        for piece in pieces
     ]
     return ['"', *inner, '"']
 
 
-def _add_json(node: Any, extensions: frozenset[Any], out: list[_Piece]) -> None:
+def _add_json(node: Any, extensions: frozenset[Any], out: list[Piece]) -> None:
     """Append the pieces of ``node``; unset operators are null."""
     if isinstance(node, str):
         pieces = _parse(node, extensions)

@@ -1,25 +1,39 @@
 """Puts the pieces of a format together: constant text, and operators that are read for every line.
 
 A line is made for every request, and a call in Python costs more than what most operators do.  So operators
-that are a look at an attribute or a header say so (:class:`Attribute`, :class:`RequestField`,
-:class:`ResponseField`): those of a kind are read together, without a call each.
+that are a look at an attribute or a header say so (:class:`Attribute`, :class:`RequestField` and its like):
+those of a kind are read together, without a call each, and a line that leaves as bytes is made by a
+function written for it (:mod:`sidecar.observability.line_program`).
 :mod:`sidecar.observability.formatter` makes the pieces, and says what a format is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any
 
 from sidecar.api.stream import Stream
 from sidecar.core.headers import HeaderMap
 
-__all__ = ["Attribute", "Ready", "RequestField", "ResponseField", "Value", "decoded", "join_pieces"]
+__all__ = [
+    "Attribute",
+    "Coded",
+    "Computed",
+    "InString",
+    "Moment",
+    "Piece",
+    "RequestField",
+    "ResponseField",
+    "Show",
+    "Value",
+    "decoded",
+    "join_pieces",
+]
 
 Value = Callable[[Stream], Any]
-#: Types that the template shows as formats do.
-_PLAIN = frozenset({str, int})
+#: Constant text, or an operator.
+Piece = str | Value
 #: From a value that is not None to its text.
 Show = Callable[[Any], str]
 
@@ -86,20 +100,66 @@ class ResponseField(_Field):
         return None if headers is None else self.value(headers)
 
 
-class Ready:
-    """An operator whose value is put in as it is: text, never unset."""
+class Coded:
+    """An operator that shows a number of few values as text (the flags)."""
 
-    __slots__ = ("read",)
+    __slots__ = ("attribute", "text_of")
 
-    def __init__(self, read: Callable[[Stream], str]) -> None:
-        self.read = read
+    def __init__(self, attribute: str, text_of: Callable[[int], str]) -> None:
+        self.attribute = attribute
+        self.text_of = text_of
 
     def __call__(self, stream: Stream) -> str:
+        return self.text_of(getattr(stream, self.attribute))
+
+
+class Moment:
+    """An operator that shows ``start_time``.  ``is_coarse``: text changes once a millisecond at most."""
+
+    __slots__ = ("is_coarse", "text_of")
+
+    def __init__(self, text_of: Callable[[float], str], *, is_coarse: bool) -> None:
+        self.text_of = text_of
+        self.is_coarse = is_coarse
+
+    def __call__(self, stream: Stream) -> str:
+        return self.text_of(stream.start_time)
+
+
+class Computed:
+    """An operator that is an expression of ``stream`` to a number, in Python; ``read`` computes the same."""
+
+    __slots__ = ("expression", "names", "read")
+
+    def __init__(self, read: Callable[[Stream], int], expression: str, **names: Any) -> None:
+        self.read = read
+        self.expression = expression
+        self.names = names
+
+    def __call__(self, stream: Stream) -> int:
         return self.read(stream)
 
 
+class InString:
+    """An operator inside a JSON string: ``show`` makes text of its value, ``unset`` where there is none."""
+
+    __slots__ = ("_show", "of", "unset")
+
+    def __init__(self, of: Value, unset: str, show: Show) -> None:
+        self.of = of
+        self.unset = unset
+        self._show = show
+
+    def __call__(self, stream: Stream) -> str:
+        return self.shown(self.of(stream))
+
+    def shown(self, value: Any) -> str:
+        """The text of a value of the operator."""
+        return self.unset if value is None else self._show(value)
+
+
 def join_pieces(
-    pieces: Sequence[str | Value], unset: str, show: Show, *, show_text: Show | None = None
+    pieces: Sequence[Piece], unset: str, show: Show, *, show_text: Show | None = None
 ) -> Callable[[Stream], str]:
     """A function that makes the line: each operator's value as ``show`` has it, or ``unset``.
 
@@ -122,7 +182,7 @@ def join_pieces(
         (number, piece.name, piece.alternative) for number, piece in reads if isinstance(piece, ResponseField)
     ]
     together = {*attribute_numbers, *(entry[0] for entry in (*from_request, *from_response))}
-    ready = [(number, piece.read) for number, piece in reads if isinstance(piece, Ready)]
+    ready = [(number, piece) for number, piece in reads if isinstance(piece, InString)]
     together.update(number for number, _ in ready)
     others = [read for read in reads if read[0] not in together]
 
@@ -184,85 +244,4 @@ def join_pieces(
             parts[number] = text_of(stream)
         return "".join(parts)
 
-    return any_line if show_text is not None else _usual_line(pieces, unset, any_line)
-
-
-def _usual_line(
-    pieces: Sequence[str | Value], unset: str, any_line: Callable[[Stream], str]
-) -> Callable[[Stream], str]:
-    """A text line of the usual stream, made by few and large steps; the others are left to ``any_line``.
-
-    In a whole exchange what counts is how many instructions Python interprets, not what they do (estimated:
-    7 ns each): so attributes, header fields and text come together in one call each.  It gives up where a
-    value is unset that is hardly ever, and where a header stands twice.
-    """
-    attributes: list[tuple[int, str]] = []
-    byte_attributes: list[tuple[int, str]] = []
-    or_path: list[tuple[int, bytes]] = []
-    plain: list[tuple[int, bytes]] = []
-    responses: list[tuple[int, bytes]] = []
-    others: list[tuple[int, Value]] = []
-    for number, piece in enumerate(pieces):
-        if isinstance(piece, str):
-            continue
-        if isinstance(piece, Attribute):
-            kept = byte_attributes if piece.path.startswith("request.headers.") else attributes
-            kept.append((number, piece.path))
-        elif isinstance(piece, RequestField) and piece.alternative in (b"", b":path"):
-            (or_path if piece.alternative else plain).append((number, piece.name))
-        elif isinstance(piece, ResponseField) and not piece.alternative:
-            responses.append((number, piece.name))
-        else:
-            others.append((number, piece))
-    # Of fewer than two, attrgetter gives no tuple.
-    if len(attributes) < 2 or len(byte_attributes) < 2:
-        return any_line
-    get_attributes = attrgetter(*(path for _, path in attributes))
-    get_bytes = attrgetter(*(path for _, path in byte_attributes))
-    names = [name for _, name in (*or_path, *plain)]
-    response_names = [name for _, name in responses]
-    path_count = len(or_path)
-    absent = unset.encode()
-    plain_absent = (absent,) * len(plain)
-    response_absent = (absent,) * len(responses)
-    reads = [read for _, read in others]
-    text_count = len(byte_attributes) + len(names) + len(responses)
-    # Values come in the order of their kinds: a permutation brings them to their places.
-    order = [*byte_attributes, *or_path, *plain, *responses, *attributes, *others]
-    rank = {number: place for place, (number, _) in enumerate(order)}
-    places = [rank[number] for number, piece in enumerate(pieces) if not isinstance(piece, str)]
-    arrange: Callable[[Any], Any] = itemgetter(*places)
-    template = "".join(piece.replace("%", "%%") if isinstance(piece, str) else "%s" for piece in pieces)
-
-    def usual_line(stream: Stream) -> str:
-        headers = stream.request.headers
-        response = stream.response
-        if response is None:
-            return any_line(stream)
-        answer = response.headers
-        index = headers.index()
-        answer_index = answer.index()
-        if len(index) != len(headers.fields) or len(answer_index) != len(answer.fields):
-            return any_line(stream)
-        # Any: the defaults are bytes, None among them makes join raise.
-        find: Any = index.get
-        paths: tuple[Any, ...] = (headers.path,) * path_count
-        try:
-            joined = b"\0".join(
-                (
-                    *get_bytes(stream),
-                    *map(find, names, paths + plain_absent),
-                    *map(answer_index.get, response_names, response_absent),
-                )
-            )
-            known = get_attributes(stream)
-        except (AttributeError, TypeError):  # something is None
-            return any_line(stream)
-        texts = joined.decode("utf-8", "surrogateescape").split("\0")
-        rest = [read(stream) for read in reads]
-        if len(texts) != text_count or None in known or "" in known or not _PLAIN.issuperset(map(type, rest)):
-            return any_line(stream)
-        text: str = template % arrange((*texts, *known, *rest))
-        return text
-
-    return usual_line
+    return any_line

@@ -48,7 +48,7 @@ from sidecar.observability.header_operators import (
     response_trailer,
     truncated,
 )
-from sidecar.observability.line_template import Attribute
+from sidecar.observability.line_template import Attribute, Coded, Computed, Moment
 from sidecar.observability.metadata_operators import (
     dynamic_metadata,
     filter_state,
@@ -62,6 +62,7 @@ from sidecar.observability.time_format import (
     DEFAULT_PATTERN,
     compile_time_format,
     has_newline,
+    is_coarse,
 )
 from sidecar.observability.tls_operators import cert_time, tls_readers
 from sidecar.observability.unset_operators import NOT_RECORDED
@@ -146,7 +147,7 @@ def _start_time(default: str, *, local: bool, emit: bool) -> tuple[int, Maker]:
         text = compile_time_format(argument or default, local=local)
         if emit:
             return lambda stream: text(time.time())
-        return lambda stream: text(stream.start_time)
+        return Moment(text, is_coarse=is_coarse(argument or default))
 
     return _NO_LENGTH, make
 
@@ -241,10 +242,6 @@ def _upstream_close_type(stream: Stream) -> str | None:
     return stream.upstream_close_type
 
 
-def _flags(stream: Stream) -> str:
-    return flag_text(stream.flags) if stream.flags else "-"
-
-
 def _addresses(name: str, read: Value) -> dict[str, tuple[int, Maker]]:
     """The three operators of one address."""
     return {
@@ -335,7 +332,14 @@ OPERATORS: dict[str, tuple[int, Maker]] = {
     "START_TIME_LOCAL": _start_time(DEFAULT_LOCAL_PATTERN, local=True, emit=False),
     "EMIT_TIME": _start_time(DEFAULT_PATTERN, local=False, emit=True),
     "EMIT_TIME_LOCAL": _start_time(DEFAULT_LOCAL_PATTERN, local=True, emit=True),
-    "DURATION": _plain(_duration),
+    "DURATION": _plain(
+        Computed(
+            _duration,
+            "((stream.downstream_last_tx_ns or now()) - (stream.first_start_ns or stream.start_ns))"
+            " // 1000000",
+            now=time.monotonic_ns,
+        )
+    ),
     "COMMON_DURATION": (_REQUIRED_NO_LENGTH, _common_duration),
     "REQUEST_DURATION": _plain(_between("start_ns", "request_last_rx_ns")),
     "REQUEST_TX_DURATION": _plain(_between("start_ns", "upstream_last_tx_ns")),
@@ -354,8 +358,8 @@ OPERATORS: dict[str, tuple[int, Maker]] = {
     "UPSTREAM_PROTOCOL": _attribute("upstream_protocol"),
     "RESPONSE_CODE": _attribute("response_code"),
     "RESPONSE_CODE_DETAILS": (_NO_LENGTH, _response_code_details),
-    "RESPONSE_FLAGS": _plain(_flags),
-    "RESPONSE_FLAGS_LONG": _plain(lambda stream: flag_text(stream.flags, long=True)),
+    "RESPONSE_FLAGS": _plain(Coded("flags", flag_text)),
+    "RESPONSE_FLAGS_LONG": _plain(Coded("flags", partial(flag_text, long=True))),
     "GRPC_STATUS": (_NO_LENGTH, grpc_status),
     "GRPC_STATUS_NUMBER": _plain(grpc_number),
     "UPSTREAM_REQUEST_ATTEMPT_COUNT": _attribute("attempt_count"),

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timezone
 
-__all__ = ["DEFAULT_LOCAL_PATTERN", "DEFAULT_PATTERN", "compile_time_format", "has_newline"]
+__all__ = ["DEFAULT_LOCAL_PATTERN", "DEFAULT_PATTERN", "compile_time_format", "has_newline", "is_coarse"]
 
 DEFAULT_PATTERN = "%Y-%m-%dT%H:%M:%S.%3fZ"
 DEFAULT_LOCAL_PATTERN = "%Y-%m-%dT%H:%M:%S.%3f%z"
@@ -24,6 +24,11 @@ _MILLISECONDS = tuple(f"{number:03d}" for number in range(1000))
 def has_newline(pattern: str) -> bool:
     """Whether the pattern would print a line feed."""
     return _NEWLINE.search(pattern) is not None
+
+
+def is_coarse(pattern: str) -> bool:
+    """Whether all moments of a millisecond look the same."""
+    return all(1 <= part <= 3 for part in _parse(pattern) if isinstance(part, int))
 
 
 def compile_time_format(pattern: str, *, local: bool = False) -> Callable[[float], str]:

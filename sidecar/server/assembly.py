@@ -356,7 +356,7 @@ class Assembly:
         tasks = HealthTasks(cluster, self._reactor, self.pools.make, randrange)
         for number, settings in enumerate(cluster.config.health_checks):
             files = [self.event_logs.open(each.path, each.at) for each in settings.event_logs]
-            logs = tuple(HealthEvents(settings.kind, cluster.name, file.write) for file in files)
+            logs = tuple(HealthEvents(settings.kind, cluster.name, file.write_text) for file in files)
             tasks.set_event_logs(number, logs)
         return tasks
 
@@ -387,7 +387,7 @@ class Assembly:
         file = self.event_logs.open(path, "cluster_manager.outlier_detection.event_log_path")
         for cluster in self.clusters.clusters.values():
             if cluster.detector is not None:
-                cluster.detector.event_log = OutlierEvents(cluster.name, file.write)
+                cluster.detector.event_log = OutlierEvents(cluster.name, file.write_text)
 
     def _warn(self, path: str, reason: str) -> None:
         mark = self.loaded.locate(path)

@@ -13,13 +13,12 @@ from typing import Any
 from google.protobuf import json_format
 
 from sidecar.api.context import FactoryContext
-from sidecar.api.stream import Stream
 from sidecar.config.compile.cel import cel_options
 from sidecar.config.nearest import nearest
 from sidecar.config.registry import resolve_any
 from sidecar.core.cel_options import CelOptions
 from sidecar.core.errors import ConfigError, SidecarError
-from sidecar.observability.formatter import compile_json, compile_text, unrecorded_operators
+from sidecar.observability.formatter import Line, compile_json, compile_text, unrecorded_operators
 from sidecar.observability.operators import UnknownOperator, operator_names
 
 __all__ = [
@@ -30,8 +29,6 @@ __all__ = [
     "format_extensions",
     "struct_to_dict",
 ]
-
-Line = Callable[[Stream], str]
 
 _CEL = "envoy.extensions.formatter.cel.v3.Cel"
 #: Formatter extensions by type, with the operators that each brings (Envoy builds the second in).

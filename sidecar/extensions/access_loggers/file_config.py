@@ -7,11 +7,9 @@ path share one file, so that their lines come in the order of the requests, as E
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from sidecar.api.context import FactoryContext
-from sidecar.api.stream import Stream
 from sidecar.config.compile.log_filter import compile_log_filter
 from sidecar.config.compile.substitution_format import (
     compile_plain_format,
@@ -22,11 +20,9 @@ from sidecar.config.compile.substitution_format import (
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.access_loggers.line_logger import LineLogger
 from sidecar.extensions.access_loggers.log_file import DEFAULT_MIN_FLUSH_BYTES, FilesystemStats, LogFile
-from sidecar.observability.formatter import DEFAULT_FORMAT, compile_json, compile_text
+from sidecar.observability.formatter import DEFAULT_FORMAT, Line, compile_json, compile_text
 
 __all__ = ["FileFactory", "StderrFactory", "StdoutFactory"]
-
-Line = Callable[[Stream], str]
 
 
 class _LineFactory:
@@ -55,7 +51,7 @@ class _LineFactory:
             except OSError as error:
                 raise ConfigError("path", f"unable to open file '{path}': {error.strerror}") from error
             self._files[path] = file
-        return LineLogger(line, file, is_prompt=self.is_prompt)
+        return LineLogger(line.program(), file, is_prompt=self.is_prompt)
 
 
 class FileFactory(_LineFactory):

@@ -17,7 +17,7 @@ class LineLogger:
 
     def __init__(
         self,
-        line: Callable[[Stream], str],
+        line: Callable[[Stream], bytes],
         file: LogFile,
         *,
         is_prompt: bool = False,

@@ -57,13 +57,13 @@ class LogFile:
         self.stats = stats
         self.users = 0
         self._min_flush_bytes = min_flush_bytes
-        self._lines: list[str] = []
+        self._lines: list[bytes] = []
         self._size = 0
         #: Bytes that a flush could not get rid of.
         self._rest = b""
         self._descriptor = _open(path)
 
-    def write(self, line: str) -> None:
+    def write(self, line: bytes) -> None:
         """Take a line (with its line feed)."""
         self._lines.append(line)
         size = len(line)
@@ -71,6 +71,10 @@ class LogFile:
         self.stats.write_total_buffered.value += size
         if self._size >= self._min_flush_bytes:
             self._flush()
+
+    def write_text(self, line: str) -> None:
+        """Take a line of text."""
+        self.write(line.encode("utf-8", "surrogateescape"))
 
     def flush(self) -> None:
         """Write what there is; called at every flush interval."""
@@ -103,7 +107,7 @@ class LogFile:
 
     def _flush(self) -> None:
         stats = self.stats
-        data = "".join(self._lines).encode("utf-8", "surrogateescape")
+        data = b"".join(self._lines)
         stats.write_buffered.value += len(self._lines)
         stats.write_total_buffered.value -= self._size
         self._lines.clear()

@@ -33,6 +33,7 @@ def line(stream: Any) -> bytes:
     whole = compile_text(FORMAT)(stream)
     literal, _, operators = FORMAT.partition("|")
     apart = [compile_text(part)(stream) for part in operators.split("|")]
+    assert compile_text(FORMAT).program()(stream) == encoded(whole)
     assert whole == literal.replace("%%", "%") + "|" + "|".join(apart)
     return encoded(whole)
 

@@ -20,8 +20,8 @@ def stats() -> FilesystemStats:
 def test_lines_wait_for_the_flush(tmp_path: Path, stats: FilesystemStats) -> None:
     path = tmp_path / "log"
     file = LogFile(str(path), stats)
-    file.write("one\n")
-    file.write("caf\udce9\n")
+    file.write(b"one\n")
+    file.write_text("caf\udce9\n")
     assert path.read_bytes() == b""
     assert stats.write_total_buffered.value == 9
     file.flush()
@@ -43,8 +43,8 @@ def test_flush_of_nothing_writes_and_counts_nothing(tmp_path: Path, stats: Files
 def test_enough_bytes_leave_at_once(tmp_path: Path, stats: FilesystemStats) -> None:
     path = tmp_path / "log"
     file = LogFile(str(path), stats, min_flush_bytes=10)
-    file.write("12345\n")
-    file.write("67890\n")
+    file.write(b"12345\n")
+    file.write(b"67890\n")
     assert path.read_bytes() == b"12345\n67890\n"
     file.close()
 
@@ -52,7 +52,7 @@ def test_enough_bytes_leave_at_once(tmp_path: Path, stats: FilesystemStats) -> N
 def test_close_writes_the_rest_and_may_come_twice(tmp_path: Path, stats: FilesystemStats) -> None:
     path = tmp_path / "log"
     file = LogFile(str(path), stats)
-    file.write("x\n")
+    file.write(b"x\n")
     file.close()
     file.close()
     assert path.read_bytes() == b"x\n"
@@ -61,10 +61,10 @@ def test_close_writes_the_rest_and_may_come_twice(tmp_path: Path, stats: Filesys
 def test_reopen_goes_on_in_a_new_file(tmp_path: Path, stats: FilesystemStats) -> None:
     path = tmp_path / "log"
     file = LogFile(str(path), stats)
-    file.write("old\n")
+    file.write(b"old\n")
     path.rename(tmp_path / "log.1")
     file.reopen()
-    file.write("new\n")
+    file.write(b"new\n")
     file.close()
     assert (tmp_path / "log.1").read_bytes() == b"old\n"
     assert path.read_bytes() == b"new\n"
@@ -76,7 +76,7 @@ def test_reopen_that_fails_is_counted_and_keeps_the_old_file(tmp_path: Path, sta
     file = LogFile(str(folder / "log"), stats)
     folder.rename(tmp_path / "moved")
     file.reopen()
-    file.write("x\n")
+    file.write(b"x\n")
     file.close()
     assert stats.reopen_failed.value == 1
     assert (tmp_path / "moved" / "log").read_bytes() == b"x\n"
@@ -84,7 +84,7 @@ def test_reopen_that_fails_is_counted_and_keeps_the_old_file(tmp_path: Path, sta
 
 def test_full_disk_is_counted_and_harms_nothing(stats: FilesystemStats) -> None:
     file = LogFile("/dev/full", stats)
-    file.write("x\n")
+    file.write(b"x\n")
     file.flush()
     assert stats.write_failed.value == 1
     assert stats.write_completed.value == 0
@@ -100,11 +100,11 @@ def test_slow_reader_gets_the_rest_later_and_is_given_up_at_the_bound(
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     file = LogFile(str(fifo), stats)
-    file.write("a" * 200_000)  # more than a pipe holds, and the writer must not wait
+    file.write(b"a" * 200_000)  # more than a pipe holds, and the writer must not wait
     file.flush()
     waiting = stats.write_total_buffered.value
     assert 0 < waiting < 200_000
-    file.write("b" * 250_000)
+    file.write(b"b" * 250_000)
     assert stats.write_failed.value == 1
     assert stats.write_total_buffered.value == waiting
     received = b""
