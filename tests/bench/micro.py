@@ -83,6 +83,7 @@ class Micro:
     #: ``application/grpc``: trailers behind the response.
     grpc: bool = False
     access_log: bool = False
+    json_log: bool = False
     filter: str = ""
     batch: int = 1
 
@@ -91,6 +92,9 @@ MICRO_CASES: tuple[Micro, ...] = (
     Micro("h1-h1"),
     Micro("h1-h1-traced", traced=True),
     Micro("h1-h1-log", access_log=True),
+    Micro("h1-h1-json-log", json_log=True),
+    Micro("h1-h1-rbac", filter="rbac"),
+    Micro("h1-h1-combined", json_log=True, filter="lua+rbac"),
     Micro("h1-h1-post", body=b"x" * 1024),
     Micro("h1-h1-lua", filter="lua"),
     Micro("h1-h1-lua-edits", filter="lua-edits"),
@@ -183,7 +187,8 @@ class Lab:
             case.name,
             http2=case.http2_down,
             http2_up=case.http2_up,
-            access_log=case.access_log,
+            access_log=case.access_log or case.json_log,
+            json_log=case.json_log,
             filter=case.filter,
         )
         path = write_envoy(shape, 0, 1, directory, "micro")
