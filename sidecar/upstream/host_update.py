@@ -50,8 +50,11 @@ class HostUpdater:
             shared.append(before if before is not None and before == endpoint else endpoint)
         return tuple(shared)
 
-    def update(self, endpoints: Iterable[Endpoint], *, is_forced: bool = False) -> bool:
-        """Go on with these; whether the load balancer was told (``is_forced``: it is in any case)."""
+    def update(self, endpoints: Iterable[Endpoint], *, is_forced: bool = False, priorities: int = 1) -> bool:
+        """Go on with these; whether the load balancer was told (``is_forced``: it is in any case).
+
+        ``priorities``: so many there are at least, with endpoints or without.
+        """
         cluster = self._cluster
         taken = self._taken
         if taken is not None and taken[0] is endpoints and taken[1] is cluster.hosts and not is_forced:
@@ -72,6 +75,7 @@ class HostUpdater:
         moved: set[int] = set()
         #: Priorities of which something else is new.
         changed: set[int] = set(range(self._priorities)) if is_forced else set()
+        changed.update(range(self._priorities, priorities))
         made = 0
         for endpoint in endpoints:
             address = endpoint.address
@@ -110,7 +114,7 @@ class HostUpdater:
             if host.address not in said and host.address in old:
                 said[host.address] = old[host.address]
         self._endpoints = said
-        self._priorities = max(self._priorities, hosts[-1].priority + 1 if hosts else 1)
+        self._priorities = max(self._priorities, priorities, hosts[-1].priority + 1 if hosts else 1)
         # Each priority writes this gauge, so that the last one's stands.
         last = [host.weight for host in hosts if host.priority == self._priorities - 1]
         cluster.stats.max_host_weight.set(max(last, default=1))

@@ -62,12 +62,16 @@ class AssignmentPieces:
             known = self._known.get(head, {})
             new.append((head, [piece for piece in pieces if piece not in known]))
         is_new = any(pieces for _, pieces in new) or [head for head, _ in parts] != list(self._known)
-        if is_new and not self._learn(new, judge):
-            return None
+        priorities = last.priorities
+        if is_new:
+            found = self._learn(new, judge)
+            if found is None:
+                return None
+            priorities = found.priorities
         endpoints = tuple(
             chain.from_iterable(map(self._known[head].__getitem__, each) for head, each in parts)
         )
-        self._last = replace(last, endpoints=endpoints)
+        self._last = replace(last, endpoints=endpoints, priorities=priorities)
         self._data = data if len(data) < _MOST_KEPT else b""
         self._forget(parts)
         return last.cluster_name, self._last
@@ -88,8 +92,10 @@ class AssignmentPieces:
         if sum(len(pieces) for _, pieces in parts) != len(value.endpoints):
             self._last = None
 
-    def _learn(self, new: list[tuple[bytes, list[bytes]]], judge: Callable[[Any], Assignment | None]) -> bool:
-        """Have an assignment of what is new looked at; whether it is right."""
+    def _learn(
+        self, new: list[tuple[bytes, list[bytes]]], judge: Callable[[Any], Assignment | None]
+    ) -> Assignment | None:
+        """Have an assignment of what is new looked at, in all localities; None where it is not right."""
         cls = message_class(_ASSIGNMENT)
         assert cls is not None  # one was decoded before
         message: Any = cls()
@@ -102,11 +108,11 @@ class AssignmentPieces:
         # Two entries for one locality weigh each other's endpoints.
         found = judge(message) if _are_apart(message) else None
         if found is None:
-            return False
+            return None
         endpoints = iter(found.endpoints)
         for head, pieces in new:
             self._known.setdefault(head, {}).update(zip(pieces, endpoints, strict=False))
-        return True
+        return found
 
     def _forget(self, parts: list[tuple[bytes, list[bytes]]]) -> None:
         """Know only what is there now."""

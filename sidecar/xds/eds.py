@@ -44,6 +44,8 @@ class Assignment:
     drops: tuple[int, str] = (0, "")
     #: ``policy.endpoint_stale_after``: without a newer one the hosts go after so many seconds; 0 never.
     stale_after_s: float = 0.0
+    #: How many priorities it has, those without endpoints among them.
+    priorities: int = 1
 
 
 def assignment_kind(context: FactoryContext) -> ResourceKind:
@@ -64,6 +66,7 @@ def _compile(context: FactoryContext, message: Any, path: str) -> Assignment:
         compile_drops(message),
         # Envoy counts milliseconds.
         (stale.seconds * 1000 + stale.nanos // 1_000_000) / 1000,
+        max((each.priority + 1 for each in message.endpoints), default=1),
     )
 
 
@@ -139,7 +142,9 @@ class EdsDiscovery:
         rebuilt = cluster.set_assignment_policy(
             assignment.overprovisioning_factor, assignment.weighted_priority_health
         )
-        if not self._updater.update(assignment.endpoints, is_forced=rebuilt):
+        if not self._updater.update(
+            assignment.endpoints, is_forced=rebuilt, priorities=assignment.priorities
+        ):
             cluster.stats.update_no_rebuild.value += 1
         self.initialized.set()
 
