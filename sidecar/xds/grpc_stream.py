@@ -19,7 +19,6 @@ from google.protobuf import any_pb2
 
 from sidecar.config.messages import message_class
 from sidecar.config.report import Reporter
-from sidecar.core.errors import XdsError
 from sidecar.xds.mux import Mux, Watch
 from sidecar.xds.subscription import Resource, Subscriber, SubscriptionStats
 from sidecar.xds.ttl import Ttls
@@ -436,8 +435,7 @@ class GrpcSubscription:
         self._stats.update_attempt.value += 1
         if not self.subscriber.kind.is_partial:
             for each in added:
-                if each.error:
-                    raise XdsError(each.error)
+                self.subscriber.kind.refuse(each)
         self.subscriber.on_delta(added, removed, version)
         self._count(version, start)
 

@@ -3,7 +3,8 @@
 A secret stands in the bootstrap (``static_resources.secrets``), or comes from a file that is watched; and the
 files that a secret names are watched, too, or the directory that it says (``watched_directory``: the atomic
 change of a link, as Kubernetes does it).  Whoever uses a secret may refuse a new one; then the old one stays,
-and new connections go on with it (Envoy's ``SdsApi``).
+and new connections go on with it (Envoy's ``SdsApi``).  The same refused secret again is taken for no change,
+so that a wrong one keeps others from being taken once only.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from sidecar.api.init_target import InitTarget
 from sidecar.config.compile.tls_certificates import Secret, compile_secret
 from sidecar.core.errors import ConfigError, XdsError
 from sidecar.net.file_watcher import Watch
-from sidecar.xds.subscription import Resource, ResourceKind, Subscription
+from sidecar.xds.subscription import UNCHANGED, Refused, Resource, ResourceKind, Subscription
 
 if TYPE_CHECKING:
     from sidecar.xds.sources import Sources
@@ -55,7 +56,8 @@ class DynamicSecret:
         #: Of the secret that is in use, and since when.
         self.version = "uninitialized"
         self.at_s = time.time()
-        self.kind = ResourceKind(SECRET, "name", partial(self._compile, kind))
+        self._refused = Refused()
+        self.kind = ResourceKind(SECRET, "name", partial(self._compile, kind), refused=self._refused)
         self._context = context
         self._watcher = sources.watcher
         #: Something came, or nothing will.
@@ -85,10 +87,16 @@ class DynamicSecret:
             raise XdsError(f"Unexpected SDS secrets length: {len(resources)}")
         if resources[0].name != self.name:
             raise XdsError(f"Unexpected SDS secret (expecting {self.name}): {resources[0].name}")
+        secret = resources[0].value
+        if secret is UNCHANGED:
+            self.answered.set()
+            return
         try:
-            self._take(resources[0].value)
+            self._take(secret)
         except ConfigError as error:
+            self._refused.remember(secret.message)
             raise XdsError(f"{error.path}: {error.reason}") from error
+        self._refused.forget()
         self.version, self.at_s = version, time.time()
         self.answered.set()
 

@@ -113,8 +113,7 @@ class GrpcTransport(StreamTransport):
             mine = resources if watch.names is None else [r for n in watch.names for r in named.get(n, ())]
             if watch.names is not None:
                 for each in mine:
-                    if each.error:
-                        raise XdsError(each.error)
+                    watch.owner.subscriber.kind.refuse(each)
             if mine or watch.names is None:
                 watch.owner.on_update(mine, version, start)
         self.keep(state, resources)

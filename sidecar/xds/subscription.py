@@ -30,6 +30,7 @@ __all__ = [
     "UNCHANGED",
     "InUse",
     "Incremental",
+    "Refused",
     "Resource",
     "ResourceKind",
     "ResponseRejected",
@@ -95,7 +96,7 @@ class Incremental(Protocol):
         ...
 
 
-#: What a resource that is in use as it came is compiled to.
+#: What a resource is compiled to that changes nothing: it is in use as it came, or was refused as it came.
 UNCHANGED: Any = object()
 
 
@@ -135,6 +136,25 @@ class InUse:
             self._known.pop(data, None)
 
 
+class Refused:
+    """The resource that came last, where it was refused."""
+
+    def __init__(self) -> None:
+        self._data: bytes | None = None
+
+    def remember(self, message: Any) -> None:
+        """It was."""
+        self._data = message.SerializeToString(deterministic=True)
+
+    def forget(self) -> None:
+        """Another was taken."""
+        self._data = None
+
+    def is_again(self, message: Any) -> bool:
+        """Whether this is the same."""
+        return self._data is not None and self._data == message.SerializeToString(deterministic=True)
+
+
 @dataclass(frozen=True, slots=True)
 class ResourceKind:
     """One type of resource."""
@@ -152,6 +172,8 @@ class ResourceKind:
     validates_clusters: bool = True
     #: What is known of resources that came before.
     incremental: Incremental | None = None
+    #: What was refused though it keeps the rules of the API, where the same again is no change.
+    refused: Refused | None = None
 
     def name_of(self, packed: Any) -> str | None:
         """The name of the resource in an Any, if it can be read."""
@@ -255,6 +277,8 @@ class ResourceKind:
                 report.error((*path, *suffix), reason)
             if len(report.problems) > before:
                 return None
+        if self.refused is not None and self.refused.is_again(message):
+            return Resource(name, version, UNCHANGED, packed=packed)
         self._check(bootstrap, registry, report, message, path)
         errors = [problem for problem in report.problems[before:] if problem.severity == "error"]
         value = None
@@ -268,10 +292,19 @@ class ResourceKind:
             report.problems = [each for each in report.problems if each not in errors]
             return Resource(name, version, None, "; ".join(str(each) for each in errors), message)
         if errors:
+            if self.refused is not None and not any(all_rules(message)):
+                self.refused.remember(message)
             return None
         if self.incremental is not None and len(report.problems) == before:
             self.incremental.remember(packed, message, value)
         return Resource(name, version, value, packed=packed)
+
+    def refuse(self, resource: Resource) -> None:
+        """Raises: XdsError, where a resource that came with an error is not taken."""
+        if resource.error:
+            if self.refused is not None:
+                self.refused.remember(resource.message)
+            raise XdsError(resource.error)
 
     def _check(self, bootstrap: Any, registry: Registry, report: Reporter, message: Any, path: Path) -> None:
         context = Context(bootstrap, registry, report)
