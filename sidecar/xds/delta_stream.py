@@ -113,7 +113,13 @@ class DeltaTransport(StreamTransport):
     def _distribute(
         state: State, found: list[Resource], removed: list[str], version: str, start: float
     ) -> None:
-        """Raises: XdsError, of the first who refuses; who comes after is not told then, as in Envoy."""
+        """Give everybody what is theirs.
+
+        Where one refuses, who else takes theirs is chance in Envoy, which goes on in the order of a hash
+        table up to that one; here all others do.
+
+        Raises: XdsError, of the first who refuses.
+        """
         came: dict[Watch[GrpcSubscription], list[Resource]] = {}
         went: dict[Watch[GrpcSubscription], list[str]] = {}
         for resource in found:
@@ -122,8 +128,14 @@ class DeltaTransport(StreamTransport):
         for name in removed:
             for watch in state.interested_in(name):
                 went.setdefault(watch, []).append(name)
+        refusal: XdsError | None = None
         for watch, resources in came.items():
-            watch.owner.on_delta(resources, went.pop(watch, []), version, start)
+            try:
+                watch.owner.on_delta(resources, went.pop(watch, []), version, start)
+            except XdsError as error:
+                refusal = refusal or error
+        if refusal is not None:
+            raise refusal
         for watch, names in went.items():
             watch.owner.on_delta([], names, version, start)
         if not found and not removed:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from sidecar.config.messages import message_class
 from sidecar.config.registry import Registry
+from sidecar.core.errors import ConfigError
 from sidecar.observability.stats import Store
 from sidecar.xds.delta_stream import DeltaTransport
 from sidecar.xds.grpc_stream import GrpcSubscription, StreamSettings, discovery_message, type_url_of
@@ -23,8 +24,9 @@ from sidecar.xds.subscription import Resource, ResourceKind, SubscriptionStats
 
 KIND = "envoy.config.endpoint.v3.ClusterLoadAssignment"
 NAMES = ("a", "b", "c")
-#: A factor that the API refuses.
+#: A factor that the API refuses, and one that only who uses it does.
 WRONG = 0
+UNUSABLE = 1000
 
 
 def assignment(name: str, factor: int) -> Any:
@@ -35,13 +37,18 @@ def assignment(name: str, factor: int) -> Any:
     return made
 
 
+def _compile(message: Any, path: str) -> int:
+    factor: int = message.policy.overprovisioning_factor.value
+    if factor == UNUSABLE:
+        raise ConfigError(path, "cannot be used")
+    return factor
+
+
 class Watcher:
     """Wants some names, or all, and knows what it was given."""
 
     def __init__(self, names: tuple[str, ...] | None) -> None:
-        self.kind = ResourceKind(
-            KIND, "cluster_name", lambda message, path: message.policy.overprovisioning_factor.value
-        )
+        self.kind = ResourceKind(KIND, "cluster_name", _compile)
         self.names = names
         self.has: dict[str, int] = {}
 
@@ -326,3 +333,18 @@ def test_what_is_refused_changes_nothing(
     _run(bed, [step for step in more if isinstance(step, str) or step[0] != wrong])
     bed.settle()
     assert [watcher.has for watcher in bed.watchers] == accepted
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.permutations(NAMES), st.sampled_from(NAMES))
+def test_what_cannot_be_used_of_a_change_keeps_nobody_else_from_theirs(order: Any, wrong: str) -> None:
+    bed = Bed(is_delta=True, watchers=[(name,) for name in NAMES])
+    bed.settle()
+    before = [dict(watcher.has) for watcher in bed.watchers]
+    for name in order:
+        bed.plane.has.pop(name, None)
+        bed.plane.change(name, UNUSABLE if name == wrong else 7)
+    bed.settle()
+    for name, had, watcher in zip(NAMES, before, bed.watchers, strict=True):
+        assert watcher.has == (had if name == wrong else {name: 7})
+    assert bed.store.counter("x.update_rejected").value
