@@ -3,7 +3,8 @@
 Spec: proxy-wasm 0.2.1, "Context lifecycle".
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from wasm_abi.plugin import Plugin
@@ -20,7 +21,7 @@ class Context:
     __slots__ = ("host", "id", "is_logging", "open_buffers", "open_maps", "plugin", "stream")
 
     #: Whether there can be an HTTP stream, which can be answered and routed.
-    is_http = True
+    is_http: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -43,19 +44,27 @@ class EndingContext(Context):
 
     __slots__ = ()
 
-    plugin: "Plugin"
+    def _entry(self, name: str) -> "Callable[..., int] | None":
+        """The way into a callback that few streams need: it is made when it is asked for."""
+        plugin = self.plugin
+        assert plugin is not None
+        return plugin.vm.entry(name)
 
     def on_done(self) -> bool:
         """True when the guest has finished with the stream. Nothing in a failed VM. Raises: WasmTrap."""
-        entry = self.plugin.done
-        if entry is None or self.plugin.vm.failure is not None:
+        plugin = self.plugin
+        assert plugin is not None
+        entry = plugin.done
+        if entry is None or plugin.vm.failure is not None:
             return True
         return bool(entry(self))
 
     def on_log(self) -> None:
         """Maps that are gone read as empty during this one. Nothing in a failed VM. Raises: WasmTrap."""
-        entry = self.plugin.log
-        if entry is None or self.plugin.vm.failure is not None:
+        plugin = self.plugin
+        assert plugin is not None
+        entry = plugin.log
+        if entry is None or plugin.vm.failure is not None:
             return
         self.is_logging = True
         try:
@@ -65,17 +74,16 @@ class EndingContext(Context):
 
     def on_delete(self) -> None:
         """The last call: the context is gone afterwards. Raises: WasmTrap."""
-        vm = self.plugin.vm
-        if (
-            vm.contexts.pop(self.id, None) is not None
-            and vm.failure is None
-            and self.plugin.delete is not None
-        ):
-            self.plugin.delete(self)
+        plugin = self.plugin
+        assert plugin is not None
+        vm = plugin.vm
+        if vm.contexts.pop(self.id, None) is not None and vm.failure is None and plugin.delete is not None:
+            plugin.delete(self)
 
     def end(self) -> None:
         """on_done and on_delete. Raises: WasmTrap."""
         plugin = self.plugin
+        assert plugin is not None
         vm = plugin.vm
         if plugin.done is not None and vm.failure is None:
             plugin.done(self)

@@ -37,6 +37,18 @@ _IDLE_LOOKS = 100
 _SETTINGS = "epochs, memories of 32 bits that do not move; 1"
 
 
+class Watched:
+    """A VM as its engine knows it, which must not keep it: a VM may be compiled, and has no weak references.
+
+    It lives as long as its VM, which holds it, and is forgotten with it.
+    """
+
+    __slots__ = ("__weakref__", "vm")
+
+    def __init__(self, vm: "Vm") -> None:
+        self.vm = vm
+
+
 class Engine:
     """Compiles modules and watches over the VMs made of them. One per process and worker.
 
@@ -56,13 +68,13 @@ class Engine:
         self.shared = SharedStore() if shared is None else shared
         self._cache = cache
         self._modules: weakref.WeakValueDictionary[bytes, GuestModule] = weakref.WeakValueDictionary()
-        self._vms: weakref.WeakSet[Vm] = weakref.WeakSet()
+        self._vms: weakref.WeakSet[Watched] = weakref.WeakSet()
         self._has_watchdog = watchdog
         self._thread: threading.Thread | None = None
         self._awake = threading.Event()
         self._closed = False
         self._inside: InsideModules | None = None
-        self._seen: weakref.WeakKeyDictionary[Vm, tuple[int, float]] = weakref.WeakKeyDictionary()
+        self._seen: weakref.WeakKeyDictionary[Watched, tuple[int, float]] = weakref.WeakKeyDictionary()
 
     def compile(self, code: bytes) -> GuestModule:
         """The module of these bytes (binary, or WAT text), compiled once while anybody holds it.
@@ -112,13 +124,14 @@ class Engine:
     def tick(self, now: float | None = None) -> None:
         """Look at every VM once; ``now`` is seconds of a monotonic clock."""
         now = time.monotonic() if now is None else now
-        for vm in list(self._vms):
+        for watched in list(self._vms):
+            vm = watched.vm
             serial = vm.serial
             if not vm.is_running:
                 continue
-            seen = self._seen.get(vm)
+            seen = self._seen.get(watched)
             if seen is None or seen[0] != serial:
-                self._seen[vm] = (serial, now)
+                self._seen[watched] = (serial, now)
             elif now - seen[1] >= vm.deadline_s:
                 self._move_epoch()
 
@@ -129,17 +142,19 @@ class Engine:
 
     def _call_attention(self) -> None:
         """Make every VM arm its deadline, and wake the watchdog, before its next call."""
-        for vm in list(self._vms):
-            vm.needs_attention = True
+        for watched in list(self._vms):
+            watched.vm.needs_attention = True
 
-    def attach(self, vm: "Vm") -> None:
-        """Watch over a VM; called by the VM."""
-        self._vms.add(vm)
+    def attach(self, vm: "Vm") -> Watched:
+        """Watch over a VM for as long as it holds what it gets; called by the VM."""
+        watched = Watched(vm)
+        self._vms.add(watched)
         self.wake()
+        return watched
 
-    def detach(self, vm: "Vm") -> None:
+    def detach(self, watched: Watched) -> None:
         """Stop watching over a VM; called by the VM when it closes."""
-        self._vms.discard(vm)
+        self._vms.discard(watched)
 
     def wake(self) -> None:
         """Have the watchdog look again; called by a VM that is about to run after a rest."""
@@ -161,7 +176,7 @@ class Engine:
     def _watch(self) -> None:
         last, idle = -1, 0
         while not self._closed:
-            vms = list(self._vms)
+            vms = [watched.vm for watched in list(self._vms)]
             calls = sum(vm.serial for vm in vms)
             busy = any(vm.is_running for vm in vms)
             idle = 0 if busy or calls != last else idle + 1
@@ -171,7 +186,7 @@ class Engine:
                 self._call_attention()
                 # A call that started before it could see the flag shows in the counts, and who attached since
                 # then among the VMs: look once more.
-                vms = list(self._vms)
+                vms = [watched.vm for watched in list(self._vms)]
                 still = calls == sum(vm.serial for vm in vms) and not any(vm.is_running for vm in vms)
                 del vms
                 if still:

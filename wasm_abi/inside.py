@@ -14,7 +14,7 @@ is not the common one goes the usual way.  :class:`~wasm_abi.vm.Vm` says when th
 
 from collections.abc import Callable
 from struct import Struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from wasm_abi import inside_wat as room
 from wasm_abi.abi import BufferType, LogLevel, MapType
@@ -60,8 +60,8 @@ HEADERS = {
     "proxy_on_request_headers": MapType.HTTP_REQUEST_HEADERS,
     "proxy_on_response_headers": MapType.HTTP_RESPONSE_HEADERS,
 }
-_MAPS = tuple(MapType)
-_EXPORTS = {MapType.HTTP_REQUEST_HEADERS: "request", MapType.HTTP_RESPONSE_HEADERS: "response"}
+_MAPS: Final = tuple(MapType)
+_EXPORTS: Final = {MapType.HTTP_REQUEST_HEADERS: "request", MapType.HTTP_RESPONSE_HEADERS: "response"}
 #: Callbacks by what the room calls them, and what the doors have in their place.
 CALLBACKS = {
     "create": ("proxy_on_context_create", "nothing2"),
@@ -73,11 +73,18 @@ CALLBACKS = {
     "delete": ("proxy_on_delete", "nothing1"),
 }
 #: Phases of a call of several callbacks.
-_CREATE, _LOG, _DONE, _DELETE, _RESPONSE, _BODY, _END, _HELD_END = 1, 3, 4, 5, 6, 7, 8, 9
-_RESPONSE_HEADERS = 1 << MapType.HTTP_RESPONSE_HEADERS
-_RESPONSE_TRAILERS = 1 << MapType.HTTP_RESPONSE_TRAILERS
-_RESPONSE_BODY = 1 << BufferType.HTTP_RESPONSE_BODY
-_NAMES = (
+_CREATE: Final = 1
+_LOG: Final = 3
+_DONE: Final = 4
+_DELETE: Final = 5
+_RESPONSE: Final = 6
+_BODY: Final = 7
+_END: Final = 8
+_HELD_END: Final = 9
+_RESPONSE_HEADERS: Final = 1 << MapType.HTTP_RESPONSE_HEADERS.value
+_RESPONSE_TRAILERS: Final = 1 << MapType.HTTP_RESPONSE_TRAILERS.value
+_RESPONSE_BODY: Final = 1 << BufferType.HTTP_RESPONSE_BODY.value
+_NAMES: Final = (
     "",
     "proxy_on_context_create",
     "proxy_on_request_headers",
@@ -90,12 +97,13 @@ _NAMES = (
     "proxy_on_response_body",
 )
 #: Kind and sizes of an edit.
-_EDIT = Struct("<3I").unpack_from
-_EDIT_SIZE = 12
+_EDIT: Final = Struct("<3I").unpack_from
+_EDIT_SIZE: Final = 12
 #: Kind, map, name, value.
 Edit = tuple[int, MapType, bytes, bytes]
 #: How many are kept, and of which size at most.
-_MAX_EDITS, _MAX_EDIT_BYTES = 64, 1024
+_MAX_EDITS: Final = 64
+_MAX_EDIT_BYTES: Final = 1024
 
 
 class Inside:

@@ -5,6 +5,8 @@ at first the host.  ``ROOM`` has been made when the guest has its memory and its
 functions in that table.  Each of them does the common case, and calls the host for everything else.
 """
 
+from typing import Final
+
 #: Their names, by which traces leave them out.
 DOORS_NAME, ROOM_NAME = "doors_of_wasm_abi", "room_of_wasm_abi"
 
@@ -23,49 +25,58 @@ HOST_FUNCTIONS = {
 # Words of 32 bits at the head of the room's memory.
 #: What a host function has to see to before anything else, as bits: edits wait, the guest allocates, this is
 #: one of several callbacks of a call.  Behind such a call: it was left after its first callback.
-ATTENTION = 0
-PENDING, ALLOCATING, SEVERAL, LEFT = 1, 2, 4, 8
+ATTENTION: Final = 0
+PENDING: Final = 1
+ALLOCATING: Final = 2
+SEVERAL: Final = 4
+LEFT: Final = 8
 #: Which of several callbacks runs.
-PHASE = 1
+PHASE: Final = 1
 #: Set by the host: come back after this callback.
-LEAVE = 2
+LEAVE: Final = 2
 #: One more than the header map that can be read and changed here; 0 for none.
-FAST = 3
+FAST: Final = 3
 #: Bytes of edits that wait.
-EDITS = 5
+EDITS: Final = 5
 #: The least level of a line that anybody wants.
-FLOOR = 6
+FLOOR: Final = 6
 #: Bytes of the whole map, where it was put here.
-PAIRS_SIZE = 7
+PAIRS_SIZE: Final = 7
 #: How many values of a map were put here: this word, or the second one after it for responses.
-TABLE_ENTRIES = 8
+TABLE_ENTRIES: Final = 8
 #: How many callbacks of a response were made; one more where the last two were for a body that was held.
-STAGE = 12
+STAGE: Final = 12
 #: Bytes of the response's body that can be read here now, and of what was put here of it.
-BODY_SIZE, BODY_PUT = 13, 14
+BODY_SIZE: Final = 13
+BODY_PUT: Final = 14
 #: Bytes of what the guest has put here in the place of that body.
-BODY_SET = 15
+BODY_SET: Final = 15
 
 #: In the place of a size: there is no such header; ask the host.
-ABSENT, ASK = 0xFFFFFFFF, 0xFFFFFFFE
+ABSENT: Final = 0xFFFFFFFF
+ASK: Final = 0xFFFFFFFE
 
 # Addresses in bytes.  Tables of requests and of responses lie 256 bytes apart, entries of four words: size
 # and address of the key, size and address of the value.
-TABLE = 64
-SLOTS = 16
-KEYS, KEY_BYTES = 1024, 64
-VALUES, VALUE_BYTES = 4096, 512
-EDIT_AT = VALUES + 2 * SLOTS * VALUE_BYTES
-EDIT_BYTES = 32 * 1024
-PAIRS = 64 * 1024
-PAIRS_BYTES = 64 * 1024
-BODY_AT = PAIRS + PAIRS_BYTES
-BODY_BYTES = 128 * 1024
+TABLE: Final = 64
+SLOTS: Final = 16
+KEYS: Final = 1024
+KEY_BYTES: Final = 64
+VALUES: Final = 4096
+VALUE_BYTES: Final = 512
+EDIT_AT: Final = VALUES + 2 * SLOTS * VALUE_BYTES
+EDIT_BYTES: Final = 32 * 1024
+PAIRS: Final = 64 * 1024
+PAIRS_BYTES: Final = 64 * 1024
+BODY_AT: Final = PAIRS + PAIRS_BYTES
+BODY_BYTES: Final = 128 * 1024
 #: All of it.
-BYTES = BODY_AT + BODY_BYTES
+BYTES: Final = BODY_AT + BODY_BYTES
 
 #: Kinds of edits; with the map, eight bits further up, they stand before the sizes of name and value.
-ADD, REPLACE, REMOVE = 1, 2, 3
+ADD: Final = 1
+REPLACE: Final = 2
+REMOVE: Final = 3
 
 
 def _kinds(count: int) -> str:

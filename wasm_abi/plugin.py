@@ -14,6 +14,7 @@ body callback, where they may be created.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from wasm_abi.abi import AbiVersion, BufferType, DataAction, HeadersAction, MapType, TrailersAction
 from wasm_abi.calls import Callouts
@@ -24,34 +25,30 @@ from wasm_abi.roles import CalloutHost, HttpStreamHost, PluginHost, TcpStreamHos
 from wasm_abi.tcp import TcpContext
 from wasm_abi.vm import MAX_CONTEXT_ID, Vm
 
-_HEADERS = tuple(HeadersAction)
-_HEADERS_MAPPED = (_HEADERS[0], HeadersAction.STOP_ALL_ITERATION_AND_WATERMARK, *_HEADERS[2:])
-_DATA = tuple(DataAction)
-_TRAILERS = tuple(TrailersAction)
-_CONTINUE, _PASS, _KEEP = _HEADERS[0], _DATA[0], _DATA[1]
+_HEADERS: Final = tuple(HeadersAction)
+_HEADERS_MAPPED: Final = (_HEADERS[0], HeadersAction.STOP_ALL_ITERATION_AND_WATERMARK, *_HEADERS[2:])
+_DATA: Final = tuple(DataAction)
+_TRAILERS: Final = tuple(TrailersAction)
+_CONTINUE: Final = HeadersAction.CONTINUE
+_PASS: Final = DataAction.CONTINUE
+_KEEP: Final = DataAction.STOP_ITERATION_AND_BUFFER
 
-_REQUEST_HEADERS = 1 << MapType.HTTP_REQUEST_HEADERS
-_REQUEST_TRAILERS = 1 << MapType.HTTP_REQUEST_TRAILERS
-_RESPONSE_HEADERS = 1 << MapType.HTTP_RESPONSE_HEADERS
-_RESPONSE_TRAILERS = 1 << MapType.HTTP_RESPONSE_TRAILERS
-_REQUEST_BODY = 1 << BufferType.HTTP_REQUEST_BODY
-_RESPONSE_BODY = 1 << BufferType.HTTP_RESPONSE_BODY
+_REQUEST_HEADERS: Final = 1 << MapType.HTTP_REQUEST_HEADERS.value
+_REQUEST_TRAILERS: Final = 1 << MapType.HTTP_REQUEST_TRAILERS.value
+_RESPONSE_HEADERS: Final = 1 << MapType.HTTP_RESPONSE_HEADERS.value
+_RESPONSE_TRAILERS: Final = 1 << MapType.HTTP_RESPONSE_TRAILERS.value
+_REQUEST_BODY: Final = 1 << BufferType.HTTP_REQUEST_BODY.value
+_RESPONSE_BODY: Final = 1 << BufferType.HTTP_RESPONSE_BODY.value
 
 #: What ``respond`` gives where the guest let all of it go on.
-_ALL_WENT_ON = 3 * 8
-_WENT_ON = (_CONTINUE, _PASS, _PASS)
+_ALL_WENT_ON: Final = 3 * 8
+_WENT_ON: Final = (_CONTINUE, _PASS, _PASS)
 
 Entry = Callable[..., int]
-_LATER = frozenset({"request_body", "request_trailers", "response_body", "response_trailers"})
 
 
 class Plugin:
     """One configuration of a guest. ``start`` before anything else; ``shutdown`` at the end."""
-
-    request_body: Entry | None
-    request_trailers: Entry | None
-    response_body: Entry | None
-    response_trailers: Entry | None
 
     def __init__(
         self,
@@ -93,14 +90,6 @@ class Plugin:
         self.exports_response_trailers = vm.has_entry("proxy_on_response_trailers")
         self.exports_log = self.log is not None
         self.exports_tick = vm.has_entry("proxy_on_tick")
-
-    def __getattr__(self, name: str) -> Entry | None:
-        """The entries that few streams need are made when they are asked for."""
-        if name not in _LATER:
-            raise AttributeError(name)
-        entry = self.vm.entry("proxy_on_" + name)
-        setattr(self, name, entry)
-        return entry
 
     @property
     def responded_to(self) -> tuple[DataAction | None, bool]:
@@ -150,19 +139,12 @@ class Plugin:
         """A context that the guest does not know yet: to be begun (``StreamContext.begin``)."""
         vm = self.vm
         contexts = vm.contexts
-        context: StreamContext = StreamContext()
         number = vm.next_context_id
         if number in contexts or number >= MAX_CONTEXT_ID:
             number = vm.new_context_id()
         else:
             vm.next_context_id = number + 1
-        context.id = number
-        context.host = self.host
-        context.plugin = self
-        context.stream = host
-        context.is_logging = False
-        context.open_maps = context.open_buffers = 0
-        contexts[number] = context
+        context = contexts[number] = StreamContext(number, self.host, self, host)
         return context
 
     def create_connection(self, host: TcpStreamHost) -> TcpContext:
@@ -234,9 +216,7 @@ class StreamContext(EndingContext):
     resuming, closing) reach the ``HttpStreamHost`` before the callback's method returns.
     """
 
-    # Plugin.create_stream sets the attributes: there is one of these for every stream, and a call of an
-    # __init__ costs more than what it does.
-    __init__: Callable[..., None] = object.__init__
+    __slots__ = ()
 
     def begin(self, count: int, end_of_stream: bool) -> HeadersAction | None:
         """Tell the guest of the context and of its request's headers, at once where it can be.
@@ -244,6 +224,7 @@ class StreamContext(EndingContext):
         None: of the context alone; ``on_request_headers`` is to be called next.
         """
         plugin = self.plugin
+        assert plugin is not None
         if plugin.begin is None:
             if plugin.context_create is not None:
                 plugin.context_create(self, plugin.root_number)
@@ -259,6 +240,7 @@ class StreamContext(EndingContext):
 
     def on_request_headers(self, count: int, end_of_stream: bool) -> HeadersAction:
         plugin = self.plugin
+        assert plugin is not None
         if plugin.request_headers is None:
             return HeadersAction.CONTINUE
         self.open_maps |= _REQUEST_HEADERS
@@ -270,6 +252,7 @@ class StreamContext(EndingContext):
 
     def on_response_headers(self, count: int, end_of_stream: bool) -> HeadersAction:
         plugin = self.plugin
+        assert plugin is not None
         if plugin.response_headers is None:
             return HeadersAction.CONTINUE
         self.open_maps |= _RESPONSE_HEADERS
@@ -287,6 +270,7 @@ class StreamContext(EndingContext):
         its end was shown with all of it.
         """
         plugin = self.plugin
+        assert plugin is not None
         assert plugin.respond is not None
         self.open_maps |= _RESPONSE_HEADERS
         outcome = plugin.respond(self, count, body)
@@ -312,7 +296,7 @@ class StreamContext(EndingContext):
 
     def on_request_body(self, size: int, end_of_stream: bool) -> DataAction:
         """``size`` counts everything that is buffered for this direction."""
-        entry = self.plugin.request_body
+        entry = self._entry("proxy_on_request_body")
         if entry is None:
             return DataAction.CONTINUE
         self.open_buffers |= _REQUEST_BODY
@@ -326,7 +310,7 @@ class StreamContext(EndingContext):
 
     def on_response_body(self, size: int, end_of_stream: bool) -> DataAction:
         """``size`` counts everything that is buffered for this direction."""
-        entry = self.plugin.response_body
+        entry = self._entry("proxy_on_response_body")
         if entry is None:
             return DataAction.CONTINUE
         self.open_buffers |= _RESPONSE_BODY
@@ -340,18 +324,18 @@ class StreamContext(EndingContext):
 
     def on_request_metadata(self, count: int) -> None:
         """A METADATA frame of HTTP/2 with so many pairs has come; the guest can only take note of it."""
-        entry = self.plugin.vm.entry("proxy_on_request_metadata")
+        entry = self._entry("proxy_on_request_metadata")
         if entry is not None:
             entry(self, count)
 
     def on_response_metadata(self, count: int) -> None:
         """The same of the response."""
-        entry = self.plugin.vm.entry("proxy_on_response_metadata")
+        entry = self._entry("proxy_on_response_metadata")
         if entry is not None:
             entry(self, count)
 
     def on_request_trailers(self, count: int) -> TrailersAction:
-        entry = self.plugin.request_trailers
+        entry = self._entry("proxy_on_request_trailers")
         if entry is None:
             return TrailersAction.CONTINUE
         self.open_maps |= _REQUEST_TRAILERS
@@ -361,7 +345,7 @@ class StreamContext(EndingContext):
         return _TRAILERS[bool(result)]
 
     def on_response_trailers(self, count: int) -> TrailersAction:
-        entry = self.plugin.response_trailers
+        entry = self._entry("proxy_on_response_trailers")
         if entry is None:
             return TrailersAction.CONTINUE
         self.open_maps |= _RESPONSE_TRAILERS
@@ -376,6 +360,7 @@ class StreamContext(EndingContext):
         Raises: WasmTrap.
         """
         plugin = self.plugin
+        assert plugin is not None
         vm = plugin.vm
         stream = self.stream
         assert stream is not None

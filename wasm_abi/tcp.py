@@ -8,7 +8,7 @@ until a callback for them returns CONTINUE; what a guest stops it sees again, wi
 Spec: proxy-wasm 0.2.1, "TCP streams".
 """
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from wasm_abi.abi import BufferType, NetworkAction, PeerType
 from wasm_abi.context import EndingContext
@@ -27,14 +27,14 @@ class TcpContext(EndingContext):
 
     __slots__ = ()
 
-    is_http = False
+    is_http: ClassVar[bool] = False
 
     def __init__(self, plugin: "Plugin", host: TcpStreamHost) -> None:
         stream = cast(HttpStreamHost, host)  # what only that one has needs an open map, or is_http
         super().__init__(plugin.vm.new_context_id(), plugin.host, plugin, stream)
 
     def on_new_connection(self) -> NetworkAction:
-        entry = self.plugin.vm.entry("proxy_on_new_connection")
+        entry = self._entry("proxy_on_new_connection")
         return _ACTIONS[0] if entry is None else _ACTIONS[bool(entry(self))]
 
     def on_downstream_data(self, size: int, end_of_stream: bool) -> NetworkAction:
@@ -44,7 +44,7 @@ class TcpContext(EndingContext):
         return self._on_data("proxy_on_upstream_data", _UPSTREAM_DATA, size, end_of_stream)
 
     def _on_data(self, name: str, bit: int, size: int, end_of_stream: bool) -> NetworkAction:
-        entry = self.plugin.vm.entry(name)
+        entry = self._entry(name)
         if entry is None:
             return _ACTIONS[0]
         self.open_buffers |= bit
@@ -62,7 +62,8 @@ class TcpContext(EndingContext):
         self._on_close("proxy_on_upstream_connection_close", peer)
 
     def _on_close(self, name: str, peer: PeerType) -> None:
-        vm = self.plugin.vm
-        entry = vm.entry(name) if vm.failure is None else None
+        plugin = self.plugin
+        assert plugin is not None
+        entry = self._entry(name) if plugin.vm.failure is None else None
         if entry is not None:
             entry(self, peer)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from struct import Struct
 from types import MappingProxyType
-from typing import Any, NoReturn, cast
+from typing import Any, Final, NoReturn, cast
 
 import wasmtime
 
@@ -28,7 +28,7 @@ from wasm_abi.binding import (
 )
 from wasm_abi.calls import GRPC_CALL, GRPC_STREAM, HTTP_CALL, STEP
 from wasm_abi.context import Context
-from wasm_abi.engine import EPOCHS_TO_DEADLINE
+from wasm_abi.engine import EPOCHS_TO_DEADLINE, Watched
 from wasm_abi.errors import (
     MemoryFault,
     ModuleError,
@@ -48,9 +48,9 @@ _MAX_TABLE_ELEMENTS = 1_000_000
 _MAX_PANIC_BYTES = 4096
 _MAX_SPARE_BINDINGS = 64
 #: No context has a greater number, nor has a call.
-MAX_CONTEXT_ID = 0xFFFF_FFFF
+MAX_CONTEXT_ID: Final = 0xFFFF_FFFF
 #: What a callback's entry returns instead of the guest's result once the guest has answered the stream.
-ANSWERED = 0xFFFF_FFFF
+ANSWERED: Final = 0xFFFF_FFFF
 
 NO_ENVIRONMENT: Mapping[str, str] = MappingProxyType({})
 ALL_CAPABILITIES: frozenset[str] = frozenset()
@@ -85,10 +85,10 @@ def _take_binding(module: GuestModule, safe: bool, allowed: frozenset[str]) -> B
     return binding
 
 
-_PUT = Struct("<I").pack_into
+_PUT: Final = Struct("<I").pack_into
 
-_IDLE = Context(0, cast(PluginHost, None))
-_DEAD = Context(0, cast(PluginHost, None))
+_IDLE: Final = Context(0, cast(PluginHost, None))
+_DEAD: Final = Context(0, cast(PluginHost, None))
 
 
 class Vm:
@@ -104,9 +104,9 @@ class Vm:
     """
 
     __slots__ = (
-        "__weakref__", "_allocate", "_binding", "_call_numbers", "_entries", "_exports", "_on_close",
-        "_output_serial", "_panic", "_panic_serial", "_spare_key", "_store", "abi", "after", "allowed",
-        "configuration", "configuring", "context", "contexts", "deadline_s", "engine", "entered",
+        "_allocate", "_binding", "_call_numbers", "_entries", "_exports", "_on_close",
+        "_output_serial", "_panic", "_panic_serial", "_spare_key", "_store", "_watched", "abi", "after",
+        "allowed", "configuration", "configuring", "context", "contexts", "deadline_s", "engine", "entered",
         "environment", "failure", "foreign_arguments", "foreign_functions", "host", "inside", "is_answered",
         "is_restricted", "is_started", "limits", "memory", "metric_ids", "metrics", "module",
         "needs_attention", "next_context_id", "read", "serial", "shared", "vm_id", "warned", "words",
@@ -187,7 +187,7 @@ class Vm:
         self._binding = _take_binding(module, safe, allowed)
         self._binding.attach(self._store, self)
         self._spare_key = (safe, allowed)
-        self.engine.attach(self)
+        self._watched: Watched | None = self.engine.attach(self)
         self.shared.acquire(vm_id)
         try:
             self._instantiate(is_inside)
@@ -468,7 +468,9 @@ class Vm:
         if self._store is None:
             return
         self.context = _DEAD
-        self.engine.detach(self)
+        if self._watched is not None:
+            self.engine.detach(self._watched)
+            self._watched = None
         self.shared.release(self.vm_id)
         self.memory.detach()
         self._use_memory(NoMemory())

@@ -7,7 +7,7 @@ value). The maps of a call's answer can be read while it is delivered, from any 
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from wasm_abi.abi import AbiVersion, MapType, Status
 from wasm_abi.inside_wat import FAST
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from wasm_abi.roles import HttpStreamHost
     from wasm_abi.vm import Vm
 
-_MAPS = tuple(MapType)
-_MAP_COUNT = len(_MAPS)
-_FIRST_OF_CALLS = MapType.GRPC_CALL_INITIAL_METADATA
-_OK = 0
+_MAPS: Final = tuple(MapType)
+_MAP_COUNT: Final = len(_MAPS)
+_FIRST_OF_CALLS: Final = MapType.GRPC_CALL_INITIAL_METADATA
+_OK: Final = 0
 
 
 # Maps that can be read while logging, as bits: request headers, response headers, response trailers.
-_LOGGED = (
+_LOGGED: Final = (
     1 << MapType.HTTP_REQUEST_HEADERS
     | 1 << MapType.HTTP_RESPONSE_HEADERS
     | 1 << MapType.HTTP_RESPONSE_TRAILERS

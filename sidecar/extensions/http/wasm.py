@@ -12,7 +12,7 @@ Configuration is :mod:`sidecar.extensions.http.wasm_config`'s, the roles :mod:`â
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sidecar.api.filters import HttpFilter
 from sidecar.api.message import FixedBody, LocalReply
@@ -30,13 +30,15 @@ if TYPE_CHECKING:
 
 __all__ = ["WasmFilter"]
 
-_REQUEST, _RESPONSE = 0, 1
+_REQUEST: Final = 0
+_RESPONSE: Final = 1
 _ALL_HOOKS = frozenset({"decode_headers", "encode_headers", "on_complete"})
 #: Actions of a headers callback that let the message go on at once.
 #: (A member of an enumeration costs ten times what a name of the module does.)
-_CONTINUE = HeadersAction.CONTINUE
-_PASS, _KEEP = DataAction.CONTINUE, DataAction.STOP_ITERATION_AND_BUFFER
-_GO_ON = frozenset({_CONTINUE, HeadersAction.CONTINUE_AND_END_STREAM})
+_CONTINUE: Final = HeadersAction.CONTINUE
+_PASS: Final = DataAction.CONTINUE
+_KEEP: Final = DataAction.STOP_ITERATION_AND_BUFFER
+_GO_ON: Final = frozenset({_CONTINUE, HeadersAction.CONTINUE_AND_END_STREAM})
 
 
 def _end(side: StreamSide, live: LivePlugin) -> None:
@@ -153,6 +155,7 @@ class WasmFilter(HttpFilter):
         headers = message.headers
         body = message.body
         plugin = context.plugin
+        assert plugin is not None
         if (
             body is not None
             and body.whole
@@ -195,7 +198,9 @@ class WasmFilter(HttpFilter):
             if not isinstance(error, WasmTrap) or error.callback != "proxy_on_response_body":
                 return self._trapped(side, error)
             action = _CONTINUE
-            body, is_end = context.plugin.responded_to
+            plugin = context.plugin
+            assert plugin is not None
+            body, is_end = plugin.responded_to
             body, end = (body, error) if is_end else (error, None)
         if body is None:  # as if the headers had been shown alone
             if action is not _CONTINUE or side.asked:

@@ -7,8 +7,8 @@ cumulative: what a guest holds back it sees again in front of the next chunk (pr
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Sequence
+from typing import TYPE_CHECKING, Final
 
 from sidecar.api.message import Body, FixedBody, LocalReply, Message
 from sidecar.core.errors import Disconnected, StreamAborted, StreamClosed
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BegunBody", "GuestStage", "is_http1", "show_rest", "show_whole"]
 
-_REQUEST = 0
-_CONTINUE = DataAction.CONTINUE
+_REQUEST: Final = 0
+_CONTINUE: Final = DataAction.CONTINUE
 #: By direction.
 _TOO_LARGE = (
     LocalReply(413, b"Payload Too Large", "request_payload_too_large"),
@@ -100,7 +100,8 @@ def show_whole(
             out = stage.push_whole(data)
         else:
             # What a stage does where a guest lets it all pass as it is; in all other cases there is one.
-            shown = side.buffers = (None, data) if direction else (data, None)
+            shown: Sequence[bytes | None] = (None, data) if direction else (data, None)
+            side.buffers = shown
             context = side.context
             show = context.on_response_body if direction else context.on_request_body
             action: DataAction | WasmError
@@ -117,7 +118,8 @@ def show_whole(
                 stage = GuestStage(wasm_filter, side, direction)
                 out = stage.push_whole(data, action)
             else:
-                side.buffers = shown = (None, b"") if direction else (b"", None)
+                shown = (None, b"") if direction else (b"", None)
+                side.buffers = shown
                 made = side.maps[3 if direction else 1] = HeaderMap()
                 try:
                     action = show(0, True)

@@ -12,7 +12,7 @@ import logging
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sidecar.api.message import LocalReply
 from sidecar.api.stream import EMPTY_DETAILS, LOOK_AGAIN
@@ -52,9 +52,11 @@ logger = logging.getLogger("sidecar.wasm")
 FAILED = LocalReply(503, b"", "wasm_fail_stream", grpc_status=14)
 
 #: What a stream has for its two directions as long as there is nothing.
-NONE = (None, None)
-NOT_RESUMED = (False, False)
-_is_bad = BAD_VALUE.search
+#: They are told by their identity, so they must not be tuples to a compiler, which takes those apart.
+NONE: Final[Sequence[bytes | None]] = (None, None)
+NOT_RESUMED: Final[Sequence[bool]] = (False, False)
+NO_SIGNALS: Final[Sequence[Signal | None]] = (None, None)
+_is_bad: Final = BAD_VALUE.search
 _LEVELS = (5, logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 _LEAST: tuple[LogLevel, ...] = (*LogLevel, LogLevel.CRITICAL)
 
@@ -263,7 +265,7 @@ class StreamSide:
         self.is_dead = False
         #: Whether the guest let that direction go on since it last stopped it.
         self.resumed: Sequence[bool] = NOT_RESUMED
-        self.signals: Sequence[Signal | None] = NONE
+        self.signals: Sequence[Signal | None] = NO_SIGNALS
 
     def resume(self, direction: int, *, is_resumed: bool = True) -> None:
         """Note that the guest let that direction go on, or that it has gone on."""

@@ -42,9 +42,10 @@ def test_engine_without_a_watchdog_starts_no_thread(run: Runner) -> None:
 
 def test_vm_that_nobody_holds_is_freed_without_being_closed(engine: Engine) -> None:
     code = calling("proxy_get_header_map_pairs", 0, 8, 12)
-    vm = Vm(engine.compile(code), host=FakePluginHost(), safe=False)
-    gone = weakref.ref(vm)
-    del vm
+    host = FakePluginHost()
+    vm = Vm(engine.compile(code), host=host, safe=False)
+    gone = weakref.ref(host)  # which the VM holds
+    del vm, host
     engine.close()  # ends the watchdog, which holds every VM while it looks at them
     gc.collect()
     assert gone() is None
