@@ -7,6 +7,7 @@
 pub mod headers;
 pub mod patterns;
 pub mod settings;
+mod sieve;
 
 #[cfg(target_arch = "wasm32")]
 pub mod binding;

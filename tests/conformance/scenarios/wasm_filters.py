@@ -104,8 +104,9 @@ async def rust_body_guard_of_requests(s: Session) -> None:
     await s.http(post(b"drop tabs? no, drop tabl"), "body-guard", label="no")
     await s.http(post(b"x" * 70000), "body-guard", label="long")
     resets = ("downstream_rq_response_before_rq_complete", "downstream_rq_rx_reset", "downstream_rq_tx_reset")
-    async with s.counting(*(f"http.body_guard.{name}" for name in resets)), s.logging(2, "body-guard"):
+    async with s.counting(*(f"http.body_guard.{name}" for name in resets)), s.logging(3, "body-guard"):
         await s.http(post(b"name=x'; DROP TABLE users"), "body-guard", label="text")
+        await s.http(post(b"drop t" * 1001 + b"DROP TABLE" + b"y" * 99), "body-guard", label="far")
         await s.http(post(b"\xde\xad\xbe\xef"), "body-guard", label="bytes")
     del s.upstream().seen[2:]  # whether their heads still arrive is a race
 
