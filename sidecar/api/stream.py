@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from sidecar.api.message import RequestMessage, ResponseMessage
+    from sidecar.api.wire import StreamWire
     from sidecar.core.headers import HeaderMap
 
 __all__ = [
@@ -316,6 +317,8 @@ class Stream:
     #: under way, where tries have their own (:class:`sidecar.router.traced.TrySpan`).
     span: Any = None
     try_span: Any = None
+    #: Its bytes on the wire (:class:`sidecar.api.wire.StreamWire`), where something reads them.
+    wire: StreamWire | None = None
     #: Why it is traced: the digit that its request id has (:func:`sidecar.http.tracing.trace_reason`).
     trace_reason: str = "4"
     #: Whether the route's decorator names the operation, and not the caller.

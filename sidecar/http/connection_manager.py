@@ -223,6 +223,8 @@ class ConnectionManager:
         self._encode_hooks: tuple[tuple[Callable[[Stream], Any], bool], ...] = ()
         self._complete_hooks: tuple[Callable[[Stream], None], ...] = ()
         self.access_logs: tuple[AccessLogger, ...] = ()
+        #: Whether something reads how many bytes a stream took on the wire.
+        self.counts_wire = False
         #: Those of its routers, which log tries.
         self.upstream_logs: tuple[AccessLogger, ...] = ()
         self.server_name = b"envoy"

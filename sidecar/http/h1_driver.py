@@ -20,11 +20,13 @@ from sidecar.api.message import (
     origin_of,
 )
 from sidecar.api.stream import Flag, Stream
+from sidecar.api.wire import StreamWire
 from sidecar.codec.h1 import reason_phrase
 from sidecar.codec.h1_beginnings import request_beginning
 from sidecar.codec.h1_case import proper_case
 from sidecar.codec.h1_encode import LAST_CHUNK, encode_interim, encode_trailers
 from sidecar.codec.h1_framing import ANY_LENGTH, announced_length, is_wrong_length, wrong_length
+from sidecar.codec.h1_sizes import Unread, note_received_head, note_sent_head
 from sidecar.core.errors import (
     DeadlineExceeded,
     Disconnected,
@@ -119,6 +121,7 @@ class H1Driver:
         "_request_body",
         "_transport",
         "_tx_bytes",
+        "_wire",
         "strand",
         "was_active",
     )
@@ -153,6 +156,8 @@ class H1Driver:
         self._request_body: Body | None = None
         #: When the first bytes of a head that came in pieces were here, else 0.
         self._began = 0.0
+        #: What the request takes on the wire, where that is counted.
+        self._wire: StreamWire | None = None
 
     async def serve(self) -> None:
         """Serve requests until the connection ends.  Closing the transport is the caller's."""
@@ -208,6 +213,8 @@ class H1Driver:
                     if self._drain:
                         limits = -1
                 strand.idle_deadline = 0.0
+                if manager.counts_wire:
+                    self._measure(data[:size])
                 stream = self._make_stream(size)
                 if preserve_case is not None:
                     keyed = KeyedRequestHeaders.of(stream.request.headers)
@@ -244,6 +251,7 @@ class H1Driver:
             await stream.hcm.run_stream(stream, self, strand)
             if reader.rx_bytes:
                 self._take_rx_bytes()
+            self._wire = None
             if self._transport.queued and (stream.drain_connection or not self._body_done):
                 await self._send_queued()
             if not self._keep_alive or stream.drain_connection:
@@ -385,6 +393,8 @@ class H1Driver:
         stream.start_ns = time.monotonic_ns()
         stream.start_time = time.time()
         stream.request_header_bytes = head_size
+        if self._wire is not None:
+            stream.wire = self._wire
         if not minor and authority is None and manager.http1.default_host_for_http_10:
             headers.authority = manager.http1.default_host_for_http_10
         if body.__class__ is IncomingBody:
@@ -404,6 +414,12 @@ class H1Driver:
                 deadline = (self._began or manager.reactor.clock()) + manager.request_timeout_s
                 limit_request(self.strand, stream, deadline, lambda: False)
         return stream
+
+    def _measure(self, head: bytes) -> None:
+        """Begin to count what a request and its response take; its head was read, and nothing behind it."""
+        wire = self._wire = StreamWire()
+        Unread(wire.down, self._reader, len(head) + len(self._reader.rest))
+        note_received_head(wire.down, head)
 
     def _check_underscores(self, headers: RequestHeaders) -> None:
         manager = self._manager
@@ -591,6 +607,8 @@ class H1Driver:
             head = headers.key_case.write(head)
         elif self._is_proper:
             head = proper_case(head)
+        if self._wire is not None:
+            note_sent_head(self._wire.down, head)
         if body is None:
             return self._send(head)
         whole = body.whole
@@ -650,6 +668,8 @@ class H1Driver:
         """Send ``data``; an awaitable sends what did not fit.  Raises: Disconnected."""
         size = len(data)
         self._tx_bytes.value += size
+        if self._wire is not None:
+            self._wire.down.sent += size
         transport = self._transport
         if size <= _SOON_BYTES and self._keep_alive and not transport.queued:
             transport.send_soon(data)
@@ -663,7 +683,10 @@ class H1Driver:
 
     def _send_parts(self, *parts: bytes) -> Awaitable[None] | None:
         """The same for a head and a body that is not small."""
-        self._tx_bytes.value += sum(map(len, parts))
+        size = sum(map(len, parts))
+        self._tx_bytes.value += size
+        if self._wire is not None:
+            self._wire.down.sent += size
         try:
             rest = self._transport.try_send_parts(*parts)
         except OSError as error:
@@ -688,6 +711,8 @@ class H1Driver:
     def _send_now(self, data: bytes) -> None:
         """Send a few bytes that always fit."""
         self._tx_bytes.value += len(data)
+        if self._wire is not None:
+            self._wire.down.sent += len(data)
         try:
             self._transport.try_send(data)
         except OSError:
@@ -700,7 +725,10 @@ class H1Driver:
         self._manager.count_interim()
         http1 = self._manager.http1
         is_old = not self._parser.minor_version and http1.accept_http_10
-        return self._send(encode_interim(response, proper=http1.proper_case_words, is_old=is_old))
+        head = encode_interim(response, proper=http1.proper_case_words, is_old=is_old)
+        if self._wire is not None:
+            note_sent_head(self._wire.down, head)
+        return self._send(head)
 
     def is_client_gone(self) -> bool:
         return self._transport.hangup
@@ -726,6 +754,7 @@ class H1Driver:
         if not is_overload:
             flag_connection(self._connection)
         stream = self._stream_without_request()
+        stream.wire = self._wire
         if error.details in _OF_WHOLE_HEADS and not _is_http_11(head):
             self._parser.minor_version = 0
         await manager.run_broken(stream, self, reply_for(error, stream))

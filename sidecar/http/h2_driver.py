@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.api.message import Body, FixedBody, RequestMessage, ResponseMessage
 from sidecar.api.stream import Flag, Stream
 from sidecar.codec.h2_connection import H2Connection
+from sidecar.codec.h2_sizes import MeteredCodec
 from sidecar.codec.h2_stats import H2Stats
 from sidecar.codec.h2_types import ErrorCode, H2ConnectionError, KnownFields
 from sidecar.core.errors import DeadlineExceeded, Disconnected
@@ -306,7 +307,8 @@ class H2Driver:
         self.connection = connection
         self.transport = transport
         self.strand = strand
-        self.codec: H2Codec = codec_class(self, client=False, settings=manager.http2_settings)
+        codec = codec_class(self, client=False, settings=manager.http2_settings)
+        self.codec: H2Codec = MeteredCodec(codec, self, client=False) if manager.counts_wire else codec
         stats = manager.stats
         self.wire = H2Wire(manager.reactor, transport, self.codec, stats.downstream_cx_tx_bytes_total)
         self.h2_stats = H2Stats(stats.scope.store.scope("http2"))
@@ -537,6 +539,9 @@ class H2Driver:
     def end_stream(self, responder: _Responder) -> None:
         """The strand of a stream is over."""
         stream_id = responder.stream_id
+        if responder.stream.wire is not None:
+            meter: Any = self.codec
+            meter.forget(stream_id)
         streams = self._streams
         if streams.pop(stream_id, None) is not None:
             self.h2_stats.streams_active.value -= 1
@@ -636,6 +641,9 @@ class H2Driver:
                 stream.request.body = FixedBody(b"")
             begin_upgrade(stream, upgrade)
         stream.stream_id = stream_id
+        if manager.counts_wire:
+            meter: Any = self.codec
+            stream.wire = meter.begin(stream_id)
         stream.start_ns = monotonic_ns()
         stream.start_time = time.time()
         stream.request_header_bytes = size

@@ -23,6 +23,7 @@ from sidecar.observability.line_template import InString, Piece, Show, Value, jo
 from sidecar.observability.metadata_operators import TypedText
 from sidecar.observability.operators import make_operator
 from sidecar.observability.unset_operators import NOT_RECORDED
+from sidecar.observability.wire_operators import reads_wire
 
 __all__ = [
     "DEFAULT_FORMAT",
@@ -50,7 +51,7 @@ _LEGACY_STATE = re.compile(r"%PER_REQUEST_STATE\(([^)]*)\)%")
 class Line:
     """A compiled format: called with a stream it gives the text."""
 
-    __slots__ = ("_pieces", "_show", "_show_text", "_unset", "text")
+    __slots__ = ("_pieces", "_show", "_show_text", "_unset", "reads_wire", "text")
 
     def __init__(
         self,
@@ -59,9 +60,13 @@ class Line:
         unset: str = "",
         show: Show = str,
         show_text: Show | None = None,
+        *,
+        reads_wire: bool = False,
     ) -> None:
         #: The text of a stream.
         self.text = text
+        #: Whether it tells what the stream took on the wire.
+        self.reads_wire = reads_wire
         self._pieces = pieces
         self._unset = unset
         self._show = show
@@ -87,7 +92,7 @@ def compile_text(text_format: str, *, omit_empty: bool = False, extensions: Iter
     """
     pieces = _parse(text_format, frozenset(extensions))
     unset = "" if omit_empty else "-"
-    return Line(_join(pieces, unset), pieces, unset, _text_of)
+    return Line(_join(pieces, unset), pieces, unset, _text_of, reads_wire=reads_wire(text_format))
 
 
 def compile_json(
@@ -103,12 +108,12 @@ def compile_json(
     known = frozenset(extensions)
     if omit_empty:
         render = _sparse_node(dict(tree), known)
-        return Line(lambda stream: (render(stream) or "{}") + "\n")
+        return Line(lambda stream: (render(stream) or "{}") + "\n", reads_wire=reads_wire(str(tree)))
     pieces: list[Piece] = []
     _add_json(dict(tree), known, pieces)
     pieces.append("\n")
     line = join_pieces(pieces, "null", json_text, show_text=quoted)
-    return Line(line, pieces, "null", json_text, quoted)
+    return Line(line, pieces, "null", json_text, quoted, reads_wire=reads_wire(str(tree)))
 
 
 def compile_header_value(

@@ -4,11 +4,9 @@ An operator is compiled to a function from the stream to a value: None where it 
 number, a boolean, a dict or a list, as Envoy's typed JSON has it.  :mod:`sidecar.observability.formatter`
 parses formats and puts values together.
 
-Two tables say how far this goes.  What is in none of them is refused by name, as Envoy refuses it.
-
-- :data:`OPERATORS`: answered in full.
-- :data:`NOT_RECORDED`: Envoy answers them, the stream does not record them yet: unset, and the
-  configuration layer warns (:func:`sidecar.observability.formatter.unrecorded_operators`).
+What is in :data:`OPERATORS` is answered; what is not is refused by name, as Envoy refuses it.  Some are
+counted for access logs alone (:data:`NOT_RECORDED`): where another format asks for one, the configuration
+layer warns (:func:`sidecar.observability.formatter.unrecorded_operators`).
 """
 
 from __future__ import annotations

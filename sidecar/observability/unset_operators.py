@@ -1,10 +1,10 @@
-"""Operators that Envoy knows and that are unset here."""
+"""Operators that are unset where no access log asks for them."""
 
 from __future__ import annotations
 
 __all__ = ["NOT_RECORDED"]
 
-#: Envoy answers these; the stream does not know.
+#: A stream counts these only where a log of its connection manager reads them.
 NOT_RECORDED = frozenset(
     [
         *(

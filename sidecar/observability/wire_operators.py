@@ -1,17 +1,18 @@
 """Operators of wire and header bytes.
 
 Envoy says how much of a connection a stream used.  Of a connection without HTTP that is what it carried; of a
-request it is not counted here (docs/envoy-differences.md, bytes-on-the-wire).
+request it is counted where a log of its connection manager asks for it (:func:`reads_wire`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 from sidecar.api.stream import Stream
 
-__all__ = ["WIRE_OPERATORS"]
+__all__ = ["WIRE_OPERATORS", "reads_wire"]
 
 _CARRIED = {
     "DOWNSTREAM_WIRE_BYTES_SENT": "bytes_sent",
@@ -19,28 +20,40 @@ _CARRIED = {
     "UPSTREAM_WIRE_BYTES_SENT": "bytes_received",
     "UPSTREAM_WIRE_BYTES_RECEIVED": "bytes_sent",
 }
+_SIDES = {"UPSTREAM": "up", "DOWNSTREAM": "down"}
+_KINDS = {"WIRE": "", "HEADER": "header_", "DECOMPRESSED_HEADER": "decompressed_"}
+_NAME = re.compile(f"({'|'.join(_SIDES)})_({'|'.join(_KINDS)})_BYTES_(?:RECEIVED|SENT)")
 
 
-def _reader(name: str) -> Callable[[Stream], Any]:
-    attribute = _CARRIED.get(name)
-    of_upstream = name.startswith("UPSTREAM")
+def reads_wire(text_format: str) -> bool:
+    """Whether a format has such an operator in it."""
+    return _NAME.search(text_format) is not None
+
+
+def _reader(side: str, kind: str, direction: str) -> Callable[[Stream], Any]:
+    carried = _CARRIED.get(f"{side}_{kind}_BYTES_{direction}")
+    of_upstream = side == "UPSTREAM"
+    half = _SIDES[side]
+    counted = _KINDS[kind] + direction.lower()
 
     def read(stream: Stream) -> int | None:
         if stream.hcm is not None:
-            return None
-        if attribute is None or (of_upstream and not stream.upstream_connection_id):
+            if stream.wire is None:
+                return None
+            wire = getattr(stream.wire, half)
+            wire.settle()
+            return getattr(wire, counted)  # type: ignore[no-any-return]
+        if carried is None or (of_upstream and not stream.upstream_connection_id):
             return 0
-        carried: int = getattr(stream, attribute)
-        return carried
+        return getattr(stream, carried)  # type: ignore[no-any-return]
 
     return read
 
 
 #: name → operator.
 WIRE_OPERATORS = {
-    name: _reader(name)
-    for side in ("UPSTREAM", "DOWNSTREAM")
-    for kind in ("WIRE", "HEADER", "DECOMPRESSED_HEADER")
+    f"{side}_{kind}_BYTES_{direction}": _reader(side, kind, direction)
+    for side in _SIDES
+    for kind in _KINDS
     for direction in ("SENT", "RECEIVED")
-    for name in (f"{side}_{kind}_BYTES_{direction}",)
 }

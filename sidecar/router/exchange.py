@@ -294,6 +294,8 @@ class Router:
         stream.upstream_local_address = upstream.local_address
         stream.upstream_protocol = upstream.protocol
         stream.upstream_tls = upstream.tls
+        if stream.wire is not None:
+            upstream.measure(stream.wire.up)
         cluster_stats = stream.cluster.stats
         cluster_stats.upstream_rq_total.value += 1
         host: Any = stream.upstream_host

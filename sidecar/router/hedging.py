@@ -135,6 +135,7 @@ class HedgedTries(Tries):
         own.is_timeout_204 = main.is_timeout_204
         own.responder = main.responder
         own.span = main.span
+        own.wire = main.wire
         leg = _Leg(self, own)
         own.tries = leg
         leg.is_waiting = wait_s is not None

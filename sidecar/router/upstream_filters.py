@@ -27,6 +27,7 @@ from sidecar.router.upstream_log import TryLog
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
+    from sidecar.api.wire import WireBytes
     from sidecar.core.headers import HeaderMap
     from sidecar.net.reactor import Reactor, Strand
     from sidecar.router.upstream_log import UpstreamLog
@@ -224,6 +225,9 @@ class FilteredTry:
         if self._log is not None:
             self._log.ready(self._inner)
         self.check()
+
+    def measure(self, wire: WireBytes) -> None:
+        self._inner.measure(wire)
 
     def start(self, request: RequestMessage, body: bytes | None) -> Awaitable[None] | None:
         self.check()

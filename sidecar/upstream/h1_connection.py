@@ -35,6 +35,7 @@ class H1Connection(H1Exchange):
         reader = self._reader
         if reader.rx_bytes:
             self._take_rx_bytes()
+        self._wire = None
         if (
             self._response_done
             and self._request_done

@@ -17,6 +17,7 @@ from sidecar.codec.h1_beginnings import response_beginning
 from sidecar.codec.h1_case import proper_case
 from sidecar.codec.h1_encode import LAST_CHUNK, encode_trailers
 from sidecar.codec.h1_framing import ANY_LENGTH, announced_length, is_wrong_length, wrong_length
+from sidecar.codec.h1_sizes import note_received_head, note_sent_head
 from sidecar.core.errors import LocalProtocolError, RemoteProtocolError, UpstreamError
 from sidecar.core.headers import HeaderMap, KeyedResponseHeaders, RequestHeaders, ResponseHeaders
 from sidecar.net.h1_stream import H1Reader
@@ -27,6 +28,7 @@ from sidecar.upstream.pool import connection_termination, protocol_error
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
+    from sidecar.api.wire import WireBytes
     from sidecar.upstream.h1_pool import H1Pool
 
 __all__ = ["H1Exchange"]
@@ -61,6 +63,7 @@ class H1Exchange:
         "_request_done",
         "_response_done",
         "_transport",
+        "_wire",
     )
 
     protocol = "HTTP/1.1"
@@ -87,6 +90,12 @@ class H1Exchange:
         self._left = ANY_LENGTH
         self._is_head = False
         self._is_connect = False
+        #: Where the exchange under way counts what it takes on the wire; mostly None.
+        self._wire: WireBytes | None = None
+
+    def measure(self, wire: WireBytes) -> None:
+        """Count into ``wire`` what the exchange that begins takes, until the connection is released."""
+        self._wire = wire
 
     # -- the request -------------------------------------------------------------------------------
     def start(self, request: RequestMessage, body: bytes | None) -> Awaitable[None] | None:
@@ -140,6 +149,8 @@ class H1Exchange:
             head = head.replace(b"\r\nhost: \r\n", b"\r\n", 1)
         if headers.key_case is not None or self._is_special:
             head = self._written_otherwise(head, headers)
+        if self._wire is not None:
+            note_sent_head(self._wire, head)
         if body is not None:
             if chunked:
                 head += b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
@@ -151,6 +162,8 @@ class H1Exchange:
     def _send_head(self, head: bytes) -> Awaitable[None] | None:
         size = len(head)
         self._pool.tx_bytes.value += size
+        if self._wire is not None:
+            self._wire.sent += size
         if size <= _SOON_BYTES and self._request_done:
             self._transport.send_soon(head)
             return None
@@ -190,6 +203,8 @@ class H1Exchange:
             if self._left < 0:
                 raise wrong_length()
         self._pool.tx_bytes.value += len(data)
+        if self._wire is not None:
+            self._wire.sent += len(data)
         try:
             rest = self._transport.try_send(data)
             if rest is not None:
@@ -234,6 +249,8 @@ class H1Exchange:
                     if len(data) == _READ_BYTES or transport.hangup:
                         transport.ready = True
                     self._pool.rx_bytes.value += len(data)
+                    if self._wire is not None:
+                        self._wire.received += len(data)
                     if parser._is_dirty:
                         parser.reset()
                     rest = parser.take(data)
@@ -260,6 +277,8 @@ class H1Exchange:
                 status = parser.status
                 if status >= 200 or status == 101:
                     break
+                if self._wire is not None:
+                    note_received_head(self._wire, head)
                 if parser.content_length > 0 or parser.is_chunked:
                     raise self.break_off()
                 if stream is not None:
@@ -271,6 +290,8 @@ class H1Exchange:
         except OSError as error:
             # A reset inside a head is a broken message, one before it the end of the connection.
             raise (self.break_off() if reader.rest else connection_termination()) from error
+        if self._wire is not None:
+            note_received_head(self._wire, head or data[: len(data) - len(rest)])  # type: ignore[arg-type]
         if parser.close or (parser.minor_version == 0 and not parser.keep_alive_token):
             self._must_close = True
             self._pool.cluster.stats.upstream_cx_close_notify.value += 1
@@ -345,6 +366,8 @@ class H1Exchange:
     def _take_rx_bytes(self) -> None:
         reader = self._reader
         self._pool.rx_bytes.value += reader.rx_bytes
+        if self._wire is not None:
+            self._wire.received += reader.rx_bytes
         reader.rx_bytes = 0
 
     @property

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import Body, FixedBody, RequestMessage, ResponseMessage
 from sidecar.api.stream import Flag
+from sidecar.codec.h2_sizes import MeteredCodec
 from sidecar.codec.h2_types import GOAWAY_DETAILS, ErrorCode, KnownFields
 from sidecar.core.address import Address
 from sidecar.core.errors import Disconnected, LocalProtocolError, RemoteProtocolError, UpstreamError
@@ -23,6 +24,7 @@ from sidecar.upstream.pool import INTERIM, connection_termination, protocol_erro
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
+    from sidecar.api.wire import WireBytes
     from sidecar.codec.h2_types import H2Codec
     from sidecar.observability.stats import Counter
     from sidecar.upstream.h2_pool import H2Pool
@@ -71,6 +73,7 @@ class H2UpstreamStream:
         "_stream_id",
         "_upgrade",
         "_whole",
+        "_wire",
         "grpc_status",
     )
 
@@ -95,6 +98,12 @@ class H2UpstreamStream:
         self.grpc_status: bytes | None = None
         #: The type that an upgrade asks for.
         self._upgrade: bytes | None = None
+        #: Where it counts what it takes on the wire; mostly None.
+        self._wire: WireBytes | None = None
+
+    def measure(self, wire: WireBytes) -> None:
+        """Count into ``wire`` what the exchange that begins takes."""
+        self._wire = wire
 
     @property
     def connection_id(self) -> int:
@@ -155,6 +164,9 @@ class H2UpstreamStream:
         except LocalProtocolError:
             raise self._error or _refused() from None
         connection.started(self, stream_id)
+        if self._wire is not None:
+            codec = connection.metered()
+            codec.watch(stream_id, self._wire)
         wire = connection.wire
         if not wire.is_scheduled:
             wire.flush_later()
@@ -310,6 +322,8 @@ class H2UpstreamStream:
             connection.wire.flush_later()
         if self._body is not None:
             self._body.discard()
+        if self._wire is not None:
+            connection.metered().forget(stream_id)
         connection.ended(self, stream_id)
         return is_unfinished
 
@@ -382,6 +396,15 @@ class H2UpstreamConnection:
         self.strand: Strand | None = None
         #: None but where ``connection_keepalive`` is configured.
         self.keepalive: Keepalive | None = None
+
+    def metered(self) -> MeteredCodec:
+        """The codec, which counts what streams take from now on."""
+        codec = self.codec
+        if isinstance(codec, MeteredCodec):
+            return codec
+        made = MeteredCodec(codec, self, client=True)
+        self.codec = self.wire.codec = made
+        return made
 
     @property
     def has_room(self) -> bool:

@@ -15,6 +15,7 @@ from sidecar.core.errors import UpstreamError
 if TYPE_CHECKING:
     from sidecar.api.message import RequestMessage, ResponseMessage
     from sidecar.api.stream import Stream
+    from sidecar.api.wire import WireBytes
     from sidecar.core.headers import HeaderMap
 
 __all__ = [
@@ -44,6 +45,10 @@ class UpstreamStream(Protocol):
     tls: Any
     #: ``HTTP/1.1`` or ``HTTP/2``.
     protocol: str
+
+    def measure(self, wire: WireBytes) -> None:
+        """Count into ``wire`` what the exchange takes; said before it starts, where somebody reads it."""
+        ...
 
     def start(self, request: RequestMessage, body: bytes | None) -> Awaitable[None] | None:
         """Send the head, and ``body`` behind it when it is the whole of it (None: pull it yourself).

@@ -38,9 +38,12 @@ _FORMATTERS = {
 }
 
 
-def compile_substitution_format(message: Any, context: FactoryContext, path: str) -> Line:
+def compile_substitution_format(
+    message: Any, context: FactoryContext, path: str, *, is_log: bool = False
+) -> Line:
     """The function that makes the text of ``message``; JSON ends with a line feed, as Envoy's does.
 
+    ``is_log``: it is a line of an access log.
     ``path`` counts from the context's.  Raises: ConfigError under it.
     """
     extensions = format_extensions(message, path)
@@ -53,6 +56,7 @@ def compile_substitution_format(message: Any, context: FactoryContext, path: str
             str(tree),
             context,
             f"{path}.json_format",
+            is_log=is_log,
         )
     if kind == "text_format_source":
         where = f"{path}.text_format_source"
@@ -61,20 +65,28 @@ def compile_substitution_format(message: Any, context: FactoryContext, path: str
         where = f"{path}.text_format"
         text = message.text_format
     return compile_plain_format(
-        lambda: compile_text(text, omit_empty=omit_empty, extensions=extensions), text, context, where
+        lambda: compile_text(text, omit_empty=omit_empty, extensions=extensions),
+        text,
+        context,
+        where,
+        is_log=is_log,
     )
 
 
-def compile_text_format(text: str, context: FactoryContext, path: str, *, omit_empty: bool = False) -> Line:
+def compile_text_format(
+    text: str, context: FactoryContext, path: str, *, omit_empty: bool = False, is_log: bool = False
+) -> Line:
     """The function that makes ``text``: unset is ``-``, or nothing with ``omit_empty``.
 
     Raises: ConfigError at ``path``.
     """
-    return compile_plain_format(lambda: compile_text(text, omit_empty=omit_empty), text, context, path)
+    return compile_plain_format(
+        lambda: compile_text(text, omit_empty=omit_empty), text, context, path, is_log=is_log
+    )
 
 
 def compile_plain_format(
-    compile_it: Callable[[], Line], text: str, context: FactoryContext, path: str
+    compile_it: Callable[[], Line], text: str, context: FactoryContext, path: str, *, is_log: bool = False
 ) -> Line:
     """What ``compile_it`` makes of ``text``, its errors at ``path``, with a warning where we know less."""
     try:
@@ -83,8 +95,8 @@ def compile_plain_format(
         raise
     except SidecarError as error:
         raise ConfigError(path, explain_format_error(error)) from error
-    for name in unrecorded_operators(text):
-        context.warn(f"{context.path}.{path}", f"%{name}% is not recorded yet: it stays unset")
+    for name in () if is_log else unrecorded_operators(text):
+        context.warn(f"{context.path}.{path}", f"%{name}% is counted for access logs alone: it stays unset")
     return line
 
 

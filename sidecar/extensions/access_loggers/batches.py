@@ -95,13 +95,22 @@ class Batches:
 class BatchLogger:
     """An :class:`sidecar.api.filters.AccessLogger` to a service."""
 
-    __slots__ = ("_batches", "_put", "_wanted")
+    __slots__ = ("_batches", "_put", "_wanted", "reads_wire")
 
-    def __init__(self, batches: Batches, put: Put, wanted: Callable[[Stream], bool] | None = None) -> None:
+    def __init__(
+        self,
+        batches: Batches,
+        put: Put,
+        wanted: Callable[[Stream], bool] | None = None,
+        *,
+        reads_wire: bool = False,
+    ) -> None:
         batches.users += 1
         self._batches = batches
         self._put = put
         self._wanted = wanted
+        #: Whether what it tells has to be counted of a stream's wire.
+        self.reads_wire = reads_wire
 
     def filtered(self, wanted: Callable[[Stream], bool]) -> BatchLogger:
         """This logger behind a filter, in its place."""

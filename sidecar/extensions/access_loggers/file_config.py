@@ -51,7 +51,7 @@ class _LineFactory:
             except OSError as error:
                 raise ConfigError("path", f"unable to open file '{path}': {error.strerror}") from error
             self._files[path] = file
-        return LineLogger(line.program(), file, is_prompt=self.is_prompt)
+        return LineLogger(line.program(), file, is_prompt=self.is_prompt, reads_wire=line.reads_wire)
 
 
 class FileFactory(_LineFactory):
@@ -68,16 +68,17 @@ class FileFactory(_LineFactory):
     def _line(self, message: Any, context: FactoryContext) -> Line:
         kind = message.WhichOneof("access_log_format")
         if kind == "log_format":
-            return compile_substitution_format(message.log_format, context, "log_format")
+            return compile_substitution_format(message.log_format, context, "log_format", is_log=True)
         if kind == "format":
             # An empty one is the default, as in Envoy.
-            return compile_text_format(message.format or DEFAULT_FORMAT, context, "format")
+            return compile_text_format(message.format or DEFAULT_FORMAT, context, "format", is_log=True)
         if kind in ("json_format", "typed_json_format"):
             return compile_plain_format(
                 lambda: compile_json(struct_to_dict(getattr(message, kind))),
                 str(getattr(message, kind)),
                 context,
                 kind,
+                is_log=True,
             )
         return compile_text(DEFAULT_FORMAT)
 
@@ -91,7 +92,7 @@ class _StreamFactory(_LineFactory):
     def compile(self, message: Any, context: FactoryContext) -> LineLogger:
         """A logger that writes to the standard stream.  Raises: ConfigError."""
         if message.WhichOneof("access_log_format") == "log_format":
-            line = compile_substitution_format(message.log_format, context, "log_format")
+            line = compile_substitution_format(message.log_format, context, "log_format", is_log=True)
         else:
             line = compile_text(DEFAULT_FORMAT)
         return self._logger(self.path, line, context)

@@ -13,7 +13,7 @@ __all__ = ["LineLogger"]
 class LineLogger:
     """An :class:`sidecar.api.filters.AccessLogger` of formatted lines."""
 
-    __slots__ = ("_file", "_line", "_wanted", "is_prompt")
+    __slots__ = ("_file", "_line", "_wanted", "is_prompt", "reads_wire")
 
     def __init__(
         self,
@@ -21,6 +21,7 @@ class LineLogger:
         file: LogFile,
         *,
         is_prompt: bool = False,
+        reads_wire: bool = False,
         wanted: Callable[[Stream], bool] | None = None,
     ) -> None:
         file.users += 1
@@ -29,6 +30,8 @@ class LineLogger:
         self._wanted = wanted
         #: Whether to flush at every sweep instead of every flush interval.
         self.is_prompt = is_prompt
+        #: Whether its lines tell what a stream took on the wire, which has to be counted then.
+        self.reads_wire = reads_wire
 
     def log(self, stream: Stream) -> None:
         """Write the line of a finished stream, if the filter wants it."""

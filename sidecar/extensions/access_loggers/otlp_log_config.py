@@ -22,6 +22,7 @@ from sidecar.extensions.access_loggers.service_config import make_batches
 from sidecar.extensions.otlp.senders_config import compile_sender, detect_resource
 from sidecar.observability.formatter import compile_text
 from sidecar.observability.metadata_operators import filter_state
+from sidecar.observability.wire_operators import reads_wire
 
 if TYPE_CHECKING:
     from sidecar.api.context import FactoryContext
@@ -63,7 +64,11 @@ class OpenTelemetryLoggerFactory:
     def compile(self, message: Any, context: FactoryContext) -> BatchLogger:
         """The logger.  Raises: ConfigError."""
         settings = _settings(message, context)
-        return BatchLogger(self._batches(message, context), lambda batch, stream: batch.add(stream, settings))
+        return BatchLogger(
+            self._batches(message, context),
+            lambda batch, stream: batch.add(stream, settings),
+            reads_wire=reads_wire(str(message)),
+        )
 
     def with_filter(self, compiled: BatchLogger, message: Any, context: FactoryContext) -> BatchLogger:
         """``compiled`` behind an ``AccessLogFilter``.  Raises: ConfigError."""
@@ -109,7 +114,9 @@ def _settings(message: Any, context: FactoryContext) -> RecordSettings:
     extensions = format_extensions(message, context.path)
 
     def text(line: str, path: str) -> Callable[[Stream], str]:
-        return compile_plain_format(lambda: compile_text(line, extensions=extensions), line, context, path)
+        return compile_plain_format(
+            lambda: compile_text(line, extensions=extensions), line, context, path, is_log=True
+        )
 
     body = None
     if message.body.WhichOneof("value") is not None:

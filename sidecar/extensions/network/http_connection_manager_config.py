@@ -205,6 +205,8 @@ class HcmCompiler:
             log for each in chains if each.upstream_log is not None for log in each.upstream_log.loggers
         )
         manager.access_logs = tuple(compile_access_logs(message, context, registry))
+        logs = (*manager.access_logs, *manager.upstream_logs)
+        manager.counts_wire = any(getattr(log, "reads_wire", False) for log in logs)
         manager.stream_idle = stream_idle(manager, parts.timers)
         if message.HasField("local_reply_config"):
             at = context.at("local_reply_config")

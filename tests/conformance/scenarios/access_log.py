@@ -153,7 +153,7 @@ async def access_log_sizes(s: Session) -> None:
         await s.get("/direct", "x-request-id: fixed", to="sizes")
 
 
-@scenario(ACCESS_LOG, differs={"log wire": "bytes-on-the-wire"})
+@scenario(ACCESS_LOG)
 async def access_log_bytes_on_the_wire(s: Session) -> None:
     """Bytes of the connection that a stream used."""
     async with s.logging(1, "wire"):

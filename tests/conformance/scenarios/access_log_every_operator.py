@@ -311,7 +311,7 @@ async def every_operator_nested(s: Session) -> None:
         await three(s, "nested")
 
 
-@scenario(SETUP, differs={"log wire": "bytes-on-the-wire"})
+@scenario(SETUP)
 async def every_operator_wire(s: Session) -> None:
     """Bytes of the wire over HTTP/1."""
     async with s.logging(1, "wire"):

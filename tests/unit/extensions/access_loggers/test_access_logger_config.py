@@ -15,6 +15,7 @@ from sidecar.api.context import FactoryContext, NodeInfo
 from sidecar.api.message import RequestMessage, ResponseMessage
 from sidecar.api.stream import Flag, Stream
 from sidecar.config.compile.log_filter import compile_log_filter
+from sidecar.config.compile.substitution_format import compile_text_format
 from sidecar.config.data_source import read_data_source
 from sidecar.core.errors import ConfigError
 from sidecar.core.headers import Field, RequestHeaders, ResponseHeaders
@@ -146,11 +147,18 @@ def test_formatter_extension_brings_its_operator(tmp_path: Path, context: Factor
         FileFactory().compile(message, context)
 
 
-def test_operator_that_is_not_recorded_is_warned_about(tmp_path: Path, context: FactoryContext) -> None:
-    FileFactory().compile(
-        file_message(tmp_path / "log", format="%UPSTREAM_WIRE_BYTES_SENT%"), context
-    ).close()
-    assert WARNINGS == [("log.format", "%UPSTREAM_WIRE_BYTES_SENT% is not recorded yet: it stays unset")]
+def test_operator_of_wire_bytes_has_them_counted(tmp_path: Path, context: FactoryContext) -> None:
+    for text_format, is_read in (("%UPSTREAM_WIRE_BYTES_SENT%", True), ("%BYTES_SENT%", False)):
+        logger = FileFactory().compile(file_message(tmp_path / "log", format=text_format), context)
+        assert logger.reads_wire is is_read
+        logger.close()
+    assert WARNINGS == []
+
+
+def test_operator_of_wire_bytes_is_warned_about_where_nothing_counts_for_it(context: FactoryContext) -> None:
+    compile_text_format("%UPSTREAM_WIRE_BYTES_SENT%", context, "format")
+    said = "%UPSTREAM_WIRE_BYTES_SENT% is counted for access logs alone: it stays unset"
+    assert [("log.format", said)] == WARNINGS
 
 
 @pytest.mark.parametrize(
