@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from struct import Struct
-from typing import Any, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 import wasmtime
 from wasmtime import _bindings as capi
@@ -113,14 +113,14 @@ class Binding(Protocol):
     def define(self, module: str, function: HostFunction) -> None:
         """Offer a host function to guests under that module name."""
 
-    def function(self, export: Any, params: int, has_result: bool) -> GuestFunction:
+    def function(self, exports: Any, name: str, params: int, has_result: bool) -> GuestFunction:
         """A callable for a guest export: unsigned numbers in, a number out (0 without result).
 
         An argument that is left out is 0; up to three may be given whether the guest takes them or not.
         Raises: wasmtime.Trap, wasmtime.WasmtimeError; ``pending`` then holds what a host function raised.
         """
 
-    def frame(self, export: Any, params: int, has_result: bool) -> tuple[Any, ...]:
+    def frame(self, exports: Any, name: str, params: int, has_result: bool) -> tuple[Any, ...]:
         """What ``direct`` calls that export with."""
 
     def instantiate(self, module: Any) -> Any:
@@ -163,14 +163,36 @@ def _text(name: str) -> tuple[bytes, Any]:
     return text, ctypes.c_size_t.from_param(len(text))
 
 
+#: Where in an export the function is, and how many exports a guest is usually asked for.
+_FUNCTION_AT: Final = _Extern.of.offset
+_EXTERN_SIZE: Final = ctypes.sizeof(_Extern)
+_USUAL_EXPORTS: Final = 16
+_Externs = _Extern * _USUAL_EXPORTS
+
+
 class _Exports:
     """The exports of an instance, each looked up when it is asked for: most are never used."""
 
-    __slots__ = ("_context", "_instance")
+    __slots__ = ("_context", "_instance", "_room", "_used")
 
     def __init__(self, context: Any, instance: Any) -> None:
         self._context = context
         self._instance = ctypes.byref(instance)
+        self._room = _Externs()
+        self._used = 0
+
+    def function(self, name: str) -> Any:
+        """A reference to the function of that name, as a call takes it."""
+        used = self._used
+        if used == _USUAL_EXPORTS:
+            self._room = _Externs()  # who refers to the one before keeps it
+            used = 0
+        at = used * _EXTERN_SIZE
+        room = self._room
+        if not _export(self._context, self._instance, *_text(name), ctypes.byref(room, at)):
+            raise KeyError(name)
+        self._used = used + 1
+        return ctypes.byref(room, at + _FUNCTION_AT)
 
     def __getitem__(self, name: str) -> Any:
         """What the export is: a ``wasmtime_extern_union``."""
@@ -209,7 +231,8 @@ class UncheckedBinding:
     def attach(self, store: Any, vm: Sandboxed) -> None:
         self._store, self._vm, self.pending = store, vm, None
         # Made to an argument once: ctypes would do it for every call, here and below.
-        self._context = _ADDRESS.from_param(ctypes.cast(store._context(), _ADDRESS).value)
+        # (A cast would leave a pointer that refers to itself, for the collector.)
+        self._context = _ADDRESS.from_param(ctypes.addressof(store._context().contents))
 
     def detach(self) -> None:
         self._store = self._vm = self.pending = self._context = None
@@ -349,14 +372,14 @@ class UncheckedBinding:
 
         return _CALLBACK(callback_of_five if count == 5 else callback)
 
-    def frame(self, export: Any, params: int, has_result: bool) -> tuple[Any, ...]:
+    def frame(self, exports: Any, name: str, params: int, has_result: bool) -> tuple[Any, ...]:
         arguments, trap = self._references
-        count = _COUNTS[max(params, int(has_result))]
-        return self._context, ctypes.byref(export.func), arguments, count, trap
+        count = _COUNTS[params or has_result]
+        return self._context, exports.function(name), arguments, count, trap
 
-    def function(self, export: Any, params: int, has_result: bool) -> GuestFunction:
+    def function(self, exports: Any, name: str, params: int, has_result: bool) -> GuestFunction:
         lanes, trap = self._lanes, self._trap
-        frame = self.frame(export, params, has_result)
+        frame = self.frame(exports, name, params, has_result)
         call = _call
 
         def guest(first: int = 0, second: int = 0, third: int = 0) -> int:
@@ -431,11 +454,11 @@ class PublicBinding:
     ) -> tuple[Any, Any, memoryview]:
         raise NotImplementedError("nothing is answered inside here")
 
-    def frame(self, export: Any, params: int, has_result: bool) -> tuple[Any, ...]:
+    def frame(self, exports: Any, name: str, params: int, has_result: bool) -> tuple[Any, ...]:
         raise NotImplementedError("nothing is called directly here")
 
-    def function(self, export: Any, params: int, has_result: bool) -> GuestFunction:
-        store = self._store
+    def function(self, exports: Any, name: str, params: int, has_result: bool) -> GuestFunction:
+        store, export = self._store, exports[name]
 
         def guest(*values: int) -> int:
             given = [*map(_signed, values[:params])]

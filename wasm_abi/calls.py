@@ -11,7 +11,7 @@ bits, a number of another kind is BAD_ARGUMENT, one that is unknown NOT_FOUND.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from wasm_abi.abi import CallStatus, MapType, Status
 
@@ -55,6 +55,11 @@ class Callouts:
         #: The body of the HTTP response being delivered, and the gRPC message.
         self.body: bytes | None = None
         self.message: bytes | None = None
+
+    def take_apart(self) -> None:
+        """Let go of the plugin, which is over."""
+        self._plugin = cast("Plugin", None)
+        self.host = None
 
     @property
     def open_calls(self) -> int:

@@ -299,7 +299,7 @@ class Inside:
         vm, words, idle = self._vm, self.words, self._vm.context
         lanes, call, trap = direct
         map_type = HEADERS[name]
-        frame = self._binding.frame(self._exports[_EXPORTS[map_type]], 3, True)
+        frame = self._binding.frame(self._exports, _EXPORTS[map_type], 3, True)
         wanted, pairs = self._wanted[map_type], self._wants_pairs
 
         def entry(context: "Context", count: int = 0, end_of_stream: int = 0) -> int:
@@ -337,7 +337,7 @@ class Inside:
         """
         vm, words, idle = self._vm, self.words, self._vm.context
         lanes, call, trap = direct
-        frame = self._binding.frame(self._exports["begin"], 4, True)
+        frame = self._binding.frame(self._exports, "begin", 4, True)
         wanted, pairs = self._wanted[0], self._wants_pairs
 
         def begin(context: "Context", root: int, count: int, end_of_stream: int) -> int | None:
@@ -385,7 +385,7 @@ class Inside:
         """
         vm, words, idle = self._vm, self.words, self._vm.context
         lanes, call, trap = direct
-        frame = self._binding.frame(self._exports["respond"], 3, True)
+        frame = self._binding.frame(self._exports, "respond", 3, True)
         wanted, pairs, view = self._wanted[2], self._wants_pairs, self._view
 
         def respond(context: "Context", count: int, body: bytes) -> int:
@@ -435,7 +435,7 @@ class Inside:
         """The way out: log, done, delete; how many of them were made before the guest did something."""
         vm, words, idle = self._vm, self.words, self._vm.context
         lanes, call, trap = direct
-        frame = self._binding.frame(self._exports["finish"], 1, True)
+        frame = self._binding.frame(self._exports, "finish", 1, True)
 
         def finish(context: "Context") -> int:
             if vm.context is not idle:

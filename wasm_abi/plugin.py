@@ -207,6 +207,11 @@ class Plugin:
             self.delete(self.root)
         self.calls.cancel_all()
 
+    def take_apart(self) -> None:
+        """Let go of what points back here, once the VM is closed: it is freed with its last user then."""
+        self.root.plugin = None
+        self.calls.take_apart()
+
 
 class StreamContext(EndingContext):
     """One HTTP stream as the guest sees it.

@@ -9,6 +9,7 @@ it takes no more calls. What the callbacks mean is said in ``plugin``; how calls
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from struct import Struct
 from types import MappingProxyType
 from typing import Any, Final, NoReturn, cast
@@ -19,7 +20,6 @@ from wasm_abi import inside_wat as room
 from wasm_abi.abi import AbiVersion, LogLevel, Status
 from wasm_abi.binding import (
     Binding,
-    DirectCalls,
     GuestFunction,
     PublicBinding,
     UncheckedBinding,
@@ -104,13 +104,13 @@ class Vm:
     """
 
     __slots__ = (
-        "_allocate", "_binding", "_call_numbers", "_entries", "_exports", "_on_close",
-        "_output_serial", "_panic", "_panic_serial", "_spare_key", "_store", "_watched", "abi", "after",
-        "allowed", "configuration", "configuring", "context", "contexts", "deadline_s", "engine", "entered",
-        "environment", "failure", "foreign_arguments", "foreign_functions", "host", "inside", "is_answered",
-        "is_restricted", "is_started", "limits", "memory", "metric_ids", "metrics", "module",
-        "needs_attention", "next_context_id", "read", "serial", "shared", "vm_id", "warned", "words",
-        "write", "write_u32", "write_u64",
+        "_allocate", "_binding", "_call_numbers", "_direct", "_entries", "_exports", "_frames",
+        "_on_close", "_output_serial", "_panic", "_panic_serial", "_spare_key", "_store", "_watched",
+        "abi", "after", "allowed", "configuration", "configuring", "context", "contexts", "deadline_s",
+        "engine", "entered", "environment", "failure", "foreign_arguments", "foreign_functions", "host",
+        "inside", "is_answered", "is_restricted", "is_started", "limits", "memory", "metric_ids",
+        "metrics", "module", "needs_attention", "next_context_id", "read", "serial", "shared", "vm_id",
+        "warned", "words", "write", "write_u32", "write_u64",
     )  # fmt: skip
 
     def __init__(
@@ -159,6 +159,7 @@ class Vm:
         self._on_close = on_close
         self.after: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._entries: dict[str, Callable[..., int] | None] = {}
+        self._frames: dict[str, tuple[Any, ...]] = {}
         self.next_context_id = 1
         self._call_numbers = [HTTP_CALL, GRPC_CALL, GRPC_STREAM]
         self._panic = b""
@@ -186,6 +187,7 @@ class Vm:
         )
         self._binding = _take_binding(module, safe, allowed)
         self._binding.attach(self._store, self)
+        self._direct: Any = self._binding.direct
         self._spare_key = (safe, allowed)
         self._watched: Watched | None = self.engine.attach(self)
         self.shared.acquire(vm_id)
@@ -277,7 +279,7 @@ class Vm:
         self.memory.left = limit
 
     def _guest_function(self, name: str) -> GuestFunction:
-        return self._binding.function(self._exports[name], *self.module.exports[name])
+        return self._binding.function(self._exports, name, *self.module.exports[name])
 
     # -- Into the guest ---------------------------------------------------------------------------------
 
@@ -297,68 +299,40 @@ class Vm:
         return name in self.module.exports and (not self.allowed or name in self.allowed)
 
     def _entry_of(self, name: str) -> Callable[..., int]:
-        signature = self.module.exports[name]
+        params, _ = self.module.exports[name]
         direct = self._binding.direct
         if direct is not None and self.inside is not None and name in HEADERS:
             return self.inside.headers_entry(name, direct)
-        if direct is not None and signature[0] <= 3:
-            return self._make_direct_entry(direct, name)
-        make = self._make_long_entry if signature[0] > 3 else self._make_entry
+        if direct is not None and params <= 3:
+            return partial(self._call, name)
+        make = self._make_long_entry if params > 3 else self._make_entry
         return make(self._guest_function(name), name)
 
-    def _make_direct_entry(self, direct: DirectCalls, name: str) -> Callable[..., int]:
-        """What ``_make_entry`` makes, without a function of its own for the call itself."""
-        lanes, call, trap = direct
-        frame: tuple[Any, ...] = ()
-        params, has_result = self.module.exports[name]
-        is_long = params == 3
-
-        def entry(context: Context, first: int = 0, second: int = 0) -> int:
-            nonlocal frame
-            if self.context is not _IDLE:
-                self.refuse()
-            self.serial += 1
-            if self.needs_attention:
-                self.attend()
-            self.context = context
-            try:
-                if not frame:
-                    frame = self._binding.frame(self._exports[name], params, has_result)
-                lanes[0] = context.id
-                lanes[4] = first
-                if is_long:
-                    lanes[8] = second
-                error = call(*frame)
-                if error is not None or trap:
-                    raise_failure(error, trap)
-            except BaseException as failure:  # the sandbox: a trap, or what a host function raised
-                self.fail(failure, name)
-            self.context = _IDLE
-            return self.finish_call(lanes[0]) if self.after else lanes[0]
-
-        def entry_of_one(context: Context, _first: int = 0, _second: int = 0) -> int:
-            nonlocal frame
-            if self.context is not _IDLE:
-                self.refuse()
-            self.serial += 1
-            if self.needs_attention:
-                self.attend()
-            self.context = context
-            try:
-                if not frame:
-                    frame = self._binding.frame(self._exports[name], params, has_result)
-                lanes[0] = context.id
-                error = call(*frame)
-                if error is not None or trap:
-                    raise_failure(error, trap)
-            except BaseException as failure:  # the sandbox, as above
-                self.fail(failure, name)
-            self.context = _IDLE
-            if has_result or self.after:
-                return self.finish_call(lanes[0])
-            return 0
-
-        return entry_of_one if params == 1 else entry
+    def _call(self, name: str, context: Context, first: int = 0, second: int = 0) -> int:
+        """What ``_make_entry`` makes, without a function for each callback, nor for the call itself."""
+        if self.context is not _IDLE:
+            self.refuse()
+        self.serial += 1
+        if self.needs_attention:
+            self.attend()
+        self.context = context
+        try:
+            frame = self._frames.get(name)
+            if frame is None:
+                frame = self._binding.frame(self._exports, name, *self.module.exports[name])
+                self._frames[name] = frame
+            lanes, call, trap = self._direct
+            lanes[0] = context.id
+            lanes[4] = first  # what a callback does not take does no harm
+            lanes[8] = second
+            error = call(*frame)
+            if error is not None or trap:
+                raise_failure(error, trap)
+            result: int = lanes[0]
+        except BaseException as failure:  # the sandbox: a trap, or what a host function raised
+            self.fail(failure, name)
+        self.context = _IDLE
+        return self.finish_call(result) if self.after else result
 
     def _make_entry(self, guest: GuestFunction, name: str) -> Callable[..., int]:
         # Two plain arguments whatever most callbacks take: stars would cost as much as the rest of this.
@@ -476,6 +450,7 @@ class Vm:
         self._use_memory(NoMemory())
         self.inside, self.words = None, [0] * 16
         self._entries.clear()
+        self._frames.clear()
         self._store.close()
         self._store = None
         if self._on_close is not None:

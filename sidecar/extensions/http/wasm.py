@@ -52,6 +52,8 @@ def _end(side: StreamSide, live: LivePlugin) -> None:
         side.plugin_side.report("at the end of a stream", error)
     plugin.calls.cancel_all()
     plugin.vm.close()
+    plugin.take_apart()
+    side.plugin_side.take_apart()
 
 
 class WasmFilter(HttpFilter):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sidecar.api.message import LocalReply
 from sidecar.api.stream import EMPTY_DETAILS, LOOK_AGAIN
-from sidecar.core.headers import HeaderMap
+from sidecar.core.headers import HeaderMap, RequestHeaders
 from sidecar.extensions.http.header_edits import BAD_VALUE, invalid_field
 from sidecar.extensions.http.wasm_calls import PluginCalls
 from sidecar.extensions.http.wasm_grpc import GrpcCalls
@@ -177,6 +177,11 @@ class PluginSide:
             self._soon(self.run_deferred)
         self._deferred.append(action)
 
+    def take_apart(self) -> None:
+        """The plugin's VM is closed: let go of what points back here."""
+        self.stop()
+        self.plugin = self.calls = self.revive = None
+
     def run_deferred(self) -> None:
         """Run what was deferred; nothing of the guest runs then."""
         actions, self._deferred = self._deferred, []
@@ -293,8 +298,24 @@ class StreamSide:
             self.maps[3] = HeaderMap()
 
     def get_header_map(self, map_type: MapType) -> Iterable[tuple[bytes, bytes]] | None:
-        headers = self._open_map(map_type)
-        return headers
+        headers = self.maps[map_type] if map_type < 4 else None
+        if headers is None:
+            return None
+        if map_type:
+            return [*headers.pseudo_fields(), *headers.fields]
+        request: RequestHeaders = headers  # type: ignore[assignment]  # a request's head
+        pairs = []  # as pseudo_fields does, without a generator
+        for name, value in (
+            (b":authority", request.authority),
+            (b":path", request.path),
+            (b":method", request.method),
+            (b":scheme", request.scheme),
+            (b":protocol", request.protocol),
+        ):
+            if value is not None:
+                pairs.append((name, value))
+        pairs += headers.fields
+        return pairs
 
     def get_header_value(self, map_type: MapType, name: bytes) -> bytes | None:
         headers = self.maps[map_type] if map_type < 4 else None

@@ -17,7 +17,7 @@ LOOP = "(loop $forever (br $forever)) (unreachable)"
 def test_watchdog_that_went_to_rest_still_stops_the_next_loop(
     run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wasm_abi.engine, "_IDLE_LOOKS", 2)
+    monkeypatch.setattr(wasm_abi.engine, "_IDLE_S", 0.005)
     engine = Engine()
     own = Runner(engine, run.safe)
     stream = own.stream(guest({"proxy_on_request_headers": LOOP}), limits=Limits(call_deadline_s=0.05))
