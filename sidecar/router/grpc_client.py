@@ -274,7 +274,7 @@ class GrpcClient:
         channel = service.channel
         self._client: HttpClient = client if channel is None else channel.client
         self.service = service
-        self._stats = None if channel is None else channel.stats
+        self._channel = channel
 
     def call(
         self,
@@ -312,9 +312,10 @@ class GrpcClient:
         return call
 
     def _count(self, call: _GrpcCall) -> None:
-        if self._stats is not None:
-            self._stats.total.value += 1
-            call.count_end = self._stats.closed
+        channel = self._channel
+        if channel is not None:
+            channel.stats.total.value += 1
+            call.count_end = channel.count_closed
 
     def _span(self, path: bytes, parent: Span) -> Span:
         method = path[1:].replace(b"/", b".").decode("latin-1")

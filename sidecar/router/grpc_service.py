@@ -46,15 +46,22 @@ class ChannelStats:
             self._closed[code].value += 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Channel:
-    """Where a ``google_grpc`` leads: a cluster that only this client knows."""
+    """Where a ``google_grpc`` leads: a cluster that only this client knows.
+
+    It is closed when nobody has it any more: who makes calls has it through the service, and keeps that.
+    """
 
     client: Any
     cluster: str
     authority: bytes
     is_secure: bool
     stats: ChannelStats
+
+    def count_closed(self, code: int) -> None:
+        """A call ended with a status: until then it has the channel."""
+        self.stats.closed(code)
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,6 +180,7 @@ class Assembly:
             store,
             self.background.add,
             lambda: {"resolver": self._resolver, "registry": self._registry},
+            self._end_uses,
         )
         self.sources.tap = self.role.make_tap(loaded.bootstrap, registry)
         self.secrets = Secrets(loaded.bootstrap, self.sources, self.context, self.background.add)
@@ -539,6 +540,7 @@ class Assembly:
         for closer in reversed(listener.closers):
             closer()
         listener.closers = []
+        self.google_channels.something_ended()
 
     def _keep(self, listener: Listener, message: Any, path: str) -> None:
         listener.message = message
