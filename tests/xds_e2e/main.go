@@ -37,7 +37,10 @@ const (
 	// How long a refusal waits: the cache answers one with the same resources at once, again and again.
 	refusalPause = 50 * time.Millisecond
 	settleLimit  = 20 * time.Second
-	maxMessage   = 256 << 20
+	// The cache does not say a resource again to who left it and asks for it once more before anything else was
+	// said: after so long without a word of a node, it is taken for told.
+	silence    = time.Second
+	maxMessage = 256 << 20
 )
 
 // typeState is what a node and this server said of one type.
@@ -50,9 +53,36 @@ type typeState struct {
 	AnswerNs  int64  `json:"answer_ns"`
 	Responses int    `json:"responses"`
 	Refusals  int    `json:"refusals"`
+	// Of a stream of changes: what it was not told yet, though it wants it.
+	Untold []string `json:"untold,omitempty"`
 	// Of the last response, and whether it was answered.
 	nonce    string
 	answered bool
+}
+
+// wants is what a stream of changes asked for of one type, and in which versions it was told of it.
+type wants struct {
+	all   bool
+	names map[string]bool
+	told  map[string]string
+}
+
+func (w *wants) wanted(name string) bool { return w.all || w.names[name] }
+
+// untold has what is wanted and was not told in the versions that there are, nor that it went.
+func (w *wants) untold(versions map[string]string) []string {
+	var names []string
+	for name, version := range versions {
+		if w.wanted(name) && w.told[name] != version {
+			names = append(names, name)
+		}
+	}
+	for name := range w.told {
+		if _, is := versions[name]; !is && w.wanted(name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 type plane struct {
@@ -63,9 +93,16 @@ type plane struct {
 	parts map[string]map[string][]byte
 	// By node and type.
 	current map[string]map[string]string
-	states  map[string]map[string]*typeState
-	nodes   map[int64]string
-	epoch   chan struct{}
+	// By node, type and name: the versions of resources, as streams of changes say them.
+	versions map[string]map[string]map[string]string
+	// Of each node the last stream of changes, by type.
+	changes map[string]map[string]*wants
+	streams map[int64]map[string]*wants
+	// When anything was last said to or by a node.
+	spoken map[string]time.Time
+	states map[string]map[string]*typeState
+	nodes  map[int64]string
+	epoch  chan struct{}
 	// Of the last snapshot: what its resources are, by type and bytes, which the next one shares.
 	decoded map[string]types.Resource
 }
@@ -90,6 +127,7 @@ func (p *plane) heard(stream int64, node *core.Node, typeURL, nonce string, refu
 	if node.GetId() != "" {
 		p.nodes[stream] = node.GetId()
 	}
+	p.spoken[p.nodes[stream]] = time.Now()
 	state := p.state(p.nodes[stream], typeURL)
 	isAnswer := nonce != "" && nonce == state.nonce && !state.answered
 	if isAnswer {
@@ -112,10 +150,56 @@ func (p *plane) heard(stream int64, node *core.Node, typeURL, nonce string, refu
 func (p *plane) told(stream int64, typeURL, version, nonce string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.spoken[p.nodes[stream]] = time.Now()
 	state := p.state(p.nodes[stream], typeURL)
 	state.Sent, state.nonce, state.answered = version, nonce, false
 	state.SentNs = time.Now().UnixNano()
 	state.Responses++
+}
+
+// asked takes down what a stream of changes wants.
+func (p *plane) asked(stream int64, request *discovery.DeltaDiscoveryRequest) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	types := p.streams[stream]
+	if types == nil {
+		types = map[string]*wants{}
+		p.streams[stream] = types
+	}
+	if request.Node.GetId() != "" {
+		p.changes[request.Node.GetId()] = types
+	}
+	of := types[request.TypeUrl]
+	if of == nil {
+		of = &wants{all: len(request.ResourceNamesSubscribe) == 0, names: map[string]bool{}, told: map[string]string{}}
+		types[request.TypeUrl] = of
+		for name, version := range request.InitialResourceVersions {
+			of.told[name] = version
+		}
+	}
+	for _, name := range request.ResourceNamesSubscribe {
+		of.all = of.all || name == "*"
+		of.names[name] = true
+	}
+	for _, name := range request.ResourceNamesUnsubscribe {
+		delete(of.names, name)
+		delete(of.told, name)
+	}
+}
+
+func (p *plane) toldChanges(stream int64, response *discovery.DeltaDiscoveryResponse) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	of := p.streams[stream][response.TypeUrl]
+	if of == nil {
+		return
+	}
+	for _, resource := range response.Resources {
+		of.told[resource.Name] = resource.Version
+	}
+	for _, name := range response.RemovedResources {
+		delete(of.told, name)
+	}
 }
 
 func (p *plane) callbacks() server.Callbacks {
@@ -128,10 +212,12 @@ func (p *plane) callbacks() server.Callbacks {
 			p.told(id, response.TypeUrl, response.VersionInfo, response.Nonce)
 		},
 		StreamDeltaRequestFunc: func(id int64, request *discovery.DeltaDiscoveryRequest) error {
+			p.asked(id, request)
 			p.heard(id, request.Node, request.TypeUrl, request.ResponseNonce, request.ErrorDetail.GetMessage())
 			return nil
 		},
 		StreamDeltaResponseFunc: func(id int64, _ *discovery.DeltaDiscoveryRequest, response *discovery.DeltaDiscoveryResponse) {
+			p.toldChanges(id, response)
 			p.told(id, response.TypeUrl, response.SystemVersionInfo, response.Nonce)
 		},
 		StreamClosedFunc:      func(id int64, _ *core.Node) { p.gone(id) },
@@ -147,6 +233,7 @@ func (p *plane) gone(stream int64) {
 		state.answered = true
 	}
 	delete(p.nodes, stream)
+	delete(p.streams, stream)
 	p.changed.Broadcast()
 }
 
@@ -183,6 +270,19 @@ func (p *plane) set(response *discovery.DiscoveryResponse, nodes []string) error
 	}
 	// By type and version, for all nodes.
 	made := map[[2]string]cache.Resources{}
+	named := map[string]map[string]string{}
+	for typeURL, resources := range grouped {
+		index := cache.GetResponseType(typeURL)
+		if index == types.UnknownType {
+			return fmt.Errorf("no type of the cache: %s", typeURL)
+		}
+		of := &cache.Snapshot{}
+		of.Resources[index] = cache.NewResources("", resources)
+		if err := of.ConstructVersionMap(); err != nil {
+			return err
+		}
+		named[typeURL] = of.GetVersionMap(typeURL)
+	}
 	for _, node := range nodes {
 		snapshot := &cache.Snapshot{}
 		p.mu.Lock()
@@ -193,10 +293,6 @@ func (p *plane) set(response *discovery.DiscoveryResponse, nodes []string) error
 		}
 		for typeURL, resources := range grouped {
 			index := cache.GetResponseType(typeURL)
-			if index == types.UnknownType {
-				p.mu.Unlock()
-				return fmt.Errorf("no type of the cache: %s", typeURL)
-			}
 			if string(before[typeURL]) != string(bytes[typeURL]) {
 				versions[typeURL] = response.VersionInfo
 			}
@@ -207,6 +303,8 @@ func (p *plane) set(response *discovery.DiscoveryResponse, nodes []string) error
 			snapshot.Resources[index] = made[key]
 		}
 		p.parts[node] = bytes
+		p.versions[node] = named
+		p.spoken[node] = time.Now()
 		p.mu.Unlock()
 		if err := p.cache.SetSnapshot(context.Background(), node, snapshot); err != nil {
 			return err
@@ -221,6 +319,19 @@ func (p *plane) settled(node string) bool {
 	if len(states) == 0 {
 		return false
 	}
+	if types := p.changes[node]; types != nil {
+		for typeURL, of := range types {
+			// Of what nobody wants nothing is told, whatever its type's version.
+			state := states[typeURL]
+			if state == nil || !state.answered {
+				return false
+			}
+			if len(of.untold(p.versions[node][typeURL])) > 0 && time.Since(p.spoken[node]) < silence {
+				return false
+			}
+		}
+		return true
+	}
 	for typeURL, state := range states {
 		current := p.current[node][typeURL]
 		if !state.answered || (current != "" && state.Sent != current) {
@@ -232,8 +343,20 @@ func (p *plane) settled(node string) bool {
 
 func (p *plane) waitSettled(nodes []string, limit time.Duration) bool {
 	end := time.Now().Add(limit)
-	timer := time.AfterFunc(limit, func() { p.changed.Broadcast() })
-	defer timer.Stop()
+	ticker := time.NewTicker(silence / 10)
+	defer ticker.Stop()
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		for {
+			select {
+			case <-ticker.C:
+				p.changed.Broadcast()
+			case <-done:
+				return
+			}
+		}
+	}()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for {
@@ -266,7 +389,11 @@ func (p *plane) ServeHTTP(out http.ResponseWriter, request *http.Request) {
 	case "/state":
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		_ = json.NewEncoder(out).Encode(p.states[request.URL.Query().Get("node")])
+		node := request.URL.Query().Get("node")
+		for typeURL, of := range p.changes[node] {
+			p.state(node, typeURL).Untold = of.untold(p.versions[node][typeURL])
+		}
+		_ = json.NewEncoder(out).Encode(p.states[node])
 	case "/settled":
 		if !p.waitSettled(nodes, settleLimit) {
 			http.Error(out, "not settled", http.StatusGatewayTimeout)
@@ -315,12 +442,16 @@ func listen() (net.Listener, int) {
 
 func main() {
 	p := &plane{
-		cache:   cache.NewSnapshotCache(false, cache.IDHash{}, nil),
-		parts:   map[string]map[string][]byte{},
-		current: map[string]map[string]string{},
-		states:  map[string]map[string]*typeState{},
-		nodes:   map[int64]string{},
-		epoch:   make(chan struct{}),
+		cache:    cache.NewSnapshotCache(false, cache.IDHash{}, nil),
+		parts:    map[string]map[string][]byte{},
+		current:  map[string]map[string]string{},
+		versions: map[string]map[string]map[string]string{},
+		changes:  map[string]map[string]*wants{},
+		streams:  map[int64]map[string]*wants{},
+		spoken:   map[string]time.Time{},
+		states:   map[string]map[string]*typeState{},
+		nodes:    map[int64]string{},
+		epoch:    make(chan struct{}),
 	}
 	p.changed = sync.NewCond(&p.mu)
 	xds, xdsPort := listen()

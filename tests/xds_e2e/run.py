@@ -101,7 +101,7 @@ async def run_snapshots(
     outcome = Outcome()
     async with trio.open_nursery() as nursery:
         with Plane() as plane:
-            world = World(seed, await listen_hosts(nursery))
+            world = World(seed, await listen_hosts(nursery), is_delta=is_delta)
             proxies = {
                 kind: Proxy(
                     kind,

@@ -43,8 +43,11 @@ Tree = dict[str, Any]
 class World:
     """See the module."""
 
-    def __init__(self, seed: int, ports: dict[str, int]) -> None:
-        """``ports`` of the upstreams."""
+    def __init__(self, seed: int, ports: dict[str, int], *, is_delta: bool = False) -> None:
+        """``ports`` of the upstreams; ``is_delta``: only changes are told."""
+        self._is_delta = is_delta
+        #: The next step does nothing but to break endpoints.
+        self._is_next_wrong = False
         self._random = random.Random(seed)
         self._ports = ports
         authority = Authority("root")
@@ -71,6 +74,10 @@ class World:
     def step(self, *, is_right: bool = False) -> None:
         """Change something, rightly or, without ``is_right``, wrongly."""
         self.done, self._wrong, self._broken_routes, self._broken_secret = [], [], None, False
+        if self._is_next_wrong and not is_right:
+            self._is_next_wrong = False
+            self._break_endpoints()
+            return
         ways: list[tuple[Callable[[], None], int]] = [
             (self._change_cluster, 3),
             (self._drop_cluster, 1),
@@ -265,9 +272,15 @@ class World:
         elif where == 3:
             self._say("wrong secret")
             self._broken_secret = True
+        elif self._is_delta:
+            # Which assignments Envoy takes that come with a wrong one is chance.
+            self._is_next_wrong = True
         else:
-            self._say("wrong endpoints")
-            self._wrong.append(("endpoints", {}))
+            self._break_endpoints()
+
+    def _break_endpoints(self) -> None:
+        self._say("wrong endpoints")
+        self._wrong.append(("endpoints", {}))
 
     # -- resources -------------------------------------------------------------------------------------
     def _assignment(self, name: str, hosts: list[tuple[int, str, str]]) -> Tree:
