@@ -182,7 +182,6 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows("envoy.config.rbac.v3.Policy", WARN, "CEL", "checked_condition"),
     *_rows("envoy.config.rbac.v3.Permission", STOP, "RBAC", "matcher"),
     *_rows("envoy.config.rbac.v3.Principal", STOP, "RBAC", "custom"),
-    *_rows(f"{_LISTENER}.ListenerFilter", STOP, "xDS", "config_discovery"),
     *_rows(
         "envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit",
         WARN,
@@ -224,7 +223,22 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_TLS}.Secret", WARN, "generic secrets", "generic_secret"),
     *_rows(f"{_TLS}.TlsKeyLog", STOP, "key logs by address", "local_address_range remote_address_range"),
     *_rows(f"{_LISTENER}.FilterChain", STOP, "listener filters", "use_proxy_proto"),
-    *_rows(f"{_LISTENER}.Filter", STOP, "xDS", "config_discovery"),
+    *(
+        Entry(
+            f"{_LISTENER}.{message}",
+            "config_discovery",
+            STOP,
+            "xDS",
+            f"of {what}",
+            when=lambda found, kind=kind: any(  # type: ignore[misc]
+                url.endswith(kind) for url in found.config_discovery.type_urls
+            ),
+        )
+        for message, kind, what in (
+            ("Filter", ".HttpConnectionManager", "a connection manager"),
+            ("ListenerFilter", ".OriginalSrc", "original_src"),
+        )
+    ),
     # HTTP connection manager
     *_rows(f"{_HCM.rpartition('.')[0]}.ScopedRds", STOP, "xDS", "srds_resources_locator"),
     *_rows(_HCM, STOP, "client certificates", "forward_client_cert_matcher"),
@@ -254,11 +268,7 @@ ENTRIES: tuple[Entry, ...] = (
                 each.HasField("config_discovery") for each in getattr(found, field)
             ),
         )
-        for message, field in (
-            (f"{_HCM}.UpgradeConfig", "filters"),
-            (_HTTP_OPTIONS, "http_filters"),
-            ("envoy.extensions.filters.http.router.v3.Router", "upstream_http_filters"),
-        )
+        for message, field in ((f"{_HCM}.UpgradeConfig", "filters"),)
     ),
     *_rows(
         f"{_CORE}.HttpProtocolOptions",

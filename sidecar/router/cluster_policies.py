@@ -48,8 +48,7 @@ class ClusterPolicies:
             return filters
         made = self._measured.get(filters)
         if made is None:
-            others = () if filters is None else filters.filters
-            made = self._measured[filters] = UpstreamFilters((*others, self.measure()))
+            made = self._measured[filters] = (filters or UpstreamFilters(())).then(self.measure())
         return made
 
     def over(self, route: Route) -> Route:

@@ -13,8 +13,9 @@ stream.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from sidecar.api.filters import HttpFilter
 from sidecar.api.message import Body, FixedBody, LocalReply, RequestMessage, ResponseMessage
@@ -41,18 +42,38 @@ class UpstreamFilters:
     def __init__(
         self,
         filters: tuple[HttpFilter, ...],
-        closers: tuple[Callable[[], None], ...] = (),
+        closers: Sequence[Callable[[], None]] = (),
         log: UpstreamLog | None = None,
+        tail: tuple[HttpFilter, ...] = (),
     ) -> None:
-        self.filters = filters
+        """``tail`` are filters behind those of the configuration."""
         #: What the router logs of tries; None for nothing.
         self.log = log
         self._closers = closers
-        self._all = hooks_of(filters)
-        self._varies = any(each.is_disabled for each in filters)
+        self._tail = tail
+        #: The same filters for others, who hear of new ones.
+        self._others: WeakSet[UpstreamFilters] = WeakSet()
+        #: Asks for filters that are discovered; what has to be there before these filters are used.
+        self.start: Callable[[], None] = _nothing
+        self.awaited: list[Callable[[], Awaitable[object]]] = []
+        self.set_filters(filters)
+
+    def set_filters(self, filters: tuple[HttpFilter, ...]) -> None:
+        """Let tries that begin from now on pass these."""
+        self.filters = (*filters, *self._tail)
+        self._all = hooks_of(self.filters)
+        self._varies = any(each.is_disabled for each in self.filters)
         self._hooks: dict[tuple[HttpFilter, ...], FilterHooks] = {}
-        for number, each in enumerate(filters):
+        for number, each in enumerate(self.filters):
             each.slot = number
+        for other in self._others:
+            other.set_filters(self.filters)
+
+    def then(self, *tail: HttpFilter, log: UpstreamLog | None = None) -> UpstreamFilters:
+        """The same filters with others behind them, now and when they change."""
+        made = UpstreamFilters(self.filters, log=log, tail=tail)
+        self._others.add(made)
+        return made
 
     def hooks(self, route: Any) -> FilterHooks:
         """Those of the filters that are on for a route."""
@@ -67,13 +88,17 @@ class UpstreamFilters:
 
     def logged(self, log: UpstreamLog) -> UpstreamFilters:
         """The same filters, with a log of the tries."""
-        return UpstreamFilters(self.filters, log=log)
+        return self.then(log=log)
 
     def close(self) -> None:
         """Give back what the filters hold."""
         for closer in reversed(self._closers):
             closer()
         self._closers = ()
+
+
+def _nothing() -> None:
+    """Nothing is discovered."""
 
 
 class UpstreamView:

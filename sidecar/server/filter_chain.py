@@ -30,6 +30,9 @@ class FilterChain:
     tls: TlsServer | None = None
     #: The filter that ends it: the connection manager, or another.
     terminal: Any = None
+    #: Puts another ``serve`` there when filters are discovered
+    #: (:class:`sidecar.server.discovered_chain.DiscoveredChain`); None where all are in the configuration.
+    discovered: Any = None
     #: ``metadata.filter_metadata``.
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -52,6 +55,8 @@ class FilterChains:
         for chain in self.all:
             if chain.tls is not None:
                 chain.tls.set_scope(scope)
+            if chain.discovered is not None:
+                chain.discovered.set_scope(scope)
             if chain.manager is not None:
                 chain.manager.set_listener_stats(scope.scope(f"http.{chain.manager.stat_prefix}"))
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.context import FactoryContext
 from sidecar.api.network import NetworkFilter, NetworkFilterRecipe, ServerParts
 from sidecar.config.compile.cluster import metadata_to_dict
+from sidecar.config.compile.discovered import Discovered
 from sidecar.config.compile.errors import placed
 from sidecar.config.compile.filter_chain_match import compile_chain_match, compile_chain_matcher
 from sidecar.config.compile.transport_socket import compile_transport_socket
 from sidecar.core.errors import ConfigError
 from sidecar.core.filter_chain_match import ChainMatch, Finder, Overlap, build_finder
-from sidecar.http.connection_manager import ConnectionManager
 from sidecar.net.tls_server import TlsServer, tls_serve
-from sidecar.server.filter_chain import FilterChain, FilterChains
+from sidecar.server.discovered_chain import DiscoveredChain, Ending
+from sidecar.server.filter_chain import FilterChain, FilterChains, Serve
 from sidecar.server.network_chain import CountBytes, admit_connections, guard_bytes
 
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ def _chain(
         context.on_close(parts.timers.follow(_HANDSHAKE, tls.timeout_s, tls.move_timeout))
     if not message.filters:
         return _secured(FilterChain(message.name, _close), tls, None)
+    if any(entry.HasField("config_discovery") for entry in message.filters):
+        return _discovered_chain(message, context, registry, parts, tls, is_logged=is_logged)
     filters: list[NetworkFilter] = []
     last = len(message.filters) - 1
     for index, entry in enumerate(message.filters):
@@ -76,34 +80,103 @@ def _chain(
                 break
         except ConfigError as error:
             raise placed(error, at.path) from error
-        if not isinstance(compiled, NetworkFilter):
-            raise ConfigError(at.path, f"'{factory.name}' is no network filter")
-        filters.append(compiled)
+        filters.append(_network_filter(factory, compiled, at.path))
+    ending = _ending(parts, factory, compiled, at.path)
+    serve = _serve(filters, ending, parts, tls, is_logged=is_logged)
+    return FilterChain(message.name, serve, ending.manager, tls, ending.terminal)
+
+
+def _network_filter(factory: Any, compiled: Any, path: str) -> NetworkFilter:
+    """Raises: ConfigError."""
+    if not isinstance(compiled, NetworkFilter):
+        raise ConfigError(path, f"'{factory.name}' is no network filter")
+    return compiled
+
+
+def _ending(parts: ServerParts, factory: Any, compiled: Any, path: str) -> Ending:
+    """The filter that ends a chain, of what its factory made.  Raises: ConfigError."""
     if not isinstance(compiled, NetworkFilterRecipe):
-        raise ConfigError(at.path, f"'{factory.name}' ends no filter chain")
+        raise ConfigError(path, f"'{factory.name}' ends no filter chain")
     terminal = compiled.build(parts)
-    manager = terminal if isinstance(terminal, ConnectionManager) else None
-    serve = compiled.server(terminal)
+    return Ending(terminal, compiled.server(terminal))
+
+
+def _serve(
+    filters: Sequence[NetworkFilter],
+    ending: Ending,
+    parts: ServerParts,
+    tls: TlsServer | None,
+    *,
+    is_logged: bool,
+) -> Serve:
+    """The function that serves a connection with these filters."""
+    manager = ending.manager
     if manager is not None and is_logged:
-        filters.append(CountBytes())
-    chain = FilterChain(message.name, guard_bytes(filters, serve), manager, terminal=terminal)
-    refuse = getattr(terminal, "refuse", None)
-    chain = _secured(chain, tls, _on_refused(terminal, refuse))
-    if filters:
-        limit = parts.buffer_limit_bytes
-        if manager is not None:
-            count = manager.stats.count_refused
-            chain.serve = admit_connections(
-                filters,
-                chain.serve,
-                lambda connection: count(is_remote=False, is_tls=False),
-                buffer_limit_bytes=limit,
+        filters = [*filters, CountBytes()]
+    serve = guard_bytes(filters, ending.serve)
+    refuse = getattr(ending.terminal, "refuse", None)
+    if tls is not None:
+        serve = tls_serve(tls, serve, _on_refused(ending.terminal, refuse))
+    if not filters:
+        return serve
+    limit = parts.buffer_limit_bytes
+    if manager is None:
+        return admit_connections(filters, serve, refuse, buffer_limit_bytes=limit, knows_halves=True)
+    count = manager.stats.count_refused
+    return admit_connections(
+        filters, serve, lambda connection: count(is_remote=False, is_tls=False), buffer_limit_bytes=limit
+    )
+
+
+def _discovered_chain(
+    message: Any,
+    context: FactoryContext,
+    registry: Registry,
+    parts: ServerParts,
+    tls: TlsServer | None,
+    *,
+    is_logged: bool,
+) -> FilterChain | None:
+    """A chain some of whose filters are discovered; None where one is still to come.
+
+    Raises: ConfigError.
+    """
+    places: list[Any] = []
+    last = len(message.filters) - 1
+    for index, entry in enumerate(message.filters):
+        make = partial(_ending, parts) if index == last else _network_filter
+        at = context.at(f"filters[{index}]")
+        if entry.HasField("config_discovery"):
+            if index == last:
+                make = partial(_discovered_ending, parts)
+            places.append(
+                Discovered(entry, at.path, at, registry, category="network_filter", make=make, missing=None)
             )
-        else:
-            chain.serve = admit_connections(
-                filters, chain.serve, refuse, buffer_limit_bytes=limit, knows_halves=True
-            )
+            continue
+        at = at.at("typed_config")
+        found = registry.find(entry.typed_config)
+        if found is None:
+            return None
+        try:
+            compiled = found[0].compile(found[1], at)
+        except ConfigError as error:
+            raise placed(error, at.path) from error
+        places.append(make(found[0], compiled, at.path))
+    chain = FilterChain(message.name, _close, tls=tls)
+    chain.discovered = DiscoveredChain(
+        chain, places, lambda filters, ending: _serve(filters, ending, parts, tls, is_logged=is_logged)
+    )
+    chain.discovered.start()
     return chain
+
+
+def _discovered_ending(parts: ServerParts, factory: Any, compiled: Any, path: str) -> Ending:
+    """Raises: ConfigError."""
+    made = _ending(parts, factory, compiled, path)
+    if made.manager is not None:
+        # Its requests are drained with its listener, which knows it from the start.
+        raise ConfigError(path, "a connection manager with config_discovery is not implemented")
+    return made
 
 
 def _on_refused(terminal: Any, refuse: Callable[[Any], None] | None) -> Callable[..., None] | None:

@@ -22,7 +22,8 @@ __all__ = ["FilterEntry", "Inspector"]
 class FilterEntry(NamedTuple):
     """A listener filter, and for which connections it is left out."""
 
-    filter: ListenerFilter
+    #: None where its configuration has not come.
+    filter: ListenerFilter | None
     #: ``filter_disabled``; None for none.
     is_disabled: Callable[[Any], bool] | None = None
 
@@ -33,9 +34,14 @@ class Inspector:
     def __init__(
         self, entries: Sequence[FilterEntry], timeout_s: float, *, continues_on_timeout: bool
     ) -> None:
-        self._entries = tuple(entries)
+        self.set_entries(entries)
         self._timeout_s = timeout_s
         self._continues_on_timeout = continues_on_timeout
+
+    def set_entries(self, entries: Sequence[FilterEntry]) -> None:
+        """Have connections from now on pass these."""
+        self._entries = tuple(entries)
+        self._is_missing = any(entry.filter is None for entry in entries)
 
     @property
     def chooses_source(self) -> bool:
@@ -46,11 +52,15 @@ class Inspector:
         """Count in the listener's ``scope``."""
         self._active = scope.gauge("downstream_pre_cx_active")
         self._timeouts = scope.counter("downstream_pre_cx_timeout")
+        self._missing = scope.counter("extension_config_missing")
         self._errors = scope.counter("downstream_listener_filter_error")
         self._remote_closes = scope.counter("downstream_listener_filter_remote_close")
 
     async def run(self, connection: Any, transport: Transport, strand: Strand) -> bool:
         """Whether the connection goes on to a filter chain."""
+        if self._is_missing:
+            self._missing.value += 1
+            return False
         if self._timeout_s:
             strand.deadline = strand.reactor.clock() + self._timeout_s
         self._active.inc()
@@ -58,6 +68,7 @@ class Inspector:
             for entry in self._entries:
                 if entry.is_disabled is not None and entry.is_disabled(connection):
                     continue
+                assert entry.filter is not None  # no connection comes here otherwise
                 state = entry.filter.begin(connection, transport.sock)
                 if not isinstance(state, int):
                     state = await self._inspect(state, transport)

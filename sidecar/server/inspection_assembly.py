@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.api.context import FactoryContext
 from sidecar.api.listener_filter import ListenerFilter
+from sidecar.config.compile.discovered import Discovered
 from sidecar.config.compile.errors import placed
 from sidecar.config.compile.listener_predicate import compile_listener_predicate
 from sidecar.config.compile.route_action import duration_s
+from sidecar.config.known_extensions import types
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.catalog import implied_listener_filters
 from sidecar.server.inspection import FilterEntry, Inspector
@@ -19,23 +21,30 @@ if TYPE_CHECKING:
 __all__ = ["compile_inspector"]
 
 _DEFAULT_TIMEOUT_S = 15.0
+_CATEGORY = "envoy.filters.listener"
 
 
 def compile_inspector(listener: Any, context: FactoryContext, registry: Registry) -> Inspector | None:
     """What runs the ``listener_filters`` of a listener; None where there are none.  Raises: ConfigError."""
-    entries = []
+    entries: list[FilterEntry] = []
+    discovered: dict[int, Discovered[ListenerFilter | None]] = {}
     for index, message in enumerate(listener.listener_filters):
         at = context.at(f"listener_filters[{index}].typed_config")
-        found = registry.find(message.typed_config)
-        if found is None:
-            continue  # one of Envoy's that is still to come: the loader told it
-        factory, inner = found
-        try:
-            compiled = factory.compile(inner, at)
-        except ConfigError as error:
-            raise placed(error, at.path) from error
-        if not isinstance(compiled, ListenerFilter):
-            raise ConfigError(at.path, f"'{message.name}' is no listener filter")
+        if message.HasField("config_discovery"):
+            one = _discovered(message, context.at(f"listener_filters[{index}]"), registry)
+            discovered[len(entries)] = one
+            compiled: Any = one.current
+        else:
+            found = registry.find(message.typed_config)
+            if found is None:
+                continue  # one of Envoy's that is still to come: the loader told it
+            factory, inner = found
+            try:
+                compiled = factory.compile(inner, at)
+            except ConfigError as error:
+                raise placed(error, at.path) from error
+            if not isinstance(compiled, ListenerFilter):
+                raise ConfigError(at.path, f"'{message.name}' is no listener filter")
         is_disabled = None
         if message.HasField("filter_disabled"):
             path = f"{context.path}.listener_filters[{index}].filter_disabled"
@@ -47,4 +56,43 @@ def compile_inspector(listener: Any, context: FactoryContext, registry: Registry
     timeout_s = _DEFAULT_TIMEOUT_S
     if listener.HasField("listener_filters_timeout"):
         timeout_s = duration_s(listener.listener_filters_timeout)
-    return Inspector(entries, timeout_s, continues_on_timeout=listener.continue_on_listener_filters_timeout)
+    inspector = Inspector(
+        entries, timeout_s, continues_on_timeout=listener.continue_on_listener_filters_timeout
+    )
+
+    def use() -> None:
+        inspector.set_entries(
+            [
+                each._replace(filter=discovered[number].current) if number in discovered else each
+                for number, each in enumerate(entries)
+            ]
+        )
+
+    for one in discovered.values():
+        one.start(use)
+    return inspector
+
+
+def _discovered(
+    message: Any, context: FactoryContext, registry: Registry
+) -> Discovered[ListenerFilter | None]:
+    """An entry whose configuration is discovered.  Raises: ConfigError."""
+
+    def make(_factory: Any, made: Any, path: str) -> ListenerFilter:
+        if not isinstance(made, ListenerFilter):
+            raise ConfigError(path, f"'{message.name}' is no listener filter")
+        if getattr(made, "chooses_source", False):
+            # Pools are made for it when the listener is.
+            raise ConfigError(path, "original_src with config_discovery is not implemented")
+        return made
+
+    made: Discovered[ListenerFilter | None] = Discovered(
+        message, context.path, context, registry, category="tcp_listener_filter", make=make, missing=None
+    )
+    for kind in made.types:
+        if kind not in types(_CATEGORY):
+            raise ConfigError(
+                f"{context.path}.config_discovery.type_urls",
+                f"Error: no listener filter factory found for filter {message.name} with type URL {kind}.",
+            )
+    return made

@@ -8,7 +8,7 @@ request finds hosts (as Envoy does).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from random import randrange
 from typing import Protocol
 
@@ -63,7 +63,20 @@ class _Warming:
     @property
     def is_warm(self) -> bool:
         """Whether it can be used at once."""
-        return self.health is None and self.discovery.initialized.is_set()
+        return self.health is None and self.discovery.initialized.is_set() and not _awaited(self.cluster)
+
+
+def _start_filters(cluster: Cluster) -> None:
+    """Have what is discovered of a cluster's filters asked for.  Raises: ConfigError."""
+    policies = cluster.config.policies
+    if policies is not None and policies.filters is not None:
+        policies.filters.start()
+
+
+def _awaited(cluster: Cluster) -> Sequence[Callable[[], Awaitable[object]]]:
+    """What a cluster's filters wait for."""
+    policies = cluster.config.policies
+    return () if policies is None or policies.filters is None else policies.filters.awaited
 
 
 def _forget(cluster: Cluster) -> None:
@@ -138,6 +151,7 @@ class ClusterManager:
         self._active_clusters.set(len(self.clusters))
         discovery = self._make_discovery(cluster)
         self._discoveries[name] = discovery
+        _start_filters(cluster)
         if cluster.config.health_checks and self.make_health is not None:
             self.health[name] = self.make_health(cluster)
             cluster.refresh_health()
@@ -154,6 +168,7 @@ class ClusterManager:
             self.add(cluster)
             return
         name = cluster.name
+        _start_filters(cluster)
         self._cancel_warming(name)
         warming = self._warming[name] = _Warming(cluster, self._make_discovery(cluster))
         if cluster.config.health_checks and self.make_health is not None:
@@ -192,6 +207,9 @@ class ClusterManager:
             warming.scope.cancel()
             warming.active.set()
             self._count_warming()
+            policies = warming.cluster.config.policies
+            if policies is not None and policies.filters is not None:
+                policies.filters.close()
         return warming is not None
 
     async def _warm(self, warming: _Warming) -> None:
@@ -207,6 +225,8 @@ class ClusterManager:
                 await discovery.initialized.wait()
                 if health is not None:
                     await health.initialized.wait()
+                for ready in _awaited(cluster):
+                    await ready()
                 if self._warming.get(cluster.name) is warming:
                     self._activate(warming)
                 warming.active.set()
@@ -248,6 +268,9 @@ class ClusterManager:
             await discovery.initialized.wait()
         for health in list(self.health.values()):
             await health.initialized.wait()
+        for cluster in list(self.clusters.values()):
+            for ready in _awaited(cluster):
+                await ready()
         while self._warming:
             for warming in list(self._warming.values()):
                 await warming.active.wait()

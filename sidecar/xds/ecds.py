@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from sidecar.config.compile.discovered import WrongType
 from sidecar.core.errors import ConfigError, XdsError
-from sidecar.xds.subscription import Resource, ResourceKind, Subscription
+from sidecar.xds.subscription import UNCHANGED, Refused, Resource, ResourceKind, Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,16 +32,38 @@ TYPED_EXTENSION_CONFIG = "envoy.config.core.v3.TypedExtensionConfig"
 Follower = Callable[[Any, str], Callable[[], None]]
 
 
+#: Where Envoy takes a configuration for the last before it is known whether it can be used: one that cannot
+#: counts as a reload, and the same again as no change.
+_HASTY = "tcp_listener_filter"
+
+
+class _Hasty(Refused):
+    """Counts what it remembers."""
+
+    def __init__(self, reload: Any) -> None:
+        super().__init__()
+        self._reload = reload
+
+    def remember(self, message: Any) -> None:
+        super().remember(message)
+        self._reload.value += 1
+
+
 class ExtensionSubscription:
     """One resource (:class:`sidecar.xds.subscription.Subscriber`)."""
 
-    def __init__(self, name: str, scope: Any, known_clusters: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(
+        self, name: str, category: str, scope: Any, known_clusters: Callable[[], Mapping[str, Any]]
+    ) -> None:
         self.name = name
+        self._reload = scope.counter("config_reload")
+        self._refused = _Hasty(self._reload) if category == _HASTY else None
         self.kind = ResourceKind(
             TYPED_EXTENSION_CONFIG,
             "name",
             lambda message, path: (message, path),
             known_clusters=known_clusters,
+            refused=self._refused,
         )
         self.answered = trio.Event()
         self.subscription: Subscription | None = None
@@ -51,7 +74,6 @@ class ExtensionSubscription:
         self.at_s = 0.0
         self._path = ""
         self._followers: list[Follower] = []
-        self._reload = scope.counter("config_reload")
         self._fail = scope.counter("config_fail")
         self._conflict = scope.counter("config_conflict")
 
@@ -81,10 +103,14 @@ class ExtensionSubscription:
     def on_update(self, resources: Sequence[Resource], version: str) -> None:
         if len(resources) != 1:
             raise XdsError(f"Unexpected number of resources in ExtensionConfigDS response: {len(resources)}")
+        if resources[0].value is UNCHANGED:
+            self.answered.set()
+            return
         message, path = resources[0].value
         if message.name != self.name:
             raise XdsError(f"Unexpected resource name in ExtensionConfigDS response: {message.name}")
-        if self.message is not None and self.message.typed_config == message.typed_config:
+        is_last = self._refused is None or not self._refused.is_anything
+        if is_last and self.message is not None and self.message.typed_config == message.typed_config:
             self.answered.set()
             return
         self._use(message, path)
@@ -106,7 +132,11 @@ class ExtensionSubscription:
         try:
             commits = [follower(message, path) for follower in self._followers]
         except ConfigError as error:
+            if self._refused is not None and not isinstance(error, WrongType):
+                self._refused.remember(message)
             raise XdsError(f"{error.path}: {error.reason}") from error
+        if self._refused is not None:
+            self._refused.forget()
         for commit in commits:
             commit()
         self.message, self._path = message, path
@@ -152,7 +182,7 @@ class ExtensionConfigs:
         found = self._open.get(key)
         if found is None:
             scope = self._root.scope(f"extension_config_discovery.{category}.{name}")
-            found = ExtensionSubscription(name, scope, self._known_clusters)
+            found = ExtensionSubscription(name, category, scope, self._known_clusters)
             found.subscription = self._sources.subscribe(source, path, found, scope, (name,))
             self._open[key] = found
             found.follow(follower)

@@ -150,6 +150,11 @@ class Refused:
         """Another was taken."""
         self._data = None
 
+    @property
+    def is_anything(self) -> bool:
+        """Whether the last was refused."""
+        return self._data is not None
+
     def is_again(self, message: Any) -> bool:
         """Whether this is the same."""
         return self._data is not None and self._data == message.SerializeToString(deterministic=True)

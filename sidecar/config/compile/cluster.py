@@ -229,7 +229,13 @@ def _compile_filters(
     at = context.at("")
     at.path = f'{context.path}.typed_extension_protocol_options["{_HTTP_OPTIONS}"].http_filters'
     at.stats = context.root_stats.scope(f"cluster.{message.alt_stat_name or message.name}")
-    return compile_upstream_filters(options.http_filters, at, registry)
+    # A cluster waits for what is discovered before it is used.
+    awaited: list[Any] = []
+    at.before_serving = awaited.append
+    made = compile_upstream_filters(options.http_filters, at, registry)
+    if made is not None:
+        made.awaited = awaited
+    return made
 
 
 def metadata_to_dict(metadata: Any) -> dict[str, dict[str, Any]]:

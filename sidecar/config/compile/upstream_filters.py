@@ -11,6 +11,7 @@ from typing import Any
 
 from sidecar.api.context import FactoryContext
 from sidecar.api.filters import HttpFilter
+from sidecar.config.compile.discovered import Discovered, discovered_http_filter
 from sidecar.config.compile.errors import placed
 from sidecar.config.registry import Registry
 from sidecar.core.errors import ConfigError
@@ -25,7 +26,16 @@ def compile_upstream_filters(
     """The filters of ``entries``, which stand at ``context``; None for none.  Raises: ConfigError."""
     filters: list[HttpFilter] = []
     closers: list[Any] = []
+    discovered: dict[int, Discovered[HttpFilter]] = {}
     for index, each in enumerate(entries):
+        if each.HasField("config_discovery"):
+            here = context.at("")
+            here.on_close = closers.append
+            one = discovered_http_filter(each, f"{context.path}[{index}]", here, registry, is_upstream=True)
+            discovered[len(filters)] = one
+            filters.append(one.current)
+            context.upstream_filter_names.add(each.name)
+            continue
         found = registry.find(each.typed_config)
         if found is None or not getattr(found[0], "is_upstream", False):
             continue  # the loader told it
@@ -43,4 +53,27 @@ def compile_upstream_filters(
         compiled.is_disabled = each.disabled
         context.upstream_filter_names.add(each.name)
         filters.append(compiled)
-    return UpstreamFilters(tuple(filters), tuple(closers)) if filters else None
+    if not filters:
+        return None
+    made = UpstreamFilters(tuple(filters), closers)
+    if discovered:
+        _discover(made, discovered)
+    return made
+
+
+def _discover(filters: UpstreamFilters, discovered: dict[int, Discovered[HttpFilter]]) -> None:
+    static = filters.filters
+
+    def use() -> None:
+        filters.set_filters(
+            tuple(
+                discovered[number].current if number in discovered else each
+                for number, each in enumerate(static)
+            )
+        )
+
+    def start() -> None:
+        for each in discovered.values():
+            each.start(use)
+
+    filters.start = start

@@ -17,6 +17,7 @@ from sidecar.codec.h1_choice import h1_codec
 from sidecar.codec.h2_choice import h2_codec_class
 from sidecar.config.compile.access_log import compile_access_logs
 from sidecar.config.compile.client_cert import compile_client_cert
+from sidecar.config.compile.discovered import Discovered, discovered_http_filter
 from sidecar.config.compile.errors import placed
 from sidecar.config.compile.extension import compile_extensions
 from sidecar.config.compile.http1_options import compile_http1_options
@@ -34,7 +35,6 @@ from sidecar.config.messages import message_class
 from sidecar.core.address_ranges import compile_addresses
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.http.router_config import RouterOptions
-from sidecar.extensions.network.discovered_filters import DiscoveredFilter
 from sidecar.extensions.network.scoped_routes import DiscoveredScopes
 from sidecar.http.connection_manager import ConnectionManager, HcmStats
 from sidecar.http.log_moments import LogMoments
@@ -134,7 +134,7 @@ class _Chain(NamedTuple):
     upstream_filters: UpstreamFilters | None
     upstream_log: UpstreamLog | None
     #: Those whose configuration is discovered, by their places.
-    discovered: dict[int, DiscoveredFilter]
+    discovered: dict[int, Discovered[HttpFilter]]
 
     def set_router(self, router: Router) -> None:
         """Tell a router what the configuration says of it."""
@@ -456,10 +456,10 @@ class HcmCompiler:
         """The filters of one chain up to its router; their names go into ``names``, with their types."""
         filters: list[HttpFilter] = []
         router, upstream_filters, upstream_log = RouterOptions(), None, None
-        discovered: dict[int, DiscoveredFilter] = {}
+        discovered: dict[int, Discovered[HttpFilter]] = {}
         for index, each in enumerate(entries):
             if each.HasField("config_discovery"):
-                one = DiscoveredFilter(each, f"{context.path}[{index}]", context, registry)
+                one = discovered_http_filter(each, f"{context.path}[{index}]", context, registry)
                 discovered[len(filters)] = one
                 filters.append(one.current)
                 names[each.name] = one.types[0]
@@ -481,6 +481,7 @@ class HcmCompiler:
                 upstream_filters = compile_upstream_filters(router.upstream_http_filters, upstream, registry)
                 if upstream_filters is not None:
                     context.on_close(upstream_filters.close)
+                    upstream_filters.start()
                 upstream_log = compile_upstream_log(router.message, at, registry)
                 break
             if not isinstance(compiled, HttpFilter):
