@@ -88,6 +88,9 @@ class Plugin:
         self.exports_response_headers = self.response_headers is not None
         self.exports_response_body = vm.has_entry("proxy_on_response_body")
         self.exports_response_trailers = vm.has_entry("proxy_on_response_trailers")
+        self.exports_metadata = vm.has_entry("proxy_on_request_metadata") or vm.has_entry(
+            "proxy_on_response_metadata"
+        )
         self.exports_log = self.log is not None
         self.exports_tick = vm.has_entry("proxy_on_tick")
 

@@ -291,6 +291,9 @@ class Stream:
     random_bits: int | None = None
     #: Copies of the request that its body goes along to; None for none.
     mirrors: Any = None
+    #: What goes beside its messages (:class:`sidecar.api.stream_metadata.StreamMetadata`), where the client's
+    #: connection allows it.
+    metadata: Any = None
     #: The redirects that were followed inside, and the body kept for another one; None for neither.
     redirects: Any = None
     replay: Any = None

@@ -19,6 +19,7 @@ from typing import Any
 
 from sidecar.codec.h2_control import H2Control, connection_error, invalid_frame
 from sidecar.codec.h2_hpack import CompressionError, HeaderDecoder
+from sidecar.codec.h2_metadata import END_METADATA, METADATA, MetadataDecoder
 from sidecar.codec.h2_sender import (
     ACK,
     CONTINUATION,
@@ -89,6 +90,7 @@ class H2Connection(H2Control):
         "_frame_handlers",
         "_hard_headers_bytes",
         "_header_block",
+        "_metadata",
         "_on_whole",
         "_recalled",
         "_seen",
@@ -103,6 +105,8 @@ class H2Connection(H2Control):
         self._expect_preface = not client
         #: (stream id, END_STREAM, pieces, size) while CONTINUATION is expected.
         self._header_block: tuple[int, int, list[bytes], int] | None = None
+        #: What is said by METADATA on streams that are open.
+        self._metadata: dict[int, MetadataDecoder] = {}
         #: Blocks that open a stream of a server without a closer look: ``decoder.known``.
         self._recalled: dict[bytes, KnownFields] = {} if client else decoder.known
         #: What takes a response of one read as one (client).
@@ -252,7 +256,27 @@ class H2Connection(H2Control):
             # Frames of unknown types are let pass (RFC 9113 §5.5).
             if kind < 10:
                 handlers[kind](flags, stream_id & MAX_WINDOW, payload)
+            elif kind == METADATA and self._settings.allow_metadata:
+                self._on_metadata(flags, stream_id & MAX_WINDOW, bytes(payload))
         self._buffer = buffer[at:]
+
+    def _on_metadata(self, flags: int, stream_id: int, payload: bytes) -> None:
+        """Envoy's own frame: passed over but on a stream whose other half is open."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.remote_closed:
+            return
+        known = self._metadata
+        decoder = known.get(stream_id)
+        if decoder is None:
+            for gone in [each for each in known if each not in self._streams]:
+                del known[gone]
+            decoder = known[stream_id] = MetadataDecoder(self._settings.max_metadata_size)
+        try:
+            pairs = decoder.feed(payload, is_end=bool(flags & END_METADATA))
+        except (CompressionError, ValueError) as error:
+            raise invalid_frame(ErrorCode.INTERNAL_ERROR, f"METADATA: {error}") from error
+        if pairs is not None:
+            self._handler.on_metadata(stream_id, pairs)
 
     def _strip_padding(self, payload: Any) -> Any:
         if not payload or payload[0] >= len(payload):

@@ -171,6 +171,9 @@ class H2ReferenceConnection:
         """Chunks of a body, ``size`` bytes.  Raises: LocalProtocolError."""
         self.send_data(stream_id, b"".join(chunks), end_stream)
 
+    def send_metadata(self, stream_id: int, pairs: list[Field]) -> None:
+        """Nothing: the library knows no METADATA, either way."""
+
     def take_pieces(self) -> list[bytes | memoryview]:
         """The same, in one piece."""
         data = self.take_output()

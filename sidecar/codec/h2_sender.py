@@ -11,6 +11,7 @@ from struct import Struct
 
 from sidecar.codec.h2_flood import FrameBudget
 from sidecar.codec.h2_hpack import HeaderEncoder
+from sidecar.codec.h2_metadata import END_METADATA, METADATA, encode_metadata
 from sidecar.codec.h2_stream import H2Stream
 from sidecar.codec.h2_types import (
     CONNECTION_PREFACE,
@@ -216,6 +217,17 @@ class H2Sender:
 
     def _frame(self, kind: int, flags: int, stream_id: int, payload: bytes | memoryview) -> None:
         self._out += (_pack_head(len(payload) << 8 | kind, flags, stream_id), payload)
+
+    def send_metadata(self, stream_id: int, pairs: list[Field]) -> None:
+        """METADATA on a stream; nothing where the stream is gone, or our settings do not allow any."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.local_closed or not self._settings.allow_metadata:
+            return
+        block = encode_metadata(pairs)
+        while len(block) > MAX_FRAME_SIZE:
+            self._frame(METADATA, 0, stream_id, block[:MAX_FRAME_SIZE])
+            block = block[MAX_FRAME_SIZE:]
+        self._frame(METADATA, END_METADATA, stream_id, block)
 
     def open_stream(self) -> int:
         """A new stream's id (client).  Raises: LocalProtocolError when ``can_open`` is False."""

@@ -126,6 +126,9 @@ class H2Settings:
     enable_huffman_encoding: bool = True
     #: Octets of one name or value as it is coded (``max_header_field_size_kb``).
     max_header_field_bytes: int = 64 * 1024
+    #: Take METADATA, Envoy's own frame, and so many bytes of it on a stream.
+    allow_metadata: bool = False
+    max_metadata_size: int = 1024 * 1024
     #: Refuse octets beyond ASCII in values.
     disallow_obs_text: bool = False
     #: ``HttpConnectionManager.max_request_headers_kb`` (or the response's) in bytes.
@@ -179,6 +182,9 @@ class H2Handler(Protocol):
         ``codec.details`` then holds Envoy's response code details.
         """
 
+    def on_metadata(self, stream_id: int, pairs: list[Field]) -> None:
+        """METADATA on a stream that is open, where the settings allow it; an empty one is no pairs."""
+
     def on_partial_head(self, stream_id: int) -> None:
         """A header block began whose end is still to come; ``codec.pending_head`` tells until when."""
 
@@ -222,6 +228,7 @@ class H2Codec(Protocol):
         self, stream_id: int, chunks: list[bytes | memoryview], size: int, end_stream: bool
     ) -> None: ...
     def send_trailers(self, stream_id: int, fields: list[Field]) -> None: ...
+    def send_metadata(self, stream_id: int, pairs: list[Field]) -> None: ...
     def send_window(self, stream_id: int) -> int: ...
     def consume(self, stream_id: int, flow_bytes: int) -> None: ...
     def reset_stream(self, stream_id: int, error_code: int) -> None: ...

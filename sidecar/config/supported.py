@@ -343,7 +343,7 @@ _ROWS: dict[str, str] = {
     _PRESERVE_CASE: "*",
     f"{_CORE}.Http2ProtocolOptions": (
         "hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size "
-        "allow_connect max_outbound_frames max_outbound_control_frames "
+        "allow_connect allow_metadata max_metadata_size max_outbound_frames max_outbound_control_frames "
         "max_consecutive_inbound_frames_with_empty_payload max_inbound_priority_frames_per_stream "
         "max_inbound_window_update_frames_per_data_frame_sent stream_error_on_invalid_http_messaging "
         "override_stream_error_on_invalid_http_message custom_settings_parameters use_oghttp2_codec "

@@ -12,11 +12,13 @@ from __future__ import annotations
 import time
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import Body, FixedBody, RequestMessage, ResponseMessage
 from sidecar.api.stream import Flag, Stream
+from sidecar.api.stream_metadata import StreamMetadata
 from sidecar.codec.h2_connection import H2Connection
 from sidecar.codec.h2_sizes import MeteredCodec
 from sidecar.codec.h2_stats import H2Stats
@@ -517,9 +519,11 @@ class H2Driver:
         for responder in fresh:
             body = responder.body
             assert body is not None
-            whole = body.take_whole()
+            stream = responder.stream
+            is_told = stream.metadata is not None and stream.metadata.is_waiting
+            whole = None if is_told else body.take_whole()  # it goes on ahead of the body
             if whole is not None:
-                responder.stream.request.body = FixedBody(whole)
+                stream.request.body = FixedBody(whole)
             self._start(responder)
             if whole is None and self.manager.request_timeout_s:
                 self._limit_request(responder, body)
@@ -641,6 +645,8 @@ class H2Driver:
                 stream.request.body = FixedBody(b"")
             begin_upgrade(stream, upgrade)
         stream.stream_id = stream_id
+        if manager.http2_settings.allow_metadata:
+            stream.metadata = StreamMetadata(partial(self._send_metadata, stream_id))
         if manager.counts_wire:
             meter: Any = self.codec
             stream.wire = meter.begin(stream_id)
@@ -704,6 +710,17 @@ class H2Driver:
         responder.body.push(data, end_stream, flow_bytes)
         if end_stream:
             responder.stream.request_last_rx_ns = monotonic_ns()
+
+    def on_metadata(self, stream_id: int, pairs: list[Field]) -> None:
+        responder = self._streams.get(stream_id)
+        if not pairs:
+            self.manager.stats.codec_counter("http2.metadata_empty_frames").value += 1
+        elif responder is not None and responder.stream.metadata is not None:
+            responder.stream.metadata.take(pairs)
+
+    def _send_metadata(self, stream_id: int, pairs: list[Field]) -> None:
+        self.codec.send_metadata(stream_id, pairs)
+        self.wire.flush_later()
 
     def on_trailers(self, stream_id: int, fields: list[Field]) -> None:
         self.h2_stats.trailers.value += 1

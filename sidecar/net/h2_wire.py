@@ -7,11 +7,12 @@ connection write in one pass of the reactor leaves in one send at its end.  Noth
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import Body
 from sidecar.core.errors import SidecarError
-from sidecar.core.headers import HeaderMap
+from sidecar.core.headers import Field, HeaderMap
 from sidecar.net.reactor import Signal
 from sidecar.net.timer import start_timer, stop_timer
 
@@ -442,3 +443,67 @@ class H2Body(Body):
             self._wire.codec.consume(self._stream_id, self._flow_bytes)
             self._flow_bytes = 0
             self._wire.flush_later()
+
+
+class H2MetadataBody(H2Body):
+    """A body with METADATA between its bytes, which is told when it is met."""
+
+    __slots__ = ("tell",)
+
+    def __init__(self, wire: H2Wire, stream_id: int) -> None:
+        super().__init__(wire, stream_id)
+        #: Takes it; None: nobody does.
+        self.tell: Callable[[list[Field]], None] | None = None
+
+    def push_metadata(self, pairs: list[Field]) -> None:
+        """Take it from the codec."""
+        queue: Any = self.chunks
+        queue.append(pairs)
+        if self._signal is not None:
+            self._signal.fire()
+
+    def _tell(self) -> None:
+        """Tell of what stands ahead of the next bytes."""
+        queue: Any = self.chunks
+        while queue and queue[0].__class__ is list:
+            pairs = queue.popleft()
+            if self.tell is not None:
+                self.tell(pairs)
+
+    def take_whole(self) -> bytes | None:
+        return None if self._is_mixed() else super().take_whole()
+
+    def take_complete(self, limit: int) -> bytes | None:
+        return None if self._is_mixed() else super().take_complete(limit)
+
+    def _is_mixed(self) -> bool:
+        queue: Any = self.chunks
+        return any(piece.__class__ is list for piece in queue)
+
+    def _take(self) -> bytes:
+        queue: Any = self.chunks
+        pieces = []
+        while queue and queue[0].__class__ is not list:
+            pieces.append(queue.popleft())
+        data = b"".join(pieces)
+        self.took(len(data))
+        return data
+
+    async def receive(self) -> bytes:
+        while True:
+            self._tell()
+            if self.chunks:
+                return self._take()
+            if self.is_complete:
+                self.ended = True
+                return b""
+            if self._error is not None:
+                raise self._error
+            await self.wait()
+
+    def discard(self) -> None:
+        queue: Any = self.chunks
+        pieces = [piece for piece in queue if piece.__class__ is not list]
+        queue.clear()
+        queue.extend(pieces)
+        super().discard()

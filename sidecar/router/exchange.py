@@ -296,6 +296,8 @@ class Router:
         stream.upstream_tls = upstream.tls
         if stream.wire is not None:
             upstream.measure(stream.wire.up)
+        if stream.metadata is not None:
+            upstream.carry(stream.metadata)
         cluster_stats = stream.cluster.stats
         cluster_stats.upstream_rq_total.value += 1
         host: Any = stream.upstream_host

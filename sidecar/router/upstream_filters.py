@@ -28,6 +28,7 @@ from sidecar.router.upstream_log import TryLog
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
+    from sidecar.api.stream_metadata import StreamMetadata
     from sidecar.api.wire import WireBytes
     from sidecar.core.headers import HeaderMap
     from sidecar.net.reactor import Reactor, Strand
@@ -253,6 +254,9 @@ class FilteredTry:
 
     def measure(self, wire: WireBytes) -> None:
         self._inner.measure(wire)
+
+    def carry(self, metadata: StreamMetadata) -> None:
+        self._inner.carry(metadata)
 
     def start(self, request: RequestMessage, body: bytes | None) -> Awaitable[None] | None:
         self.check()

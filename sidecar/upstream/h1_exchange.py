@@ -19,7 +19,7 @@ from sidecar.codec.h1_encode import LAST_CHUNK, encode_trailers
 from sidecar.codec.h1_framing import ANY_LENGTH, announced_length, is_wrong_length, wrong_length
 from sidecar.codec.h1_sizes import note_received_head, note_sent_head
 from sidecar.core.errors import LocalProtocolError, RemoteProtocolError, UpstreamError
-from sidecar.core.headers import HeaderMap, KeyedResponseHeaders, RequestHeaders, ResponseHeaders
+from sidecar.core.headers import Field, HeaderMap, KeyedResponseHeaders, RequestHeaders, ResponseHeaders
 from sidecar.net.h1_stream import H1Reader
 from sidecar.net.reactor import Transport
 from sidecar.upstream import h1_tunnel
@@ -28,6 +28,7 @@ from sidecar.upstream.pool import connection_termination, protocol_error
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
+    from sidecar.api.stream_metadata import StreamMetadata
     from sidecar.api.wire import WireBytes
     from sidecar.upstream.h1_pool import H1Pool
 
@@ -96,6 +97,14 @@ class H1Exchange:
     def measure(self, wire: WireBytes) -> None:
         """Count into ``wire`` what the exchange that begins takes, until the connection is released."""
         self._wire = wire
+
+    def carry(self, metadata: StreamMetadata) -> None:
+        """METADATA ends here: HTTP/1 has no place for it."""
+        metadata.begin(self)
+
+    def send_metadata(self, _pairs: list[Field]) -> None:
+        """Count it."""
+        self._pool.cluster.stats.scope.scope("http1").counter("metadata_not_supported_error").value += 1
 
     # -- the request -------------------------------------------------------------------------------
     def start(self, request: RequestMessage, body: bytes | None) -> Awaitable[None] | None:

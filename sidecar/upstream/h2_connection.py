@@ -17,13 +17,14 @@ from sidecar.core.address import Address
 from sidecar.core.errors import Disconnected, LocalProtocolError, RemoteProtocolError, UpstreamError
 from sidecar.core.headers import Field, HeaderMap, RequestHeaders, ResponseHeaders
 from sidecar.net.h2_keepalive import Keepalive
-from sidecar.net.h2_wire import READ_AHEAD_BYTES, H2Body, H2Wire
+from sidecar.net.h2_wire import READ_AHEAD_BYTES, H2Body, H2MetadataBody, H2Wire
 from sidecar.net.reactor import Signal, Strand, Transport
 from sidecar.upstream.connection_pool import next_connection_id
 from sidecar.upstream.pool import INTERIM, connection_termination, protocol_error, remote_reset
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
+    from sidecar.api.stream_metadata import StreamMetadata
     from sidecar.api.wire import WireBytes
     from sidecar.codec.h2_types import H2Codec
     from sidecar.observability.stats import Counter
@@ -62,7 +63,9 @@ class H2UpstreamStream:
 
     __slots__ = (
         "_body",
+        "_carried",
         "_connection",
+        "_early",
         "_error",
         "_has_body",
         "_interim",
@@ -96,6 +99,9 @@ class H2UpstreamStream:
         self._is_ended = False
         #: ``grpc-status`` of the trailers, as the upstream sent it.
         self.grpc_status: bytes | None = None
+        #: METADATA of the exchange, both ways; and what came of it ahead of the response.
+        self._carried: StreamMetadata | None = None
+        self._early: list[list[Field]] = []
         #: The type that an upgrade asks for.
         self._upgrade: bytes | None = None
         #: Where it counts what it takes on the wire; mostly None.
@@ -104,6 +110,10 @@ class H2UpstreamStream:
     def measure(self, wire: WireBytes) -> None:
         """Count into ``wire`` what the exchange that begins takes."""
         self._wire = wire
+
+    def carry(self, metadata: StreamMetadata) -> None:
+        """Take METADATA along, both ways."""
+        self._carried = metadata
 
     @property
     def connection_id(self) -> int:
@@ -174,6 +184,8 @@ class H2UpstreamStream:
         if body and not wire.is_congested and codec.send_whole(stream_id, tuple(fields), body):
             return None
         codec.send_headers(stream_id, fields, end_stream)
+        if self._carried is not None and not body and not end_stream:
+            self._carried.begin(self)
         if body and not end_stream:
             if len(body) <= codec.send_window(stream_id) and not connection.wire.is_congested:
                 codec.send_data(stream_id, body, True)
@@ -226,6 +238,11 @@ class H2UpstreamStream:
             await self._signal.wait()
         raise self._error
 
+    def send_metadata(self, pairs: list[Field]) -> None:
+        """Hand on METADATA of the client, where the cluster allows it."""
+        self._connection.codec.send_metadata(self._stream_id, pairs)
+        self._connection.wire.flush_later()
+
     async def _send_rest(self, data: bytes) -> None:
         # Where the stream is gone, whoever waits for the response is told.
         await self._connection.wire.send_body(self._stream_id, data, True)
@@ -262,6 +279,10 @@ class H2UpstreamStream:
                 raise self._error
             await self._signal.wait()
         body: Body | None = None
+        if self._early and self._carried is not None:
+            early, self._early = self._early, []
+            for pairs in early:
+                self._carried.give(pairs)
         if self._whole is not None:
             body = FixedBody(self._whole)
         elif self._has_body:
@@ -274,7 +295,13 @@ class H2UpstreamStream:
     def body(self) -> H2Body:
         """The response's body, to be pulled."""
         if self._body is None:
-            self._body = H2Body(self._connection.wire, self._stream_id)
+            connection = self._connection
+            if not connection.pool.settings.allow_metadata:
+                self._body = H2Body(connection.wire, self._stream_id)
+            else:
+                self._body = body = H2MetadataBody(connection.wire, self._stream_id)
+                if self._carried is not None:
+                    body.tell = self._carried.give
         return self._body
 
     # -- the end ------------------------------------------------------------------------------
@@ -322,6 +349,8 @@ class H2UpstreamStream:
             connection.wire.flush_later()
         if self._body is not None:
             self._body.discard()
+        if self._carried is not None:
+            self._carried.end()
         if self._wire is not None:
             connection.metered().forget(stream_id)
         connection.ended(self, stream_id)
@@ -333,6 +362,15 @@ class H2UpstreamStream:
         self._response = headers
         self._has_body = has_body
         self._signal.fire()
+
+    def take_metadata(self, pairs: list[Field]) -> None:
+        """The upstream says something beside the response."""
+        if self._response is None:
+            self._early.append(pairs)
+        elif self._has_body and self._whole is None:
+            body = self.body()
+            if isinstance(body, H2MetadataBody):
+                body.push_metadata(pairs)
 
     def take_interim(self, fields: list[Field]) -> None:
         """A 1xx is here.  One that nobody has taken yet goes before those behind it."""
@@ -573,6 +611,13 @@ class H2UpstreamConnection:
             self.codec.consume(stream_id, flow_bytes)
         else:
             stream.body().push(data, end_stream, flow_bytes)
+
+    def on_metadata(self, stream_id: int, pairs: list[Field]) -> None:
+        stream = self._streams.get(stream_id)
+        if not pairs:
+            self.pool.cluster.stats.scope.scope("http2").counter("metadata_empty_frames").value += 1
+        elif stream is not None:
+            stream.take_metadata(pairs)
 
     def on_trailers(self, stream_id: int, fields: list[Field]) -> None:
         # Envoy counts requests' trailers alone in http2.trailers.

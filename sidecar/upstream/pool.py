@@ -15,6 +15,7 @@ from sidecar.core.errors import UpstreamError
 if TYPE_CHECKING:
     from sidecar.api.message import RequestMessage, ResponseMessage
     from sidecar.api.stream import Stream
+    from sidecar.api.stream_metadata import StreamMetadata
     from sidecar.api.wire import WireBytes
     from sidecar.core.headers import HeaderMap
 
@@ -48,6 +49,10 @@ class UpstreamStream(Protocol):
 
     def measure(self, wire: WireBytes) -> None:
         """Count into ``wire`` what the exchange takes; said before it starts, where somebody reads it."""
+        ...
+
+    def carry(self, metadata: StreamMetadata) -> None:
+        """Take METADATA along, both ways; said before it starts, where the client's connection allows it."""
         ...
 
     def start(self, request: RequestMessage, body: bytes | None) -> Awaitable[None] | None:

@@ -32,13 +32,11 @@ _NO_STATUS = {
 }
 #: Not called by a line of a script, but by the guest itself each time it runs.
 _ALWAYS = {"proxy_on_vm_start", "proxy_on_configure", "proxy_on_context_create", "_initialize", "malloc"}
-_NOT_HERE = "HTTP/2's METADATA is not handed to filters here (`metadata-of-http2`)"
 #: How an importable function, or an export, can be had and yet is in no transcript.
 _UNSEEN = {
     "path_link": "Envoy declares it with one argument fewer: a module that imports it does not link there",
     "path_symlink": "Envoy declares it with one argument fewer: a module that imports it does not link there",
     "proxy_on_foreign_function": "in unit tests: Envoy itself calls it never",
-    "proxy_on_response_metadata": f"in unit tests: {_NOT_HERE}",
 }
 
 
@@ -108,8 +106,6 @@ def page() -> str:
     text += ["", "## Callbacks and other exports", "", "| export | scenarios |", "|---|---|"]
     for name in EXPORTS:
         seen = "all" if name in _ALWAYS else _short(where[name])
-        if name == "proxy_on_request_metadata":
-            seen += f": in Envoy; {_NOT_HERE}"
         text.append(f"| `{name}` | {seen or _UNSEEN.get(name, 'in unit tests')} |")
     return "\n".join(text) + "\n"
 

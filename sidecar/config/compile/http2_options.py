@@ -42,12 +42,15 @@ def compile_http2_options(options: Any, *, stream_error: bool | None = None, **l
         stream_error = options.stream_error_on_invalid_http_messaging
     if options.HasField("connection_keepalive"):
         values["keepalive"] = _compile_keepalive(options.connection_keepalive)
+    if options.HasField("max_metadata_size"):
+        values["max_metadata_size"] = options.max_metadata_size.value
     if options.HasField("max_header_field_size_kb"):
         values["max_header_field_bytes"] = options.max_header_field_size_kb.value * 1024
     # Each once, in the order of the file; those that differ were refused.
     custom = {each.identifier.value: each.value.value for each in options.custom_settings_parameters}
     return H2Settings(
         allow_connect=options.allow_connect,
+        allow_metadata=options.allow_metadata,
         override_stream_error_on_invalid_http_message=stream_error,
         custom_settings=tuple(custom.items()),
         # nghttp2, which is Envoy's default, takes no notice of it.

@@ -25,6 +25,8 @@ from wasm_abi import DataAction, HeadersAction, WasmError, WasmTrap
 if TYPE_CHECKING:
     from sidecar.api.message import Message, ResponseMessage
     from sidecar.api.stream import Stream
+    from sidecar.api.stream_metadata import StreamMetadata
+    from sidecar.core.headers import Field
     from sidecar.extensions.wasm.live import LivePlugin
     from sidecar.extensions.wasm.plugin_config import Plugins
 
@@ -132,6 +134,8 @@ class WasmFilter(HttpFilter):
                 if begun is None:
                     side.maps[0] = headers
                     begun = context.on_request_headers(count, message.body is None)
+            if live.has_metadata and stream.metadata is not None:
+                self._listen(side, stream.metadata)
         except WasmError as error:
             return self._trapped(side, error)
         action = begun
@@ -271,6 +275,33 @@ class WasmFilter(HttpFilter):
             side.context = None
             if live.make is not None:
                 _end(side, live)
+
+    def _listen(self, side: StreamSide, metadata: StreamMetadata) -> None:
+        """Have the guest told of METADATA, both ways, as long as it is there."""
+
+        def on_request(pairs: list[Field]) -> None:
+            tell(pairs, is_response=False)
+
+        def on_response(pairs: list[Field]) -> None:
+            tell(pairs, is_response=True)
+
+        def tell(pairs: list[Field], *, is_response: bool) -> None:
+            context = side.context
+            if context is None or side.is_dead:
+                return
+            maps, side.maps = side.maps, [None, None, None, None]
+            try:
+                if is_response:
+                    context.on_response_metadata(len(pairs))
+                else:
+                    context.on_request_metadata(len(pairs))
+            except WasmError as error:
+                # What becomes of the stream is decided where its guest is called next, which fails as well.
+                side.plugin_side.report("at METADATA", error)
+            finally:
+                side.maps = maps
+
+        metadata.listen(on_request, on_response)
 
     # -- what a callback came to ----------------------------------------------------------------------
     def _settle(

@@ -22,7 +22,17 @@ class LivePlugin:
     ``reload`` gives a new plugin or None while it has to wait; None itself where the policy is not to.
     """
 
-    __slots__ = ("fail_open", "has_body", "has_response", "make", "plugin", "reload", "side", "traps_open")
+    __slots__ = (
+        "fail_open",
+        "has_body",
+        "has_metadata",
+        "has_response",
+        "make",
+        "plugin",
+        "reload",
+        "side",
+        "traps_open",
+    )
 
     def __init__(
         self,
@@ -44,6 +54,8 @@ class LivePlugin:
         self.side: PluginSide | None = None
         #: Whether the guest looks at bodies or trailers: of requests, of responses.
         self.has_body = (False, False)
+        #: Whether it is told of METADATA.
+        self.has_metadata = False
         #: Whether it looks at responses at all.
         self.has_response = False
         if plugin is not None and side is not None:
@@ -58,6 +70,7 @@ class LivePlugin:
             plugin.exports_request_body or plugin.exports_request_trailers,
             plugin.exports_response_body or plugin.exports_response_trailers,
         )
+        self.has_metadata = plugin.exports_metadata
         self.has_response = plugin.exports_response_headers or self.has_body[1]
 
     def revive(self) -> bool:

@@ -47,6 +47,8 @@ SETUP = Setup(
 )
 STATS = (
     "http2.metadata_empty_frames",
+    "http1.metadata_not_supported_error",
+    "cluster.app.http1.metadata_not_supported_error",
     "http.main.downstream_cx_protocol_error",
     "http.allowed.downstream_cx_protocol_error",
 )
@@ -56,11 +58,15 @@ def metadata(stream: int, value: bytes) -> bytes:
     return frame(METADATA, END_METADATA, stream, block((b"key", value)))
 
 
+PIECES = block((b"key", b"value"), (b"other", b"one"))
 GARBAGE = frame(METADATA, END_METADATA, 1, b"\xff" * 11)
 ON_STREAMS = {
     "empty": frame(METADATA, END_METADATA, 1),
     "beyond the limit": metadata(1, b"v" * 200),
     "no HPACK": GARBAGE,
+    "good": metadata(1, b"v"),
+    "in pieces": frame(METADATA, 0, 1, PIECES[:5]) + frame(METADATA, END_METADATA, 1, PIECES[5:]),
+    "in all beyond the limit": metadata(1, b"v" * 60) * 2,
 }
 
 
@@ -98,12 +104,7 @@ async def h2_metadata_outside_of_streams(s: Session) -> None:
             await conversation(s, label, data, to="allowed", ends=(1,))
 
 
-@scenario(
-    SETUP,
-    differs=dict.fromkeys(
-        ("stats", "beyond the limit", "stats 2", "no HPACK", "stats 3"), "metadata-of-http2"
-    ),
-)
+@scenario(SETUP)
 async def h2_metadata_that_is_allowed(s: Session) -> None:
     """Envoy counts empty frames, and closes connections whose METADATA is too large or unreadable."""
     unseen(s)
@@ -177,7 +178,7 @@ async def h2_metadata_that_one_side_allows(s: Session) -> None:
     await proxied(s, "the listener", "allowed", b"/off")
 
 
-@scenario(SETUP, differs={f"both: the {side}": "metadata-of-http2" for side in ("server", "client")})
+@scenario(SETUP)
 async def h2_metadata_that_both_sides_allow(s: Session) -> None:
     """Envoy hands it on, in its place."""
     await proxied(s, "both", "allowed", b"/allowed")

@@ -132,7 +132,7 @@ async def wasm_guest_connection(s: Session) -> None:
         await client.closed()
 
 
-@scenario(SETUP, differs={"log": "metadata-of-http2"})
+@scenario(SETUP)
 async def wasm_guest_metadata(s: Session) -> None:
     """METADATA between the head and the body of a request, where it is allowed."""
     unseen(s)
