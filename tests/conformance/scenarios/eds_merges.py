@@ -7,7 +7,7 @@ from ..control_plane import ControlPlane
 from ..endpoints import hosts
 from ..lab import Session
 from ..scenario import scenario
-from ..upstream import answers, ok
+from ..upstream import Call, answers, ok
 from ..wire import read_response
 from .xds_ads import ADS, ads, stats
 
@@ -138,3 +138,68 @@ async def eds_merge_of_ejections(s: Session) -> None:
         await plane.update("eds", label, assignment)
         await _shares(s, label)
         await stats(s, _MANAGER, label=f"{label}: stats")
+
+
+_CHECKS = (
+    ", health_checks: [{timeout: 1s, interval: 0.03s, no_traffic_interval: 0.03s, unhealthy_threshold: 1, "
+    "healthy_threshold: 1, http_health_check: {path: /healthz}}]"
+)
+
+
+@scenario(MERGES)
+async def eds_merge_of_checks(s: Session) -> None:
+    """What health checks find waits behind the first change; an assignment brings all of it at once."""
+    ill: set[str] = set()
+
+    def serving(name: str) -> None:
+        async def script(call: Call) -> None:
+            s.upstream(name).seen.clear()
+            if call.path == "/healthz":
+                await call.send(b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n" if name in ill else ok(b""))
+            else:
+                await call.send(ok(name.encode()))
+
+        s.upstream(name).script = script
+
+    s.proxy.is_spent = True
+    plane = ControlPlane(s)
+    for name in ("one", "two", "three"):
+        serving(name)
+    await plane.update("cds", "c1", _cluster(f"update_merge_window: {WIDE}", _CHECKS))
+    await plane.update("eds", "e1", _assigned({"one": _WELL, "two": _WELL}))
+    await plane.asked("lds")
+    await plane.update("lds", "l1", listener("main", routes="- {match: {prefix: /}, route: {cluster: app}}"))
+    await plane.live()
+
+    async def until(healthy: int) -> None:
+        await s.until_stats(
+            lambda found: found["cluster.app.membership_healthy"] == healthy, r"^cluster\.app\."
+        )
+
+    async def look(label: str) -> None:
+        await _shares(s, label)
+        await stats(s, _MANAGER, r"^cluster\.app\.membership_(total|healthy|change)", label=f"{label}: stats")
+
+    await look("all well")
+    for name in ("one", "two"):
+        ill.add(name)
+        await until(2 - len(ill))
+        await look(f"{name} ill")
+    ill.remove("one")
+    await until(1)
+    await look("one well")
+    # The same assignment changes nothing.
+    await plane.update("eds", "e2", _assigned({"one": _WELL, "two": _WELL}))
+    await look("the same assignment")
+    # A weight is a change of the assignment, and goes with what waited.
+    await plane.update("eds", "e3", _assigned({"one": "load_balancing_weight: 2,", "two": _WELL}))
+    await look("a weight")
+    ill.add("one")
+    await until(0)
+    await look("one ill again")
+    await plane.update(
+        "eds", "e4", _assigned({"one": "load_balancing_weight: 2,", "two": _WELL, "three": _WELL})
+    )
+    await s.until_stats(lambda found: found["cluster.app.membership_healthy"] == 1, r"^cluster\.app\.")
+    await look("a host")
+    await hosts(s, "app")
