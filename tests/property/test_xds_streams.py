@@ -7,7 +7,7 @@ its way is lost when a stream ends.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from hypothesis import given, settings
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sidecar.config.messages import message_class
 from sidecar.config.registry import Registry
-from sidecar.core.errors import ConfigError
+from sidecar.core.errors import ConfigError, XdsError
 from sidecar.observability.stats import Store
 from sidecar.xds.delta_stream import DeltaTransport
 from sidecar.xds.grpc_stream import GrpcSubscription, StreamSettings, discovery_message, type_url_of
@@ -48,19 +48,26 @@ class Watcher:
     """Wants some names, or all, and knows what it was given."""
 
     def __init__(self, names: tuple[str, ...] | None) -> None:
-        self.kind = ResourceKind(KIND, "cluster_name", _compile)
+        self.kind = ResourceKind(KIND, "cluster_name", _compile, is_partial=names is None)
         self.names = names
         self.has: dict[str, int] = {}
 
     def on_update(self, resources: Sequence[Resource], version: str) -> None:
         if self.names is None:
             self.has.clear()
-        self.has.update((each.name, each.value) for each in resources)
+        self._take(resources)
 
     def on_delta(self, added: Sequence[Resource], removed: Sequence[str], version: str) -> None:
         for name in removed:
             self.has.pop(name, None)
-        self.has.update((each.name, each.value) for each in added)
+        self._take(added)
+
+    def _take(self, resources: Sequence[Resource]) -> None:
+        """Who wants all takes what can be used, as clusters are taken."""
+        self.has.update((each.name, each.value) for each in resources if not each.error)
+        errors = [each.error for each in resources if each.error]
+        if errors:
+            raise XdsError(errors[0])
 
     def on_failure(self) -> None:
         pass
@@ -100,7 +107,10 @@ class SotwStream:
         names = tuple(request.resource_names)
         # What it says that it has was right in what it asked for.
         had = self._plane.history[request.version_info] if request.version_info else {}
-        assert all(factor != WRONG for name, factor in had.items() if name in names or not names)
+        assert all(
+            factor not in (WRONG, UNUSABLE) for name, factor in had.items() if name in names or not names
+        )
+        assert self._asked is not None or not (request.response_nonce or request.HasField("error_detail"))
         if request.response_nonce and request.response_nonce != str(self._nonce):
             return  # it is about an older answer
         if self._asked is None and request.version_info:
@@ -125,14 +135,17 @@ class SotwStream:
 class DeltaStream:
     """The same, of changes."""
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: Plane, has: Callable[[], set[str]]) -> None:
+        """``has`` tells what the client really has."""
         self._plane = plane
+        self._has = has
         self._is_asked = False
         self._wants_all = False
         self._names: set[str] = set()
         #: What the client has, as far as the plane knows, by name: factors in text.
         self._there: dict[str, str] = {}
-        self._sent: dict[str, dict[str, str | None]] = {}
+        #: By nonce: what the client had of it before, and at which version of the plane it was sent.
+        self._sent: dict[str, tuple[dict[str, str | None], int]] = {}
         self._refused_at = 0
         self._nonce = 0
 
@@ -141,6 +154,7 @@ class DeltaStream:
         request.MergeFromString(data)
         if not self._is_asked:
             self._is_asked = True
+            assert request.initial_resource_versions.keys() <= self._has()
             self._there = dict(request.initial_resource_versions)
             self._wants_all = not request.resource_names_subscribe
         for name in request.resource_names_subscribe:
@@ -149,14 +163,16 @@ class DeltaStream:
         for name in request.resource_names_unsubscribe:
             self._names.discard(name)
             self._there.pop(name, None)
-        before = self._sent.pop(request.response_nonce, {})
+        # What confirms is about an answer of this stream, and said once.
+        before, version = self._sent.pop(request.response_nonce) if request.response_nonce else ({}, 0)
+        assert before or not request.HasField("error_detail")
         if request.HasField("error_detail"):
             for name, had in before.items():
                 if had is None:
                     self._there.pop(name, None)
                 else:
                     self._there[name] = had
-            self._refused_at = self._plane.version
+            self._refused_at = version
 
     def answer(self) -> bytes | None:
         if not self._is_asked or self._sent or self._refused_at == self._plane.version:
@@ -173,7 +189,8 @@ class DeltaStream:
             made = response.resources.add(name=name, version=factor)
             made.resource.Pack(assignment(name, int(factor)))
         response.removed_resources.extend(went)
-        self._sent[str(self._nonce)] = {name: self._there.get(name) for name in (*came, *went)}
+        had = {name: self._there.get(name) for name in (*came, *went)}
+        self._sent[str(self._nonce)] = had, self._plane.version
         self._there.update(came)
         for name in went:
             del self._there[name]
@@ -197,6 +214,8 @@ class Bed:
         self.up: deque[bytes] = deque()
         self.down: deque[bytes] = deque()
         self.watchers = [Watcher(names) for names in watchers]
+        #: What comes next, where all goes on in turn.
+        self._turn = 0
         self.subscriptions: list[GrpcSubscription] = []
         self.connect()
         for watcher in self.watchers:
@@ -211,7 +230,11 @@ class Bed:
         self.down.clear()
         #: Whether the client took an answer of this stream.
         self.is_heard = False
-        self.stream: Any = (DeltaStream if self.is_delta else SotwStream)(self.plane)
+        self.stream: Any
+        if self.is_delta:
+            self.stream = DeltaStream(self.plane, lambda: {n for each in self.watchers for n in each.has})
+        else:
+            self.stream = SotwStream(self.plane)
         self.transport.mux.opened()
 
     def send(self) -> bool:
@@ -243,6 +266,12 @@ class Bed:
         self.is_heard = True
         return True
 
+    def go_on(self, count: int) -> None:
+        """So many times what comes next."""
+        for _ in range(count):
+            (self.send, self.take_up, self.answer, self.take_down)[self._turn]()
+            self._turn = (self._turn + 1) % 4
+
     def settle(self) -> None:
         """Until nobody has anything to say."""
         for _ in range(200):
@@ -259,13 +288,15 @@ def _finish(step: Coroutine[Any, Any, None]) -> None:
     raise AssertionError("an answer that is small is taken at once")
 
 
-_steps = st.lists(
-    st.one_of(
-        st.sampled_from(["send", "up", "answer", "down", "send", "up", "answer", "down", "connect"]),
-        st.tuples(st.sampled_from(NAMES), st.sampled_from([1, 2, 3, 4, WRONG, None])),
-    ),
-    max_size=60,
+_change = st.tuples(st.sampled_from(NAMES), st.sampled_from([1, 2, 3, 4, WRONG, UNUSABLE, None]))
+#: Much goes on, by turns or out of turn, something changes, and what is on its way may be lost.
+_rounds = st.tuples(
+    st.one_of(st.none(), _change),
+    st.integers(0, 12),
+    st.lists(st.sampled_from(["send", "up", "answer", "down"]), max_size=3),
+    st.sampled_from(["", "", "connect"]),
 )
+_steps = st.lists(_rounds, min_size=1, max_size=12)
 _watchers = st.one_of(
     st.just([None]),
     st.lists(st.sampled_from([("a",), ("b",), ("c",), ("a", "b")]), min_size=1, max_size=3),
@@ -280,11 +311,13 @@ def _run(bed: Bed, steps: Sequence[Any]) -> None:
         "down": bed.take_down,
         "connect": bed.connect,
     }
-    for step in steps:
-        if isinstance(step, str):
-            ways[step]()
-        else:
-            bed.plane.change(*step)
+    for change, turns, others, end in steps:
+        if change is not None:
+            bed.plane.change(*change)
+        bed.go_on(turns)
+        for each in (*others, end):
+            if each:
+                ways[each]()
 
 
 def _expected(bed: Bed, watcher: Watcher) -> dict[str, int]:
@@ -303,7 +336,7 @@ def test_any_order_ends_in_what_is_there_where_that_is_right(
 ) -> None:
     bed = Bed(is_delta=is_delta, watchers=watchers)
     _run(bed, steps)
-    for name in [name for name, factor in bed.plane.has.items() if factor == WRONG]:
+    for name in [name for name, factor in bed.plane.has.items() if factor in (WRONG, UNUSABLE)]:
         bed.plane.change(name, 9)
     bed.settle()
     for watcher in bed.watchers:
@@ -320,7 +353,7 @@ def test_what_is_refused_changes_nothing(
 ) -> None:
     bed = Bed(is_delta=is_delta, watchers=watchers)
     _run(bed, steps)
-    for name in [name for name, factor in bed.plane.has.items() if factor == WRONG]:
+    for name in [name for name, factor in bed.plane.has.items() if factor in (WRONG, UNUSABLE)]:
         bed.plane.change(name, 9)
     bed.settle()
     accepted = [dict(watcher.has) for watcher in bed.watchers]
@@ -329,8 +362,10 @@ def test_what_is_refused_changes_nothing(
     wrong = wrong if asked is None or wrong in asked else asked[0]
     bed.plane.change(wrong, WRONG)
     if is_delta:
-        more = [step for step in more if isinstance(step, str)]  # else what is right of a change is taken
-    _run(bed, [step for step in more if isinstance(step, str) or step[0] != wrong])
+        more = [(None, *rest) for _, *rest in more]  # else what is right of a change is taken
+    _run(
+        bed, [(None if step[0] is not None and step[0][0] == wrong else step[0], *step[1:]) for step in more]
+    )
     bed.settle()
     assert [watcher.has for watcher in bed.watchers] == accepted
 
