@@ -88,6 +88,17 @@ def test_too_much_of_it_ends_the_connection_without_a_word(sizes: tuple[int, ...
     assert not codec.take_output()
 
 
+def test_a_table_makes_no_more_of_it_than_is_allowed() -> None:
+    codec, told = _server(max_metadata_size=1000)
+    coded = b"\x40" + encode_metadata([(b"key", b"v" * 500)])[1:]  # kept in the table
+    again = b"\xbe" * 2
+    assert feed(codec, frame(METADATA, END_METADATA, 1, coded + again)) is None
+    assert len(told.calls[0][2]) == 3
+    error = feed(codec, frame(METADATA, END_METADATA, 1, again * 3))
+    assert error is not None
+    assert error.is_silent
+
+
 def test_what_cannot_be_read_ends_the_connection() -> None:
     codec, _ = _server()
     error = feed(codec, frame(METADATA, END_METADATA, 1, b"\xff" * 11))
