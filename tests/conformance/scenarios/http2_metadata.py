@@ -111,7 +111,9 @@ async def h2_metadata_that_is_allowed(s: Session) -> None:
     await around(s, "allowed", tuple(ON_STREAMS))
 
 
-async def proxied(s: Session, label: str, to: str, path: bytes) -> None:
+async def proxied(
+    s: Session, label: str, to: str, path: bytes, *extra: tuple[bytes, bytes], name: str = "raw"
+) -> None:
     """METADATA at every place of an exchange over HTTP/2; observe where each side gets it."""
     lines: list[str] = []
 
@@ -133,8 +135,8 @@ async def proxied(s: Session, label: str, to: str, path: bytes) -> None:
             frame(DATA, END_STREAM, stream, b"two"),
         )
 
-    s.upstream("raw").script = script
-    head = ((b":method", b"POST"), (b":path", path), *POST[2:])
+    s.upstream(name).script = script
+    head = ((b":method", b"POST"), (b":path", path), *POST[2:], *extra)
     client = await s.connect(to)
     await client.wire.send(
         CLIENT_START
@@ -152,8 +154,8 @@ async def proxied(s: Session, label: str, to: str, path: bytes) -> None:
         if kind in (RST, GOAWAY) or (kind == DATA and flags & END_STREAM):
             break
     client.close()
-    await s.upstream("raw").finish()
-    s.upstream("raw").seen.clear()
+    await s.upstream(name).finish()
+    s.upstream(name).seen.clear()
     s.see(f"{label}: the server", _joined(lines))
     s.see(f"{label}: the client", _joined(answer))
 

@@ -7,13 +7,13 @@ from typing import Any
 from tests.support.h2_frames import DATA, END_HEADERS, END_STREAM, POST, frame, headers
 
 from .. import guests
-from ..configuration import bootstrap, cluster, listener, parse
+from ..configuration import HTTP_OPTIONS, bootstrap, cluster, listener, parse
 from ..frames import conversation, unseen
 from ..guest_log import guest_log, guest_says, log_end
 from ..guest_scripts import MODULES, guest, modules
 from ..lab import Session
 from ..scenario import Setup, scenario
-from .http2_metadata import ALLOWED, metadata
+from .http2_metadata import ALLOWED, TYPED, metadata, proxied
 from .wasm_network import NETWORK
 from .wasm_places import TCP_PROXY
 
@@ -66,6 +66,16 @@ get_header_map_pairs 1
 add_header_map_value 0 "x-met" "1"
 return 1
 """
+BOTH = """
+@on_request_metadata:both
+get_header_map_pairs 0
+@on_response_metadata:both
+get_header_map_pairs 2
+add_header_map_value 2 "x-met" "1"
+return 1
+@on_response_body:both
+get_buffer_status 1
+"""
 STARTS = {
     "start": ("_start",),
     "main": ("_initialize", "main"),
@@ -102,15 +112,24 @@ SETUP = Setup(
         [
             _tcp(),
             listener("metadata", ALLOWED, routes=ROUTES, filters=guest("metadata", METADATA)),
+            listener(
+                "two-way", ALLOWED, routes=ROUTES.replace("app", "frames"), filters=guest("two-way", BOTH)
+            ),
             *(_beginning(name) for name in STARTS),
             *(
                 listener(each, routes=ROUTES, filters=_hostile(each))
                 for each in ("lies", "no-memory", "far-memory")
             ),
         ],
-        [cluster("app", "app"), cluster("raw", "raw")],
+        [
+            cluster("app", "app"),
+            cluster("raw", "raw"),
+            cluster(
+                "frames", "frames", extra=f"typed_extension_protocol_options: {{{HTTP_OPTIONS}: {TYPED}}}"
+            ),
+        ],
     ),
-    {"app": "h1", "raw": "raw"},
+    {"app": "h1", "raw": "raw", "frames": "h1"},
     {
         **modules("0_2_1"),
         "hostile.wasm": (MODULES / "hostile_guest.wasm").read_bytes(),
@@ -140,6 +159,13 @@ async def wasm_guest_metadata(s: Session) -> None:
         head = headers(1, *POST, (b"x-case", b"meta"), flags=END_HEADERS)
         body = frame(DATA, END_STREAM, 1, b"x")
         await conversation(s, "answer", head + metadata(1, b"v") + body, to="metadata", ends=(1,))
+
+
+@scenario(SETUP, differs={"log": "metadata-ahead-of-bodies"})
+async def wasm_guest_metadata_both_ways(s: Session) -> None:
+    """METADATA at every place of an exchange over HTTP/2: the guest is told of it, and it goes on."""
+    async with guest_log(s, "two-way", "on_delete"):
+        await proxied(s, "both", "two-way", b"/", (b"x-case", b"both"), name="frames")
 
 
 @scenario(SETUP)
