@@ -81,6 +81,11 @@ class Body:
         """
         raise NotImplementedError
 
+    @property
+    def early_bytes(self) -> int:
+        """What has come and nobody has taken, as far as that is known without waiting (``whole`` apart)."""
+        return 0
+
 
 class FixedBody(Body):
     """Bytes at hand, and perhaps trailers behind them."""

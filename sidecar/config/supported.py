@@ -797,7 +797,9 @@ _ROWS: dict[str, str] = {
     f"{_CORE}.JsonFormatOptions": "sort_properties",
     # HTTP filters
     "envoy.extensions.filters.http.router.v3.Router": (
-        "suppress_envoy_headers upstream_http_filters upstream_log upstream_log_options"
+        "dynamic_stats reject_connect_request_early_data respect_expected_rq_timeout start_child_span "
+        "strict_check_headers suppress_envoy_headers suppress_grpc_request_failure_code_stats "
+        "upstream_http_filters upstream_log upstream_log_options"
     ),
     "envoy.extensions.filters.http.router.v3.Router.UpstreamAccessLogOptions": "*",
     "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec": "",

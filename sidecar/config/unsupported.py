@@ -404,7 +404,6 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     *_rows("envoy.extensions.matching.input_matchers.ip.v3.Ip", WARN, "statistics", "stat_prefix"),
     # Access logs and filters
-    *_rows("envoy.extensions.filters.http.router.v3.Router", WARN, "router options", "dynamic_stats"),
     *_rows("envoy.extensions.wasm.v3.VmConfig", WARN, "precompiled Wasm code", "allow_precompiled"),
 )
 

@@ -235,6 +235,11 @@ class TunnelBody(Body):
         self._reader = reader
         self._size = _SMALL
 
+    @property
+    def early_bytes(self) -> int:
+        """What came with the head."""
+        return len(self._reader.rest)
+
     async def receive(self) -> bytes:
         reader = self._reader
         data = reader.rest

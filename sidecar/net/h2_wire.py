@@ -338,6 +338,11 @@ class H2Body(Body):
         #: Bytes received from the peer so far.
         self.size = 0
 
+    @property
+    def early_bytes(self) -> int:
+        """What of it is here, and nobody has taken."""
+        return sum(map(len, self.chunks))
+
     # -- the codec's side ---------------------------------------------------------------------
     def push(self, data: bytes | memoryview, end_stream: bool, flow_bytes: int) -> None:
         """Take a chunk from the codec."""

@@ -22,6 +22,7 @@ from sidecar.net.reactor import turn
 from sidecar.router.actions import answer, missing_header
 from sidecar.router.drop_overload import drop_overload
 from sidecar.router.grpc_call import GrpcCall, is_grpc_request
+from sidecar.router.habits import RouterHabits
 from sidecar.router.hedging import HedgedTries
 from sidecar.router.internal_redirects import InternalRedirect, InternalRedirectPolicy, follow
 from sidecar.router.no_pool import refuse_without_pool
@@ -69,6 +70,10 @@ _CONSUMED = frozenset(
 _RETRY = frozenset(name for name in _CONSUMED if b"-retr" in name)
 
 _EXPECTED_TIMEOUT = b"x-envoy-expected-rq-timeout-ms"
+_UPSTREAM_TIMEOUT = b"x-envoy-upstream-rq-timeout-ms"
+#: What preparing a request leaves in its head, and what where the caller's own timeout counts.
+_CONSUMED_LATER = _RETRY | {_EXPECTED_TIMEOUT}
+_KEPT_WITH_EXPECTED = _CONSUMED_LATER | {_UPSTREAM_TIMEOUT}
 _NO_POLICY = RetryPolicy()
 _timeout_texts: dict[float, bytes] = {}
 
@@ -80,6 +85,7 @@ class Router:
         "_logged",
         "find_cluster",
         "get_pool",
+        "habits",
         "is_special",
         "mirror",
         "reactor",
@@ -99,6 +105,8 @@ class Router:
         #: ``mirror(route, stream, timeout_s, limit_bytes)`` starts copies of a request (:mod:`.mirroring`).
         self.mirror: Callable[[Route, Stream, float, int], Any] = _no_mirrors
         self.suppress_envoy_headers = False
+        #: What else is unusual about it.
+        self.habits: RouterHabits | None = None
         #: ``upstream_http_filters``, for clusters without filters of their own.
         self.upstream_filters: UpstreamFilters | None = None
         #: ``upstream_log``, and the filters of clusters with it.
@@ -111,16 +119,22 @@ class Router:
         self,
         *,
         suppress_envoy_headers: bool,
+        habits: RouterHabits | None = None,
         upstream_filters: UpstreamFilters | None,
         upstream_log: UpstreamLog | None = None,
     ) -> None:
         """What the configuration says of it."""
         self.suppress_envoy_headers = suppress_envoy_headers
+        self.habits = habits
         if upstream_log is not None:
             upstream_filters = (upstream_filters or UpstreamFilters(())).logged(upstream_log)
         self.upstream_filters = upstream_filters
         self.upstream_log = upstream_log
-        self.is_special = suppress_envoy_headers or upstream_filters is not None
+        self.is_special = suppress_envoy_headers or habits is not None or upstream_filters is not None
+
+    @property
+    def _respects_expected(self) -> bool:
+        return self.habits is not None and self.habits.respects_expected_timeout
 
     def filters_of(self, cluster: Any) -> UpstreamFilters | None:
         """The filters that tries at a cluster pass."""
@@ -192,6 +206,10 @@ class Router:
                 headers.fields.append(field)
                 index[field[0]] = field[1]
         else:
+            if self.habits is not None:
+                refused = self.habits.begin(stream, headers)
+                if refused is not None:
+                    return refused
             if cluster.policies is not None:
                 route = stream.route = cluster.policies.over(route)
             stream.upstream_limit_s = cluster.max_stream_duration_s
@@ -458,7 +476,13 @@ class Router:
             else:
                 grpc_timeouts = None
         if not _CONSUMED.isdisjoint(headers.index()):
-            given = unsigned(headers.get(b"x-envoy-upstream-rq-timeout-ms"))
+            kept = _CONSUMED_LATER
+            said = headers.get(_EXPECTED_TIMEOUT) if self._respects_expected else None
+            if said is None:
+                said = headers.get(_UPSTREAM_TIMEOUT)
+            else:
+                kept = _KEPT_WITH_EXPECTED
+            given = unsigned(said)
             if given is not None:
                 timeout = given / 1000
             given = unsigned(headers.get(b"x-envoy-upstream-rq-per-try-timeout-ms"))
@@ -475,7 +499,7 @@ class Router:
             if tree:
                 name_alternative(stream, tree)
             for name in _CONSUMED:
-                if name != _EXPECTED_TIMEOUT and name not in _RETRY:
+                if name not in kept:
                     headers.remove(name)
             expected = timeout
         if per_try and timeout and per_try >= timeout:

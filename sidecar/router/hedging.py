@@ -338,7 +338,7 @@ class HedgedTries(Tries):
                     host.rq_error += 1
                     if host.outlier is not None:
                         put_response(host.outlier, self._stream, headers)
-                    self._stream.cluster.stats.charge_basic(headers.status)
+                    self._stream.cluster.stats.charge_basic(headers.status, self._stream.trees)
                     self._drop(leg, reset=response.body is not None)
                     self._launch(state.back_off_s() if decision == BACK_OFF else 0.0)
                     return None

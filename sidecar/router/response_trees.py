@@ -26,7 +26,7 @@ ALTERNATIVE = b"x-envoy-upstream-alt-stat-name"
 def name_alternative(stream: Stream, value: bytes) -> None:
     """The request names another tree; Envoy takes the whole value for one name."""
     if stream.trees is not UNCOUNTED:
-        stream.trees = Trees(stream.internal, False, "", value.decode("latin-1"))
+        stream.trees = Trees(stream.internal, False, "", value.decode("latin-1"), _has_codes(stream.trees))
 
 
 def put_trees(stream: Stream, host: Any, canary: bytes | None = None) -> None:
@@ -38,7 +38,12 @@ def put_trees(stream: Stream, host: Any, canary: bytes | None = None) -> None:
     own, its = stream.cluster.own_zone, host.locality.zone
     zone = f"zone.{own}.{its}." if own and its else ""
     is_canary = host.canary or canary == b"true"
-    if zone or is_canary or alternative:
-        stream.trees = Trees(stream.internal, is_canary, zone, alternative)
+    has_codes = _has_codes(was)
+    if zone or is_canary or alternative or not has_codes:
+        stream.trees = Trees(stream.internal, is_canary, zone, alternative, has_codes)
     else:
         stream.trees = stream.internal
+
+
+def _has_codes(trees: bool | Trees) -> bool:
+    return not isinstance(trees, Trees) or trees.has_codes

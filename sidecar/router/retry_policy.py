@@ -8,7 +8,7 @@ every try whether there is another and how long to wait for it (Envoy's ``RetryS
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from random import randrange
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ __all__ = [
     "ResetHeader",
     "RetryPolicy",
     "RetryState",
+    "are_retry_names",
     "omit_canary_hosts",
     "parse_retry_on",
     "previous_hosts",
@@ -76,6 +77,12 @@ def parse_retry_on(text: str, grpc_text: str = "") -> int:
     for name in grpc_text.split(","):
         bits |= _GRPC_NAMES.get(name.strip(), (0, 0))[0]
     return bits
+
+
+def are_retry_names(header: bytes, text: str) -> bool:
+    """Whether all values of ``x-envoy-retry-on`` or ``x-envoy-retry-grpc-on`` are known."""
+    known: Container[str] = _GRPC_NAMES if b"grpc" in header else _NAMES
+    return all(name.strip() in known for name in text.split(",") if name)
 
 
 def previous_hosts(host: Host, tried: list[Any]) -> bool:

@@ -352,7 +352,7 @@ class Tries:
             put_response(host.outlier, stream, response.headers)
         if host.checks is not None and IMMEDIATE_FAIL in response.headers:
             host.checks.fail_immediately()
-        stream.cluster.stats.charge_basic(status)
+        stream.cluster.stats.charge_basic(status, stream.trees)
         self._leave(reset=response.body is not None)
         return decision
 

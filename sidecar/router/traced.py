@@ -31,7 +31,8 @@ class TracedRouter(Router):
             return
         tracing = stream.hcm.tracing
         if tracing is not None:
-            if tracing.spawns_upstream_span:
+            habits = self.habits
+            if tracing.spawns_upstream_span or (habits is not None and habits.starts_child_span):
                 made = begin_try(stream)
                 made.protocol = upstream.protocol
                 span = made.span

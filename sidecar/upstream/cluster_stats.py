@@ -28,6 +28,8 @@ class Trees(NamedTuple):
     zone: str
     #: ``x-envoy-upstream-alt-stat-name``: everything counts below this name once more.
     alternative: str
+    #: Whether class and code count in the cluster's own tree; in the others they always do.
+    has_codes: bool = True
 
 
 #: Where the response to a question about health counts: in no tree.
@@ -175,10 +177,11 @@ class ClusterStats:
         for counter in counters:
             counter.value += 1
 
-    def charge_basic(self, status: int) -> None:
+    def charge_basic(self, status: int, where: bool | Trees = False) -> None:
         """Count a response that another try takes the place of: in a tree of its own."""
         names = ["upstream_rq_completed"]
-        if 100 <= status <= 599:
+        has_codes = not isinstance(where, Trees) or where.has_codes
+        if has_codes and 100 <= status <= 599:
             names += [f"upstream_rq_{status // 100}xx", f"upstream_rq_{status}"]
         for name in names:
             self.scope.counter(f"retry.{name}").value += 1
@@ -205,7 +208,9 @@ class ClusterStats:
         found: list[Counter] = []
         for prefix in _prefixes(where):
             names = ["upstream_rq_completed"]
-            if code:
+            if not prefix and isinstance(where, Trees) and not where.has_codes:
+                pass
+            elif code:
                 names += [f"upstream_rq_{code // 100}xx", f"upstream_rq_{code}"]
             else:
                 names.append("upstream_rq_unknown")

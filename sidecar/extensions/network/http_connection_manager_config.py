@@ -140,6 +140,7 @@ class _Chain(NamedTuple):
         """Tell a router what the configuration says of it."""
         router.set_options(
             suppress_envoy_headers=self.router.suppress_envoy_headers,
+            habits=self.router.habits,
             upstream_filters=self.upstream_filters,
             upstream_log=self.upstream_log,
         )

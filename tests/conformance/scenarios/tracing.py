@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from ..cel_trees import tree
-from ..configuration import bootstrap, cluster, listener
+from ..configuration import ROUTER, bootstrap, cluster, listener
 from ..lab import Session
 from ..scenario import Setup, scenario
 from ..tracing import Collector
@@ -101,6 +101,10 @@ use_remote_address: true
 internal_address_config: {cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}
 """
 
+CHILD = f"""
+http_filters:
+- {{name: router, typed_config: {{"@type": {ROUTER}, start_child_span: true}}}}
+"""
 TRACEABLE = """
 access_log:
 - name: envoy.access_loggers.file
@@ -128,6 +132,7 @@ TRACED = Setup(
             traced("main", "\n  max_path_tag_length: 10"),
             traced("verbose", "\n  verbose: true\n  spawn_upstream_span: true"),
             traced("out", extra="traffic_direction: OUTBOUND"),
+            traced("child", hcm=CHILD, extra="traffic_direction: OUTBOUND"),
             traced("tagged", TAGS + "  spawn_upstream_span: true"),
             traced("internal", "\n  random_sampling: {value: 0}", hcm=INTERNAL),
             traced(
@@ -249,6 +254,15 @@ async def tracing_retries(s: Session) -> None:
     s.upstream().script = script
     await s.get("/slow", to="verbose")
     await collector.see(2, "slow")
+
+
+@scenario(TRACED)
+async def tracing_child_span_of_the_router(s: Session) -> None:
+    """start_child_span: each try has a span, and the request's is still a client's."""
+    collector = Collector(s)
+    s.upstream().script = answers(b"HTTP/1.1 503 Oh\r\ncontent-length: 0\r\n\r\n", ok())
+    await s.get("/retried", to="child")
+    await collector.see(3)
 
 
 @scenario(TRACED)
