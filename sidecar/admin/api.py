@@ -33,6 +33,8 @@ __all__ = ["AdminApi"]
 _Query = dict[str, str]
 _Answer = tuple[int, bytes, str | bytes]
 
+#: What a body has to say of itself to count as parameters, to the letter.
+_FORM = b"application/x-www-form-urlencoded"
 _OK: _Answer = (200, TEXT, "OK\n")
 
 
@@ -105,8 +107,8 @@ class AdminApi:
             return self._tap(body)
         query = parse_query(query_text)
         if path == "/runtime_modify":
-            if body:
-                query.update(parse_query(body.decode("utf-8", "surrogateescape")))
+            if not query and headers is not None and headers.get(b"content-type") == _FORM:
+                query = parse_query(body.decode("utf-8", "surrogateescape"))
             return _respond(*modify_runtime(self._state, query))
         if path in ("/stats", "/stats/prometheus"):
             accept = None if headers is None else headers.get_joined(b"accept")

@@ -32,19 +32,17 @@ def _change(query: dict[str, str]) -> str:
     if len(query) > 1:
         return "invalid number of parameters"
     name, value = next(iter(query.items()))
+    if not value:
+        return ""
     if name == "group":
         return "group parameter requires fine-grain logging to be enabled"
     if name == "level":
-        if not value:
-            return ""
         if not _is_level(value):
             return "unknown logger level"
         set_all_levels(value)
         return ""
     if name != "paths":
         changes = [(name, value)]
-    elif not value:
-        return ""
     else:
         changes = []
         for pair in value.split(","):

@@ -13,7 +13,8 @@ class EventLogs:
     """See the module; the server flushes, reopens and closes them with its access logs."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        #: Told whether or not there is a file.
+        self._stats = FilesystemStats(store.scope("filesystem"))
         self.files: dict[str, LogFile] = {}
 
     def open(self, path: str, at: str) -> LogFile:
@@ -21,7 +22,7 @@ class EventLogs:
         file = self.files.get(path)
         if file is None:
             try:
-                file = LogFile(path, FilesystemStats(self._store.scope("filesystem")))
+                file = LogFile(path, self._stats)
             except OSError as error:
                 raise ConfigError(at, f"unable to open file '{path}': {error.strerror}") from error
             self.files[path] = file

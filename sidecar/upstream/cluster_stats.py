@@ -107,7 +107,7 @@ class ClusterStats:
     upstream_http3_broken: Counter
     upstream_internal_redirect_failed_total: Counter
     upstream_internal_redirect_succeeded_total: Counter
-    upstream_queue_overloaded: Counter
+    upstream_queue_overloaded: Gauge
     upstream_rq_0rtt: Counter
     upstream_rq_active: Gauge
     upstream_rq_active_overflow: Counter

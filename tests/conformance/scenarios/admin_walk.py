@@ -170,3 +170,21 @@ async def admin_walk_changing(s: Session) -> None:
     await s.admin("POST /logging?level=warning", body=lambda text: text.splitlines()[:2])
     await s.admin("GET /stats/recentlookups/nothing", body=lambda text: text[:14])
     s.proxy.is_spent = True
+
+
+BARE = bootstrap([listener("main", routes=ROUTES)], [cluster("app", "app")], EXTRA)
+BARE["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"].pop("access_log")
+
+
+@scenario(Setup("admin-bare", BARE, {"app": "h1"}))
+async def admin_walk_bare(s: Session) -> None:
+    """Statistics of files without a file, a gauge that is always 0; parameters without a value."""
+    await s.admin("GET /stats?filter=^filesystem&format=json", body=names)
+    await s.admin("GET /stats?filter=queue_overloaded&type=Gauges")
+    await s.admin("GET /stats?filter=queue_overloaded&type=Counters")
+    for query in ("http", "http=", "nonsense", "group"):
+        await s.admin(f"POST /logging?{query}", body=lambda text: text.splitlines()[:2])
+
+
+def names(text: str) -> list[str]:
+    return sorted(each["name"] for each in json.loads(text)["stats"] if "name" in each)

@@ -9,6 +9,7 @@ import pytest
 
 from sidecar.admin.api import AdminApi
 from sidecar.admin.help import PATHS
+from sidecar.core.headers import HeaderMap
 from sidecar.core.log import get_levels, set_all_levels
 from sidecar.upstream.host import HealthFlag
 
@@ -298,3 +299,22 @@ def test_config_dump_hides_keys_and_passwords_also_inside_extensions() -> None:
     (cluster,) = json.loads(shown)["configs"][1]["static_clusters"]
     context = cluster["cluster"]["transport_socket"]["typed_config"]["common_tls_context"]
     assert context["tls_certificates"][0]["private_key"] == {"inline_string": "[redacted]"}
+
+
+@pytest.mark.parametrize(
+    ("query", "content_type", "values"),
+    [
+        (b"", b"application/x-www-form-urlencoded", {"k": "v", "z": ""}),
+        (b"?x=1", b"application/x-www-form-urlencoded", {"x": "1"}),
+        (b"", b"application/x-www-form-urlencoded; charset=utf-8", None),
+        (b"", None, None),
+    ],
+)
+def test_runtime_takes_a_form_where_the_query_is_empty(
+    query: bytes, content_type: bytes | None, values: dict[str, str] | None
+) -> None:
+    server = FakeServer()
+    headers = HeaderMap([] if content_type is None else [(b"content-type", content_type)])
+    answer = AdminApi(server).handle(b"POST", b"/runtime_modify" + query, b"k=v&z=", headers)
+    assert answer.status == (400 if values is None else 503)  # the fake has no layer to change
+    assert server.calls == ([] if values is None else [("modify_runtime", values)])
