@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sidecar.core.matching import Tree
@@ -42,6 +42,8 @@ class Verdict:
     is_logged: bool = False
     #: Of a match tree that found no action.
     is_default: bool = False
+    #: What metadata say of it, by the names that they say it with.
+    told: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict, compare=False, repr=False)
 
 
 class Engine:

@@ -167,7 +167,7 @@ def _common(kind: str, value: Any, path: str) -> Rule:
         test = compile_string_matcher(value.path, f"{path}.path")
 
         def has_path(subject: Subject) -> bool:
-            target = subject.headers.get(b":path")
+            target = subject.headers.path
             return target is not None and bool(test(target.partition(b"?")[0].partition(b"#")[0]))
 
         return has_path

@@ -31,17 +31,17 @@ class _Judge(Protocol):
 class RuleStats:
     """What is counted of one engine: in all, and by policy where that is asked for."""
 
-    __slots__ = ("_allowed", "_denied", "_names", "_scope")
+    __slots__ = ("_denied", "_names", "_scope", "allowed")
 
     def __init__(self, scope: Any, names: tuple[str, str]) -> None:
         self._scope = scope
         self._names = names
-        self._allowed = scope.counter(names[0])
+        self.allowed = scope.counter(names[0])
         self._denied = scope.counter(names[1])
 
     def count(self, verdict: Verdict, by_policy: bool) -> None:
         """One verdict."""
-        (self._allowed if verdict.is_allowed else self._denied).value += 1
+        (self.allowed if verdict.is_allowed else self._denied).value += 1
         if by_policy and verdict.policy is not None:
             name = self._names[0] if verdict.is_allowed else self._names[1]
             self._scope.counter(f"policy.{verdict.policy}.{name}").value += 1
@@ -94,7 +94,10 @@ class HttpRbacFilter(HttpFilter):
         verdict = engine.judge(subject)
         if engine.is_log and not verdict.is_default:
             stream.metadata_namespace(_COMMON_NAMESPACE)["access_log_hint"] = verdict.is_logged
-        self._stats.count(verdict, settings.counts_policies)
+        if verdict.is_allowed and not settings.counts_policies:
+            self._stats.allowed.value += 1
+        else:
+            self._stats.count(verdict, settings.counts_policies)
         _tell(stream, settings.names, verdict)
         if verdict.is_allowed:
             return None
@@ -103,7 +106,13 @@ class HttpRbacFilter(HttpFilter):
 
 
 def _tell(stream: Stream, names: tuple[str, str], verdict: Verdict) -> None:
-    found = stream.metadata_namespace(_NAMESPACE)
-    if verdict.policy is not None:
-        found[names[0]] = verdict.policy
-    found[names[1]] = "allowed" if verdict.is_allowed else "denied"
+    told = verdict.told.get(names)
+    if told is None:
+        told = verdict.told[names] = {names[1]: "allowed" if verdict.is_allowed else "denied"}
+        if verdict.policy is not None:
+            told[names[0]] = verdict.policy
+    metadata = stream.dynamic_metadata
+    if metadata is None:
+        stream.dynamic_metadata = {_NAMESPACE: told.copy()}
+    else:
+        metadata.setdefault(_NAMESPACE, {}).update(told)
