@@ -376,7 +376,9 @@ class Vm:
 
     def refuse(self) -> NoReturn:
         if self.context is _DEAD:
-            raise VmFailedError("the VM failed or was closed and takes no more calls") from self.failure
+            refused = VmFailedError("the VM failed or was closed and takes no more calls")
+            refused.__cause__ = self.failure  # as "from" does, which a compiled form leaves out; below, too
+            raise refused
         raise ReentryError("a role called into the guest that was calling it")
 
     def finish_call(self, result: int) -> int:
@@ -399,7 +401,8 @@ class Vm:
         self._die(failure)
         if failure is error or failure is pending:
             raise failure
-        raise failure from (error if pending is None else pending)
+        failure.__cause__ = error if pending is None else pending
+        raise failure
 
     def _die(self, failure: BaseException) -> None:
         self.failure = failure
