@@ -135,9 +135,10 @@ class SotwStream:
 class DeltaStream:
     """The same, of changes."""
 
-    def __init__(self, plane: Plane, has: Callable[[], set[str]]) -> None:
-        """``has`` tells what the client really has."""
+    def __init__(self, plane: Plane, has: Callable[[], set[str]], unsure: set[str]) -> None:
+        """``has`` tells what the client really has; ``unsure`` are those that it refused last, or a part."""
         self._plane = plane
+        self._unsure = unsure
         self._has = has
         self._is_asked = False
         self._wants_all = False
@@ -154,7 +155,8 @@ class DeltaStream:
         request.MergeFromString(data)
         if not self._is_asked:
             self._is_asked = True
-            assert request.initial_resource_versions.keys() <= self._has()
+            said = set(request.initial_resource_versions)
+            assert self._has() - self._unsure <= said <= self._has() | self._unsure
             self._there = dict(request.initial_resource_versions)
             self._wants_all = not request.resource_names_subscribe
         for name in request.resource_names_subscribe:
@@ -214,6 +216,8 @@ class Bed:
         self.up: deque[bytes] = deque()
         self.down: deque[bytes] = deque()
         self.watchers = [Watcher(names) for names in watchers]
+        #: What came in an answer that was refused, and in none that was not since.
+        self.unsure: set[str] = set()
         #: What comes next, where all goes on in turn.
         self._turn = 0
         self.subscriptions: list[GrpcSubscription] = []
@@ -232,10 +236,13 @@ class Bed:
         self.is_heard = False
         self.stream: Any
         if self.is_delta:
-            self.stream = DeltaStream(self.plane, lambda: {n for each in self.watchers for n in each.has})
+            self.stream = DeltaStream(self.plane, self._names, self.unsure)
         else:
             self.stream = SotwStream(self.plane)
         self.transport.mux.opened()
+
+    def _names(self) -> set[str]:
+        return {name for each in self.watchers for name in each.has}
 
     def send(self) -> bool:
         """Let the client say what it has to say."""
@@ -262,7 +269,17 @@ class Bed:
         """Let the client take the next answer."""
         if not self.down:
             return False
-        _finish(self.transport._take(self.down.popleft()))
+        data = self.down.popleft()
+        refused = self.store.counter("x.update_rejected")
+        before = refused.value
+        _finish(self.transport._take(data))
+        if self.is_delta:
+            response: Any = discovery_message("DeltaDiscoveryResponse")
+            response.MergeFromString(data)
+            names = {*response.removed_resources, *(each.name for each in response.resources)}
+            self.unsure -= names
+            if refused.value != before:
+                self.unsure |= names
         self.is_heard = True
         return True
 
