@@ -170,10 +170,8 @@ class DeltaStream:
         assert before or not request.HasField("error_detail")
         if request.HasField("error_detail"):
             for name, had in before.items():
-                if had is None:
-                    self._there.pop(name, None)
-                else:
-                    self._there[name] = had
+                # It may be there all the same: others of the answer were taken.
+                self._there[name] = had or ""
             self._refused_at = version
 
     def answer(self) -> bytes | None:
