@@ -105,7 +105,8 @@ async def router_without_dynamic_stats(s: Session) -> None:
 @scenario(SETUP)
 async def router_suppresses_codes_of_grpc(s: Session) -> None:
     """Whatever a request of gRPC is answered, its code counts in the trees of callers alone."""
-    await three(s, "dynamic")
+    for headers in ((), (INTERNAL,)):
+        await three(s, "dynamic", *headers)
     await several(s, "grpc", "content-type: application/grpc", "te: trailers")
     await several(s, "grpc")
 
