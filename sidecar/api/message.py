@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from mypy_extensions import mypyc_attr
+
 from sidecar.core.errors import StreamAborted
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class LocalReply:
     overrides: bool = False
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Body:
     """A body to pull.  Subclasses implement :meth:`receive`.
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from enum import IntFlag
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mypy_extensions import mypyc_attr
+
 if TYPE_CHECKING:
     from sidecar.api.message import RequestMessage, ResponseMessage
     from sidecar.api.wire import StreamWire
@@ -31,6 +33,7 @@ __all__ = [
 LOOK_AGAIN = 2
 
 
+@mypyc_attr(native_class=False)
 class _Empty(str):
     """A text without characters that counts as given."""
 

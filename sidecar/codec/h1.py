@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import ClassVar, Final
 
 import httptools
+from mypy_extensions import mypyc_attr
 
 from sidecar.codec.h1_chunks import ChunkedDecoder
 from sidecar.codec.h1_lines import LOWER_NAMES, VALUE_BYTES, BlockTable, LineTable, Stem, lower_name
@@ -126,6 +127,7 @@ def as_envoy_reads(head: bytes, plain_first_line: Callable[[bytes], bytes]) -> b
     return first + b"\r\n" + _LINE_END.sub(b"\r\n", _FOLD.sub(b"", rest))
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class _HeadParser:
     """What both directions share: fields, and those that frame the message."""
 
@@ -471,6 +473,7 @@ _KEPT_FRAMING = frozenset({b"content-length", b"te", b"expect"})
 _HOP_FIELDS = frozenset({b"connection", b"upgrade"})
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class RequestParser(_HeadParser):
     """Parses request heads.  One object serves a connection; ``reset`` before each head."""
 
@@ -585,6 +588,7 @@ class RequestParser(_HeadParser):
             self.content_length = -1
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ResponseParser(_HeadParser):
     """Parses response heads of an upstream."""
 

@@ -14,13 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "Field",
     "HeaderMap",
-    "KeyedRequestHeaders",
-    "KeyedResponseHeaders",
     "RequestHeaders",
     "ResponseHeaders",
 ]
@@ -61,19 +59,16 @@ _RESPONSE_SINGLE = frozenset(
 class HeaderMap:
     """Fields in wire order.  Names given to every method are lower-case bytes."""
 
-    __slots__ = ("_index", "fields")
+    __slots__ = ("_index", "fields", "key_case")
 
     #: Names of which the map holds one entry once :meth:`join_repeated` and :meth:`append` keep it so.
     single: ClassVar[frozenset[bytes]] = frozenset()
-    if TYPE_CHECKING:
-        #: How HTTP/1 wrote the names (``preserve_case``): a ``sidecar.codec.h1_case.KeyCase``, mostly None.
-        key_case: Any
-    else:
-        key_case = None
 
     def __init__(self, fields: list[Field] | None = None) -> None:
         self.fields: list[Field] = [] if fields is None else fields
         self._index: dict[bytes, bytes] | None = None
+        #: How HTTP/1 wrote the names (``preserve_case``): a ``sidecar.codec.h1_case.KeyCase``, mostly None.
+        self.key_case: Any = None
 
     # -- looking up -------------------------------------------------------------------------
     def index(self) -> dict[bytes, bytes]:
@@ -272,6 +267,7 @@ class RequestHeaders(HeaderMap):
     ) -> None:
         self.fields = [] if fields is None else fields
         self._index = None
+        self.key_case = None
         self.method = method
         self.path = path
         self.authority = authority
@@ -348,6 +344,7 @@ class ResponseHeaders(HeaderMap):
     def __init__(self, status: int, fields: list[Field] | None = None) -> None:
         self.fields = [] if fields is None else fields
         self._index = None
+        self.key_case = None
         self.status = status
 
     def pseudo_fields(self) -> Iterator[Field]:
@@ -362,23 +359,3 @@ class ResponseHeaders(HeaderMap):
                 self.status = int(value)
         else:
             super()._set_pseudo(name, value)
-
-
-class KeyedRequestHeaders(RequestHeaders):
-    """The same with the case of its names, a slot that ordinary messages do not pay for."""
-
-    __slots__ = ("key_case",)
-
-    @classmethod
-    def of(cls, headers: RequestHeaders) -> KeyedRequestHeaders:
-        """``headers``, which are not to be used any more; ``key_case`` is to be set."""
-        keyed = cls(headers.method, headers.path, headers.authority, headers.scheme, headers.fields)
-        keyed._index = headers._index
-        keyed.protocol = headers.protocol
-        return keyed
-
-
-class KeyedResponseHeaders(ResponseHeaders):
-    """The same with the case of its names."""
-
-    __slots__ = ("key_case",)

@@ -17,6 +17,8 @@ from email.utils import formatdate
 from time import monotonic_ns, time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mypy_extensions import mypyc_attr
+
 from sidecar.api.filters import AccessLogger, HttpFilter
 from sidecar.api.message import LocalReply, ReadBody, ResponseMessage
 from sidecar.api.stream import LOOK_AGAIN, Flag, Stream
@@ -34,6 +36,7 @@ from sidecar.core.errors import (
 )
 from sidecar.core.headers import Field
 from sidecar.http.h1_target import ASSUMED_SCHEME
+from sidecar.http.hcm_stats import HcmStats
 from sidecar.http.local_reply import build_response, is_grpc, reply_for
 from sidecar.http.request_headers import RequestIds, prepare_request_headers
 from sidecar.http.request_options import RequestOptions
@@ -62,7 +65,7 @@ if TYPE_CHECKING:
     from sidecar.router.exchange import Router
     from sidecar.router.ordered_mutations import OrderedMutations
 
-__all__ = ["ConnectionManager", "HcmStats", "Responder"]
+__all__ = ["ConnectionManager", "Responder"]
 
 logger = logging.getLogger("sidecar.http")
 
@@ -98,77 +101,11 @@ class Responder(Protocol):
         ...
 
 
-class HcmStats:
-    """``http.<stat_prefix>.``, resolved once: an attribute for each name in _COUNTERS and _GAUGES."""
-
-    # For the type checker alone: a real __getattr__ would slow down every access (12 % of a request).
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any: ...
-
-    def __init__(self, scope: Any) -> None:
-        self.scope = scope
-        for name in _COUNTERS:
-            setattr(self, name, scope.counter(name))
-        for name in _GAUGES:
-            setattr(self, name, scope.gauge(name))
-        self.downstream_cx_length_ms = scope.histogram("downstream_cx_length_ms", "milliseconds")
-        self.downstream_rq_time = scope.histogram("downstream_rq_time", "milliseconds")
-        tracing = scope.scope("tracing")
-        for name in ("random_sampling", "service_forced", "client_enabled", "not_traceable"):
-            tracing.counter(name)
-        self.tracing_health_check = tracing.counter("health_check")
-
-    def codec_counter(self, name: str) -> Any:
-        """A counter that all codecs of the proxy share (``http1.``, ``http2.``)."""
-        return self.scope.store.counter(name)
-
-    def count_refused(self, *, is_remote: bool, is_tls: bool = True) -> None:
-        """A connection ended in its TLS handshake, or before; ``is_remote``: not by us."""
-        self.downstream_cx_total.value += 1
-        if is_tls:
-            self.downstream_cx_ssl_total.value += 1
-        self.downstream_cx_destroy.value += 1
-        (self.downstream_cx_destroy_remote if is_remote else self.downstream_cx_destroy_local).value += 1
-
-
-_COUNTERS = (
-    "downstream_cx_delayed_close_timeout", "downstream_cx_destroy", "downstream_cx_destroy_active_rq",
-    "downstream_cx_destroy_local", "downstream_cx_destroy_local_active_rq", "downstream_cx_destroy_remote",
-    "downstream_cx_destroy_remote_active_rq", "downstream_cx_drain_close", "downstream_cx_http1_total",
-    "downstream_cx_http2_total", "downstream_cx_http3_total", "downstream_cx_idle_timeout",
-    "downstream_cx_max_duration_reached", "downstream_cx_max_requests_reached",
-    "downstream_cx_overload_disable_keepalive", "downstream_cx_protocol_error",
-    "downstream_cx_rx_bytes_total",
-    "downstream_cx_ssl_total", "downstream_cx_total", "downstream_cx_tx_bytes_total",
-    "downstream_cx_upgrades_total", "downstream_flow_control_paused_reading_total",
-    "downstream_flow_control_resumed_reading_total", "downstream_rq_1xx", "downstream_rq_2xx",
-    "downstream_rq_3xx", "downstream_rq_4xx", "downstream_rq_5xx", "downstream_rq_completed",
-    "downstream_rq_failed_path_normalization", "downstream_rq_header_timeout", "downstream_rq_http1_total",
-    "downstream_rq_http2_total", "downstream_rq_http3_total", "downstream_rq_idle_timeout",
-    "downstream_rq_max_duration_reached", "downstream_rq_non_relative_path", "downstream_rq_overload_close",
-    "downstream_rq_redirected_with_normalized_path", "downstream_rq_rejected_via_ip_detection",
-    "downstream_rq_response_before_rq_complete", "downstream_rq_rx_reset", "downstream_rq_timeout",
-    "downstream_rq_too_large", "downstream_rq_too_many_premature_resets", "downstream_rq_total",
-    "downstream_rq_tx_reset", "downstream_rq_ws_on_non_ws_route", "no_cluster", "no_route",
-    "passthrough_internal_redirect_bad_location", "passthrough_internal_redirect_no_route",
-    "passthrough_internal_redirect_predicate", "passthrough_internal_redirect_too_many_redirects",
-    "passthrough_internal_redirect_unsafe_scheme", "rq_direct_response", "rq_overload_local_reply",
-    "rq_redirect",
-    "rq_reset_after_downstream_response_started", "rq_total",
-    "rs_too_large",
-)  # fmt: skip
-_GAUGES = (
-    "downstream_cx_active", "downstream_cx_http1_active", "downstream_cx_http1_soft_drain",
-    "downstream_cx_http2_active", "downstream_cx_http3_active", "downstream_cx_rx_bytes_buffered",
-    "downstream_cx_ssl_active", "downstream_cx_tx_bytes_buffered", "downstream_cx_upgrades_active",
-    "downstream_rq_active",
-)  # fmt: skip
-
-
 #: Refusals of what a request says, after which HTTP/1 can go on
 #: (``override_stream_error_on_invalid_http_message``).
 _STREAM_ERRORS = frozenset(("missing_host_header", "path_normalization_failed", "query_missing_content_type"))
+#: Answers a request that the overload manager refuses, before anything looks at it.
+_OVERLOADED = LocalReply(503, b"envoy overloaded", details="overload")
 #: What a stream may end with in the ordinary course of things, a lost client aside.
 _EXPECTED = (StreamAborted, UpstreamError, DeadlineExceeded, RemoteProtocolError)
 
@@ -194,6 +131,7 @@ class _Clock:
 _clock = _Clock()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ConnectionManager:
     """One compiled connection manager."""
 
@@ -218,7 +156,7 @@ class ConnectionManager:
         #: ``upgrade_configs`` (:class:`sidecar.http.upgrade.UpgradeConfig`) by type in lower case.
         self.upgrades: dict[bytes, Any] = {}
         #: Their connection managers, made when the first request of a type comes.
-        self.upgrade_managers: dict[bytes, ConnectionManager] = {}
+        self.upgrade_managers: dict[bytes, Any] = {}
         self._decode_hooks: tuple[tuple[Callable[[Stream], Any], bool], ...] = ()
         self._encode_hooks: tuple[tuple[Callable[[Stream], Any], bool], ...] = ()
         self._complete_hooks: tuple[Callable[[Stream], None], ...] = ()
@@ -259,6 +197,8 @@ class ConnectionManager:
         self.local_reply_config: LocalReplyConfig | None = None
         #: What is done to a request before filters see it; None where nothing is.
         self.request_options: RequestOptions | None = None
+        #: Whether the overload manager lets a new stream be refused; None where it has no say.
+        self.refuses: Callable[[], bool] | None = None
         #: ``REJECT_REQUEST`` or ``DROP_HEADER`` (``headers_with_underscores_action``); None allows them.
         self.underscores: str | None = None
         #: ``http1.`` and ``http2.`` counters of headers with underscores: rejected, dropped.
@@ -391,6 +331,7 @@ class ConnectionManager:
         stats = self.stats
         stats.downstream_rq_total.value += 1
         stats.downstream_rq_active.value += 1
+        encode_hooks = self._encode_hooks
         reply: Any = None  # a LocalReply, what gives one when awaited, or None
         if switch.on:
             log_begin(stream)
@@ -406,6 +347,7 @@ class ConnectionManager:
                     or path[:1] != b"/"
                     or headers.method == b"QUERY"
                     or self.request_options is not None
+                    or self.refuses is not None
                 ):
                     reply = self._check_request(stream)
                 if reply is None:
@@ -433,10 +375,12 @@ class ConnectionManager:
                     else:
                         stream.response = await self.terminal(stream)
                 if reply is not None:
+                    if reply is _OVERLOADED:
+                        encode_hooks = ()  # no filter sees it
                     self.set_local_reply(stream, reply)
             except _EXPECTED as error:
                 self.set_local_reply(stream, self._reply_early(stream, error))
-            for hook, uses_trio in self._encode_hooks:
+            for hook, uses_trio in encode_hooks:
                 reply = hook(stream)
                 if reply is not None:
                     if reply.__class__ is not LocalReply:
@@ -490,6 +434,10 @@ class ConnectionManager:
 
     def _check_request(self, stream: Stream) -> LocalReply | None:
         """Requests that are answered before any filter sees them (``ActiveStream::decodeHeaders``)."""
+        if self.refuses is not None and self.refuses():
+            self.stats.downstream_rq_overload_close.value += 1
+            stream.resolve_route = False
+            return _OVERLOADED
         headers = stream.request.headers
         path = headers.path
         if headers.authority is None:

@@ -34,7 +34,7 @@ from sidecar.core.errors import (
     RemoteProtocolError,
     StreamAborted,
 )
-from sidecar.core.headers import KeyedRequestHeaders, RequestHeaders
+from sidecar.core.headers import RequestHeaders
 from sidecar.http.connection_ends import DELAYED_CLOSE, flag_connection
 from sidecar.http.h1_request_body import IncomingBody, limit_request
 from sidecar.http.h1_target import ASSUMED_SCHEME, KNOWN_AUTHORITIES, check_authority, read_target
@@ -217,9 +217,7 @@ class H1Driver:
                     self._measure(data[:size])
                 stream = self._make_stream(size)
                 if preserve_case is not None:
-                    keyed = KeyedRequestHeaders.of(stream.request.headers)
-                    keyed.key_case = preserve_case.read(data[:size])
-                    stream.request.headers = keyed
+                    stream.request.headers.key_case = preserve_case.read(data[:size])
                 if limits and (served + 1 >= limits or self._drain):
                     self._end_after(stream)
             except RemoteProtocolError as error:

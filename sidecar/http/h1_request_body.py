@@ -12,7 +12,7 @@ from sidecar.http.local_reply import reply_for
 from sidecar.net.timer import start_timer
 
 if TYPE_CHECKING:
-    from sidecar.http.connection_manager import HcmStats
+    from sidecar.http.hcm_stats import HcmStats
     from sidecar.net.reactor import Strand
 
 __all__ = ["REQUEST_TIMEOUT", "IncomingBody", "limit_request"]

@@ -10,8 +10,7 @@ request that the codec refuses is logged and counted as Envoy does it, though no
 from __future__ import annotations
 
 import time
-import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
@@ -334,10 +333,8 @@ class H2Driver:
         self.on_receive: Callable[[], None] | None = None
 
     # -- the connection -----------------------------------------------------------------------
-    @types.coroutine
-    def serve(self, received: bytes) -> Generator[Any, Any, None]:
+    async def serve(self, received: bytes) -> None:
         """Read until the connection ends."""
-        # A generator that waits by itself, as in H1Connection.response.
         manager = self.manager
         stats = manager.stats
         transport = self.transport
@@ -371,11 +368,11 @@ class H2Driver:
                         self.wire.flush_later()
                 try:
                     if wire.unread > READ_AHEAD_BYTES:
-                        yield from wire.wait_for_readers(strand).__await__()
+                        await wire.wait_for_readers(strand)
                     if transport.ready:
                         transport.ready = False
                     else:
-                        yield transport
+                        await transport
                     data = transport.recv(_READ_SIZE)
                     if len(data) == _READ_SIZE or transport.hangup:
                         transport.ready = True
@@ -402,12 +399,12 @@ class H2Driver:
             self._is_over = bool(self._streams)
             self._lose_to_the_client()
             if self._is_draining and not self._streams and not transport.hangup:
-                yield from self._linger().__await__()
+                await self._linger()
             return
         finally:
             strand.deadline = strand.idle_deadline = 0.0
             self._lose_streams("downstream_local_disconnect", 0)
-        yield from self._linger().__await__()
+        await self._linger()
 
     def _fail(self, error: H2ConnectionError) -> None:
         """The client broke a rule that ends the connection."""

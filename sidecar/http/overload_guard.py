@@ -15,40 +15,20 @@ from sidecar.core.overload import LoadShedPoint, Overload
 from sidecar.http.connection_manager import ConnectionManager
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from sidecar.api.stream import Stream
 
-__all__ = ["OVERLOADED", "guard_dispatch", "guard_manager", "guard_streams"]
+__all__ = ["guard_dispatch", "guard_manager"]
 
-OVERLOADED = LocalReply(503, b"envoy overloaded", details="overload")
+#: What the router answers, which filters see.
+_OVERLOADED = LocalReply(503, b"envoy overloaded", details="overload")
 #: What ``is_draining`` says where it is the overload manager that wants connections to end.
 _FOR_OVERLOAD = 2
-
-
-class _Refusing(ConnectionManager):
-    """Answers a stream before anything looks at it: without filters, and without a route."""
-
-    def __init__(self, base: ConnectionManager) -> None:
-        self.__dict__.update(base.__dict__)
-        self.__dict__.pop("run_stream", None)
-        self.request_options = self.request_options or _ANY
-        self._encode_hooks = ()
-
-    def _check_request(self, stream: Stream) -> LocalReply | None:
-        self.stats.downstream_rq_overload_close.value += 1
-        stream.resolve_route = False
-        return OVERLOADED
-
-
-#: Lets every request be looked at.
-_ANY: Any = object()
 
 
 def guard_manager(manager: ConnectionManager, overload: Overload) -> None:
     """Let ``manager`` ask ``overload``."""
     manager.overload = overload
-    guard_streams(manager, overload)
+    _guard_streams(manager, overload)
     if overload.http_downstream_filter_check is not None:
         router: Any = _GuardedRouter(manager.router, overload.http_downstream_filter_check)
         manager.router = router
@@ -59,22 +39,18 @@ def guard_manager(manager: ConnectionManager, overload: Overload) -> None:
         manager.is_draining = lambda: is_draining() or (draw() and _FOR_OVERLOAD)
 
 
-def guard_streams(manager: ConnectionManager, overload: Overload) -> None:
+def _guard_streams(manager: ConnectionManager, overload: Overload) -> None:
     """Refuse new streams of ``manager`` under pressure."""
     action, point = overload.stop_accepting_requests, overload.http_connection_manager_decode_headers
     if action is None and point is None:
         return
-    run: Callable[..., Coroutine[Any, Any, None]] = manager.run_stream
-    base: ConnectionManager = manager.__dict__.get("_base", manager)  # of one for upgrades
 
-    def run_stream(stream: Any, responder: Any, strand: Any) -> Coroutine[Any, Any, None]:
-        if (action is not None and action.value and action.draw()) or (
-            point is not None and point.value and point.shed()
-        ):
-            return _Refusing(base).run_stream(stream, responder, strand)
-        return run(stream, responder, strand)
+    def refuses() -> bool:
+        return (action is not None and bool(action.value) and action.draw()) or (
+            point is not None and bool(point.value) and point.shed()
+        )
 
-    manager.__dict__["run_stream"] = run_stream
+    manager.refuses = refuses
 
 
 class _GuardedRouter:
@@ -100,7 +76,7 @@ class _GuardedRouter:
                 manager.stats.rq_total.value += 1
                 manager.stats.rq_overload_local_reply.value += 1
                 stream.cluster = cluster
-                return OVERLOADED
+                return _OVERLOADED
         return router.begin(manager, stream, responder, strand)
 
 

@@ -20,7 +20,7 @@ from sidecar.router.timeouts import grpc_timeout_s, set_grpc_timeout
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.core.headers import RequestHeaders
-    from sidecar.http.connection_manager import HcmStats
+    from sidecar.http.hcm_stats import HcmStats
     from sidecar.net.reactor import Strand
     from sidecar.router.route import Route
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sidecar.api.message import Body, LocalReply
 from sidecar.core.errors import Disconnected
+from sidecar.core.state import copy_state, state_names
 from sidecar.http.connection_manager import ConnectionManager
 from sidecar.http.log_moments import log_now
-from sidecar.http.overload_guard import guard_streams
 from sidecar.http.varying_chain import FilterHooks, VaryingChain
 
 if TYPE_CHECKING:
@@ -76,9 +76,12 @@ class UpgradeManager(ConnectionManager):
     """A connection manager for the upgrades of one type; what is not its own is its base's."""
 
     def __init__(self, base: ConnectionManager, upgrade_type: bytes) -> None:
+        super().__init__(base.reactor, base.stats, base.router)
+        self._names = state_names(self)
         self._base = base
         #: In lower case.
         self._type = upgrade_type
+        self.follow()
         config = base.upgrades.get(upgrade_type)
         self._is_enabled = config is not None and config.enabled
         if config is not None and config.filters is not None:
@@ -93,10 +96,12 @@ class UpgradeManager(ConnectionManager):
         else:
             decode = base._decode_hooks
         self._decode_hooks = ((self._admit, False), *decode)
+        own_names = ("_decode_hooks", "_encode_hooks", "_complete_hooks", "filters", "router", "slot_count")
+        self._names = tuple(name for name in self._names if name not in own_names)
 
-    # It stands in for the base's attributes, those that are set later among them.
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._base, name)
+    def follow(self) -> None:
+        """Have the base's attributes as they are now."""
+        copy_state(self._base, self, self._names)
 
     def _admit(self, stream: Stream) -> LocalReply | None:
         """The first hook: whether this upgrade is allowed (``createUpgradeFilterChain``)."""
@@ -169,10 +174,10 @@ def begin_upgrade(stream: Stream, upgrade: bytes) -> None:
     manager = base.upgrade_managers.get(kind)
     if manager is None:
         manager = UpgradeManager(base, kind)
-        if base.overload is not None:
-            guard_streams(manager, base.overload)
         if kind in base.upgrades:
             base.upgrade_managers[kind] = manager
+    else:
+        manager.follow()
     stream.hcm = manager
 
 

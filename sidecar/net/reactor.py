@@ -215,6 +215,10 @@ class Transport:
     def disarm(self) -> None:
         self.reader = None
 
+    def __await__(self) -> Generator[Any, Any, None]:
+        """Wait for the next edge: until a read may give something, whatever is known now."""
+        yield self
+
     @types.coroutine
     def receive(self, size: int = 65536) -> Generator[Any, Any, bytes]:
         """Up to ``size`` bytes, ``b""`` at the end of the stream.

@@ -12,6 +12,8 @@ from dataclasses import replace
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
+from mypy_extensions import mypyc_attr
+
 from sidecar.api.message import Body, LocalReply, ResponseMessage
 from sidecar.api.stream import Flag, Stream
 from sidecar.core.errors import Disconnected, UpstreamError
@@ -78,6 +80,7 @@ _NO_POLICY = RetryPolicy()
 _timeout_texts: dict[float, bytes] = {}
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Router:
     """One compiled router filter.  What it keeps of a stream stands on the stream."""
 

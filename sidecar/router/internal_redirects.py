@@ -7,18 +7,20 @@ be followed is handed on to the client (``Filter::setupRedirect`` of Envoy's rou
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import Body, FixedBody, RequestMessage
+from sidecar.api.stream import Stream
+from sidecar.core.headers import RequestHeaders
+from sidecar.core.state import state_names
 
 if TYPE_CHECKING:
     from sidecar.api.message import ResponseMessage
-    from sidecar.api.stream import Stream
-    from sidecar.core.headers import RequestHeaders
     from sidecar.http.connection_manager import ConnectionManager
 
 __all__ = [
@@ -191,6 +193,14 @@ _KEPT = (
 )
 
 
+@functools.cache
+def _begin() -> dict[str, Any]:
+    """What a stream is at its beginning, as far as the one that follows is that."""
+    nobody: Any = None
+    blank = Stream(nobody, None, RequestMessage(RequestHeaders()), "")
+    return {name: getattr(blank, name) for name in state_names(blank) if name not in _KEPT}
+
+
 def renew(stream: Stream) -> None:
     """Let ``stream`` begin again with the request that it has become; its trailers are gone, as in Envoy."""
     request = stream.request
@@ -199,10 +209,8 @@ def renew(stream: Stream) -> None:
         data = stream.replay.whole()
         body = FixedBody(data) if data else None
     first_start_ns = stream.first_start_ns or stream.start_ns
-    state = stream.__dict__
-    kept = {name: state[name] for name in _KEPT if name in state}
-    state.clear()
-    state.update(kept)
+    for name, value in _begin().items():
+        setattr(stream, name, value)
     stream.request = RequestMessage(request.headers, body)
     stream.start_ns = time.monotonic_ns()
     stream.first_start_ns = first_start_ns

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mypy_extensions import mypyc_attr
+
 from sidecar.core.headers import RequestHeaders
 from sidecar.router.finders import Finder, InOrder, WithoutParameters
 from sidecar.router.route import (
@@ -72,6 +74,7 @@ class VirtualHost:
             self.finder = TlsRequired(inner, external_only=require_tls == "EXTERNAL_ONLY")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class RouteTable:
     """A route configuration."""
 

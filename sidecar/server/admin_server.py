@@ -21,7 +21,8 @@ from sidecar.core.address import Address
 from sidecar.core.headers import ResponseHeaders
 from sidecar.core.options import Options
 from sidecar.core.runtime import Runtime
-from sidecar.http.connection_manager import ConnectionManager, HcmStats
+from sidecar.http.connection_manager import ConnectionManager
+from sidecar.http.hcm_stats import HcmStats
 from sidecar.http.serve import serve_http
 from sidecar.net.reactor import adopted
 from sidecar.net.tls_server import tls_serve

@@ -9,9 +9,9 @@ Envoy's configuration/upstream/cluster_manager/cluster_stats, and ``/stats`` of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from sidecar.observability.stats import Counter, Gauge, Histogram, Scope
+from sidecar.observability.stats import Counter, Histogram, Scope
 
 if TYPE_CHECKING:
     from sidecar.upstream.resources import Resources
@@ -37,119 +37,111 @@ UNCOUNTED = Trees(False, False, "-", "")
 
 
 class ClusterStats:
-    """``cluster.<name>.``; each annotation is a stat of this name and kind."""
-
-    assignment_stale: Counter
-    assignment_timeout_received: Counter
-    assignment_use_cached: Counter
-    bind_errors: Counter
-    lb_healthy_panic: Counter
-    lb_local_cluster_not_ok: Counter
-    lb_recalculate_zone_structures: Counter
-    lb_subsets_active: Gauge
-    lb_subsets_created: Counter
-    lb_subsets_fallback: Counter
-    lb_subsets_fallback_panic: Counter
-    lb_subsets_removed: Counter
-    lb_subsets_selected: Counter
-    lb_zone_cluster_too_small: Counter
-    lb_zone_no_capacity_left: Counter
-    lb_zone_routing_all_directly: Counter
-    lb_zone_routing_cross_zone: Counter
-    lb_zone_routing_sampled: Counter
-    max_host_weight: Gauge
-    membership_change: Counter
-    membership_degraded: Gauge
-    membership_excluded: Gauge
-    membership_healthy: Gauge
-    membership_total: Gauge
-    original_dst_host_invalid: Counter
-    retry_or_shadow_abandoned: Counter
-    update_attempt: Counter
-    update_empty: Counter
-    update_failure: Counter
-    update_no_rebuild: Counter
-    update_success: Counter
-    upstream_cx_active: Gauge
-    upstream_cx_close_notify: Counter
-    upstream_cx_connect_attempts_exceeded: Counter
-    upstream_cx_connect_fail: Counter
-    upstream_cx_connect_ms: Histogram
-    upstream_cx_connect_timeout: Counter
-    upstream_cx_connect_with_0_rtt: Counter
-    upstream_cx_destroy: Counter
-    upstream_cx_destroy_local: Counter
-    upstream_cx_destroy_local_with_active_rq: Counter
-    upstream_cx_destroy_remote: Counter
-    upstream_cx_destroy_remote_with_active_rq: Counter
-    upstream_cx_destroy_with_active_rq: Counter
-    upstream_cx_http1_total: Counter
-    upstream_cx_http2_total: Counter
-    upstream_cx_http3_total: Counter
-    upstream_cx_idle_timeout: Counter
-    upstream_cx_length_ms: Histogram
-    upstream_cx_max_duration_reached: Counter
-    upstream_cx_max_requests: Counter
-    upstream_cx_none_healthy: Counter
-    upstream_cx_overflow: Counter
-    upstream_cx_pool_overflow: Counter
-    upstream_cx_preconnect_skipped: Counter
-    upstream_cx_protocol_error: Counter
-    upstream_cx_rx_bytes_buffered: Gauge
-    upstream_cx_rx_bytes_total: Counter
-    upstream_cx_total: Counter
-    upstream_cx_tx_bytes_buffered: Gauge
-    upstream_cx_tx_bytes_total: Counter
-    upstream_flow_control_backed_up_total: Counter
-    upstream_flow_control_drained_total: Counter
-    upstream_flow_control_paused_reading_total: Counter
-    upstream_flow_control_resumed_reading_total: Counter
-    upstream_http3_broken: Counter
-    upstream_internal_redirect_failed_total: Counter
-    upstream_internal_redirect_succeeded_total: Counter
-    upstream_queue_overloaded: Gauge
-    upstream_rq_0rtt: Counter
-    upstream_rq_active: Gauge
-    upstream_rq_active_overflow: Counter
-    upstream_rq_cancelled: Counter
-    upstream_rq_completed: Counter
-    upstream_rq_maintenance_mode: Counter
-    upstream_rq_max_duration_reached: Counter
-    upstream_rq_pending_active: Gauge
-    upstream_rq_pending_failure_eject: Counter
-    upstream_rq_pending_overflow: Counter
-    upstream_rq_pending_total: Counter
-    upstream_rq_per_cx: Histogram
-    upstream_rq_per_try_idle_timeout: Counter
-    upstream_rq_per_try_timeout: Counter
-    upstream_rq_retry: Counter
-    upstream_rq_retry_backoff_exponential: Counter
-    upstream_rq_retry_backoff_ratelimited: Counter
-    upstream_rq_retry_limit_exceeded: Counter
-    upstream_rq_retry_overflow: Counter
-    upstream_rq_retry_success: Counter
-    upstream_rq_rx_reset: Counter
-    upstream_rq_rx_reset_no_error: Counter
-    upstream_rq_timeout: Counter
-    upstream_rq_total: Counter
-    upstream_rq_tx_reset: Counter
-    version: Gauge
-    warming_state: Gauge
+    """``cluster.<name>.``: an attribute for each stat, of its name."""
 
     def __init__(self, scope: Scope) -> None:
         #: ``cluster.<alt_stat_name or name>.``
         self.scope = scope
-        for name, kind in ClusterStats.__annotations__.items():
-            stat: Any
-            if kind == "Counter":
-                stat = scope.counter(name)
-            elif kind == "Gauge":
-                stat = scope.gauge(name)
-            else:
-                stat = scope.histogram(name, "milliseconds" if name.endswith("_ms") else "unspecified")
-            setattr(self, name, stat)
+        counter = scope.counter
+        gauge = scope.gauge
+        self.assignment_stale = counter("assignment_stale")
+        self.assignment_timeout_received = counter("assignment_timeout_received")
+        self.assignment_use_cached = counter("assignment_use_cached")
+        self.bind_errors = counter("bind_errors")
+        self.lb_healthy_panic = counter("lb_healthy_panic")
+        self.lb_local_cluster_not_ok = counter("lb_local_cluster_not_ok")
+        self.lb_recalculate_zone_structures = counter("lb_recalculate_zone_structures")
+        self.lb_subsets_active = gauge("lb_subsets_active")
+        self.lb_subsets_created = counter("lb_subsets_created")
+        self.lb_subsets_fallback = counter("lb_subsets_fallback")
+        self.lb_subsets_fallback_panic = counter("lb_subsets_fallback_panic")
+        self.lb_subsets_removed = counter("lb_subsets_removed")
+        self.lb_subsets_selected = counter("lb_subsets_selected")
+        self.lb_zone_cluster_too_small = counter("lb_zone_cluster_too_small")
+        self.lb_zone_no_capacity_left = counter("lb_zone_no_capacity_left")
+        self.lb_zone_routing_all_directly = counter("lb_zone_routing_all_directly")
+        self.lb_zone_routing_cross_zone = counter("lb_zone_routing_cross_zone")
+        self.lb_zone_routing_sampled = counter("lb_zone_routing_sampled")
+        self.max_host_weight = gauge("max_host_weight")
+        self.membership_change = counter("membership_change")
+        self.membership_degraded = gauge("membership_degraded")
+        self.membership_excluded = gauge("membership_excluded")
+        self.membership_healthy = gauge("membership_healthy")
+        self.membership_total = gauge("membership_total")
+        self.original_dst_host_invalid = counter("original_dst_host_invalid")
+        self.retry_or_shadow_abandoned = counter("retry_or_shadow_abandoned")
+        self.update_attempt = counter("update_attempt")
+        self.update_empty = counter("update_empty")
+        self.update_failure = counter("update_failure")
+        self.update_no_rebuild = counter("update_no_rebuild")
+        self.update_success = counter("update_success")
+        self.upstream_cx_active = gauge("upstream_cx_active")
+        self.upstream_cx_close_notify = counter("upstream_cx_close_notify")
+        self.upstream_cx_connect_attempts_exceeded = counter("upstream_cx_connect_attempts_exceeded")
+        self.upstream_cx_connect_fail = counter("upstream_cx_connect_fail")
+        self.upstream_cx_connect_ms = scope.histogram("upstream_cx_connect_ms", "milliseconds")
+        self.upstream_cx_connect_timeout = counter("upstream_cx_connect_timeout")
+        self.upstream_cx_connect_with_0_rtt = counter("upstream_cx_connect_with_0_rtt")
+        self.upstream_cx_destroy = counter("upstream_cx_destroy")
+        self.upstream_cx_destroy_local = counter("upstream_cx_destroy_local")
+        self.upstream_cx_destroy_local_with_active_rq = counter("upstream_cx_destroy_local_with_active_rq")
+        self.upstream_cx_destroy_remote = counter("upstream_cx_destroy_remote")
+        self.upstream_cx_destroy_remote_with_active_rq = counter("upstream_cx_destroy_remote_with_active_rq")
+        self.upstream_cx_destroy_with_active_rq = counter("upstream_cx_destroy_with_active_rq")
+        self.upstream_cx_http1_total = counter("upstream_cx_http1_total")
+        self.upstream_cx_http2_total = counter("upstream_cx_http2_total")
+        self.upstream_cx_http3_total = counter("upstream_cx_http3_total")
+        self.upstream_cx_idle_timeout = counter("upstream_cx_idle_timeout")
+        self.upstream_cx_length_ms = scope.histogram("upstream_cx_length_ms", "milliseconds")
+        self.upstream_cx_max_duration_reached = counter("upstream_cx_max_duration_reached")
+        self.upstream_cx_max_requests = counter("upstream_cx_max_requests")
+        self.upstream_cx_none_healthy = counter("upstream_cx_none_healthy")
+        self.upstream_cx_overflow = counter("upstream_cx_overflow")
+        self.upstream_cx_pool_overflow = counter("upstream_cx_pool_overflow")
+        self.upstream_cx_preconnect_skipped = counter("upstream_cx_preconnect_skipped")
+        self.upstream_cx_protocol_error = counter("upstream_cx_protocol_error")
+        self.upstream_cx_rx_bytes_buffered = gauge("upstream_cx_rx_bytes_buffered")
+        self.upstream_cx_rx_bytes_total = counter("upstream_cx_rx_bytes_total")
+        self.upstream_cx_total = counter("upstream_cx_total")
+        self.upstream_cx_tx_bytes_buffered = gauge("upstream_cx_tx_bytes_buffered")
+        self.upstream_cx_tx_bytes_total = counter("upstream_cx_tx_bytes_total")
+        self.upstream_flow_control_backed_up_total = counter("upstream_flow_control_backed_up_total")
+        self.upstream_flow_control_drained_total = counter("upstream_flow_control_drained_total")
+        self.upstream_flow_control_paused_reading_total = counter("upstream_flow_control_paused_reading_total")
+        self.upstream_flow_control_resumed_reading_total = counter("upstream_flow_control_resumed_reading_total")
+        self.upstream_http3_broken = counter("upstream_http3_broken")
+        self.upstream_internal_redirect_failed_total = counter("upstream_internal_redirect_failed_total")
+        self.upstream_internal_redirect_succeeded_total = counter("upstream_internal_redirect_succeeded_total")
+        self.upstream_queue_overloaded = counter("upstream_queue_overloaded")
+        self.upstream_rq_0rtt = counter("upstream_rq_0rtt")
+        self.upstream_rq_active = gauge("upstream_rq_active")
+        self.upstream_rq_active_overflow = counter("upstream_rq_active_overflow")
+        self.upstream_rq_cancelled = counter("upstream_rq_cancelled")
+        self.upstream_rq_completed = counter("upstream_rq_completed")
+        self.upstream_rq_maintenance_mode = counter("upstream_rq_maintenance_mode")
+        self.upstream_rq_max_duration_reached = counter("upstream_rq_max_duration_reached")
+        self.upstream_rq_pending_active = gauge("upstream_rq_pending_active")
+        self.upstream_rq_pending_failure_eject = counter("upstream_rq_pending_failure_eject")
+        self.upstream_rq_pending_overflow = counter("upstream_rq_pending_overflow")
+        self.upstream_rq_pending_total = counter("upstream_rq_pending_total")
+        self.upstream_rq_per_cx = scope.histogram("upstream_rq_per_cx")
+        self.upstream_rq_per_try_idle_timeout = counter("upstream_rq_per_try_idle_timeout")
+        self.upstream_rq_per_try_timeout = counter("upstream_rq_per_try_timeout")
+        self.upstream_rq_retry = counter("upstream_rq_retry")
+        self.upstream_rq_retry_backoff_exponential = counter("upstream_rq_retry_backoff_exponential")
+        self.upstream_rq_retry_backoff_ratelimited = counter("upstream_rq_retry_backoff_ratelimited")
+        self.upstream_rq_retry_limit_exceeded = counter("upstream_rq_retry_limit_exceeded")
+        self.upstream_rq_retry_overflow = counter("upstream_rq_retry_overflow")
+        self.upstream_rq_retry_success = counter("upstream_rq_retry_success")
+        self.upstream_rq_rx_reset = counter("upstream_rq_rx_reset")
+        self.upstream_rq_rx_reset_no_error = counter("upstream_rq_rx_reset_no_error")
+        self.upstream_rq_timeout = counter("upstream_rq_timeout")
+        self.upstream_rq_total = counter("upstream_rq_total")
+        self.upstream_rq_tx_reset = counter("upstream_rq_tx_reset")
+        self.version = gauge("version")
+        self.warming_state = gauge("warming_state")
         #: How many hosts were matched to the one transport socket of the cluster.
-        self.default_total_match_count = scope.counter("default.total_match_count")
+        self.default_total_match_count = counter("default.total_match_count")
         self._responses: dict[tuple[int, bool | Trees], tuple[Counter, ...]] = {}
         self._times: dict[bool | Trees, tuple[Histogram, ...]] = {}
         #: The pending bins behind the commonest call of charge_time, once it was made.

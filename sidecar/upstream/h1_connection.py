@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mypy_extensions import mypyc_attr
+
 from sidecar.core.address import Address
 from sidecar.net.reactor import Transport
 from sidecar.upstream.connection_pool import next_connection_id
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["H1Connection"]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class H1Connection(H1Exchange):
     """See the module.  It is its own stream (:class:`sidecar.upstream.pool.UpstreamStream`)."""
 

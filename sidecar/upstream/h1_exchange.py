@@ -7,9 +7,10 @@ What is written and read stands here; when a connection is taken, kept and close
 from __future__ import annotations
 
 import errno
-import types
-from collections.abc import Awaitable, Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+from mypy_extensions import mypyc_attr
 
 from sidecar.api.message import Body, FixedBody, RequestMessage, ResponseMessage
 from sidecar.codec.h1 import find_head_end
@@ -19,7 +20,7 @@ from sidecar.codec.h1_encode import LAST_CHUNK, encode_trailers
 from sidecar.codec.h1_framing import ANY_LENGTH, announced_length, is_wrong_length, wrong_length
 from sidecar.codec.h1_sizes import note_received_head, note_sent_head
 from sidecar.core.errors import LocalProtocolError, RemoteProtocolError, UpstreamError
-from sidecar.core.headers import Field, HeaderMap, KeyedResponseHeaders, RequestHeaders, ResponseHeaders
+from sidecar.core.headers import Field, HeaderMap, RequestHeaders, ResponseHeaders
 from sidecar.net.h1_stream import H1Reader
 from sidecar.net.reactor import Transport
 from sidecar.upstream import h1_tunnel
@@ -46,6 +47,7 @@ _METHODS_WITHOUT_BODY = frozenset({b"GET", b"HEAD", b"DELETE", b"CONNECT", b"TRA
 _BROKEN = frozenset({errno.EPIPE, errno.ECONNRESET})
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class H1Exchange:
     """What is on the connection: one exchange after another."""
 
@@ -233,9 +235,8 @@ class H1Exchange:
             raise wrong_length()
         self._request_done = True
 
-    @types.coroutine
-    def response(self, stream: Stream | None = None) -> Generator[Any, Any, ResponseMessage]:
-        # A generator that waits by itself: each coroutine between the reactor and the wait costs 0.4 µs.
+    async def response(self, stream: Stream | None = None) -> ResponseMessage:
+        """The head of the response, and its body to pull.  Raises: UpstreamError."""
         reader = self._reader
         parser = self._parser
         transport = self._transport
@@ -245,12 +246,12 @@ class H1Exchange:
                 head = b""
                 # The common case: one read is the head and all of a small body.
                 if reader.rest:
-                    head = yield from reader.head(limit, response_beginning, skips_lines=False).__await__()
+                    head = await reader.head(limit, response_beginning, skips_lines=False)
                 else:
                     if transport.ready:
                         transport.ready = False
                     else:
-                        yield transport
+                        await transport
                     try:
                         data = transport.recv(_READ_BYTES)
                     except (BlockingIOError, InterruptedError):
@@ -276,9 +277,7 @@ class H1Exchange:
                             reader.rest = data[end:]
                         elif data:
                             reader.rest = data
-                            head = yield from reader.head(
-                                limit, response_beginning, skips_lines=False
-                            ).__await__()
+                            head = await reader.head(limit, response_beginning, skips_lines=False)
                 if not head:
                     raise connection_termination()
                 parser.reset()
@@ -293,7 +292,7 @@ class H1Exchange:
                 if stream is not None:
                     waiting = stream.hcm.router.take_interim(stream, self._message(head, None))
                     if waiting is not None:
-                        yield from waiting.__await__()
+                        await waiting
         except RemoteProtocolError as error:
             raise self.break_off() from error
         except OSError as error:
@@ -341,10 +340,8 @@ class H1Exchange:
         """The message of the head that was parsed, with the case of its names where that is kept."""
         parser = self._parser
         preserve_case = self._pool.http1.preserve_case
-        if preserve_case is None:
-            message = ResponseMessage(ResponseHeaders(parser.status, parser.fields), body)
-        else:
-            message = ResponseMessage(KeyedResponseHeaders(parser.status, parser.fields), body)
+        message = ResponseMessage(ResponseHeaders(parser.status, parser.fields), body)
+        if preserve_case is not None:
             message.headers.key_case = preserve_case.read(head)
             message.reason = preserve_case.reason(head)
         message.headers._index = parser.index

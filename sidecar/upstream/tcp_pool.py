@@ -97,7 +97,7 @@ class TcpConnection(H1Connection):
     async def tunnel_response(self, stream: Stream | None) -> ResponseMessage:
         return self._answer()
 
-    async def response(self, stream: Stream | None = None) -> ResponseMessage:  # type: ignore[override]
+    async def response(self, stream: Stream | None = None) -> ResponseMessage:
         return self._answer()
 
     def _answer(self) -> ResponseMessage:

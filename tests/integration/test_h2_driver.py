@@ -18,8 +18,9 @@ from sidecar.codec.h2_types import ErrorCode, H2Settings
 from sidecar.core.address import Address
 from sidecar.core.errors import Disconnected, UpstreamError
 from sidecar.core.headers import HeaderMap, RequestHeaders, ResponseHeaders
-from sidecar.http.connection_manager import ConnectionManager, HcmStats
+from sidecar.http.connection_manager import ConnectionManager
 from sidecar.http.h2_driver import serve_h2
+from sidecar.http.hcm_stats import HcmStats
 from sidecar.net.reactor import Reactor, Transport, drive, open_reactor
 from sidecar.observability.stats import Store
 from sidecar.upstream.cluster import Cluster, ClusterConfig

@@ -18,7 +18,8 @@ from typing import Any
 import trio
 
 from sidecar.core.address import Address
-from sidecar.http.connection_manager import ConnectionManager, HcmStats
+from sidecar.http.connection_manager import ConnectionManager
+from sidecar.http.hcm_stats import HcmStats
 from sidecar.http.serve import serve_http
 from sidecar.net.reactor import Reactor, Strand, Transport
 from sidecar.observability.stats import Store

@@ -36,7 +36,8 @@ from sidecar.core.address_ranges import compile_addresses
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.http.router_config import RouterOptions
 from sidecar.extensions.network.scoped_routes import DiscoveredScopes
-from sidecar.http.connection_manager import ConnectionManager, HcmStats
+from sidecar.http.connection_manager import ConnectionManager
+from sidecar.http.hcm_stats import HcmStats
 from sidecar.http.log_moments import LogMoments
 from sidecar.http.overload_guard import guard_manager
 from sidecar.http.overload_timers import scale_timers, stream_idle
