@@ -222,7 +222,8 @@ class Stream:
     resolve_route: int = True
     #: The cluster in use, None before the router ran.
     cluster: Any = None
-    upstream_host: HostInfo | None = None
+    #: The chosen host (:class:`HostInfo`), None before there is one.
+    upstream_host: Any = None
     upstream_local_address: str = ""
     #: A :class:`sidecar.net.tls_facts.TlsFacts`; None without TLS.
     upstream_tls: Any = None

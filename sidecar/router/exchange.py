@@ -42,7 +42,7 @@ from sidecar.router.upstream_filters import UpstreamFilters
 from sidecar.upstream.pool import INTERIM
 
 if TYPE_CHECKING:
-    from sidecar.http.connection_manager import ConnectionManager, Responder
+    from sidecar.http.connection_manager import Responder
     from sidecar.net.reactor import Reactor, Strand
     from sidecar.router.route_table import Route
     from sidecar.router.upstream_log import UpstreamLog
@@ -155,12 +155,13 @@ class Router:
         return filters
 
     def begin(
-        self, manager: ConnectionManager, stream: Stream, responder: Responder, strand: Strand
+        self, manager: Any, stream: Stream, responder: Responder, strand: Strand
     ) -> LocalReply | Awaitable[LocalReply | None] | Awaitable[None] | None:
         """Route the request and send it: then ``stream.upstream.response()`` gives the response head.
 
         A LocalReply answers instead; an awaitable does what has to be waited for.  Once ``stream.upstream``
         is set, ``finish`` has to be called at the end of the stream.  Plain function: awaiting costs.
+        ``manager`` is a connection manager, or the client that stands in for one.
         Raises: UpstreamError, StreamAborted, DeadlineExceeded, Disconnected, RemoteProtocolError.
         """
         stats = manager.stats
