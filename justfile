@@ -24,6 +24,14 @@ lint:
     python scripts/wasm_record.py check
     python -m sidecar.config.supported_page --check
 
+# compile the modules of the exchange with mypyc into build/compiled (needs a C compiler and Python's headers)
+compile:
+    python scripts/compile_modules.py
+
+# run something on the compiled form: `just compiled python -m tests.bench get`
+compiled +command: compile
+    cd build/compiled && PYTHONPATH="$PWD" {{ command }}
+
 # run all tests
 test *arguments:
     python -m pytest -n 2 --dist loadgroup {{ arguments }}

@@ -69,6 +69,10 @@ if [ "$what" = dev ] && can_apt; then
       command -v "$program" >/dev/null || missing+=("$program")
     done
   fi
+  # What mypyc makes is compiled with these (scripts/compile_modules.py).
+  command -v cc >/dev/null || missing+=(gcc libc6-dev)
+  "$python" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' ||
+    missing+=(python3-dev)
   # A guest in C is built with these (tests/integration/test_wasm_languages.py).
   command -v clang >/dev/null && [ -e /usr/lib/wasm32-wasi/libc.a ] || missing+=(clang lld wasi-libc)
   [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}"

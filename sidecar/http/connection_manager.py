@@ -141,7 +141,8 @@ class ConnectionManager:
     def __init__(self, reactor: Reactor, stats: HcmStats, router: Router) -> None:
         self.reactor = reactor
         self.stats = stats
-        self.router = router
+        #: A :class:`Router`, or what guards one.
+        self.router: Any = router
         self.stat_prefix = ""
         self.codec_type = "AUTO"
         self.route_table = RouteTable()

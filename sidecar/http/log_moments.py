@@ -25,7 +25,7 @@ def log_now(stream: Stream, log_type: str) -> None:
         for log in stream.hcm.access_logs:
             log.log(stream)
     finally:
-        del stream.access_log_type  # the default of the class is the line at the end
+        stream.access_log_type = "DownstreamEnd"
 
 
 class LogMoments:

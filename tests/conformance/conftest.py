@@ -76,13 +76,17 @@ class Tally:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--subject", choices=sorted(SUBJECTS), default="", help="only scenarios of this subject")
+    parser.addoption("--every", type=int, default=1, help="only the scenarios of every so many setups")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect what is of another subject than the one asked for, tests of the runner too."""
     subject = config.getoption("--subject", "")  # unknown where other tests run too
-    if not subject:
+    every = config.getoption("--every", 1)
+    if not subject and every == 1:
         return
+    names = dict.fromkeys(each.setup.name for each in all_scenarios())
+    setups = {name: number for number, name in enumerate(names)}
     kept, dropped = [], []
     for item in items:
         found = (
@@ -90,7 +94,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if isinstance(item, pytest.Function) and hasattr(item, "callspec")
             else None
         )
-        (kept if found is not None and subject_of(found) == subject else dropped).append(item)
+        is_wanted = (
+            found is not None
+            and (not subject or subject_of(found) == subject)
+            and setups[found.setup.name] % every == 0
+        )
+        (kept if is_wanted else dropped).append(item)
     config.hook.pytest_deselected(items=dropped)
     items[:] = kept
 

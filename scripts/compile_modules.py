@@ -1,6 +1,6 @@
 """Compiles the modules of the exchange with mypyc, from the same Python source.
 
-    scripts/compile.py [DIRECTORY]
+    scripts/compile_modules.py [DIRECTORY]
 
 DIRECTORY (``build/compiled`` by default) becomes a copy of the packages with the shared library, and a stub
 for each compiled module beside its source, which Python prefers.  Who puts it first on the path runs
@@ -91,6 +91,11 @@ def compile_into(target: Path) -> bool:
     _build(target, work)
     stamp.write_text(state)
     return True
+
+
+def libraries(target: Path) -> list[Path]:
+    """The shared library and the stubs that :func:`compile_into` made."""
+    return sorted([*target.glob(f"*{_SUFFIX}"), *(target / "sidecar").rglob(f"*{_SUFFIX}")])
 
 
 def _state() -> str:
