@@ -25,7 +25,7 @@ from sidecar.net.h1_stream import H1Reader
 from sidecar.net.reactor import Transport
 from sidecar.upstream import h1_tunnel
 from sidecar.upstream.h1_bodies import body_behind_head
-from sidecar.upstream.pool import connection_termination, protocol_error
+from sidecar.upstream.pool import caused, connection_termination, protocol_error
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream
@@ -185,7 +185,7 @@ class H1Exchange:
         except OSError as error:
             # The peer may have answered before it closed: let the response decide.
             if error.errno not in _BROKEN:
-                raise connection_termination() from error
+                raise caused(connection_termination(), error) from error
             return None
         return None if sent == size else self._finish(memoryview(head)[sent:])
 
@@ -204,7 +204,7 @@ class H1Exchange:
         try:
             await self._transport.finish_send(rest)
         except OSError as error:
-            raise connection_termination() from error
+            raise caused(connection_termination(), error) from error
 
     async def send_data(self, data: bytes) -> None:
         if self._chunked_request:
@@ -221,7 +221,7 @@ class H1Exchange:
             if rest is not None:
                 await self._transport.finish_send(rest)
         except OSError as error:
-            raise connection_termination() from error
+            raise caused(connection_termination(), error) from error
 
     async def send_end(self, trailers: HeaderMap | None) -> None:
         if self._chunked_request:
@@ -297,7 +297,8 @@ class H1Exchange:
             raise self.break_off() from error
         except OSError as error:
             # A reset inside a head is a broken message, one before it the end of the connection.
-            raise (self.break_off() if reader.rest else connection_termination()) from error
+            failure = self.break_off() if reader.rest else connection_termination()
+            raise caused(failure, error) from error
         if self._wire is not None:
             note_received_head(self._wire, head or data[: len(data) - len(rest)])  # type: ignore[arg-type]
         if parser.close or (parser.minor_version == 0 and not parser.keep_alive_token):

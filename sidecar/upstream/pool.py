@@ -143,6 +143,12 @@ def connect_timeout() -> UpstreamError:
     )
 
 
+def caused(error: UpstreamError, cause: BaseException) -> UpstreamError:
+    """``error`` with what led to it, which tells who ended a connection: compiled, ``from`` says nothing."""
+    error.__cause__ = cause
+    return error
+
+
 def connection_termination() -> UpstreamError:
     """The upstream closed the connection under the request."""
     return UpstreamError(
