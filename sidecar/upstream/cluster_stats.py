@@ -112,7 +112,7 @@ class ClusterStats:
         self.upstream_http3_broken = counter("upstream_http3_broken")
         self.upstream_internal_redirect_failed_total = counter("upstream_internal_redirect_failed_total")
         self.upstream_internal_redirect_succeeded_total = counter("upstream_internal_redirect_succeeded_total")
-        self.upstream_queue_overloaded = counter("upstream_queue_overloaded")
+        self.upstream_queue_overloaded = gauge("upstream_queue_overloaded")
         self.upstream_rq_0rtt = counter("upstream_rq_0rtt")
         self.upstream_rq_active = gauge("upstream_rq_active")
         self.upstream_rq_active_overflow = counter("upstream_rq_active_overflow")
