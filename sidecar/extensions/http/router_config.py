@@ -40,7 +40,7 @@ class RouterFactory:
             strict_headers=tuple(name.lower().encode() for name in message.strict_check_headers),
             respects_expected_timeout=message.respect_expected_rq_timeout,
             starts_child_span=message.start_child_span,
-            rejects_early_data=message.reject_connect_request_early_data,
+            rejects_early_data=message.reject_connect_request_early_data.value,
         )
         return RouterOptions(
             message.suppress_envoy_headers,
