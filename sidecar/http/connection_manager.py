@@ -145,7 +145,8 @@ class ConnectionManager:
         self.router: Any = router
         self.stat_prefix = ""
         self.codec_type = "AUTO"
-        self.route_table = RouteTable()
+        #: A :class:`RouteTable`, or what measures one and has its attributes.
+        self.route_table: Any = RouteTable()
         #: Asks for routes that are not here yet: ``request(stream)``; None where there is nobody to ask.
         self.on_demand_routes: Any = None
         #: ``record_route_resolution_stats``.
