@@ -71,18 +71,15 @@ def main(arguments: list[str]) -> None:
 
 def compile_into(target: Path) -> bool:
     """Make ``target`` the packages in compiled form; False where it is that already."""
+    target.mkdir(parents=True, exist_ok=True)
+    _link(target)
     stamp = target / "stamp"
     state = _state()
     if stamp.exists() and stamp.read_text() == state:
         return False
-    target.mkdir(parents=True, exist_ok=True)
     for package in PACKAGES:
         shutil.rmtree(target / package, ignore_errors=True)
         shutil.copytree(ROOT / package, target / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in LINKED:
-        link = target / name
-        if not link.is_symlink():
-            link.symlink_to(ROOT / name)
     work = target / "c"
     shutil.rmtree(work, ignore_errors=True)
     # mypyc takes paths from where it runs, and setuptools reads the project's file that it finds there.
@@ -91,6 +88,15 @@ def compile_into(target: Path) -> bool:
     _build(target, work)
     stamp.write_text(state)
     return True
+
+
+def _link(target: Path) -> None:
+    """Link what else there is, anew where the directory was another checkout's."""
+    for name in LINKED:
+        link = target / name
+        if not link.is_symlink() or link.readlink() != ROOT / name:
+            link.unlink(missing_ok=True)
+            link.symlink_to(ROOT / name)
 
 
 def libraries(target: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.bench.process import Process, free_ports
-from tests.bench.proxies import CASES, ROOT, Case, start_command, upstream_command
+from tests.bench.proxies import CASES, Case, start_command, upstream_command
 
 __all__ = ["Rest", "measure_rest"]
 
@@ -71,7 +71,7 @@ def _measure(
     [port] = free_ports(1)
     command = start_command(proxy, case, port, upstream, directory)
     began = time.perf_counter()
-    with Process(command, core=0, log=directory / f"{proxy}-{case.name}.log", cwd=ROOT) as process:
+    with Process(command, core=0, log=directory / f"{proxy}-{case.name}.log") as process:
         process.wait_for_port(port, 60)
         started = time.perf_counter() - began
         time.sleep(1)

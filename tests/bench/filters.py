@@ -186,7 +186,7 @@ def main(arguments: list[str]) -> int:
                 if added is not None:
                     _add(directory / f"{proxy}-{case.name}.json", added)
                 log = directory / f"{proxy}-{number}.log"
-                process = stack.enter_context(Process(started, core=0, log=log, cwd=ROOT))
+                process = stack.enter_context(Process(started, core=0, log=log))
                 process.wait_for_port(port, 120)
                 running[title, proxy] = process, port
         best = dict.fromkeys(running, float("inf"))

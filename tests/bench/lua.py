@@ -91,7 +91,7 @@ def main(arguments: list[str]) -> int:
                     [port] = free_ports(1)
                     config = _write(f"{proxy}-{title.replace(' ', '-')}", port, upstream, directory, code)
                     log = directory / f"{proxy}.log"
-                    with Process(_command(proxy, config), core=0, log=log, cwd=ROOT) as process:
+                    with Process(_command(proxy, config), core=0, log=log) as process:
                         process.wait_for_port(port, 60)
                         url = f"http://127.0.0.1:{port}/"
                         measure(process, url, "get", 1, 1, directory)
@@ -110,7 +110,7 @@ def main(arguments: list[str]) -> int:
                     f"{proxy}-memory-{title.replace(' ', '-')}", port, upstream, directory, "", own
                 )
                 log = directory / f"{proxy}.log"
-                with Process(_command(proxy, config), core=0, log=log, cwd=ROOT) as process:
+                with Process(_command(proxy, config), core=0, log=log) as process:
                     process.wait_for_port(port, 120)
                     measure(process, f"http://127.0.0.1:{port}/path-{ROUTES - 1}/", "get", 1, 1, directory)
                     sizes[proxy] = round(process.rss_bytes() / 2**20, 1)

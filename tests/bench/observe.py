@@ -141,7 +141,7 @@ def _costs(
                 change(config, manager, sink, directory / f"{proxy}-{number}.access")
                 path.write_text(json.dumps(config))
                 log = directory / f"{proxy}-{number}.log"
-                process = stack.enter_context(Process(started, core=0, log=log, cwd=ROOT))
+                process = stack.enter_context(Process(started, core=0, log=log))
                 process.wait_for_port(port, 60)
                 running[title] = process, port
             for turn in range(options.rounds + 1):
@@ -168,7 +168,7 @@ def _scrapes(options: argparse.Namespace, directory: Path, upstream: int) -> dic
         clusters = [_cluster(f"cluster-{number}", upstream) for number in range(options.clusters)]
         config["static_resources"]["clusters"] += clusters
         path.write_text(json.dumps(config))
-        with Process(started, core=0, log=directory / f"{proxy}-scrape.log", cwd=ROOT) as process:
+        with Process(started, core=0, log=directory / f"{proxy}-scrape.log") as process:
             process.wait_for_port(port, 300)
             row = found[proxy] = {"cpu_ms": float("inf"), "ms": float("inf")}
             for _ in range(options.rounds + 1):
@@ -202,7 +202,7 @@ def main(arguments: list[str]) -> int:
         server = stack.enter_context(Process(command, core=1, log=directory / "upstream.log"))
         server.wait_for_port(upstream)
         command = [sys.executable, "-m", "tests.bench.grpc_sink", str(sink)]
-        service = stack.enter_context(Process(command, core=1, log=directory / "sink.log", cwd=ROOT))
+        service = stack.enter_context(Process(command, core=1, log=directory / "sink.log"))
         service.wait_for_port(sink)
         if not options.scrape_only:
             costs, failed = _costs(options, directory, upstream, sink)

@@ -10,16 +10,21 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+import sidecar
+
 __all__ = ["Process", "free_ports"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+#: Where this process has the packages from.  ``-m`` looks there first: it is not the checkout of the tests
+#: where the compiled form is measured.
+_HOME = Path(sidecar.__file__).parent.parent
 
 
 class Process:
     """A server on one core.  Its CPU time and memory include its children's."""
 
-    def __init__(self, command: list[str], *, core: int | str, log: Path, cwd: Path | None = None) -> None:
+    def __init__(self, command: list[str], *, core: int | str, log: Path) -> None:
         self._log = log
         with log.open("wb") as output:
             self._popen = subprocess.Popen(
@@ -27,7 +32,7 @@ class Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                cwd=cwd,
+                cwd=_HOME,
                 start_new_session=True,
             )
 

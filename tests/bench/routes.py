@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
                 [port] = free_ports(1)
                 log = directory / f"{proxy}-{size}.log"
                 started = start_command(proxy, case, port, upstream, directory)
-                with Process(started, core=0, log=log, cwd=ROOT) as process:
+                with Process(started, core=0, log=log) as process:
                     process.wait_for_port(port, 60)
                     url = f"http://127.0.0.1:{port}{case.path}"
                     measure(process, url, "get", 1, 1, directory)

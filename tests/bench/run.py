@@ -78,7 +78,7 @@ def _run_case(
             try:
                 command = start_command(name, case, port, upstream, directory)
                 log = directory / f"{name}-{case.name}.log"
-                process = Process(command, core=options.proxy_core, log=log, cwd=ROOT)
+                process = Process(command, core=options.proxy_core, log=log)
                 stack.enter_context(process).wait_for_port(port)
             except (OSError, RuntimeError) as error:
                 print(f"{case.name}: {name} takes no part: {error}", file=sys.stderr)

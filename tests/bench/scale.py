@@ -82,7 +82,7 @@ class Bench:
         log = self._directory / f"{proxy}-{self._count}.log"
         cores = "0" if workers == 1 else "0,1"
         load_cores = "1" if workers == 1 else "0,1"
-        with Process(command, core=cores, log=log, cwd=ROOT) as process:
+        with Process(command, core=cores, log=log) as process:
             process.wait_for_port(port, 120)
             url = f"http://127.0.0.1:{port}{case.path}"
             measure(process, url, "get", 1, load_cores, self._directory, connections=min(connections, 16))

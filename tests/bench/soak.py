@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.bench.load import measure
 from tests.bench.process import Process, free_ports
-from tests.bench.proxies import ROOT, Case, start_command, upstream_command
+from tests.bench.proxies import Case, start_command, upstream_command
 
 __all__ = ["main"]
 
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
                 options.proxy, case, port, http2_upstream if http2 else upstream, directory
             )
             log = directory / f"{options.proxy}-{http2}.log"
-            process = stack.enter_context(Process(command, core=0, log=log, cwd=ROOT))
+            process = stack.enter_context(Process(command, core=0, log=log))
             process.wait_for_port(port, 60)
             running[http2] = process, f"http://127.0.0.1:{port}/"
         until = time.monotonic() + options.max_seconds

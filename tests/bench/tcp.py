@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.bench.process import Process, free_ports
-from tests.bench.proxies import ROOT
 
 _STREAM_BYTES = 64 * 1024 * 1024
 _PIECE = b"x" * (256 * 1024)
@@ -70,7 +69,7 @@ def measure_tcp(rounds: int, streams: int, proxy_core: int) -> dict[tuple[str, s
             config = directory / f"{kind}.yaml"
             config.write_text(_CONFIG.format(port=port, upstream=upstream.getsockname()[1]))
             command = [*_COMMANDS[kind], "-c", str(config), "--concurrency", "1", "--log-level", "error"]
-            process = Process(command, core=proxy_core, log=directory / f"{kind}.log", cwd=ROOT)
+            process = Process(command, core=proxy_core, log=directory / f"{kind}.log")
             stack.enter_context(process).wait_for_port(port)
             running[kind] = process, port
         for _ in range(rounds):

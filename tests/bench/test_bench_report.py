@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+import sidecar
 from tests.bench.at_rest import Rest
 from tests.bench.curves import Curve, draw
 from tests.bench.everything import page, write
 from tests.bench.load import Measure
+from tests.bench.process import Process
 from tests.bench.proxies import CASES, PROXIES
 from tests.bench.run import _markdown, _ratio, _table, _verdict
 
 
 def make_measure(cpu_us: float, errors: int = 0) -> Measure:
     return Measure(1000, 2.0, errors, cpu_us / 1e3, 0.5, 1.5, 30_000_000)
+
+
+def test_the_form_that_runs_the_bench_is_the_one_that_is_measured(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    question = "import sys, time, sidecar; print(sidecar.__file__, flush=True); time.sleep(60)"
+    with Process([sys.executable, "-c", question], core=0, log=log):
+        while not (answer := log.read_text()).endswith("\n"):
+            pass
+    assert answer.strip() == sidecar.__file__
 
 
 def test_ratio_is_requests_per_cpu_second_over_envoys() -> None:

@@ -21,7 +21,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.bench.process import Process, free_ports
-from tests.bench.proxies import ROOT
 
 _CLIENTS = 50
 _DATAGRAM = b"x" * 200
@@ -74,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
             config = directory / f"{kind}.yaml"
             config.write_text(_CONFIG.format(port=port, admin=admin, upstream=upstream.getsockname()[1]))
             command = [*_COMMANDS[kind], "-c", str(config), "--concurrency", "1", "--log-level", "error"]
-            process = Process(command, core=options.proxy_core, log=directory / f"{kind}.log", cwd=ROOT)
+            process = Process(command, core=options.proxy_core, log=directory / f"{kind}.log")
             stack.enter_context(process).wait_for_port(admin)
             running[kind] = process, port
         for _ in range(options.rounds):

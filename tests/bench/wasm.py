@@ -113,7 +113,7 @@ def requests(upstream: int, directory: Path, options: argparse.Namespace) -> tup
                 filters = [] if guest.module is None else [plugin(guest)]
                 path, _ = write(f"{proxy}-{number}", port, upstream, directory, filters)
                 log = directory / f"{proxy}-{number}.log"
-                process = Process(command_of(proxy, path), core=0, log=log, cwd=ROOT)
+                process = Process(command_of(proxy, path), core=0, log=log)
                 stack.enter_context(process).wait_for_port(port, 180)
                 running[title, proxy] = process, f"http://127.0.0.1:{port}{guest.path}"
         for turn in range(options.rounds + 1):
@@ -141,7 +141,7 @@ def instances(upstream: int, directory: Path, count: int) -> dict[str, Any]:
             filters = [plugin(Guest(_GUARD), f"vm-{each}", f"guest-{each}") for each in range(number)]
             path, _ = write(f"{proxy}-start-{number}", port, upstream, directory, filters)
             log = directory / f"{proxy}-start-{number}.log"
-            with Process(command_of(proxy, path), core=0, log=log, cwd=ROOT) as process:
+            with Process(command_of(proxy, path), core=0, log=log) as process:
                 process.wait_for_port(port, 300)
                 seen[number] = process.cpu_s(), process.rss_bytes()
         (first_s, first_bytes), (all_s, all_bytes) = seen[1], seen[count + 1]
@@ -160,7 +160,7 @@ def starts(upstream: int, directory: Path) -> dict[str, Any]:
         if proxy == "sidecar":
             command += ["--wasm-cache-dir", str(directory / "modules")]
         for title, row in found.items():
-            with Process(command, core=0, log=directory / f"{proxy}-{title}.log", cwd=ROOT) as process:
+            with Process(command, core=0, log=directory / f"{proxy}-{title}.log") as process:
                 process.wait_for_port(port, 180)
                 row[proxy] = round(process.cpu_s() * 1e3)
     return found
@@ -185,7 +185,7 @@ class Updates:
         self._number = 0
         self._put()
         command = [*command_of(proxy, self._path), "--drain-time-s", "1"]
-        self.process = Process(command, core=0, log=directory / f"{proxy}-updates.log", cwd=ROOT)
+        self.process = Process(command, core=0, log=directory / f"{proxy}-updates.log")
 
     def _put(self) -> None:
         """Write the listener with a guest that no listener had before."""
