@@ -12,12 +12,11 @@ import zlib
 from typing import Any
 
 import brotli
-import yaml
 from envoy.service.ratelimit.v3 import rls_pb2
 from google.protobuf import json_format
 
 import sidecar.config.messages  # noqa: F401 - before the API's modules: it completes them
-from tests.support import jose
+from tests.support import jose, yaml_text
 
 from .authz import GOOD, HEAD, asked, frame, said
 from .configuration import HCM, LINE, ROUTER, bootstrap, cluster, file_log
@@ -108,7 +107,7 @@ def _compressor(name: str, library: str) -> dict[str, Any]:
 
 
 _FILTERS: list[dict[str, Any]] = [
-    *yaml.safe_load(
+    *yaml_text.load(
         textwrap.dedent(f"""
         - name: cors
           typed_config: {{"@type": {_EXT}.cors.v3.Cors}}
@@ -169,7 +168,7 @@ _FILTERS: list[dict[str, Any]] = [
     {"name": "envoy.filters.http.router", "typed_config": {"@type": ROUTER}},
 ]
 _OFF = f'{{authz: {{"@type": {_EXT}.ext_authz.v3.ExtAuthzPerRoute, disabled: true}}}}'
-_HOSTS = yaml.safe_load(
+_HOSTS = yaml_text.load(
     textwrap.dedent(f"""
     - name: all
       domains: ["*"]
@@ -231,7 +230,7 @@ _MANAGER = {
     "access_log": [file_log("FILE(main.log)", _LOG)],
     "route_config": {"name": "main", "virtual_hosts": _HOSTS},
 }
-_UNDO = yaml.safe_load(
+_UNDO = yaml_text.load(
     f"""
 - name: undo
   typed_config:

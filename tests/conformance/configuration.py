@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import yaml
+from tests.support import yaml_text
 
 HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
@@ -25,7 +25,7 @@ TO_APP = "- {match: {prefix: /}, route: {cluster: app}}"
 
 
 def parse(text: str) -> Any:
-    return yaml.safe_load(textwrap.dedent(text)) if text else None
+    return yaml_text.load(textwrap.dedent(text)) if text else None
 
 
 def listener(
@@ -102,7 +102,7 @@ def bootstrap(
 
 def render(config: dict[str, Any], port: Callable[[str], int], file: Callable[[str], str]) -> str:
     """YAML text with the placeholders filled in."""
-    return fill(yaml.safe_dump(config, sort_keys=False, width=1000), port, file)
+    return fill(yaml_text.dump(config, sort_keys=False, width=1000), port, file)
 
 
 def fill(text: str, port: Callable[[str], int], file: Callable[[str], str]) -> str:

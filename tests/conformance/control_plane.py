@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import trio
-import yaml
 from google.protobuf import any_pb2
 
 from sidecar.config.decode import Decoder
 from sidecar.config.messages import message_class
 from sidecar.config.yaml_text import read_yaml
+from tests.support import yaml_text
 
 from .lab import Session
 from .proxy import POLL_S
@@ -237,7 +237,7 @@ class ControlPlane:
         await call.peer.data(call.stream, b"\0" + len(data).to_bytes(4, "big") + data)
 
     def packed(self, kind: str, resource: str | dict[str, Any]) -> any_pb2.Any:
-        text = resource if isinstance(resource, str) else yaml.safe_dump(resource, sort_keys=False)
+        text = resource if isinstance(resource, str) else yaml_text.dump(resource, sort_keys=False)
         cls = message_class(TYPES[kind])
         assert cls is not None
         made = cls()

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import trio
-import yaml
+
+from tests.support import yaml_text
 
 from . import configuration
 from .scenario import Setup
@@ -124,14 +125,14 @@ class Proxy:
         one before stays the one to talk to.
         """
         assert self._process is not None
-        bootstrap = yaml.safe_load(self.config_text())
+        bootstrap = yaml_text.load(self.config_text())
         for each in bootstrap["static_resources"]["listeners"]:
             each["address"]["socket_address"]["port_value"] = self.ports[each["name"]]
         if change is not None:
             change(bootstrap)
         epoch = epoch or len(self.older) + 1
         config = self.directory / f"bootstrap{epoch}.yaml"
-        config.write_text(self.fill(yaml.safe_dump(bootstrap)))
+        config.write_text(self.fill(yaml_text.dump(bootstrap)))
         admin = self.directory / f"admin{epoch}"
         admin.unlink(missing_ok=True)
         named = ["--restart-epoch", str(epoch), "--base-id", (self.directory / "base_id").read_text()]

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+
+from tests.support import yaml_text
 
 from .configuration import LINE, file_log
 
@@ -67,7 +68,7 @@ def build() -> None:
 
 def sample_listener(name: str) -> dict[str, Any]:
     """The first listener of a filter's sample, with what only a run knows in its place."""
-    sample = yaml.safe_load((WORKSPACE / name / "envoy.yaml").read_text())
+    sample = yaml_text.load((WORKSPACE / name / "envoy.yaml").read_text())
     found: dict[str, Any] = sample["static_resources"]["listeners"][0]
     found["address"]["socket_address"]["port_value"] = 0
     for network_filter in found["filter_chains"][0]["filters"]:

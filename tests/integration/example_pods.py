@@ -15,11 +15,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import yaml
 from proxy_process import ROOT, RunningProxy, running_proxy
 
 from sidecar.k8s import documents, rewrite
 from sidecar.k8s.settings import Settings
+from tests.support import yaml_text
 from tests.support.pki import Authority
 
 __all__ = [
@@ -44,7 +44,7 @@ Object = dict[str, Any]
 
 def objects(text: str) -> list[Object]:
     """The objects of a file."""
-    return [item for item in yaml.safe_load_all(text) if item is not None]
+    return [item for item in yaml_text.load_all(text) if item is not None]
 
 
 @cache
@@ -61,7 +61,7 @@ def configurations(found: list[Object]) -> dict[str, Object]:
     What an injection merges over one (the kubelet's listener, the admin API) is in it.
     """
     maps = {
-        item["metadata"]["name"]: yaml.safe_load(item["data"]["bootstrap.yaml"])
+        item["metadata"]["name"]: yaml_text.load(item["data"]["bootstrap.yaml"])
         for item in found
         if item["kind"] == "ConfigMap" and "bootstrap.yaml" in item["data"]
     }
@@ -129,7 +129,7 @@ class Cluster:
         Nothing redirects connections here, so a cluster that follows them has one host, too.
         """
         config = configurations(found)[name]
-        text = yaml.safe_dump(on_loopback(config, hosts), sort_keys=False, width=1000)
+        text = yaml_text.dump(on_loopback(config, hosts), sort_keys=False, width=1000)
         directory = self.directory / f"{kind}-{name}"
         directory.mkdir()
         admin = config["admin"]["address"]["socket_address"]["port_value"] if "admin" in config else ADMIN

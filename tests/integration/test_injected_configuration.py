@@ -17,7 +17,6 @@ from typing import Any
 
 import grpc
 import pytest
-import yaml
 from proxy_process import PROXIES, proxy_command, running_proxy
 
 from sidecar.k8s import documents, rewrite
@@ -26,6 +25,7 @@ from sidecar.k8s.containers import merged
 from sidecar.k8s.probes import POD_ADDRESS, probes_of
 from sidecar.k8s.settings import Settings
 from tests.golden.kubernetes.renew import AFTER
+from tests.support import yaml_text
 
 pytestmark = pytest.mark.oracle
 
@@ -38,7 +38,7 @@ def proxy_of(text: str) -> tuple[list[str], str]:
     """The proxy's flags, and the file that is mounted for it."""
     args: list[str] = []
     file = ""
-    for item in yaml.safe_load_all(text):
+    for item in yaml_text.load_all(text):
         if item["kind"] == "ConfigMap":
             [file] = item["data"].values()
         else:
@@ -144,7 +144,7 @@ def test_probes_are_answered_as_the_application_would(kind: str, tmp_path: Path)
         settings = Settings()
         probes = [probe for _, probe in probes_of(spec, frozenset())]
         config = merged(bootstrap(settings), overlay(settings, probes))
-        text = yaml.safe_dump(config, width=1000).replace(POD_ADDRESS, "127.0.0.1")
+        text = yaml_text.dump(config, width=1000).replace(POD_ADDRESS, "127.0.0.1")
         keep = {http, health, closed}
         with running_proxy(kind, text, tmp_path, settings.admin_port, keep) as proxy:
             want = {
@@ -184,7 +184,7 @@ def test_the_command_gives_what_the_proxy_is_started_with(tmp_path: Path) -> Non
     [proxy] = json.loads(done.stdout)["spec"]["initContainers"]
     args = proxy["args"]
     config = json.loads(args[args.index("--config-yaml") + 1])
-    with running_proxy("sidecar", yaml.safe_dump(config), tmp_path, 15000) as running:
+    with running_proxy("sidecar", yaml_text.dump(config), tmp_path, 15000) as running:
         assert running.get("/healthz/ready", port=15020).status == 200
 
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 from namespaces import Namespaces, Server, ask, needs_namespaces
 from proxy_process import PROXIES, ROOT
 
 from sidecar.k8s.bootstrap import bootstrap, overlay
 from sidecar.k8s.containers import merged
 from sidecar.k8s.settings import Settings
+from tests.support import yaml_text
 
 pytestmark = [needs_namespaces, pytest.mark.oracle]
 
@@ -134,7 +134,7 @@ def test_the_injected_configuration_takes_both_directions(
         Server(pod, "other", "fd00:6::2", 80),
     ]
     try:
-        with pod.proxy("pod", kind, yaml.safe_dump(config), tmp_path) as page:
+        with pod.proxy("pod", kind, yaml_text.dump(config), tmp_path) as page:
             # In: the proxy comes from the pod's own address.
             with pod.connect("other", POD, 80) as sock:
                 assert ask(sock) == f"{POD} > {POD}:80"

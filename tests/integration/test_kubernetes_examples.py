@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from example_pods import (
     CUSTOM,
     EXAMPLES,
@@ -31,6 +30,7 @@ from secrets_service import SecretsService
 
 from sidecar.k8s import documents, rewrite
 from tests.golden.kubernetes.render import RENDERED
+from tests.support import yaml_text
 from tests.support.kubernetes import VERSIONS, validate
 
 SHOP = "spiffe://example.org/ns/shop/sa"
@@ -325,7 +325,7 @@ def prometheus(kind: str, cluster: Cluster) -> None:
     """The port that Prometheus keeps is the one that the injection names, and there it finds statistics."""
     found = objects(injected(FOLDER / "prometheus.yaml").text)
     [text] = [item["data"]["prometheus.yml"] for item in found if "prometheus.yml" in item.get("data", {})]
-    [job] = yaml.safe_load(text)["scrape_configs"]
+    [job] = yaml_text.load(text)["scrape_configs"]
     kept = [each["regex"] for each in job["relabel_configs"] if each.get("action") == "keep"]
     [monitor] = [item for item in found if item["kind"] == "PodMonitor"]
     [endpoint] = monitor["spec"]["podMetricsEndpoints"]
@@ -357,7 +357,7 @@ def hpa(_kind: str, _cluster: Cluster) -> None:
     """The statistic that prometheus-adapter is told of is one that the proxy of this pod has."""
     found = objects(injected(FOLDER / "hpa.yaml").text)
     [text] = [item["data"]["config.yaml"] for item in found if "config.yaml" in item.get("data", {})]
-    [rule] = yaml.safe_load(text)["rules"]
+    [rule] = yaml_text.load(text)["rules"]
     [autoscaler] = [item for item in found if item["kind"] == "HorizontalPodAutoscaler"]
     [asked] = [each["pods"]["metric"]["name"] for each in autoscaler["spec"]["metrics"] if "pods" in each]
     assert rule["name"]["as"] == asked

@@ -24,12 +24,12 @@ from typing import Any
 
 import pytest
 import trustme
-import yaml
 from namespaces import Namespaces, ask, needs_namespaces
 from proxy_process import ROOT, proxy_command
 
 from sidecar.k8s import documents, rewrite
 from sidecar.k8s.settings import Settings
+from tests.support import yaml_text
 
 pytestmark = [needs_namespaces, pytest.mark.oracle]
 
@@ -86,13 +86,13 @@ class Injected:
 def inject(text: str) -> Injected:
     outcome = rewrite.inject_documents(documents.split(text, "pod.yaml"), Settings())
     assert not outcome.errors
-    pod, config_map = yaml.safe_load_all(outcome.text)
+    pod, config_map = yaml_text.load_all(outcome.text)
     containers = [*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]]
     named = {item["name"]: item for item in containers}
     return Injected(
         named["sidecar-proxy"]["args"],
         named["sidecar-init"]["command"][1:],
-        yaml.safe_load(config_map["data"]["bootstrap.yaml"]),
+        yaml_text.load(config_map["data"]["bootstrap.yaml"]),
         pod["spec"]["terminationGracePeriodSeconds"],
     )
 
@@ -187,7 +187,7 @@ class Pod:
     def start_proxy(self) -> None:
         """The sidecar container: without a capability but to read the interpreter."""
         file = self.directory / "bootstrap.yaml"
-        file.write_text(yaml.safe_dump(self.injected.config))
+        file.write_text(yaml_text.dump(self.injected.config))
         args = list(self.injected.proxy_args)
         args[args.index("-c") + 1] = str(file)
         known = {"$(POD_NAME)": self.name, "$(POD_NAMESPACE)": "test", "$(POD_IP)": self.address}

@@ -21,9 +21,9 @@ from typing import Any
 import jsonpatch
 import pytest
 import trustme
-import yaml
 from proxy_process import ROOT
 
+from tests.support import yaml_text
 from tests.support.kubernetes import VERSIONS, validate
 
 HOST = "trio-sidecar-webhook.trio-sidecar.svc"
@@ -354,7 +354,7 @@ def test_manifests_are_valid_and_belong_together(certificates: str, version: str
     command = [sys.executable, "-m", "sidecar", "webhook", "manifests", "--certificates", certificates]
     flags = ["--namespace", "trio-sidecar", "--native", "false", "--deny-errors"]
     text = subprocess.run([*command, *flags], capture_output=True, text=True, check=True).stdout
-    objects = {item["kind"]: item for item in yaml.safe_load_all(text)}
+    objects = {item["kind"]: item for item in yaml_text.load_all(text)}
     for item in objects.values():
         if not item["apiVersion"].startswith("cert-manager.io/"):
             validate(item, version)

@@ -7,6 +7,8 @@ from typing import Any
 
 import trio
 
+from tests.support import yaml_text
+
 from ..authz import serve_checks
 from ..configuration import bootstrap, cluster, file_log, listener
 from ..lab import Session
@@ -57,9 +59,8 @@ def chain(
 
 
 def parse_fields(text: str) -> dict[str, Any]:
-    import yaml
 
-    found: dict[str, Any] = yaml.safe_load(f"{{{text}}}")
+    found: dict[str, Any] = yaml_text.load(f"{{{text}}}")
     return found
 
 

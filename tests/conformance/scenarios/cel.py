@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import yaml
+from tests.support import yaml_text
 
 from ..cel_trees import tree
 from ..client import get
@@ -294,7 +294,7 @@ def json_log(name: str, operator: str, *texts: str, options: dict[str, bool] | N
 
 
 def dumped(**fields: Any) -> str:
-    return yaml.safe_dump(fields, width=100_000, allow_unicode=True)
+    return yaml_text.dump(fields, width=100_000, allow_unicode=True)
 
 
 ROUTES: list[dict[str, Any]] = [
@@ -329,7 +329,7 @@ HOSTS = [
         "metadata": {"filter_metadata": {"v.ns": {"n": 3, "s": "t"}}},
     }
 ]
-META = yaml.safe_dump(
+META = yaml_text.dump(
     [
         {
             "name": "meta",
@@ -680,13 +680,13 @@ ASKED = Setup(
             listener(
                 "main",
                 hosted(RBAC_ROUTES),
-                filters=META + yaml.safe_dump([{"name": "rbac", "typed_config": {"@type": RBAC}}]),
+                filters=META + yaml_text.dump([{"name": "rbac", "typed_config": {"@type": RBAC}}]),
                 log=DENIED,
             ),
             listener(
                 "limits",
                 hosted(LIMIT_ROUTES),
-                filters=yaml.safe_dump([{"name": "limit", "typed_config": LIMITER}]),
+                filters=yaml_text.dump([{"name": "limit", "typed_config": LIMITER}]),
             ),
             *(tcp(name, text) for name, text in NETWORK.items()),
         ],

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import yaml
+from tests.support import yaml_text
 
 from ..client import get
 from ..configuration import bootstrap, cluster, listener
@@ -20,9 +20,9 @@ COMPOSITE = f"{HTTP}.composite.v3"
 
 def action(text: str) -> str:
     """An action that has filters execute; text: its fields."""
-    fields = yaml.safe_load(text)
+    fields = yaml_text.load(text)
     fields["@type"] = f"{COMPOSITE}.ExecuteFilterAction"
-    return yaml.safe_dump(
+    return yaml_text.dump(
         {"name": "composite-action", "typed_config": fields}, default_flow_style=True, width=10**6
     )
 

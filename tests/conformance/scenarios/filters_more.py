@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import yaml
+from tests.support import yaml_text
 
 from ..configuration import bootstrap, cluster, listener
 from ..http2 import Fields
@@ -22,7 +22,7 @@ GRPC = f"{EXT}.grpc_stats.v3.FilterConfig"
 
 
 def dumped(value: Any) -> str:
-    return yaml.safe_dump(value, width=100_000, allow_unicode=True)
+    return yaml_text.dump(value, width=100_000, allow_unicode=True)
 
 
 def named(name: str, kind: str, **config: Any) -> dict[str, Any]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
-from tests.support import jose
+from tests.support import jose, yaml_text
 
 from ..configuration import bootstrap, cluster, listener
 from ..lab import Session
@@ -46,7 +44,7 @@ def named(*names: str) -> list[dict[str, Any]]:
 def jwt(config: dict[str, Any], name: str = "jwt") -> str:
     """The filter as YAML."""
     entry = {"name": name, "typed_config": {"@type": f"{JWT}.JwtAuthentication", **config}}
-    return yaml.safe_dump([entry], sort_keys=False, width=100_000)
+    return yaml_text.dump([entry], sort_keys=False, width=100_000)
 
 
 MISSING: dict[str, Any] = {"allow_missing": {}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
+from tests.support import yaml_text
 
 from ..configuration import bootstrap, cluster, listener
 from ..lab import Session
@@ -45,7 +45,7 @@ def descriptor(tokens: int, *entries: tuple[str, str], **fields: Any) -> dict[st
 
 
 def named(config: dict[str, Any], name: str = "limit") -> str:
-    return yaml.safe_dump([{"name": name, "typed_config": config}], sort_keys=False, width=100_000)
+    return yaml_text.dump([{"name": name, "typed_config": config}], sort_keys=False, width=100_000)
 
 
 def route(
@@ -63,7 +63,7 @@ def route(
 
 def hcm(routes: list[dict[str, Any]], **host: Any) -> str:
     virtual_host = {"name": "all", "domains": ["*"], "routes": routes, **host}
-    return yaml.safe_dump({"route_config": {"virtual_hosts": [virtual_host]}}, width=100_000)
+    return yaml_text.dump({"route_config": {"virtual_hosts": [virtual_host]}}, width=100_000)
 
 
 HEADERS = [

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
+from tests.support import yaml_text
 
 from ..configuration import listener
 from ..control_plane import ControlPlane
@@ -32,7 +32,7 @@ def _mission(name: str) -> dict[str, Any]:
         lambda m: f"port_value: {0 if m[2] in _OWN else 'PORT(xds)'}{m[1]}",
         text,
     )
-    found: dict[str, Any] = yaml.safe_load(text)
+    found: dict[str, Any] = yaml_text.load(text)
     return found
 
 

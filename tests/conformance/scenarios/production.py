@@ -7,7 +7,8 @@ import re
 from typing import Any
 
 import trio
-import yaml
+
+from tests.support import yaml_text
 
 from ..configuration import FILE_LOG
 from ..lab import Session
@@ -35,7 +36,7 @@ def setup() -> Setup:
     ):
         text = text.replace(f"{folder}/{name}", f"FILE({there})")
     text = text.replace(folder, "FILE(.)")
-    config = yaml.safe_load(text)
+    config = yaml_text.load(text)
     config["admin"]["address"]["socket_address"]["port_value"] = 0
     # Which traces begin here is chance otherwise; and spans are sent one by one.
     config["layered_runtime"] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
+from tests.support import yaml_text
 
 from ..configuration import bootstrap, cluster, listener
 from ..lab import Session
@@ -254,7 +254,7 @@ META = """
     "@type": type.googleapis.com/envoy.extensions.filters.http.set_metadata.v3.Config
     metadata: [{metadata_namespace: dyn, value: {a: dynamic}}]
 """
-FILTER = yaml.safe_dump(
+FILTER = yaml_text.dump(
     [
         {
             "name": "rbac",
@@ -268,7 +268,7 @@ SETUP = Setup(
         [
             listener(
                 "main",
-                yaml.safe_dump(
+                yaml_text.dump(
                     {"route_config": {"virtual_hosts": [{"name": "a", "domains": ["*"], "routes": ROUTES}]}},
                     width=100_000,
                 ),

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
 from envoy.service.ratelimit.v3 import rls_pb2
 from google.protobuf import json_format
 
 import sidecar.config.messages  # noqa: F401 - before the API's modules: it completes them
+from tests.support import yaml_text
 
 from ..authz import GOOD, HEAD, frame, serve_checks
 from ..configuration import bootstrap, cluster, listener
@@ -108,7 +108,7 @@ def wasm(name: str) -> str:
     """A filter in Rust, as its sample has it."""
     manager = sample_listener(name)["filter_chains"][0]["filters"][0]["typed_config"]
     [entry] = [each for each in manager["http_filters"] if each["name"] == name]
-    return yaml.safe_dump([entry])
+    return yaml_text.dump([entry])
 
 
 def traced(name: str, filters: str, more: str = "", routes: str = ROUTES) -> dict[str, Any]:

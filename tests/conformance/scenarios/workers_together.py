@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
+from tests.support import yaml_text
 
 from ..configuration import bootstrap, cluster, listener
 from ..lab import Session
@@ -50,7 +50,7 @@ TOGETHER = Setup(
     "workers-together",
     bootstrap(
         [
-            listener("main", routes=yaml.safe_dump(ROUTES), filters=named(limits("all"))),
+            listener("main", routes=yaml_text.dump(ROUTES), filters=named(limits("all"))),
             before("few", "connection_limit.v3.ConnectionLimit", stat_prefix="few", max_connections=3),
             before("slow", "local_ratelimit.v3.LocalRateLimit", stat_prefix="slow", token_bucket=bucket(4)),
         ],

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from google.protobuf import descriptor_pb2, json_format
 
 from sidecar.config import api_additions
@@ -17,6 +16,7 @@ from sidecar.config.decode import Decoder
 from sidecar.config.messages import message_class
 from sidecar.config.validate_rules import check
 from sidecar.config.yaml_text import read_yaml
+from tests.support import yaml_text
 
 ROUTE_MATCH = "envoy.config.route.v3.RouteMatch"
 HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -54,7 +54,7 @@ def test_added_field_is_read_and_survives_its_own_bytes(message: str, text: str)
     assert problems == []
     again = type(decoded).FromString(decoded.SerializeToString())
     assert again == decoded
-    expected = json_format.ParseDict(yaml.safe_load(text), type(decoded)())
+    expected = json_format.ParseDict(yaml_text.load(text), type(decoded)())
     assert decoded == expected
     assert json_format.Parse(json_format.MessageToJson(decoded), type(decoded)()) == decoded
 

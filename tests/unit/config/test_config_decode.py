@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from config_text import BASE, HCM, LUA, ROUTER, load_text
 from google.protobuf import json_format
 
@@ -16,6 +15,7 @@ from sidecar.config.errors import Problem
 from sidecar.config.load import Loaded
 from sidecar.config.messages import message_class
 from sidecar.config.yaml_text import read_yaml
+from tests.support import yaml_text
 
 MISSION = Path(__file__).parents[2] / "mission"
 #: 28 and 99 hold floats and numbers in a Struct, which Envoy reads as strings.
@@ -36,7 +36,7 @@ def test_mission_file_decodes_to_what_json_format_makes_of_it(name: str) -> None
     text = (MISSION / name).read_text(encoding="utf-8")
     ours, problems = decode(text)
     assert problems == []
-    theirs = json_format.ParseDict(yaml.safe_load(text), type(ours)())
+    theirs = json_format.ParseDict(yaml_text.load(text), type(ours)())
     assert json_format.MessageToDict(ours) == json_format.MessageToDict(theirs)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from sidecar.k8s import documents, rewrite
 from tests.golden.kubernetes.renew import AFTER, BEFORE, injected
+from tests.support import yaml_text
 from tests.support.kubernetes import VERSIONS, validate
 
 INPUTS = sorted(path.name for path in BEFORE.iterdir())
@@ -20,7 +20,7 @@ UNKNOWN = ("Rollout",)
 
 
 def objects(text: str) -> Iterator[dict[str, Any]]:
-    for document in yaml.safe_load_all(text):
+    for document in yaml_text.load_all(text):
         if document is not None:
             yield from document["items"] if document["kind"] == "List" else [document]
 
@@ -75,7 +75,7 @@ def test_what_was_not_injected_passes_to_the_byte(name: str) -> None:
 def configurations(text: str) -> Iterator[tuple[list[str], str]]:
     """The proxies' flags, and the bootstrap that each finds in its ConfigMap or nowhere."""
     maps = {item["metadata"]["name"]: item["data"] for item in objects(text) if item["kind"] == "ConfigMap"}
-    for document in yaml.safe_load_all(text):
+    for document in yaml_text.load_all(text):
         for container, volumes in _proxies(document):
             config = next((v["configMap"]["name"] for v in volumes if v["name"] == "sidecar-config"), None)
             args = container["args"]

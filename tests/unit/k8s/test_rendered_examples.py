@@ -8,13 +8,13 @@ from functools import cache
 from typing import Any
 
 import pytest
-import yaml
 
 from sidecar._version import __version__
 from sidecar.k8s import documents, rewrite
 from sidecar.k8s.settings import Settings
 from sidecar.k8s.webhook_manifests import Deployment, Issued, manifests
 from tests.golden.kubernetes.render import CHART, COMMANDS, NAMESPACE, RENDERED, render, source_of
+from tests.support import yaml_text
 from tests.support.kubernetes import VERSIONS, validate
 
 Object = dict[str, Any]
@@ -26,7 +26,7 @@ def text_of(name: str) -> str:
 
 
 def objects(text: str) -> dict[str, Object]:
-    return {item["kind"]: item for item in yaml.safe_load_all(text) if item is not None}
+    return {item["kind"]: item for item in yaml_text.load_all(text) if item is not None}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -89,8 +89,8 @@ def test_chart_with_cert_manager_and_other_values() -> None:
 
 
 def test_chart_is_of_this_version() -> None:
-    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == __version__
-    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert yaml_text.load((CHART / "Chart.yaml").read_text())["appVersion"] == __version__
+    values = yaml_text.load((CHART / "values.yaml").read_text())
     schema = json.loads((CHART / "values.schema.json").read_text())
     assert set(values) == set(schema["properties"]) - {"global"}
 

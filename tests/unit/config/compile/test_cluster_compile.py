@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import yaml
 from google.protobuf import json_format
 
 from sidecar.api.context import FactoryContext, NodeInfo
@@ -19,6 +18,7 @@ from sidecar.upstream.cluster import ClusterConfig
 from sidecar.upstream.host import Locality
 from sidecar.upstream.load_balancer_policies import LbPolicy
 from sidecar.upstream.resources import CircuitBreakerLimits
+from tests.support import yaml_text
 
 HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -48,7 +48,7 @@ def decode(text: str, kind: str = "envoy.config.cluster.v3.Cluster") -> Any:
     message_class("envoy.extensions.load_balancing_policies.random.v3.Random")
     found = message_class(kind)
     assert found is not None
-    return json_format.ParseDict(yaml.safe_load(text), found())
+    return json_format.ParseDict(yaml_text.load(text), found())
 
 
 def compiled(text: str) -> ClusterConfig:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import yaml
 from google.protobuf import json_format
 
 from sidecar.config.compile.matchers import compile_header_matcher, compile_regex, compile_string_matcher
 from sidecar.config.messages import message_class
 from sidecar.core.errors import ConfigError
 from sidecar.core.headers import RequestHeaders
+from tests.support import yaml_text
 
 
 def decode(text: str, kind: str) -> Any:
     found = message_class(kind)
     assert found is not None
-    return json_format.ParseDict(yaml.safe_load(text), found())
+    return json_format.ParseDict(yaml_text.load(text), found())
 
 
 @pytest.mark.parametrize(

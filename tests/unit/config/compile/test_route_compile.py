@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import yaml
 from google.protobuf import json_format
 
 from sidecar.api.context import FactoryContext, NodeInfo
@@ -19,12 +18,13 @@ from sidecar.core.shared_memory import SharedMemory
 from sidecar.extensions.http.local_ratelimit_config import HttpLocalRateLimitFactory
 from sidecar.observability.stats import Store
 from sidecar.router.route_table import Redirect, Route, RouteTable
+from tests.support import yaml_text
 
 
 def compiled(text: str) -> RouteTable:
     found = message_class("envoy.config.route.v3.RouteConfiguration")
     assert found is not None
-    return compiled_message(json_format.ParseDict(yaml.safe_load(text), found()), Registry([]))
+    return compiled_message(json_format.ParseDict(yaml_text.load(text), found()), Registry([]))
 
 
 def compiled_message(message: Any, registry: Registry, memory: SharedMemory | None = None) -> RouteTable:
