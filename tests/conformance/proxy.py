@@ -18,6 +18,7 @@ from typing import Any
 import trio
 
 from tests.support import yaml_text
+from tests.support.preloaded import Child, Preloaded
 
 from . import configuration
 from .scenario import Setup
@@ -31,6 +32,9 @@ ROOT = Path(__file__).parents[2]
 ENVOY, SIDECAR = "envoy", "sidecar"
 #: sidecar with the other HTTP/1 codec.
 SIDECAR_H11 = "sidecar-h11"
+
+
+Process = subprocess.Popen[bytes] | Child
 
 
 class ProxyFailed(Exception):
@@ -53,15 +57,16 @@ def envoy_version() -> str | None:
     return out.split("version:")[1].split("/")[1]
 
 
-def _command(kind: str, config: Path, admin: Path, setup: Setup, concurrency: int) -> list[str]:
+@cache
+def _preloaded() -> Preloaded:
+    return Preloaded()
+
+
+def _arguments(kind: str, config: Path, admin: Path, setup: Setup, concurrency: int) -> list[str]:
     shared = ["-c", str(config), "--concurrency", str(concurrency), "-l", "warning"]
     shared += ["--admin-address-path", str(admin), "--drain-time-s", "1"]
     shared += ["--file-flush-interval-msec", "10", *setup.arguments]
-    if kind == ENVOY:
-        return [envoy_binary() or "envoy", *shared]
-    if kind == SIDECAR_H11:
-        shared += ["--http1-codec", "h11"]
-    return [sys.executable, "-m", "sidecar", *shared]
+    return [*shared, "--http1-codec", "h11"] if kind == SIDECAR_H11 else shared
 
 
 class Proxy:
@@ -76,9 +81,9 @@ class Proxy:
         self.ports: dict[str, int] = {}
         self.admin_port = 0
         self.is_spent = False  # set by a scenario after which no other one can use this process
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         #: Of the epochs before, the newest last.
-        self.older: list[subprocess.Popen[bytes]] = []
+        self.older: list[Process] = []
         self.older_admin_port = 0
 
     async def start(self) -> None:
@@ -99,13 +104,14 @@ class Proxy:
                 await trio.sleep(POLL_S)
         raise ProxyFailed(f"{self.kind} is not ready after {patience_s} s:\n{self.output()}")
 
-    def _run(
-        self, config: Path, admin: Path, *arguments: str, concurrency: int | None = None
-    ) -> subprocess.Popen[bytes]:
-        command = _command(self.kind, config, admin, self.setup, concurrency or self.setup.concurrency)
+    def _run(self, config: Path, admin: Path, *arguments: str, concurrency: int | None = None) -> Process:
+        shared = _arguments(self.kind, config, admin, self.setup, concurrency or self.setup.concurrency)
+        whole = [*shared, *self.arguments, *arguments]
         with (self.directory / "output.txt").open("ab") as output:
+            if self.kind != ENVOY:
+                return _preloaded().start(whole, output.fileno())
             return subprocess.Popen(
-                [*command, *self.arguments, *arguments],
+                [envoy_binary() or "envoy", *whole],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
