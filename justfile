@@ -2,6 +2,10 @@
 
 export PATH := justfile_directory() / ".venv/bin:" + env_var("PATH")
 
+# What the benches measure: "compiled", as images and wheels are, or "pure" (`just form=pure bench get`).
+form := "compiled"
+_there := if form == "pure" { "" } else { 'cd build/compiled && PYTHONPATH="$PWD" ' }
+
 _list:
     @just --list --unsorted
 
@@ -28,6 +32,10 @@ lint:
 compile:
     python scripts/compile_modules.py
 
+# what the benches run in is there
+_form:
+    @{{ if form == "pure" { "true" } else { "python scripts/compile_modules.py" } }}
+
 # run something on the compiled form: `just compiled python -m tests.bench get`
 compiled +command: compile
     cd build/compiled && PYTHONPATH="$PWD" {{ command }}
@@ -49,44 +57,44 @@ h2spec:
     python -m tests.h2spec
 
 # measure this proxy beside Envoy, nginx, haproxy and an aiohttp proxy (--quick: one short round)
-bench *arguments:
-    python -m tests.bench {{ arguments }}
+bench *arguments: _form
+    {{ _there }}python -m tests.bench {{ arguments }}
 
 # measure the whole table beside Envoy, nginx, haproxy, aiohttp and mitmproxy and write it into docs/performance.md (--quick: some minutes)
-bench-all *arguments:
-    python -m tests.bench.everything {{ arguments }}
+bench-all *arguments: _form
+    {{ _there }}python -m tests.bench.everything {{ arguments }}
 
 # measure by connections, routes, clusters and workers, beside Envoy, and draw the curves (--quick: their ends)
-bench-scale *arguments:
-    python -m tests.bench.scale {{ arguments }}
+bench-scale *arguments: _form
+    {{ _there }}python -m tests.bench.scale {{ arguments }}
 
 # two million requests of every kind: does memory stay where it was? (--requests N, --max-seconds N)
-soak *arguments:
-    python -m tests.bench.soak {{ arguments }}
+soak *arguments: _form
+    {{ _there }}python -m tests.bench.soak {{ arguments }}
 
 # measure what choosing a host costs, and a change of one host among many
-bench-lb *arguments:
-    python -m tests.bench.lb {{ arguments }}
+bench-lb *arguments: _form
+    {{ _there }}python -m tests.bench.lb {{ arguments }}
 
 # measure what a TCP proxy moves per CPU second, beside Envoy
-bench-tcp *arguments:
-    python -m tests.bench.tcp {{ arguments }}
+bench-tcp *arguments: _form
+    {{ _there }}python -m tests.bench.tcp {{ arguments }}
 
 # measure what a datagram costs a UDP proxy, beside Envoy
-bench-udp *arguments:
-    python -m tests.bench.udp {{ arguments }}
+bench-udp *arguments: _form
+    {{ _there }}python -m tests.bench.udp {{ arguments }}
 
 # measure what each HTTP filter adds to a request, beside Envoy (--only NAME, --rounds N, --seconds N)
-bench-filters *arguments:
-    python -m tests.bench.filters {{ arguments }}
+bench-filters *arguments: _form
+    {{ _there }}python -m tests.bench.filters {{ arguments }}
 
 # measure what logs, statistics, tracing and a scrape of 10,000 clusters cost, beside Envoy
-bench-observe *arguments:
-    python -m tests.bench.observe {{ arguments }}
+bench-observe *arguments: _form
+    {{ _there }}python -m tests.bench.observe {{ arguments }}
 
 # measure what a request costs by the number of routes, beside Envoy
-bench-routes *arguments:
-    python -m tests.bench.routes {{ arguments }}
+bench-routes *arguments: _form
+    {{ _there }}python -m tests.bench.routes {{ arguments }}
 
 # restart a proxy hot under load and count what is lost (--restarts N, --concurrency 1,2 by turns)
 restart-check *arguments:
@@ -109,8 +117,8 @@ xds-mesh *arguments:
     python -m tests.xds_e2e.mesh {{ arguments }}
 
 # measure the time from a control plane's response to serving by it, beside Envoy (needs Go; --rounds N, --only NAME, --scale X)
-bench-xds *arguments:
-    python -m tests.bench.xds {{ arguments }}
+bench-xds *arguments: _form
+    {{ _there }}python -m tests.bench.xds {{ arguments }}
 
 # put limits to the rate limit service of Envoy's project, through this proxy and Envoy (needs Go)
 ratelimit-e2e:
@@ -133,16 +141,16 @@ chaos *arguments:
     python -m tests.chaos {{ arguments }}
 
 # measure Lua scripts beside Envoy's: a header edit each way, a body edit, the memory of 1,000 routes
-bench-lua *arguments:
-    python -m tests.bench.lua {{ arguments }}
+bench-lua *arguments: _form
+    {{ _there }}python -m tests.bench.lua {{ arguments }}
 
 # measure how long the admission webhook takes (--reviews N)
 bench-webhook *arguments:
     python -m tests.bench.webhook {{ arguments }}
 
 # measure Wasm guests beside Envoy's V8: requests, instances, memory after updates (--only NAME, --updates N)
-bench-wasm *arguments:
-    python -m tests.bench.wasm {{ arguments }}
+bench-wasm *arguments: _form
+    {{ _there }}python -m tests.bench.wasm {{ arguments }}
 
 # scan versions, suites, groups, certificates, OCSP and resumption of our TLS listeners and Envoy's, from one file (--all prints all)
 tls-check *arguments:
