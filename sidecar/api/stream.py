@@ -21,6 +21,7 @@ __all__ = [
     "EMPTY_DETAILS",
     "FLAG_NAMES",
     "LOOK_AGAIN",
+    "AnyStream",
     "ConnectionInfo",
     "Flag",
     "HostInfo",
@@ -385,3 +386,8 @@ class Stream:
     def response_trailers(self) -> HeaderMap | None:
         response = self.response
         return None if response is None or response.body is None else response.body.trailers
+
+
+#: A stream, or what stands in for one: the view that filters of a try have, a connection's for its log.
+#: (Any beside Stream: mypy checks what is read of it, and a compiled function takes either.)
+AnyStream = Stream | Any

@@ -25,7 +25,7 @@ from sidecar.extensions.http.lua_script import BODY, CALL, CHUNK, EDITS, ERROR, 
 
 if TYPE_CHECKING:
     from sidecar.api.message import Message
-    from sidecar.api.stream import Stream
+    from sidecar.api.stream import AnyStream
     from sidecar.core.headers import HeaderMap
     from sidecar.extensions.http.lua_call import LuaCall
 
@@ -74,7 +74,7 @@ class _Run:
     """A script that waits: what it takes to go on."""
 
     script: Script
-    stream: Stream
+    stream: AnyStream
     message: Message
     headers: HeaderMap
     is_request: bool
@@ -127,7 +127,7 @@ class LuaFilter(HttpFilter):
         self.dictionaries: dict[str, Any] = {}
         self.jwt_providers: dict[str, Any] = {}
 
-    def decode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
+    def decode_headers(self, stream: AnyStream) -> LocalReply | Awaitable[LocalReply | None] | None:
         source, context = self._default, None
         if self._per_route.seen:
             source, context = self._of_route(stream)
@@ -159,7 +159,7 @@ class LuaFilter(HttpFilter):
             return None
         return self._stopped(source, script, outcome)
 
-    def encode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
+    def encode_headers(self, stream: AnyStream) -> LocalReply | Awaitable[LocalReply | None] | None:
         source, context = self._default, None
         if self._per_route.seen:
             source, context = self._of_route(stream)
@@ -198,7 +198,7 @@ class LuaFilter(HttpFilter):
         return self._stopped(source, script, outcome)
 
     # -- choosing and starting ------------------------------------------------------------------
-    def _of_route(self, stream: Stream) -> tuple[Source | None, dict[str, Any] | None]:
+    def _of_route(self, stream: AnyStream) -> tuple[Source | None, dict[str, Any] | None]:
         """The route's script and filter context: disabled, name, source_code, default, in this order."""
         route = stream.find_route()
         config: LuaRoute | None = None if route is None else route.per_filter_config.get(self.config_name)
@@ -291,7 +291,7 @@ class LuaFilter(HttpFilter):
         return script.step(script.resume_call, run.handle, table, body or None)
 
     @staticmethod
-    def limit_of(stream: Stream) -> int:
+    def limit_of(stream: AnyStream) -> int:
         """How much of a body a script may have at once."""
         limit: int = getattr(stream.hcm, "buffer_limit_bytes", DEFAULT_BUFFER_LIMIT_BYTES)
         return limit

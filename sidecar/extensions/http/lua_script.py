@@ -33,7 +33,7 @@ from sidecar.extensions.http.lua_tls import read_tls
 
 if TYPE_CHECKING:
     from sidecar.api.message import Message
-    from sidecar.api.stream import Stream
+    from sidecar.api.stream import AnyStream
     from sidecar.core.headers import HeaderMap
 
 __all__ = [
@@ -153,7 +153,7 @@ class Script:
         self._type_of = lupa.lua_type
         #: What lupa raises where a step fails outside of the script (no memory, for one).
         self.lua_error: type[Exception] = lupa.LuaError
-        self.stream: Stream = None  # type: ignore[assignment]  # set before any callback runs
+        self.stream: AnyStream = None  # set before any callback runs
         self.message: Message = None  # type: ignore[assignment]  # the same
         self.headers: HeaderMap = None  # type: ignore[assignment]  # the same
         #: The filter that runs it now: its stats, clusters and client.

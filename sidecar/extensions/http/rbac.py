@@ -11,7 +11,7 @@ from sidecar.api.message import LocalReply
 from sidecar.core.rbac import Subject, Verdict
 
 if TYPE_CHECKING:
-    from sidecar.api.stream import Stream
+    from sidecar.api.stream import AnyStream
 
 __all__ = ["HttpRbacFilter", "RbacSettings", "RuleStats"]
 
@@ -70,7 +70,7 @@ class HttpRbacFilter(HttpFilter):
         self._stats = stats
         self._shadow_stats = shadow_stats
 
-    def decode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
+    def decode_headers(self, stream: AnyStream) -> LocalReply | Awaitable[LocalReply | None] | None:
         settings = self._settings
         route = stream.find_route() if stream.resolve_route else stream.route
         if route is not None:
@@ -105,7 +105,7 @@ class HttpRbacFilter(HttpFilter):
         return LocalReply(403, b"RBAC: access denied", details=f"rbac_access_denied_matched_policy[{policy}]")
 
 
-def _tell(stream: Stream, names: tuple[str, str], verdict: Verdict) -> None:
+def _tell(stream: AnyStream, names: tuple[str, str], verdict: Verdict) -> None:
     told = verdict.told.get(names)
     if told is None:
         told = verdict.told[names] = {names[1]: "allowed" if verdict.is_allowed else "denied"}

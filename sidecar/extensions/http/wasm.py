@@ -24,7 +24,7 @@ from wasm_abi import DataAction, HeadersAction, WasmError, WasmTrap
 
 if TYPE_CHECKING:
     from sidecar.api.message import Message, ResponseMessage
-    from sidecar.api.stream import Stream
+    from sidecar.api.stream import AnyStream
     from sidecar.api.stream_metadata import StreamMetadata
     from sidecar.core.headers import Field
     from sidecar.extensions.wasm.live import LivePlugin
@@ -80,7 +80,7 @@ class WasmFilter(HttpFilter):
             return frozenset({"on_complete"}) if plugin.exports_log else frozenset()
         return _ALL_HOOKS if live.has_response else _ALL_HOOKS - {"encode_headers"}
 
-    def _choose(self, stream: Stream) -> LivePlugin:
+    def _choose(self, stream: AnyStream) -> LivePlugin:
         """The plugin for this stream."""
         route = stream.find_route()
         if route is None:
@@ -89,7 +89,7 @@ class WasmFilter(HttpFilter):
         return live
 
     # -- hooks ------------------------------------------------------------------------------------
-    def decode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
+    def decode_headers(self, stream: AnyStream) -> LocalReply | Awaitable[LocalReply | None] | None:
         live = self._choose(stream) if self._plugins.has_routes else self._live
         plugin = live.plugin
         if plugin is None or plugin.vm.failure is not None:
@@ -146,7 +146,7 @@ class WasmFilter(HttpFilter):
             return None
         return self._settle(side, message, action, _REQUEST)
 
-    def encode_headers(self, stream: Stream) -> LocalReply | Awaitable[LocalReply | None] | None:
+    def encode_headers(self, stream: AnyStream) -> LocalReply | Awaitable[LocalReply | None] | None:
         slots = stream.slots
         side: StreamSide | None = None if slots is None else slots[self.slot]
         # A stream whose request half never came this far is not the guest's (Envoy: http_request_started_).
@@ -229,7 +229,7 @@ class WasmFilter(HttpFilter):
         show_rest(self, side, message, body, end)
         return None
 
-    def on_complete(self, stream: Stream) -> None:
+    def on_complete(self, stream: AnyStream) -> None:
         slots = stream.slots
         side: StreamSide | None = None
         if slots is not None:

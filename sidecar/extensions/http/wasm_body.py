@@ -17,7 +17,7 @@ from sidecar.extensions.http.wasm_host import NONE, NOT_RESUMED
 from wasm_abi import DataAction, TrailersAction, WasmError
 
 if TYPE_CHECKING:
-    from sidecar.api.stream import Stream
+    from sidecar.api.stream import AnyStream
     from sidecar.extensions.http.wasm import WasmFilter
     from sidecar.extensions.http.wasm_host import StreamSide
 
@@ -178,7 +178,7 @@ def show_rest(
     message.body = LaterBody(stage) if out is None else FixedBody(out, stage.made_trailers)
 
 
-def is_http1(stream: Stream, direction: int) -> bool:
+def is_http1(stream: AnyStream, direction: int) -> bool:
     """Whether a half of the stream comes over HTTP/1."""
     if direction:
         return stream.upstream_protocol[:6] == "HTTP/1" and (

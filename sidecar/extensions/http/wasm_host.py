@@ -14,6 +14,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from mypy_extensions import mypyc_attr
+
 from sidecar.api.message import LocalReply
 from sidecar.api.stream import EMPTY_DETAILS, LOOK_AGAIN
 from sidecar.core.headers import HeaderMap, RequestHeaders
@@ -39,7 +41,7 @@ from wasm_abi import (
 
 if TYPE_CHECKING:
     from sidecar.api.context import FactoryContext
-    from sidecar.api.stream import Stream
+    from sidecar.api.stream import AnyStream
     from sidecar.extensions.wasm.live import LivePlugin
     from sidecar.extensions.wasm.log_meter import LogMeter
     from wasm_abi import Plugin, StreamContext
@@ -227,6 +229,7 @@ class PluginSide:
             self.report("at a tick", error)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class StreamSide:
     """One HTTP stream as a guest sees it (``wasm_abi.HttpStreamHost``), and what the guest asked for."""
 
@@ -249,7 +252,7 @@ class StreamSide:
     #: Whose stream it is.
     live: LivePlugin
 
-    def __init__(self, plugin_side: PluginSide, stream: Stream) -> None:
+    def __init__(self, plugin_side: PluginSide, stream: AnyStream) -> None:
         # What most streams never have is shared until they do: there is one of these for every stream.
         self.plugin_side = plugin_side
         self.stream = stream
@@ -425,12 +428,12 @@ class StreamSide:
         return find_property(self.stream, self.maps, self.plugin_side.facts, path)
 
     @property
-    def shown_stream(self) -> Stream:
+    def shown_stream(self) -> AnyStream:
         """What the guest is told of."""
         return self.stream
 
     @property
-    def stateful_stream(self) -> Stream | None:
+    def stateful_stream(self) -> AnyStream | None:
         """Whose filter state the guest may change."""
         return self.stream
 
