@@ -23,11 +23,13 @@ __all__ = [
     "Body",
     "BodyStage",
     "FixedBody",
+    "GatheredBody",
     "LocalReply",
     "Message",
     "ReadBody",
     "RequestMessage",
     "ResponseMessage",
+    "held_bytes",
     "origin_of",
     "wrap_stages",
 ]
@@ -107,6 +109,26 @@ class FixedBody(Body):
         if self.whole is not None:
             self.whole = b""
         return data
+
+
+class GatheredBody(Body):
+    """A body that is being read to its end: what stands for it until then says how much is here."""
+
+    __slots__ = ("_source", "size")
+
+    def __init__(self, source: Body) -> None:
+        self.whole = None
+        self.ended = False
+        self.trailers = None
+        self._source = source
+        self.size = 0
+
+    async def receive(self) -> bytes:
+        return await self._source.receive()
+
+    @property
+    def early_bytes(self) -> int:
+        return self.size + self._source.early_bytes
 
 
 class ReadBody(FixedBody):
@@ -200,9 +222,16 @@ def wrap_stages(body: Body | None, until: Body | None, wrap: Callable[[BodyStage
         body = body._source
 
 
-def origin_of(body: Body | None) -> Body | None:
-    """The body that is seen through the stages of filters."""
+def held_bytes(body: Body | None) -> int:
+    """How much of a body is in memory, as far as that is known: what stages hold back is not."""
     while body.__class__ is _PipedBody:
+        body = body._source
+    return 0 if body is None else len(body.whole or b"") or body.early_bytes
+
+
+def origin_of(body: Body | None) -> Body | None:
+    """The body that is seen through the stages of filters, and of one that reads it whole."""
+    while body.__class__ is _PipedBody or body.__class__ is GatheredBody:
         body = body._source
     return body
 
@@ -243,10 +272,13 @@ class Message:
             return data
         chunks: list[bytes] = []
         size = 0
+        gathered = self.body = GatheredBody(body)
         while chunk := await body.receive():
             size += len(chunk)
             if size > limit_bytes:
+                self.body = body
                 raise StreamAborted(overflow, received=size)
+            gathered.size = size
             chunks.append(chunk)
         data = b"".join(chunks)
         self.body = ReadBody(data, body.trailers)

@@ -58,6 +58,8 @@ class ServerParts:
     overload: Any = None
     #: :class:`sidecar.core.overload.ScaledTimers`, which no listener bypasses; None where none are scaled.
     timers: Any = None
+    #: :class:`sidecar.core.overload.StreamMemory`; no listener bypasses it either.
+    memory: Any = None
 
 
 class NetworkSession:

@@ -83,7 +83,7 @@ _ROWS: dict[str, str] = {
     "envoy.config.overload.v3.OverloadManager": (
         "refresh_interval resource_monitors actions loadshed_points buffer_factory_config"
     ),
-    "envoy.config.overload.v3.BufferFactoryConfig": "",
+    "envoy.config.overload.v3.BufferFactoryConfig": "*",
     "envoy.config.overload.v3.ResourceMonitor": "*",
     "envoy.config.overload.v3.OverloadAction": "*",
     "envoy.config.overload.v3.LoadShedPoint": "*",
@@ -92,7 +92,7 @@ _ROWS: dict[str, str] = {
     "envoy.config.overload.v3.ScaledTrigger": "*",
     "envoy.config.overload.v3.ScaleTimersOverloadActionConfig": "*",
     "envoy.config.overload.v3.ScaleTimersOverloadActionConfig.ScaleTimer": "*",
-    "envoy.config.overload.v3.ShrinkHeapConfig": "timer_interval",
+    "envoy.config.overload.v3.ShrinkHeapConfig": "*",
     "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig": "*",
     f"{_RESOURCE_MONITORS}.fixed_heap.v3.FixedHeapConfig": "*",
     f"{_CORE}.RuntimeUInt64": "*",

@@ -48,7 +48,6 @@ _OTHER_OBJECTS = frozenset(
         "envoy.network.transport_socket.http_11_proxy.info",
     )
 )  # fmt: skip
-_ACTIONS_TO_COME = frozenset(("reset_high_memory_stream", "close_idle_http_connections"))
 _PROC = "envoy.extensions.filters.http.ext_proc.v3"
 _NETWORK_AUTHZ = "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz"
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -90,21 +89,6 @@ ENTRIES: tuple[Entry, ...] = (
         "node_context_params config_sources default_config_source xds_delegate_extension",
     ),
     *_rows(_BOOTSTRAP, WARN, "xDS", "xds_config_tracker_extension hds_config"),
-    *_rows("envoy.config.overload.v3.ShrinkHeapConfig", WARN, "overload manager", "max_unfreed_memory_bytes"),
-    *_rows(
-        "envoy.config.overload.v3.BufferFactoryConfig",
-        WARN,
-        "overload manager",
-        "minimum_account_to_track_power_of_two",
-    ),
-    Entry(
-        "envoy.config.overload.v3.OverloadAction",
-        "name",
-        WARN,
-        "overload manager",
-        "reset_high_memory_stream, close_idle_http_connections",
-        when=lambda message: message.name.rpartition(".")[2] in _ACTIONS_TO_COME,
-    ),
     Entry(
         "envoy.config.overload.v3.ScaleTimersOverloadActionConfig.ScaleTimer",
         "timer",

@@ -9,13 +9,26 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from sidecar.core.errors import SidecarError
 
-__all__ = ["LoadShedPoint", "Overload", "OverloadAction", "OverloadClose", "ScaledTimers", "Trigger"]
+__all__ = [
+    "LoadShedPoint",
+    "Overload",
+    "OverloadAction",
+    "OverloadClose",
+    "ScaledTimers",
+    "StreamMemory",
+    "Trigger",
+]
+
+#: Classes of streams by their memory, each twice as much as the one before.
+_MEMORY_CLASSES = 8
+#: So many streams are reset at once at most.
+_MOST_RESETS = 50
 
 
 class OverloadClose(SidecarError):
@@ -156,6 +169,37 @@ class ScaledTimers:
                 each()
 
 
+class StreamMemory:
+    """``reset_high_memory_stream``: streams that hold much memory are reset, those that hold most first.
+
+    The smallest class begins at half of what ``minimum_account_to_track_power_of_two`` says, as in Envoy,
+    which resets whenever the action's value changes, and nothing while it stays.
+    """
+
+    __slots__ = ("_count", "_shift", "holders")
+
+    def __init__(self, power_of_two: int, count: Any) -> None:
+        self._shift = power_of_two - 1
+        self._count = count
+        #: Each gives streams with the bytes that they hold, and what resets one.
+        self.holders: list[Callable[[], Iterable[tuple[int, Callable[[], None]]]]] = []
+
+    def relieve(self, value: float) -> None:
+        """Reset what the action asks for at ``value``."""
+        classes = min(int(value * _MEMORY_CLASSES) + 1, _MEMORY_CLASSES)
+        least = _MEMORY_CLASSES - classes
+        found: list[list[Callable[[], None]]] = [[] for _ in range(_MEMORY_CLASSES)]
+        for holder in self.holders:
+            for held, reset in holder():
+                number = min((held >> self._shift).bit_length(), _MEMORY_CLASSES) - 1
+                if number >= least:
+                    found[number].append(reset)
+        resets = [reset for group in reversed(found) for reset in group][:_MOST_RESETS]
+        for reset in resets:
+            reset()
+        self._count.value += len(resets)
+
+
 class LoadShedPoint(_Triggered):
     """``envoy.load_shed_points.*``."""
 
@@ -191,6 +235,13 @@ class Overload:
     timers: ScaledTimers | None = None
     shrink_heap: OverloadAction | None = None
     shrink_interval_s: float = 10.0
+    #: So much may stay free and not be given back to the system.
+    shrink_unfreed_bytes: int = 100 << 20
+    reset_high_memory_stream: OverloadAction | None = None
+    #: What that resets; also where a listener bypasses the rest.
+    memory: StreamMemory | None = None
+    #: Of QUIC alone, which nothing here speaks.
+    close_idle_http_connections: OverloadAction | None = None
     tcp_listener_accept: LoadShedPoint | None = None
     http_connection_manager_decode_headers: LoadShedPoint | None = None
     http1_server_abort_dispatch: LoadShedPoint | None = None

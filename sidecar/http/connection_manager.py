@@ -104,6 +104,10 @@ class Responder(Protocol):
 #: Refusals of what a request says, after which HTTP/1 can go on
 #: (``override_stream_error_on_invalid_http_message``).
 _STREAM_ERRORS = frozenset(("missing_host_header", "path_normalization_failed", "query_missing_content_type"))
+#: What a stream was reset for, where it is not that its connection ended.
+_TOLD_RESETS = (
+    Flag.DOWNSTREAM_REMOTE_RESET | Flag.DOWNSTREAM_PROTOCOL_ERROR | Flag.OVERLOAD_MANAGER_TERMINATED
+)
 #: Answers a request that the overload manager refuses, before anything looks at it.
 _OVERLOADED = LocalReply(503, b"envoy overloaded", details="overload")
 #: What a stream may end with in the ordinary course of things, a lost client aside.
@@ -601,7 +605,7 @@ class ConnectionManager:
         if isinstance(error, StreamClosed):
             self._on_close(stream, responder, error)
             return
-        if not stream.flags & (Flag.DOWNSTREAM_REMOTE_RESET | Flag.DOWNSTREAM_PROTOCOL_ERROR):
+        if not stream.flags & _TOLD_RESETS:
             stream.flags |= Flag.DOWNSTREAM_CONNECTION_TERMINATION
         if stream.stream_id == 0 or not stream.details:  # the HTTP/2 driver has set its own
             stream.details = "downstream_remote_disconnect"

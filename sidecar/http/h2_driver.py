@@ -77,7 +77,7 @@ async def serve_h2(
 class _Responder:
     """One stream: its body coming in, its response going out."""
 
-    __slots__ = ("body", "driver", "is_gone", "is_head", "strand", "stream", "stream_id")
+    __slots__ = ("body", "driver", "held", "is_gone", "is_head", "strand", "stream", "stream_id")
 
     def __init__(self, driver: H2Driver, stream: Stream, body: H2Body | None) -> None:
         self.driver = driver
@@ -88,6 +88,8 @@ class _Responder:
         self.is_head = stream.request.headers.method == b"HEAD"
         #: The client reset the stream, or its connection ended.
         self.is_gone = False
+        #: Bytes of the response that wait for the client's windows.
+        self.held = 0
 
     def run(self, strand: Strand) -> Coroutine[Any, Any, None]:
         """The life of the stream, for its strand."""
@@ -212,6 +214,7 @@ class _Responder:
                 if not data:
                     break
                 stream.bytes_sent += len(data)
+                self.held = len(data)
                 last = body.ended and body.trailers is None
                 if not await wire.send_body(stream_id, data, last):
                     raise Disconnected("the stream was reset")
@@ -561,6 +564,15 @@ class H2Driver:
             if self._is_draining and not self.strand.deadline:
                 self.strand.fail(Disconnected("drained"))
 
+    def responders(self) -> list[_Responder]:
+        """Those of the streams that are under way."""
+        return [each for each in self._streams.values() if not each.is_gone]
+
+    def shed(self, responder: _Responder) -> None:
+        """Reset a stream, since the proxy has too little memory."""
+        self.reset_stream(responder.stream_id, ErrorCode.INTERNAL_ERROR)
+        self._lose(responder, "overload", Flag.OVERLOAD_MANAGER_TERMINATED)
+
     def reset_stream(self, stream_id: int, code: ErrorCode) -> None:
         """Send RST_STREAM, unless the stream is closed."""
         codec = self.codec
@@ -602,8 +614,11 @@ class H2Driver:
         stream = responder.stream
         stream.flags |= flag
         stream.details = details
-        if responder.body is not None:
-            responder.body.fail(Disconnected(details))
+        body = responder.body
+        if body is not None:
+            if stream.bytes_received < body.size:
+                stream.bytes_received = body.size  # a filter has what nobody sent on
+            body.fail(Disconnected(details))
         if responder.strand is not None:
             responder.strand.fail(Disconnected(details))
 

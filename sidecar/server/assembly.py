@@ -578,6 +578,7 @@ class Assembly:
             http2_codec=self._http2_codec,
             overload=self._overload_of(message),
             timers=None if self.overload is None else self.overload.overload.timers,
+            memory=None if self.overload is None else self.overload.overload.memory,
         )
 
 

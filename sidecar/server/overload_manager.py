@@ -71,7 +71,7 @@ class OverloadManager:
             def shrink() -> None:
                 if action.value == 1:
                     shrunk.value += 1
-                    shrink_heap()
+                    shrink_heap(self.overload.shrink_unfreed_bytes)
 
             every(self.overload.shrink_interval_s, shrink)
 
@@ -99,10 +99,36 @@ class OverloadManager:
             point.update(name, pressure)
 
 
-def shrink_heap() -> None:
-    """Give memory that nobody uses back to the system."""
+class _Mallinfo(ctypes.Structure):
+    """``struct mallinfo2`` of glibc 2.33 and later."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks",
+            "keepcost",
+        )
+    )  # fmt: skip
+
+
+def free_heap_bytes() -> int | None:
+    """What the C library keeps of memory that nobody uses; None where it does not say."""
+    try:
+        ask = ctypes.CDLL(None).mallinfo2
+    except AttributeError:
+        return None  # another C library than glibc
+    ask.restype = _Mallinfo
+    return int(ask().fordblks)
+
+
+def shrink_heap(unfreed_bytes: int) -> bool:
+    """Give memory that nobody uses back to the system, where it is more than ``unfreed_bytes``."""
     gc.collect()
+    free = free_heap_bytes()
+    if free is not None and free <= unfreed_bytes:
+        return False
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except AttributeError:
-        pass  # another C library than glibc
+        return False
+    return True

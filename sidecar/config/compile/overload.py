@@ -9,12 +9,24 @@ from typing import Any
 from sidecar.config.check_overload import kind_of_action
 from sidecar.config.compile.route_timeouts import duration_s
 from sidecar.config.registry import resolve_any
-from sidecar.core.overload import LoadShedPoint, Overload, OverloadAction, ScaledTimers, Trigger
+from sidecar.core.overload import (
+    LoadShedPoint,
+    Overload,
+    OverloadAction,
+    ScaledTimers,
+    StreamMemory,
+    Trigger,
+)
 
 __all__ = ["compile_actions", "compile_points", "refresh_s"]
 
 _POINT_PREFIX = "envoy.load_shed_points."
-_FIELDS = {field.name for field in dataclasses.fields(Overload)} - {"timers", "shrink_interval_s"}
+_FIELDS = {field.name for field in dataclasses.fields(Overload)} - {
+    "timers",
+    "shrink_interval_s",
+    "shrink_unfreed_bytes",
+    "memory",
+}
 
 
 def refresh_s(manager: Any) -> float:
@@ -35,8 +47,16 @@ def compile_actions(manager: Any, overload: Overload, scope: Any) -> list[Overlo
         config: Any = resolve_any(message.typed_config)[1] if message.HasField("typed_config") else None
         if kind == "reduce_timeouts":
             overload.timers = ScaledTimers(action, _timers(config))
-        elif kind == "shrink_heap" and config is not None and config.HasField("timer_interval"):
-            overload.shrink_interval_s = duration_s(config.timer_interval)
+        elif kind == "shrink_heap" and config is not None:
+            if config.HasField("timer_interval"):
+                overload.shrink_interval_s = duration_s(config.timer_interval)
+            if config.HasField("max_unfreed_memory_bytes"):
+                overload.shrink_unfreed_bytes = config.max_unfreed_memory_bytes.value
+        elif kind == "reset_high_memory_stream":
+            count = scope.store.counter("envoy.overload_actions.reset_high_memory_stream.count")
+            power = manager.buffer_factory_config.minimum_account_to_track_power_of_two
+            overload.memory = StreamMemory(power, count)
+            action.followers.append(overload.memory.relieve)
     return made
 
 

@@ -40,6 +40,7 @@ from sidecar.http.connection_manager import ConnectionManager
 from sidecar.http.hcm_stats import HcmStats
 from sidecar.http.log_moments import LogMoments
 from sidecar.http.overload_guard import guard_manager
+from sidecar.http.overload_memory import watch_memory
 from sidecar.http.overload_timers import scale_timers, stream_idle
 from sidecar.http.proxy_status import ProxyStatus
 from sidecar.http.request_options import RequestOptions
@@ -228,6 +229,8 @@ class HcmCompiler:
             guard_manager(manager, parts.overload)
         if parts.timers is not None:
             scale_timers(manager, parts.timers, context.on_close)
+        if parts.memory is not None:
+            watch_memory(manager, parts.memory, context.on_close)
         return manager
 
     def _set_routes(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.api.message import Body, FixedBody, LocalReply, Message, RequestMessage
+from sidecar.api.message import Body, FixedBody, LocalReply, Message, RequestMessage, held_bytes
 from sidecar.core.errors import StreamAborted
 from sidecar.core.headers import HeaderMap, RequestHeaders
 
@@ -189,3 +189,32 @@ async def test_buffering_a_message_without_a_body_gives_nothing() -> None:
     message = Message()
     assert await message.buffer_body(10, OVERFLOW) == b""
     assert message.end_stream
+
+
+async def test_held_bytes_of_bodies() -> None:
+    assert held_bytes(None) == 0
+    assert held_bytes(FixedBody(b"abc")) == 3
+    message = Message(ScriptedBody(b"abcd", b"efgh", b"ij"))
+    assert held_bytes(message.body) == 0
+    reading = message.buffer_body(10, OVERFLOW)
+    source = message.body
+    assert isinstance(source, ScriptedBody)
+    seen: list[int] = []
+    receive = source.receive
+
+    async def watched() -> bytes:
+        seen.append(held_bytes(message.body))
+        return await receive()
+
+    source.receive = watched  # type: ignore[method-assign]
+    await reading
+    assert seen == [0, 4, 8, 10]
+    assert held_bytes(message.body) == 10
+
+
+async def test_body_that_is_too_long_to_be_kept_is_the_one_that_it_was() -> None:
+    body = ScriptedBody(b"abcd")
+    message = Message(body)
+    with pytest.raises(StreamAborted):
+        await message.buffer_body(3, OVERFLOW)
+    assert message.body is body

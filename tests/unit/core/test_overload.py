@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 
-from sidecar.core.overload import LoadShedPoint, OverloadAction, Trigger
+from sidecar.core.overload import LoadShedPoint, OverloadAction, StreamMemory, Trigger
 from sidecar.observability.stats import Store
 
 
@@ -52,3 +55,28 @@ def test_point_sheds_as_often_as_its_state_says_and_counts() -> None:
     assert point.shed()
     assert store.counter("overload.p.shed_load_count").value == 2
     assert store.gauge("overload.p.scale_percent").value == 100
+
+
+def test_streams_are_reset_by_classes_of_their_memory_at_most_fifty_at_once() -> None:
+    count = Store().counter("count")
+    memory = StreamMemory(14, count)
+    held = {
+        f"{size} {number}": size for size in (8191, 8192, 1 << 19, 1 << 20, 1 << 30) for number in range(3)
+    }
+    gone: list[str] = []
+
+    def holder() -> list[tuple[int, Callable[[], None]]]:
+        return [(size, partial(gone.append, name)) for name, size in held.items() if name not in gone]
+
+    memory.holders.append(holder)
+    memory.relieve(0.0)
+    assert {name.split()[0] for name in gone} == {str(1 << 20), str(1 << 30)}
+    memory.relieve(0.125)
+    assert {name.split()[0] for name in gone[6:]} == {str(1 << 19)}
+    memory.relieve(1.0)
+    assert {name.split()[0] for name in gone[9:]} == {"8192"}
+    assert count.value == len(gone) == 12
+    held = {f"{size} {number}": size for size in (1 << 14, 1 << 20) for number in range(40)}
+    gone.clear()
+    memory.relieve(1.0)
+    assert [name.split()[0] for name in gone] == [str(1 << 20)] * 40 + [str(1 << 14)] * 10

@@ -9,6 +9,7 @@ import weakref
 import pytest
 
 from sidecar.server.heap import Endings
+from sidecar.server.overload_manager import free_heap_bytes, shrink_heap
 
 _SCRIPT = """
 import resource, sys
@@ -56,3 +57,9 @@ def test_old_cycles_go_after_so_many_endings() -> None:
         assert gone() is None
     finally:
         gc.set_threshold(*before)
+
+
+@pytest.mark.skipif(free_heap_bytes() is None, reason="the C library does not say what is free")
+def test_heap_is_given_back_where_more_of_it_is_free_than_may_be() -> None:
+    assert not shrink_heap(1 << 50)
+    assert shrink_heap(0)
