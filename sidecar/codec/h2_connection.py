@@ -33,7 +33,7 @@ from sidecar.codec.h2_sender import (
     PRIORITY_FLAG,
     SETTINGS,
 )
-from sidecar.codec.h2_stream import H2Stream, StreamError
+from sidecar.codec.h2_stream import H2Run, H2Stream, StreamError
 from sidecar.codec.h2_types import (
     CONNECTION_PREFACE,
     MAX_WINDOW,
@@ -91,6 +91,7 @@ class H2Connection(H2Control):
         "_hard_headers_bytes",
         "_header_block",
         "_metadata",
+        "_on_run",
         "_on_whole",
         "_recalled",
         "_seen",
@@ -113,6 +114,8 @@ class H2Connection(H2Control):
         self._on_whole: Callable[[int, KnownFields, bytes], None] | None = (
             getattr(handler, "on_whole", None) if client else None
         )
+        #: What takes frames of a body that are alike together.
+        self._on_run: Callable[[int, H2Run], None] | None = getattr(handler, "on_run", None)
         #: Hashes of blocks that may come again.
         self._seen: set[int] = set()
         # In the order of the frame types (RFC 9113 §6).
@@ -194,6 +197,7 @@ class H2Connection(H2Control):
         streams = self._streams
         known = self._recalled
         on_whole = self._on_whole
+        on_run = self._on_run
         while length - at >= 9:
             kind, flags, stream_id = _unpack_head(buffer, at)
             size = kind >> 8
@@ -221,12 +225,40 @@ class H2Connection(H2Control):
             if size >= _VIEW_LEAST and kind == DATA:
                 if view is None:
                     view = memoryview(buffer)
-                payload: Any = view[at + 9 : end]
                 stream = streams.get(stream_id)
                 if stream is not None and not flags and self._header_block is None:
+                    left = stream.content_left
+                    if on_run is not None:
+                        # The head of the next one is the same.
+                        step = size + 9
+                        behind = end
+                        head = buffer[at : at + 9]
+                        while behind + step <= length and buffer.startswith(head, behind):
+                            behind += step
+                        if behind > end:
+                            count = (behind - at) // step
+                            whole = count * size
+                            window = self._receive_window - whole
+                            stream_window = stream.receive_window - whole
+                            if (
+                                window >= 0
+                                and stream_window >= 0
+                                and (left < 0 or left >= whole)
+                                and stream.started
+                                and not stream.remote_closed
+                            ):
+                                self._receive_window = window
+                                stream.receive_window = stream_window
+                                stream.unconsumed += whole
+                                if left > 0:
+                                    stream.content_left = left - whole
+                                self._budget.empty_frames = 0
+                                on_run(stream_id, H2Run(view, at + 9, size, count))
+                                at = behind
+                                continue
+                    payload: Any = view[at + 9 : end]
                     window = self._receive_window - size
                     stream_window = stream.receive_window - size
-                    left = stream.content_left
                     if (
                         window >= 0
                         and stream_window >= 0
@@ -244,6 +276,8 @@ class H2Connection(H2Control):
                         self._handler.on_data(stream_id, payload, False, size)
                         at = end
                         continue
+                else:
+                    payload = view[at + 9 : end]
             else:
                 payload = buffer[at + 9 : end]
             if not self._settings_seen and (kind != SETTINGS or flags & ACK):

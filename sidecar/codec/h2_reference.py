@@ -22,6 +22,7 @@ import h2.settings
 from sidecar.codec.h2_connection import hard_headers_bytes
 from sidecar.codec.h2_control import connection_error, invalid_frame
 from sidecar.codec.h2_flood import FrameBudget
+from sidecar.codec.h2_stream import H2Run
 from sidecar.codec.h2_types import (
     CONNECTION_PREFACE,
     DEFAULT_WINDOW,
@@ -170,6 +171,11 @@ class H2ReferenceConnection:
     ) -> None:
         """Chunks of a body, ``size`` bytes.  Raises: LocalProtocolError."""
         self.send_data(stream_id, b"".join(chunks), end_stream)
+
+    def send_run(self, stream_id: int, run: H2Run, count: int, end_stream: bool) -> None:
+        """The first ``count`` frames of a run, which are taken from it.  Raises: LocalProtocolError."""
+        self.send_data(stream_id, b"".join(run.first(count)), end_stream)
+        run.drop(count)
 
     def send_metadata(self, stream_id: int, pairs: list[Field]) -> None:
         """Nothing: the library knows no METADATA, either way."""

@@ -12,7 +12,7 @@ from struct import Struct
 from sidecar.codec.h2_flood import FrameBudget
 from sidecar.codec.h2_hpack import HeaderEncoder
 from sidecar.codec.h2_metadata import END_METADATA, METADATA, encode_metadata
-from sidecar.codec.h2_stream import H2Stream
+from sidecar.codec.h2_stream import H2Run, H2Stream
 from sidecar.codec.h2_types import (
     CONNECTION_PREFACE,
     DEFAULT_WINDOW,
@@ -380,6 +380,41 @@ class H2Sender:
             length += more
         out[head] = _pack_head(length << 8 | DATA, END_STREAM if end_stream else 0, stream_id)
         self._budget.data_frames_sent += frames
+        if end_stream:
+            stream.local_closed = True
+            if stream.remote_closed:
+                self._finish(stream)
+
+    def send_run(self, stream_id: int, run: H2Run, count: int, end_stream: bool) -> None:
+        """The first ``count`` frames of a run, as many in a frame as fit into it, and uncopied.
+
+        They are taken from ``run``.  Raises: LocalProtocolError.
+        """
+        stream = self._sending(stream_id)
+        each = run.each
+        size = each * count
+        if size > stream.send_window or size > self._send_window:
+            raise LocalProtocolError(f"{size} bytes of DATA do not fit into the window")
+        stream.send_window -= size
+        self._send_window -= size
+        together = self._peer_max_frame // each
+        whole, last = divmod(count, together)
+        if end_stream and not last:
+            whole -= 1
+            last = together
+        out = self._out
+        if whole:
+            head = _pack_head(together * each << 8 | DATA, 0, stream_id)
+            for _ in range(whole):
+                out.append(head)
+                out += run.first(together)
+                run.drop(together)
+        if last:
+            out.append(_pack_head(last * each << 8 | DATA, END_STREAM if end_stream else 0, stream_id))
+            out += run.first(last)
+            run.drop(last)
+            whole += 1
+        self._budget.data_frames_sent += whole
         if end_stream:
             stream.local_closed = True
             if stream.remote_closed:

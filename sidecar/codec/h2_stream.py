@@ -7,7 +7,43 @@ from __future__ import annotations
 
 from sidecar.codec.h2_types import ErrorCode
 
-__all__ = ["H2Stream", "StreamError"]
+__all__ = ["H2Run", "H2Stream", "StreamError"]
+
+
+class H2Run:
+    """DATA frames of one stream and one size, one behind the other in what was read: a piece of a body.
+
+    Nobody looks at each of them until they are sent or joined; ``len`` is their payload.
+    """
+
+    __slots__ = ("at", "buffer", "count", "each")
+
+    def __init__(self, buffer: memoryview, at: int, each: int, count: int) -> None:
+        self.buffer = buffer
+        #: Where the payload of the first begins; nine bytes of a head are between two.
+        self.at = at
+        #: Bytes of each.
+        self.each = each
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.each * self.count
+
+    def first(self, count: int) -> list[bytes | memoryview]:
+        """The payloads of the first ``count``."""
+        buffer = self.buffer
+        each = self.each
+        at = self.at
+        pieces: list[bytes | memoryview] = []
+        for _ in range(count):
+            pieces.append(buffer[at : at + each])
+            at += each + 9
+        return pieces
+
+    def drop(self, count: int) -> None:
+        """The first ``count`` belong to it no more."""
+        self.at += (self.each + 9) * count
+        self.count -= count
 
 
 class StreamError(Exception):

@@ -11,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sidecar.core.errors import RemoteProtocolError
 from sidecar.core.headers import Field
+
+if TYPE_CHECKING:
+    from sidecar.codec.h2_stream import H2Run
 
 __all__ = [
     "CONNECTION_PREFACE",
@@ -159,6 +162,8 @@ class H2Handler(Protocol):
     A callback may call any method of the codec except ``receive_data``.  A client's may have one more,
     ``on_whole(stream_id, fields, data)``: a final response with its body in one, both of which are over
     with it, instead of ``on_headers`` and ``on_data``.  The window is given back without ``consume``.
+    And anybody's may have ``on_run(stream_id, run)``: several frames of a body that are alike and long
+    (:class:`sidecar.codec.h2_stream.H2Run`), instead of ``on_data`` for each.
     """
 
     def on_headers(self, stream_id: int, fields: list[Field], end_stream: bool) -> None:
@@ -227,6 +232,7 @@ class H2Codec(Protocol):
     def send_chunks(
         self, stream_id: int, chunks: list[bytes | memoryview], size: int, end_stream: bool
     ) -> None: ...
+    def send_run(self, stream_id: int, run: H2Run, count: int, end_stream: bool) -> None: ...
     def send_trailers(self, stream_id: int, fields: list[Field]) -> None: ...
     def send_metadata(self, stream_id: int, pairs: list[Field]) -> None: ...
     def send_window(self, stream_id: int) -> int: ...

@@ -21,6 +21,7 @@ from sidecar.api.stream_metadata import StreamMetadata
 from sidecar.codec.h2_connection import H2Connection
 from sidecar.codec.h2_sizes import MeteredCodec
 from sidecar.codec.h2_stats import H2Stats
+from sidecar.codec.h2_stream import H2Run
 from sidecar.codec.h2_types import ErrorCode, H2ConnectionError, KnownFields
 from sidecar.core.errors import DeadlineExceeded, Disconnected
 from sidecar.core.headers import Field, HeaderMap, RequestHeaders
@@ -722,6 +723,13 @@ class H2Driver:
         responder.body.push(data, end_stream, flow_bytes)
         if end_stream:
             responder.stream.request_last_rx_ns = monotonic_ns()
+
+    def on_run(self, stream_id: int, run: H2Run) -> None:
+        responder = self._streams.get(stream_id)
+        if responder is None or responder.body is None:
+            self.codec.consume(stream_id, len(run))
+        else:
+            responder.body.push(run, False, len(run))
 
     def on_metadata(self, stream_id: int, pairs: list[Field]) -> None:
         responder = self._streams.get(stream_id)

@@ -38,8 +38,12 @@ class HcmStats:
         self.downstream_cx_total = counter("downstream_cx_total")
         self.downstream_cx_tx_bytes_total = counter("downstream_cx_tx_bytes_total")
         self.downstream_cx_upgrades_total = counter("downstream_cx_upgrades_total")
-        self.downstream_flow_control_paused_reading_total = counter("downstream_flow_control_paused_reading_total")
-        self.downstream_flow_control_resumed_reading_total = counter("downstream_flow_control_resumed_reading_total")
+        self.downstream_flow_control_paused_reading_total = counter(
+            "downstream_flow_control_paused_reading_total"
+        )
+        self.downstream_flow_control_resumed_reading_total = counter(
+            "downstream_flow_control_resumed_reading_total"
+        )
         self.downstream_rq_1xx = counter("downstream_rq_1xx")
         self.downstream_rq_2xx = counter("downstream_rq_2xx")
         self.downstream_rq_3xx = counter("downstream_rq_3xx")
@@ -55,7 +59,9 @@ class HcmStats:
         self.downstream_rq_max_duration_reached = counter("downstream_rq_max_duration_reached")
         self.downstream_rq_non_relative_path = counter("downstream_rq_non_relative_path")
         self.downstream_rq_overload_close = counter("downstream_rq_overload_close")
-        self.downstream_rq_redirected_with_normalized_path = counter("downstream_rq_redirected_with_normalized_path")
+        self.downstream_rq_redirected_with_normalized_path = counter(
+            "downstream_rq_redirected_with_normalized_path"
+        )
         self.downstream_rq_rejected_via_ip_detection = counter("downstream_rq_rejected_via_ip_detection")
         self.downstream_rq_response_before_rq_complete = counter("downstream_rq_response_before_rq_complete")
         self.downstream_rq_rx_reset = counter("downstream_rq_rx_reset")
@@ -67,15 +73,23 @@ class HcmStats:
         self.downstream_rq_ws_on_non_ws_route = counter("downstream_rq_ws_on_non_ws_route")
         self.no_cluster = counter("no_cluster")
         self.no_route = counter("no_route")
-        self.passthrough_internal_redirect_bad_location = counter("passthrough_internal_redirect_bad_location")
+        self.passthrough_internal_redirect_bad_location = counter(
+            "passthrough_internal_redirect_bad_location"
+        )
         self.passthrough_internal_redirect_no_route = counter("passthrough_internal_redirect_no_route")
         self.passthrough_internal_redirect_predicate = counter("passthrough_internal_redirect_predicate")
-        self.passthrough_internal_redirect_too_many_redirects = counter("passthrough_internal_redirect_too_many_redirects")
-        self.passthrough_internal_redirect_unsafe_scheme = counter("passthrough_internal_redirect_unsafe_scheme")
+        self.passthrough_internal_redirect_too_many_redirects = counter(
+            "passthrough_internal_redirect_too_many_redirects"
+        )
+        self.passthrough_internal_redirect_unsafe_scheme = counter(
+            "passthrough_internal_redirect_unsafe_scheme"
+        )
         self.rq_direct_response = counter("rq_direct_response")
         self.rq_overload_local_reply = counter("rq_overload_local_reply")
         self.rq_redirect = counter("rq_redirect")
-        self.rq_reset_after_downstream_response_started = counter("rq_reset_after_downstream_response_started")
+        self.rq_reset_after_downstream_response_started = counter(
+            "rq_reset_after_downstream_response_started"
+        )
         self.rq_total = counter("rq_total")
         self.rs_too_large = counter("rs_too_large")
         self.downstream_cx_active = gauge("downstream_cx_active")

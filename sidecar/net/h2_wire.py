@@ -7,10 +7,11 @@ connection write in one pass of the reactor leaves in one send at its end.  Noth
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import Body
+from sidecar.codec.h2_stream import H2Run
 from sidecar.core.errors import SidecarError
 from sidecar.core.headers import Field, HeaderMap
 from sidecar.net.reactor import Signal
@@ -53,6 +54,17 @@ def _behind(pieces: list[bytes | memoryview], sent: int) -> list[bytes | memoryv
             return rest
         sent -= size
     return []
+
+
+def _joined(pieces: Iterable[bytes | memoryview | H2Run]) -> bytes:
+    """One after the other."""
+    flat: list[bytes | memoryview] = []
+    for piece in pieces:
+        if isinstance(piece, H2Run):
+            flat += piece.first(piece.count)
+        else:
+            flat.append(piece)
+    return b"".join(flat)
 
 
 class H2Wire:
@@ -132,9 +144,10 @@ class H2Wire:
         pieces = self.codec.take_pieces()
         if not pieces:
             return
-        self.tx_bytes.value += sum(map(len, pieces))
+        size = sum(map(len, pieces))
+        self.tx_bytes.value += size
         try:
-            rest = self._send_pieces(pieces)
+            rest = self._send_pieces(pieces, size)
         except (BlockingIOError, InterruptedError):
             rest = pieces
         except OSError:
@@ -147,13 +160,14 @@ class H2Wire:
         if self._writers:
             self.on_window(0)
 
-    def _send_pieces(self, pieces: list[bytes | memoryview]) -> list[bytes | memoryview]:
-        """Send what fits; the rest.  Raises: OSError."""
+    def _send_pieces(self, pieces: list[bytes | memoryview], size: int) -> list[bytes | memoryview]:
+        """Send what fits of ``size`` bytes; the rest.  Raises: OSError."""
         transport = self.transport
         if len(pieces) > 1:
             # Whatever stands before the socket (TLS, network filters) wants one piece.
             if transport.send == transport.sock.send and len(pieces) <= _MOST_PIECES:
-                return _behind(pieces, transport.sock.sendmsg(pieces))
+                sent = transport.sock.sendmsg(pieces)
+                return [] if sent == size else _behind(pieces, sent)
             pieces[:] = [b"".join(pieces)]
         return _behind(pieces, transport.send(pieces[0]))
 
@@ -169,15 +183,16 @@ class H2Wire:
                 while pieces:
                     await transport.writable()
                     try:
-                        pieces = self._send_pieces(pieces)
+                        pieces = self._send_pieces(pieces, sum(map(len, pieces)))
                     except (BlockingIOError, InterruptedError):
                         continue
                 pieces = codec.take_pieces()
                 if not pieces:
                     break
-                self.tx_bytes.value += sum(map(len, pieces))
+                size = sum(map(len, pieces))
+                self.tx_bytes.value += size
                 try:
-                    pieces = self._send_pieces(pieces)
+                    pieces = self._send_pieces(pieces, size)
                 except (BlockingIOError, InterruptedError):
                     continue
         except (OSError, SidecarError):
@@ -193,6 +208,15 @@ class H2Wire:
         self.on_window(0)
 
     # -- reading ahead ------------------------------------------------------------------------
+    async def let_readers_go_on(self) -> None:
+        """Called behind a read that was full: what it brought leaves before the next one.
+
+        A socket that is always full would be read until everything waits here, out of the processor's cache.
+        """
+        signal = Signal(self.reactor)
+        self.reactor.call_at_flush(signal.fire)
+        await signal.wait()
+
     async def wait_for_readers(self, strand: Strand) -> None:
         """Called before a read while ``unread`` is above READ_AHEAD_BYTES: let the readers catch up.
 
@@ -280,7 +304,8 @@ class H2Wire:
         chunks = body.chunks
         if not chunks:
             return 0
-        first = len(chunks[0])
+        piece = chunks[0]
+        first = piece.each if isinstance(piece, H2Run) else len(piece)
         codec = self.codec
         if first < _FORWARD_LEAST or first > _SHARE:
             return 0
@@ -304,13 +329,26 @@ class H2Wire:
             room = self._limit
         if writers and room > _SHARE:
             room = max(_SHARE, room // (1 + len(writers)))
-        taken = []
-        sent = 0
-        while chunks and _FORWARD_LEAST <= (size := len(chunks[0])) <= room - sent:
-            taken.append(chunks.popleft())
-            sent += size
-        is_last = body.is_complete and not chunks and body.trailers is None
-        codec.send_chunks(stream_id, taken, sent, is_last)
+        piece = chunks[0]
+        if isinstance(piece, H2Run):
+            count = min(piece.count, room // first)
+            sent = count * first
+            if count == piece.count:
+                chunks.popleft()
+            is_last = body.is_complete and not chunks and body.trailers is None
+            codec.send_run(stream_id, piece, count, is_last)
+        else:
+            taken: list[bytes | memoryview] = []
+            sent = 0
+            while not isinstance(piece, H2Run) and _FORWARD_LEAST <= (size := len(piece)) <= room - sent:
+                taken.append(piece)
+                chunks.popleft()
+                sent += size
+                if not chunks:
+                    break
+                piece = chunks[0]
+            is_last = body.is_complete and not chunks and body.trailers is None
+            codec.send_chunks(stream_id, taken, sent, is_last)
         self._queued += sent
         self.flush_later()
         body.took(sent)
@@ -329,7 +367,7 @@ class H2Body(Body):
         self._wire = wire
         self._stream_id = stream_id
         #: What nobody has taken.
-        self.chunks: deque[bytes | memoryview] = deque()
+        self.chunks: deque[bytes | memoryview | H2Run] = deque()
         self._flow_bytes = 0
         self._error: SidecarError | None = None
         self._signal: Signal | None = None
@@ -344,12 +382,13 @@ class H2Body(Body):
         return sum(map(len, self.chunks))
 
     # -- the codec's side ---------------------------------------------------------------------
-    def push(self, data: bytes | memoryview, end_stream: bool, flow_bytes: int) -> None:
+    def push(self, data: bytes | memoryview | H2Run, end_stream: bool, flow_bytes: int) -> None:
         """Take a chunk from the codec."""
         if data:
+            size = len(data)
             self.chunks.append(data)
-            self.size += len(data)
-            self._wire.unread += len(data)
+            self.size += size
+            self._wire.unread += size
         self._flow_bytes += flow_bytes
         if end_stream:
             self.is_complete = True
@@ -374,7 +413,7 @@ class H2Body(Body):
         """The entire body if it is here and has no trailers; its window is given back."""
         if not self.is_complete or self.trailers is not None:
             return None
-        data = b"".join(self.chunks)
+        data = _joined(self.chunks)
         self.discard()
         self.ended = True
         return data
@@ -383,17 +422,18 @@ class H2Body(Body):
         """What nobody has taken, once all of it and the trailers are here; None above ``limit`` bytes."""
         if not self.is_complete or self.trailers is None or self.size > limit:
             return None
-        data = b"".join(self.chunks)
+        data = _joined(self.chunks)
         self.discard()
         self.ended = True
         return data
 
     # -- the reader's side --------------------------------------------------------------------
     def _take(self) -> bytes:
+        """Some of what is here; ``b""`` where that was nothing for the reader."""
         chunks = self.chunks
-        if len(chunks) == 1:
-            piece = chunks.popleft()
-            data = piece if isinstance(piece, bytes) else bytes(piece)
+        if len(chunks) == 1 and isinstance(chunks[0], bytes):
+            data = chunks[0]
+            chunks.clear()
         else:
             pieces = []
             size = 0
@@ -401,7 +441,7 @@ class H2Body(Body):
                 piece = chunks.popleft()
                 pieces.append(piece)
                 size += len(piece)
-            data = b"".join(pieces)
+            data = _joined(pieces)
         self.took(len(data))
         return data
 
@@ -429,15 +469,18 @@ class H2Body(Body):
     async def receive(self) -> bytes:
         while True:
             if self.chunks:
-                return self._take()
-            if self.is_complete:
+                data = self._take()
+                if data:
+                    return data
+            elif self.is_complete:
                 self.ended = True
                 return b""
-            if self._error is not None:
+            elif self._error is not None:
                 raise self._error
-            if self._signal is None:
-                self._signal = Signal(self._wire.reactor)
-            await self._signal.wait()
+            else:
+                if self._signal is None:
+                    self._signal = Signal(self._wire.reactor)
+                await self._signal.wait()
 
     def discard(self) -> None:
         """Nobody will pull any more: give back the window of what is here."""
@@ -486,25 +529,15 @@ class H2MetadataBody(H2Body):
         return any(piece.__class__ is list for piece in queue)
 
     def _take(self) -> bytes:
+        self._tell()
         queue: Any = self.chunks
-        pieces = []
+        pieces: list[bytes | memoryview | H2Run] = []
         while queue and queue[0].__class__ is not list:
             pieces.append(queue.popleft())
-        data = b"".join(pieces)
-        self.took(len(data))
+        data = _joined(pieces)
+        if data:
+            self.took(len(data))
         return data
-
-    async def receive(self) -> bytes:
-        while True:
-            self._tell()
-            if self.chunks:
-                return self._take()
-            if self.is_complete:
-                self.ended = True
-                return b""
-            if self._error is not None:
-                raise self._error
-            await self.wait()
 
     def discard(self) -> None:
         queue: Any = self.chunks

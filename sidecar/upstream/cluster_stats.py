@@ -107,11 +107,17 @@ class ClusterStats:
         self.upstream_cx_tx_bytes_total = counter("upstream_cx_tx_bytes_total")
         self.upstream_flow_control_backed_up_total = counter("upstream_flow_control_backed_up_total")
         self.upstream_flow_control_drained_total = counter("upstream_flow_control_drained_total")
-        self.upstream_flow_control_paused_reading_total = counter("upstream_flow_control_paused_reading_total")
-        self.upstream_flow_control_resumed_reading_total = counter("upstream_flow_control_resumed_reading_total")
+        self.upstream_flow_control_paused_reading_total = counter(
+            "upstream_flow_control_paused_reading_total"
+        )
+        self.upstream_flow_control_resumed_reading_total = counter(
+            "upstream_flow_control_resumed_reading_total"
+        )
         self.upstream_http3_broken = counter("upstream_http3_broken")
         self.upstream_internal_redirect_failed_total = counter("upstream_internal_redirect_failed_total")
-        self.upstream_internal_redirect_succeeded_total = counter("upstream_internal_redirect_succeeded_total")
+        self.upstream_internal_redirect_succeeded_total = counter(
+            "upstream_internal_redirect_succeeded_total"
+        )
         self.upstream_queue_overloaded = gauge("upstream_queue_overloaded")
         self.upstream_rq_0rtt = counter("upstream_rq_0rtt")
         self.upstream_rq_active = gauge("upstream_rq_active")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.api.message import Body, FixedBody, RequestMessage, ResponseMessage
 from sidecar.api.stream import Flag
 from sidecar.codec.h2_sizes import MeteredCodec
+from sidecar.codec.h2_stream import H2Run
 from sidecar.codec.h2_types import GOAWAY_DETAILS, ErrorCode, KnownFields
 from sidecar.core.address import Address
 from sidecar.core.errors import Disconnected, LocalProtocolError, RemoteProtocolError, UpstreamError
@@ -38,6 +39,8 @@ _CONNECTION_FIELDS = frozenset(
 _READ_SIZE = 65536
 #: After a read that was full.
 _LONG_READ_SIZE = 262144
+#: A body up to this size is joined where all of it is here before anybody asks.
+_WHOLE_MOST = 65536
 #: In the place of a type that an upgrade asks for.
 TUNNEL = b"tunnel"
 
@@ -287,7 +290,7 @@ class H2UpstreamStream:
             body = FixedBody(self._whole)
         elif self._has_body:
             source = body = self.body()
-            whole = source.take_whole()
+            whole = source.take_whole() if source.size <= _WHOLE_MOST else None
             if whole is not None:
                 body = FixedBody(whole)
         return ResponseMessage(self._response, body)
@@ -516,12 +519,15 @@ class H2UpstreamConnection:
                 data = await self.transport.receive(size)
                 if not data:
                     break
-                size = _READ_SIZE if len(data) < size else _LONG_READ_SIZE
+                is_full = len(data) == size
+                size = _LONG_READ_SIZE if is_full else _READ_SIZE
                 if self.keepalive is not None:
                     self.keepalive.on_data()
                 rx_bytes.value += len(data)
                 self.codec.receive_data(data)
                 self.wire.flush_later()
+                if is_full:
+                    await self.wire.let_readers_go_on()
         except RemoteProtocolError as broken:
             stats.upstream_cx_protocol_error.value += 1
             self.pool.h2_stats.count_error(broken.details)
@@ -611,6 +617,13 @@ class H2UpstreamConnection:
             self.codec.consume(stream_id, flow_bytes)
         else:
             stream.body().push(data, end_stream, flow_bytes)
+
+    def on_run(self, stream_id: int, run: H2Run) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is None or not stream._has_body:
+            self.codec.consume(stream_id, len(run))
+        else:
+            stream.body().push(run, False, len(run))
 
     def on_metadata(self, stream_id: int, pairs: list[Field]) -> None:
         stream = self._streams.get(stream_id)
