@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mypy_extensions import mypyc_attr
 
@@ -83,6 +83,19 @@ class Body:
 
         Raises: Disconnected, RemoteProtocolError, UpstreamError, StreamAborted.
         If cancelled: nothing is lost, the next call continues.
+        """
+        raise NotImplementedError
+
+    @property
+    def can_pass_by(self) -> bool:
+        """Whether much of it waits in a socket: then ``pass_by`` costs less than ``receive``."""
+        return False
+
+    async def pass_by(self, target: Any, most: int, count: Callable[[int], None]) -> None:
+        """Move ``most`` bytes or less, which nobody looks at, into ``target``, a transport of the reactor.
+
+        ``count`` is told of them.  What else there is, the end at the least, is to be received.
+        Raises: what ``receive`` does; :class:`sidecar.net.splice.Broken` where the target fails.
         """
         raise NotImplementedError
 

@@ -51,6 +51,7 @@ from sidecar.http.upgrade import (
 )
 from sidecar.net.h1_stream import ChunkedBody, H1Reader, LengthBody
 from sidecar.net.reactor import turn
+from sidecar.net.splice import Broken
 from sidecar.net.timer import start_timer
 
 if TYPE_CHECKING:
@@ -639,7 +640,15 @@ class H1Driver:
         waiting = self._send(head)
         if waiting is not None:
             await waiting
-        while data := await body.receive():
+        may_pass_by = left > 0 and body.whole is None
+        while True:
+            if may_pass_by and body.can_pass_by and self._transport.is_plain:
+                size = stream.bytes_sent
+                await self._pass_by(stream, body, left, idle)
+                left -= stream.bytes_sent - size
+            data = await body.receive()
+            if not data:
+                break
             stream.bytes_sent += len(data)
             if left >= 0:
                 left -= len(data)
@@ -661,6 +670,25 @@ class H1Driver:
             waiting = self._send(LAST_CHUNK if trailers is None else encode_trailers(trailers.fields))
             if waiting is not None:
                 await waiting
+
+    async def _pass_by(self, stream: Stream, body: Body, left: int, idle: float) -> None:
+        """Let the middle of a body go from socket to socket."""
+        strand = self.strand
+        clock = self._manager.reactor.clock
+
+        def count(size: int) -> None:
+            stream.bytes_sent += size
+            self._tx_bytes.value += size
+            if self._wire is not None:
+                self._wire.down.sent += size
+            if idle and strand.idle_deadline:
+                strand.idle_deadline = clock() + idle
+
+        try:
+            await body.pass_by(self._transport, left, count)
+        except Broken as error:
+            self._transport.hangup = True
+            raise Disconnected(str(error)) from error
 
     def _send(self, data: bytes) -> Awaitable[None] | None:
         """Send ``data``; an awaitable sends what did not fit.  Raises: Disconnected."""

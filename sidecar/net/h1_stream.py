@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sidecar.api.message import Body
 from sidecar.codec.h1 import CRLF2, ChunkedDecoder, find_head_end
 from sidecar.core.errors import RemoteProtocolError
+from sidecar.net.splice import move
 
 if TYPE_CHECKING:
     from sidecar.net.reactor import Transport
@@ -21,6 +22,9 @@ __all__ = ["ChunkedBody", "H1Reader", "LengthBody", "UntilCloseBody"]
 
 _SMALL = 65536
 _LARGE = 1 << 20
+#: A body of which so much is still to come is worth a pipe; its end is read, for what may stand behind it.
+_SPLICED_LEAST = 1 << 17
+_TAIL = 4096
 
 
 class H1Reader:
@@ -139,6 +143,23 @@ class LengthBody(Body):
             self.ended = True
             self._on_end()
         return data
+
+    @property
+    def can_pass_by(self) -> bool:
+        reader = self._reader
+        transport = reader.transport
+        return self._left >= _SPLICED_LEAST and not reader.rest and transport.ready and transport.is_plain
+
+    async def pass_by(self, target: Transport, most: int, count: Callable[[int], None]) -> None:
+        reader = self._reader
+
+        def passed(size: int) -> None:
+            self._left -= size
+            reader.rx_bytes += size
+            count(size)
+
+        transport = reader.transport
+        await move(transport, target, min(self._left - _TAIL, most), passed, transport.reactor.pipes)
 
 
 class ChunkedBody(Body):

@@ -38,6 +38,7 @@ import trio
 from trio.lowlevel import Abort, checkpoint, current_task, reschedule, wait_readable, wait_task_rescheduled
 
 from sidecar.core.errors import DeadlineExceeded, Disconnected
+from sidecar.net.pipes import PipePool
 from sidecar.net.timer import run_timers
 
 if TYPE_CHECKING:
@@ -704,6 +705,8 @@ class Reactor:
         self._task: Any = None
         self._base: Any = None
         self.strands: set[Strand] = set()
+        #: For bodies that pass by.
+        self.pipes = PipePool()
         self.clock = clock
         #: Where lazily owned strands get their task, and where their errors surface.
         self.nursery: trio.Nursery | None = None
@@ -958,6 +961,7 @@ class Reactor:
             if strand.owner is None:
                 strand.coroutine.close()
                 strand.end(Disconnected("the reactor is closed"))
+        self.pipes.close()
         self._epoll.close()
         os.close(self._wakeup)
 

@@ -6,25 +6,22 @@ worth its two descriptors only where much comes, so a carrier begins with plain 
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable
 from typing import Any
 
+from sidecar.net.pipes import PIPE_SIZE, PipePool
 from sidecar.net.reactor import Transport, turn
 
-__all__ = ["Broken", "PipePool", "carry"]
+__all__ = ["Broken", "carry", "move"]
 
 #: Bytes of one plain read; a full one is the sign that much comes.
 _READ_SIZE = 65536
-#: ``F_SETPIPE_SZ`` (fcntl.h), and the size that an unprivileged process may ask for.
-_SET_SIZE = 1031
-_PIPE_SIZE = 1024 * 1024
-#: Pipes that are kept for the next stream.
-_KEPT = 16
 #: Reads before others have their turn, and spliced bytes.
 _READS_PER_TURN = 16
 _BYTES_PER_TURN = 4 * 1024 * 1024
+#: A body of which so little comes at a time is better read.
+_LITTLE = 16384
 _FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
 
 
@@ -35,41 +32,6 @@ class Broken(Exception):
         super().__init__(str(error))
         self.transport = transport
         self.errno = error.errno
-
-
-class PipePool:
-    """Empty pipes."""
-
-    __slots__ = ("_free",)
-
-    def __init__(self) -> None:
-        self._free: list[tuple[int, int]] = []
-
-    def take(self) -> tuple[int, int]:
-        """The two ends of a pipe, non-blocking.  Raises: OSError."""
-        if self._free:
-            return self._free.pop()
-        pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            fcntl.fcntl(pipe[1], _SET_SIZE, _PIPE_SIZE)
-        except OSError:
-            pass  # this user has no more; the size that it has does, too
-        return pipe
-
-    def give_back(self, pipe: tuple[int, int], *, is_empty: bool) -> None:
-        """Keep the pipe for another stream, if nothing is left in it."""
-        if is_empty and len(self._free) < _KEPT:
-            self._free.append(pipe)
-        else:
-            os.close(pipe[0])
-            os.close(pipe[1])
-
-    def close(self) -> None:
-        """Close those that are kept."""
-        for pipe in self._free:
-            os.close(pipe[0])
-            os.close(pipe[1])
-        self._free.clear()
 
 
 async def carry(
@@ -122,7 +84,7 @@ async def _splice(
 ) -> None:
     pipe = pipes.take()
     reader, writer = pipe
-    size = min(_PIPE_SIZE, source.limit, target.limit)
+    size = min(PIPE_SIZE, source.limit, target.limit)
     left = passed = 0
     try:
         while True:
@@ -154,3 +116,53 @@ async def _splice(
                 await turn()
     finally:
         pipes.give_back(pipe, is_empty=not left)
+
+
+async def move(
+    source: Transport, target: Transport, size: int, count: Callable[[int], None], pipes: PipePool
+) -> None:
+    """Splice up to ``size`` bytes, for as long as much of them comes at a time; nothing without a large pipe.
+
+    It ends where ``source`` does, too.  ``count`` is told of what the target took.  ``source`` stays ready:
+    who reads next finds out.
+    Raises: OSError (of ``source``), Broken (of ``target``).  If cancelled: bytes under way are lost.
+    """
+    pipe = pipes.take_large()
+    if pipe is None:
+        return
+    reader, writer = pipe
+    most = min(PIPE_SIZE, source.limit, target.limit)
+    inside = passed = 0
+    has_waited = False
+    try:
+        while size:
+            try:
+                inside = os.splice(source.fd, writer, min(size, most), flags=_FLAGS)
+            except (BlockingIOError, InterruptedError):
+                has_waited = True
+                await source.readable()
+                continue
+            if not inside:
+                return
+            size -= inside
+            passed += inside
+            is_little = has_waited and inside < _LITTLE
+            has_waited = False
+            while inside:
+                try:
+                    taken = os.splice(reader, target.fd, inside, flags=_FLAGS)
+                except (BlockingIOError, InterruptedError):
+                    await target.writable()
+                except OSError as error:
+                    raise Broken(target, error) from error
+                else:
+                    inside -= taken
+                    count(taken)
+            if is_little:
+                return
+            if passed >= _BYTES_PER_TURN:
+                passed = 0
+                await turn()
+    finally:
+        source.ready = True
+        pipes.give_back(pipe, is_empty=not inside)

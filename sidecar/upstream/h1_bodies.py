@@ -10,6 +10,7 @@ from sidecar.core.errors import RemoteProtocolError
 from sidecar.net.h1_stream import ChunkedBody, LengthBody, UntilCloseBody
 
 if TYPE_CHECKING:
+    from sidecar.net.reactor import Transport
     from sidecar.upstream.h1_exchange import H1Exchange
 
 __all__ = ["body_behind_head"]
@@ -37,6 +38,16 @@ class _UpstreamBody(Body):
         self.ended = source.ended
         self.trailers = source.trailers
         return data
+
+    @property
+    def can_pass_by(self) -> bool:
+        return self._source.can_pass_by
+
+    async def pass_by(self, target: Transport, most: int, count: Callable[[int], None]) -> None:
+        try:
+            await self._source.pass_by(target, most, count)
+        except OSError as error:
+            raise self._exchange.break_off() from error
 
 
 def body_behind_head(exchange: H1Exchange, on_end: Callable[[], None]) -> Body:

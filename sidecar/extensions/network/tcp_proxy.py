@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.extensions.network.tcp_session import TcpSession
 from sidecar.extensions.network.tcp_stats import TcpStats
 from sidecar.http.request_headers import RequestIds
-from sidecar.net.splice import PipePool
+from sidecar.net.pipes import PipePool
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from sidecar.extensions.network.tcp_proxy import TcpProxy, TcpProxyConfig, TcpRo
 from sidecar.extensions.network.tcp_stats import TcpStats
 from sidecar.extensions.network.tcp_tlvs import Tlvs
 from sidecar.extensions.network.tcp_tunnel_config import compile_tunneling
-from sidecar.net.splice import PipePool
+from sidecar.net.pipes import PipePool
 from sidecar.router.hash_policy import by_filter_state, by_source_ip, combined
 from sidecar.upstream.metadata_match import NAMESPACE, MetadataMatch
 
