@@ -46,6 +46,8 @@ __all__ = [
 
 CRLF2: Final = b"\r\n\r\n"
 
+#: Of a parser that has no head.
+_NO_FIELDS: list[Field] = []
 _HEAD_END = re.compile(rb"\n\r?\n")
 #: A line end in front of a line that goes on: it goes, the blanks stay.
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
@@ -200,6 +202,12 @@ class _HeadParser:
         self.head_done = False
         self.complete = False
         self._count = 0
+
+    def let_go(self) -> None:
+        """Keep nothing of the last head: nobody knows when the next one comes."""
+        self.fields = _NO_FIELDS
+        self.index = None
+        self.host = None
 
     # httptools callbacks ------------------------------------------------------------------------
     def on_url(self, url: bytes) -> None:

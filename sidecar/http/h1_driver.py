@@ -195,6 +195,7 @@ class H1Driver:
                 if not data:
                     # An idle connection keeps nothing of its last request.
                     stream = None
+                    parser.let_go()
                     data = await receive(65536)
                     rx_bytes.value += len(data)
                 # The common case: what is here begins with a whole head, and nothing in it is out of the way.

@@ -617,71 +617,76 @@ _PARKS: frozenset[Any] = frozenset({Transport, _WritePark, Signal})
 def _drive(strand: Strand, value: Any) -> Generator[Any, Any, Any]:
     """The owner's side: run the coroutine, lending it to the reactor while it waits outside ``adopted()``.
 
-    For a lazily owned strand this returns at the first such wait, with ``strand.done`` False.
+    For a lazily owned strand this returns at the first such wait, with ``strand.done`` False.  A driven one
+    is over with it, however it ends.
     """
     coroutine = strand.coroutine
     send = coroutine.send
     error: BaseException | None = None
-    while True:
-        try:
-            if error is None:
-                trap = send(value)
+    try:
+        while True:
+            try:
+                if error is None:
+                    trap = send(value)
+                else:
+                    raised, error = error, None
+                    trap = coroutine.throw(raised)
+            except StopIteration as stop:
+                strand.done = True
+                return stop.value
+            except BaseException:
+                strand.done = True
+                raise
+            value = None
+            if trap.__class__ in _PARKS or isinstance(trap, Transport):
+                if strand.pending is not None:
+                    error, strand.pending = strand.pending, None
+                    continue
+                trap.arm(strand)
+                strand.parked = trap
+                if strand.is_lazy and not strand.depth:
+                    return None
+                try:
+                    value = yield from wait_task_rescheduled(strand.abort).__await__()  # noqa: ASYNC105 - as it is awaited
+                except BaseException as raised:
+                    if strand.done:
+                        raise
+                    error = raised
+                else:
+                    if strand.done:
+                        return value
+            elif trap is _ADOPT:
+                value = strand
+            elif trap is _TURN:
+                try:
+                    yield from checkpoint().__await__()  # noqa: ASYNC105 - as it is awaited
+                except BaseException as raised:
+                    error = raised
             else:
-                raised, error = error, None
-                trap = coroutine.throw(raised)
-        except StopIteration as stop:
+                try:
+                    value = yield trap
+                except BaseException as raised:
+                    error = raised
+    finally:
+        if not strand.is_lazy:
             strand.done = True
-            return stop.value
-        except BaseException:
-            strand.done = True
-            raise
-        value = None
-        if trap.__class__ in _PARKS or isinstance(trap, Transport):
-            if strand.pending is not None:
-                error, strand.pending = strand.pending, None
-                continue
-            trap.arm(strand)
-            strand.parked = trap
-            if strand.is_lazy and not strand.depth:
-                return None
-            try:
-                value = yield from wait_task_rescheduled(strand.abort).__await__()  # noqa: ASYNC105 - as it is awaited
-            except BaseException as raised:
-                if strand.done:
-                    raise
-                error = raised
-            else:
-                if strand.done:
-                    return value
-        elif trap is _ADOPT:
-            value = strand
-        elif trap is _TURN:
-            try:
-                yield from checkpoint().__await__()  # noqa: ASYNC105 - as it is awaited
-            except BaseException as raised:
-                error = raised
-        else:
-            try:
-                value = yield trap
-            except BaseException as raised:
-                error = raised
+            strand.reactor.strands.discard(strand)
+            coroutine.close()
 
 
-async def drive(reactor: Reactor, name: str, body: Callable[[Strand], Coroutine[Any, Any, Any]]) -> Any:
-    """Run ``body(strand)`` with this task as its owner; what it returns or raises comes out here.
+def drive(
+    reactor: Reactor, name: str, body: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any
+) -> Awaitable[Any]:
+    """Run ``body(*arguments, strand)`` with this task as its owner; what it returns or raises comes out here.
 
-    If cancelled: Cancelled is raised in the coroutine where it stands, in this task.
+    To be awaited at once.  If cancelled: Cancelled is raised in the coroutine where it stands, in this task.
     """
     strand = Strand(reactor, name)
     strand.owner = current_task()
-    strand.start(body(strand))
+    strand.start(body(*arguments, strand))
     reactor.strands.add(strand)
-    try:
-        return await _drive(strand, None)
-    finally:
-        strand.done = True
-        reactor.strands.discard(strand)
-        strand.coroutine.close()
+    # Not awaited here: a coroutine for that would be kept by every idle connection.
+    return _drive(strand, None)
 
 
 class Reactor:

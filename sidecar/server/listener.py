@@ -11,7 +11,6 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -72,7 +71,8 @@ class Listener:
         limits: ConnectionLimits | None = None,
     ) -> None:
         self.name = name
-        #: As the configuration has them; ``addresses`` are those that were bound.
+        self.name = name
+        self._task_name = f"connection on {name}"
         self.wanted = list(addresses)
         self.addresses = addresses
         self.address = addresses[0]
@@ -288,23 +288,21 @@ class Listener:
         client.setblocking(False)
         if is_tcp:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        nursery.start_soon(self._connection, client, peer, name=f"connection on {self.name}")
-
-    async def _connection(self, client: socket.socket, peer: Any) -> None:
         try:
-            try:
-                connection = Connection(self, client, peer)
-                transport = self.make_transport(client, self.reactor)
-            except OSError:
-                client.close()
-                return
-            await self.take(connection, transport, may_hand_off=True)
-        finally:
+            connection = Connection(self, client, peer)
+            transport = self.make_transport(client, self.reactor)
+        except OSError:
+            client.close()
             if self.limits is not None:
                 self.limits.leave()
+            return
+        nursery.start_soon(self.take, connection, transport, True, name=self._task_name)
 
-    async def take(self, connection: Connection, transport: Transport, *, may_hand_off: bool) -> None:
-        """Serve a connection to its end, here or at the listener that its client meant."""
+    async def take(self, connection: Connection, transport: Transport, is_admitted: bool) -> None:
+        """Serve a connection to its end, here or at the listener that its client meant.
+
+        ``is_admitted``: this listener accepted it, so that it may be handed on, and counts until its end.
+        """
         name = f"connection {connection.connection_id}"
         inspector = self.inspector
         if handler_logger.isEnabledFor(logging.DEBUG):
@@ -313,16 +311,15 @@ class Listener:
         is_counted = False
         target: Listener | None = None
         try:
-            # Partial functions, since what a lambda names would be in cells, of every idle connection.
             if inspector is not None and not await drive(
-                self.reactor, name, partial(inspector.run, connection, transport)
+                self.reactor, name, inspector.run, connection, transport
             ):
                 return
-            if may_hand_off and self.hand_off is not None and connection.is_local_address_restored:
+            if is_admitted and self.hand_off is not None and connection.is_local_address_restored:
                 target = self.hand_off(connection.local_address)
                 if target is not None:
                     connection.move_to(target)
-                    await target.take(connection, transport, may_hand_off=False)
+                    await target.take(connection, transport, False)
                     return
             chain = self.chains.only
             if chain is None:
@@ -332,17 +329,16 @@ class Listener:
             connection.filter_chain_name = chain.name
             if chain.metadata:
                 connection.filter_chain_metadata = chain.metadata
-            serve = partial(chain.serve, connection, transport)
             is_counted = True
             self._come()
             if self.scopes is None:
-                await drive(self.reactor, name, serve)
+                await drive(self.reactor, name, chain.serve, connection, transport)
             else:
                 scopes = self.scopes.setdefault(chain, set())
                 with trio.CancelScope() as scope:
                     scopes.add(scope)
                     try:
-                        await drive(self.reactor, name, serve)
+                        await drive(self.reactor, name, chain.serve, connection, transport)
                     finally:
                         scopes.discard(scope)
         except Disconnected:
@@ -357,6 +353,8 @@ class Listener:
             if self.access_logs and not connection.at_end and was_reset(transport):
                 connection.detected_close_type = "RemoteReset"
             transport.close()
+            if is_admitted and self.limits is not None:
+                self.limits.leave()
             if is_counted:
                 self._gone(connection)
             if target is None:

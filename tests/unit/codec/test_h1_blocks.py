@@ -146,3 +146,17 @@ def test_line_that_changes_and_then_stays_is_kept_as_a_block() -> None:
         assert parser.take(b"HTTP/1.1 200 OK\r\nX-Date: " + date + b"\r\nContent-Length: 0\r\n\r\n") == b""
         assert parser.fields == [(b"x-date", date), (b"content-length", b"0")]
         assert (parser.content_length, parser.close) == (0, False)
+
+
+def test_a_parser_that_let_go_keeps_nothing_and_reads_on() -> None:
+    parser = RequestParser()
+    plain = b"GET / HTTP/1.1\r\nhost: a\r\nx-one: 1\r\n\r\n"
+    folded = b"GET / HTTP/1.1\r\nhost: b\r\nx-two: 2\t\r\n\r\n"
+    for head, host in ((plain, b"a"), (folded, b"b"), (plain, b"a"), (plain, b"a")):
+        parser.reset()
+        parser.let_go()
+        assert (parser.fields, parser.index, parser.host) == ([], None, None)
+        parser.parse(head)
+        assert parser.host == host
+        assert [value for name, value in parser.fields if name != b"host"] in ([b"1"], [b"2"])
+        parser.fields.append((b"x-forwarded-proto", b"http"))

@@ -29,9 +29,12 @@ async def test_error_of_a_strand_surfaces_in_its_owners_nursery_and_the_reactor_
 
         right = lab.own(fine)
 
+        async def own() -> None:
+            await drive(lab.reactor, "wrong", body)
+
         async def owning_task() -> None:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(drive, lab.reactor, "wrong", body)
+                nursery.start_soon(own)
                 await settle()
                 peer.send(b"x")
 
