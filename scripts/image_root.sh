@@ -5,7 +5,8 @@
 #
 # Runs in the Dockerfile's first stage, or in any Debian 12 with the packages that it installs, as root: the proxy is
 # installed to /opt/sidecar, which must not be there yet, and copied from there.  Fails where what it made does not work
-# (scripts/image_check.py), or is larger than 150 MB.
+# (scripts/image_check.py), or is larger than 150 MB.  The proxy is installed in compiled form, which needs gcc,
+# libc6-dev and python3-dev here and none of them in the image; SIDECAR_COMPILE=0 installs the pure one.
 set -euo pipefail
 
 root=${1:?usage: scripts/image_root.sh FOLDER}
@@ -15,6 +16,7 @@ limit=150  # MB
 [ ! -e "$home" ] || { printf '%s is there already\n' "$home" >&2; exit 1; }
 
 /usr/bin/python3 -m venv "$home"
+export SIDECAR_COMPILE=${SIDECAR_COMPILE:-1}
 "$home/bin/pip" install --quiet --disable-pip-version-check "$source"
 version=$("$home/bin/python" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
 packages=$home/lib/$version/site-packages
