@@ -211,3 +211,63 @@ async def restart_then_sigterm(s: Session) -> None:
     s.see("failed", await s.restart())
     s.proxy.signal(signal.SIGTERM)
     await s.exited("exit of the new epoch")
+
+
+@scenario(PATIENT)
+async def restart_of_a_drained_epoch(s: Session) -> None:
+    """Whose listeners are closed already: the new one accepts; who was there is told to close."""
+    client = await s.connect()
+    await client.send(PROBE)
+    await client.reply("before")
+    await s.admin("POST /drain_listeners")
+    while True:
+        try:
+            (await s.connect()).close()
+        except OSError:
+            break
+    s.see("failed", await s.restart())
+    await server(s, "server")
+    await s.get("/direct", label="from the new epoch")
+    await client.send(PROBE)
+    await client.reply("from the old epoch")
+
+
+@scenario(PATIENT)
+async def restart_of_an_unready_epoch(s: Session) -> None:
+    """/healthcheck/fail is the old one's: the new one is ready."""
+    client = await s.connect()
+    await client.send(PROBE)
+    await client.reply("before")
+    await s.admin("POST /healthcheck/fail")
+    await s.admin("GET /ready", label="not ready")
+    s.see("failed", await s.restart())
+    await s.admin("GET /ready", label="ready")
+    await server(s, "server")
+    await s.get("/direct", label="from the new epoch")
+    await client.send(PROBE)
+    await client.reply("from the old epoch")
+    await client.closed()
+
+
+@scenario(PATIENT, differs={"of the first": "sigterm-finishes-what-has-begun"})
+async def restart_twice_with_a_request_under_way(s: Session) -> None:
+    """A third epoch ends the first while that has something under way."""
+    answer = trio.Event()
+
+    async def script(call: Call) -> None:
+        await answer.wait()
+        await call.send(ok())
+
+    s.upstream().script = script
+    client = await s.connect()
+    await client.send(head("GET / HTTP/1.1", "host: a"))
+    await s.upstream().arrivals(1)
+    s.see("failed", await s.restart())
+    oldest = s.proxy.older[-1]
+    s.see("failed again", await s.restart())
+    await s.get("/direct", label="third")
+    answer.set()
+    await client.reply("of the first")
+    while oldest.poll() is None:  # noqa: ASYNC110 - another process
+        await trio.sleep(0.01)
+    s.see("exit of the first", oldest.poll())
