@@ -84,6 +84,8 @@ class FactoryContext:
     extension_configs: Any = None
     #: :class:`sidecar.server.google_channels.GoogleChannels`.
     google_channels: Any = None
+    #: :class:`sidecar.xds.odcds.OnDemandClusters`.
+    on_demand_clusters: Any = None
     #: Values that change while serving.
     runtime: Runtime = field(default_factory=Runtime)
     #: Names of filters on the way to upstreams, which routes may configure as well.
@@ -126,6 +128,7 @@ class FactoryContext:
             scopes=self.scopes,
             extension_configs=self.extension_configs,
             google_channels=self.google_channels,
+            on_demand_clusters=self.on_demand_clusters,
             runtime=self.runtime,
             upstream_filter_names=self.upstream_filter_names,
             default_tracing=self.default_tracing,

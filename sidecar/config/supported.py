@@ -183,8 +183,9 @@ _ROWS: dict[str, str] = {
         "max_downstream_connection_duration_jitter_percentage access_log_flush_interval "
         "flush_access_log_on_connected access_log_options tunneling_config "
         "upstream_connect_mode max_early_data_bytes check_drain_close "
-        "proxy_protocol_tlvs proxy_protocol_tlv_merge_policy"
+        "proxy_protocol_tlvs proxy_protocol_tlv_merge_policy on_demand"
     ),
+    f"{_TCP}.OnDemand": "odcds_config timeout",
     f"{_TCP}.TunnelingConfig": "*",
     f"{_NETWORK_FILTERS}.set_filter_state.v3.Config": "on_new_connection on_downstream_tls_handshake",
     "envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue": (
@@ -837,8 +838,9 @@ _ROWS: dict[str, str] = {
     "envoy.extensions.filters.http.header_to_metadata.v3.Config": "request_rules response_rules",
     "envoy.extensions.filters.http.header_to_metadata.v3.Config.Rule": "*",
     "envoy.extensions.filters.http.header_to_metadata.v3.Config.KeyValuePair": "*",
-    "envoy.extensions.filters.http.on_demand.v3.OnDemand": "",
-    "envoy.extensions.filters.http.on_demand.v3.PerRouteConfig": "",
+    "envoy.extensions.filters.http.on_demand.v3.OnDemand": "*",
+    "envoy.extensions.filters.http.on_demand.v3.OnDemandCds": "source timeout",
+    "envoy.extensions.filters.http.on_demand.v3.PerRouteConfig": "*",
     "envoy.extensions.filters.http.set_metadata.v3.Config": "*",
     "envoy.extensions.filters.http.set_metadata.v3.Metadata": "*",
     "envoy.config.core.v3.RuntimeFeatureFlag": "*",

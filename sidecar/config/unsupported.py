@@ -137,9 +137,10 @@ ENTRIES: tuple[Entry, ...] = (
     *_rows(f"{_LISTENER}.Listener", STOP, "internal listeners", "internal_listener api_listener"),
     *_rows(f"{_LISTENER}.Listener", STOP, "xDS", "fcds_config"),
     *_rows(f"{_LISTENER}.Listener", STOP, "interception", "deprecated_v1"),
-    *_rows(_TCP, STOP, "on-demand discovery", "on_demand"),
-    *_rows("envoy.extensions.filters.http.on_demand.v3.OnDemand", STOP, "on-demand discovery", "odcds"),
-    *_rows("envoy.extensions.filters.http.on_demand.v3.PerRouteConfig", STOP, "on-demand discovery", "odcds"),
+    *_rows(f"{_TCP}.OnDemand", STOP, "xdstp names", "resources_locator"),
+    *_rows(
+        "envoy.extensions.filters.http.on_demand.v3.OnDemandCds", STOP, "xdstp names", "resources_locator"
+    ),
     *_rows(
         _TCP,
         WARN,

@@ -69,11 +69,12 @@ from sidecar.upstream.live_limits import renew_limits
 from sidecar.upstream.local_zone import LocalZone
 from sidecar.upstream.outlier_events import OutlierEvents
 from sidecar.upstream.pools import PoolTable
-from sidecar.xds.cds import CLUSTER, CdsApi
+from sidecar.xds.cds import CLUSTER, CdsApi, TakenClusters
 from sidecar.xds.ecds import ExtensionConfigs
 from sidecar.xds.eds import EdsDiscovery, assignment_kind
 from sidecar.xds.filesystem import FileTransport
 from sidecar.xds.load_reports import LoadReporter
+from sidecar.xds.odcds import OnDemandClusters
 from sidecar.xds.rds import RouteSubscriptions
 from sidecar.xds.sds import Secrets
 from sidecar.xds.sources import Sources
@@ -189,6 +190,10 @@ class Assembly:
         self.extension_configs = ExtensionConfigs(
             self.sources, store, self.background.add, self.known_clusters
         )
+        self.taken_clusters = TakenClusters(self.clusters, partial(self._make_cluster, added_via_api=True))
+        self.on_demand_clusters = OnDemandClusters(
+            self.sources, store, self.clusters, self.taken_clusters, self.background.add
+        )
         self.clusters.on_retired = self._end_uses
         self._runtime.followers.append(self._renew_limits)
         self.event_logs = EventLogs(store)
@@ -252,8 +257,7 @@ class Assembly:
 
     def cds(self) -> CdsApi:
         """The subscriber of ``dynamic_resources.cds_config``."""
-        scope = self._store.scope("cluster_manager.cds")
-        return CdsApi(self.clusters, partial(self._make_cluster, added_via_api=True), scope)
+        return CdsApi(self.taken_clusters, self._store.scope("cluster_manager.cds"))
 
     def confirm_warm_clusters(self) -> None:
         """From now on a control plane hears that clusters were taken when they can be routed to."""
@@ -316,6 +320,7 @@ class Assembly:
             scopes=self.scopes,
             extension_configs=self.extension_configs,
             google_channels=self.google_channels,
+            on_demand_clusters=self.on_demand_clusters,
             runtime=self._runtime,
             upstream_filter_names=self._upstream_filter_names,
             default_tracing=bootstrap.tracing.http if bootstrap.tracing.HasField("http") else None,

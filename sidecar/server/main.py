@@ -463,7 +463,7 @@ class Server:
         return Discovered(
             clusters_version="" if cds is None else cds.version,
             listeners_version="" if lds is None else lds.version,
-            cluster_times={} if cds is None else cds.times,
+            cluster_times=self.assembly.taken_clusters.times,
             warming_clusters=self.assembly.clusters.warming(),
             warming_listeners=warming,
             draining_listeners=draining,

@@ -112,6 +112,8 @@ class ClusterManager:
         self.on_retired: Callable[[Cluster], None] = _forget
         #: Told whether any cluster warms, when that may have changed.
         self.on_warming: Callable[[bool], object] = bool
+        #: Told the name of a cluster that can be used from now on.
+        self.on_active: Callable[[str], object] = str
         #: Clusters that wait for their first hosts, and to be used.
         self._warming: dict[str, _Warming] = {}
         #: Makes the discovery of EDS clusters.
@@ -249,6 +251,7 @@ class ClusterManager:
             self.health[name] = warming.health
         if before is not None:
             self._retire(before)
+        self.on_active(name)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the hosts of all clusters, those added later among them, until cancelled."""

@@ -20,46 +20,28 @@ if TYPE_CHECKING:
     from sidecar.upstream.cluster import Cluster
     from sidecar.upstream.cluster_manager import ClusterManager
 
-__all__ = ["CLUSTER", "CdsApi"]
+__all__ = ["CLUSTER", "CdsApi", "TakenClusters"]
 
 log = logging.getLogger("sidecar.upstream")
 
 CLUSTER = "envoy.config.cluster.v3.Cluster"
 
 
-class CdsApi:
-    """The subscriber."""
+class TakenClusters:
+    """What control planes sent and is in use, of CDS and of what is asked for on demand."""
 
-    def __init__(
-        self, clusters: ClusterManager, make_cluster: Callable[[Any, str, str], Cluster], scope: Any
-    ) -> None:
-        """``make_cluster`` compiles a message at a path, of a version; ``scope`` is that of its stats."""
-        self._in_use = InUse()
-        self.kind = ResourceKind(
-            CLUSTER,
-            "name",
-            lambda message, path: (message, path),
-            is_partial=True,
-            incremental=self._in_use,
-        )
-        self.answered = trio.Event()
+    def __init__(self, clusters: ClusterManager, make_cluster: Callable[[Any, str, str], Cluster]) -> None:
+        """``make_cluster`` compiles a message at a path, of a version."""
+        self.in_use = InUse()
         self._clusters = clusters
         self._make_cluster = make_cluster
-        self._reload = scope.counter("config_reload")
-        self._reload_time = scope.gauge("config_reload_time_ms")
         #: What came, by name.
-        self._taken: dict[str, bytes] = {}
+        self.data: dict[str, bytes] = {}
         #: When each was taken.
         self.times: dict[str, float] = {}
-        #: Of the last answer that was taken.
-        self.version = ""
 
-    def on_update(self, resources: Sequence[Resource], version: str) -> None:
-        gone = set(self._taken)
-        gone.difference_update(resource.name for resource in resources)
-        self.on_delta(resources, tuple(gone), version)
-
-    def on_delta(self, added: Sequence[Resource], removed: Sequence[str], version: str) -> None:
+    def apply(self, added: Sequence[Resource], removed: Sequence[str]) -> int:
+        """How many changed.  Raises: XdsError, when all that can be used was taken."""
         errors: list[str] = []
         seen: set[str] = set()
         changed = 0
@@ -78,21 +60,13 @@ class CdsApi:
                     f"{name}: {error.path}: {error.reason}" if error.path else f"{name}: {error.reason}"
                 )
         for name in removed:
-            if self._taken.pop(name, None) is not None:
+            if self.data.pop(name, None) is not None:
                 self.times.pop(name, None)
-                self._in_use.drop(name)
+                self.in_use.drop(name)
                 self._clusters.remove(name)
-        log.info("cds: add %d cluster(s), remove %d cluster(s)", len(added), len(removed))
-        self.answered.set()
         if errors:
             raise XdsError(f"Error adding/updating cluster(s) {', '.join(errors)}")
-        self.version = version
-        if changed:
-            self._reload.value += 1
-            self._reload_time.set(int(time.time() * 1000))
-
-    def on_failure(self) -> None:
-        self.answered.set()
+        return changed
 
     def _take(self, name: str, resource: Resource) -> bool:
         """Whether it changes anything.  Raises: ConfigError."""
@@ -101,8 +75,8 @@ class CdsApi:
             raise ConfigError("", resource.error)
         message, path = resource.value
         data = message.SerializeToString(deterministic=True)
-        if self._taken.get(name) == data:
-            self._in_use.use(name, resource)
+        if self.data.get(name) == data:
+            self.in_use.use(name, resource)
             return False
         existing = self._clusters.clusters.get(name)
         if existing is not None and not existing.config.added_via_api:
@@ -110,9 +84,48 @@ class CdsApi:
         self._clusters.count_update(name)
         self._clusters.update(self._make_cluster(message, path, resource.version))
         self.times[name] = time.time()
-        self._taken[name] = data
-        self._in_use.use(name, resource)
+        self.data[name] = data
+        self.in_use.use(name, resource)
         return True
+
+
+class CdsApi:
+    """The subscriber."""
+
+    def __init__(self, taken: TakenClusters, scope: Any) -> None:
+        """``scope`` is that of its stats."""
+        self._taken = taken
+        self.kind = ResourceKind(
+            CLUSTER,
+            "name",
+            lambda message, path: (message, path),
+            is_partial=True,
+            incremental=taken.in_use,
+        )
+        self.answered = trio.Event()
+        self._reload = scope.counter("config_reload")
+        self._reload_time = scope.gauge("config_reload_time_ms")
+        #: Of the last answer that was taken.
+        self.version = ""
+
+    def on_update(self, resources: Sequence[Resource], version: str) -> None:
+        gone = set(self._taken.data)
+        gone.difference_update(resource.name for resource in resources)
+        self.on_delta(resources, tuple(gone), version)
+
+    def on_delta(self, added: Sequence[Resource], removed: Sequence[str], version: str) -> None:
+        log.info("cds: add %d cluster(s), remove %d cluster(s)", len(added), len(removed))
+        try:
+            changed = self._taken.apply(added, removed)
+        finally:
+            self.answered.set()
+        self.version = version
+        if changed:
+            self._reload.value += 1
+            self._reload_time.set(int(time.time() * 1000))
+
+    def on_failure(self) -> None:
+        self.answered.set()
 
 
 def _name(resource: Resource) -> str:

@@ -85,6 +85,21 @@ class DeltaState(Generic[T]):
         if self.type_url != VIRTUAL_HOST:
             self.leave(old)
 
+    def request_more(self, watch: Watch[T], names: Iterable[str]) -> None:
+        """Who wants something wants more.  What it is known to want is not asked for again."""
+        if self.type_url == VIRTUAL_HOST:
+            self.want(names)
+            return
+        new = []
+        for name in names:
+            interested = self._interest.setdefault(name, [])
+            if not interested:
+                new.append(name)
+            if watch not in interested:
+                interested.append(watch)
+        watch.names = tuple(dict.fromkeys((*(watch.names or ()), *names)))
+        self.want(new)
+
     def interested_in(self, name: str) -> list[Watch[T]]:
         """Those who want a resource."""
         if self.type_url == VIRTUAL_HOST:

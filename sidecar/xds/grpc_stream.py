@@ -400,7 +400,7 @@ class GrpcSubscription:
 
     def _do_without(self) -> None:
         names = self._names
-        cached = None if names is None else self._transport.cached(self.subscriber, names[0])
+        cached = None if not names else self._transport.cached(self.subscriber, names[0])
         if cached is None:
             self.subscriber.on_failure()
         else:
@@ -408,10 +408,14 @@ class GrpcSubscription:
 
     def request(self, names: Sequence[str]) -> None:
         """Ask for resources besides, of a stream of changes."""
-        state = cast("DeltaMux[Any]", self._transport.mux).state_of(type_url_of(self.subscriber.kind.message))
         self._stats.update_attempt.value += 1
-        if state is not None:
-            state.want(names)
+        self.request_first(names)
+
+    def request_first(self, names: Sequence[str]) -> None:
+        """The same for one that has just started, which is one attempt."""
+        state = cast("DeltaMux[Any]", self._transport.mux).state_of(type_url_of(self.subscriber.kind.message))
+        if state is not None and self._watch is not None:
+            state.request_more(self._watch, names)
             self._transport.wake()
 
     def close(self) -> None:

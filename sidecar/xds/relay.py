@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import trio
@@ -55,11 +56,22 @@ class Relay:
     def __init__(self, broadcast: Send) -> None:
         self._broadcast = broadcast
         self._known: dict[str, _Known] = {}
+        #: Who can be asked for more, by key.
+        self._asked: dict[str, Callable[[Sequence[str]], None]] = {}
 
     def subscribe(
         self, key: str, subscriber: Subscriber, make: Callable[[Subscriber], Subscription]
     ) -> Subscription:
+        ask = getattr(subscriber, "ask_all", None)
+        if ask is not None:
+            self._asked[key] = ask
         return make(_Tapped(self, key, subscriber))
+
+    def request(self, key: str, names: Sequence[str]) -> None:
+        """A worker wants more of ``key``."""
+        ask = self._asked.get(key)
+        if ask is not None:
+            ask(names)
 
     def tell(self, key: str, send: Send) -> None:
         """Send one worker what is known of ``key``."""
@@ -95,13 +107,16 @@ class Relay:
 def _frame(
     key: str, how: str, resources: Sequence[Resource], removed: Sequence[str], version: str
 ) -> tuple[str, dict[str, Any], list[bytes]]:
-    entries = [[each.name, each.version, each.error] for each in resources]
+    entries = [[each.name, each.version, each.error, list(each.aliases)] for each in resources]
     values = {"key": key, "how": how, "entries": entries, "removed": list(removed), "version": version}
-    blobs = [
-        (each.message if each.error else each.packed).SerializeToString(deterministic=True)
-        for each in resources
-    ]
+    blobs = [b"" if each.packed is None and not each.error else _data(each) for each in resources]
     return "resources", values, blobs
+
+
+def _data(resource: Resource) -> bytes:
+    message = resource.message if resource.error else resource.packed
+    data: bytes = message.SerializeToString(deterministic=True)
+    return data
 
 
 class _Tapped:
@@ -163,6 +178,10 @@ class Given:
         self._subscribers.setdefault(key, []).append(subscriber)
         self._send("subscribe", {"key": key})
 
+    def request(self, key: str, names: Sequence[str]) -> None:
+        """Ask for more of ``key``."""
+        self._send("request", {"key": key, "names": list(names)})
+
     def remove(self, key: str, subscriber: Subscriber) -> None:
         """Hear no more."""
         left = [each for each in self._subscribers.get(key, ()) if each is not subscriber]
@@ -203,10 +222,14 @@ class Given:
         """Plain and thread-safe.  Raises: UpdateFailed."""
         kind = subscriber.kind
         resources: list[Resource] = []
-        for number, ((name, version, error), data) in enumerate(zip(values["entries"], blobs, strict=True)):
+        entries = zip(values["entries"], blobs, strict=True)
+        for number, ((name, version, error, aliases), data) in enumerate(entries):
             if error:
                 message = unpack(any_pb2.Any(type_url=type_url_of(kind.message), value=data))
                 resources.append(Resource(name, version, None, error, message))
+                continue
+            if not data:  # there is none of this name
+                resources.append(Resource(name, version, None, aliases=tuple(aliases)))
                 continue
             report = Reporter(None)
             resource = kind.decode_plain(
@@ -221,7 +244,7 @@ class Given:
             )
             if resource is None:
                 raise UpdateFailed("; ".join(map(str, report.problems)))
-            resources.append(resource)
+            resources.append(replace(resource, aliases=tuple(aliases)) if aliases else resource)
         return resources
 
 
@@ -235,6 +258,12 @@ class _GivenSubscription:
 
     def start(self) -> None:
         self._given.add(self._key, self._subscriber)
+
+    def request(self, names: Sequence[str]) -> None:
+        """Ask for resources besides."""
+        self._given.request(self._key, names)
+
+    request_first = request
 
     async def run(self) -> None:
         try:

@@ -95,9 +95,16 @@ class VirtualHosts:
         await event.wait()
         return True
 
+    def ask_all(self, names: Sequence[str]) -> None:
+        """What workers want."""
+        assert self.subscription is not None
+        self.subscription.request(names)
+
     # -- Subscriber ------------------------------------------------------------------------------------
     def on_update(self, resources: Sequence[Resource], version: str) -> None:
-        raise NotImplementedError  # the state of the world has no virtual hosts
+        """What a supervisor knows already; the state of the world has no virtual hosts."""
+        named = {each.value.name for each in resources if each.value is not None}
+        self.on_delta(resources, [name for name in self.hosts if name not in named], version)
 
     def on_delta(self, added: Sequence[Resource], removed: Sequence[str], version: str) -> None:
         hosts = {name: each for name, each in self.hosts.items() if name not in removed}

@@ -41,6 +41,8 @@ class TcpAttempts:
         while True:
             route = stream.route = proxy.choose_route(self._connection)
             cluster = stream.cluster = proxy.find_cluster(route.cluster_name)
+            if cluster is None and config.discover is not None and await self._discover(route.cluster_name):
+                cluster = stream.cluster = proxy.find_cluster(route.cluster_name)
             if cluster is None:
                 proxy.stats.downstream_cx_no_route.value += 1
                 stream.flags |= Flag.NO_CLUSTER_FOUND
@@ -88,6 +90,16 @@ class TcpAttempts:
                     await pause(self._backoff_s(attempts))
                 continue
             return
+
+    async def _discover(self, name: str) -> bool:
+        """Ask for a cluster that is not here; whether it is now."""
+        proxy = self._proxy
+        assert proxy.config.discover is not None
+        counters = proxy.stats.on_demand
+        counters["attempt"].value += 1
+        outcome = await proxy.config.discover(name)
+        counters[outcome].value += 1
+        return outcome == "available"
 
     async def _reach(self, cluster: Any, host: Any) -> Any:
         """A connection to ``host``, or a tunnel by it.  Raises: UpstreamError."""

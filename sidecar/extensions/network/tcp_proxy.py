@@ -13,7 +13,7 @@ from sidecar.http.request_headers import RequestIds
 from sidecar.net.pipes import PipePool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from sidecar.core.overload import Overload
     from sidecar.extensions.network.tcp_tlvs import Tlvs
@@ -67,6 +67,8 @@ class TcpProxyConfig:
     #: ``upstream_connect_mode`` ON_DOWNSTREAM_DATA.
     connects_on_data: bool = False
     access_logs: Sequence[Any] = ()
+    #: Asks for a cluster that is not here and says what came of it (:mod:`sidecar.xds.odcds`).
+    discover: Callable[[str], Awaitable[str]] | None = None
 
 
 class TcpProxy:

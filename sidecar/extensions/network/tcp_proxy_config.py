@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.context import FactoryContext
@@ -16,6 +16,7 @@ from sidecar.extensions.network.tcp_stats import TcpStats
 from sidecar.extensions.network.tcp_tlvs import Tlvs
 from sidecar.extensions.network.tcp_tunnel_config import compile_tunneling
 from sidecar.net.pipes import PipePool
+from sidecar.net.reactor import adopted
 from sidecar.router.hash_policy import by_filter_state, by_source_ip, combined
 from sidecar.upstream.metadata_match import NAMESPACE, MetadataMatch
 
@@ -26,6 +27,8 @@ __all__ = ["TcpProxyFactory"]
 
 _DEFAULT_IDLE_S = 3600.0
 _BACKOFF_FACTOR = 10
+#: How long a cluster that is asked for may take.
+_DEFAULT_DISCOVERY_S = 60.0
 #: ``UpstreamConnectMode``.
 _ON_DOWNSTREAM_DATA = 1
 
@@ -56,7 +59,10 @@ class TcpProxyCompiler:
         context.on_close(pipes.close)
         return TcpProxy(
             self._config(parts),
-            TcpStats(context.root_stats.scope(f"tcp.{message.stat_prefix}")),
+            TcpStats(
+                context.root_stats.scope(f"tcp.{message.stat_prefix}"),
+                is_on_demand=message.HasField("on_demand"),
+            ),
             parts.reactor,
             context.find_cluster,
             parts.get_pool,
@@ -110,7 +116,23 @@ class TcpProxyCompiler:
             # A connection is served behind its handshake of TLS, whatever the mode.
             connects_on_data=message.upstream_connect_mode == _ON_DOWNSTREAM_DATA,
             access_logs=compile_access_logs(message, self._context, parts.registry),
+            discover=self._discover(),
         )
+
+    def _discover(self) -> Callable[[str], Awaitable[str]] | None:
+        if not self._message.HasField("on_demand"):
+            return None
+        asked = self._message.on_demand
+        clusters = self._context.on_demand_clusters
+        source = clusters.source(asked.odcds_config, f"{self._context.path}.on_demand.odcds_config")
+        timeout_s = duration_s(asked.timeout) if asked.HasField("timeout") else _DEFAULT_DISCOVERY_S
+
+        async def discover(name: str) -> str:
+            async with adopted():
+                outcome: str = await clusters.discover(source, name, timeout_s)
+            return outcome
+
+        return discover
 
     def _backoff(self) -> tuple[float, float] | None:
         if not self._message.HasField("backoff_options"):

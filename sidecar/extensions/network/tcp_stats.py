@@ -29,11 +29,17 @@ class TcpStats:
     idle_timeout: Any
     max_downstream_connection_duration: Any
 
-    def __init__(self, scope: Any) -> None:
+    def __init__(self, scope: Any, *, is_on_demand: bool = False) -> None:
         for name in _COUNTERS:
             setattr(self, name, scope.counter(name))
         for name in _GAUGES:
             scope.gauge(name)
+        #: Of clusters that were asked for, by what came of it; ``attempt`` for all.
+        self.on_demand: dict[str, Any] = {}
+        if is_on_demand:
+            for outcome in ("attempt", "missing", "timeout"):
+                self.on_demand[outcome] = scope.counter(f"on_demand_cluster_{outcome}")
+            self.on_demand["available"] = scope.counter("on_demand_cluster_success")
         #: How often the upstream took no more, and did again.
         self.waits = (
             self.downstream_flow_control_paused_reading_total,

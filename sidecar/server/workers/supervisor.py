@@ -281,6 +281,8 @@ class Supervisor(Role):
         values = frame.values
         if frame.kind == "subscribe":
             self._relay.tell(values["key"], channel.send)
+        elif frame.kind == "request":
+            self._relay.request(values["key"], values["names"])
         elif frame.kind == "stats":
             assert self._server is not None
             self._server.merger.take(worker.number, values["stats"])

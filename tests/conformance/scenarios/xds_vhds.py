@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..configuration import listener
@@ -15,6 +16,9 @@ from .xds_delta import DELTA, STATIC
 from .xds_scopes import ON_DEMAND, answering
 
 SUBJECT = "xds"
+
+
+TWO_WORKERS = replace(DELTA, name="xds_delta_workers", concurrency=2)
 
 
 def host(name: str, domain: str, body: str) -> str:
@@ -149,6 +153,23 @@ async def xds_vhds_on_demand(s: Session) -> None:
     await client.reply("fourth")
     plane.see()
     await stats(s, r"^http\.main\.(vhds|rds|downstream_rq|no_route|rq)")
+
+
+@scenario(TWO_WORKERS)
+async def xds_vhds_on_demand_of_workers(s: Session) -> None:
+    """Requests of either worker wait for a virtual host."""
+    plane = await begin(s)
+    clients = [await s.connect() for _ in range(8)]
+    for client in clients:
+        await client.send(get("second.example"))
+    await plane.asked("vhds", 3)
+    await plane.update_delta(
+        "vhds",
+        "v2",
+        {"routes/second.example": ("1", host("routes/second.example", "second.example", "second"))},
+    )
+    for client in clients:
+        await client.reply("second")
 
 
 @scenario(WHOLE)

@@ -254,3 +254,22 @@ def test_virtual_hosts_come_unasked_and_are_asked_for_by_name() -> None:
     assert second.subscribe == ("routes/host",)
     mux.unwatch(watch)
     assert mux.take_requests() == []
+
+
+def test_more_is_asked_for_once_beside_what_comes_by_itself() -> None:
+    mux: DeltaMux[str] = DeltaMux()
+    mux.opened()
+    mux.watch("a", None, "all")
+    watch = mux.watch("a", (), "on demand")
+    mux.take_requests()
+    state = mux.state_of("a")
+    assert state is not None
+    state.request_more(watch, ("x",))
+    state.request_more(watch, ("x",))
+    assert mux.take_requests() == [DeltaRequest("a", subscribe=("x",))]
+    assert watch in state.interested_in("x")
+    assert watch not in state.interested_in("y")
+    state.request_more(watch, ("x",))
+    assert mux.take_requests() == []
+    mux.unwatch(watch)
+    assert mux.take_requests() == [DeltaRequest("a", unsubscribe=("x",))]
