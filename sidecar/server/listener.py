@@ -120,6 +120,8 @@ class Listener:
         self.pause: trio.Event | None = None
         self._accept_scope: trio.CancelScope | None = None
         self._scope: Any = None
+        #: ``listener.<address>.``, once the address is known.
+        self.stats_prefix = ""
         #: Called with the scope name once the address is known: ``listener.<address>.``.
         self.on_bound: list[Callable[[Any], None]] = []
 
@@ -155,6 +157,7 @@ class Listener:
         self.address = bound[0]
         name = self.stat_prefix or self.address.text.replace(":", "_")
         scope = self._scope = self.store.scope(f"listener.{name}")
+        self.stats_prefix = scope.prefix
         for counter in (
             "downstream_cx_destroy", "downstream_cx_overflow", "downstream_cx_overload_reject",
             "downstream_cx_total",

@@ -85,6 +85,7 @@ class ListenerManager:
 
     def __init__(self, assembly: Assembly, store: Any, draining: DrainManager, drain_time_s: float) -> None:
         self._assembly = assembly
+        self._store = store
         self._draining = draining
         self._drain_time_s = drain_time_s
         self._active: dict[str, _Entry] = {}
@@ -210,6 +211,15 @@ class ListenerManager:
             current = self._active.get(name)
             if current is not None:
                 current.older = [each for each in current.older if each.is_used]
+            if current is not entry:
+                self._forget_stats(listener)
+
+    def _forget_stats(self, listener: Any) -> None:
+        """A listener is gone; another one may stand at its address."""
+        prefix = listener.stats_prefix
+        others = [*self._assembly.listeners, *self.warming(), *self.draining()]
+        if prefix and all(each.stats_prefix != prefix for each in others if each is not listener):
+            self._store.remove(prefix)
 
     def _activate(self, name: str, entry: _Entry) -> None:
         del self._warming[name]

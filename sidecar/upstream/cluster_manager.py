@@ -194,6 +194,11 @@ class ClusterManager:
             self._cluster_removed.value += 1
         return cluster
 
+    def forget_stats(self, gone: Sequence[Cluster]) -> None:
+        """Show the stats of clusters no more that were removed, and of which none is left by that name."""
+        left = {each.stats.scope.prefix for each in self.all()}
+        self._store.remove(*({each.stats.scope.prefix for each in gone} - left))
+
     def count_update(self, name: str) -> None:
         """A control plane sent another cluster of this name; Envoy counts it also where it cannot be used."""
         counter = self._cluster_modified if name in self.clusters else self._cluster_added

@@ -59,11 +59,15 @@ class TakenClusters:
                 errors.append(
                     f"{name}: {error.path}: {error.reason}" if error.path else f"{name}: {error.reason}"
                 )
+        names = set(removed)
+        gone = [each for each in self._clusters.all() if each.name in names] if names else []
         for name in removed:
             if self.data.pop(name, None) is not None:
                 self.times.pop(name, None)
                 self.in_use.drop(name)
                 self._clusters.remove(name)
+        if gone:
+            self._clusters.forget_stats(gone)
         if errors:
             raise XdsError(f"Error adding/updating cluster(s) {', '.join(errors)}")
         return changed

@@ -1,13 +1,17 @@
+# ruff: noqa: E501  (a line of configuration reads best unbroken)
 """Configuration from a control plane over one stream (ADS), the state of the world."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import trio
+
 from ..configuration import bootstrap, cluster, listener
 from ..control_plane import ControlPlane
 from ..endpoints import move
 from ..lab import Session
+from ..proxy import POLL_S
 from ..scenario import Setup, scenario
 from ..upstream import answers, ok
 
@@ -274,6 +278,36 @@ async def xds_ads_reconnect(s: Session) -> None:
     await plane.update("eds", "e2", assigned("app", "two"))
     await s.get("/", label="afterwards")
     await stats(s, r"^control_plane\.", r"\.update_(attempt|failure|success|rejected)$")
+
+
+@scenario(WHOLE)
+async def xds_ads_stats_of_the_gone(s: Session) -> None:
+    """Clusters and listeners that went take their stats along."""
+    plane = await begin(s)
+    names = r"^(cluster\.(app|other)|listener\.127)"
+
+    async def kinds(label: str) -> None:
+        found = await s.counters(names)
+        s.see(label, sorted({name.partition("_")[0].rpartition(".")[0] for name in found if "." in name}))
+
+    await s.get("/first")
+    other = listener("other", routes="[{match: {prefix: /}, direct_response: {status: 200}}]")
+    other["stat_prefix"] = "127_other"
+    await plane.update("lds", "l2", rds_listener(), other)
+    await kinds("both")
+    await plane.update("lds", "l3", rds_listener())
+    while "listener.127_other.downstream_cx_total" in await s.counters(names):  # noqa: ASYNC110 - another process
+        await trio.sleep(POLL_S)
+    await plane.update("rds", "r2", direct_routes())
+    await plane.send("cds", "c2", eds_cluster("other"))
+    await plane.update("eds", "e2", assigned("other", "one"))
+    while "cluster.app.upstream_rq_total" in await s.counters(names):  # noqa: ASYNC110 - another process
+        await trio.sleep(POLL_S)
+    await kinds("gone")
+
+
+def direct_routes() -> str:
+    return "{name: routes, virtual_hosts: [{name: all, domains: ['*'], routes: [{match: {prefix: /}, direct_response: {status: 200}}]}]}"
 
 
 def two_chains(first: str, second: str, more: str = "") -> dict[str, Any]:

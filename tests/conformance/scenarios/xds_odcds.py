@@ -23,8 +23,8 @@ SUBJECT = "xds"
 
 FILTER = "envoy.extensions.filters.http.on_demand.v3"
 BY_HEADER = "- {match: {prefix: /}, route: {cluster_header: x-to}}"
-#: The stats of a cluster that went and came are another matter; who of two hears first of a cluster is chance.
-STATS = r"^(cluster_manager\.(?!cds)|control_plane|http\.main\.(downstream_rq|no_|rq))"
+#: Who of two hears first of a cluster is chance.
+STATS = r"^(cluster_manager\.(?!cds)|control_plane|http\.main\.(downstream_rq|no_|rq)|cluster\.(first|second)\.upstream_rq_(total|2xx))"
 
 
 def on_demand(source: str = ADS, more: str = "") -> str:

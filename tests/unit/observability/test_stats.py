@@ -121,3 +121,18 @@ def test_histogram_statistics_are_those_that_the_oracle_gave() -> None:
 def test_number_is_printed_as_the_oracle_prints_it(value: float, text: str, as_json: str) -> None:
     assert text_number(value) == text
     assert json_number(value) == as_json
+
+
+@pytest.mark.parametrize("count", [1, 2, 50])
+def test_stats_of_many_that_are_gone_go_in_one_pass(count: int) -> None:
+    store = Store()
+    for number in range(count):
+        store.scope(f"cluster.a.{number}").counter("x.y")
+        store.scope(f"cluster.a.{number}").gauge("z")
+    store.scope("cluster.a").counter("1")
+    store.counter("cluster.a.1x")
+    store.remove(*(f"cluster.a.{number}" for number in range(count)))
+    assert sorted(store.counters) == ["cluster.a.1", "cluster.a.1x"]
+    assert not store.gauges
+    store.remove()
+    assert len(store.counters) == 2
