@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from sidecar.api.context import FactoryContext
 from sidecar.api.listener_filter import ListenerFilter
 from sidecar.config.compile.discovered import Discovered
-from sidecar.config.compile.errors import placed
 from sidecar.config.compile.listener_predicate import compile_listener_predicate
 from sidecar.config.compile.route_action import duration_s
 from sidecar.config.known_extensions import types
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.catalog import implied_listener_filters
 from sidecar.server.inspection import FilterEntry, Inspector
+from sidecar.server.listener_filter_factory import compile_entry
 
 if TYPE_CHECKING:
     from sidecar.config.registry import Registry
@@ -35,16 +35,9 @@ def compile_inspector(listener: Any, context: FactoryContext, registry: Registry
             discovered[len(entries)] = one
             compiled: Any = one.current
         else:
-            found = registry.find(message.typed_config)
-            if found is None:
-                continue  # one of Envoy's that is still to come: the loader told it
-            factory, inner = found
-            try:
-                compiled = factory.compile(inner, at)
-            except ConfigError as error:
-                raise placed(error, at.path) from error
-            if not isinstance(compiled, ListenerFilter):
-                raise ConfigError(at.path, f"'{message.name}' is no listener filter")
+            compiled = compile_entry(message, at, registry, ListenerFilter, "listener filter")
+            if compiled is None:
+                continue
         is_disabled = None
         if message.HasField("filter_disabled"):
             path = f"{context.path}.listener_filters[{index}].filter_disabled"

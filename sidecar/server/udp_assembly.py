@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.udp import UdpFilter, UdpFilterRecipe
-from sidecar.config.compile.errors import placed
 from sidecar.config.compile.udp_socket import compile_udp_socket
-from sidecar.core.errors import ConfigError
+from sidecar.server.listener_filter_factory import compile_entry
 
 if TYPE_CHECKING:
     from sidecar.api.context import FactoryContext
@@ -25,17 +24,9 @@ def compile_udp_filters(
     filters: list[UdpFilter] = []
     for index, message in enumerate(listener.listener_filters):
         at = context.at(f"listener_filters[{index}].typed_config")
-        found = registry.find(message.typed_config)
-        if found is None:
-            continue  # one of Envoy's that is still to come: the loader told it
-        factory, inner = found
-        try:
-            compiled = factory.compile(inner, at)
-        except ConfigError as error:
-            raise placed(error, at.path) from error
-        if not isinstance(compiled, UdpFilterRecipe):
-            raise ConfigError(at.path, f"'{message.name}' is no filter of UDP listeners")
-        filters.append(compiled.build_udp(parts))
+        compiled = compile_entry(message, at, registry, UdpFilterRecipe, "filter of UDP listeners")
+        if compiled is not None:
+            filters.append(compiled.build_udp(parts))
     return filters
 
 
