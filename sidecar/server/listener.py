@@ -71,8 +71,8 @@ class Listener:
         limits: ConnectionLimits | None = None,
     ) -> None:
         self.name = name
-        self.name = name
         self._task_name = f"connection on {name}"
+        #: As the configuration has them; ``addresses`` are those that were bound.
         self.wanted = list(addresses)
         self.addresses = addresses
         self.address = addresses[0]
