@@ -70,7 +70,8 @@ _ROWS: dict[str, str] = {
     "envoy.config.bootstrap.v3.Bootstrap": (
         "node static_resources cluster_manager admin stats_config stats_flush_interval stats_flush_on_admin "
         "use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config bootstrap_extensions "
-        "stats_sinks dynamic_resources overload_manager tracing layered_runtime application_log_config"
+        "stats_sinks dynamic_resources overload_manager tracing layered_runtime application_log_config "
+        "enable_dispatcher_stats"
     ),
     "envoy.config.bootstrap.v3.LayeredRuntime": "*",
     "envoy.config.bootstrap.v3.Bootstrap.ApplicationLogConfig": "*",

@@ -29,6 +29,7 @@ from sidecar.net.strand_dump import dump_strands, strands_text
 from sidecar.observability.snapshot import Snapshots
 from sidecar.server.admin_server import AdminServer
 from sidecar.server.assembly import Assembly
+from sidecar.server.dispatcher_stats import make_dispatcher_stats
 from sidecar.server.draining import DrainManager
 from sidecar.server.heap import keep_freed_memory
 from sidecar.server.hot_restart.endpoint import Endpoint
@@ -223,6 +224,8 @@ class Server:
     async def run(self) -> None:
         """Run until stopped."""
         self._stop = trio.Event()
+        if self.loaded.bootstrap.enable_dispatcher_stats:
+            trio.lowlevel.add_instrument(make_dispatcher_stats(self.store, self.role))
         async with open_reactor(self.reactor), trio.open_nursery() as nursery:
             self._nursery = nursery
             await nursery.start(self._signals)

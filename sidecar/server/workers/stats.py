@@ -26,6 +26,8 @@ _PREFIXES = (
     "server.",
     "workers.",
 )
+#: Below a prefix of the supervisor's, and yet a worker's own.
+_OF_WORKERS = "listener_manager.worker_"
 _ENDINGS = re.compile(
     r"\.(membership_(change|degraded|excluded|healthy|total)|max_host_weight|version(_text)?|warming_state"
     r"|update_(attempt|duration|empty|failure|no_rebuild|rejected|success|time)|init_fetch_timeout"
@@ -41,6 +43,8 @@ _LEAST = re.compile(r"\.circuit_breakers\..*\.remaining_")
 
 def is_of_supervisor(name: str) -> bool:
     """Whether the supervisor alone counts this stat."""
+    if name.startswith(_OF_WORKERS):
+        return False
     return name.startswith(_PREFIXES) or _ENDINGS.search(name) is not None
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import trio
+
 from ..client import get
 from ..configuration import bootstrap, cluster, listener
 from ..lab import Session
@@ -92,3 +94,41 @@ async def stats_of_an_endpoint(s: Session) -> None:
     found = await stats(s)
     prefix = "cluster.full.endpoint.127.0.0.1_PORT"
     s.see("endpoint", {name: found.get(f"{prefix}.{name}") for name in names.split()})
+
+
+DIRECT = "- {match: {path: /direct}, direct_response: {status: 200}}"
+
+
+def dispatcher_setup(name: str, concurrency: int) -> Setup:
+    return Setup(
+        name,
+        bootstrap([listener("main", routes=DIRECT)], [], "enable_dispatcher_stats: true"),
+        concurrency=concurrency,
+    )
+
+
+async def dispatcher_stats(s: Session) -> dict[str, str]:
+    """Once each loop has turned, and what it recorded has been merged."""
+    await s.get("/direct")
+    found: dict[str, str] = {}
+    with trio.move_on_after(20):
+        while not found or set(found.values()) != {"values"}:
+            await trio.sleep(0.1)
+            found = {name: value for name, value in (await stats(s)).items() if "dispatcher" in name}
+    return dict(sorted(found.items()))
+
+
+@scenario(dispatcher_setup("stats-dispatcher", 1))
+async def stats_of_the_dispatcher(s: Session) -> None:
+    """enable_dispatcher_stats: how long the event loop works, and how late it comes back from waiting."""
+    s.see("stats", await dispatcher_stats(s))
+    for way in ("", "?usedonly"):
+        lines = (await s.proxy.admin("GET", f"/stats/prometheus{way}")).body.decode().splitlines()
+        found = sorted({re.sub(r"\} .*|,le=.*|le=.*", "}", each) for each in lines if "dispatcher" in each})
+        s.see(f"prometheus{way}", found)
+
+
+@scenario(dispatcher_setup("stats-dispatchers", 2))
+async def stats_of_several_dispatchers(s: Session) -> None:
+    """The main thread has its own, and so has each worker."""
+    s.see("stats", await dispatcher_stats(s))
