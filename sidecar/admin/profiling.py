@@ -6,8 +6,10 @@ heap is tracemalloc's: allocations since it was turned on.
 
 from __future__ import annotations
 
-import cProfile
-import tracemalloc
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import cProfile
 
 __all__ = ["Profilers"]
 
@@ -36,6 +38,8 @@ class Profilers:
                         pass
                 except OSError:
                     return 500, "failure to start the profiler"
+                import cProfile
+
                 self._cpu = cProfile.Profile()
                 self._cpu.enable()
             return 200, "OK\n"
@@ -47,6 +51,8 @@ class Profilers:
 
     def heap(self, query: dict[str, str]) -> tuple[int, str]:
         """Begin or end to trace allocations."""
+        import tracemalloc
+
         enable = query.get("enable")
         if enable not in ("y", "n"):
             return 400, _USAGE
@@ -58,6 +64,8 @@ class Profilers:
 
     def heap_dump(self) -> tuple[int, str]:
         """What was allocated since, the most first, and where."""
+        import tracemalloc
+
         if not tracemalloc.is_tracing():
             return 200, "The heap is not traced. POST /heapprofiler?enable=y first.\n"
         current, peak = tracemalloc.get_traced_memory()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.cli.flags import UsageError, parse, usage
 from sidecar.core import log
+from sidecar.core.collector import collect_seldom
 from sidecar.core.options import Options
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ _SUBCOMMANDS = {
 
 
 def entry_point() -> None:
-    """The console script."""
+    """The console script: the process is the command's own."""
+    collect_seldom()
     sys.exit(main(sys.argv[1:]))
 
 

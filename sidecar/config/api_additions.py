@@ -16,11 +16,13 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
 
 __all__ = ["apply_additions", "install", "table"]
 
@@ -58,8 +60,11 @@ def _module_name(file: str) -> str:
     return file.removesuffix(".proto").replace("/", ".") + "_pb2"
 
 
-class _Finder(MetaPathFinder):
-    """Finds the modules that have additions, and no others."""
+class _Finder:
+    """Finds the modules that have additions, and no others.
+
+    It has no base of ``importlib.abc``, which brings archives and temporary files along.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -70,16 +75,19 @@ class _Finder(MetaPathFinder):
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is None or not isinstance(spec.loader, SourceFileLoader):
             return None
-        spec.loader = _Loader(spec.loader, lines)
+        spec.loader = cast("Loader", _Loader(spec.loader, lines))
         return spec
 
 
-class _Loader(Loader):
+class _Loader:
     """Runs a generated module with another file descriptor in it."""
 
     def __init__(self, source: SourceFileLoader, lines: tuple[str, ...]) -> None:
         self._source = source
         self._lines = lines
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """None: Python makes the module itself."""
 
     def exec_module(self, module: ModuleType) -> None:
         code = self._source.get_code(module.__name__)

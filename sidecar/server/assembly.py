@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from random import randrange
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sidecar.api.admin_access import AccessRules
 from sidecar.api.context import FactoryContext
@@ -24,7 +24,6 @@ from sidecar.config.compile.admin import admin_logs, compile_admin_rules
 from sidecar.config.compile.cluster import compile_cluster, compile_resolver, metadata_to_dict
 from sidecar.config.compile.connection_limits import global_limit, listener_limit
 from sidecar.config.compile.errors import placed
-from sidecar.config.compile.grpc_service import compile_grpc_client
 from sidecar.config.compile.localities import compile_locality
 from sidecar.config.compile.node import compile_node
 from sidecar.config.compile.runtime import compile_runtime
@@ -42,7 +41,6 @@ from sidecar.net.limited_transport import LimitedTransport, read_limit
 from sidecar.net.reactor import Reactor
 from sidecar.observability.snapshot import StatsSink
 from sidecar.observability.stats import Store
-from sidecar.router.grpc_client import GrpcClient
 from sidecar.router.http_client import HttpClient
 from sidecar.server.background import Background
 from sidecar.server.connection_limits import ConnectionLimits, GlobalLimit
@@ -52,33 +50,31 @@ from sidecar.server.google_channels import GoogleChannels
 from sidecar.server.inspection_assembly import compile_inspector
 from sidecar.server.listener import Listener
 from sidecar.server.listener_options import compile_bind_options
-from sidecar.server.overload_assembly import compile_overload
-from sidecar.server.overload_manager import OverloadManager
 from sidecar.server.preparation import Preparation
 from sidecar.server.role import Role
 from sidecar.server.runtime_layers import RuntimeLayers
 from sidecar.server.runtime_unread import UnreadKeys
 from sidecar.server.timers import Timers
-from sidecar.server.udp_assembly import compile_downstream_socket, compile_udp_filters
-from sidecar.server.udp_listener import UdpListener
 from sidecar.upstream.cluster import Cluster
 from sidecar.upstream.cluster_manager import ClusterManager, HealthWatch
-from sidecar.upstream.health_events import HealthEvents
-from sidecar.upstream.health_tasks import HealthTasks
 from sidecar.upstream.live_limits import renew_limits
 from sidecar.upstream.local_zone import LocalZone
-from sidecar.upstream.outlier_events import OutlierEvents
 from sidecar.upstream.pools import PoolTable
 from sidecar.xds.cds import CLUSTER, CdsApi, TakenClusters
 from sidecar.xds.ecds import ExtensionConfigs
 from sidecar.xds.eds import EdsDiscovery, assignment_kind
 from sidecar.xds.filesystem import FileTransport
-from sidecar.xds.load_reports import LoadReporter
 from sidecar.xds.odcds import OnDemandClusters
 from sidecar.xds.rds import RouteSubscriptions
 from sidecar.xds.sds import Secrets
 from sidecar.xds.sources import Sources
 from sidecar.xds.srds import ScopeSubscriptions
+
+if TYPE_CHECKING:
+    from sidecar.router.grpc_client import GrpcClient
+    from sidecar.server.overload_manager import OverloadManager
+    from sidecar.upstream.health_tasks import HealthTasks
+    from sidecar.xds.load_reports import LoadReporter
 
 __all__ = ["Assembly", "compile_address"]
 
@@ -138,13 +134,7 @@ class Assembly:
         #: None where the configuration has no overload manager.
         self.overload: OverloadManager | None = None
         try:
-            self.overload = compile_overload(
-                bootstrap=loaded.bootstrap,
-                runtime=self._runtime,
-                scope=store.scope("overload"),
-                limit=self._global_limit,
-                warn=self._warn,
-            )
+            self.overload = self._make_overload()
         except ConfigError as error:
             raise ConfigErrors([loaded.problem(error.path, error.reason)]) from error
         self.clusters = ClusterManager(store, local=_local_zone(loaded.bootstrap))
@@ -268,13 +258,30 @@ class Assembly:
         return {name: each.config.message for name, each in self.clusters.clusters.items()}
 
     def _make_grpc_client(self, service: Any, path: str) -> GrpcClient:
+        from sidecar.config.compile.grpc_service import compile_grpc_client
+
         return compile_grpc_client(service, self.context(path))
+
+    def _make_overload(self) -> OverloadManager | None:
+        if not self.loaded.bootstrap.HasField("overload_manager"):
+            return None
+        from sidecar.server.overload_assembly import compile_overload
+
+        return compile_overload(
+            bootstrap=self.loaded.bootstrap,
+            runtime=self._runtime,
+            scope=self._store.scope("overload"),
+            limit=self._global_limit,
+            warn=self._warn,
+        )
 
     def load_reporter(self) -> LoadReporter | None:
         """Who reports load (``cluster_manager.load_stats_config``).  Raises: ConfigError."""
         manager = self.loaded.bootstrap.cluster_manager
         if not manager.HasField("load_stats_config"):
             return None
+        from sidecar.xds.load_reports import LoadReporter
+
         path = "cluster_manager.load_stats_config.grpc_services[0]"
         client = self._make_grpc_client(manager.load_stats_config.grpc_services[0], path)
         clusters = self.clusters.clusters
@@ -359,6 +366,9 @@ class Assembly:
         return self.role.make_health(cluster, partial(self._make_health_tasks, cluster))
 
     def _make_health_tasks(self, cluster: Cluster) -> HealthTasks:
+        from sidecar.upstream.health_events import HealthEvents
+        from sidecar.upstream.health_tasks import HealthTasks
+
         tasks = HealthTasks(cluster, self._reactor, self.pools.make, randrange)
         for number, settings in enumerate(cluster.config.health_checks):
             files = [self.event_logs.open(each.path, each.at) for each in settings.event_logs]
@@ -390,6 +400,8 @@ class Assembly:
     def _log_ejections(self, path: str) -> None:
         if not path:
             return
+        from sidecar.upstream.outlier_events import OutlierEvents
+
         file = self.event_logs.open(path, "cluster_manager.outlier_detection.event_log_path")
         for cluster in self.clusters.clusters.values():
             if cluster.detector is not None:
@@ -486,6 +498,9 @@ class Assembly:
     def _udp_listener(
         self, message: Any, path: str, name: str, addresses: list[Address], direction: str
     ) -> None:
+        from sidecar.server.udp_assembly import compile_downstream_socket, compile_udp_filters
+        from sidecar.server.udp_listener import UdpListener
+
         filters = compile_udp_filters(
             message, self.context(path, direction), self._registry, self._parts(message)
         )

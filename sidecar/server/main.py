@@ -12,7 +12,7 @@ import logging
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -21,20 +21,17 @@ from sidecar.admin.state import Discovered, Found, Refused
 from sidecar.config.compile.stats import compile_store, compile_tag_producer, flush_interval_s
 from sidecar.config.errors import ConfigErrors, Path, Problem, parse_path
 from sidecar.config.load import Loaded
+from sidecar.core.collector import collect_seldom
 from sidecar.core.errors import ConfigError
 from sidecar.core.options import Options
 from sidecar.extensions.catalog import make_registry
 from sidecar.net.reactor import Reactor, open_reactor
-from sidecar.net.strand_dump import dump_strands, strands_text
 from sidecar.observability.snapshot import Snapshots
-from sidecar.server.admin_server import AdminServer
 from sidecar.server.assembly import Assembly
 from sidecar.server.dispatcher_stats import make_dispatcher_stats
 from sidecar.server.draining import DrainManager
 from sidecar.server.heap import keep_freed_memory
 from sidecar.server.hot_restart.endpoint import Endpoint
-from sidecar.server.hot_restart.successor import Successor
-from sidecar.server.hot_restart.takeover import Takeover
 from sidecar.server.listener import BindError, Listener
 from sidecar.server.listener_manager import LdsApi, ListenerManager
 from sidecar.server.process_stats import make_process_stats, show_clusters
@@ -43,6 +40,11 @@ from sidecar.server.shutdown import Shutdown
 from sidecar.server.timers import Timers
 from sidecar.server.workers.stats import StatsMerger
 from sidecar.xds.cds import CdsApi
+
+if TYPE_CHECKING:
+    from sidecar.server.admin_server import AdminServer
+    from sidecar.server.hot_restart.successor import Successor
+    from sidecar.server.hot_restart.takeover import Takeover
 
 __all__ = ["Server", "compile_only", "serve"]
 
@@ -64,6 +66,8 @@ def serve(
     """
     takeover = None
     if endpoint is not None and endpoint.parent is not None:
+        from sidecar.server.hot_restart.takeover import Takeover
+
         takeover = Takeover(endpoint.parent)
     if role is None:
         sockets = None if takeover is None else takeover.sockets
@@ -76,6 +80,8 @@ def serve(
     server = Server(options, loaded, role)
     server.takeover = takeover
     if endpoint is not None:
+        from sidecar.server.hot_restart.successor import Successor
+
         server.successor = Successor(endpoint, server, arguments)
     for problem in server.assembly.warnings:
         logger.warning("%s", problem)
@@ -178,6 +184,8 @@ class Server:
         try:
             bootstrap = loaded.bootstrap
             if self.role.is_main and bootstrap.HasField("admin") and bootstrap.admin.HasField("address"):
+                from sidecar.server.admin_server import AdminServer
+
                 self.admin = AdminServer(
                     self, self.assembly.admin_address(), self.assembly.admin_access_logs(), self.tag_producer
                 )
@@ -362,7 +370,7 @@ class Server:
         # What the configuration made lives as long as the process: keep the collector from walking it.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(50_000, 50, 1000)
+        collect_seldom()
         keep_freed_memory()
 
     def _make_stats(self) -> None:
@@ -545,6 +553,8 @@ class Server:
                     self.reopen_logs()
                     self.role.call("reopen_logs")
                 elif number == signal.SIGUSR2:
+                    from sidecar.net.strand_dump import dump_strands, strands_text
+
                     logger.warning("caught SIGUSR2: %s", strands_text(dump_strands(self.reactor)).rstrip())
                 elif number == signal.SIGHUP and self.successor is not None:
                     self.successor.begin()

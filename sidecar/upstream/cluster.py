@@ -19,7 +19,6 @@ from sidecar.observability.stats import Store
 from sidecar.upstream.cluster_stats import ClusterStats
 from sidecar.upstream.connect_options import ConnectOptions
 from sidecar.upstream.connector import Connector
-from sidecar.upstream.health_check import HealthCheckSettings
 from sidecar.upstream.host import Health, Host
 from sidecar.upstream.host_removal import has_failed_removal
 from sidecar.upstream.host_set import NO_HOSTS, HostSet, compare_hosts, part_hosts
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from sidecar.core.overload import LoadShedPoint
     from sidecar.core.shared_memory import SharedMemory
     from sidecar.upstream.discovery import Endpoint
+    from sidecar.upstream.health_check import HealthCheckSettings
     from sidecar.upstream.retry_priorities import PreviousPriorities
     from sidecar.upstream.transport_sockets import RequestNames, TransportSockets
 

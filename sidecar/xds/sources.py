@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.config.check_path_source import missing_file
 from sidecar.core.errors import ConfigError
 from sidecar.upstream.cluster import PathSource
-from sidecar.xds.delta_stream import DeltaTransport
-from sidecar.xds.grpc_stream import SilentTransport, StreamSettings, StreamTransport
 from sidecar.xds.node import discovery_node
-from sidecar.xds.rest import RestSettings, RestSubscription
-from sidecar.xds.sotw_stream import GrpcTransport
 from sidecar.xds.subscription import Subscriber, Subscription, SubscriptionStats
 from sidecar.xds.tap import Tap, key_of
 
@@ -25,7 +21,11 @@ if TYPE_CHECKING:
     from sidecar.observability.stats import Scope
     from sidecar.router.grpc_client import GrpcClient
     from sidecar.router.http_client import HttpClient
+    from sidecar.xds.delta_stream import DeltaTransport
     from sidecar.xds.filesystem import FileTransport
+    from sidecar.xds.grpc_stream import SilentTransport, StreamSettings, StreamTransport
+    from sidecar.xds.rest import RestSubscription
+    from sidecar.xds.sotw_stream import GrpcTransport
 
 __all__ = ["Sources"]
 
@@ -70,6 +70,8 @@ _DEFAULT_FILL_RATE = 10.0
 
 
 def _settings(api: Any, node: Any) -> StreamSettings:
+    from sidecar.xds.grpc_stream import StreamSettings
+
     back_off = (0.5, 30.0)
     policy = api.grpc_services[0].envoy_grpc.retry_policy
     if policy.HasField("retry_back_off"):
@@ -200,6 +202,8 @@ class Sources:
         if self._ads is None:
             resources = self._bootstrap.dynamic_resources
             if not resources.HasField("ads_config"):
+                from sidecar.xds.grpc_stream import SilentTransport
+
                 log.warning("%s: ads without ads_config: nobody is asked for it", path)
                 self._ads = SilentTransport()
                 return self._ads
@@ -217,6 +221,8 @@ class Sources:
         names: tuple[str, ...] | None,
         timeout_s: float,
     ) -> RestSubscription:
+        from sidecar.xds.rest import RestSettings, RestSubscription
+
         delay, timeout = api.refresh_delay, api.request_timeout
         settings = RestSettings(
             api.cluster_names[0],
@@ -238,6 +244,9 @@ class Sources:
         )
 
     def _stream(self, api: Any, path: str, service: tuple[str, str], scope: Scope) -> StreamTransport:
+        from sidecar.xds.delta_stream import DeltaTransport
+        from sidecar.xds.sotw_stream import GrpcTransport
+
         client = self._make_client(api.grpc_services[0], f"{path}.grpc_services[0]")
         is_delta = api.api_type == _DELTA_GRPC
         make: type[GrpcTransport | DeltaTransport] = DeltaTransport if is_delta else GrpcTransport

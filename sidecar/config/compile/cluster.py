@@ -8,7 +8,7 @@ that is still to come has no hosts, a load balancing policy that is still to com
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
 
@@ -19,7 +19,6 @@ from sidecar.config.compile.addresses import compile_address
 from sidecar.config.compile.cluster_dns import compile_dns, compile_resolver
 from sidecar.config.compile.cluster_policies import compile_cluster_policies, compile_measure
 from sidecar.config.compile.connect_options import compile_connect_options
-from sidecar.config.compile.health_check import compile_health_checks
 from sidecar.config.compile.http1_options import compile_http1_options
 from sidecar.config.compile.http2_options import compile_http2_options
 from sidecar.config.compile.http_11_proxy import compile_http_proxy
@@ -51,6 +50,9 @@ from sidecar.upstream.cluster import (
 )
 from sidecar.upstream.discovery import Endpoint
 from sidecar.upstream.resources import CircuitBreakerLimits, RetryBudget
+
+if TYPE_CHECKING:
+    from sidecar.upstream.health_check import HealthCheckSettings
 
 __all__ = [
     "ResolverSettings",
@@ -195,7 +197,7 @@ def compile_cluster_config(
         outliers=compile_outliers(
             message, options, _under(context, f"typed_extension_protocol_options[{_HTTP_OPTIONS}]")
         ),
-        health_checks=compile_health_checks(message, context),
+        health_checks=_health_checks(message, context),
         ignore_new_hosts_until_first_hc=message.common_lb_config.ignore_new_hosts_until_first_hc,
         ignore_health_on_host_removal=message.ignore_health_on_host_removal,
         close_connections_on_host_health_failure=message.close_connections_on_host_health_failure,
@@ -218,6 +220,14 @@ def compile_cluster_config(
         version_info=version_info,
         message=message,
     )
+
+
+def _health_checks(message: Any, context: FactoryContext) -> tuple[HealthCheckSettings, ...]:
+    if not message.health_checks:
+        return ()
+    from sidecar.config.compile.health_check import compile_health_checks
+
+    return compile_health_checks(message, context)
 
 
 def _compile_filters(

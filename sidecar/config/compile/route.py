@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sidecar.api.context import FactoryContext
 from sidecar.config.compile.cluster_specifiers import ClusterSpecifiers
 from sidecar.config.compile.mirror import compile_mirrors
-from sidecar.config.compile.rate_limits import compile_rate_limits, compile_route_rate_limits
 from sidecar.config.compile.retry_policy import compile_hedging, compile_retry_policy
 from sidecar.config.compile.route_action import RouteActions, compile_metadata
 from sidecar.config.compile.route_cache import RouteCache
@@ -23,12 +22,14 @@ from sidecar.config.compile.route_filters import LevelFilters, PerFilterConfigs
 from sidecar.config.compile.route_headers import compile_header_mutations
 from sidecar.config.compile.route_match import compile_route_match
 from sidecar.config.compile.route_matcher import compile_route_matcher
-from sidecar.config.compile.tracing import add_route_tracing
 from sidecar.config.registry import Registry
 from sidecar.core.errors import ConfigError
 from sidecar.router.header_mutation import AttemptCount, HeaderMutations, Mutations
 from sidecar.router.route import Route
 from sidecar.router.route_table import RouteTable, VirtualHost
+
+if TYPE_CHECKING:
+    from sidecar.api.rate_limit import Policy
 
 __all__ = ["compile_route_table"]
 
@@ -124,10 +125,17 @@ class _Compiler:
             cache.end()
         return table
 
+    def _rate_limits(self, messages: Any, path: str) -> tuple[Policy, ...]:
+        if not messages:
+            return ()
+        from sidecar.config.compile.rate_limits import compile_rate_limits
+
+        return compile_rate_limits(messages, path, self._context)
+
     def _virtual_host(self, message: Any, path: str, outer: _Level, key: bytes | None) -> VirtualHost:
         metadata = compile_metadata(message.metadata)
         own = self._level(message, path)
-        limits = compile_rate_limits(message.rate_limits, f"{path}.rate_limits", self._context)
+        limits = self._rate_limits(message.rate_limits, f"{path}.rate_limits")
         count = CountedRoutes(message, self._context.root_stats, path)
 
         def compile_route(each: Any, route_path: str) -> Route:
@@ -144,10 +152,13 @@ class _Compiler:
                 ],
                 self._context.runtime,
             )
-            if route.is_forwarding:
+            if route.is_forwarding and (limits or each.route.rate_limits):
+                from sidecar.config.compile.rate_limits import compile_route_rate_limits
+
                 route.rate_limits = compile_route_rate_limits(
                     each.route, f"{route_path}.route", limits, self._context
                 )
+            if route.is_forwarding:
                 levels = [(each.route, f"{route_path}.route"), (message, path)]
                 route.retry_policy = compile_retry_policy(levels)
                 route.hedge_on_per_try_timeout = compile_hedging(levels)
@@ -197,7 +208,10 @@ class _Compiler:
             for name, packed in message.metadata.typed_filter_metadata.items()
         }
         route.stat_prefix = message.stat_prefix
-        add_route_tracing(route, message, self._context, path)
+        if message.HasField("decorator") or message.HasField("tracing"):
+            from sidecar.config.compile.tracing import add_route_tracing
+
+            add_route_tracing(route, message, self._context, path)
         self._actions.compile(route, message, path)
         levels = (self._level(message, path), *outer)
         route.request_mutations = self._ordered(level.request for level in levels)

@@ -10,7 +10,6 @@ from sidecar.config.compile.errors import placed
 from sidecar.config.compile.http_11_proxy import compile_http_11_proxy
 from sidecar.config.compile.proxy_protocol import compile_proxy_protocol
 from sidecar.config.compile.route_timeouts import duration_s
-from sidecar.config.compile.tls import compile_upstream_tls
 from sidecar.config.registry import resolve_any
 from sidecar.core.errors import ConfigError
 from sidecar.net.tls_client import TlsClient
@@ -73,6 +72,8 @@ def _client(socket: Any, context: FactoryContext) -> tuple[TlsClient | None, tup
     message: Any = found
     try:
         if name == _UPSTREAM_TLS and message is not None:
+            from sidecar.config.compile.tls import compile_upstream_tls
+
             return compile_upstream_tls(message, context), ()
         if name == _PROXY_PROTOCOL and message is not None:
             layer = compile_proxy_protocol(message, context)

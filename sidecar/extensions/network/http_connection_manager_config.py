@@ -27,7 +27,6 @@ from sidecar.config.compile.route import compile_route_table
 from sidecar.config.compile.route_action import duration_s
 from sidecar.config.compile.route_cache import RouteCache
 from sidecar.config.compile.scoped_routes import compile_scope_key, compile_scope_keys, inline_scopes
-from sidecar.config.compile.tracing import compile_tracing
 from sidecar.config.compile.upgrades import is_enabled
 from sidecar.config.compile.upstream_filters import compile_upstream_filters
 from sidecar.config.compile.upstream_log import compile_upstream_log
@@ -438,6 +437,8 @@ class HcmCompiler:
         for each in ids:
             manager.packs_trace_reason = each.pack_trace_reason
         if message.HasField("tracing"):
+            from sidecar.config.compile.tracing import compile_tracing
+
             tracing = manager.tracing = compile_tracing(message, context, registry)
             for each in ids:
                 tracing.packs_reason = each.pack_trace_reason
