@@ -27,6 +27,7 @@ class Listener:
     name = "main"
     wanted = ("127.0.0.1:0",)
     bind_to_port = True
+    stats_prefix = ""
 
     def __init__(self, message: Any) -> None:
         self.jobs: list[Any] = []
