@@ -152,13 +152,13 @@ class Server:
         self._stop: trio.Event | None = None
         self._nursery: trio.Nursery | None = None
         self._drain_scope: trio.CancelScope | None = None
-        self._timers = Timers()
         try:
             self.store = compile_store(loaded.bootstrap)
             self.tag_producer = compile_tag_producer(loaded.bootstrap)
         except ConfigError as error:
             self.reactor.close()
             raise ConfigErrors([loaded.problem(error.path, error.reason)]) from error
+        self._timers = Timers(self.store.counter("server.envoy_bug_failures"))
         self.merger = StatsMerger(self.store)
         self._snapshots = Snapshots(self.store, self.tag_producer)
         self._flush_interval_s = flush_interval_s(loaded.bootstrap) if self.role.is_main else 0.0

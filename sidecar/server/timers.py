@@ -2,25 +2,34 @@
 
 An extension asks through ``FactoryContext.every``, when it is compiled or later (a Wasm guest sets its tick
 period whenever it likes).  What is asked for before the server runs starts with it.
+
+A callback that raises is a bug of the proxy's own: it is logged and counted, and called again when its time
+comes, as what everybody else has from this process should not end with it.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import trio
 
+from sidecar.observability.counting import Counter
+
 __all__ = ["Timers"]
+
+logger = logging.getLogger("sidecar.main")
 
 
 class _Timer:
     """One callback and its period."""
 
-    __slots__ = ("callback", "is_cancelled", "scope", "seconds")
+    __slots__ = ("callback", "failures", "is_cancelled", "scope", "seconds")
 
-    def __init__(self, seconds: float, callback: Callable[[], None]) -> None:
+    def __init__(self, seconds: float, callback: Callable[[], None], failures: Counter) -> None:
         self.seconds = seconds
         self.callback = callback
+        self.failures = failures
         self.scope: trio.CancelScope | None = None
         self.is_cancelled = False
 
@@ -30,7 +39,11 @@ class _Timer:
         with trio.CancelScope() as self.scope:
             while True:
                 await trio.sleep(self.seconds)
-                self.callback()
+                try:
+                    self.callback()
+                except Exception:
+                    self.failures.value += 1
+                    logger.exception("a timer's callback failed; it is called again in %g s", self.seconds)
 
     def cancel(self) -> None:
         self.is_cancelled = True
@@ -41,16 +54,18 @@ class _Timer:
 class Timers:
     """Every timer of one server."""
 
-    def __init__(self) -> None:
+    def __init__(self, failures: Counter) -> None:
+        """``failures`` counts the callbacks that raised."""
+        self._failures = failures
         self._waiting: list[_Timer] = []
         self._nursery: trio.Nursery | None = None
 
     def every(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
         """Call ``callback`` every ``seconds``; the result ends that, also from inside the callback.
 
-        ``callback`` must not raise: it runs in a task of its own, and the server would end with it.
+        One that raises is logged with its traceback and counted, and called again.
         """
-        timer = _Timer(seconds, callback)
+        timer = _Timer(seconds, callback, self._failures)
         if self._nursery is None:
             self._waiting.append(timer)
         else:
