@@ -342,8 +342,21 @@ class Server:
 
     async def _shut_workers_down(self) -> None:
         self.draining.is_shutting_down = True
+        assert self._nursery is not None
+        self._nursery.start_soon(self._release_sockets, name="release of sockets")
         await self.role.end("shut_down")
         self.stop()
+
+    async def _release_sockets(self) -> None:
+        """Let go of what workers accept on before they do: who comes later is refused."""
+        await trio.sleep(self.options.shutdown_grace_s)
+        for listener in self._serving():
+            listener.stop_accepting()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it drains before its end."""
+        return self._shutdown.has_begun
 
     def _serving(self) -> list[Listener]:
         """The listeners that may have connections."""
@@ -452,6 +465,7 @@ class Server:
             listener.stop_accepting()
         if self.draining.begin(inbound_only=False):
             self.draining.tell(manager for each in listeners for manager in each.chains.managers)
+        self._shutdown.end_grace()
         self.role.call("drain_for_successor")
 
     def resident_bytes(self) -> int:

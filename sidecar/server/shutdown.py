@@ -49,14 +49,21 @@ class Shutdown:
         self._listeners = listeners
         self._stop = stop
         self.has_begun = False
+        self._is_grace_over = trio.Event()
+
+    def end_grace(self) -> None:
+        """Another epoch lets in who comes: nothing to wait for before connections are told."""
+        self._is_grace_over.set()
 
     async def run(self) -> None:
         """Drain, then end the server."""
         self.has_begun = True
         self._draining.is_shutting_down = True
         with trio.move_on_after(self._limit_s) as limit:
-            await trio.sleep(self._grace_s)
-            await self._drain(self._limit_s - self._grace_s)
+            began = trio.current_time()
+            with trio.move_on_after(self._grace_s):
+                await self._is_grace_over.wait()
+            await self._drain(self._limit_s - (trio.current_time() - began))
         if limit.cancelled_caught:
             count = sum(each.active for each in self._listeners())
             logger.warning("drain: %d connections are cut off after %g s", count, self._limit_s)

@@ -125,8 +125,9 @@ def running(directory: Path, *flags: str) -> Iterator[Running]:
             sock.close()
         file = directory / "bootstrap.yaml"
         file.write_text(text)
-        command = [sys.executable, "-m", "sidecar", "-c", str(file), "--concurrency", "1"]
-        command += ["--drain-time-s", "2", *flags]
+        command = [sys.executable, "-m", "sidecar", "-c", str(file), "--drain-time-s", "2", *flags]
+        if "--concurrency" not in flags:
+            command += ["--concurrency", "1"]
         output = directory / "output"
         with output.open("wb") as stream:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)

@@ -67,7 +67,10 @@ class Successor:
 
     # -- starting one --------------------------------------------------------------------------------------
     def begin(self) -> bool:
-        """Start the next epoch; False while one is starting or serves already."""
+        """Start the next epoch; False while one is starting or serves already, and at the end."""
+        if self._server.is_ending:
+            logger.warning("no hot restart: this epoch is about to end")
+            return False
         if self._process is not None or self.is_draining:
             logger.warning("a hot restart is under way")
             return False
@@ -110,7 +113,8 @@ class Successor:
             self._greet(channel, values)
         elif kind == "restart":
             if not self.begin():
-                channel.send("failed", {"reason": "a hot restart is under way"})
+                reason = "it is about to end" if server.is_ending else "a hot restart is under way"
+                channel.send("failed", {"reason": reason})
                 return
             await self._outcome.wait()
             channel.send("done" if self.is_draining else "failed", {"reason": "the new epoch did not start"})
@@ -131,7 +135,8 @@ class Successor:
             server.drain_for_successor()
         elif kind == "terminate":
             logger.info("shutting down due to child request")
-            server.shut_down()
+            if not server.is_ending:  # else it ends already, and has until its own deadline
+                server.shut_down()
 
     def _greet(self, channel: Channel, values: dict[str, Any]) -> None:
         server = self._server

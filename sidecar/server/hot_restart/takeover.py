@@ -34,6 +34,10 @@ _COLLECT_S = 2.0
 PARENT = -1
 
 
+class _EndedError(RestartError):
+    """It does not answer any more."""
+
+
 class InheritedSockets:
     """Sockets of the old epoch where an address is the same, new ones for the rest."""
 
@@ -95,18 +99,27 @@ class Takeover:
             received = self._channel.receive_now()
         except FrameError as error:
             raise RestartError(f"the old epoch cannot be understood: {error}") from error
-        if received is None or received[0].kind != wanted:
-            reason = "it does not answer" if received is None else received[0].values.get("reason", "")
+        if received is None:
+            raise _EndedError("the old epoch cannot be taken over from: it does not answer")
+        if received[0].kind != wanted:
+            reason = received[0].values.get("reason", "")
             raise RestartError(f"the old epoch cannot be taken over from: {reason}")
         return received[0].values
 
     def take_sockets(self) -> None:
-        """Have the sockets that the old epoch listens on.  Raises: RestartError."""
+        """Have the sockets that the old epoch listens on; what one that ends has closed is bound anew.
+
+        Raises: RestartError.
+        """
         self._channel.send("sockets")
         while True:
-            received = self._channel.receive_now()
+            try:
+                received = self._channel.receive_now()
+            except FrameError as error:
+                raise RestartError(f"the old epoch cannot be understood: {error}") from error
             if received is None:
-                raise RestartError("the old epoch has ended")
+                logger.warning("the old epoch has ended")
+                return
             frame, descriptors = received
             if frame.kind != "socket":
                 return
@@ -114,8 +127,11 @@ class Takeover:
                 self.sockets.add(kind, address, descriptor)
 
     def close_admin(self) -> None:
-        """Let the old epoch close its admin interface.  Raises: RestartError."""
-        self._ask("close_admin", "done")
+        """Let the old epoch close its admin interface, if it did not end before.  Raises: RestartError."""
+        try:
+            self._ask("close_admin", "done")
+        except _EndedError:
+            logger.warning("the old epoch has ended")
 
     # -- while serving -----------------------------------------------------------------------------------
     def start(self, server: Server, nursery: trio.Nursery) -> None:

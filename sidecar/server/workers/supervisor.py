@@ -187,6 +187,9 @@ class Supervisor(Role):
             if self._ending.is_set():
                 break
             self._died.value += 1
+            if "drain_for_successor" in self._calls:
+                logger.error("worker %d ended by itself; the next epoch serves in its place", worker.number)
+                break
             pause = min(max(2 * pause, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
             if trio.current_time() - began > _SHORT_LIFE_S:
                 pause = 0.0

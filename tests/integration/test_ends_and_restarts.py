@@ -1,0 +1,171 @@
+"""An end and a restart at the same time, and workers that die meanwhile: what is under way is finished."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from proxy_process import ROOT
+from test_shutdown import TIMEOUT_S, Running, read_until, running
+
+
+def _ask(proxy: Running) -> tuple[socket.socket, socket.socket]:
+    """A request that its upstream has and did not answer: both ends."""
+    client = proxy.connect()
+    client.settimeout(TIMEOUT_S)
+    client.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+    upstream = proxy.accept()
+    read_until(upstream, b"\r\n\r\n")
+    return client, upstream
+
+
+def _answer(client: socket.socket, upstream: socket.socket) -> None:
+    upstream.send(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlate")
+    assert read_until(client, b"late").startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 3 * TIMEOUT_S
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _next_epoch(directory: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "sidecar", "-c", str(directory / "bootstrap.yaml"), "--concurrency", "1"]
+    command += ["--drain-time-s", "2", "--parent-shutdown-time-s", "1", "--restart-epoch", "1"]
+    command += ["--base-id", (directory / "base_id").read_text()]
+    with (directory / "next").open("wb") as output:
+        return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+
+
+def _flags(directory: Path) -> list[str]:
+    return ["--use-dynamic-base-id", "--base-id-path", str(directory / "base_id")]
+
+
+def _is_served(proxy: Running) -> bool:
+    try:
+        return proxy.status("/direct") == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+@pytest.mark.parametrize("grace_s", ["0", "600"])
+def test_epoch_that_starts_while_the_one_before_drains_serves_and_leaves_it_its_requests(
+    tmp_path: Path, grace_s: str
+) -> None:
+    flags = [*_flags(tmp_path), "--shutdown-grace-s", grace_s, "--shutdown-deadline-s", "1200"]
+    with running(tmp_path, *flags) as proxy:
+        client, upstream = _ask(proxy)
+        proxy.terminate()
+        proxy.until_ready(503)
+        if grace_s == "0":
+            proxy.until_refused()
+        after = _next_epoch(tmp_path)
+        try:
+            _until(lambda: "starting main dispatch loop" in (tmp_path / "next").read_text())
+            _until(lambda: "shutting down parent after drain" in (tmp_path / "next").read_text())
+            assert _is_served(proxy)
+            time.sleep(0.5)  # the old one was told to end, and is doing so already
+            _answer(client, upstream)
+            assert proxy.ended() == 0
+            assert _is_served(proxy)
+        finally:
+            after.kill()
+            after.wait(TIMEOUT_S)
+
+
+def test_command_restarts_nothing_that_ends(tmp_path: Path) -> None:
+    with running(tmp_path, *_flags(tmp_path)) as proxy:
+        client, upstream = _ask(proxy)
+        proxy.terminate()
+        proxy.until_ready(503)
+        command = [
+            sys.executable,
+            "-m",
+            "sidecar",
+            "restart",
+            "--base-id",
+            (tmp_path / "base_id").read_text(),
+        ]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+        assert (done.returncode, done.stderr) == (1, "epoch 0: it is about to end\n")
+        _answer(client, upstream)
+        assert proxy.ended() == 0
+
+
+def _workers(proxy: Running) -> list[int]:
+    children = Path(f"/proc/{proxy.process.pid}/task/{proxy.process.pid}/children").read_text().split()
+    return [int(each) for each in children]
+
+
+def _on_each_worker(proxy: Running) -> dict[int, tuple[socket.socket, socket.socket]]:
+    """A request under way on both workers, by the worker's process."""
+    found: dict[int, tuple[socket.socket, socket.socket]] = {}
+    workers = _workers(proxy)
+    assert len(workers) == 2
+    while len(found) < 2:
+        client, upstream = _ask(proxy)
+        found.setdefault(_owner(workers, client), (client, upstream))
+    return found
+
+
+def _owner(workers: list[int], client: socket.socket) -> int:
+    """The worker that has the other end of a connection."""
+    near = "{:08X}:{:04X}".format(
+        int.from_bytes(socket.inet_aton(client.getpeername()[0]), "little"), client.getpeername()[1]
+    )
+    far = "{:08X}:{:04X}".format(
+        int.from_bytes(socket.inet_aton(client.getsockname()[0]), "little"), client.getsockname()[1]
+    )
+    for line in Path("/proc/net/tcp").read_text().splitlines():
+        fields = line.split()
+        if fields[1:3] == [near, far]:
+            wanted = f"socket:[{fields[9]}]"
+            for pid in workers:
+                for each in Path(f"/proc/{pid}/fd").iterdir():
+                    with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                        if os.readlink(each) == wanted:
+                            return pid
+    raise AssertionError("nobody has the connection")
+
+
+def test_worker_that_dies_while_all_end_is_not_replaced_and_the_others_finish(tmp_path: Path) -> None:
+    with running(tmp_path, "--disable-hot-restart", "--concurrency", "2") as proxy:
+        first, second = _on_each_worker(proxy).items()
+        proxy.terminate()
+        proxy.until_ready(503)
+        proxy.until_refused()
+        os.kill(first[0], signal.SIGKILL)
+        assert first[1][0].recv(1) == b""
+        time.sleep(0.5)
+        assert _workers(proxy) == [second[0]]
+        _answer(*second[1])
+        assert proxy.ended() == 0
+
+
+def test_worker_that_dies_during_a_restart_leaves_the_next_epoch_and_the_others_alone(tmp_path: Path) -> None:
+    with running(tmp_path, *_flags(tmp_path), "--concurrency", "2") as proxy:
+        first, second = _on_each_worker(proxy).items()
+        after = _next_epoch(tmp_path)
+        try:
+            os.kill(first[0], signal.SIGKILL)  # while the next epoch starts
+            _until(lambda: "starting main dispatch loop" in (tmp_path / "next").read_text())
+            assert first[1][0].recv(1) == b""
+            assert _is_served(proxy)
+            _answer(*second[1])
+            assert proxy.ended() == 0
+            for _ in range(20):
+                assert _is_served(proxy)
+        finally:
+            after.kill()
+            after.wait(TIMEOUT_S)
