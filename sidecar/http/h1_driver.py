@@ -561,8 +561,11 @@ class H1Driver:
             # Envoy ends an HTTP/1.0 connection behind any answer that came without a length.
             self._keep_alive = False
             self._parser.close = True
+        # What becomes of the connection is a header of the response, to logs, too.
         if (stream.drain_connection or not self._keep_alive) and not stream.is_tunnel:
-            extra = b"connection: close\r\n"
+            headers.set(b"connection", b"close")
+        elif not minor and self._manager.http1.accept_http_10:
+            headers.set(b"connection", b"keep-alive")
         chunked = False
         left = ANY_LENGTH
         if body is None:
@@ -595,8 +598,6 @@ class H1Driver:
         )
         if not minor and self._manager.http1.accept_http_10:
             line = b"HTTP/1.0" + line[8:]
-            if not extra.startswith(b"connection: close"):
-                extra = b"connection: keep-alive\r\n" + extra
         elif status == 101:
             self._keep_alive = False  # what follows is not HTTP
         head = b"%b%b\r\n%b\r\n" % (line, b"\r\n".join(map(b": ".join, fields)), extra)
@@ -781,6 +782,11 @@ class H1Driver:
         if not is_overload:
             flag_connection(self._connection)
         stream = self._stream_without_request()
+        if manager.counts_wire and self._wire is None:
+            rest = self._reader.rest
+            wire = self._wire = StreamWire()
+            # What was read of a head that is not whole is still with the reader.
+            Unread(wire.down, self._reader, len(rest) if rest.startswith(head) else len(head) + len(rest))
         stream.wire = self._wire
         if error.details in _OF_WHOLE_HEADS and not _is_http_11(head):
             self._parser.minor_version = 0

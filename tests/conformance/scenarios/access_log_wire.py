@@ -24,6 +24,8 @@ ALL = [
     for direction in ("RECEIVED", "SENT")
 ]
 COMPARED = [name for name in ALL if "DECOMPRESSED" in name or name.endswith("RECEIVED")]
+#: What a log sees of a response's head.
+RESPONSE = ["RESPONSE_HEADERS_BYTES", "RESP(CONNECTION)", "DOWNSTREAM_HEADER_BYTES_SENT"]
 ROUTES = """
 - {match: {path: /direct}, direct_response: {status: 200, body: {inline_string: here}}}
 - {match: {path: /retry}, route: {cluster: app, retry_policy: {retry_on: 5xx, num_retries: 2}}}
@@ -52,6 +54,8 @@ SETUP = Setup(
             logged("main", ALL),
             logged("trailers", ALL, "http_protocol_options: {enable_trailers: true}\n"),
             logged("two", COMPARED, cluster="app2"),
+            logged("old", RESPONSE, "http_protocol_options: {accept_http_10: true}\n"),
+            logged("once", RESPONSE, "common_http_protocol_options: {max_requests_per_connection: 1}\n"),
         ],
         [cluster("app", "app"), cluster("app2", "app2", http2=True)],
     ),
@@ -160,3 +164,49 @@ async def wire_bytes_are_json(s: Session) -> None:
     """They are numbers."""
     async with s.logging(1, "main", lambda line: {k: type(v).__name__ for k, v in json.loads(line).items()}):
         await s.http(head("GET / HTTP/1.1", "host: a"))
+
+
+@scenario(SETUP)
+async def wire_bytes_of_broken_requests(s: Session) -> None:
+    """What came of a request that cannot be read, and what it was answered."""
+    requests = [
+        head("BREW / HTTP/1.1", "host: a"),
+        head("GET / HTTP/1.1", "host: a", "no colon"),
+        head("BREW / HTTP/1.1", "host: a") + head("GET / HTTP/1.1", "host: a"),
+    ]
+    for request in requests:
+        async with s.logging(1, "main"):
+            await s.http(request)
+
+
+@scenario(SETUP)
+async def response_headers_of_the_last_response(s: Session) -> None:
+    """`connection: close` belongs to the head of a response, whoever ends the connection and why."""
+    requests = [
+        ("once", head("GET /direct HTTP/1.1", "host: a")),
+        ("once", head("GET /x HTTP/1.1", "host: a")),
+        ("once", head("GET /direct HTTP/1.1", "host: a", "connection: close")),
+        ("once", head("BREW /direct HTTP/1.1", "host: a")),
+        ("once", head("GET /nohost HTTP/1.1")),
+        ("once", head("GET /old HTTP/1.0")),
+        ("old", head("GET /direct HTTP/1.1", "host: a")),
+        ("old", head("GET /direct HTTP/1.0", "host: a")),
+        ("old", head("GET /direct HTTP/1.0", "host: a", "connection: keep-alive")),
+        ("old", head("GET /chunked HTTP/1.0", "host: a", "connection: keep-alive")),
+    ]
+    chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+    named = b"HTTP/1.1 200 OK\r\nconnection: x-y\r\ncontent-length: 2\r\n\r\nok"
+    s.upstream().script = answers(named, chunked)
+    for to, request in requests:
+        async with s.logging(1, to):
+            await s.http(request, to)
+
+
+@scenario(SETUP)
+async def response_headers_before_a_body_was_read(s: Session) -> None:
+    """The same where the answer is there before the request."""
+    async with s.logging(1, "old"):
+        client = await s.connect("old")
+        await client.send(head("POST /direct HTTP/1.1", "host: a", "content-length: 5"))
+        await client.reply()
+        client.close()
