@@ -165,6 +165,15 @@ def _common(stream: Stream, settings: EntrySettings) -> bytes:
         out.append(_text(b"\xca\x01", stream.connection_termination_details.encode()))
     if stream.request_id is not None:
         out.append(_text(b"\xd2\x01", stream.request_id))
+    wire = stream.wire
+    if wire is not None:
+        down, up = wire.down, wire.up
+        down.settle()
+        up.settle()
+        out.append(_count(b"\xe8\x01", down.sent))
+        out.append(_count(b"\xf0\x01", down.received))
+        out.append(_count(b"\xf8\x01", up.sent))
+        out.append(_count(b"\x80\x02", up.received))
     kind = stream.access_log_type
     if kind != "NotSet":
         out.append(b"\x88\x02" + _BYTES[enum_numbers()[1][kind]])
@@ -177,6 +186,10 @@ def _common(stream: Stream, settings: EntrySettings) -> bytes:
 def _request(stream: Stream, settings: EntrySettings) -> bytes:
     headers: Any = stream.request.headers
     out = [_count(b"\x60", stream.bytes_received)]
+    wire = stream.wire
+    if wire is not None:  # settled for the entry's common part
+        out.append(_count(b"\x70", wire.up.header_sent))
+        out.append(_count(b"\x78", wire.down.header_received))
     if headers.method is not None or len(headers):
         if headers.method is not None:
             out.append(_method(headers.method))
@@ -221,6 +234,10 @@ def _response(stream: Stream, settings: EntrySettings) -> bytes:
     answer = stream.response_headers
     if answer is not None:
         out.append(_count(b"\x10", answer.byte_size()))
+    wire = stream.wire
+    if wire is not None:
+        out.append(_count(b"\x38", wire.up.header_received))
+        out.append(_count(b"\x40", wire.down.header_sent))
     if settings.response_headers or settings.response_trailers:
         out.append(response_headers_bytes(stream, settings))
     return b"".join(out)

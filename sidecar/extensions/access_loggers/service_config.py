@@ -88,7 +88,8 @@ class _Factory:
         tags = compile_custom_tags(common.custom_tags, context.at("common_config"))
         settings = self._settings(message, tuple(tags.values()), tuple(common.filter_state_objects_to_log))
         batches = self._batches.get(common, context, is_tcp=self.is_tcp)
-        return BatchLogger(batches, partial(_put, self._encode, settings))
+        # Entries of HTTP tell what a request took on the wire.
+        return BatchLogger(batches, partial(_put, self._encode, settings), reads_wire=not self.is_tcp)
 
     @property
     def _encode(self) -> Encode:
