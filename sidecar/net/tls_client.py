@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sidecar.core.errors import Disconnected, SidecarError
+from sidecar.core.errors import Disconnected
+from sidecar.net.peer_options import PeerOptions, TlsRefused
 from sidecar.net.tls_facts import TlsFacts
 from sidecar.net.tls_server import explain
 from sidecar.net.tls_stats import TlsStats
@@ -19,42 +19,8 @@ if TYPE_CHECKING:
     from sidecar.net.tls_context import ClientContext
     from sidecar.observability.stats import Scope
 
-__all__ = ["PLAIN_OPTIONS", "ClientEnds", "PeerOptions", "TlsClient", "TlsRefused"]
+__all__ = ["TlsClient"]
 
-
-class TlsRefused(SidecarError):
-    """Hands could not be shaken; ``reason`` is Envoy's ``transport_failure_reason``."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason or "the upstream left during the handshake")
-        self.reason = reason
-
-
-@dataclass(frozen=True, slots=True)
-class ClientEnds:
-    """The two ends of a client's connection, text with a port, and the TLVs that it began with."""
-
-    source: str
-    destination: str
-    #: They do not tell two of them apart.
-    tlvs: tuple[tuple[int, bytes], ...] = field(default=(), compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class PeerOptions:
-    """What a connection asks for beside its configuration (Envoy's ``TransportSocketOptions``)."""
-
-    #: Offered where the configuration has no ``alpn_protocols``.
-    alpn: tuple[str, ...] = ()
-    #: In place of the configuration's ``sni``.
-    sni: str = ""
-    #: What the certificate must be for.
-    names: tuple[str, ...] = ()
-    #: Whose connection it carries, for transport sockets that tell (:class:`ClientEnds`).
-    client: ClientEnds | None = None
-
-
-PLAIN_OPTIONS = PeerOptions()
 #: What BoringSSL adds where the server answers the hello itself with an alert.
 _ON_CLIENT_HELLO = "|268435610:SSL routines:OPENSSL_internal:HANDSHAKE_FAILURE_ON_CLIENT_HELLO:TLS_error_end"
 

@@ -25,7 +25,6 @@ from sidecar.http.connection_manager import ConnectionManager
 from sidecar.http.hcm_stats import HcmStats
 from sidecar.http.serve import serve_http
 from sidecar.net.reactor import adopted
-from sidecar.net.tls_server import tls_serve
 from sidecar.observability.stats import Store
 from sidecar.observability.tags import TagProducer
 from sidecar.router.exchange import Router
@@ -102,7 +101,11 @@ class AdminServer:
         manager.use_remote_address = True
         manager.terminal = self._answer
         self._manager = manager
-        serve = self._serve if rules.tls is None else tls_serve(rules.tls, self._serve, None)
+        serve: Any = self._serve
+        if rules.tls is not None:
+            from sidecar.net.tls_server import tls_serve
+
+            serve = tls_serve(rules.tls, serve, None)
         chains = self._chains = FilterChains([FilterChain("", serve, manager, rules.tls)])
         self.listener = Listener(
             "admin",

@@ -15,7 +15,6 @@ from sidecar.config.compile.filter_chain_match import compile_chain_match, compi
 from sidecar.config.compile.transport_socket import compile_transport_socket
 from sidecar.core.errors import ConfigError
 from sidecar.core.filter_chain_match import ChainMatch, Finder, Overlap, build_finder
-from sidecar.net.tls_server import TlsServer, tls_serve
 from sidecar.server.discovered_chain import DiscoveredChain, Ending
 from sidecar.server.filter_chain import FilterChain, FilterChains, Serve
 from sidecar.server.network_chain import CountBytes, admit_connections, guard_bytes
@@ -23,6 +22,7 @@ from sidecar.server.network_chain import CountBytes, admit_connections, guard_by
 if TYPE_CHECKING:
     from sidecar.config.registry import Registry
     from sidecar.net.reactor import Strand, Transport
+    from sidecar.net.tls_server import TlsServer
 
 __all__ = ["compile_filter_chains"]
 
@@ -116,6 +116,8 @@ def _serve(
     serve = guard_bytes(filters, ending.serve)
     refuse = getattr(ending.terminal, "refuse", None)
     if tls is not None:
+        from sidecar.net.tls_server import tls_serve
+
         serve = tls_serve(tls, serve, _on_refused(ending.terminal, refuse))
     if not filters:
         return serve
@@ -194,6 +196,8 @@ def _secured(
 ) -> FilterChain:
     """``chain`` behind its transport socket."""
     if tls is not None:
+        from sidecar.net.tls_server import tls_serve
+
         chain.tls = tls
         chain.serve = tls_serve(tls, chain.serve, on_refused)
     return chain

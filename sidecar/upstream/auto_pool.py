@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sidecar.net.peer_options import PeerOptions
 from sidecar.net.reactor import Transport
-from sidecar.net.tls_client import PeerOptions
 from sidecar.upstream.connection_pool import ConnectionPool
 from sidecar.upstream.h1_pool import H1Pool
 from sidecar.upstream.h2_pool import H2Pool

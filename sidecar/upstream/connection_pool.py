@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sidecar.core.errors import UpstreamError
+from sidecar.net.peer_options import PLAIN_OPTIONS
 from sidecar.net.reactor import Reactor, Signal, Strand, Transport
-from sidecar.net.tls_client import PLAIN_OPTIONS
 from sidecar.upstream.pool import connect_failure, no_pool, overflow
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from sidecar.core.errors import DeadlineExceeded
 from sidecar.net.limited_transport import LimitedTransport
+from sidecar.net.peer_options import PLAIN_OPTIONS, PeerOptions
 from sidecar.net.reactor import Reactor, Strand, Transport
-from sidecar.net.tls_client import PLAIN_OPTIONS, PeerOptions
 from sidecar.upstream.connect_options import BindError, ConnectOptions
 from sidecar.upstream.happy_eyeballs import connect_first, sort_addresses
 from sidecar.upstream.pool import connect_failure, connect_timeout

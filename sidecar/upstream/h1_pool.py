@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from sidecar.codec.h1_choice import LLHTTP, H1Codec
 from sidecar.codec.h1_chunks import ChunkedDecoder
 from sidecar.codec.h1_stats import declare_h1_stats
+from sidecar.net.peer_options import PeerOptions
 from sidecar.net.reactor import Reactor, Transport
-from sidecar.net.tls_client import PeerOptions
 from sidecar.upstream.connection_pool import ConnectionPool
 from sidecar.upstream.h1_connection import H1Connection
 

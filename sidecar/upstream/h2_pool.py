@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.codec.h2_connection import H2Connection
 from sidecar.codec.h2_stats import H2Stats
+from sidecar.net.peer_options import PeerOptions
 from sidecar.net.reactor import Reactor, Transport
-from sidecar.net.tls_client import PeerOptions
 from sidecar.upstream.connection_pool import ConnectionPool
 from sidecar.upstream.h2_connection import H2UpstreamConnection, H2UpstreamStream
 

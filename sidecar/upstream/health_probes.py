@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.api.message import FixedBody, RequestMessage
 from sidecar.core.errors import Disconnected, RemoteProtocolError, UpstreamError
 from sidecar.core.headers import RequestHeaders
-from sidecar.net.tls_client import PeerOptions
+from sidecar.net.peer_options import PeerOptions
 from sidecar.observability.stats import Store
 from sidecar.upstream.cluster import Cluster
 from sidecar.upstream.connector import Connector

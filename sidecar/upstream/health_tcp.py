@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sidecar.core.address import Address
-from sidecar.net.tls_client import PeerOptions
+from sidecar.net.peer_options import PeerOptions
 from sidecar.upstream.health_check import NETWORK, Outcome
 from sidecar.upstream.health_probes import ERRORS, CheckContext, matches
 from sidecar.upstream.proxy_header import LOCAL_HEADER, proxy_header

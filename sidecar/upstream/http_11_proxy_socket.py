@@ -17,8 +17,8 @@ from sidecar.upstream.pool import connect_failure
 
 if TYPE_CHECKING:
     from sidecar.core.address import Address
+    from sidecar.net.peer_options import PeerOptions
     from sidecar.net.reactor import Transport
-    from sidecar.net.tls_client import PeerOptions
     from sidecar.observability.stats import Counter, Scope
     from sidecar.upstream.host import Host
 

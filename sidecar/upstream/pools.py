@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.codec.h1_choice import h1_codec
 from sidecar.codec.h2_choice import h2_codec_class
-from sidecar.net.tls_client import PeerOptions
+from sidecar.net.peer_options import PeerOptions
 from sidecar.upstream.auto_pool import AutoPool
 from sidecar.upstream.h1_pool import H1Pool
 from sidecar.upstream.h2_pool import H2Pool

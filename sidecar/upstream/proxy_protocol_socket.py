@@ -15,8 +15,8 @@ from sidecar.upstream.pool import connect_failure
 from sidecar.upstream.proxy_header import LOCAL_HEADER, Tlv, proxy_header, write_tlvs
 
 if TYPE_CHECKING:
+    from sidecar.net.peer_options import ClientEnds, PeerOptions
     from sidecar.net.reactor import Transport
-    from sidecar.net.tls_client import ClientEnds, PeerOptions
     from sidecar.observability.stats import Counter, Scope
     from sidecar.upstream.host import Host
 

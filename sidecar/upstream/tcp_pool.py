@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from sidecar.api.message import Body, RequestMessage, ResponseMessage
 from sidecar.core.headers import ResponseHeaders
 from sidecar.net.h1_stream import UntilCloseBody
+from sidecar.net.peer_options import PLAIN_OPTIONS
 from sidecar.net.reactor import Transport
-from sidecar.net.tls_client import PLAIN_OPTIONS
 from sidecar.upstream.h1_connection import H1Connection
 from sidecar.upstream.h1_pool import H1Pool
 from sidecar.upstream.pool import connection_termination

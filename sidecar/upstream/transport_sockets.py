@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sidecar.core.address import is_ip
-from sidecar.net.tls_client import ClientEnds, PeerOptions, TlsClient, TlsRefused
+from sidecar.net.peer_options import ClientEnds, PeerOptions, TlsRefused
 from sidecar.upstream.pool import connect_failure
 
 if TYPE_CHECKING:
     from sidecar.core.address import Address
     from sidecar.core.headers import RequestHeaders
     from sidecar.net.reactor import Transport
+    from sidecar.net.tls_client import TlsClient
     from sidecar.observability.stats import Counter, Scope
     from sidecar.upstream.host import Host
 

@@ -19,12 +19,12 @@ import trio
 
 from sidecar.api.context import FactoryContext
 from sidecar.api.init_target import InitTarget
-from sidecar.config.compile.tls_certificates import Secret, compile_secret
 from sidecar.core.errors import ConfigError, XdsError
 from sidecar.net.file_watcher import Watch
 from sidecar.xds.subscription import UNCHANGED, Refused, Resource, ResourceKind, Subscription
 
 if TYPE_CHECKING:
+    from sidecar.config.compile.tls_certificates import Secret
     from sidecar.xds.sources import Sources
 
 __all__ = ["SECRET", "DynamicSecret", "Secrets", "StaticSecret"]
@@ -75,6 +75,8 @@ class DynamicSecret:
         return None if self.secret is None else self.secret.message
 
     def _compile(self, kind: str, message: Any, path: str) -> Secret:
+        from sidecar.config.compile.tls_certificates import compile_secret
+
         return compile_secret(message, path, kind, self._context)
 
     def listen(self, changed: Callable[[], None]) -> None:
@@ -147,6 +149,8 @@ class DynamicSecret:
         if secret is None:
             return
         try:
+            from sidecar.config.compile.tls_certificates import compile_secret
+
             self._take(compile_secret(secret.message, self.name, secret.kind, self._context))
         except ConfigError as error:
             self._rotation_failed.value += 1
@@ -188,6 +192,8 @@ class Secrets:
             if found is None or found[0].WhichOneof("type") != kind:
                 what = {"tls_certificate": "secret", "validation_context": "certificate validation context"}
                 raise ConfigError(path, f"Unknown static {what.get(kind, 'secret')}: {name}")
+            from sidecar.config.compile.tls_certificates import compile_secret
+
             return StaticSecret(compile_secret(found[0], found[1], kind, self._make_context(found[1])))
         key = (name, kind, message.sds_config.SerializeToString(deterministic=True))
         secret = self._dynamic.get(key)

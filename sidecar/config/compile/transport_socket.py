@@ -12,13 +12,13 @@ from sidecar.config.compile.proxy_protocol import compile_proxy_protocol
 from sidecar.config.compile.route_timeouts import duration_s
 from sidecar.config.registry import resolve_any
 from sidecar.core.errors import ConfigError
-from sidecar.net.tls_client import TlsClient
-from sidecar.net.tls_server import TlsServer
 from sidecar.upstream.transport_sockets import Layer, RequestNames, SocketMatch, TransportSockets
 
 if TYPE_CHECKING:
     from sidecar.api.context import FactoryContext
     from sidecar.config.registry import Registry
+    from sidecar.net.tls_client import TlsClient
+    from sidecar.net.tls_server import TlsServer
 
 __all__ = ["compile_request_names", "compile_transport_socket", "compile_transport_sockets"]
 
@@ -42,6 +42,8 @@ def compile_transport_socket(chain: Any, context: FactoryContext, registry: Regi
         compiled = found[0].compile(found[1], inside)
     except ConfigError as error:
         raise placed(error, inside.path) from error
+    from sidecar.net.tls_server import TlsServer
+
     if not isinstance(compiled, TlsServer):
         return None  # raw_buffer
     compiled.timeout_s = duration_s(chain.transport_socket_connect_timeout)

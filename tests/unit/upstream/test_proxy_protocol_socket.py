@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sidecar.core.address import Address
-from sidecar.net.tls_client import ClientEnds, PeerOptions
+from sidecar.net.peer_options import ClientEnds, PeerOptions
 from sidecar.observability.stats import Counter, Store
 from sidecar.upstream.host import Host
 from sidecar.upstream.proxy_header import LOCAL_HEADER, write_tlvs
