@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from sidecar.api.stream import Stream
     from sidecar.core.headers import RequestHeaders
 
-__all__ = ["RouterHabits"]
+__all__ = ["EARLY_DATA", "RouterHabits"]
 
 _LISTS = frozenset((b"x-envoy-retry-on", b"x-envoy-retry-grpc-on"))
-_EARLY = LocalReply(400, details="early_connect_data")
+EARLY_DATA = LocalReply(400, details="early_connect_data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,8 @@ class RouterHabits:
     respects_expected_timeout: bool = False
     #: ``start_child_span``: whether each try has a span, whatever tracing says.
     starts_child_span: bool = False
-    #: ``reject_connect_request_early_data``: of what is here when the request is routed.
+    #: ``reject_connect_request_early_data``: of what is here when the request is routed, and then of
+    #: what comes before the upstream has answered (:mod:`sidecar.router.tunnel`).
     rejects_early_data: bool = False
 
     def begin(self, stream: Stream, headers: RequestHeaders) -> LocalReply | None:
@@ -63,7 +64,7 @@ class RouterHabits:
             early = 0 if body is None else len(body.whole or b"") or body.early_bytes
             if early:
                 stream.bytes_received = early
-                return _EARLY
+                return EARLY_DATA
         return None
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
-from sidecar.api.message import LocalReply, RequestMessage, ResponseMessage
+from sidecar.api.message import BegunBody, Body, LocalReply, RequestMessage, ResponseMessage
 from sidecar.core.errors import Disconnected, StreamAborted, UpstreamError
 from sidecar.net.reactor import Signal, turn
+from sidecar.router.habits import EARLY_DATA
 from sidecar.upstream.pool import connection_termination
 from sidecar.upstream.proxy_header import proxy_header
 from sidecar.upstream.tcp_pool import PrefacedPool, TcpPool
@@ -52,7 +53,7 @@ def choose_pool(router: Router, route: Route, stream: Stream, headers: RequestHe
 class Tunnel:
     """The upstream's side of a tunnel (:class:`sidecar.upstream.pool.UpstreamStream`)."""
 
-    __slots__ = ("_gate", "_inner", "_is_websocket", "_strand", "_stream", "pump")
+    __slots__ = ("_gate", "_inner", "_is_websocket", "_strand", "_stream", "is_answered", "pump")
 
     def __init__(self, inner: Any, stream: Stream, strand: Strand) -> None:
         self._inner = inner
@@ -61,6 +62,7 @@ class Tunnel:
         self._gate = Signal(strand.reactor)
         #: What carries the client's bytes.
         self.pump: Strand | None = None
+        self.is_answered = False
         upgrade = stream.upgrade
         self._is_websocket = upgrade is not None and upgrade.lower() == b"websocket"
 
@@ -98,6 +100,7 @@ class Tunnel:
             # The request lasts as long as the tunnel, and the route's timeout begins behind it.
             self._strand.deadline = 0.0
         response: ResponseMessage = await self._inner.tunnel_response(stream)
+        self.is_answered = True
         status = response.headers.status
         if self._is_websocket:
             if status == 101 or self._inner.protocol != "HTTP/1.1":
@@ -135,6 +138,17 @@ class Tunnel:
             pump.fail(Disconnected("the tunnel is over"))
 
 
+async def _reject_early_data(tunnel: Tunnel, stream: Stream, body: Body) -> None:
+    """Wait for the first bytes of a CONNECT.  Raises: StreamAborted, where nobody has answered it yet."""
+    first = await body.receive()
+    if not first:
+        return
+    if not tunnel.is_answered:
+        stream.bytes_received = len(first)
+        raise StreamAborted(EARLY_DATA)
+    stream.request.body = BegunBody(first, body)
+
+
 def _ignore(error: BaseException | None) -> None:
     return
 
@@ -161,7 +175,12 @@ async def open_tunnel(
         stream.pump_error = failure
         strand.fail(failure)
 
+    habits = router.habits
+    rejects_early_data = habits is not None and habits.rejects_early_data and stream.upgrade == _CONNECT
+
     async def pump(_strand: Strand) -> None:
+        if rejects_early_data:
+            await _reject_early_data(tunnel, stream, body)
         await tunnel.accepted()
         await router._pump_body(stream, strand)
 

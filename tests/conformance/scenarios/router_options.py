@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import trio
+
 from ..configuration import ROUTER, bootstrap, cluster, listener
 from ..lab import Session
 from ..scenario import Setup, scenario
-from ..upstream import answers
+from ..upstream import Call, answers
 from ..wire import head
 
 SUBJECT = "observability"
@@ -25,6 +27,8 @@ ROUTES = """
 - {match: {path: /none}, route: {cluster: none}}
 - {match: {path: /retry}, route: {cluster: app, timeout: 0s, retry_policy: {retry_on: 5xx, num_retries: 1}}}
 - {match: {path: /dead}, route: {cluster: dead}}
+- match: {connect_matcher: {}, headers: [{name: ":authority", string_match: {exact: "b:80"}}]}
+  route: {cluster: app}
 - match: {connect_matcher: {}}
   route: {cluster: raw, upgrade_configs: [{upgrade_type: CONNECT, connect_config: {}}]}
 - {match: {prefix: /app}, route: {cluster: app, timeout: 3s}}
@@ -164,3 +168,41 @@ async def router_rejects_early_data_over_http2(s: Session) -> None:
     async with s.logging(1, "early"):
         client = await s.connect_h2("early")
         await client.request([(":method", "CONNECT"), (":authority", "a:80")], b"early")
+
+
+async def answers_late(call: Call) -> None:
+    await trio.sleep(0.4)
+    await call.send(head("HTTP/1.1 200 OK"))
+
+
+@scenario(SETUP)
+async def router_rejects_data_before_the_answer(s: Session) -> None:
+    """Bytes behind a CONNECT that the upstream has not answered; then some that come in time."""
+    s.upstream().script = answers_late
+    request = head("CONNECT b:80 HTTP/1.1", "host: b:80")
+    async with s.logging(1, "early"):
+        client = await s.connect("early")
+        await client.send(request)
+        await s.upstream().arrivals(1)
+        await client.send(b"early")
+        await client.reply("early")
+        await client.closed("closed")
+    async with s.logging(1, "early"):
+        client = await s.connect("early")
+        await client.send(request)
+        await client.reply("accepted", has_body=False)
+        await client.send(b"in time")
+        await trio.sleep(0.2)
+        client.close()
+
+
+@scenario(SETUP)
+async def router_rejects_data_before_the_answer_over_http2(s: Session) -> None:
+    """The same over HTTP/2."""
+    s.upstream().script = answers_late
+    async with s.logging(1, "early"):
+        client = await s.connect_h2("early")
+        stream = await client.start([(":method", "CONNECT"), (":authority", "b:80")], end=False)
+        await s.upstream().arrivals(1)
+        await client.peer.data(stream, b"early")
+        await client.reply(stream)
