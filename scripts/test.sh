@@ -12,5 +12,7 @@ fi
 if ! scripts/build_h2spec.sh --install >/dev/null; then
   echo "test: h2spec was not built; see above" >&2
 fi
+# Hundreds of interpreters are started: what they import is compiled once.
+unset PYTHONDONTWRITEBYTECODE
 # Two workers; what shares processes stays on one of them (conformance: the scenarios of one setup).
 exec .venv/bin/python -m pytest -n 2 --dist loadgroup "$@"

@@ -25,9 +25,10 @@ import trio
 
 from sidecar.config.messages import message_class
 from tests.conformance.configuration import HCM, ROUTER
-from tests.conformance.proxy import ENVOY, ROOT, SIDECAR, Proxy, envoy_binary
+from tests.conformance.proxy import ENVOY, ROOT, SIDECAR, Proxy
 from tests.conformance.scenario import Setup
 from tests.conformance.wire import Ended, Wire
+from tests.support.oracle_binary import envoy_binary
 from tests.xds_e2e.peers import get
 from tests.xds_e2e.plane import CannotBuild, Plane, pack, plane_binary
 from tests.xds_e2e.run import dynamic, memory

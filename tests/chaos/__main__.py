@@ -12,7 +12,8 @@ from pathlib import Path
 import trio
 
 from tests.bench.process import free_ports
-from tests.conformance.proxy import ENVOY, SIDECAR, Proxy, envoy_binary
+from tests.conformance.proxy import ENVOY, SIDECAR, Proxy
+from tests.support.oracle_binary import envoy_binary
 
 from .load import Load
 from .observe import Baseline, count_left, cpu_s, read_stats

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +17,7 @@ from typing import Any
 import trio
 
 from tests.support import yaml_text
+from tests.support.oracle_binary import envoy_binary
 from tests.support.preloaded import Child, Preloaded
 
 from . import configuration
@@ -39,13 +39,6 @@ Process = subprocess.Popen[bytes] | Child
 
 class ProxyFailed(Exception):
     """The proxy did not start, or is gone; the message ends with what it wrote."""
-
-
-@cache
-def envoy_binary() -> str | None:
-    """The oracle beside this interpreter or on the PATH."""
-    here = Path(sys.executable).with_name("envoy")
-    return str(here) if here.exists() else shutil.which("envoy")
 
 
 @cache

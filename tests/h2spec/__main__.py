@@ -12,7 +12,8 @@ from pathlib import Path
 
 import trio
 
-from tests.conformance.proxy import ENVOY, SIDECAR, envoy_binary
+from tests.conformance.proxy import ENVOY, SIDECAR
+from tests.support.oracle_binary import envoy_binary
 
 from .run import CannotBuild, run_h2spec
 

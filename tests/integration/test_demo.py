@@ -8,7 +8,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from proxy_process import PROXIES, ROOT, envoy_binary
+from proxy_process import PROXIES, ROOT
+
+from tests.support.oracle_binary import envoy_binary
 
 
 @pytest.fixture(params=PROXIES)

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from proxy_process import PROXIES, ROOT, RunningProxy, envoy_binary, proxy_command, running_proxy
+from proxy_process import PROXIES, ROOT, RunningProxy, proxy_command, running_proxy
 
+from tests.support.oracle_binary import envoy_binary
 from tests.support.pki import Authority
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))

@@ -13,7 +13,9 @@ from pathlib import Path
 import grpc
 import pytest
 from mission_live import Mission, mission
-from proxy_process import PROXIES, envoy_binary
+from proxy_process import PROXIES
+
+from tests.support.oracle_binary import envoy_binary
 
 pytestmark = pytest.mark.oracle
 

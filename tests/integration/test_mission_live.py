@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 from mission_live import Mission, mission
-from proxy_process import PROXIES, envoy_binary
+from proxy_process import PROXIES
+
+from tests.support.oracle_binary import envoy_binary
 
 #: For what happens behind an answer.
 WAIT_S = 10.0

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 from mission_live import MISSION, Mission, mission
-from proxy_process import PROXIES, envoy_binary
+from proxy_process import PROXIES
+
+from tests.support.oracle_binary import envoy_binary
 
 pytestmark = [
     pytest.mark.oracle,

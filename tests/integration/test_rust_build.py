@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 import wasmtime
-from proxy_process import PROXIES, ROOT, envoy_binary, proxy_command, running_proxy
+from proxy_process import PROXIES, ROOT, proxy_command, running_proxy
+
+from tests.support.oracle_binary import envoy_binary
 
 NO_TOOLCHAIN = 3
 TARGETS = {

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from proxy_process import RunningProxy, envoy_binary, running_proxy
+from proxy_process import RunningProxy, running_proxy
+
+from tests.support.oracle_binary import envoy_binary
 
 _EXTENSIONS = "type.googleapis.com/envoy.extensions"
 _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"

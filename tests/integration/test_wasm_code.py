@@ -10,7 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from proxy_process import PROXIES, ROOT, RunningProxy, envoy_binary, proxy_command, running_proxy
+from proxy_process import PROXIES, ROOT, RunningProxy, proxy_command, running_proxy
+
+from tests.support.oracle_binary import envoy_binary
 
 MODULE = ROOT / "sidecar" / "demo_assets" / "header_guard.wasm"
 CODE = MODULE.read_bytes()

@@ -6,7 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from proxy_process import PROXIES, envoy_binary, running_proxy
+from proxy_process import PROXIES, running_proxy
+
+from tests.support.oracle_binary import envoy_binary
 
 GUESTS = Path(__file__).parent / "guests"
 ASC = GUESTS / "node_modules" / ".bin" / "asc"

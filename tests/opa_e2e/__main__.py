@@ -8,7 +8,7 @@ from pathlib import Path
 
 import trio
 
-from tests.conformance.proxy import envoy_binary
+from tests.support.oracle_binary import envoy_binary
 from tests.support.outside import CannotBuild
 
 from .run import run_scenarios

@@ -15,7 +15,8 @@ from typing import Any
 
 from tests.bench.process import free_ports
 from tests.conformance.configuration import bootstrap, cluster, listener
-from tests.conformance.proxy import ROOT, envoy_binary
+from tests.conformance.proxy import ROOT
+from tests.support.oracle_binary import envoy_binary
 
 __all__ = ["KINDS", "OURS", "Kind", "Running"]
 

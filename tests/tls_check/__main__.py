@@ -13,9 +13,10 @@ from pathlib import Path
 
 import trio
 
-from tests.conformance.proxy import ENVOY, SIDECAR, Proxy, envoy_binary, run_directory
+from tests.conformance.proxy import ENVOY, SIDECAR, Proxy, run_directory
 from tests.conformance.scenario import Setup
 from tests.conformance.tls import CERTIFICATES, certificate, pki, tls_listener
+from tests.support.oracle_binary import envoy_binary
 from tests.tls_check.scan import scan
 
 __all__ = ["check", "main"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import trio
 
-from tests.conformance.proxy import envoy_binary
+from tests.support.oracle_binary import envoy_binary
 
 from .plane import CannotBuild
 from .run import Outcome, run_snapshots

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from observability.oracle import Oracle, envoy_binary
+from observability.oracle import Oracle
 
 from sidecar.admin.api import AdminApi
 from sidecar.core.log import set_all_levels
+from tests.support.oracle_binary import envoy_binary
 
 from .admin_state import BOOTSTRAP, FakeServer
 

@@ -9,7 +9,8 @@ import pytest
 
 from sidecar.config.nodes import Mapping, Scalar
 from sidecar.config.yaml_text import read_yaml
-from tests.unit.observability.oracle import Oracle, envoy_binary
+from tests.support.oracle_binary import envoy_binary
+from tests.unit.observability.oracle import Oracle
 
 #: What stands before, between, and behind a number of line breaks.
 _SHAPES = (

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from tests.support.oracle_binary import envoy_binary
 
 START_TIMEOUT_S = 20.0
 HCM_TYPE = (
     "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 )
 ROUTER_TYPE = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
-
-
-def envoy_binary() -> str | None:
-    """Envoy beside this interpreter or on the PATH."""
-    here = Path(sys.executable).with_name("envoy")
-    return str(here) if here.exists() else shutil.which("envoy")
 
 
 def http_listener(

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from sidecar.observability.formatter import compile_json, compile_text, encoded
+from tests.support.oracle_binary import envoy_binary
 
-from .oracle import Oracle, envoy_binary, http_listener
+from .oracle import Oracle, http_listener
 from .streams import make_stream
 from .test_formatter import FORMAT_ERRORS, TREE
 

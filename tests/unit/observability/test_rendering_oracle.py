@@ -13,8 +13,9 @@ from sidecar.observability.prometheus import render_prometheus
 from sidecar.observability.rendering import Selection, render_json, render_text
 from sidecar.observability.stats import Store
 from sidecar.observability.tags import TagProducer, TagSpecifier
+from tests.support.oracle_binary import envoy_binary
 
-from .oracle import Oracle, envoy_binary, http_listener
+from .oracle import Oracle, http_listener
 
 pytestmark = [
     pytest.mark.oracle,
