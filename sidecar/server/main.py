@@ -37,6 +37,7 @@ from sidecar.server.listener_manager import LdsApi, ListenerManager
 from sidecar.server.process_stats import make_process_stats, show_clusters
 from sidecar.server.role import Role
 from sidecar.server.shutdown import Shutdown
+from sidecar.server.start_log import tell_of_start
 from sidecar.server.timers import Timers
 from sidecar.server.workers.stats import StatsMerger
 from sidecar.xds.cds import CdsApi
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = ["Server", "compile_only", "serve"]
 
 logger = logging.getLogger("sidecar.main")
+config_logger = logging.getLogger("sidecar.config")
 
 
 def serve(
@@ -228,6 +230,9 @@ class Server:
             raise ConfigErrors(problems)
         if self.admin is not None:
             self.admin.write_address(self.options.admin_address_path)
+        if self.role.is_main:
+            address = None if self.admin is None else self.admin.listener.address.text
+            tell_of_start(self.loaded.bootstrap, address)
 
     async def run(self) -> None:
         """Run until stopped."""
@@ -262,6 +267,8 @@ class Server:
                 nursery.start_soon(reporter.run, name="load reports")
             await self.assembly.preparation.run(nursery)
             if self.options.mode != "init_only":
+                if self.role.is_main:
+                    logger.info("all clusters initialized. initializing init manager")
                 await self._discover_listeners(nursery)
                 for listener in self._static_listeners:
                     listener.begin()
@@ -270,6 +277,9 @@ class Server:
                 self._go_live()
                 await self._stop.wait()
                 await self.role.end("stop")
+                if self.role.is_main:
+                    logger.info("shutting down server instance")
+                    logger.info("main dispatch loop exited")
             logger.info("exiting")
             self.is_live = False
             nursery.cancel_scope.cancel()
@@ -379,6 +389,8 @@ class Server:
         if self.takeover is not None:
             assert self._nursery is not None
             self.takeover.told_live(self._nursery)
+        if self.role.is_main:
+            config_logger.info("all dependencies initialized. starting workers")
         logger.info("starting main dispatch loop")
         # What the configuration made lives as long as the process: keep the collector from walking it.
         gc.collect()
@@ -575,7 +587,8 @@ class Server:
                 elif number == signal.SIGHUP:
                     logger.warning("caught and eating SIGHUP. See documentation on how to hot restart.")
                 else:
-                    logger.warning("caught %s", signal.Signals(number).name)
+                    # So Envoy names them.
+                    logger.warning("caught %s", "ENVOY_SIGTERM" if number == signal.SIGTERM else "SIGINT")
                     self.shut_down()
 
     async def _sweep(self) -> None:
