@@ -296,7 +296,9 @@ class GrpcClient:
         call = GrpcUnaryCall(self._client, stream, service.max_receive_message_length)
         call.describe = describe
         self._count(call)
-        call.start()
+        # A filter that asks nobody has its answer at once: its request is not waited for.
+        asks_nobody = parent is not None and self._client.router.find_cluster(service.cluster) is None
+        call.start(now=asks_nobody)
         return call
 
     def stream(

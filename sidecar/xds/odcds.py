@@ -36,6 +36,9 @@ def check_source(source: Any, bootstrap: Any, path: str) -> None:
         if resources.HasField("ads_config") and resources.ads_config.api_type == _DELTA_GRPC:
             return
     elif kind == "api_config_source" and source.api_config_source.api_type == _DELTA_GRPC:
+        node = bootstrap.node
+        if not (node.id and node.cluster):
+            raise ConfigError(path, f"type.googleapis.com/{CLUSTER}: node 'id' and 'cluster' are required")
         return
     elif kind in (None, "self"):
         raise ConfigError(path, "Missing config source specifier in envoy::config::core::v3::ConfigSource")

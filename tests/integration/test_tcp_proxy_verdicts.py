@@ -41,6 +41,12 @@ def to_app(config: str) -> str:
     return tcp(f"stat_prefix: a, cluster: app, {config}")
 
 
+ON_DEMAND = (
+    "on_demand: {odcds_config: {resource_api_version: V3, api_config_source: {api_type: DELTA_GRPC, transport_api_version: V3, "
+    "grpc_services: [{envoy_grpc: {cluster_name: app}}]}}}"
+)
+
+
 def tunnel(config: str, host: str = "a:80") -> str:
     return to_app(f"tunneling_config: {{hostname: '{host}'{config and ', ' + config}}}")
 
@@ -179,7 +185,9 @@ CASES = {
     "state, without value": filters(
         entry("set_filter_state.v3.Config", "on_new_connection: [{object_key: envoy.string}]"), TCP
     ),
-    "on demand, with a source": to_app("on_demand: {odcds_config: {ads: {}}}"),
+    "on demand, with a source": to_app(ON_DEMAND),
+    "on demand, of a named node": "node: {id: a, cluster: b}\n" + to_app(ON_DEMAND),
+    "on demand, with a source of nothing": to_app("on_demand: {odcds_config: {}}"),
     "on demand": to_app("on_demand: {}"),
     "not last": filters(TCP, TCP),
     "rbac": policy("{any: true}"),

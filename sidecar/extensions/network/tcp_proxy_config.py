@@ -120,9 +120,9 @@ class TcpProxyCompiler:
         )
 
     def _discover(self) -> Callable[[str], Awaitable[str]] | None:
-        if not self._message.HasField("on_demand"):
-            return None
         asked = self._message.on_demand
+        if not asked.HasField("odcds_config"):
+            return None
         clusters = self._context.on_demand_clusters
         source = clusters.source(asked.odcds_config, f"{self._context.path}.on_demand.odcds_config")
         timeout_s = duration_s(asked.timeout) if asked.HasField("timeout") else _DEFAULT_DISCOVERY_S

@@ -27,6 +27,7 @@ def message(name: str) -> Any:
 
 def bootstrap(ads_type: str = "DELTA_GRPC") -> Any:
     made = message("envoy.config.bootstrap.v3.Bootstrap")
+    made.node.id, made.node.cluster = "one", "all"
     if ads_type:
         made.dynamic_resources.ads_config.api_type = ads_type
     return made
@@ -169,6 +170,13 @@ async def test_cancelled_while_waiting_leaves_the_others(autojump_clock: MockClo
 )
 def test_changes_can_be_asked_for(made: Any, ads_type: str) -> None:
     check_source(made, bootstrap(ads_type), "here")
+
+
+def test_who_asks_has_a_name() -> None:
+    nameless = bootstrap()
+    nameless.ClearField("node")
+    with pytest.raises(ConfigError, match="node 'id' and 'cluster' are required"):
+        check_source(source("api"), nameless, "here")
 
 
 @pytest.mark.parametrize(
