@@ -11,7 +11,7 @@ bits, a number of another kind is BAD_ARGUMENT, one that is unknown NOT_FOUND.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from wasm_abi.abi import CallStatus, MapType, Status
 
@@ -40,10 +40,11 @@ class _GrpcStream:
 class Callouts:
     """What a plugin has asked others, and the answer that is being delivered, if one is."""
 
-    __slots__ = ("_grpc", "_http", "_plugin", "_streams", "body", "host", "maps", "message", "status")
+    __slots__ = ("_grpc", "_http", "_owner", "_streams", "body", "host", "maps", "message", "status")
 
     def __init__(self, plugin: "Plugin", host: "CalloutHost | None") -> None:
-        self._plugin = plugin
+        #: None once it is over, and so are its calls.
+        self._owner: Plugin | None = plugin
         self.host = host
         self._http: set[int] = set()
         self._grpc: set[int] = set()
@@ -58,8 +59,13 @@ class Callouts:
 
     def take_apart(self) -> None:
         """Let go of the plugin, which is over."""
-        self._plugin = cast("Plugin", None)
+        self._owner = None
         self.host = None
+
+    @property
+    def _plugin(self) -> "Plugin":
+        assert self._owner is not None
+        return self._owner
 
     @property
     def open_calls(self) -> int:
