@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.support.oracle_binary import envoy_binary
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).parents[2]
 # Against whom the tests of whole processes run.
 PROXIES = ["envoy", "sidecar"]
 START_TIMEOUT_S = 30.0
