@@ -16,7 +16,6 @@ from google.protobuf import any_pb2, json_format
 from google.protobuf.message import Message
 
 from sidecar.config.messages import message_class
-from tests.conformance.proxy import ROOT
 
 __all__ = ["CannotBuild", "Plane", "pack", "plane_binary"]
 
@@ -37,8 +36,10 @@ class CannotBuild(Exception):
 @cache
 def plane_binary() -> Path:
     """The program, built if need be.  Raises: CannotBuild."""
-    command = ["scripts/build_xds_e2e.sh", *(["--install"] if os.environ.get("CI") else [])]
-    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+    # Of the checkout, from wherever this is linked: what it builds is kept there.
+    script = Path(__file__).resolve().parents[2] / "scripts" / "build_xds_e2e.sh"
+    command = [str(script), *(["--install"] if os.environ.get("CI") else [])]
+    built = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     if built.returncode:
         raise CannotBuild(built.stderr.strip())
     return Path(built.stdout.strip())
