@@ -23,8 +23,9 @@ TIMEOUT_S = 60.0
 
 
 def test_restarts_under_load_lose_no_request_and_no_descriptor(tmp_path: Path) -> None:
-    # Epochs of one process and of two workers: sockets that are too many are served, missing ones are made.
-    outcome = run(tmp_path, 2, concurrency=(2, 1))
+    # Epochs of one process and of two workers: sockets that are too many are served, missing ones are made,
+    # and there are as many as the most workers that there were.
+    outcome = run(tmp_path, 4, concurrency=(1, 2))
     assert outcome.failures == []
     assert outcome.requests > 0
     assert outcome.is_good(), outcome

@@ -21,7 +21,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         outcome = run(Path(directory), given.restarts, concurrency=turns, clients=given.clients)
     print(f"{outcome.restarts} hot restarts, {outcome.requests} requests, {len(outcome.failures)} failed")
-    print(f"descriptors: {outcome.descriptors[0]} in the first epoch, {outcome.descriptors[1]} in the last")
+    print(f"descriptors: {outcome.descriptors[0]} at first, {outcome.descriptors[1]} in the last epoch")
     for each in outcome.failures[:10]:
         print(f"  {each}")
     if outcome.left:

@@ -1,4 +1,9 @@
-"""One run: a proxy, clients that never stop asking, and hot restarts of it."""
+"""One run: a proxy, clients that never stop asking, and hot restarts of it.
+
+Descriptors are compared between epochs of as many workers.  An epoch of fewer workers than the one before
+accepts on all of its sockets (``docs/hot-restart.md`` says why), so that with several numbers of workers the
+first turn of all of them passes before the count that the last epoch is held to.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +23,8 @@ _START_S = 90.0
 _LOOK_S = 0.02
 #: How long connections to the upstream and to the epoch before may be there behind the load.
 _REST_S = 15.0
+#: Behind the longest time for which an idle connection is kept.
+_SAME_S = 1.5
 
 
 @dataclass
@@ -27,7 +34,7 @@ class Outcome:
     restarts: int = 0
     requests: int = 0
     failures: list[str] = field(default_factory=list)
-    #: Open descriptors of the first epoch and of the last of as many workers, at rest.
+    #: Open descriptors at rest: of an epoch, and of the last, which has as many workers.
     descriptors: tuple[int, int] = (0, 0)
     #: Processes of the proxy that are left when it has ended.
     left: list[int] = field(default_factory=list)
@@ -41,6 +48,8 @@ def run(directory: Path, restarts: int, *, concurrency: tuple[int, ...] = (1,), 
     """Restart so often; ``concurrency`` is that of the epochs in turn."""
     outcome = Outcome()
     restarts += -restarts % len(concurrency)  # the last epoch has as many workers as the first
+    if len(set(concurrency)) > 1:
+        restarts = max(restarts, 2 * len(concurrency))
     with upstream() as app:
         _run(directory, restarts, concurrency, clients, app, outcome)
     return outcome
@@ -69,24 +78,28 @@ def _run(
             assert time.monotonic() < deadline, "it does not start"
             time.sleep(_LOOK_S)
 
-    try:
-        start(0)
-        first = descriptors(processes[0].pid)
+    def restart(epochs: range) -> None:
+        """Under load, until only the last one of these is left."""
         load = Clients(clients, lambda: port, lambda problem, _: outcome.failures.append(problem))
         try:
-            for epoch in range(1, restarts + 1):
+            for epoch in epochs:
                 start(epoch)
                 outcome.restarts += 1
                 if epoch > 1:
                     _ended(processes[epoch - 2])
-            _ended(processes[-2])
+            if epochs:
+                _ended(processes[-2])
         finally:
             load.end()
-            outcome.requests = load.requests
-        deadline = time.monotonic() + _REST_S
-        while (last := descriptors(processes[-1].pid)) > first and time.monotonic() < deadline:
-            time.sleep(_LOOK_S)
-        outcome.descriptors = first, last
+            outcome.requests += load.requests
+
+    try:
+        start(0)
+        turn = len(concurrency) if len(set(concurrency)) > 1 else 0
+        restart(range(1, turn + 1))
+        first = _at_rest(processes[-1].pid)
+        restart(range(turn + 1, restarts + 1))
+        outcome.descriptors = first, _at_rest(processes[-1].pid)
     finally:
         for each in processes:
             if each.poll() is None:
@@ -96,6 +109,17 @@ def _run(
             _ended(each)
         outcome.left = [each.pid for each in processes if each.poll() is None]
         output.close()
+
+
+def _at_rest(pid: int) -> int:
+    """How many descriptors it has once their number stays the same for a while."""
+    deadline = time.monotonic() + _REST_S
+    found, since = descriptors(pid), time.monotonic()
+    while time.monotonic() < min(since + _SAME_S, deadline):
+        time.sleep(_LOOK_S)
+        if (now := descriptors(pid)) != found:
+            found, since = now, time.monotonic()
+    return found
 
 
 def _ended(process: subprocess.Popen[bytes]) -> None:
