@@ -98,10 +98,14 @@ def _check_peers(context: Context, path: Path, source: Any, *, is_ads: bool) -> 
         cluster = context.clusters.get(name)
         if not name:
             continue
+        if cluster is None and _is_on_demand(path):
+            hint = context.suggest_cluster(name)
+            context.report.warning(here, f"cluster '{name}' is not here: nobody is asked as long", hint)
+            continue
         if is_ads and cluster is None:
             hint = context.suggest_cluster(name)
             context.report.error(here, f"Unknown gRPC client cluster '{name}'", hint)
-        elif not is_ads and (cluster is None or cluster.type == _EDS):
+        elif not is_ads and (cluster is None or cluster.type == _EDS) and not _is_on_demand(path):
             context.report.error(
                 here,
                 f"{_API} must have a statically defined non-EDS cluster:"
@@ -110,3 +114,8 @@ def _check_peers(context: Context, path: Path, source: Any, *, is_ads: bool) -> 
             )
         elif cluster is not None and here[-1] == "cluster_name" and not is_http2(cluster):
             context.report.warning(here, f"cluster '{name}' does not speak HTTP/2: gRPC to it will fail")
+
+
+def _is_on_demand(path: Path) -> bool:
+    """Whether clusters are asked for there: Envoy opens such a source when it is used, and looks then."""
+    return path[-3:-1] == ("odcds", "source") or path[-2] == "odcds_config"

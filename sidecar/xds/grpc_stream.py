@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INTERNAL",
+    "ApartSubscription",
     "GrpcSubscription",
     "SilentTransport",
     "StreamSettings",
@@ -133,6 +134,10 @@ class SilentTransport:
     ) -> GrpcSubscription:
         """Want resources of the subscriber's kind; all of them without ``names``."""
         return GrpcSubscription(self, subscriber, stats, names, fetch_timeout_s)
+
+    def subscribe_apart(self, subscriber: Subscriber, stats: SubscriptionStats) -> ApartSubscription:
+        """Want resources that are yet to be named, each by a subscription of its own."""
+        return ApartSubscription(self, subscriber, stats)
 
     def pause(self, message: str, *, is_paused: bool) -> None:
         """Say nothing of a type, or go on: what came up in the meantime is said then."""
@@ -459,3 +464,36 @@ class GrpcSubscription:
         """The stream ended."""
         self._stats.update_attempt.value += 1
         self._stats.update_failure.value += 1
+
+
+class ApartSubscription:
+    """A :class:`sidecar.xds.subscription.Subscription` that is one for each name, and waits for none."""
+
+    def __init__(self, transport: SilentTransport, subscriber: Subscriber, stats: SubscriptionStats) -> None:
+        self._transport = transport
+        self._subscriber = subscriber
+        self._stats = stats
+        self._open: dict[str, GrpcSubscription] = {}
+
+    def start(self) -> None:
+        """Nothing is asked for before it has a name."""
+
+    def request(self, names: Sequence[str]) -> None:
+        """Ask for resources that nobody asked for yet."""
+        for name in names:
+            if name not in self._open:
+                made = GrpcSubscription(self._transport, self._subscriber, self._stats, (name,), 0.0)
+                self._open[name] = made
+                made.start()
+
+    async def run(self) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Want nothing any more."""
+        for each in self._open.values():
+            each.close()
+        self._open.clear()

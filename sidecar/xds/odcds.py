@@ -1,9 +1,10 @@
 """On-demand CDS: clusters that nobody knows until traffic wants them (Envoy's ``OdCdsApi``).
 
-Each source has one subscription, which begins with the first name that is asked for.  Until its first answer
-no other name is said; then all that were wanted meanwhile are.  A name is asked for once: what a control
-plane said there is none of, it may send whenever there is.  Who wants a cluster that is asked for already
-waits with the others, as long as the first of them would.
+A source of its own has one subscription, which begins with the first name that is asked for.  Until its first
+answer no other name is said; then all that were wanted meanwhile are.  On the aggregated stream each name is
+a subscription, asked for at once, and an answer that is refused ends the wait for all of them.  A name is
+asked for once: what a control plane said there is none of, it may send whenever there is.  Who wants one
+that is asked for already waits with the others, as long as the first of them would.
 """
 
 from __future__ import annotations
@@ -62,7 +63,11 @@ class _Pending:
 class OnDemandSource:
     """Where clusters are asked for (:class:`sidecar.xds.subscription.Subscriber`)."""
 
-    def __init__(self, taken: TakenClusters, missing: Callable[[str], None]) -> None:
+    def __init__(
+        self, taken: TakenClusters, missing: Callable[[str], None], *, is_aggregated: bool = False
+    ) -> None:
+        #: Whether each name is a subscription of its own.
+        self.has_apart = is_aggregated
         self.kind = ResourceKind(
             CLUSTER,
             "name",
@@ -71,20 +76,29 @@ class OnDemandSource:
             incremental=taken.in_use,
         )
         self.start: Callable[[], None] = _nothing
-        #: A :class:`sidecar.xds.grpc_stream.GrpcSubscription`, or a worker's to its supervisor.
+        #: A :class:`sidecar.xds.grpc_stream.GrpcSubscription` or one of each name, or a worker's to its
+        #: supervisor.
         self.subscription: Any = None
         self._taken = taken
         self._missing = missing
         self._has_begun = False
         self._was_answered = False
+        #: What is asked for behind the first answer.
         self._awaiting: dict[str, None] = {}
+        #: What was asked for at once.
+        self._asked: dict[str, None] = {}
 
     def ask(self, name: str) -> None:
         """Ask for a cluster, now or behind the first answer."""
         if not self._has_begun:
             self._has_begun = True
             self.start()
-            self.subscription.request_first((name,))
+            if not self.has_apart:
+                self.subscription.request_first((name,))
+                return
+        if self.has_apart:
+            self._asked[name] = None
+            self.subscription.request((name,))
         elif self._was_answered:
             self.subscription.request((name,))
         else:
@@ -112,7 +126,11 @@ class OnDemandSource:
             self._missing(name)
 
     def on_failure(self) -> None:
-        self._answered()
+        if self.has_apart:
+            for name in self._asked:
+                self._missing(name)
+        else:
+            self._answered()
 
 
 class OnDemandClusters:
@@ -141,7 +159,11 @@ class OnDemandClusters:
         key = message.SerializeToString(deterministic=True)
         found = self._open.get(key)
         if found is None:
-            found = self._open[key] = OnDemandSource(self._taken, partial(self._end, outcome="missing"))
+            found = self._open[key] = OnDemandSource(
+                self._taken,
+                partial(self._end, outcome="missing"),
+                is_aggregated=message.HasField("ads"),
+            )
             found.start = partial(self._start, found)
             found.subscription = self._sources.subscribe(message, path, found, self._scope, ())
         return found

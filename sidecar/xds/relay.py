@@ -127,6 +127,7 @@ class _Tapped:
         self._key = key
         self._inner = inner
         self.kind = inner.kind
+        self.has_apart: bool = getattr(inner, "has_apart", False)
 
     def on_update(self, resources: Sequence[Resource], version: str) -> None:
         try:

@@ -191,6 +191,8 @@ class Sources:
             return single.subscribe_alone(subscriber, stats, names, timeout_s)
         else:
             raise ConfigError(path, f"no source of resources: '{kind}'")
+        if getattr(subscriber, "has_apart", False):
+            return transport.subscribe_apart(subscriber, stats)
         return transport.subscribe(subscriber, stats, names, timeout_s)
 
     def pause(self, message: str, *, is_paused: bool) -> None:

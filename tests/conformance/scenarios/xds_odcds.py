@@ -221,6 +221,102 @@ async def xds_odcds_aggregated(s: Session) -> None:
     )
 
 
+#: Which of those who want a cluster hears of it first, and so counts it, is chance in Envoy (cds.config_reload).
+COUNTED = r"^(cluster_manager\.(odcds|cds\.update|active|warming|cluster_)|control_plane|http\.main\.downstream_rq_[2-5])"
+
+
+@scenario(DELTA)
+async def xds_odcds_names(s: Session) -> None:
+    """On the aggregated stream each name is asked for at once, and is a subscription that counts for itself."""
+    plane = await begin(s, following())
+    first, second = await s.connect(), await s.connect()
+    await first.send(get("first"))
+    await plane.asked("cds", 3)
+    await second.send(get("second"))
+    await plane.asked("cds", 4)
+    await plane.update_delta("cds", "c2", {"second": ("1", static("second", "two"))})
+    await second.reply("second")
+    plane.requests.clear()
+    await plane.end()
+    for kind in ("cds", "lds"):
+        await plane.asked(kind)
+    s.see("again", {kind: list(each) for kind, each in sorted(plane.requests.items())})
+    await stats(s, COUNTED, label="after the end of a stream")
+    await plane.update_delta("cds", "c3", {"first": ("1", static("first"))})
+    await first.reply("first")
+    both = {"first": ("2", static("first", "two")), "second": ("2", static("second"))}
+    await plane.update_delta("cds", "c4", both)
+    await plane.update_delta("cds", "c5")
+    await plane.update_delta("cds", "c6", removed=["first"])
+    first = await s.connect()
+    await first.send(get("first"))
+    await trio.sleep(0.3)
+    await plane.update_delta("cds", "c7", {"first": ("3", static("first"))})
+    await first.reply("came back")
+    plane.see()
+    await stats(s, COUNTED)
+
+
+@scenario(DELTA)
+async def xds_odcds_refused(s: Session) -> None:
+    """A cluster that cannot be taken ends the wait for all that are asked for on its stream."""
+    plane = await begin(s, following())
+    first, second, third = [await s.connect() for _ in range(3)]
+    await first.send(get("first"))
+    await plane.asked("cds", 3)
+    await second.send(get("second"))
+    await plane.asked("cds", 4)
+    await plane.update_delta("cds", "c2", {"first": ("1", "{name: first, connect_timeout: -1s}")})
+    await first.reply("first")
+    await second.reply("second")
+    await third.send(get("third"))
+    await plane.asked("cds", 6)
+    await plane.update_delta("cds", "c3", {"third": ("1", "{name: third, connect_timeout: -1s}")})
+    await third.reply("against the rules")
+    second = await s.connect()
+    await second.send(get("second"))
+    await trio.sleep(0.3)
+    await plane.update_delta("cds", "c4", {"else": ("1", "{name: else, connect_timeout: -1s}")})
+    await second.reply("of somebody else")
+    second = await s.connect()
+    await plane.update_delta("cds", "c5", {"second": ("1", static("second", "two"))})
+    await second.send(get("second"))
+    await second.reply("taken at last")
+    plane.see()
+    await stats(s, COUNTED)
+
+
+@scenario(DELTA)
+async def xds_odcds_no_fetch_timeout(s: Session) -> None:
+    """What an on-demand cluster waits for on the aggregated stream is its own timeout alone."""
+    source = "{ads: {}, resource_api_version: V3, initial_fetch_timeout: 0.2s}"
+    plane = await begin(s, following(", timeout: 1s", source=source))
+    client = await s.connect()
+    await client.send(get("first"))
+    await plane.asked("cds", 3)
+    await client.reply("late")
+    await stats(s, COUNTED)
+
+
+@scenario(DELTA)
+async def xds_odcds_late_source(s: Session) -> None:
+    """A source may name a cluster that is not here yet; who asks before it is waits in vain."""
+    plane = await begin(s, following(", timeout: 0.3s", source=single().replace("xds", "late")))
+    client = await s.connect()
+    await client.send(get("first"))
+    await client.reply("of nobody")
+    plane.see("nobody was asked")
+    await plane.update_delta("cds", "c2", {"late": ("1", cluster("late", "xds", http2=True))})
+    await plane.asked("cds", 4)
+    await plane.update_delta("cds", "1", {"first": ("1", static("first"))})
+    client = await s.connect()
+    await client.send(get("first"))
+    await client.reply("first")
+    plane.see()
+    s.see("paths", plane.paths)
+    await stats(s, r"^cluster_manager\.(odcds\.update_(success|rejected)|active|warming|cluster_)")
+
+
 @scenario(DELTA)
 async def xds_odcds_per_route(s: Session) -> None:
     """Routes and virtual hosts say whether, and where, clusters are asked for."""

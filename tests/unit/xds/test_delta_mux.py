@@ -273,3 +273,12 @@ def test_more_is_asked_for_once_beside_what_comes_by_itself() -> None:
     assert mux.take_requests() == []
     mux.unwatch(watch)
     assert mux.take_requests() == [DeltaRequest("a", unsubscribe=("x",))]
+
+
+def test_who_wants_all_hears_first() -> None:
+    mux: DeltaMux[str] = DeltaMux()
+    named = mux.watch("a", ("x",), "named")
+    everything = mux.watch("a", None, "all")
+    state = mux.state_of("a")
+    assert state is not None
+    assert state.interested_in("x") == [everything, named]

@@ -65,7 +65,7 @@ class Asked:
 class Bed:
     """Clusters on demand whose control plane is the test."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: trio.Nursery, kind: str = "api") -> None:
         self.bootstrap = bootstrap()
         self.subscription = Asked()
         store = Store()
@@ -80,7 +80,7 @@ class Bed:
         taken = TakenClusters(self.clusters, make)
         sources: Any = self
         self.on_demand = OnDemandClusters(sources, store, self.clusters, taken, spawn)
-        self.source = self.on_demand.source(source(), "odcds.source")
+        self.source = self.on_demand.source(source(kind), "odcds.source")
         self.outcomes: dict[str, str] = {}
         self._nursery = nursery
 
@@ -121,6 +121,29 @@ async def test_failure_is_an_answer_too() -> None:
         await bed.want("b")
         bed.source.on_failure()
         assert bed.subscription.asked == [(), ("a",), ("b",)]
+        nursery.cancel_scope.cancel()
+
+
+async def test_names_on_the_aggregated_stream_wait_for_nothing() -> None:
+    async with trio.open_nursery() as nursery:
+        bed = Bed(nursery, "ads")
+        await bed.want("a")
+        await bed.want("b")
+        assert bed.subscription.asked == [(), ("a",), ("b",)]
+        bed.source.on_delta([], ["b"], "1")
+        await wait_all_tasks_blocked()
+        assert bed.outcomes == {"b": "missing"}
+        nursery.cancel_scope.cancel()
+
+
+async def test_refusal_on_the_aggregated_stream_ends_every_wait() -> None:
+    async with trio.open_nursery() as nursery:
+        bed = Bed(nursery, "ads")
+        await bed.want("a")
+        await bed.want("b")
+        bed.source.on_failure()
+        await wait_all_tasks_blocked()
+        assert bed.outcomes == {"a": "missing", "b": "missing"}
         nursery.cancel_scope.cancel()
 
 
