@@ -175,12 +175,13 @@ class H1Driver:
         preserve_case = manager.http1.preserve_case
         idle_timeout = manager.idle_timeout_s
         rx_bytes = stats.downstream_cx_rx_bytes_total
-        receive: Any = self._transport.receive
+        # None where the transport's own: a bound method would be kept by every idle connection.
+        receive: Any = None
         served = 0
         stream: Any
         if manager.overload is not None:
             try:
-                receive = guard_dispatch(manager.overload, receive, reader.rest)
+                receive = guard_dispatch(manager.overload, self._transport.receive, reader.rest)
             except RemoteProtocolError as error:
                 await self._answer_broken(error, reader.rest)
                 await self._close_delayed()
@@ -196,7 +197,7 @@ class H1Driver:
                     # An idle connection keeps nothing of its last request.
                     stream = None
                     parser.let_go()
-                    data = await receive(65536)
+                    data = await (self._transport.receive(65536) if receive is None else receive(65536))
                     rx_bytes.value += len(data)
                 # The common case: what is here begins with a whole head, and nothing in it is out of the way.
                 rest = parser.take(data)

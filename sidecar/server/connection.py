@@ -75,7 +75,10 @@ class Connection:
             self.local_address = listener.address.text
         else:
             self.remote_address = Address.from_sockaddr(sock.family, peer).text
-            self.local_address = Address.from_sockaddr(sock.family, sock.getsockname()).text
+            own = sock.getsockname()
+            if own != listener.last_local[0]:
+                listener.last_local = (own, Address.from_sockaddr(sock.family, own).text)
+            self.local_address = listener.last_local[1]
         self.direct_remote_address = self.remote_address
         self.direct_local_address = self.local_address
         self.listener = listener

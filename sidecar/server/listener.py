@@ -90,6 +90,8 @@ class Listener:
         self.bind_to_port = bind_to_port
         #: None where nothing limits how many connections there are.
         self.limits = limits
+        #: The socket's own address of the connection before, and its text: mostly they are one for all.
+        self.last_local: tuple[Any, str] = (None, "")
         #: ``use_original_dst``: finds the listener for a connection whose address was restored.
         self.hand_off: Callable[[str], Listener | None] | None = None
         #: What the bytes of a connection go through; another one where it may hold less.
@@ -306,7 +308,7 @@ class Listener:
 
         ``is_admitted``: this listener accepted it, so that it may be handed on, and counts until its end.
         """
-        name = f"connection {connection.connection_id}"
+        name = connection.connection_id
         inspector = self.inspector
         if handler_logger.isEnabledFor(logging.DEBUG):
             peer = connection.direct_remote_address
