@@ -242,19 +242,6 @@ ENTRIES: tuple[Entry, ...] = (
     # It is about connections whose destination a listener filter restored: without one Envoy ignores it too.
     *_rows(_HCM, WARN, "listener filters", "forward_proto_config"),
     Entry(_HCM, "codec_type", STOP, "UDP and HTTP/3", "HTTP3", when=lambda message: message.codec_type == 3),
-    *(
-        Entry(
-            message,
-            field,
-            STOP,
-            "xDS",
-            "with config_discovery",
-            when=lambda found, field=field: any(  # type: ignore[misc]
-                each.HasField("config_discovery") for each in getattr(found, field)
-            ),
-        )
-        for message, field in ((f"{_HCM}.UpgradeConfig", "filters"),)
-    ),
     *_rows(
         f"{_CORE}.HttpProtocolOptions",
         WARN,

@@ -6,6 +6,7 @@ The result is a function that serves one connection.  The message was validated 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -137,6 +138,13 @@ class _Chain(NamedTuple):
     #: Those whose configuration is discovered, by their places.
     discovered: dict[int, Discovered[HttpFilter]]
 
+    def current(self) -> tuple[HttpFilter, ...]:
+        """What stands in each place now."""
+        return tuple(
+            each if number not in self.discovered else self.discovered[number].current
+            for number, each in enumerate(self.filters)
+        )
+
     def set_router(self, router: Router) -> None:
         """Tell a router what the configuration says of it."""
         router.set_options(
@@ -201,8 +209,12 @@ class HcmCompiler:
             manager.set_filters(chain.filters)
         for index, each in enumerate(message.upgrade_configs):
             at = context.at(f"upgrade_configs[{index}].filters")
-            chains.append(self._filters(each.filters, at, registry, names))
-            manager.upgrades[each.upgrade_type.lower().encode()] = self._upgrade(each, chains[-1], router)
+            own = self._filters(each.filters, at, registry, names)
+            chains.append(own)
+            kind = each.upgrade_type.lower().encode()
+            manager.upgrades[kind] = self._upgrade(each, own, router)
+            if own.discovered:
+                self._discover_upgrade_filters(manager, kind, own)
         manager.upstream_logs = tuple(
             log for each in chains if each.upstream_log is not None for log in each.upstream_log.loggers
         )
@@ -503,12 +515,19 @@ class HcmCompiler:
         manager.filters_change = True
 
         def use() -> None:
-            manager.set_filters(
-                tuple(
-                    each if number not in chain.discovered else chain.discovered[number].current
-                    for number, each in enumerate(chain.filters)
-                )
-            )
+            manager.set_filters(chain.current())
+
+        use()
+        for each in chain.discovered.values():
+            each.start(use)
+
+    @staticmethod
+    def _discover_upgrade_filters(manager: ConnectionManager, kind: bytes, chain: _Chain) -> None:
+        """The same for the filters of an upgrade.  Its streams keep those with which they began."""
+
+        def use() -> None:
+            manager.upgrades[kind] = replace(manager.upgrades[kind], filters=chain.current())
+            manager.upgrade_managers.pop(kind, None)
 
         use()
         for each in chain.discovered.values():
