@@ -60,6 +60,7 @@ class H2Stats:
         "stream_refused_errors",
         "streams_active",
         "trailers",
+        "tx_flush_timeout",
         "tx_reset",
     )
 
@@ -67,6 +68,7 @@ class H2Stats:
         counters = {name: scope.counter(name) for name in _COUNTERS}
         self.rx_reset = counters["rx_reset"]
         self.tx_reset = counters["tx_reset"]
+        self.tx_flush_timeout = counters["tx_flush_timeout"]
         self.stream_refused_errors = counters["stream_refused_errors"]
         self.trailers = counters["trailers"]
         self.goaway_sent = counters["goaway_sent"]

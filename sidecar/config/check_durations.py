@@ -19,6 +19,8 @@ _READ_AS_MILLISECONDS = frozenset(
         "grpc_timeout_offset",
         "max_connection_duration",
         "stream_idle_timeout",
+        "stream_flush_timeout",
+        "flush_timeout",
         "request_timeout",
         "request_headers_timeout",
         "drain_timeout",

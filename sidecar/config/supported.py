@@ -281,7 +281,8 @@ _ROWS: dict[str, str] = {
         "server_header_transformation use_remote_address xff_num_trusted_hops skip_xff_append "
         "generate_request_id preserve_external_request_id always_set_request_id_in_response "
         "add_user_agent common_http_protocol_options http_protocol_options "
-        "http2_protocol_options stream_idle_timeout request_timeout request_headers_timeout drain_timeout "
+        "http2_protocol_options stream_idle_timeout stream_flush_timeout request_timeout "
+        "request_headers_timeout drain_timeout "
         "delayed_close_timeout via normalize_path merge_slashes max_request_headers_kb "
         "path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port "
         "strip_trailing_host_dot internal_address_config scheme_header_transformation "
@@ -462,7 +463,7 @@ _ROWS: dict[str, str] = {
     "envoy.type.matcher.v3.RegexMatchAndSubstitute": "pattern substitution",
     f"{_ROUTE}.RouteAction": (
         "cluster cluster_header weighted_clusters cluster_specifier_plugin inline_cluster_specifier_plugin "
-        "cluster_not_found_response_code timeout idle_timeout "
+        "cluster_not_found_response_code timeout idle_timeout flush_timeout "
         "max_stream_duration max_grpc_timeout grpc_timeout_offset "
         "prefix_rewrite regex_rewrite path_rewrite host_rewrite host_rewrite_literal host_rewrite_header "
         "host_rewrite_path_regex auto_host_rewrite append_x_forwarded_host hash_policy "

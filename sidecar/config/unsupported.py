@@ -89,14 +89,6 @@ ENTRIES: tuple[Entry, ...] = (
         "node_context_params config_sources default_config_source xds_delegate_extension",
     ),
     *_rows(_BOOTSTRAP, WARN, "xDS", "xds_config_tracker_extension hds_config"),
-    Entry(
-        "envoy.config.overload.v3.ScaleTimersOverloadActionConfig.ScaleTimer",
-        "timer",
-        WARN,
-        "overload manager",
-        "HTTP_DOWNSTREAM_STREAM_FLUSH",
-        when=lambda message: message.timer == 5,
-    ),
     *_rows(_BOOTSTRAP, WARN, "runtime", "flags_path"),
     Entry(
         "envoy.extensions.matching.input_matchers.runtime_fraction.v3.RuntimeFraction",
@@ -263,7 +255,7 @@ ENTRIES: tuple[Entry, ...] = (
         "local_cluster_rate_limit",
     ),
     *_rows(f"{_CORE}.ProxyProtocolConfig", STOP, "PROXY protocol", "pass_through_tlvs added_tlvs"),
-    *_rows(f"{_ROUTE}.RouteAction", WARN, "timeouts", "early_data_policy flush_timeout"),
+    *_rows(f"{_ROUTE}.RouteAction", WARN, "timeouts", "early_data_policy"),
     *_rows("envoy.config.tap.v3.OutputSink", STOP, "taps", "streaming_grpc custom_sink"),
     *_rows(
         "envoy.config.tap.v3.OutputConfig",

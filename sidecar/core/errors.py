@@ -112,7 +112,7 @@ class StreamClosed(Disconnected):
 
 
 class DeadlineExceeded(SidecarError):
-    """A deadline of the strand passed.  ``kind`` names which: ``total`` or ``idle``."""
+    """A deadline of the strand passed.  ``kind`` names which: ``total``, ``idle`` or ``flush``."""
 
     def __init__(self, kind: str = "total") -> None:
         super().__init__(kind)

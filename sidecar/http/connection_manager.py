@@ -218,6 +218,8 @@ class ConnectionManager:
         #: Seconds; 0 for none.
         self.idle_timeout_s = 3600.0
         self.stream_idle_timeout_s = 300.0
+        #: For the end of an HTTP/2 response that waits for the client's windows; None takes the idle one's.
+        self.stream_flush_timeout_s: float | None = None
         self.request_timeout_s = 0.0
         self.request_headers_timeout_s = 0.0
         self.max_connection_duration_s = 0.0
@@ -580,6 +582,9 @@ class ConnectionManager:
             reply = reply_for(error, stream)
             stream.flags |= reply.flag
             stream.details = reply.details
+            if error.kind == "flush":  # for Envoy the stream was over
+                responder.reset(stream)
+                return
         elif isinstance(error, StreamAborted):
             stream.flags |= error.reply.flag
             stream.details = error.reply.details
@@ -598,7 +603,7 @@ class ConnectionManager:
             return
         if error.kind == "idle":
             self.stats.downstream_rq_idle_timeout.value += 1
-        else:
+        elif error.kind != "flush":
             self.router.count_timeout(stream)
 
     def _on_disconnect(self, stream: Stream, responder: Responder, error: Disconnected) -> None:

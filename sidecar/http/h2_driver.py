@@ -34,6 +34,7 @@ from sidecar.http.upgrade import begin_upgrade, extended_to_upgrade
 from sidecar.net.h2_keepalive import Keepalive
 from sidecar.net.h2_wire import READ_AHEAD_BYTES, H2Body, H2Wire
 from sidecar.net.reactor import turn
+from sidecar.net.timer import Timer, start_timer, stop_timer
 
 if TYPE_CHECKING:
     from sidecar.codec.h2_types import H2Codec
@@ -60,6 +61,8 @@ _HTTP_1_CLOSES = frozenset(("missing_host_header", "path_normalization_failed", 
 _CODEC_ERROR = "codec_error:The_user_callback_function_failed"
 #: Bytes of a closing connection that are read away before it is cut.
 _LINGER_LIMIT = 1 << 20
+#: How often a response that waits for the client's windows is asked whether the rest of it has come.
+_LOOK_S = 0.1
 
 
 async def serve_h2(
@@ -78,7 +81,10 @@ async def serve_h2(
 class _Responder:
     """One stream: its body coming in, its response going out."""
 
-    __slots__ = ("body", "driver", "held", "is_gone", "is_head", "strand", "stream", "stream_id")
+    __slots__ = (
+        "body", "driver", "held", "is_flushing", "is_gone", "is_head", "strand", "stream", "stream_id",
+        "timer",
+    )  # fmt: skip
 
     def __init__(self, driver: H2Driver, stream: Stream, body: H2Body | None) -> None:
         self.driver = driver
@@ -91,6 +97,10 @@ class _Responder:
         self.is_gone = False
         #: Bytes of the response that wait for the client's windows.
         self.held = 0
+        #: All that the client has not taken is here: its time is that of ``stream_flush_timeout``.
+        self.is_flushing = False
+        #: Looks whether it is.
+        self.timer: Timer | None = None
 
     def run(self, strand: Strand) -> Coroutine[Any, Any, None]:
         """The life of the stream, for its strand."""
@@ -166,7 +176,7 @@ class _Responder:
         if not wire.is_congested and codec.send_whole(stream_id, fields, whole):
             return None
         codec.send_headers(stream_id, fields, False)
-        return self._send_rest(whole)
+        return self._send_rest(stream, whole)
 
     def _send_complete(self, stream: Stream, body: Any) -> bool:
         """Send a short body whose trailers are here, as a unary call ends; False where it does not fit."""
@@ -186,9 +196,84 @@ class _Responder:
             codec.send_data(stream_id, b"", True)
         return True
 
-    async def _send_rest(self, data: bytes) -> None:
-        if not await self.driver.wire.send_body(self.stream_id, data, True):
+    async def _send_rest(self, stream: Stream, data: bytes) -> None:
+        if not await self._send(stream, data, True, None):
             raise Disconnected("the stream was reset")
+
+    def _has_rest(self, stream: Stream, body: Body | None) -> bool:
+        """Whether the rest of a response is here, or would be with Envoy, which reads ahead."""
+        if body is None or body.ended or (isinstance(body, H2Body) and body.is_complete):
+            return True
+        response = stream.response
+        length = None if response is None else response.headers.get(b"content-length")
+        if length is None or not length.isdigit():
+            return False
+        return int(length) - stream.bytes_sent <= self.driver.manager.buffer_limit_bytes
+
+    async def _send(self, stream: Stream, data: bytes, last: bool, body: Body | None) -> bool:
+        """Queue DATA like ``wire.send_body``.
+
+        ``stream_flush_timeout`` limits for how long the client lets the rest of a response wait.  Raises:
+        DeadlineExceeded.
+        """
+        driver = self.driver
+        if len(data) <= driver.codec.send_window(self.stream_id):
+            return await driver.wire.send_body(self.stream_id, data, last)
+        strand = self.strand
+        assert strand is not None
+        manager = driver.manager
+        route = stream.route
+        flush_s = manager.stream_flush_timeout_s
+        if route is not None and route.flush_timeout_s is not None:
+            flush_s = route.flush_timeout_s
+        if flush_s is None:
+            flush_s = manager.stream_idle_timeout_s
+        idle = strand.idle_deadline
+        began = manager.reactor.clock()
+        if self._has_rest(stream, body):
+            self._flush(flush_s)
+        elif isinstance(body, H2Body):
+            self._look_later(body, flush_s)
+        try:
+            return await driver.wire.send_body(self.stream_id, data, last)
+        except DeadlineExceeded as late:
+            if late.kind != "idle" or not self.is_flushing:
+                raise
+            driver.h2_stats.tx_flush_timeout.value += 1
+            raise DeadlineExceeded("flush") from late
+        finally:
+            if self.timer is not None:
+                stop_timer(strand, self.timer)
+                self.timer = None
+            if self.is_flushing:
+                self.is_flushing = False
+                if manager.stream_idle is not None:
+                    manager.stream_idle.flushed(strand)
+                strand.idle_deadline = idle + manager.reactor.clock() - began if idle else 0.0
+
+    def _flush(self, flush_s: float) -> None:
+        """From now on the client has so long to take the rest."""
+        strand = self.strand
+        assert strand is not None
+        manager = self.driver.manager
+        self.is_flushing = True
+        strand.idle_deadline = manager.reactor.clock() + flush_s if flush_s else 0.0
+        if manager.stream_idle is not None:
+            manager.stream_idle.flush(strand, flush_s)
+
+    def _look_later(self, body: H2Body, flush_s: float) -> None:
+        """Look soon whether the rest has come."""
+        strand = self.strand
+        assert strand is not None
+        when = self.driver.manager.reactor.clock() + _LOOK_S
+        self.timer = start_timer(strand, when, partial(self._look, body, flush_s), "stream_flush_timeout")
+
+    def _look(self, body: H2Body, flush_s: float) -> None:
+        self.timer = None
+        if body.is_complete:
+            self._flush(flush_s)
+        else:
+            self._look_later(body, flush_s)
 
     async def _stream_body(self, stream: Stream, body: Body) -> None:
         driver = self.driver
@@ -217,7 +302,7 @@ class _Responder:
                 stream.bytes_sent += len(data)
                 self.held = len(data)
                 last = body.ended and body.trailers is None
-                if not await wire.send_body(stream_id, data, last):
+                if not await self._send(stream, data, last, body):
                     raise Disconnected("the stream was reset")
             if last:
                 stream.upstream_last_rx_ns = monotonic_ns()

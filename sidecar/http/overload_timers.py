@@ -22,6 +22,7 @@ __all__ = ["StreamIdle", "scale_timers", "stream_idle"]
 _CONNECTION_IDLE = "HTTP_DOWNSTREAM_CONNECTION_IDLE"
 _CONNECTION_MAX = "HTTP_DOWNSTREAM_CONNECTION_MAX"
 _STREAM_IDLE = "HTTP_DOWNSTREAM_STREAM_IDLE"
+_STREAM_FLUSH = "HTTP_DOWNSTREAM_STREAM_FLUSH"
 
 
 def scale_timers(
@@ -60,7 +61,7 @@ def scale_timers(
 
 
 class StreamIdle:
-    """``stream_idle_timeout`` and that of routes, which every byte of a body begins anew.
+    """``stream_idle_timeout`` and ``stream_flush_timeout``, which bytes of a body begin anew.
 
     Their deadlines stay as they are configured; those that the pressure makes late are found by looking.
     """
@@ -69,31 +70,50 @@ class StreamIdle:
         self._manager = manager
         self._timers = timers
         self._streams: WeakKeyDictionary[Strand, Stream] = WeakKeyDictionary()
+        #: Those whose response waits for the client's windows, and how long it may as configured.
+        self._flushes: WeakKeyDictionary[Strand, float] = WeakKeyDictionary()
 
     def begin(self, stream: Stream, strand: Strand) -> None:
         """A stream is here."""
         self._streams[strand] = stream
 
-    def _waiting(self) -> Iterator[tuple[Strand, float]]:
-        """What waits within a stream, and how long it may as configured."""
+    def flush(self, strand: Strand, configured_s: float) -> None:
+        """The end of a response begins to wait for the client's windows."""
+        self._flushes[strand] = configured_s
+
+    def flushed(self, strand: Strand) -> None:
+        """It does not any more."""
+        self._flushes.pop(strand, None)
+
+    def _waiting(self) -> Iterator[tuple[Strand, str, float]]:
+        """What waits within a stream, by which timer, and how long it may as configured."""
         manager = self._manager
         idle = {driver.strand for driver in manager.drivers if driver.is_idle}
         for strand, stream in self._streams.items():
             if strand.done or not strand.idle_deadline or strand in idle:
                 continue
+            flush_s = self._flushes.get(strand)
+            if flush_s is not None:
+                yield strand, _STREAM_FLUSH, flush_s
+                continue
             route = stream.route
             own_s = None if route is None else route.idle_timeout_s
-            yield strand, manager.stream_idle_timeout_s if own_s is None else own_s
+            yield strand, _STREAM_IDLE, manager.stream_idle_timeout_s if own_s is None else own_s
 
     def sweep(self) -> None:
         """Let end what waited too long for the pressure that there is."""
         now = self._manager.reactor.clock()
-        for strand, configured_s in self._waiting():
-            less_s = configured_s - self._timers.scaled(_STREAM_IDLE, configured_s)
+        timers = self._timers
+        for strand, name, configured_s in self._waiting():
+            if not timers.scales(name):
+                continue
+            less_s = configured_s - timers.scaled(name, configured_s)
             if now > strand.idle_deadline - less_s:
                 strand.idle_deadline = now
 
 
 def stream_idle(manager: ConnectionManager, timers: ScaledTimers | None) -> StreamIdle | None:
     """What watches the streams of ``manager``; None where nothing has to."""
-    return None if timers is None or not timers.scales(_STREAM_IDLE) else StreamIdle(manager, timers)
+    if timers is None or not (timers.scales(_STREAM_IDLE) or timers.scales(_STREAM_FLUSH)):
+        return None
+    return StreamIdle(manager, timers)

@@ -118,6 +118,7 @@ class Route:
         "direct_response",
         "durations",
         "filter_switches",
+        "flush_timeout_s",
         "grpc_timeouts",
         "hash_policy",
         "hedge_on_per_try_timeout",
@@ -190,6 +191,7 @@ class Route:
         self.timeout_s = 15.0
         #: Seconds; None takes the connection manager's.
         self.idle_timeout_s: float | None = None
+        self.flush_timeout_s: float | None = None
         #: ``max_stream_duration``, which puts ``timeout`` out of use; None where it is unset.
         self.durations: StreamDuration | None = None
         #: ``max_grpc_timeout``, for gRPC requests in the place of ``timeout``.

@@ -20,6 +20,7 @@ __all__ = ["OverloadManager"]
 
 #: How often timers that every byte begins anew are looked at.
 _SWEEP_S = 0.05
+_SWEPT = ("HTTP_DOWNSTREAM_STREAM_IDLE", "HTTP_DOWNSTREAM_STREAM_FLUSH")
 
 logger = logging.getLogger("sidecar.main")
 
@@ -62,7 +63,7 @@ class OverloadManager:
         self._before_s = time.monotonic()
         every(self._refresh_s, self.refresh)
         timers = self.overload.timers
-        if timers is not None and timers.scales("HTTP_DOWNSTREAM_STREAM_IDLE"):
+        if timers is not None and any(map(timers.scales, _SWEPT)):
             every(_SWEEP_S, timers.sweep)
         action = self.overload.shrink_heap
         if action is not None:

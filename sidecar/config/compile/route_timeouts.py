@@ -25,6 +25,8 @@ def compile_timeouts(route: Route, action: Any) -> None:
         route.timeout_s = duration_s(action.timeout)
     if action.HasField("idle_timeout"):
         route.idle_timeout_s = duration_s(action.idle_timeout)
+    if action.HasField("flush_timeout"):
+        route.flush_timeout_s = duration_s(action.flush_timeout)
     if action.HasField("max_stream_duration"):
         duration = action.max_stream_duration
         route.timeout_s = 0.0

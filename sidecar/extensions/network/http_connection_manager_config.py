@@ -351,6 +351,8 @@ class HcmCompiler:
         self._request_options(manager, message)
         if message.HasField("stream_idle_timeout"):
             manager.stream_idle_timeout_s = duration_s(message.stream_idle_timeout)
+        if message.HasField("stream_flush_timeout"):
+            manager.stream_flush_timeout_s = duration_s(message.stream_flush_timeout)
         manager.request_timeout_s = duration_s(message.request_timeout)
         manager.request_headers_timeout_s = duration_s(message.request_headers_timeout)
         if message.HasField("drain_timeout"):

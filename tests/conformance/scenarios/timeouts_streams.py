@@ -221,7 +221,7 @@ async def idle_stream_of_a_client_that_does_not_read(s: Session) -> None:
         client.close()
 
 
-@scenario(STREAMS, differs={"log idle": "http2-flush-timeout", "stats": "http2-flush-timeout"})
+@scenario(STREAMS, differs={"log idle": "http2-flush-timeout"})
 async def idle_stream_of_closed_windows(s: Session) -> None:
     """An HTTP/2 client that opens no window for the rest of a response that the proxy has wholly."""
     s.upstream().script = answers(ok(bytes(1 << 16) + b"more than a window of it"))
