@@ -69,12 +69,13 @@ class DrainManager:
         since, time_s = begun
         return self._draw() * time_s < self._clock() - since
 
-    def begin(self, *, inbound_only: bool, time_s: float | None = None) -> bool:
+    def begin(self, *, inbound_only: bool, time_s: float | None = None, since_s: float | None = None) -> bool:
         """Start the graceful drain; False when it has begun before.
 
-        ``time_s``: one that takes no longer than this, in the place of any other.
+        ``time_s``: one that takes no longer than this, in the place of any other.  ``since_s``: when it
+        began, if not now.
         """
-        now = self._clock()
+        now = self._clock() if since_s is None else since_s
         self._is_quiet = False
         if time_s is not None:
             self._since = {True: (now, time_s), False: (now, time_s)}

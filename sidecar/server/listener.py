@@ -136,6 +136,9 @@ class Listener:
                     bound.append(address)
                     continue
                 sock = self.source.open(self, number, address, options)
+                if sock is None:
+                    bound.append(address)
+                    continue
                 self.sockets.append(sock)
                 if address.family != socket.AF_UNIX:
                     address = Address.from_sockaddr(address.family, sock.getsockname())

@@ -24,8 +24,13 @@ class SocketSource(Protocol):
     #: How many workers accept on them; 0 where the process does itself.
     workers: int
 
-    def open(self, listener: Any, number: int, address: Address, options: BindOptions) -> socket.socket:
-        """The socket of address ``number`` of a listener.  Raises: BindError."""
+    def open(
+        self, listener: Any, number: int, address: Address, options: BindOptions
+    ) -> socket.socket | None:
+        """The socket of address ``number`` of a listener; None where it accepts no more.
+
+        Raises: BindError.
+        """
         ...
 
     def opened(self, listener: Any) -> None:
@@ -55,6 +60,7 @@ class SharedSockets:
 
     def open(self, listener: Any, number: int, address: Address, options: BindOptions) -> socket.socket:
         first = self._source.open(listener, number, address, options)
+        assert first is not None  # a supervisor's are bound or inherited
         if address.family != socket.AF_UNIX:
             address = Address.from_sockaddr(address.family, first.getsockname())
         is_shared = address.family == socket.AF_UNIX or not listener.reuse_port
@@ -64,6 +70,7 @@ class SharedSockets:
             except BindError:
                 first.close()
                 raise
+            assert each is not None
             listener.copies.append(each)
         return first
 
@@ -80,15 +87,24 @@ class GivenSockets:
 
     def __init__(self) -> None:
         self._given: dict[str, list[int]] = {}
+        #: Listeners that accept no more: those whose worker died behind a drain.
+        self._closed: set[str] = set()
 
-    def take(self, name: str, descriptors: list[int]) -> None:
+    def take(self, name: str, descriptors: list[int], *, is_closed: bool) -> None:
         """Keep these for the listener of this name; those that nobody used are closed."""
         for each in self._given.pop(name, ()):
             socket.close(each)
         self._given[name] = descriptors
+        self._closed.discard(name)
+        if is_closed:
+            self._closed.add(name)
 
-    def open(self, listener: Any, number: int, address: Address, options: BindOptions) -> socket.socket:
+    def open(
+        self, listener: Any, number: int, address: Address, options: BindOptions
+    ) -> socket.socket | None:
         given = self._given.get(listener.name)
+        if listener.name in self._closed:
+            return None
         if not given:
             raise BindError(f"cannot bind '{address.text}': the supervisor has not")
         sock = socket.socket(fileno=given.pop(0))

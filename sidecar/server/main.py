@@ -526,9 +526,14 @@ class Server:
         )
 
     def drain_listeners(
-        self, *, inbound_only: bool = False, graceful: bool = False, skip_exit: bool = False
+        self,
+        *,
+        inbound_only: bool = False,
+        graceful: bool = False,
+        skip_exit: bool = False,
+        at_s: float | None = None,
     ) -> None:
-        """Close listeners, at once or after the drain time."""
+        """Close listeners, at once or after the drain time; ``at_s``: when that was asked for, if not now."""
         chosen = [
             each
             for each in self.assembly.listeners
@@ -538,14 +543,16 @@ class Server:
             for listener in chosen:
                 listener.stop_accepting()
             return
-        if not self.draining.begin(inbound_only=inbound_only):
+        if not self.draining.begin(inbound_only=inbound_only, since_s=at_s):
             return
         self.draining.tell(manager for each in chosen for manager in each.chains.managers)
         if self._nursery is not None:
-            self._nursery.start_soon(self._drain_later, chosen, skip_exit, name="drain")
+            late_s = 0.0 if at_s is None else self.reactor.clock() - at_s
+            pause_s = max(self.options.drain_time_s - late_s, 0.0)
+            self._nursery.start_soon(self._drain_later, chosen, pause_s, skip_exit, name="drain")
 
-    async def _drain_later(self, listeners: list[Listener], skip_exit: bool) -> None:
-        await trio.sleep(self.options.drain_time_s)
+    async def _drain_later(self, listeners: list[Listener], pause_s: float, skip_exit: bool) -> None:
+        await trio.sleep(pause_s)
         if not skip_exit:
             for listener in listeners:
                 listener.stop_accepting()

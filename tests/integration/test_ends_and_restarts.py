@@ -169,3 +169,30 @@ def test_worker_that_dies_during_a_restart_leaves_the_next_epoch_and_the_others_
         finally:
             after.kill()
             after.wait(TIMEOUT_S)
+
+
+def _stats(proxy: Running) -> str:
+    client = http.client.HTTPConnection("127.0.0.1", proxy.admin, timeout=TIMEOUT_S)
+    try:
+        client.request("GET", "/stats?filter=^workers")
+        return client.getresponse().read().decode()
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize("how", ["", "?graceful"])
+def test_worker_that_dies_behind_a_drain_is_replaced_by_one_that_accepts_nothing(
+    tmp_path: Path, how: str
+) -> None:
+    with running(tmp_path, "--disable-hot-restart", "--concurrency", "2") as proxy:
+        first, second = _on_each_worker(proxy).items()
+        client = http.client.HTTPConnection("127.0.0.1", proxy.admin, timeout=TIMEOUT_S)
+        client.request("POST", f"/drain_listeners{how}")
+        assert client.getresponse().read() == b"OK\n"
+        client.close()
+        proxy.until_refused()
+        os.kill(first[0], signal.SIGKILL)
+        _until(lambda: "workers.active: 2" in _stats(proxy) and first[0] not in _workers(proxy))
+        assert "workers.died: 1" in _stats(proxy)
+        proxy.until_refused()
+        _answer(*second[1])

@@ -16,7 +16,7 @@ import trio
 from sidecar.core.address import Address
 from sidecar.server.bind import BindOptions
 from sidecar.server.hot_restart.endpoint import VERSION, RestartError
-from sidecar.server.listening_sockets import OwnSockets, SocketSource
+from sidecar.server.listening_sockets import OwnSockets
 from sidecar.server.workers.channel import Channel
 from sidecar.server.workers.frames import FrameError
 
@@ -44,7 +44,7 @@ class InheritedSockets:
     workers = 0
 
     def __init__(self) -> None:
-        self._own: SocketSource = OwnSockets()
+        self._own = OwnSockets()
         self._given: dict[tuple[int, str], list[socket.socket]] = {}
 
     def add(self, kind: int, address: str, descriptor: int) -> None:

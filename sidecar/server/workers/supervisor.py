@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -122,7 +123,9 @@ class Supervisor(Role):
         elif name == "tap_end":
             self._calls.pop("tap", None)
         elif name == "drain_listeners":
-            self._calls[f"{name} {sorted(values.items())}"] = values
+            key = f"{name} {sorted(values.items())}"
+            values["at_s"] = time.monotonic()  # of all processes: who comes later drains until then, too
+            self._calls.setdefault(key, values)
         elif name == "runtime":
             self._overrides.update(values["values"])
         self.broadcast("call", {"name": name, **values})
@@ -134,7 +137,8 @@ class Supervisor(Role):
 
     def _send_sockets_to(self, worker: _Worker, channel: Channel, listener: Any) -> None:
         sockets = listener.sockets_of(worker.number, self.count)
-        channel.send("sockets", {"listener": listener.name}, (), [each.fileno() for each in sockets])
+        values = {"listener": listener.name, "is_closed": listener.stopped.is_set()}
+        channel.send("sockets", values, (), [each.fileno() for each in sockets])
 
     def _send_note(self, to: int, kind: str, number: int) -> None:
         """Pass a note on, or take it if it is for this process; one for a worker that is gone is lost."""

@@ -133,7 +133,7 @@ class Worker(Role):
     def _take_plain(self, frame: Frame, descriptors: list[int]) -> None:
         values = frame.values
         if frame.kind == "sockets":
-            self.given_sockets.take(values["listener"], descriptors)
+            self.given_sockets.take(values["listener"], descriptors, is_closed=values["is_closed"])
         elif frame.kind == "health":
             self._hosts.take_health(values["cluster"], values["host"], values["flags"])
         elif frame.kind == "dns":
