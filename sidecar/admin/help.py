@@ -6,7 +6,8 @@ The words are Envoy's, since scripts read them.
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass
+
+from sidecar.core.dataclass import dataclass
 
 __all__ = ["OWN_PATHS", "PATHS", "TAP_PATH", "AdminPath", "help_text", "index_page"]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from sidecar.api.python_filters import PythonFilters
 from sidecar.api.taps import Attached, Taps
+from sidecar.core.dataclass import dataclass
 from sidecar.core.options import Options
 from sidecar.core.runtime import Runtime
 from sidecar.net.reactor import Reactor

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from sidecar.core.dataclass import dataclass
 from sidecar.core.headers import HeaderMap
 
 __all__ = ["OPEN", "AccessRules", "Denial"]

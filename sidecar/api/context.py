@@ -7,11 +7,12 @@ compile time and keeps what its runtime object needs.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from sidecar.api.python_filters import PythonFilters
 from sidecar.api.taps import Taps
+from sidecar.core.dataclass import dataclass
 from sidecar.core.notes import Notes
 from sidecar.core.runtime import Runtime
 from sidecar.core.shared_memory import SharedMemory

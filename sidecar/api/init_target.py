@@ -6,7 +6,8 @@ It is a job for ``FactoryContext.before_serving`` that ``/init_dump`` can tell o
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+from sidecar.core.dataclass import dataclass
 
 __all__ = ["InitTarget", "target_name"]
 

@@ -8,8 +8,9 @@ builds it, and lets its listener hand every connection to ``serve``.  The factor
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
+
+from sidecar.core.dataclass import dataclass
 
 __all__ = [
     "CLOSE",

@@ -6,7 +6,6 @@ A session of datagrams is one, and so is a connection towards a host.
 from __future__ import annotations
 
 import time
-import uuid
 from typing import Any
 
 from sidecar.api.message import RequestMessage
@@ -60,5 +59,7 @@ def make_stream(connection: PlainConnection) -> Stream:
     stream.start_ns = connection.start_ns
     stream.start_time = time.time()
     stream.resolve_route = False
+    import uuid  # what it imports is a fiftieth of a start
+
     stream.request_id = str(uuid.uuid4()).encode()
     return stream

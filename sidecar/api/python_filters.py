@@ -7,8 +7,10 @@ Counters are the stats', which workers share; the last exceptions of workers are
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any
+
+from sidecar.core.dataclass import dataclass
 
 __all__ = ["LastException", "PythonFilterStatus", "PythonFilters"]
 

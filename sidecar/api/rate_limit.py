@@ -7,8 +7,9 @@ their own.  A filter that limits asks for the descriptors of a stream, and count
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from sidecar.core.dataclass import dataclass
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream

@@ -8,8 +8,9 @@ tap in and takes it out again; one request at a time does, as in Envoy.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from sidecar.core.dataclass import dataclass
 
 if TYPE_CHECKING:
     from sidecar.core.exchange_match import ExchangePredicate

@@ -19,11 +19,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from sidecar.cli.demo_tour import STEPS, Step, complaints, narrate, send_step
+from sidecar.core.dataclass import dataclass
 
 PORT = 10000
 ADMIN_PORT = 9901

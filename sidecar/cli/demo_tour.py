@@ -8,7 +8,8 @@ import contextlib
 import http.client
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from sidecar.core.dataclass import dataclass
 
 REQUEST_TIMEOUT_S = 10.0
 

@@ -7,10 +7,10 @@ taken besides.  A flag whose feature is still to come is accepted, and :func:`pa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sidecar.cli.cpus import cpu_count
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import SidecarError
 from sidecar.core.log import LEVELS, LOGGERS
 from sidecar.core.options import Options

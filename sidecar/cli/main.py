@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from sidecar.cli.flags import UsageError, parse, usage
 from sidecar.core import log
 from sidecar.core.collector import collect_seldom
+from sidecar.core.import_later import import_later
 from sidecar.core.options import Options
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ _SUBCOMMANDS = {
 def entry_point() -> None:
     """The console script: the process is the command's own."""
     collect_seldom()
+    import_later(("ssl", "hmac"))
     sys.exit(main(sys.argv[1:]))
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from sidecar.core.dataclass import dataclass
 
 __all__ = ["KeyCase", "PreserveCase", "proper_case"]
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sidecar.codec.h1 import RequestParser, ResponseParser
 from sidecar.codec.h1_chunks import ChunkedDecoder
+from sidecar.core.dataclass import dataclass
 
 __all__ = ["LLHTTP", "H1Codec", "h1_codec"]
 

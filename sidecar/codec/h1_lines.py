@@ -18,8 +18,8 @@ such as ``traceparent``, costs two comparisons and that line.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from sidecar.core.dataclass import dataclass
 from sidecar.core.headers import Field
 
 __all__ = ["LOWER_NAMES", "VALUE_BYTES", "BlockTable", "LineTable", "lower_name"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from sidecar.codec.h1_case import PreserveCase
+from sidecar.core.dataclass import dataclass
 
 __all__ = ["UPSTREAM_HTTP1", "H1Settings"]
 

@@ -9,10 +9,10 @@ two codecs: :mod:`sidecar.codec.h2_connection`, and the second opinion
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import RemoteProtocolError
 from sidecar.core.headers import Field
 

@@ -7,10 +7,11 @@ place of a field path again, for problems that are found later, on the messages.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeAlias
 
 from sidecar.config.errors import Mark, Path, Problem
+from sidecar.core.dataclass import dataclass
 
 __all__ = ["Document", "Mapping", "Node", "Places", "Scalar", "Sequence", "to_camel"]
 

@@ -17,8 +17,9 @@ An entry with a predicate applies only where it holds, also to a field of the po
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from sidecar.core.dataclass import dataclass
 
 __all__ = ["ENTRIES", "EXTENSIONS", "SUBJECTS", "Action", "Entry", "extension_entry"]
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from dataclasses import dataclass
+
+from sidecar.core.dataclass import dataclass
 
 __all__ = ["Address", "is_ip", "parse_address", "parse_range", "split_address"]
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sidecar.core.address import split_address
+from sidecar.core.dataclass import dataclass
 
 __all__ = ["ANY_SOURCE", "EXTERNAL", "LOCAL", "ChainMatch", "Facts", "Overlap", "build_finder", "is_local"]
 

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from sidecar.core.dataclass import dataclass
 
 __all__ = ["APPEND", "FAIL", "IGNORE", "OK", "REMOVE", "SET", "MutationRules"]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from sidecar.core.dataclass import dataclass
 from sidecar.core.log import DEFAULT_FORMAT
 
 __all__ = ["Options"]

@@ -10,9 +10,9 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import SidecarError
 
 __all__ = [

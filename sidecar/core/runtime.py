@@ -8,10 +8,12 @@ one, and live as long as somebody keeps them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from random import randrange
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
+
+from sidecar.core.dataclass import dataclass
 
 __all__ = ["OFF", "ON", "Entry", "Fraction", "Layer", "Number", "Runtime", "Switch"]
 

@@ -8,7 +8,9 @@ behind a glob that ends the template.  It becomes a regular expression (RE2) for
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from sidecar.core.dataclass import dataclass
 
 __all__ = ["parse_rewrite", "template_regex"]
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from email.utils import formatdate
-from time import monotonic_ns, time
+from time import gmtime, monotonic_ns, time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mypy_extensions import mypyc_attr
@@ -114,6 +113,17 @@ _OVERLOADED = LocalReply(503, b"envoy overloaded", details="overload")
 _EXPECTED = (StreamAborted, UpstreamError, DeadlineExceeded, RemoteProtocolError)
 
 
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def _http_date(second: int) -> bytes:
+    """An IMF-fixdate (RFC 9110 §5.6.7)."""
+    year, month, day, hour, minute, at, weekday = gmtime(second)[:7]
+    text = f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year} {hour:02}:{minute:02}:{at:02} GMT"
+    return text.encode()
+
+
 class _Clock:
     """The date header, made once a second."""
 
@@ -128,7 +138,7 @@ class _Clock:
         second = int(now)
         if second != self._second:
             self._second = second
-            self._field = (b"date", formatdate(second, usegmt=True).encode())
+            self._field = (b"date", _http_date(second))
         return self._field
 
 

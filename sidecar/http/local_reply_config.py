@@ -8,10 +8,10 @@ local reply, direct responses and redirects of routes among them, as in Envoy.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sidecar.api.message import ResponseMessage
+from sidecar.core.dataclass import dataclass
 from sidecar.observability.formatter import encoded
 from sidecar.router.header_mutation import HeaderMutations
 

@@ -7,10 +7,10 @@ oracle; tests/conformance pins them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sidecar.api.stream import Flag, flag_text
+from sidecar.core.dataclass import dataclass
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream

@@ -9,9 +9,9 @@ envoy.config.core.v3.HttpProtocolOptions).  Paths come first, then hosts, as in 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from sidecar.api.message import LocalReply
+from sidecar.core.dataclass import dataclass
 from sidecar.core.headers import RequestHeaders
 from sidecar.http.path_normalization import normalized_path
 

@@ -9,9 +9,10 @@ Envoy's ``HttpTracerUtility``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
+from sidecar.core.dataclass import dataclass
 from sidecar.core.runtime import Fraction
 from sidecar.http.local_reply import is_grpc
 from sidecar.http.request_headers import UUID_LENGTH

@@ -10,10 +10,10 @@ an upstream is :mod:`sidecar.router.tunnel`'s.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sidecar.api.message import Body, LocalReply
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import Disconnected
 from sidecar.core.state import copy_state, state_names
 from sidecar.http.connection_manager import ConnectionManager

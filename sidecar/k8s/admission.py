@@ -7,11 +7,12 @@ import copy
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import jsonpatch
 
+from sidecar.core.dataclass import dataclass
 from sidecar.k8s.inject import NotInjected, inject
 from sidecar.k8s.settings import SettingError, Settings, annotation
 from sidecar.k8s.workloads import Workload, workloads_of

@@ -6,13 +6,14 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarstring import LiteralScalarString
+
+from sidecar.core.dataclass import dataclass
 
 __all__ = ["Document", "ManifestError", "find_files", "join", "load", "split"]
 

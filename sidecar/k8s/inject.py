@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, MutableMapping, MutableSequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import yaml
 
+from sidecar.core.dataclass import dataclass
 from sidecar.k8s import probes as app_probes
 from sidecar.k8s.bootstrap import bootstrap, overlay
 from sidecar.k8s.containers import CONFIG_KEY, INIT_NAME, PROXY_NAME, init_container, proxy_container, volumes

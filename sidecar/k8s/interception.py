@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from sidecar.core.dataclass import dataclass
 
 __all__ = ["CHAINS", "IPV4", "IPV6", "JUMPS", "NFT_TABLE", "Rules", "nft_script", "restore_script"]
 

@@ -10,8 +10,9 @@ probes stay as they are.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
-from dataclasses import dataclass
 from typing import Any
+
+from sidecar.core.dataclass import dataclass
 
 __all__ = ["KINDS", "POD_ADDRESS", "PROBE_PATH", "Probe", "probes_of", "rewrite"]
 

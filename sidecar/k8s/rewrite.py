@@ -6,9 +6,10 @@ What ``sidecar inject`` does between read and write.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from sidecar.core.dataclass import dataclass
 from sidecar.k8s.documents import SEPARATOR, Document, ManifestError, join
 from sidecar.k8s.inject import NotInjected, inject, undo
 from sidecar.k8s.settings import PREFIX, SettingError, Settings, annotation

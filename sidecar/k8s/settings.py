@@ -12,9 +12,10 @@ import difflib
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 from sidecar._version import __version__
+from sidecar.core.dataclass import dataclass
 
 __all__ = [
     "ANNOTATIONS",

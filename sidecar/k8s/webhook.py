@@ -7,12 +7,13 @@ import os
 import ssl
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 import h11
 import trio
 
+from sidecar.core.dataclass import dataclass
 from sidecar.k8s.admission import BadReview, Counts, Policy, review
 
 __all__ = ["Certificate", "Webhook", "serve"]

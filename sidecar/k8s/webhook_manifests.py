@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import datetime
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -18,6 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from sidecar.core.dataclass import dataclass
 
 __all__ = ["Deployment", "Issued", "issue", "manifests"]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
-from dataclasses import dataclass
 from typing import Any
+
+from sidecar.core.dataclass import dataclass
 
 __all__ = ["Workload", "is_ours", "workloads_of"]
 

@@ -12,9 +12,9 @@ import select
 import socket
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from sidecar.core.dataclass import dataclass
 from sidecar.net.reactor import Transport
 
 __all__ = [

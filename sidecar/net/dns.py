@@ -11,11 +11,11 @@ import contextlib
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from sidecar.core.address import is_ip
+from sidecar.core.dataclass import dataclass
 from sidecar.net.interfaces import has_route
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class DnsResolver:
 
     def __init__(
         self,
-        settings: ResolverSettings = ResolverSettings(),
+        settings: ResolverSettings = ResolverSettings(),  # noqa: B008 - it is frozen
         *,
         hosts: HostsFile | None = None,
         stats: Scope | None = None,

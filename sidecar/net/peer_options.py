@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import SidecarError
 
 __all__ = ["PLAIN_OPTIONS", "ClientEnds", "PeerOptions", "TlsRefused"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from sidecar.core.dataclass import dataclass
 
 __all__ = ["BOUND", "LISTENING", "PREBIND", "SocketOption", "apply_options", "keepalive_options"]
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import gc
 import types
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.stream import Stream
+from sidecar.core.dataclass import dataclass
 from sidecar.net.reactor import Signal, Transport
 
 if TYPE_CHECKING:

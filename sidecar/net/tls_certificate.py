@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import ssl
-from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
 
+from sidecar.core.dataclass import dataclass
 from sidecar.net.certificates_library import ec, pkcs12, rsa, serialization, x509
 
 __all__ = [

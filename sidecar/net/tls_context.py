@@ -11,9 +11,10 @@ import hashlib
 import ssl
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple
 
+from sidecar.core.dataclass import dataclass
 from sidecar.net.certificates_library import x509
 from sidecar.net.tls_certificate import Identity, MemoryFile, alternative_names
 from sidecar.net.tls_client_hello import CipherOrder

@@ -7,9 +7,10 @@ looked at, as there: the file is trusted.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from sidecar.core.dataclass import dataclass
 
 if TYPE_CHECKING:
     from sidecar.net.tls_certificate import Identity

@@ -11,9 +11,9 @@ import hashlib
 import logging
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sidecar.core.dataclass import dataclass
 from sidecar.net.certificates_library import ec, serialization, x509
 from sidecar.net.tls_certificate import MemoryFile, alternative_names, parse_certificate
 

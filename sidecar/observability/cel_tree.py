@@ -13,12 +13,13 @@ of the language on, answers as Envoy, which has most of them off:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import re2
 
 from sidecar.core.cel_options import CelOptions
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import SidecarError
 from sidecar.observability.attributes import HEADER_MAPS, METADATA, ROOTS
 

@@ -15,7 +15,6 @@ import json
 import os
 import socket
 import time
-import uuid
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -270,6 +269,12 @@ def _request_id(stream: Stream) -> str | None:
     return None if request_id is None else request_id.decode("utf-8", "surrogateescape")
 
 
+def _unique_id(stream: Stream) -> str:
+    import uuid  # what it imports is a fiftieth of a start
+
+    return str(uuid.uuid4())
+
+
 def _environment(argument: str, limit: int | None) -> Value:
     text = os.environ.get(argument)
     return _constant("-" if text is None else truncated(text, limit))
@@ -393,7 +398,7 @@ OPERATORS: dict[str, tuple[int, Maker]] = {
     "STREAM_ID": _plain(_request_id),
     "TRACE_ID": _attribute("span.trace_id"),
     "SPAN_ID": _attribute("span.span_id"),
-    "UNIQUE_ID": _plain(lambda stream: str(uuid.uuid4())),
+    "UNIQUE_ID": _plain(_unique_id),
     "HOSTNAME": (_COMMAND_ONLY, lambda argument, limit: _constant(socket.gethostname())),
     "ENVIRONMENT": (_REQUIRED, _environment),
     # Made apart: what they may use is an option.

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
+from sidecar.core.dataclass import dataclass
 from sidecar.observability.histogram import QUANTILES, Histogram, HistogramStatistics
 from sidecar.observability.numbers import json_number, text_number
 from sidecar.observability.stats import Counter, Gauge, Store, TextReadout

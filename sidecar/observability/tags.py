@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import re2
 
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import ConfigError
 
 __all__ = ["DEFAULT_TAG_NAMES", "Tag", "TagProducer", "TagSpecifier"]
@@ -204,16 +204,31 @@ class TagProducer:
             self._anywhere.append(extractor)
 
 
+class _Default:
+    """A pattern of Envoy's own, which is compiled when a name is first looked at."""
+
+    __slots__ = ("_compiled", "_expression")
+
+    def __init__(self, expression: str) -> None:
+        self._expression = expression
+        self._compiled: re.Pattern[str] | None = None
+
+    def search(self, text: str) -> re.Match[str] | None:
+        if self._compiled is None:
+            self._compiled = re.compile(self._expression)
+        return self._compiled.search(text)
+
+
 def _compile_default(pattern: str) -> tuple[_Pattern, str]:
     if "(" in pattern:
         first = _FIRST_WORD.match(pattern)
-        return re.compile(pattern), first.group(1) if first else ""
+        return _Default(pattern), first.group(1) if first else ""
     words = pattern.split(".")
     parts = {"$": rf"(({_WORD})\.)", "*": rf"{_WORD}\.", "**": r".*"}
     expression = "".join(parts.get(word, re.escape(word) + r"\.") for word in words)
     if words[-1] != "**":
         expression = expression.removesuffix(r"\.") + "$"
-    return re.compile("^" + expression), "" if words[0] == "$" else words[0]
+    return _Default("^" + expression), "" if words[0] == "$" else words[0]
 
 
 def _cut(name: str, cuts: list[tuple[int, int]]) -> str:

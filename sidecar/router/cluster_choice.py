@@ -10,9 +10,10 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
+from sidecar.core.dataclass import dataclass
 from sidecar.core.headers import RequestHeaders
 from sidecar.core.matching import Tree
 from sidecar.router.filter_configs import merge_filter_configs

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
+from sidecar.core.dataclass import dataclass
 from sidecar.router.upstream_filters import UpstreamFilters
 
 if TYPE_CHECKING:

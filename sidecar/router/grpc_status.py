@@ -6,9 +6,9 @@ https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sidecar.core.dataclass import dataclass
 from sidecar.http.local_reply import grpc_status_of
 
 if TYPE_CHECKING:

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sidecar.api.message import LocalReply
 from sidecar.api.stream import Flag
+from sidecar.core.dataclass import dataclass
 from sidecar.http.local_reply import is_grpc
 from sidecar.router.retry_policy import are_retry_names
 from sidecar.router.timeouts import unsigned

@@ -8,10 +8,10 @@ that hash ask for it, and so do weighted clusters (``use_hash_policy``); nobody 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sidecar.core.cookies import cookie_values
+from sidecar.core.dataclass import dataclass
 from sidecar.core.filter_state import HashableText
 from sidecar.core.hashing import xx_hash, xx_hash_all
 

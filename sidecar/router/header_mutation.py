@@ -7,9 +7,9 @@ weighted cluster outwards to the route configuration (the compiler lays the leve
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import StreamAborted
 from sidecar.core.headers import RequestHeaders
 from sidecar.router.route_counters import ChargeResponse, Counted

@@ -11,11 +11,11 @@ import functools
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import Body, FixedBody, RequestMessage
 from sidecar.api.stream import Stream
+from sidecar.core.dataclass import dataclass
 from sidecar.core.headers import RequestHeaders
 from sidecar.core.state import state_names
 

@@ -7,10 +7,10 @@ in Envoy (the copy's watermarks are the request's).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import FixedBody
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import StreamAborted
 from sidecar.core.headers import RequestHeaders
 from sidecar.router.cluster_choice import random_value

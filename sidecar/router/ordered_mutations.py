@@ -6,9 +6,9 @@ Unlike those of routes (:mod:`sidecar.router.header_mutation`) each sees what th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sidecar.core.dataclass import dataclass
 from sidecar.router.header_mutation import (
     ADD_IF_ABSENT,
     APPEND,

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Container
-from dataclasses import dataclass
 from random import randrange
 from typing import TYPE_CHECKING, Any
 
+from sidecar.core.dataclass import dataclass
 from sidecar.router.timeouts import unsigned
 from sidecar.upstream.retry_priorities import PreviousPriorities
 

@@ -6,9 +6,9 @@ Which of many is tried is :mod:`sidecar.router.route_table`'s.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sidecar.core.dataclass import dataclass
 from sidecar.core.headers import RequestHeaders
 from sidecar.core.matching import Tree
 from sidecar.router.cluster_choice import (

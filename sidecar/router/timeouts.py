@@ -7,8 +7,9 @@ Envoy's ``FilterUtility::finalTimeout`` and ``Grpc::Common``: seen on the oracle
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from sidecar.core.dataclass import dataclass
 
 if TYPE_CHECKING:
     from sidecar.core.headers import RequestHeaders

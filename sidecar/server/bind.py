@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass
 
 from sidecar.core.address import Address
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import SidecarError
 from sidecar.net.socket_options import BOUND, LISTENING, PREBIND, SocketOption, apply_options
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
+
+from sidecar.core.dataclass import dataclass
 
 if TYPE_CHECKING:
     from sidecar.core.filter_chain_match import Finder

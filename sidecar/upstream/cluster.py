@@ -7,13 +7,14 @@ the router asks it for one.  Connections are the pools'.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from random import randrange
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from sidecar.codec.h1_types import UPSTREAM_HTTP1, H1Settings
 from sidecar.codec.h2_types import H2Settings
+from sidecar.core.dataclass import dataclass
 from sidecar.net.dns import ResolverSettings
 from sidecar.observability.stats import Store
 from sidecar.upstream.cluster_stats import ClusterStats

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from dataclasses import dataclass
 
 from sidecar.core.address import Address
+from sidecar.core.dataclass import dataclass
 from sidecar.net.socket_options import PREBIND, SocketOption, apply_options
 from sidecar.upstream.source import UpstreamSource
 

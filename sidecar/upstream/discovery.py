@@ -8,12 +8,13 @@ answers come from a :class:`Resolver`, in the server :class:`sidecar.net.dns.Dns
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 import trio
 
 from sidecar.core.address import Address
+from sidecar.core.dataclass import dataclass
 from sidecar.net.dns import DnsAnswer
 from sidecar.upstream.cluster import Cluster
 from sidecar.upstream.host import NO_LOCALITY, Host, Locality

@@ -7,9 +7,9 @@ Arithmetic alone, as Envoy's ``health_checker_base_impl.cc`` does it; the checks
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sidecar.core.dataclass import dataclass
 from sidecar.observability.stats import Counter, Scope
 from sidecar.upstream.host import HealthFlag, Host
 

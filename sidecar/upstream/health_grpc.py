@@ -7,9 +7,9 @@ SERVING, and a status of 0 behind it, is a failure as soon as that is known: the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sidecar.core.dataclass import dataclass
 from sidecar.core.headers import RequestHeaders
 from sidecar.upstream.health_check import ACTIVE, NETWORK, Outcome
 from sidecar.upstream.health_probes import ERRORS, USER_AGENT, CheckContext, PoolSession

@@ -8,10 +8,11 @@ breaker holds them.  Strands of the reactor; how long a question may take is the
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import FixedBody, RequestMessage
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import Disconnected, RemoteProtocolError, UpstreamError
 from sidecar.core.headers import RequestHeaders
 from sidecar.net.peer_options import PeerOptions

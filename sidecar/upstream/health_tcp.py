@@ -6,10 +6,10 @@ close the connection is a failure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sidecar.core.address import Address
+from sidecar.core.dataclass import dataclass
 from sidecar.net.peer_options import PeerOptions
 from sidecar.upstream.health_check import NETWORK, Outcome
 from sidecar.upstream.health_probes import ERRORS, CheckContext, matches

@@ -7,9 +7,10 @@ and its stats read the result.  A list that did not change is the same object as
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import attrgetter
 
+from sidecar.core.dataclass import dataclass
 from sidecar.upstream.host import Health, Host, Locality
 
 __all__ = ["NO_HOSTS", "HostSet", "Localities", "common_start", "compare_hosts", "part_hosts"]

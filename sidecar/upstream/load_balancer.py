@@ -9,10 +9,11 @@ which balancer a policy needs is :mod:`sidecar.upstream.load_balancer_factory`'s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sidecar.core.dataclass import dataclass
 from sidecar.upstream.host import Host
 from sidecar.upstream.host_set import NO_HOSTS, HostSet
 from sidecar.upstream.load_balancer_edf import Turns

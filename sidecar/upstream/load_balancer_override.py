@@ -7,9 +7,9 @@ well or not, with commas between; each try of a request takes the next.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sidecar.core.dataclass import dataclass
 from sidecar.upstream.host import Host
 from sidecar.upstream.host_set import NO_HOSTS, HostSet
 

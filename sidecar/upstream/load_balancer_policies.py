@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
+from sidecar.core.dataclass import dataclass
 from sidecar.core.runtime import Number
 from sidecar.upstream.host import Host
 from sidecar.upstream.load_balancer import MakePicker

@@ -8,9 +8,9 @@ there is a local cluster, whether its configuration mentions them or not.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from sidecar.core.dataclass import dataclass
 from sidecar.upstream.host import Host
 from sidecar.upstream.host_set import HostSet, Localities
 from sidecar.upstream.load_balancer_edf import Turns

@@ -7,8 +7,9 @@ names the cluster whose hosts are the proxies themselves; without it no routing 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from sidecar.core.dataclass import dataclass
 from sidecar.upstream.host import Locality
 from sidecar.upstream.host_set import HostSet
 

@@ -9,9 +9,9 @@ weights alone, and takes along what waits.  Plain arithmetic over a clock; the c
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from functools import partial
 
+from sidecar.core.dataclass import dataclass
 from sidecar.observability.stats import Counter, Scope
 
 __all__ = ["MergeStats", "MergeWindow"]

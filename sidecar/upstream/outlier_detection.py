@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from sidecar.core.dataclass import dataclass
 from sidecar.core.headers import HeaderMap
 from sidecar.observability.stats import Scope
 from sidecar.upstream.host import HealthFlag, Host

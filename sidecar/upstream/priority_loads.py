@@ -6,8 +6,8 @@ Documented in Envoy's intro/arch_overview/upstream/load_balancing/priority and p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from sidecar.core.dataclass import dataclass
 from sidecar.upstream.host_set import HostSet
 
 __all__ = ["PriorityLoads", "priority_loads"]

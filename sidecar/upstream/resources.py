@@ -6,8 +6,9 @@ the cluster are read from these numbers when somebody looks (Envoy's ``ResourceM
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from sidecar.core.dataclass import dataclass
 
 if TYPE_CHECKING:
     from sidecar.observability.stats import Scope

@@ -7,8 +7,8 @@ intro/arch_overview/upstream/load_balancing/slow_start.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
+from sidecar.core.dataclass import dataclass
 from sidecar.core.runtime import Number
 from sidecar.upstream.host import Health, Host
 

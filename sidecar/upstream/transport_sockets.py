@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sidecar.core.address import is_ip
+from sidecar.core.dataclass import dataclass
 from sidecar.net.peer_options import ClientEnds, PeerOptions, TlsRefused
 from sidecar.upstream.pool import connect_failure
 

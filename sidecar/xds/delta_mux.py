@@ -10,9 +10,9 @@ go before all others (Envoy's ``NewGrpcMuxImpl`` and ``DeltaSubscriptionState``)
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from sidecar.core.dataclass import dataclass
 from sidecar.xds.mux import Watch
 
 __all__ = ["VIRTUAL_HOST", "WILDCARD", "DeltaMux", "DeltaRequest", "DeltaState"]

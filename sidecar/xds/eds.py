@@ -8,7 +8,7 @@ priority change in place.  Where the resource comes from is the transport's.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ import trio
 from sidecar.api.context import FactoryContext
 from sidecar.config.compile.cluster import compile_endpoints
 from sidecar.config.compile.localities import compile_drops
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import XdsError
 from sidecar.upstream.cluster import Cluster, EdsSettings
 from sidecar.upstream.discovery import Endpoint

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import trio
@@ -22,6 +21,7 @@ from sidecar.config.messages import message_class
 from sidecar.config.nodes import Document, Places
 from sidecar.config.registry import Registry
 from sidecar.config.report import Reporter
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import XdsError
 from sidecar.net.file_watcher import FileWatcher, Watch
 from sidecar.observability.stats import Counter

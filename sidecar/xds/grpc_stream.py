@@ -11,7 +11,6 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import trio
@@ -19,6 +18,7 @@ from google.protobuf import any_pb2
 
 from sidecar.config.messages import message_class
 from sidecar.config.report import Reporter
+from sidecar.core.dataclass import dataclass
 from sidecar.xds.mux import Mux, Watch
 from sidecar.xds.subscription import Resource, Subscriber, SubscriptionStats
 from sidecar.xds.ttl import Ttls

@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from socket import AF_UNIX
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from sidecar.config.messages import message_class
+from sidecar.core.dataclass import dataclass
 
 if TYPE_CHECKING:
     from sidecar.observability.stats import Scope

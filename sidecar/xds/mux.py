@@ -9,8 +9,10 @@ nonce, and with its version where it was taken (ACK) or the version before and t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Generic, Protocol, TypeVar
+
+from sidecar.core.dataclass import dataclass
 
 __all__ = ["Mux", "Request", "TypeState", "Watch"]
 

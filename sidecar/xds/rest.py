@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import random
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -18,6 +17,7 @@ from google.protobuf import json_format
 
 from sidecar.api.message import FixedBody
 from sidecar.config.json_text import read_json
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import XdsError
 from sidecar.core.headers import RequestHeaders
 from sidecar.xds.filesystem import Response, ResponseUnreadable, decode_response_document

@@ -8,7 +8,7 @@ the two may refuse: that is a NACK, nothing has changed, and the reason names th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from sidecar.config.semantics import check_messages
 from sidecar.config.support import check_support
 from sidecar.config.validate_rules import check as check_rules
 from sidecar.config.walk import walk
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import ConfigError, XdsError
 from sidecar.observability.stats import Scope
 

@@ -7,7 +7,7 @@ in which they apply, so that the router runs one tuple.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from sidecar.config.compile.route_headers import compile_header_mutations
 from sidecar.config.compile.route_match import compile_route_match
 from sidecar.config.compile.route_matcher import compile_route_matcher
 from sidecar.config.registry import Registry
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import ConfigError
 from sidecar.router.header_mutation import AttemptCount, HeaderMutations, Mutations
 from sidecar.router.route import Route

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from sidecar.api.context import FactoryContext
 from sidecar.config.compile.errors import placed
 from sidecar.config.registry import Registry, resolve_any
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import ConfigError
 from sidecar.router.filter_configs import merge_filter_configs
 

@@ -6,11 +6,12 @@ import base64
 import binascii
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sidecar.config.compile.matchers import compile_string_matcher
 from sidecar.config.compile.tls_spiffe import compile_trust_domains
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import ConfigError
 from sidecar.net.tls_certificate import Identity, IdentityError, MemoryFile, load_identity, load_pkcs12
 from sidecar.net.tls_verify import CRL_MARK, PeerRules, SanRule

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from google.protobuf import json_format, struct_pb2, wrappers_pb2
 
 from sidecar.api.stream import Flag
 from sidecar.core.address import split_address
+from sidecar.core.dataclass import dataclass
 from sidecar.extensions.authz.check_messages import sanitized
 from sidecar.observability.operators import make_operator
 from sidecar.observability.span_tags import moments

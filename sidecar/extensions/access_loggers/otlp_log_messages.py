@@ -7,12 +7,12 @@ The messages are of the package that the rest of Envoy's API comes in; it has th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from opentelemetry.proto.common.v1 import common_pb2
 
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from sidecar.core.dataclass import dataclass
 from sidecar.core.headers import Field
 
 __all__ = ["DENIED", "ERROR", "OK", "Decision"]

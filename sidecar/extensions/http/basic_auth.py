@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 from binascii import Error, a2b_base64, b2a_base64
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.filters import HttpFilter
 from sidecar.api.message import LocalReply
+from sidecar.core.dataclass import dataclass
 from sidecar.extensions.http.original_uri import original_uri
 
 if TYPE_CHECKING:

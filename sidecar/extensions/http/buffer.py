@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sidecar.api.filters import HttpFilter
 from sidecar.api.message import LocalReply
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import StreamAborted
 
 if TYPE_CHECKING:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import brotli
 import zstandard
+
+from sidecar.core.dataclass import dataclass
 
 __all__ = [
     "BrotliCompressor",

@@ -7,11 +7,12 @@ browser keeps from the page.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.filters import HttpFilter
 from sidecar.api.message import LocalReply
+from sidecar.core.dataclass import dataclass
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.filters import HttpFilter
+from sidecar.core.dataclass import dataclass
 from sidecar.extensions.http.compression import DecodingFailed, Decompressor
 
 if TYPE_CHECKING:

@@ -7,13 +7,14 @@ ask, and what becomes of the answer (``source/extensions/filters/http/ext_authz/
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.filters import HttpFilter
 from sidecar.api.message import BegunBody, Body, LocalReply
 from sidecar.api.stream import Flag
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import StreamAborted
 from sidecar.core.runtime import OFF, Switch
 from sidecar.extensions.authz.decision import DENIED, ERROR, Decision

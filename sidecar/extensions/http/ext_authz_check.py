@@ -7,12 +7,13 @@ a decision, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from random import getrandbits
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sidecar.api.message import FixedBody
 from sidecar.codec.h1_reasons import reason_phrase
+from sidecar.core.dataclass import dataclass
 from sidecar.core.headers import Field, RequestHeaders
 from sidecar.extensions.authz.check_messages import CHECK, CheckRequest, decision_of, sanitized
 from sidecar.extensions.authz.decision import DENIED, ERROR, OK, Decision

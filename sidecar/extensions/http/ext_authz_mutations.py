@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sidecar.api.message import LocalReply
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import SidecarError
 from sidecar.core.headers import Field, RequestHeaders
 from sidecar.core.mutation_rules import APPEND, FAIL, OK, REMOVE, SET, MutationRules

@@ -7,11 +7,12 @@ it is.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.filters import HttpFilter
 from sidecar.api.message import FixedBody, LocalReply, Message
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import StreamAborted
 from sidecar.core.headers import HeaderMap
 from sidecar.extensions.proc.bodies import (

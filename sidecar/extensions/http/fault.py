@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from random import randrange
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.filters import HttpFilter
 from sidecar.api.message import LocalReply
 from sidecar.api.stream import Flag
+from sidecar.core.dataclass import dataclass
 from sidecar.extensions.http.slow_body import SlowBody
 from sidecar.net.pause import pause
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sidecar.api.filters import HttpFilter
 from sidecar.api.message import LocalReply
 from sidecar.api.stream import Flag
+from sidecar.core.dataclass import dataclass
 from sidecar.extensions.http.header_edits import BAD_VALUE
 from sidecar.extensions.http.query_mutation import QueryAddition, QueryRemoval, mutate_query
 

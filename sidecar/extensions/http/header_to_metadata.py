@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.filters import HttpFilter
 from sidecar.core.cookies import cookie_values
+from sidecar.core.dataclass import dataclass
 
 if TYPE_CHECKING:
     from sidecar.api.message import LocalReply

@@ -7,12 +7,12 @@ While the server fails (``/healthcheck/fail``) checks get 503, and every respons
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from sidecar.api.filters import HttpFilter
 from sidecar.api.message import Body, LocalReply
 from sidecar.api.stream import Flag, Stream
+from sidecar.core.dataclass import dataclass
 from sidecar.core.headers import HeaderMap
 from sidecar.upstream.cluster_stats import UNCOUNTED
 

@@ -7,11 +7,11 @@ judged in a plain call; one that has to wait for a key server waits on a signal.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.filters import HttpFilter
 from sidecar.api.message import LocalReply
+from sidecar.core.dataclass import dataclass
 from sidecar.extensions.http.header_edits import BAD_VALUE, invalid_value, unsendable_reply
 from sidecar.extensions.http.original_uri import original_uri
 from sidecar.extensions.http.set_metadata import merge

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 from re import compile as pattern
 from typing import Any
@@ -12,6 +12,7 @@ from sidecar.api.context import FactoryContext
 from sidecar.config.compile.grpc_service import compile_call_retries
 from sidecar.config.compile.matchers import compile_string_matcher
 from sidecar.config.compile.route_action import duration_s
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.jwt.claim_headers import ClaimHeader
 from sidecar.extensions.jwt.discovery import Discovery

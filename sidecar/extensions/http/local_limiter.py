@@ -7,9 +7,9 @@ value has a bucket of its own then, as long as it is among those that were used 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sidecar.api.rate_limit import Descriptor, Entry
+from sidecar.core.dataclass import dataclass
 from sidecar.core.shared_buckets import SharedBucketTable, make_bucket
 from sidecar.core.shared_memory import SharedMemory
 from sidecar.core.token_bucket import TokenBucket

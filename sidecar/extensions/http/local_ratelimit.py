@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from sidecar.api.filters import HttpFilter
 from sidecar.api.message import LocalReply
 from sidecar.api.rate_limit import Descriptor, Policy, describe
 from sidecar.api.stream import Flag
+from sidecar.core.dataclass import dataclass
 from sidecar.core.headers import ResponseHeaders
 from sidecar.extensions.http.local_limiter import Limiter, LimiterSettings, Verdict
 from sidecar.router.header_mutation import NO_MUTATIONS, HeaderMutations

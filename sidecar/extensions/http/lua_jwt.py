@@ -13,12 +13,13 @@ import hmac
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
+
+from sidecar.core.dataclass import dataclass
 
 __all__ = ["JwtError", "JwtProvider", "parse_jwks"]
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from sidecar.config.nearest import nearest
+from sidecar.core.dataclass import dataclass
 
 __all__ = ["Finding", "lint_script"]
 

@@ -9,12 +9,12 @@ matches in linear time; ``%b``, ``%f`` and back references mean nothing to it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import re2
 
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import LuaError
 
 __all__ = ["PatternError", "degree", "find", "plain_find", "some"]

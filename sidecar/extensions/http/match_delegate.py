@@ -9,10 +9,11 @@ it; around ``envoy.filters.http.composite``, or in it, it says which filters sta
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.filters import HttpFilter
+from sidecar.core.dataclass import dataclass
 from sidecar.http.varying_chain import FilterHooks, VaryingChain, hooks_of
 
 if TYPE_CHECKING:

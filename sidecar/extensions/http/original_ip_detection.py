@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sidecar.api.message import LocalReply
+from sidecar.core.dataclass import dataclass
 from sidecar.http.client_address import Detected, forwarded_address, text_address
 
 if TYPE_CHECKING:

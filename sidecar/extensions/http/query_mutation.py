@@ -7,10 +7,10 @@ sorted by name, each with a ``=``.  Only values that a mutation adds are encoded
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from sidecar.core.dataclass import dataclass
 from sidecar.router.header_mutation import ADD_IF_ABSENT, APPEND, OVERWRITE_IF_EXISTS
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.filters import HttpFilter
 from sidecar.api.message import LocalReply
 from sidecar.api.rate_limit import Descriptor, Policy, RateLimits, describe
 from sidecar.api.stream import Flag
+from sidecar.core.dataclass import dataclass
 from sidecar.core.headers import Field, ResponseHeaders
 from sidecar.extensions.http.header_edits import invalid_field, unsendable_reply
 from sidecar.extensions.ratelimit.service_messages import (

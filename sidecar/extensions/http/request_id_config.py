@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from sidecar.api.context import FactoryContext
+from sidecar.core.dataclass import dataclass
 
 __all__ = ["RequestIdOptions", "UuidRequestIdFactory"]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sidecar.api.filters import HttpFilter
+from sidecar.core.dataclass import dataclass
 
 if TYPE_CHECKING:
     from sidecar.api.message import LocalReply

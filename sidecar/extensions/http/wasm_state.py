@@ -7,11 +7,11 @@ again, and ends with its stream.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sidecar.config.compile.message_values import message_value
 from sidecar.config.messages import unpack
+from sidecar.core.dataclass import dataclass
 from wasm_abi import Status
 
 if TYPE_CHECKING:

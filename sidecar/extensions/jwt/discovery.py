@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
 from typing import Any
 
+from sidecar.core.dataclass import dataclass
 from sidecar.extensions.jwt.claims import parse_object
 
 __all__ = ["Discovery"]

@@ -7,12 +7,12 @@ Envoy; each may be named by several providers, whose issuers it then is for.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from re import compile as pattern
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from sidecar.core.cookies import cookie_values
+from sidecar.core.dataclass import dataclass
 
 if TYPE_CHECKING:
     from sidecar.core.headers import RequestHeaders

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from sidecar.core.dataclass import dataclass
 from sidecar.extensions.jwt.claim_headers import ClaimHeader
 from sidecar.extensions.jwt.keys import Jwks
 from sidecar.extensions.jwt.locations import Location, Places

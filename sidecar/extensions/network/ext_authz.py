@@ -7,12 +7,13 @@ until the answer is here (``source/extensions/filters/network/ext_authz/ext_auth
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.network import CLOSE, CONTINUE, HOLD, NetworkFilter, NetworkSession
 from sidecar.api.stream import Flag
+from sidecar.core.dataclass import dataclass
 from sidecar.extensions.authz.check_messages import CHECK, CheckRequest, decision_of
 from sidecar.extensions.authz.decision import DENIED, ERROR, OK, Decision
 from sidecar.extensions.authz.shadow import keep, shadow_decision

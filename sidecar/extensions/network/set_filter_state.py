@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.network import CONTINUE, NetworkFilter, NetworkSession
+from sidecar.core.dataclass import dataclass
 
 if TYPE_CHECKING:
     from sidecar.api.stream import Stream

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
+from sidecar.core.dataclass import dataclass
 from sidecar.extensions.network.tcp_session import TcpSession
 from sidecar.extensions.network.tcp_stats import TcpStats
 from sidecar.http.request_headers import RequestIds

@@ -9,11 +9,11 @@ with either side.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import Body, RequestMessage
 from sidecar.api.stream import Flag
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import RemoteProtocolError, UpstreamError
 from sidecar.core.headers import RequestHeaders
 from sidecar.observability.metadata_operators import StateMessage

@@ -8,10 +8,11 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import LocalReply
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import StreamAborted
 from sidecar.core.headers import Field, HeaderMap, ResponseHeaders
 from sidecar.core.mutation_rules import MutationRules

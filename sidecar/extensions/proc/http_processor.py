@@ -7,11 +7,11 @@ its own (``source/extensions/filters/http/ext_proc/http_client``).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import getrandbits
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import FixedBody
+from sidecar.core.dataclass import dataclass
 from sidecar.core.headers import RequestHeaders
 from sidecar.router.http_client import HttpCall
 

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from sidecar.core.dataclass import dataclass
 
 __all__ = [
     "BUFFERED",

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from typing import Any
 
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
+from sidecar.core.dataclass import dataclass
 from sidecar.core.headers import Field
 from sidecar.extensions.proc.modes import Mode
 

@@ -6,7 +6,7 @@ An edge in the sense of docs/adr/0004 and 0005: what comes in and goes out are p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from typing import Any
 
@@ -14,6 +14,7 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from sidecar.api.rate_limit import Descriptor
+from sidecar.core.dataclass import dataclass
 from sidecar.core.headers import Field
 
 __all__ = [

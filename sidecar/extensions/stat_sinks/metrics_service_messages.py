@@ -8,12 +8,12 @@ the same on the wire.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from sidecar.core.dataclass import dataclass
 from sidecar.observability.histogram import QUANTILES
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ The messages are of the package that the rest of Envoy's API comes in; it has th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
+
+from sidecar.core.dataclass import dataclass
 
 if TYPE_CHECKING:
     from sidecar.observability.histogram import Histogram

@@ -10,11 +10,11 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sidecar.api.plain_connection import PlainConnection, make_stream
 from sidecar.api.stream import Flag
+from sidecar.core.dataclass import dataclass
 from sidecar.extensions.network.tcp_proxy import TcpRoute
 from sidecar.extensions.udp.due import Due
 from sidecar.extensions.udp.udp_session import UdpSession, session_metadata

@@ -13,12 +13,12 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import trio
 
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import DeadlineExceeded, SidecarError
 from sidecar.core.headers import RequestHeaders
 

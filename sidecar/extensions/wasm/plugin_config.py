@@ -14,12 +14,13 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sidecar.config.compile.route_timeouts import duration_s
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.http.wasm_host import PluginSide
 from sidecar.extensions.wasm.code_cache import CodeCache, RemoteCode, define_stats

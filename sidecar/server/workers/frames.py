@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import SidecarError
 
 __all__ = ["MAX_DESCRIPTORS", "Decoder", "Frame", "FrameError", "encode"]

@@ -50,15 +50,20 @@ _ON_DEMAND = (
     "sidecar.xds.grpc_stream",
     "sidecar.xds.load_reports",
     "sidecar.xds.rest",
+    "_ssl",
+    "email",
     "tracemalloc",
 )
 #: Modules of the package that a plain proxy imports.  More of them is a slower start: say why.
 _MOST_MODULES = 420
 _SCRIPT = """
 import json, sys
-from sidecar.cli.main import main
-status = main(["--mode", "validate", "-c", sys.argv[1]])
-sys.stderr.write(json.dumps([status, sorted(sys.modules)]))
+from sidecar.cli.main import entry_point
+sys.argv[1:] = ["--mode", "validate", "-c", sys.argv[1]]
+try:
+    entry_point()
+except SystemExit as stop:
+    sys.stderr.write(json.dumps([stop.code, sorted(sys.modules)]))
 """
 _EXTENSIONS = "type.googleapis.com/envoy.extensions.filters"
 _CONFIG = f"""
