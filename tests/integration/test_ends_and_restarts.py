@@ -40,8 +40,9 @@ def _until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def _next_epoch(directory: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "sidecar", "-c", str(directory / "bootstrap.yaml"), "--concurrency", "1"]
+def _next_epoch(directory: Path, *, concurrency: int = 1) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "sidecar", "-c", str(directory / "bootstrap.yaml")]
+    command += ["--concurrency", str(concurrency)]
     command += ["--drain-time-s", "2", "--parent-shutdown-time-s", "1", "--restart-epoch", "1"]
     command += ["--base-id", (directory / "base_id").read_text()]
     with (directory / "next").open("wb") as output:
@@ -196,3 +197,33 @@ def test_worker_that_dies_behind_a_drain_is_replaced_by_one_that_accepts_nothing
         assert "workers.died: 1" in _stats(proxy)
         proxy.until_refused()
         _answer(*second[1])
+
+
+def test_next_epoch_that_is_killed_before_it_serves_leaves_all_to_the_old_one(tmp_path: Path) -> None:
+    with running(tmp_path, *_flags(tmp_path)) as proxy:
+        client, upstream = _ask(proxy)
+        output = tmp_path / "output"
+        for times in (1, 2):
+            after = _next_epoch(tmp_path, concurrency=2)  # whose workers take their time
+            _until(lambda times=times: output.read_text().count("shutting down admin") == times)  # type: ignore[misc] # bound here
+            after.kill()
+            after.wait(TIMEOUT_S)
+            assert _is_served(proxy)
+            _until(lambda: _is_ready(proxy))
+        assert "draining listeners" not in output.read_text()
+        after = _next_epoch(tmp_path)
+        try:
+            _until(lambda: "starting main dispatch loop" in (tmp_path / "next").read_text())
+            _answer(client, upstream)
+            assert proxy.ended() == 0
+            assert _is_served(proxy)
+        finally:
+            after.kill()
+            after.wait(TIMEOUT_S)
+
+
+def _is_ready(proxy: Running) -> bool:
+    try:
+        return proxy.status("/ready", proxy.admin) == 200
+    except (OSError, http.client.HTTPException):
+        return False

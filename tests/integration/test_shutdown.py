@@ -9,9 +9,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import h2.connection
+import h2.events
 import pytest
 
 TIMEOUT_S = 20.0
@@ -242,4 +244,84 @@ def test_connection_in_use_is_told_to_close(tmp_path: Path, strategy: str) -> No
         assert strategy == "gradual" or answers == 1
         for sock in (client, hold, upstream):
             sock.close()
+        assert proxy.ended() == 0
+
+
+@pytest.mark.parametrize("concurrency", ["1", "2"])
+def test_second_signal_ends_what_is_under_way(tmp_path: Path, concurrency: str) -> None:
+    with running(tmp_path, "--concurrency", concurrency, "--shutdown-deadline-s", "1200") as proxy:
+        busy = proxy.connect()
+        busy.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        upstream = proxy.accept()
+        read_until(upstream, b"\r\n\r\n")
+        proxy.terminate()
+        proxy.until_ready(503)
+        proxy.until_refused()
+        proxy.terminate()
+        assert proxy.ended() == 0
+        assert busy.recv(1) == b""
+        assert upstream.recv(1) == b""
+
+
+class _H2Client:
+    """A client of HTTP/2 by prior knowledge, and what it was told."""
+
+    def __init__(self, proxy: Running) -> None:
+        self.sock = proxy.connect()
+        self.codec = h2.connection.H2Connection()
+        self.codec.initiate_connection()
+        self.goaways: list[int] = []
+        self.answers: dict[int, bytes] = {}
+        self.ended: set[int] = set()
+        self.is_closed = False
+
+    def ask(self, method: str = "GET", path: str = "/") -> int:
+        stream = self.codec.get_next_available_stream_id()
+        fields = [(":method", method), (":authority", "a:80")]
+        if method != "CONNECT":
+            fields += [(":scheme", "http"), (":path", path)]
+        self.codec.send_headers(stream, fields, end_stream=method != "CONNECT")
+        self.flush()
+        return stream
+
+    def flush(self) -> None:
+        self.sock.sendall(self.codec.data_to_send())
+
+    def until(self, is_so: Callable[[], bool]) -> None:
+        while not is_so():
+            data = self.sock.recv(65536)
+            if not data:
+                self.is_closed = True
+                continue
+            for event in self.codec.receive_data(data):
+                if isinstance(event, h2.events.ConnectionTerminated):
+                    self.goaways.append(event.error_code)
+                    # The library takes it for the end; streams that are under way go on (RFC 9113 §6.8).
+                    self.codec.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN
+                elif isinstance(event, h2.events.ResponseReceived):
+                    self.answers.setdefault(event.stream_id, b"")
+                elif isinstance(event, h2.events.DataReceived):
+                    self.answers[event.stream_id] += event.data
+                elif isinstance(event, h2.events.StreamEnded):
+                    self.ended.add(event.stream_id)
+            self.flush()
+
+
+def test_streams_of_http2_are_finished_behind_goaway(tmp_path: Path) -> None:
+    with running(tmp_path, "--shutdown-deadline-s", "1200") as proxy:
+        client, idle = _H2Client(proxy), _H2Client(proxy)
+        first = client.ask()
+        upstream = proxy.accept()
+        read_until(upstream, b"\r\n\r\n")
+        probe = idle.ask(path="/direct")
+        idle.until(lambda: probe in idle.ended)
+        proxy.terminate()
+        proxy.until_refused()
+        client.until(lambda: bool(client.goaways))
+        upstream.send(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlate")
+        client.until(lambda: first in client.ended)
+        assert client.answers[first] == b"late"
+        for each in (client, idle):
+            each.until(lambda each=each: each.is_closed)  # type: ignore[misc] # bound here
+            assert set(each.goaways) == {0}
         assert proxy.ended() == 0

@@ -152,12 +152,14 @@ class Upstream(BaseHTTPRequestHandler):
 
 
 class Proxy:
+    config = CONFIG
+
     def __init__(self, directory: Path, upstream: ThreadingHTTPServer) -> None:
         self.directory, self.upstream = directory, upstream
         (directory / "rds.json").write_text(routes("one"))
         (directory / "sharing.wat").write_text(SHARING)
         config = directory / "bootstrap.yaml"
-        text = CONFIG.replace("DIR", str(directory)).replace("PORT", str(upstream.server_address[1]))
+        text = self.config.replace("DIR", str(directory)).replace("PORT", str(upstream.server_address[1]))
         config.write_text(text)
         self.output = directory / "output"
         admin = directory / "admin"
