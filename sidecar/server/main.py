@@ -11,7 +11,7 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -473,8 +473,7 @@ class Server:
         """Another epoch serves: accept no more, and let connections end."""
         logger.info("closing and draining listeners")
         listeners = self._serving()
-        for listener in listeners:
-            listener.stop_accepting()
+        self._stop_listeners(listeners)
         if self.draining.begin(inbound_only=False):
             self.draining.tell(manager for each in listeners for manager in each.chains.managers)
         self._shutdown.end_grace()
@@ -540,8 +539,7 @@ class Server:
             if not inbound_only or each.traffic_direction == "INBOUND"
         ]
         if not graceful:
-            for listener in chosen:
-                listener.stop_accepting()
+            self._stop_listeners(chosen)
             return
         if not self.draining.begin(inbound_only=inbound_only, since_s=at_s):
             return
@@ -554,8 +552,13 @@ class Server:
     async def _drain_later(self, listeners: list[Listener], pause_s: float, skip_exit: bool) -> None:
         await trio.sleep(pause_s)
         if not skip_exit:
-            for listener in listeners:
-                listener.stop_accepting()
+            self._stop_listeners(listeners)
+
+    def _stop_listeners(self, listeners: Iterable[Listener]) -> None:
+        stopped = self.store.scope("listener_manager").counter("listener_stopped")
+        for listener in listeners:
+            stopped.value += not listener.is_draining
+            listener.stop_accepting()
 
     def reopen_logs(self) -> None:
         """Open the access log files anew (SIGUSR1)."""

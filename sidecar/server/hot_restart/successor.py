@@ -40,7 +40,7 @@ class Successor:
         self._endpoint = endpoint
         self._server = server
         self._arguments = arguments
-        self._reader = StatsReader(server.store)
+        self._reader = StatsReader(server.store, of_epoch=True)
         self._child: Channel | None = None
         self._process: subprocess.Popen[bytes] | None = None
         #: Whether the admin interface is the next epoch's.

@@ -49,10 +49,11 @@ def is_of_supervisor(name: str) -> bool:
 
 
 class StatsReader:
-    """What a worker's store has to tell since it was asked last."""
+    """What a worker's store has to tell since it was asked last; that of an epoch tells of every counter."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, of_epoch: bool = False) -> None:
         self._store = store
+        self._has_all = of_epoch
         self._counters: dict[str, Counter] = {}
         self._gauges: dict[str, tuple[int, bool]] = {}
         self._histograms: set[str] = set()
@@ -80,10 +81,14 @@ class StatsReader:
         for name in [name for name in self._gauges if name not in store.gauges]:
             del self._gauges[name]
         return {
-            "counters": {name: value for name, value in counters.items() if not is_of_supervisor(name)},
-            "gauges": {name: value for name, value in gauges.items() if not is_of_supervisor(name)},
+            "counters": {n: each for n, each in counters.items() if self._has_all or not is_of_supervisor(n)},
+            "gauges": {n: each for n, each in gauges.items() if not self._is_own(n)},
             "histograms": {n: each for n, each in histograms.items() if not is_of_supervisor(n)},
         }
+
+    def _is_own(self, name: str) -> bool:
+        """Whether a gauge means nothing to who asks: an epoch keeps its pressure to itself, too."""
+        return is_of_supervisor(name) or (self._has_all and name.startswith("overload."))
 
 
 class MergedGauge(LiveGauge):

@@ -52,6 +52,8 @@ STATS = (
     r"^server\.(hot_restart_(epoch|generation)|live|state)$"
     r"|^http\.main\.downstream_(rq_(total|2xx|completed)|cx_total)$"
 )
+#: What the epochs may add up; times and what is by the process are left out.
+SHARED = r"^(cluster\.app|http\.main|listener\.main|listener_manager|cluster_manager|runtime)\.(?!.*_bytes_)"
 
 
 async def server(s: Session, label: str) -> None:
@@ -271,3 +273,18 @@ async def restart_twice_with_a_request_under_way(s: Session) -> None:
     while oldest.poll() is None:  # noqa: ASYNC110 - another process
         await trio.sleep(0.01)
     s.see("exit of the first", oldest.poll())
+
+
+@scenario(PATIENT)
+async def restart_carries_statistics(s: Session) -> None:
+    """What both epochs count of hosts, listeners and the rest adds up where it means something for both."""
+    await s.get("/", label="before")
+    client = await s.connect()
+    await client.send(head("GET / HTTP/1.1", "host: a"))
+    await client.reply("on a connection that stays")
+    s.see("failed", await s.restart())
+    await s.get("/", label="from the new epoch")
+    wanted = {"http.main.downstream_rq_2xx": 3, "cluster.app.upstream_rq_total": 3}
+    await s.until_stats(lambda found: wanted.items() <= found.items(), "^(http.main|cluster.app)")
+    s.see("stats of both", await s.counters(SHARED))
+    client.close()

@@ -146,3 +146,15 @@ async def draining_listeners_gracefully_to_the_end(s: Session) -> None:
     await refused(s, "main")
     await client.closed()
     s.proxy.is_spent = True
+
+
+@scenario(DRAINING)
+async def draining_listeners_counts_them(s: Session) -> None:
+    """listener_stopped, of those that are inbound and then of all, asked twice."""
+    name = "listener_manager.listener_stopped"
+    shown = "^listener_manager.(listener_(stopped|removed)|total_listeners_(active|draining))$"
+    for query, count in (("?inboundonly", 1), ("", 2), ("", 2)):
+        await s.admin(f"POST /drain_listeners{query}", label=f"{query or 'all'} {count}")
+        await s.until_stats(lambda stats, count=count: stats[name] >= count, f"^{name}$")  # type: ignore[misc] # bound here
+        s.see(f"stats of {query or 'all'}", await s.counters(shown))
+    s.proxy.is_spent = True
