@@ -34,7 +34,7 @@ class OverloadManager:
         self._refresh_s = refresh_s
         self._scope = scope
         self._monitors: list[tuple[str, Monitor, Any, Any]] = []
-        self._told: list[tuple[str, Callable[[], float]]] = []
+        self._told: list[tuple[str, Callable[[], float], Any]] = []
         self._actions: list[OverloadAction] = []
         self._points: list[LoadShedPoint] = []
         self._delays = scope.histogram("refresh_interval_delay", "milliseconds")
@@ -48,7 +48,9 @@ class OverloadManager:
 
     def add_told(self, name: str, pressure: Callable[[], float]) -> None:
         """A resource that keeps its own count."""
-        self._told.append((name, pressure))
+        scope = self._scope.scope(name)
+        scope.counter("failed_updates")
+        self._told.append((name, pressure, scope.gauge("pressure")))
 
     def add_action(self, action: OverloadAction) -> None:
         self._actions.append(action)
@@ -87,8 +89,10 @@ class OverloadManager:
                 continue
             self._tell(name, pressure)
             gauge.set(int(pressure * 100))
-        for name, read in self._told:
-            self._tell(name, read())
+        for name, read, gauge in self._told:
+            pressure = read()
+            self._tell(name, pressure)
+            gauge.set(int(pressure * 100))
         now = time.monotonic()
         self._delays.record(int((now - self._before_s) * 1000))
         self._before_s = now

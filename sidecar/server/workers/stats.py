@@ -35,9 +35,10 @@ _ENDINGS = re.compile(
     r"|total_match_count|extension_config_missing|key_rotation_failed|ssl_context_update_by_sds"
     r"|expiration_unix_time_seconds|max_pools)$"
     r"|\.health_check\.|\.control_plane\."
+    r"|^overload\.(.*\.(failed|skipped)_updates|refresh_interval_delay)$"
 )
-#: Of a gauge that says whether something is full: one that is full somewhere is full.
-_GREATEST = re.compile(r"\.circuit_breakers\..*_open$")
+#: Of a gauge that says whether something is full or pressed: where it is most is what counts.
+_GREATEST = re.compile(r"\.circuit_breakers\..*_open$|^overload\.")
 _LEAST = re.compile(r"\.circuit_breakers\..*\.remaining_")
 
 

@@ -396,3 +396,79 @@ async def overload_scaled(s: Session) -> None:
     await set_pressure(s, "spare", "0")
     names = await s.counters("^overload")
     s.see("names", sorted(names))
+
+
+WORKERS = Setup(
+    "overload-of-workers",
+    bootstrap(
+        [listener("main", routes=ROUTES)],
+        [cluster("app", "app"), cluster("fresh", "app")],
+        extra=f"""
+overload_manager:
+  refresh_interval: 0.01s
+  resource_monitors:
+{monitor("requests")}
+  - name: envoy.resource_monitors.global_downstream_max_connections
+    typed_config:
+      "@type": type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig
+      max_active_downstream_connections: 1000
+  actions:
+  - name: envoy.overload_actions.stop_accepting_requests
+    {trigger("requests")}
+""",
+    ),
+    {"app": "h1"},
+    files={"requests.pressure": b"0"},
+    concurrency=2,
+)
+
+
+@scenario(WORKERS)
+async def overload_of_workers(s: Session) -> None:
+    """Pressure and state are those of the proxy, however many workers there are."""
+    shown = "^overload.*(active|pressure|percent|updates)$"
+    s.see("before", await s.counters(shown))
+    for value in ("0.7", "1"):
+        async with pressure(s, "requests", value):
+            percent = f"overload.envoy.overload_actions.{ACTIONS['requests']}.scale_percent"
+            await s.until_stats(lambda stats, name=percent: stats[name] > 0, f"^{percent}$")  # type: ignore[misc] # bound here
+            s.see(f"under {value}", await s.counters(shown))
+            if value == "1":
+                for number in range(6):
+                    await s.get("/direct", label=f"reply {number}")
+
+
+CONNECTIONS = Setup(
+    "overload-of-connections",
+    bootstrap(
+        [listener("main", routes=ROUTES)],
+        [cluster("app", "app"), cluster("fresh", "app")],
+        extra="""
+overload_manager:
+  refresh_interval: 0.01s
+  resource_monitors:
+  - name: envoy.resource_monitors.global_downstream_max_connections
+    typed_config:
+      "@type": type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig
+      max_active_downstream_connections: 1000
+  actions:
+  - name: envoy.overload_actions.stop_accepting_requests
+    triggers: [{name: envoy.resource_monitors.global_downstream_max_connections, threshold: {value: 0.003}}]
+""",
+    ),
+    {"app": "h1"},
+)
+
+
+@scenario(CONNECTIONS)
+async def overload_by_connections_alone(s: Session) -> None:
+    """The monitor of connections moves no action where it is the only monitor: nobody reads it then."""
+    held = [await s.connect() for _ in range(4)]
+    for each in held:
+        await each.send(head("GET /direct HTTP/1.1", "host: a"))
+        while await each.wire.line():
+            pass
+    await s.get("/direct", label="with four connections")
+    s.see("stats", await s.counters("^overload.*(active|pressure|percent|updates)$"))
+    for each in held:
+        each.close()
