@@ -571,6 +571,7 @@ class H2Driver:
         manager = self.manager
         idle = manager.idle_timeout_s
         self.strand.idle_deadline = manager.reactor.clock() + idle if idle else 0.0
+        self.strand.stir()
 
     def _goaway(self) -> None:
         self.codec.goaway(ErrorCode.NO_ERROR)
@@ -587,6 +588,7 @@ class H2Driver:
         self.wire.flush_later()
         manager = self.manager
         self.strand.deadline = manager.reactor.clock() + max(manager.drain_timeout_s, 0.001)
+        self.strand.stir()
         return True
 
     @property

@@ -38,9 +38,11 @@ def scale_timers(
             strand = driver.strand
             if strand.idle_deadline and driver.is_idle:
                 strand.idle_deadline += more_s
+                strand.stir()
         for strand in silent:
             if strand.idle_deadline:
                 strand.idle_deadline += more_s
+                strand.stir()
 
     def move_age(seconds: float, more_s: float) -> None:
         manager.max_connection_duration_s = seconds
@@ -48,6 +50,7 @@ def scale_timers(
             for timer in strand.timers or ():
                 if timer.name == "max_connection_duration":
                     timer.when += more_s
+                    strand.stir()
 
     if manager.idle_timeout_s and timers.scales(_CONNECTION_IDLE):
         on_close(timers.follow(_CONNECTION_IDLE, manager.idle_timeout_s, move_idle))
@@ -110,6 +113,7 @@ class StreamIdle:
             less_s = configured_s - timers.scaled(name, configured_s)
             if now > strand.idle_deadline - less_s:
                 strand.idle_deadline = now
+                strand.stir()
 
 
 def stream_idle(manager: ConnectionManager, timers: ScaledTimers | None) -> StreamIdle | None:

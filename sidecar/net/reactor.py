@@ -37,9 +37,9 @@ import outcome
 import trio
 from trio.lowlevel import Abort, checkpoint, current_task, reschedule, wait_readable, wait_task_rescheduled
 
-from sidecar.core.errors import DeadlineExceeded, Disconnected
+from sidecar.core.errors import Disconnected
+from sidecar.net.deadlines import SWEEP_INTERVAL_S, Deadlines
 from sidecar.net.pipes import PipePool
-from sidecar.net.timer import run_timers
 
 if TYPE_CHECKING:
     import socket
@@ -63,8 +63,8 @@ _BUSY_S = 0.0002
 _STAY_S = 0.002
 #: So many connections' output waits at most before it leaves, however long the pass is.
 _MOST_OUTGOING = 32
-#: Seconds between two looks at deadlines.
-SWEEP_INTERVAL_S = 0.05
+#: A pause goes on for so long at most while nothing happens.
+_LONGEST_PAUSE_S = 1.0
 
 
 class _Trap:
@@ -408,6 +408,7 @@ class Strand:
     # Defaults on the class instead of slots: a stream's strand changes few of these.
     owner: trio.lowlevel.Task | None = None
     parked: Any = None
+    #: How many ``adopted()`` blocks it is in; below zero it rests (:mod:`sidecar.net.deadlines`).
     depth = 0
     done = False
     running = False
@@ -449,6 +450,7 @@ class Strand:
         if parked is not None:
             if parked.__class__ is _Entry and parked.error is not None:
                 return
+            self.stir()
             parked.disarm()
             self.parked = None
             if self.owner is None:
@@ -459,6 +461,17 @@ class Strand:
             self.pending = error
             if self.scopes:
                 self.scopes[0].cancel()
+
+    def stir(self) -> None:
+        """Its first deadline is another's doing: look at it again."""
+        if self.depth < 0:
+            self.reactor.deadlines.stir(self)
+        self.reactor.end_pauses()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it waits for nothing but its turn."""
+        return self.parked.__class__ is _Entry
 
     def take_pending(self) -> None:
         """Raise the error that arrived while nothing could be thrown."""
@@ -473,6 +486,7 @@ class Strand:
             self._cancel = raise_cancel
             return Abort.FAILED
         if self.parked is not None:
+            self.stir()
             self.parked.disarm()
             self.parked = None
         return Abort.SUCCEEDED
@@ -480,11 +494,12 @@ class Strand:
     # -- the reactor's side ---------------------------------------------------------------------
     def resume(self) -> None:
         """The wait is over (and disarmed): go on, here or in the owner."""
-        if self.depth:
+        if self.depth > 0:
             self.parked = None
             assert self.owner is not None
             reschedule(self.owner)
         else:
+            self.stir()
             self.step()
 
     def step(self) -> None:
@@ -543,7 +558,7 @@ class Strand:
     def end(self, error: BaseException | None) -> None:
         """A lazily owned strand is over."""
         self.done = True
-        self.reactor.strands.discard(self)
+        self.reactor.deadlines.discard(self)
         on_done = self.on_done
         if on_done is not None:
             self.on_done = None  # whom it belongs to may hold the strand: no cycle is left behind
@@ -689,7 +704,7 @@ def _drive(strand: Strand, value: Any) -> Generator[Any, Any, Any]:
     finally:
         if not strand.is_lazy:
             strand.done = True
-            strand.reactor.strands.discard(strand)
+            strand.reactor.deadlines.discard(strand)
             coroutine.close()
 
 
@@ -705,7 +720,8 @@ def drive(
     strand = Strand(reactor, name)
     strand.owner = current_task()
     strand.start(body(*arguments, strand))
-    reactor.strands.add(strand)
+    reactor.deadlines.watched.add(strand)
+    reactor.end_pauses()
     # Not awaited here: a coroutine for that would be kept by every idle connection.
     return _drive(strand, None)
 
@@ -730,12 +746,20 @@ class Reactor:
         self.passes = 0
         self._task: Any = None
         self._base: Any = None
-        self.strands: set[Strand] = set()
+        self.deadlines = Deadlines()
+        #: Ends the pauses of what looks around now and then.
+        self._something: trio.Event | None = None
+        self._stirred = 0
         #: For bodies that pass by.
         self.pipes = PipePool()
         self.clock = clock
         #: Where lazily owned strands get their task, and where their errors surface.
         self.nursery: trio.Nursery | None = None
+
+    @property
+    def strands(self) -> set[Strand]:
+        """All of them."""
+        return set(self.deadlines)
 
     # -- transports ---------------------------------------------------------------------------------
     def register(self, transport: Transport) -> None:
@@ -760,7 +784,9 @@ class Reactor:
     # -- scheduling ---------------------------------------------------------------------------------
     def make_ready(self, strand: Strand, error: BaseException | None = None) -> None:
         """Step ``strand`` at the end of this pass (or the next one), raising ``error`` in it."""
-        if strand.depth:
+        if strand.depth < 0:
+            self.deadlines.stir(strand)
+        elif strand.depth:
             strand.parked = None
             assert strand.owner is not None
             reschedule(strand.owner, outcome.Value(None) if error is None else outcome.Error(error))
@@ -820,7 +846,7 @@ class Reactor:
         strand.on_done = on_done
         coroutine = strand.coroutine = body(strand)
         strand._send = coroutine.send
-        self.strands.add(strand)
+        self.deadlines.watched.add(strand)
         if now:
             strand.step()
         else:
@@ -849,6 +875,8 @@ class Reactor:
                     await checkpoint()
                 else:
                     await wait_readable(epoll_fd)
+                if self._something is not None:
+                    self.end_pauses()
                 self._in_pass = True
                 # Under load the peers answer while a pass runs: look again before going back to trio, whose
                 # way here costs as much as half a request.  Its tasks wait no longer than that.
@@ -886,8 +914,7 @@ class Reactor:
                     transport.reader = None
                     strand.parked = None
                     if strand.depth:
-                        assert strand.owner is not None
-                        reschedule(strand.owner)
+                        strand.resume()
                     else:  # strand.step(), inlined
                         strand.running = True
                         try:
@@ -957,33 +984,37 @@ class Reactor:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._wakeup)
 
+    # -- what is looked at now and then -----------------------------------------------------------
     async def sweep(self) -> None:
-        """Looks at the deadlines of all strands, every SWEEP_INTERVAL_S seconds."""
+        """Looks at the deadlines of strands."""
+        soonest = 0.0
         while True:
-            await trio.sleep(SWEEP_INTERVAL_S)
-            now = self.clock()
-            late = [
-                strand
-                for strand in self.strands
-                if (strand.deadline and now > strand.deadline)
-                or (strand.idle_deadline and now > strand.idle_deadline)
-                or strand.timers
-            ]
-            for strand in late:
-                if strand.timers:
-                    run_timers(strand, now)
-                if strand.deadline and now > strand.deadline:
-                    strand.deadline = 0.0
-                    strand.fail(DeadlineExceeded("total"))
-                elif strand.idle_deadline and now > strand.idle_deadline:
-                    strand.idle_deadline = 0.0
-                    strand.fail(DeadlineExceeded("idle"))
+            await self.pause(SWEEP_INTERVAL_S, soonest - self.clock())
+            soonest = self.deadlines.look(self.clock())
+
+    async def pause(self, seconds: float, longest: float = _LONGEST_PAUSE_S) -> None:
+        """Sleep; longer as long as nothing happens: ``longest`` seconds in all, or _LONGEST_PAUSE_S."""
+        passes, stirred = self.passes, self._stirred
+        await trio.sleep(seconds)
+        more = min(longest, _LONGEST_PAUSE_S) - seconds
+        if more > 0.0 and passes == self.passes and stirred == self._stirred and not self._ready:
+            if self._something is None:
+                self._something = trio.Event()
+            with trio.move_on_after(more):
+                await self._something.wait()
+
+    def end_pauses(self) -> None:
+        """Something happens."""
+        self._stirred += 1
+        if self._something is not None:
+            self._something.set()
+            self._something = None
 
     def close(self) -> None:
         """Close what is left: every transport, the epoll, the eventfd; strands that still wait unwind."""
         for transport in list(self._transports.values()):
             transport.close()
-        for strand in list(self.strands):
+        for strand in self.strands:
             if strand.owner is None:
                 strand.coroutine.close()
                 strand.end(Disconnected("the reactor is closed"))

@@ -39,6 +39,7 @@ def start_timer(
         strand.timers = [timer]
     else:
         strand.timers.append(timer)
+    strand.stir()
     return timer
 
 

@@ -73,6 +73,7 @@ class TlsServer:
         self.timeout_s = seconds
         for strand in self._timed:
             strand.deadline += more_s
+            strand.stir()
 
     async def accept(self, plain: Transport, connection: Any, strand: Strand) -> TlsTransport:
         """The transport over ``plain``, which it takes over, once hands are shaken.

@@ -608,6 +608,7 @@ class Router:
             await self._pump_body(stream, main)
             if timeout:
                 main.deadline = self.reactor.clock() + timeout
+                main.stir()
 
         strand = self.reactor.spawn("request body", pump, on_done=done, nursery=main.nursery)
         if not strand.done:

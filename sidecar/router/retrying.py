@@ -591,6 +591,7 @@ class Tries:
             self._complete_s = clock()
             if self.timeout_s:
                 main.deadline = self._complete_s + self.timeout_s
+                main.stir()
             if upstream is not None:
                 self._start_timer()
         if upstream is not None:

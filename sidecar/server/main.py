@@ -604,11 +604,10 @@ class Server:
     async def _sweep(self) -> None:
         file_interval = max(self.options.file_flush_interval_msec / 1000, 0.05)
         next_flush = trio.current_time() + file_interval
-        ticks = 0
+        next_look = 0.0
         pools = self.assembly.pools
         while True:
-            await trio.sleep(0.1)
-            ticks += 1
+            await self.reactor.pause(0.1)
             now = trio.current_time()
             due = now >= next_flush
             if due:
@@ -617,7 +616,8 @@ class Server:
                 if due or getattr(log, "is_prompt", False):
                     log.flush()
             pools.sweep_aged(self.reactor.clock())
-            if not ticks % 10:
+            if now >= next_look:
+                next_look = now + 1.0
                 pools.sweep(self.reactor.clock())
 
     async def _flush_stats(self) -> None:

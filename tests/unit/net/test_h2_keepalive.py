@@ -19,7 +19,7 @@ class Peer:
         self.now = 100.0
         self.pings = 0
         self.is_lost = False
-        self.strand: Any = SimpleNamespace(timers=None)
+        self.strand: Any = SimpleNamespace(timers=None, stir=lambda: None)
         wire: Any = SimpleNamespace(
             reactor=SimpleNamespace(clock=lambda: self.now),
             codec=SimpleNamespace(ping=self._ping),

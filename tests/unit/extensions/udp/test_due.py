@@ -12,7 +12,8 @@ from sidecar.net.timer import run_timers
 class _Clock:
     def __init__(self) -> None:
         self.now = 100.0
-        self.strand: Any = SimpleNamespace(timers=None, reactor=SimpleNamespace(clock=lambda: self.now))
+        reactor = SimpleNamespace(clock=lambda: self.now)
+        self.strand: Any = SimpleNamespace(timers=None, stir=lambda: None, reactor=reactor)
 
     def at(self, now: float) -> None:
         self.now = now
