@@ -35,6 +35,10 @@ logger = logging.getLogger("sidecar.config")
 LISTENER = "envoy.config.listener.v3.Listener"
 
 
+#: The admin endpoint's connection manager counts by a prefix that another one may have.
+_ADMIN = "http.admin."
+
+
 class _Entry:
     """One listener that was added while running."""
 
@@ -54,6 +58,8 @@ class _Entry:
         self.older: list[_Entry] = []
         #: Whether it accepts no more, and all that it accepted has ended.
         self.has_ended = False
+        #: Whether what it holds was released.
+        self.is_released = False
 
     @property
     def is_used(self) -> bool:
@@ -105,6 +111,8 @@ class ListenerManager:
         #: Those that accept no more, while they have connections.
         self._leaving: set[_Entry] = set()
         self._draining_count = 0
+        #: Those that keep what they hold until the drain time is over, though they may have ended.
+        self._drained: set[_Entry] = set()
         self._endings = Endings()
 
     def start(self, nursery: trio.Nursery) -> None:
@@ -166,9 +174,9 @@ class ListenerManager:
         if current is not None and entry.replaces_chains_of(current):
             entry.version = current.version  # as Envoy has it, which takes chains alone from the new one
         waiting = self._warming.pop(name, None)
+        self._warming[name] = entry
         if waiting is not None:
             self._drop(waiting)
-        self._warming[name] = entry
         self._total_warming.set(len(self._warming))
         assert self._nursery is not None
         if not listener.jobs:
@@ -207,19 +215,27 @@ class ListenerManager:
             entry.active.set()
             entry.has_ended = True
             listener.close()
-            self._assembly.end_listener(listener)
             current = self._active.get(name)
             if current is not None:
                 current.older = [each for each in current.older if each.is_used]
-            if current is not entry:
-                self._forget_stats(listener)
+            if entry not in self._drained:
+                self._release(entry)
+                if current is not entry:
+                    self._forget_stats(listener)
+
+    def _release(self, entry: _Entry) -> None:
+        if not entry.is_released:
+            entry.is_released = True
+            self._assembly.end_listener(entry.listener)
 
     def _forget_stats(self, listener: Any) -> None:
-        """A listener is gone; another one may stand at its address."""
-        prefix = listener.stats_prefix
+        """A listener is gone; another one may stand at its address, or count by the same prefix."""
         others = [*self._assembly.listeners, *self.warming(), *self.draining()]
-        if prefix and all(each.stats_prefix != prefix for each in others if each is not listener):
-            self._store.remove(prefix)
+        left = {prefix for each in others if each is not listener for prefix in _prefixes(each)}
+        left.add(_ADMIN)
+        gone = _prefixes(listener) - left
+        # Whose prefix begins with that of another one counts among its stats.
+        self._store.remove(*(each for each in gone if not any(other.startswith(each) for other in left)))
 
     def _activate(self, name: str, entry: _Entry) -> None:
         del self._warming[name]
@@ -238,8 +254,11 @@ class ListenerManager:
         entry.active.set()
 
     def _drop(self, entry: _Entry) -> None:
+        """Let go of a listener that never served, and of what it asked for, before another one asks."""
         entry.end()
         entry.listener.close()
+        self._release(entry)
+        self._forget_stats(entry.listener)
 
     def _replace(self, before: _Entry, entry: _Entry) -> None:
         """Only chains differ: connections of those that stay go on."""
@@ -281,16 +300,23 @@ class ListenerManager:
         for each in (entry, *entry.older):
             self._tell([chain.manager for chain, _ in each.chains if chain.manager is not None])
         self._leaving.update((entry, *entry.older))
+        self._drained.update((entry, *entry.older))
         self._draining_count += 1
         self._total_draining.set(self._draining_count)
         assert self._nursery is not None
         self._nursery.start_soon(self._end_later, entry, name=f"drain of {listener.name}")
 
     async def _end_later(self, entry: _Entry) -> None:
-        await trio.sleep(self._drain_time_s)
-        for each in (entry, *entry.older):
-            each.end()
-            self._leaving.discard(each)
+        try:
+            await trio.sleep(self._drain_time_s)
+        finally:
+            for each in (entry, *entry.older):
+                each.end()
+                self._leaving.discard(each)
+                self._drained.discard(each)
+                if each.has_ended:
+                    self._release(each)
+                    self._forget_stats(each.listener)
         self._draining_count -= 1
         self._total_draining.set(self._draining_count)
         self._endings.one_more()
@@ -387,6 +413,13 @@ def _parts(message: Any, listener: Any) -> tuple[list[tuple[Any, bytes]], bytes]
         rest.ClearField(field)
     listener.scopes = {}
     return chains, rest.SerializeToString(deterministic=True)
+
+
+def _prefixes(listener: Any) -> set[str]:
+    """What the names of its stats begin with, and those of what ends its chains."""
+    terminals = listener.chains.terminals if hasattr(listener, "chains") else ()
+    scopes = (getattr(getattr(each, "stats", None), "scope", None) for each in terminals)
+    return {listener.stats_prefix, *(each.prefix for each in scopes if each is not None)} - {""}
 
 
 def _same_addresses(new: Any, old: Any) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from random import randrange
 from typing import Protocol
 
@@ -171,15 +172,25 @@ class ClusterManager:
             return
         name = cluster.name
         _start_filters(cluster)
+        # The one before it goes when this one has asked, so that a control plane hears of both at once.
+        discovery = self._make_discovery(cluster)
         self._cancel_warming(name)
-        warming = self._warming[name] = _Warming(cluster, self._make_discovery(cluster))
+        warming = self._warming[name] = _Warming(cluster, discovery)
         if cluster.config.health_checks and self.make_health is not None:
             warming.health = self.make_health(cluster)
             cluster.refresh_health()
         self._count_warming()
         if warming.is_warm:
             self._activate(warming)
+        elif hasattr(discovery, "on_initialized"):
+            discovery.on_initialized = partial(self._initialized, warming)
         nursery.start_soon(self._warm, warming, name=f"cluster {name}")
+
+    def _initialized(self, warming: _Warming) -> None:
+        """The hosts of a cluster are here: where nothing else is waited for it is used at once."""
+        if warming.is_warm and self._warming.get(warming.cluster.name) is warming:
+            self._activate(warming)
+            warming.active.set()
 
     def remove(self, name: str) -> Cluster | None:
         """Let a cluster go, also one that is not in use yet; the one that was in use."""
@@ -201,7 +212,8 @@ class ClusterManager:
 
     def count_update(self, name: str) -> None:
         """A control plane sent another cluster of this name; Envoy counts it also where it cannot be used."""
-        counter = self._cluster_modified if name in self.clusters else self._cluster_added
+        is_here = name in self.clusters or name in self._warming
+        counter = self._cluster_modified if is_here else self._cluster_added
         counter.value += 1
 
     def _count_warming(self) -> None:
@@ -211,6 +223,7 @@ class ClusterManager:
     def _cancel_warming(self, name: str) -> bool:
         warming = self._warming.pop(name, None)
         if warming is not None:
+            warming.discovery.close()
             warming.scope.cancel()
             warming.active.set()
             self._count_warming()
@@ -364,7 +377,9 @@ class ClusterManager:
 
     def _stop(self, name: str) -> None:
         self.health.pop(name, None)
-        self._discoveries.pop(name, None)
+        discovery = self._discoveries.pop(name, None)
+        if discovery is not None:
+            discovery.close()
         scope = self._scopes.pop(name, None)
         if scope is not None:
             scope.cancel()

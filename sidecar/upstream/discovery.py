@@ -82,6 +82,10 @@ class Discovery(Protocol):
         """Keep the hosts until cancelled; returns where there is nothing to keep."""
         ...
 
+    def close(self) -> None:
+        """Want no more of them from now on, before :meth:`run` is cancelled."""
+        ...
+
 
 def make_host(endpoint: Endpoint, address: Address, addresses: tuple[Address, ...] = ()) -> Host:
     """A fresh host for this endpoint at this address."""
@@ -127,6 +131,9 @@ class StaticDiscovery:
     async def run(self) -> None:
         await trio.lowlevel.checkpoint()
 
+    def close(self) -> None:
+        """Nobody is asked."""
+
 
 class OriginalDstDiscovery:
     """The hosts are made when they are asked for: only their removal has a time."""
@@ -144,6 +151,9 @@ class OriginalDstDiscovery:
             await trio.sleep(self._interval_s)
             if self._cluster.original_dst is not None:
                 self._cluster.original_dst.sweep()
+
+    def close(self) -> None:
+        """Nobody is asked."""
 
 
 class DnsDiscovery:
@@ -171,6 +181,9 @@ class DnsDiscovery:
                 nursery.start_soon(
                     self._keep, index, endpoint, name=f"dns {self._cluster.name} {endpoint.name}"
                 )
+
+    def close(self) -> None:
+        """A lookup that is under way ends with its task."""
 
     async def _keep(self, index: int, endpoint: Endpoint) -> None:
         stats = self._cluster.stats

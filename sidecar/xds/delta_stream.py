@@ -130,6 +130,8 @@ class DeltaTransport(StreamTransport):
                 went.setdefault(watch, []).append(name)
         refusal: XdsError | None = None
         for watch, resources in came.items():
+            if not watch.owner.is_open:
+                continue  # somebody before it took its place
             try:
                 watch.owner.on_delta(resources, went.pop(watch, []), version, start)
             except XdsError as error:

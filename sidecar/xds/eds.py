@@ -80,6 +80,8 @@ class EdsDiscovery:
         """Raises: what ``subscribe`` does."""
         self.kind = replace(kind, compile=partial(self._compile, kind), incremental=AssignmentPieces())
         self.initialized = trio.Event()
+        #: Called when that is set: who waits for it has it in use before others hear of the same answer.
+        self.on_initialized: Callable[[], None] = _nothing
         self._cluster = cluster
         self._service_name = settings.service_name
         self._updater = HostUpdater(cluster)
@@ -93,6 +95,14 @@ class EdsDiscovery:
             nursery.start_soon(self._expire, name=f"assignment of {self._cluster.name}")
             await self._subscription.run()
 
+    def close(self) -> None:
+        self._subscription.close()
+
+    def _initialize(self) -> None:
+        if not self.initialized.is_set():
+            self.initialized.set()
+            self.on_initialized()
+
     def _compile(self, kind: ResourceKind, message: Any, path: str) -> Assignment:
         """In a thread: what changed is found here, so that serving does not wait for it."""
         assignment: Assignment = kind.compile(message, path)
@@ -103,7 +113,7 @@ class EdsDiscovery:
         stats = self._cluster.stats
         if not resources:
             stats.update_empty.value += 1
-            self.initialized.set()
+            self._initialize()
             return
         if len(resources) != 1:
             raise XdsError(f"Unexpected EDS resource length: {len(resources)}")
@@ -124,7 +134,7 @@ class EdsDiscovery:
         if not added and removed:
             # Hosts stay until there are others, or their cluster goes.
             self._cluster.stats.update_empty.value += 1
-            self.initialized.set()
+            self._initialize()
             return
         self.on_update(added, version)
 
@@ -134,7 +144,7 @@ class EdsDiscovery:
 
     def on_failure(self) -> None:
         # A file that is wrong, or a control plane that is away, keeps nobody from starting.
-        self.initialized.set()
+        self._initialize()
 
     # -- hosts -----------------------------------------------------------------------------------------
     def _assign(self, assignment: Assignment) -> None:
@@ -147,7 +157,7 @@ class EdsDiscovery:
             assignment.endpoints, is_forced=rebuilt, priorities=assignment.priorities
         ):
             cluster.stats.update_no_rebuild.value += 1
-        self.initialized.set()
+        self._initialize()
 
     async def _expire(self) -> None:
         """Drop the hosts of an assignment that says how long it holds, when that is over."""
@@ -162,3 +172,7 @@ class EdsDiscovery:
                 self._stale_after_s = 0.0
                 self._assign(Assignment(self._service_name))
                 self._cluster.stats.assignment_stale.value += 1
+
+
+def _nothing() -> None:
+    """Nobody waits."""

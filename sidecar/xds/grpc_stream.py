@@ -423,6 +423,11 @@ class GrpcSubscription:
             state.request_more(self._watch, names)
             self._transport.wake()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether anything is wanted."""
+        return self._watch is not None
+
     def close(self) -> None:
         """Want nothing any more."""
         watch, self._watch = self._watch, None

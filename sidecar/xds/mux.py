@@ -98,11 +98,11 @@ class Mux(Generic[T]):
         return made
 
     def unwatch(self, watch: Watch[T]) -> None:
-        """Want them no more; where nobody does, nothing is said."""
+        """Want them no more: where nobody does, no name is asked for.  Nothing is said of who wanted all."""
         state = self._types[watch.of.type_url]
         if watch in state.watches:
             state.watches.remove(watch)
-            if state.watches:
+            if watch.names:
                 self._ask(state)
 
     def state_of(self, type_url: str) -> TypeState[T] | None:
@@ -120,8 +120,7 @@ class Mux(Generic[T]):
         self._pending.clear()
         for state in self._types.values():
             state.nonce = state.error = ""
-            if state.watches:
-                self._ask(state)
+            self._ask(state)
 
     def closed(self) -> None:
         """The stream is over."""
@@ -134,6 +133,13 @@ class Mux(Generic[T]):
         if state is not None:
             state.nonce = nonce
         return state
+
+    def pass_over(self, state: TypeState[T], version: str, *, is_empty: bool) -> None:
+        """Nobody wants anything of that type any more: only an empty answer is taken."""
+        if is_empty:
+            state.version = version
+        else:
+            self._ask(state)
 
     def accept(self, state: TypeState[T], version: str) -> None:
         """The answer was taken."""

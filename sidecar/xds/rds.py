@@ -225,11 +225,11 @@ class RouteSubscriptions:
         self._spawn(f"virtual hosts of {hosts.name}", hosts.run)
 
     def follow(
-        self, rds: Any, path: str, scope: Any, follower: Follower, *, forgets: bool = False
+        self, rds: Any, path: str, scope: Any, follower: Follower
     ) -> tuple[RouteSubscription, Callable[[], None]]:
         """Follow the routes of an ``Rds`` at ``path``, counted in ``scope``; the second result ends it.
 
-        ``forgets``: its stats go with it, as a scope's do; a listener's are there while it drains.
+        Its stats go with it.
 
         Raises: ConfigError.
         """
@@ -254,7 +254,7 @@ class RouteSubscriptions:
             if found.leave(follower):
                 self._open.pop(key, None)
                 found.close()
-                if forgets and all(each.scope.prefix != found.scope.prefix for each in self._open.values()):
+                if all(each.scope.prefix != found.scope.prefix for each in self._open.values()):
                     found.scope.store.remove(found.scope.prefix)
 
         return found, leave

@@ -75,6 +75,8 @@ class GrpcTransport(StreamTransport):
             return
         self._identify(response)
         state = self.mux.answered(response.type_url, response.nonce)
+        if state is not None and not state.watches:
+            self.mux.pass_over(state, response.version_info, is_empty=not response.resources)
         if state is None or not state.watches:
             log.warning(
                 "Ignoring the message for type URL %s as it has no current subscribers.", response.type_url
@@ -109,7 +111,9 @@ class GrpcTransport(StreamTransport):
         named: dict[str, list[Resource]] = {}
         for each in resources:
             named.setdefault(each.name, []).append(each)
-        for watch in reversed(state.watches):
+        for watch in state.watches[::-1]:
+            if not watch.owner.is_open:
+                continue  # somebody before it took its place
             mine = resources if watch.names is None else [r for n in watch.names for r in named.get(n, ())]
             if watch.names is not None:
                 for each in mine:

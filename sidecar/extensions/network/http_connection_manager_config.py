@@ -320,7 +320,7 @@ class HcmCompiler:
         def follow(name: str, follower: Any) -> Any:
             rds = _rds(name, scoped.rds_config_source)
             at = f"{path}.rds_config_source"
-            return context.routes.follow(rds, at, manager.stats.scope, follower, forgets=True)
+            return context.routes.follow(rds, at, manager.stats.scope, follower)
 
         scopes = DiscoveredScopes(table, compile_table, follow, lambda: self._set_table(manager, table))
         scopes.subscription, leave = context.scopes.follow(scoped, path, manager.stats.scope, scopes)

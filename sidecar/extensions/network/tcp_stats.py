@@ -18,6 +18,7 @@ _GAUGES = ("downstream_cx_rx_bytes_buffered", "downstream_cx_tx_bytes_buffered",
 class TcpStats:
     """An attribute for each; what is not kept here stays zero."""
 
+    scope: Any
     downstream_cx_total: Any
     downstream_cx_no_route: Any
     downstream_cx_drain_close: Any
@@ -30,6 +31,7 @@ class TcpStats:
     max_downstream_connection_duration: Any
 
     def __init__(self, scope: Any, *, is_on_demand: bool = False) -> None:
+        self.scope = scope
         for name in _COUNTERS:
             setattr(self, name, scope.counter(name))
         for name in _GAUGES:

@@ -313,7 +313,7 @@ async def xds_odcds_late_source(s: Session) -> None:
     await client.send(get("first"))
     await client.reply("first")
     plane.see()
-    s.see("paths", plane.paths)
+    s.see("paths", list(plane.paths))
     await stats(s, r"^cluster_manager\.(odcds\.update_(success|rejected)|active|warming|cluster_)")
 
 

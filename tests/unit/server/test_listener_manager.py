@@ -33,7 +33,7 @@ class Listener:
         self.jobs: list[Any] = []
         self.scopes: dict[Any, set[Any]] | None = None
         chains = [Chain() for _ in message.filter_chains]
-        self.chains = SimpleNamespace(all=chains)
+        self.chains = SimpleNamespace(all=chains, terminals=())
         self.stopped = trio.Event()
         self.left = trio.Event()
 
