@@ -7,7 +7,7 @@ becomes a problem with file, line and column.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from random import randrange
 from types import TracebackType
@@ -226,15 +226,26 @@ class Assembly:
     ) -> Cluster:
         manager = self.loaded.bootstrap.cluster_manager
         bind = manager.upstream_bind_config if manager.HasField("upstream_bind_config") else None
-        made = compile_cluster(
-            message,
-            self.context(path),
-            resolver=self._resolver,
-            manager_bind=bind,
-            added_via_api=added_via_api,
-            version_info=version,
-            registry=self._registry,
-        )
+        context = self.context(path)
+        closers: list[Callable[[], None]] = []
+        jobs: list[Callable[[], Awaitable[object]]] = []
+        if added_via_api:
+            context.on_close, context.before_serving = closers.append, jobs.append
+        try:
+            made = compile_cluster(
+                message,
+                context,
+                resolver=self._resolver,
+                manager_bind=bind,
+                added_via_api=added_via_api,
+                version_info=version,
+                registry=self._registry,
+            )
+        except ConfigError:
+            for closer in closers:
+                closer()
+            raise
+        made.awaited, made.closers = jobs, closers
         if self._runtime.entries:
             renew_limits(made, self._runtime)
         if self.overload is not None:
@@ -544,6 +555,8 @@ class Assembly:
         self.pools.end(cluster.hosts)
         if cluster.policies is not None and cluster.policies.filters is not None:
             cluster.policies.filters.close()
+        for closer in cluster.closers:
+            closer()
         for watcher in tuple(cluster.removal_watchers):
             watcher(cluster.hosts)
 

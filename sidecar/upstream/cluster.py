@@ -6,7 +6,7 @@ the router asks it for one.  Connections are the pools'.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import field, replace
 from random import randrange
 from time import monotonic
@@ -177,6 +177,8 @@ class Cluster:
         "_load_balancer",
         "_local",
         "_steering",
+        "awaited",
+        "closers",
         "config",
         "connection_shed",
         "connector",
@@ -248,6 +250,9 @@ class Cluster:
         self.on_hosts_set: Callable[[Sequence[Host]], None] | None = None
         #: Keeps changes from the load balancer for a while, once the first hosts are here.
         self.merging: MergeWindow | None = None
+        #: What it waits for before it is used, of one that was added while running, and what ends with it.
+        self.awaited: Sequence[Callable[[], Awaitable[object]]] = ()
+        self.closers: Sequence[Callable[[], None]] = ()
         #: Picks a host for every request (the router asks it first); None where there is more to it.
         self.picker: Picker | None = None
         #: Ejects hosts, where the cluster has outlier detection.

@@ -75,9 +75,20 @@ def _start_filters(cluster: Cluster) -> None:
 
 
 def _awaited(cluster: Cluster) -> Sequence[Callable[[], Awaitable[object]]]:
-    """What a cluster's filters wait for."""
+    """What a cluster waits for besides its hosts: secrets, and what its filters do."""
     policies = cluster.config.policies
-    return () if policies is None or policies.filters is None else policies.filters.awaited
+    if policies is None or policies.filters is None:
+        return cluster.awaited
+    return (*cluster.awaited, *policies.filters.awaited)
+
+
+def _end(cluster: Cluster) -> None:
+    """Let go of what a cluster holds that was not in use."""
+    policies = cluster.config.policies
+    if policies is not None and policies.filters is not None:
+        policies.filters.close()
+    for closer in cluster.closers:
+        closer()
 
 
 def _forget(cluster: Cluster) -> None:
@@ -227,9 +238,7 @@ class ClusterManager:
             warming.scope.cancel()
             warming.active.set()
             self._count_warming()
-            policies = warming.cluster.config.policies
-            if policies is not None and policies.filters is not None:
-                policies.filters.close()
+            _end(warming.cluster)
         return warming is not None
 
     async def _warm(self, warming: _Warming) -> None:

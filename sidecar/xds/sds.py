@@ -40,8 +40,9 @@ class StaticSecret:
     def __init__(self, secret: Secret) -> None:
         self.secret: Secret | None = secret
 
-    def listen(self, changed: Callable[[], None]) -> None:
+    def listen(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Nothing will be told."""
+        return _nothing
 
 
 class DynamicSecret:
@@ -63,8 +64,11 @@ class DynamicSecret:
         #: Something came, or nothing will.
         self.answered = trio.Event()
         self._listeners: list[Callable[[], None]] = []
+        self.task = trio.CancelScope()
+        #: How many places of the configuration name it.
+        self.uses = 0
         self._watches: list[Watch] = []
-        scope = context.root_stats.scope(f"sds.{name}")
+        scope = self.scope = context.root_stats.scope(f"sds.{name}")
         self._rotation_failed = scope.counter("key_rotation_failed")
         self.subscription: Subscription = sources.subscribe(source, path, self, scope, (name,))
         self.subscription.start()
@@ -79,9 +83,25 @@ class DynamicSecret:
 
         return compile_secret(message, path, kind, self._context)
 
-    def listen(self, changed: Callable[[], None]) -> None:
-        """Call ``changed`` when there is another secret; it raises ConfigError to refuse it."""
+    def listen(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call ``changed`` when there is another secret; it raises ConfigError to refuse it.
+
+        The result ends it.
+        """
         self._listeners.append(changed)
+        return partial(self._listeners.remove, changed)
+
+    async def run(self) -> None:
+        """Follow the resource until nobody uses it any more."""
+        with self.task:
+            await self.subscription.run()
+
+    def close(self) -> None:
+        """Nobody uses it any more."""
+        self.subscription.close()
+        self.task.cancel()
+        for watch in self._watches:
+            watch.close()
 
     # -- Subscriber ---------------------------------------------------------------------------------
     def on_update(self, resources: Sequence[Resource], version: str) -> None:
@@ -181,10 +201,12 @@ class Secrets:
         """Those that are resources of their own."""
         return list(self._dynamic.values())
 
-    def find(self, message: Any, kind: str, path: str) -> StaticSecret | DynamicSecret:
+    def find(
+        self, message: Any, kind: str, path: str, context: FactoryContext
+    ) -> StaticSecret | DynamicSecret:
         """The secret of an ``SdsSecretConfig`` at ``path``; ``kind`` is the field of Secret that it has.
 
-        Raises: ConfigError.
+        What the context belongs to waits for it, and uses it until it ends.  Raises: ConfigError.
         """
         name = message.name
         if not message.HasField("sds_config"):
@@ -198,12 +220,26 @@ class Secrets:
         key = (name, kind, message.sds_config.SerializeToString(deterministic=True))
         secret = self._dynamic.get(key)
         if secret is None:
-            context = self._make_context(path)
             secret = DynamicSecret(
-                name, kind, message.sds_config, f"{path}.sds_config", self._sources, context
+                name, kind, message.sds_config, f"{path}.sds_config", self._sources, self._make_context(path)
             )
-            self._spawn(f"secret {name}", secret.subscription.run)
-            if context.before_serving is not None:
-                context.before_serving(InitTarget(f"shared target SdsApi {name}", secret.answered.wait))
+            self._spawn(f"secret {name}", secret.run)
             self._dynamic[key] = secret
+        secret.uses += 1
+        context.on_close(partial(self._leave, key, secret))
+        if context.before_serving is not None and not secret.answered.is_set():
+            context.before_serving(InitTarget(f"shared target SdsApi {name}", secret.answered.wait))
         return secret
+
+    def _leave(self, key: tuple[str, str, bytes], secret: DynamicSecret) -> None:
+        secret.uses -= 1
+        if secret.uses or self._dynamic.get(key) is not secret:
+            return
+        del self._dynamic[key]
+        secret.close()
+        if all(each.name != secret.name for each in self._dynamic.values()):
+            secret.scope.store.remove(secret.scope.prefix)
+
+
+def _nothing() -> None:
+    """It never changes."""

@@ -56,7 +56,7 @@ def compile_downstream_tls(message: Any, context: FactoryContext) -> TlsServer:
     if message.HasField("session_ticket_keys_sds_secret_config"):
         place = f"{path}.session_ticket_keys_sds_secret_config"
         ticket_secret = context.secrets.find(
-            message.session_ticket_keys_sds_secret_config, "session_ticket_keys", place
+            message.session_ticket_keys_sds_secret_config, "session_ticket_keys", place, context
         )
         common.secrets.append(ticket_secret)
     rest = {
@@ -167,7 +167,7 @@ class _Common:
         )
 
     def _find(self, message: Any, kind: str, place: str) -> Any:
-        found = self._context.secrets.find(message, kind, f"{self._path}.{place}")
+        found = self._context.secrets.find(message, kind, f"{self._path}.{place}", self._context)
         self.secrets.append(found)
         return found
 
@@ -204,7 +204,7 @@ class _Common:
             user.replace_context(make())
 
         for secret in self.secrets:
-            secret.listen(changed)
+            self._context.on_close(secret.listen(changed))
 
 
 def _same(identity: Identity) -> Identity | None:

@@ -388,6 +388,8 @@ async def xds_odcds_tcp(s: Session) -> None:
     first, second = await s.connect(), await s.connect()
     await first.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
     await second.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+    # Who comes after the answer waits for another one.
+    await s.until_stats(lambda stats: stats.get("tcp.main.downstream_cx_total") == 2, r"^tcp\.main\.")
     await plane.asked("cds", 3)
     await plane.update_delta("cds", "c2", removed=["first"])
     await first.closed("missing")
