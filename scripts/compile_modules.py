@@ -33,7 +33,9 @@ LINKED = ("docs", "examples", "filters_rust", "tests")
 MODULES = (
     "sidecar/api/message.py",
     "sidecar/api/stream.py",
+    "sidecar/api/wire.py",
     "sidecar/codec/h1.py",
+    "sidecar/codec/h1_sizes.py",
     "sidecar/codec/h2_connection.py",
     "sidecar/codec/h2_control.py",
     "sidecar/codec/h2_flood.py",
@@ -42,6 +44,7 @@ MODULES = (
     "sidecar/codec/h2_stream.py",
     "sidecar/core/headers.py",
     "sidecar/core/rbac.py",
+    "sidecar/extensions/access_loggers/entry_wire.py",
     "sidecar/extensions/http/lua.py",
     "sidecar/extensions/http/lua_script.py",
     "sidecar/extensions/http/rbac.py",

@@ -21,7 +21,9 @@ class WireBytes:
         "header_received",
         "header_sent",
         "pending",
+        "reader",
         "received",
+        "seen",
         "sent",
     )
 
@@ -35,10 +37,16 @@ class WireBytes:
         self.decompressed_sent = 0
         #: Whoever counts later than it happens: its ``settle()`` is asked before somebody reads.
         self.pending: Any = None
+        #: What reads the connection, where that counts for itself (HTTP/1), and what was there before.  A
+        #: request that came behind in the same read counts here, too, and once more for itself, as in Envoy.
+        self.reader: Any = None
+        self.seen = 0
 
     def settle(self) -> None:
         """Take in what was not counted yet."""
-        if self.pending is not None:
+        if self.reader is not None:
+            self.received = self.seen + self.reader.rx_bytes
+        elif self.pending is not None:
             self.pending.settle()
 
 

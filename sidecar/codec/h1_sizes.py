@@ -6,13 +6,15 @@ fields as three; of one that was sent, its lines behind the first.
 
 from __future__ import annotations
 
-from typing import Any
-
 from sidecar.api.wire import WireBytes
 
-__all__ = ["Unread", "note_received_head", "note_sent_head"]
+__all__ = ["note_received_head", "note_sent_head"]
 
 _EACH = 3
+#: Sizes by the lines behind the first: mostly a peer's heads have the same.
+_known: dict[bytes, int] = {}
+_KEPT = 256
+_SHORT = 1024
 
 
 def note_received_head(wire: WireBytes, head: bytes) -> None:
@@ -21,14 +23,25 @@ def note_received_head(wire: WireBytes, head: bytes) -> None:
     With each head Envoy adds all that came so far to the decompressed ones, so an interim response counts
     twice, and a try as often as there are tries behind it.
     """
+    lines = head.partition(b"\n")[2]
+    size = _known.get(lines)
+    wire.header_received += _measure(lines) if size is None else size
+    wire.decompressed_received += wire.header_received
+
+
+def _measure(lines: bytes) -> int:
     size = count = 0
-    for line in head.split(b"\n")[1:]:
+    for line in lines.split(b"\n"):
         name, colon, value = line.partition(b":")
         if colon:
             size += len(name) + len(value.strip(b" \t\r"))
             count += 1
-    wire.header_received += size + _EACH * max(count, 1)
-    wire.decompressed_received += wire.header_received
+    size += _EACH * max(count, 1)
+    if len(lines) <= _SHORT:
+        if len(_known) >= _KEPT:
+            _known.clear()
+        _known[lines] = size
+    return size
 
 
 def note_sent_head(wire: WireBytes, head: bytes) -> None:
@@ -36,22 +49,3 @@ def note_sent_head(wire: WireBytes, head: bytes) -> None:
     size = len(head) - head.find(b"\n") - 3
     wire.header_sent += size
     wire.decompressed_sent += size
-
-
-class Unread:
-    """Counts what a connection's reader has received.
-
-    A request that came behind in the same read counts here, too, and once more for itself, as in Envoy.
-    """
-
-    __slots__ = ("_reader", "_seen", "_wire")
-
-    def __init__(self, wire: WireBytes, reader: Any, received: int) -> None:
-        """``received``: the bytes that are here."""
-        self._wire = wire
-        self._reader = reader
-        self._seen = received
-        wire.pending = self
-
-    def settle(self) -> None:
-        self._wire.received = self._seen + self._reader.rx_bytes

@@ -119,8 +119,7 @@ class HeaderMap:
 
     def byte_size(self) -> int:
         """The sum of name and value lengths, as Envoy's HeaderMap::byteSize."""
-        pseudo = sum(len(key) + len(value) for key, value in self.pseudo_fields())
-        return pseudo + len(b"".join(chain.from_iterable(self.fields)))
+        return len(b"".join(chain.from_iterable(self.fields)))  # one with pseudo headers adds them
 
     # -- changing ---------------------------------------------------------------------------
     def add(self, name: bytes, value: bytes) -> None:
@@ -287,6 +286,20 @@ class RequestHeaders(HeaderMap):
         if self.protocol is not None:
             yield b":protocol", self.protocol
 
+    def byte_size(self) -> int:
+        size = len(b"".join(chain.from_iterable(self.fields)))
+        if self.authority is not None:
+            size += 10 + len(self.authority)
+        if self.path is not None:
+            size += 5 + len(self.path)
+        if self.method is not None:
+            size += 7 + len(self.method)
+        if self.scheme is not None:
+            size += 7 + len(self.scheme)
+        if self.protocol is not None:
+            size += 9 + len(self.protocol)
+        return size
+
     def get(self, name: bytes) -> bytes | None:
         """The first value of ``name``, or None; ``host`` is ``:authority``, as in Envoy."""
         if name == b"host":
@@ -349,6 +362,10 @@ class ResponseHeaders(HeaderMap):
 
     def pseudo_fields(self) -> Iterator[Field]:
         yield b":status", b"%d" % self.status
+
+    def byte_size(self) -> int:
+        # The status has three digits.
+        return 10 + len(b"".join(chain.from_iterable(self.fields)))
 
     def _pseudo(self, name: bytes) -> bytes | None:
         return b"%d" % self.status if name == b":status" else None

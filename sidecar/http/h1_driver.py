@@ -26,7 +26,7 @@ from sidecar.codec.h1_beginnings import request_beginning
 from sidecar.codec.h1_case import proper_case
 from sidecar.codec.h1_encode import LAST_CHUNK, encode_interim, encode_trailers
 from sidecar.codec.h1_framing import ANY_LENGTH, announced_length, is_wrong_length, wrong_length
-from sidecar.codec.h1_sizes import Unread, note_received_head, note_sent_head
+from sidecar.codec.h1_sizes import note_received_head, note_sent_head
 from sidecar.core.errors import (
     DeadlineExceeded,
     Disconnected,
@@ -419,8 +419,10 @@ class H1Driver:
     def _measure(self, head: bytes) -> None:
         """Begin to count what a request and its response take; its head was read, and nothing behind it."""
         wire = self._wire = StreamWire()
-        Unread(wire.down, self._reader, len(head) + len(self._reader.rest))
-        note_received_head(wire.down, head)
+        down = wire.down
+        down.reader = self._reader
+        down.seen = len(head) + len(self._reader.rest)
+        note_received_head(down, head)
 
     def _check_underscores(self, headers: RequestHeaders) -> None:
         manager = self._manager
@@ -787,7 +789,8 @@ class H1Driver:
             rest = self._reader.rest
             wire = self._wire = StreamWire()
             # What was read of a head that is not whole is still with the reader.
-            Unread(wire.down, self._reader, len(rest) if rest.startswith(head) else len(head) + len(rest))
+            wire.down.reader = self._reader
+            wire.down.seen = len(rest) if rest.startswith(head) else len(head) + len(rest)
         stream.wire = self._wire
         if error.details in _OF_WHOLE_HEADS and not _is_http_11(head):
             self._parser.minor_version = 0

@@ -36,6 +36,7 @@ from sidecar.extensions.catalog import make_registry
 from sidecar.net.reactor import Reactor, Transport
 from sidecar.server.main import Server
 from sidecar.upstream.connector import Connector
+from tests.bench import observe
 from tests.bench.load import HEADERS
 from tests.bench.proxies import Case, write_envoy
 
@@ -63,6 +64,10 @@ _NGINX_BLOCK = b"\x88" + b"".join(
     )
 )
 _FIELDS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+#: A response of gRPC, without Huffman's code and without the table.
+_GRPC_HEAD = b"\x88\x0f\x10\x10application/grpc"
+_GRPC_TRAILERS = b"\0\x0bgrpc-status\x010"
+_SERVICE_PORT = 2
 _fds = itertools.count(1000)
 _head = struct.Struct(">HBBBI").pack
 _unpack = struct.Struct(">HBBBI").unpack_from
@@ -84,6 +89,8 @@ class Micro:
     grpc: bool = False
     access_log: bool = False
     json_log: bool = False
+    #: A title of :data:`tests.bench.observe.CASES`: what goes to a service.
+    watched: str = ""
     filter: str = ""
     batch: int = 1
 
@@ -93,6 +100,8 @@ MICRO_CASES: tuple[Micro, ...] = (
     Micro("h1-h1-traced", traced=True),
     Micro("h1-h1-log", access_log=True),
     Micro("h1-h1-json-log", json_log=True),
+    Micro("h1-h1-grpc-log", watched="access log, gRPC"),
+    Micro("h1-h1-spans", watched="tracing, 100 %"),
     Micro("h1-h1-rbac", filter="rbac"),
     Micro("h1-h1-combined", json_log=True, filter="lua+rbac"),
     Micro("h1-h1-post", body=b"x" * 1024),
@@ -122,6 +131,8 @@ class _Socket:
         self._on_send = on_send
         self._fd = next(_fds)
         self.transport: Any = None
+        #: Whether it is a service's that logs or spans go to.
+        self.is_service = False
 
     def fileno(self) -> int:
         return self._fd
@@ -139,6 +150,9 @@ class _Socket:
         self.outbox.append(data)
         self._on_send(self)
         return len(data)
+
+    def sendmsg(self, pieces: list[bytes]) -> int:
+        return self.send(b"".join(pieces))
 
     def getsockname(self) -> tuple[str, int]:
         return ("127.0.0.1", 10000)
@@ -177,6 +191,34 @@ def _frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
     return _head(len(payload) >> 8, len(payload) & 255, kind, flags, stream_id) + payload
 
 
+def _service_answers(asked: bytes) -> bytes:
+    """A service's: it reads all that comes, and a call that has ended went well."""
+    out = []
+    if asked.startswith(_PREFACE):
+        asked = asked[len(_PREFACE) :]
+        wide = _frame(4, 0, 0, b"\0\4\x7f\xff\xff\xff")
+        out += [wide, _SETTINGS_ACK, _WINDOW]
+    at = 0
+    while at < len(asked):
+        high, low, kind, flags, stream_id = _unpack(asked, at)
+        at += 9 + (high << 8 | low)
+        if kind == 0 and flags & 1:
+            out.append(_frame(1, 4, stream_id, _GRPC_HEAD))
+            out.append(_frame(0, 0, stream_id, bytes(5)))
+            out.append(_frame(1, 5, stream_id, _GRPC_TRAILERS))
+    return b"".join(out)
+
+
+def _watch(title: str, path: Path) -> None:
+    """Add to a file what ``just bench-observe`` adds for ``title``."""
+    config = json.loads(path.read_text())
+    config["node"] = {"id": "bench", "cluster": "bench"}
+    [chain] = config["static_resources"]["listeners"][0]["filter_chains"]
+    change, _ = observe.CASES[title]
+    change(config, chain["filters"][0]["typed_config"], _SERVICE_PORT, path)
+    path.write_text(json.dumps(config))
+
+
 class Lab:
     """The proxy of one case, and its two peers."""
 
@@ -192,6 +234,8 @@ class Lab:
             filter=case.filter,
         )
         path = write_envoy(shape, 0, 1, directory, "micro")
+        if case.watched:
+            _watch(case.watched, path)
         self._server = Server(Options(), load_bootstrap(str(path), registry=make_registry()))
         reactor = self.reactor = self._server.reactor
         reactor.__class__ = _Reactor
@@ -235,9 +279,10 @@ class Lab:
             fields.append((b"content-length", b"%d" % len(case.body)))
         return fields
 
-    def connect(self) -> Transport:
-        """An upstream connection."""
+    def connect(self, *, is_service: bool) -> Transport:
+        """A connection to the upstream, or to the service."""
         up = _Socket(self._on_request)
+        up.is_service = is_service
         up.transport = Transport(up, self.reactor)  # type: ignore[arg-type]
         return up.transport  # type: ignore[no-any-return]
 
@@ -281,6 +326,8 @@ class Lab:
     def _answers(self, up: _Socket) -> bytes:
         asked = b"".join(up.outbox)
         up.outbox.clear()
+        if up.is_service:
+            return _service_answers(asked)
         if not self.case.http2_up:
             return _H1_RESPONSE
         out = []
@@ -341,8 +388,8 @@ def _warm(case: Micro, directory: Path) -> Lab:
     """A lab whose connections, tables and specialised bytecodes are there."""
     lab = Lab(case, directory)
 
-    async def connected(*_arguments: Any, **_options: Any) -> Transport:
-        return lab.connect()
+    async def connected(_connector: Any, _reactor: Any, host: Any, *_rest: Any, **_options: Any) -> Transport:
+        return lab.connect(is_service=host.address.endswith(f":{_SERVICE_PORT}"))
 
     Connector.connect = connected  # type: ignore[assignment, method-assign]
     for _ in range(300):

@@ -9,6 +9,7 @@ what stands in two pieces of one message is one
 
 from __future__ import annotations
 
+import struct
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -32,25 +33,41 @@ if TYPE_CHECKING:
 
 __all__ = ["encode_http_entry"]
 
-_BYTES = tuple(bytes((number,)) for number in range(128))
+#: Numbers below this have their bytes ready.
+_READY = 1024
+_NUMBERS = tuple(varint(number) for number in range(_READY))
+#: What is kept of a kind, and of how many bytes it may be.
 _KEPT = 4096
+_SHORT = 512
 _S = 1_000_000_000
+#: Times that four groups of seven bits hold (268 ms).
+_SOON = 1 << 28
+#: Numbers that two groups hold.
+_TWO = 1 << 14
 
-#: Whole fields by what they say: addresses by field and text, texts that return.
+#: Whole fields by what they say: addresses by field and text, what returns by its parts.
 _addresses: dict[tuple[bytes, str], bytes] = {}
-_details: dict[str, bytes] = {}
-_methods: dict[bytes, bytes] = {}
-#: The second that stands in ``start_time`` now, and its bytes.
+_downstreams: dict[tuple[str, str, str], bytes] = {}
+_upstreams: dict[tuple[str, str, str, str], bytes] = {}
+_askers: dict[tuple[bytes | None, bytes | None, bytes | None, bytes | None], bytes] = {}
+_answers: dict[tuple[int, str], bytes] = {}
+#: The second that stands in ``start_time`` now, and the bytes in front of its nanoseconds.
 _second: tuple[int, bytes] = (-1, b"")
 
-#: Headers that are fields of a request's properties.
+#: Headers that are fields of a request's properties, and differ from one request to the next.
 _REQUEST_HEADERS = (
-    (b"\x32", b"user-agent"),
     (b"\x3a", b"referer"),
     (b"\x42", b"x-forwarded-for"),
     (b"\x4a", b"x-request-id"),
     (b"\x52", b"x-envoy-original-path"),
 )
+#: The times of a request that went to an upstream and ended soon: eight ``Duration`` of ``nanos``.
+_times = struct.Struct("<" + 7 * "3sI" + "4sI").pack
+#: What a stream took on the wire, below ``_TWO`` each.
+_sizes = struct.Struct("<" + 4 * "2sH").pack
+_LAST_RX, _FIRST_UP_TX, _LAST_UP_TX = b"\x32\x05\x10", b"\x3a\x05\x10", b"\x42\x05\x10"
+_FIRST_UP_RX, _LAST_UP_RX = b"\x4a\x05\x10", b"\x52\x05\x10"
+_FIRST_TX, _LAST_TX, _DURATION = b"\x5a\x05\x10", b"\x62\x05\x10", b"\xba\x01\x05\x10"
 
 
 def encode_http_entry(stream: Stream, settings: EntrySettings) -> bytes:
@@ -61,22 +78,34 @@ def encode_http_entry(stream: Stream, settings: EntrySettings) -> bytes:
     protocol = PROTOCOLS.get(stream.protocol, 0)
     return b"".join(
         (
-            b"\x0a", varint(len(common)), common,
-            b"\x10" + _BYTES[protocol] if protocol else b"",
-            b"\x1a", varint(len(request)), request,
-            b"\x22", varint(len(response)), response,
+            b"\x0a", _number(len(common)), common,
+            b"\x10" + _NUMBERS[protocol] if protocol else b"",
+            b"\x1a", _number(len(request)), request,
+            b"\x22", _number(len(response)), response,
         )
     )  # fmt: skip
+
+
+def _number(number: int) -> bytes:
+    return _NUMBERS[number] if number < _READY else varint(number)
 
 
 def _text(tag: bytes, value: bytes) -> bytes:
     if not value.isascii():
         value = sanitized(value).encode()
-    return tag + varint(len(value)) + value if value else b""
+    return tag + _number(len(value)) + value if value else b""
 
 
 def _count(tag: bytes, number: int) -> bytes:
-    return tag + varint(number) if number else b""
+    return tag + _number(number) if number else b""
+
+
+def _keep(kept: dict[Any, bytes], key: Any, data: bytes) -> bytes:
+    if len(data) <= _SHORT:
+        if len(kept) >= _KEPT:
+            kept.clear()  # clients come from ever new ports
+        kept[key] = data
+    return data
 
 
 def _address(tag: bytes, text: str | None) -> bytes:
@@ -85,10 +114,7 @@ def _address(tag: bytes, text: str | None) -> bytes:
     found = _addresses.get((tag, text))
     if found is None:
         data = address_bytes(text)
-        found = tag + varint(len(data)) + data
-        if len(_addresses) >= _KEPT:
-            _addresses.clear()  # clients come from ever new ports
-        _addresses[tag, text] = found
+        found = _keep(_addresses, (tag, text), tag + varint(len(data)) + data)
     return found
 
 
@@ -99,68 +125,57 @@ def _span(tag: bytes, elapsed_ns: int) -> bytes:
     else:
         seconds, nanos = divmod(elapsed_ns, _S)
         data = b"\x08" + varint(seconds) + _count(b"\x10", nanos)
-    return tag + _BYTES[len(data)] + data
+    return tag + _NUMBERS[len(data)] + data
+
+
+def _spread(number: int) -> int:
+    """The four bytes of a number below ``_SOON``; those that it does not need are there as well."""
+    return (
+        number & 0x7F
+        | (number & 0x3F80) << 1
+        | (number & 0x1FC000) << 2
+        | (number & 0xFE00000) << 3
+        | 0x808080
+    )
 
 
 def _start_time(start_time: float) -> bytes:
     global _second
     seconds, nanos = divmod(int(start_time * 1e9), _S)
-    known, data = _second
+    known, head = _second
     if known != seconds:
         data = _count(b"\x08", seconds)
-        _second = (seconds, data)
-    data += _count(b"\x10", nanos)
-    return b"\x2a" + _BYTES[len(data)] + data
+        head = b"\x2a" + _NUMBERS[len(data) + 6] + data + b"\x10"
+        _second = (seconds, head)
+    low = nanos & (_SOON - 1)
+    return head + (_spread(low) | 0x80000000 | nanos >> 28 << 32).to_bytes(5, "little")
 
 
 def _common(stream: Stream, settings: EntrySettings) -> bytes:
     connection: Any = stream.connection
+    remote: str = stream.remote_address or connection.remote_address
+    peers = (remote, connection.local_address, connection.direct_remote_address)
     out = [
-        _address(b"\x12", stream.remote_address or connection.remote_address),
-        _address(b"\x1a", connection.local_address),
-        _address(b"\xa2\x01", connection.direct_remote_address),
+        _downstreams.get(peers) or _downstream(peers),
         _start_time(stream.start_time),
+        _timing(stream),
     ]
-    start = stream.first_start_ns or stream.start_ns
-    received = stream.request_last_rx_ns
-    if received >= start:
-        out.append(_span(b"\x32", received - start))
-    sent = stream.upstream_first_tx_ns
-    if sent >= start:
-        out.append(_span(b"\x3a", sent - start))
-        sent = stream.upstream_last_tx_ns
-        if sent >= start:
-            out.append(_span(b"\x42", sent - start))
-        first = stream.upstream_first_rx_ns
-        if first >= start:
-            out.append(_span(b"\x4a", first - start))
-        last = stream.upstream_last_rx_ns or (first if is_whole(stream) else 0)
-        if last >= start:
-            out.append(_span(b"\x52", last - start))
-    end = stream.downstream_last_tx_ns
-    if end >= start:
-        out.append(_span(b"\x5a", end - start))
-        out.append(_span(b"\x62", end - start))
-    if stream.access_log_type in LAST:
-        out.append(_span(b"\xba\x01", (end or time.monotonic_ns()) - start))
-    else:
-        out.append(b"\xd8\x01\x01")
     host: Any = stream.upstream_host
-    if host is not None:
-        out.append(_address(b"\x6a", host.address))
-        if stream.cluster is not None:
-            out.append(_text(b"\x7a", stream.cluster.name.encode()))
-    if stream.upstream_local_address:
-        out.append(_address(b"\x72", stream.upstream_local_address))
+    route = stream.route
+    hop = (
+        host.address if host is not None else "",
+        stream.cluster.name if stream.cluster is not None and host is not None else "",
+        stream.upstream_local_address,
+        route.name if route is not None else "",
+    )
+    found = _upstreams.get(hop)
+    out.append(_upstream(hop) if found is None else found)
     if stream.upstream_transport_failure:
         out.append(_text(b"\x92\x01", stream.upstream_transport_failure.encode()))
     if connection.transport_failure_reason:
         out.append(_text(b"\xe2\x01", connection.transport_failure_reason.encode()))
-    route = stream.route
-    if route is not None and route.name:
-        out.append(_text(b"\x9a\x01", route.name.encode()))
     if stream.attempt_count:
-        out.append(b"\xc0\x01" + varint(stream.attempt_count))
+        out.append(b"\xc0\x01" + _number(stream.attempt_count))
     if stream.connection_termination_details:
         out.append(_text(b"\xca\x01", stream.connection_termination_details.encode()))
     if stream.request_id is not None:
@@ -170,17 +185,104 @@ def _common(stream: Stream, settings: EntrySettings) -> bytes:
         down, up = wire.down, wire.up
         down.settle()
         up.settle()
-        out.append(_count(b"\xe8\x01", down.sent))
-        out.append(_count(b"\xf0\x01", down.received))
-        out.append(_count(b"\xf8\x01", up.sent))
-        out.append(_count(b"\x80\x02", up.received))
+        out.append(_wire(down.sent, down.received, up.sent, up.received))
     kind = stream.access_log_type
     if kind != "NotSet":
-        out.append(b"\x88\x02" + _BYTES[enum_numbers()[1][kind]])
+        out.append(_KINDS.get(kind) or _kind(kind))
     rare = rare_common(stream, settings)
     if rare:
         out.append(rare)
     return b"".join(out)
+
+
+#: ``access_log_type`` by its name.
+_KINDS: dict[str, bytes] = {}
+
+
+def _kind(name: str) -> bytes:
+    found = _KINDS[name] = b"\x88\x02" + varint(enum_numbers()[1][name])
+    return found
+
+
+def _downstream(peers: tuple[str, str, str]) -> bytes:
+    remote, local, direct = peers
+    data = _address(b"\x12", remote) + _address(b"\x1a", local) + _address(b"\xa2\x01", direct)
+    return _keep(_downstreams, peers, data)
+
+
+def _upstream(hop: tuple[str, str, str, str]) -> bytes:
+    host, cluster, local, route = hop
+    data = (
+        _address(b"\x6a", host)
+        + _text(b"\x7a", cluster.encode())
+        + _address(b"\x72", local)
+        + _text(b"\x9a\x01", route.encode())
+    )
+    return _keep(_upstreams, hop, data)
+
+
+def _timing(stream: Stream) -> bytes:
+    """How long after the start of the request each moment was."""
+    start = stream.first_start_ns or stream.start_ns
+    received = stream.request_last_rx_ns
+    first_tx = stream.upstream_first_tx_ns
+    last_tx = stream.upstream_last_tx_ns
+    first_rx = stream.upstream_first_rx_ns
+    last_rx = stream.upstream_last_rx_ns or (first_rx if is_whole(stream) else 0)
+    end = stream.downstream_last_tx_ns
+    is_last = stream.access_log_type in LAST
+    if (
+        is_last
+        and start <= min(received, first_tx, last_tx, first_rx, last_rx, end)
+        and max(received, first_tx, last_tx, first_rx, last_rx, end) < start + _SOON
+    ):
+        sent = _spread(first_tx - start)
+        came = _spread(first_rx - start)
+        ended = _spread(end - start)
+        return _times(
+            _LAST_RX, _spread(received - start),
+            _FIRST_UP_TX, sent,
+            _LAST_UP_TX, sent if last_tx == first_tx else _spread(last_tx - start),
+            _FIRST_UP_RX, came,
+            _LAST_UP_RX, came if last_rx == first_rx else _spread(last_rx - start),
+            _FIRST_TX, ended,
+            _LAST_TX, ended,
+            _DURATION, ended,
+        )  # fmt: skip
+    out = []
+    if received >= start:
+        out.append(_span(b"\x32", received - start))
+    if first_tx >= start:
+        out.append(_span(b"\x3a", first_tx - start))
+        if last_tx >= start:
+            out.append(_span(b"\x42", last_tx - start))
+        if first_rx >= start:
+            out.append(_span(b"\x4a", first_rx - start))
+        if last_rx >= start:
+            out.append(_span(b"\x52", last_rx - start))
+    if end >= start:
+        out += _span(b"\x5a", end - start), _span(b"\x62", end - start)
+    if is_last:
+        out.append(_span(b"\xba\x01", (end or time.monotonic_ns()) - start))
+    else:
+        out.append(b"\xd8\x01\x01")
+    return b"".join(out)
+
+
+def _wire(down_sent: int, down_received: int, up_sent: int, up_received: int) -> bytes:
+    if max(down_sent, down_received, up_sent, up_received) < _TWO:
+        return _sizes(
+            b"\xe8\x01", down_sent & 0x7F | down_sent << 1 & 0x7F00 | 0x80,
+            b"\xf0\x01", down_received & 0x7F | down_received << 1 & 0x7F00 | 0x80,
+            b"\xf8\x01", up_sent & 0x7F | up_sent << 1 & 0x7F00 | 0x80,
+            b"\x80\x02", up_received & 0x7F | up_received << 1 & 0x7F00 | 0x80,
+        )  # fmt: skip
+    return (
+        _count(b"\xe8\x01", down_sent)
+        + _count(b"\xf0\x01", down_received)
+        + _count(b"\xf8\x01", up_sent)
+        + _count(b"\x80\x02", up_received)
+    )
 
 
 def _request(stream: Stream, settings: EntrySettings) -> bytes:
@@ -188,56 +290,57 @@ def _request(stream: Stream, settings: EntrySettings) -> bytes:
     out = [_count(b"\x60", stream.bytes_received)]
     wire = stream.wire
     if wire is not None:  # settled for the entry's common part
-        out.append(_count(b"\x70", wire.up.header_sent))
-        out.append(_count(b"\x78", wire.down.header_received))
-    if headers.method is not None or len(headers):
-        if headers.method is not None:
-            out.append(_method(headers.method))
-        if headers.scheme is not None:
-            out.append(_text(b"\x12", headers.scheme))
-        if headers.authority is not None:
-            out.append(_text(b"\x1a", headers.authority))
-        if headers.path is not None:
-            out.append(_text(b"\x2a", headers.path))
-        for tag, name in _REQUEST_HEADERS:
-            value = headers.get(name)
-            if value is not None:
-                out.append(_text(tag, value))
-        out.append(_count(b"\x58", headers.byte_size()))
-        if settings.request_headers:
-            out.append(request_headers_bytes(headers, settings.request_headers))
+        out += _count(b"\x70", wire.up.header_sent), _count(b"\x78", wire.down.header_received)
+    if headers.method is None and not len(headers):
+        return b"".join(out)
+    index = headers.index()
+    asker = (headers.method, headers.scheme, headers.authority, headers.get(b"user-agent"))
+    found = _askers.get(asker)
+    out.append(_asker(asker) if found is None else found)
+    if headers.path is not None:
+        out.append(_text(b"\x2a", headers.path))
+    for tag, name in _REQUEST_HEADERS:
+        if name in index:
+            out.append(_text(tag, headers.get(name)))
+    out.append(_count(b"\x58", headers.byte_size()))
+    if settings.request_headers:
+        out.append(request_headers_bytes(headers, settings.request_headers))
     return b"".join(out)
 
 
-def _method(method: bytes) -> bytes:
-    found = _methods.get(method)
-    if found is None:
-        found = _count(b"\x08", enum_numbers()[0].get(method.decode("latin-1"), 0))
-        if len(_methods) < 64:
-            _methods[method] = found
-    return found
+def _asker(asker: tuple[bytes | None, bytes | None, bytes | None, bytes | None]) -> bytes:
+    method, scheme, authority, agent = asker
+    data = b""
+    if method is not None:
+        data += _count(b"\x08", enum_numbers()[0].get(method.decode("latin-1"), 0))
+    if scheme is not None:
+        data += _text(b"\x12", scheme)
+    if authority is not None:
+        data += _text(b"\x1a", authority)
+    if agent is not None:
+        data += _text(b"\x32", agent)
+    return _keep(_askers, asker, data)
 
 
 def _response(stream: Stream, settings: EntrySettings) -> bytes:
-    out = [_count(b"\x18", stream.bytes_sent)]
-    if stream.response_code:
-        code = b"\x08" + varint(stream.response_code)
-        out.append(b"\x0a" + _BYTES[len(code)] + code)
-    details = stream.details
-    found = _details.get(details)
-    if found is None:
-        found = _text(b"\x32", details_of(stream).encode())
-        if len(_details) >= _KEPT:
-            _details.clear()
-        _details[details] = found
-    out.append(found)
+    code, details = stream.response_code, stream.details
+    found = _answers.get((code, details))
+    out = [_count(b"\x18", stream.bytes_sent), _answer(stream) if found is None else found]
     answer = stream.response_headers
     if answer is not None:
         out.append(_count(b"\x10", answer.byte_size()))
     wire = stream.wire
     if wire is not None:
-        out.append(_count(b"\x38", wire.up.header_received))
-        out.append(_count(b"\x40", wire.down.header_sent))
+        out += _count(b"\x38", wire.up.header_received), _count(b"\x40", wire.down.header_sent)
     if settings.response_headers or settings.response_trailers:
         out.append(response_headers_bytes(stream, settings))
     return b"".join(out)
+
+
+def _answer(stream: Stream) -> bytes:
+    code = stream.response_code
+    data = _text(b"\x32", details_of(stream).encode())
+    if code:
+        status = b"\x08" + varint(code)
+        data = b"\x0a" + _NUMBERS[len(status)] + status + data
+    return _keep(_answers, (code, stream.details), data)
