@@ -131,6 +131,8 @@ class Assembly:
         self._global_limit = (
             None if most is None else GlobalLimit(most, make_count(self.role.shared_memory, "listeners"))
         )
+        #: Whether anything bounds the connections of all listeners together.
+        self.has_global_limit = most is not None
         #: None where the configuration has no overload manager.
         self.overload: OverloadManager | None = None
         try:

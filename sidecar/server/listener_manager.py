@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["LISTENER", "LdsApi", "ListenerManager"]
 
 logger = logging.getLogger("sidecar.config")
+lds_logger = logging.getLogger("sidecar.upstream")
 
 LISTENER = "envoy.config.listener.v3.Listener"
 
@@ -357,8 +358,13 @@ class LdsApi:
         self.refused = []
         for name in removed:
             if name in manager.names() and manager.remove(name):
-                logger.info("lds: remove listener '%s'", name)
+                lds_logger.info("lds: remove listener '%s'", name)
             self._in_use.drop(name)
+
+        def refuse(name: str, reason: str) -> None:
+            lds_logger.warning("lds: listener '%s' config rejected: %s", name, reason)
+            errors.append(f"{name}: {reason}")
+
         for resource in added:
             # Its own, whatever the Resource around it says.
             is_unchanged = resource.value is UNCHANGED
@@ -368,25 +374,23 @@ class LdsApi:
                 else (resource.message if resource.error else resource.value[0]).name
             )
             if name in seen:
-                errors.append(f"{name}: duplicate listener {name} found")
+                refuse(name, f"duplicate listener {name} found")
                 continue
             seen.add(name)
             if is_unchanged:
                 continue
             if resource.error:
-                errors.append(f"{name}: {resource.error}")
+                refuse(name, resource.error)
                 self.refused.append((name, resource.message, resource.error, time.time()))
                 continue
             message, path = resource.value
             try:
                 if manager.update(message, path, resource.version):
-                    logger.info("lds: add/update listener '%s'", name)
+                    lds_logger.info("lds: add/update listener '%s'", name)
                     self._in_use.use(name, resource)
             except ConfigError as error:
                 self.refused.append((name, message, error.reason, time.time()))
-                errors.append(
-                    f"{name}: {error.path}: {error.reason}" if error.path else f"{name}: {error.reason}"
-                )
+                refuse(name, f"{error.path}: {error.reason}" if error.path else error.reason)
         self.answered.set()
         if errors:
             raise XdsError(f"Error adding/updating listener(s) {', '.join(errors)}")

@@ -18,6 +18,7 @@ import trio
 
 from sidecar.admin.certificates import days_until_first_expires, seconds_until_first_staple_expires
 from sidecar.admin.state import Discovered, Found, Refused
+from sidecar.config.compile.connection_limits import DOWNSTREAM_CONNECTIONS
 from sidecar.config.compile.stats import compile_store, compile_tag_producer, flush_interval_s
 from sidecar.config.errors import ConfigErrors, Path, Problem, parse_path
 from sidecar.config.load import Loaded
@@ -258,7 +259,8 @@ class Server:
             self.assembly.background.start(nursery)
             if self.assembly.overload is not None:
                 self.assembly.overload.start(self._timers.every)
-            await self.assembly.clusters.initial_resolution()
+            has_cds = self.loaded.bootstrap.dynamic_resources.HasField("cds_config")
+            await self.assembly.clusters.initial_resolution(is_all=not has_cds)
             await self.assembly.runtime_layers.discover(self.assembly.sources, nursery)
             await self._discover_clusters(nursery)
             self.assembly.confirm_warm_clusters()
@@ -268,6 +270,7 @@ class Server:
             await self.assembly.preparation.run(nursery)
             if self.options.mode != "init_only":
                 if self.role.is_main:
+                    self._warn_of_connections()
                     logger.info("all clusters initialized. initializing init manager")
                 await self._discover_listeners(nursery)
                 for listener in self._static_listeners:
@@ -283,6 +286,23 @@ class Server:
             logger.info("exiting")
             self.is_live = False
             nursery.cancel_scope.cancel()
+
+    def _warn_of_connections(self) -> None:
+        """What Envoy says where no resource monitor bounds the connections of clients."""
+        monitors = self.loaded.bootstrap.overload_manager.resource_monitors
+        if any(each.typed_config.type_url.endswith(DOWNSTREAM_CONNECTIONS) for each in monitors):
+            return
+        if self.assembly.has_global_limit:  # the runtime's
+            logger.warning(
+                "Usage of the deprecated runtime key overload.global_downstream_max_connections, consider "
+                "switching to `envoy.resource_monitors.global_downstream_max_connections` instead.This "
+                "runtime key will be removed in future."
+            )
+        logger.warning(
+            "There is no configured limit to the number of allowed active downstream connections. "
+            "Configure a limit in `envoy.resource_monitors.global_downstream_max_connections` resource "
+            "monitor."
+        )
 
     async def _discover_clusters(self, nursery: trio.Nursery) -> None:
         """Ask for clusters, if a control plane has some, and wait for the first answer and their hosts."""

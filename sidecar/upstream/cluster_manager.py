@@ -292,8 +292,11 @@ class ClusterManager:
             finally:
                 self._nursery = None
 
-    async def initial_resolution(self) -> None:
-        """Wait until every cluster had its first answer, a failure too.  :meth:`run` must be running."""
+    async def initial_resolution(self, *, is_all: bool = True) -> None:
+        """Wait until every cluster had its first answer, a failure too.  :meth:`run` must be running.
+
+        ``is_all``: no control plane is asked for more of them.
+        """
         for discovery in list(self._discoveries.values()):
             await discovery.initialized.wait()
         for health in list(self.health.values()):
@@ -304,7 +307,7 @@ class ClusterManager:
         while self._warming:
             for warming in list(self._warming.values()):
                 await warming.active.wait()
-        log.info("cm init: all clusters initialized")
+        log.info("cm init: all clusters initialized" if is_all else "cm init: initializing cds")
 
     def _make_discovery(self, cluster: Cluster) -> Discovery:
         if cluster.config.type == "STATIC":

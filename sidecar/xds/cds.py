@@ -40,25 +40,36 @@ class TakenClusters:
         #: When each was taken.
         self.times: dict[str, float] = {}
 
-    def apply(self, added: Sequence[Resource], removed: Sequence[str]) -> int:
-        """How many changed.  Raises: XdsError, when all that can be used was taken."""
+    def apply(self, added: Sequence[Resource], removed: Sequence[str], who: str) -> int:
+        """How many changed; ``who`` got them.  Raises: XdsError, when all that can be used was taken."""
+        log.info(
+            "%s: response indicates %d added/updated cluster(s), %d removed cluster(s); applying changes",
+            who,
+            len(added),
+            len(removed),
+        )
         errors: list[str] = []
         seen: set[str] = set()
-        changed = 0
+        changed = skipped = gone_count = 0
         for resource in added:
             name = _name(resource)
             if name in seen:
                 errors.append(f"{name}: duplicate cluster {name} found")
+                log.warning("%s: cluster '%s' config rejected: %s", who, name, errors[-1])
                 continue
             seen.add(name)
             if resource.value is UNCHANGED:
+                skipped += 1
                 continue
             try:
-                changed += self._take(name, resource)
+                if self._take(name, resource):
+                    changed += 1
+                else:
+                    skipped += 1
             except ConfigError as error:
-                errors.append(
-                    f"{name}: {error.path}: {error.reason}" if error.path else f"{name}: {error.reason}"
-                )
+                reason = f"{error.path}: {error.reason}" if error.path else error.reason
+                log.warning("%s: cluster '%s' config rejected: %s", who, name, reason)
+                errors.append(f"{name}: {reason}")
         names = set(removed)
         gone = [each for each in self._clusters.all() if each.name in names] if names else []
         for name in removed:
@@ -66,8 +77,16 @@ class TakenClusters:
                 self.times.pop(name, None)
                 self.in_use.drop(name)
                 self._clusters.remove(name)
+                gone_count += 1
         if gone:
             self._clusters.forget_stats(gone)
+        log.info(
+            "%s: added/updated %d cluster(s) (skipped %d unmodified cluster(s)); removed %d cluster(s)",
+            who,
+            changed,
+            skipped,
+            gone_count,
+        )
         if errors:
             raise XdsError(f"Error adding/updating cluster(s) {', '.join(errors)}")
         return changed
@@ -118,9 +137,8 @@ class CdsApi:
         self.on_delta(resources, tuple(gone), version)
 
     def on_delta(self, added: Sequence[Resource], removed: Sequence[str], version: str) -> None:
-        log.info("cds: add %d cluster(s), remove %d cluster(s)", len(added), len(removed))
         try:
-            changed = self._taken.apply(added, removed)
+            changed = self._taken.apply(added, removed, "cds")
         finally:
             self.answered.set()
         self.version = version

@@ -200,7 +200,7 @@ class FileSubscription:
             stats.update_failure.value += 1
             self._subscriber.on_failure()
         except XdsError as error:
-            log.warning("Filesystem config update rejected: in %s, %s", self._path, error)
+            log.warning("Filesystem config update rejected: %s", error)
             stats.update_rejected.value += 1
             self._subscriber.on_failure()
         else:

@@ -120,7 +120,7 @@ class OnDemandSource:
         self.on_delta(resources, (), version)  # what a supervisor knows already
 
     def on_delta(self, added: Sequence[Resource], removed: Sequence[str], version: str) -> None:
-        self._taken.apply(added, removed)
+        self._taken.apply(added, removed, "odcds")
         self._answered()
         for name in removed:
             self._missing(name)

@@ -17,7 +17,6 @@ _LINE = re.compile(r"^\[[^]]*\]\[\d+\]\[(\w+)\]\[(\w+)\] \[[^]]*\] (.*)$")
 #: What Envoy says beside it: of its build, of its own parts, and advice.
 _ENVOYS_OWN = re.compile(
     r"statically linked|^  |HTTP header map|^initializing epoch|^runtime: |^RTDS has finished"
-    r"|^There is no configured limit"
 )
 
 pytestmark = pytest.mark.oracle
@@ -48,4 +47,34 @@ def test_start_and_end_are_logged_in_envoys_words(tmp_path: Path, number: int, a
     text = bootstrap(listener(ip("127.0.0.1"))).replace(ADMIN, admin)
     ours, theirs = (_log(kind, tmp_path, number, text) for kind in ("sidecar", "envoy"))
     assert len(ours) >= 10
+    assert ours == theirs
+
+
+_CONNECTIONS = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+_LIMITS = {
+    "monitor": """
+overload_manager:
+  resource_monitors:
+  - name: envoy.resource_monitors.global_downstream_max_connections
+    typed_config:
+      "@type": type.googleapis.com/{CONNECTIONS}
+      max_active_downstream_connections: 7
+""".replace("{CONNECTIONS}", _CONNECTIONS),
+    "runtime": """
+layered_runtime:
+  layers:
+  - name: one
+    static_layer: {overload: {global_downstream_max_connections: 100}}
+""",
+}
+
+
+@pytest.mark.parametrize("where", _LIMITS)
+def test_limit_of_all_connections_ends_the_warning_that_there_is_none(tmp_path: Path, where: str) -> None:
+    text = bootstrap(listener(ip("127.0.0.1"))) + _LIMITS[where]
+    ours, theirs = (
+        [each for each in _log(kind, tmp_path, signal.SIGTERM, text) if each[0] == "warning"]
+        for kind in ("sidecar", "envoy")
+    )
+    assert len(ours) == (1 if where == "monitor" else 3)
     assert ours == theirs
