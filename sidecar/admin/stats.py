@@ -42,13 +42,13 @@ def stats(
     if buckets is None:
         usage = "usage: /stats?histogram_buckets=(cumulative|disjoint|detailed|summary|prometheusnative)\n"
         return 400, TEXT, usage
-    kind = query.get("type", "All")
+    kind = query.get("type") or "All"
     if kind not in _TYPES:
         return 400, TEXT, "invalid &type= param"
-    hidden = query.get("hidden", "exclude")
+    hidden = query.get("hidden") or "exclude"
     if hidden not in ("include", "only", "exclude"):
         return 400, TEXT, "usage: /stats?hidden=(include|only|exclude)\n\n"
-    form = "prometheus" if prometheus else query.get("format", "text")
+    form = "prometheus" if prometheus else query.get("format") or "text"
     if form not in _FORMATS:
         return 400, TEXT, "usage: /stats?format=(html|active-html|json|prometheus|text)\n\n"
     state.refresh_stats()

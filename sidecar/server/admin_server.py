@@ -23,6 +23,7 @@ from sidecar.core.options import Options
 from sidecar.core.runtime import Runtime
 from sidecar.http.connection_manager import ConnectionManager
 from sidecar.http.hcm_stats import HcmStats
+from sidecar.http.request_options import RequestOptions
 from sidecar.http.serve import serve_http
 from sidecar.net.reactor import adopted
 from sidecar.observability.stats import Store
@@ -99,6 +100,7 @@ class AdminServer:
         manager.access_logs = (*self.access_logs, self._tap)
         manager.generate_request_id = False
         manager.use_remote_address = True
+        manager.request_options = RequestOptions(normalize_path=True, merge_slashes=True)
         manager.terminal = self._answer
         self._manager = manager
         serve: Any = self._serve

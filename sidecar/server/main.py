@@ -401,6 +401,7 @@ class Server:
         )
         manager = self.store.scope("listener_manager")
         manager.gauge("workers_started").set(1)
+        manager.gauge("total_listeners_warming").set(0)
         manager.gauge("total_listeners_active").set(len(self.assembly.listeners))
         # Envoy counts once for each worker.
         created = len(self._static_listeners) * (self.role.sockets.workers or 1)

@@ -284,3 +284,41 @@ async def admin_profilers_without_a_word(s: Session) -> None:
     await s.admin("POST /cpuprofiler")
     await s.admin("POST /cpuprofiler?enable=x")
     await s.admin("GET /cpuprofiler")
+
+
+@scenario(ADMIN)
+async def admin_spellings_of_a_path(s: Session) -> None:
+    """One path has many spellings: slashes twice, dots, escaped letters; an escaped slash is none."""
+    for path in (
+        "//ready",
+        "///ready?x",
+        "/./ready",
+        "/x/../ready",
+        "/%72eady",
+        "/stats//prometheus?filter=nothing_such",
+    ):
+        await s.admin(f"GET {path}")
+    for path in ("/ready/", "/Ready", "/stats%2Fprometheus", "/../ready/..%2f"):
+        await s.admin(f"GET {path}", body=lambda text: text.splitlines()[0])
+
+
+@scenario(LIMITED)
+async def admin_allowed_path_spelt_otherwise(s: Session) -> None:
+    """What a path is decides whether it is allowed, and not how it is written."""
+    for path in ("//ready", "/clusters/../ready", "//clusters", "/ready/../clusters", "/%63lusters"):
+        await s.admin(f"GET {path}")
+
+
+@scenario(ADMIN)
+async def admin_stats_parameters_without_a_value(s: Session) -> None:
+    """A parameter that says nothing asks for nothing."""
+    for name in ("format", "type", "hidden", "histogram_buckets", "filter"):
+        for target in (f"/stats?filter=workers_started&{name}=", f"/stats?filter=workers_started&{name}"):
+            await s.admin(f"GET {target}")
+
+
+@scenario(ADMIN)
+async def admin_stats_of_the_listener_manager_that_were_used(s: Session) -> None:
+    """Gauges that were set to nothing were used all the same."""
+    await s.admin("GET /stats?usedonly&filter=^listener_manager.(total|workers)")
+    await s.admin("GET /stats/prometheus?usedonly&filter=^envoy_listener_manager_(total|workers)", "scraped")
