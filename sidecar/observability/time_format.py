@@ -2,7 +2,7 @@
 
 ``%s`` is seconds since the epoch (``%3s`` as well: the oracle ignores the digit), ``%f`` nanoseconds and
 ``%1f`` … ``%9f`` that many digits of them; of Abseil ``%E4S`` and ``%E*S``, ``%E3f`` and ``%E*f``,
-``%Ez``, ``%E*z``, ``%ET``.  What changes once a second is made once a second.
+``%Ez``, ``%E*z``, ``%EZ``, ``%ET``, ``%E4Y``.  What changes once a second is made once a second.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ __all__ = ["DEFAULT_LOCAL_PATTERN", "DEFAULT_PATTERN", "compile_time_format", "h
 DEFAULT_PATTERN = "%Y-%m-%dT%H:%M:%S.%3fZ"
 DEFAULT_LOCAL_PATTERN = "%Y-%m-%dT%H:%M:%S.%3f%z"
 
-_TOKEN = re.compile(r"%%|%([1-9])?s|%([1-9])?f|%E([0-9]|\*)([Sf])|%E(z|\*z|T)|%[-_0^#]*[EO]?.", re.DOTALL)
+_TOKEN = re.compile(
+    r"%%|%([1-9])?s|%([1-9])?f|%E([0-9]|\*)([Sf])|%E(z|\*z|T|Z|4Y)|%[-_0^#]*[EO]?.",
+    re.DOTALL,
+)
 _NEWLINE = re.compile(r"%[-_0^#]*[1-9]*[EO]?n")
 _MILLISECONDS = tuple(f"{number:03d}" for number in range(1000))
 
@@ -68,7 +71,7 @@ def _parse(pattern: str) -> list[_Part]:
         if match.group(3):
             _add_extended(match.group(3), match.group(4), add)
         elif match.group(5):
-            add({"z": "\0z", "*z": "\0Z", "T": "T"}[match.group(5)])
+            add({"z": "\0z", "*z": "\0Z", "T": "T", "Z": "%Z", "4Y": "%Y"}[match.group(5)])
         elif found.endswith("s") and found != "%%":
             add("\0s")
         elif found.endswith("f") and (found == "%f" or match.group(2)):

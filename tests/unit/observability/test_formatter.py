@@ -74,6 +74,7 @@ def finished() -> Any:
         ("START_TIME(%s.%3f %Y/%m %z %Z%%)", "1795383443.595 2026/11 +0000 UTC%", None),
         ("START_TIME(%f %1f %9f %3s)", "595921000 5 595921000 1795383443", None),
         ("START_TIME(%E4S %E*S %E*f %Ez %E*z)", "23.5959 23.595921 595921 +00:00 +00:00:00", None),
+        ("START_TIME(%E4Y %EZ)", "2026 UTC", None),
         ("DURATION", 22, "22"),
         ("COMMON_DURATION(DS_RX_BEG:DS_RX_END:us)", 498, "498"),
         ("COMMON_DURATION(foo:DS_RX_BEG)", None, "-"),
