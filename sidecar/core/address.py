@@ -47,18 +47,23 @@ class Address:
     @classmethod
     def from_sockaddr(cls, family: int, sockaddr: SockAddr) -> Address:
         """The address that ``getsockname`` or ``accept`` gave."""
+        return cls(cls.text_of(family, sockaddr), family, sockaddr)
+
+    @staticmethod
+    def text_of(family: int, sockaddr: SockAddr) -> str:
+        """Its text alone."""
         if family == socket.AF_INET:
-            return cls(f"{sockaddr[0]!s}:{sockaddr[1]}", family, sockaddr)
+            return f"{sockaddr[0]!s}:{sockaddr[1]}"
         if family == socket.AF_INET6:
             host = str(sockaddr[0]).partition("%")[0]
             if host.startswith("::ffff:") and "." in host:
                 # An IPv4 peer of a socket for both: Envoy shows it as IPv4.
-                return cls(f"{host[7:]}:{sockaddr[1]}", family, sockaddr)
-            return cls(f"[{host}]:{sockaddr[1]}", family, sockaddr)
+                return f"{host[7:]}:{sockaddr[1]}"
+            return f"[{host}]:{sockaddr[1]}"
         if isinstance(sockaddr, bytes):
             name = sockaddr.decode("utf-8", "replace")
-            return cls("@" + name[1:] if name[:1] == "\0" else name, family, sockaddr)
-        return cls(str(sockaddr), family, sockaddr)
+            return "@" + name[1:] if name[:1] == "\0" else name
+        return str(sockaddr)
 
     @property
     def host(self) -> str:

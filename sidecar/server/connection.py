@@ -70,14 +70,15 @@ class Connection:
 
     def __init__(self, listener: Listener, sock: socket.socket, peer: Any) -> None:
         self.connection_id = _next_connection_id()
-        if sock.family == socket.AF_UNIX:
+        family = sock.family
+        if family == socket.AF_UNIX:
             self.remote_address = listener.address.text
             self.local_address = listener.address.text
         else:
-            self.remote_address = Address.from_sockaddr(sock.family, peer).text
+            self.remote_address = Address.text_of(family, peer)
             own = sock.getsockname()
             if own != listener.last_local[0]:
-                listener.last_local = (own, Address.from_sockaddr(sock.family, own).text)
+                listener.last_local = (own, Address.text_of(family, own))
             self.local_address = listener.last_local[1]
         self.direct_remote_address = self.remote_address
         self.direct_local_address = self.local_address
