@@ -57,6 +57,20 @@ async def admin_ready(s: Session) -> None:
     await s.admin("HEAD /ready")
 
 
+@scenario(ADMIN, differs=dict.fromkeys(("behind /ready", "behind /nothing"), "bodies-behind-heads"))
+async def admin_head(s: Session) -> None:
+    """What follows the head of an answer to HEAD."""
+    for path in ("/ready", "/nothing"):
+        stream = await trio.open_tcp_stream("127.0.0.1", s.proxy.admin_port)
+        async with stream:
+            lines = f"HEAD {path} HTTP/1.1", "host: admin", "connection: close", "", ""
+            await stream.send_all("\r\n".join(lines).encode())
+            received = b"".join([chunk async for chunk in stream])
+        head, _, rest = received.partition(b"\r\n\r\n")
+        s.see(f"status of {path}", head.split(b"\r\n")[0].decode())
+        s.see(f"behind {path}", "a body" if rest else "nothing")
+
+
 @scenario(ADMIN)
 async def admin_health_check(s: Session) -> None:
     """/healthcheck/fail makes /ready a 503 until /healthcheck/ok."""
