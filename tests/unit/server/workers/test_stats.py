@@ -88,3 +88,14 @@ def test_gauge_that_is_asked_for_after_it_was_put_together_counts_here() -> None
     assert here.gauges["http2.streams_active"].value == 3
     merger.forget(0)
     assert here.gauges["http2.streams_active"].value == 1
+
+
+def test_an_epoch_hands_on_the_timings_that_no_sink_has_seen() -> None:
+    old, new = Store(), Store()
+    old.histogram("http.main.downstream_rq_time", "ms").record(7)
+    old.histogram("http.main.downstream_rq_time", "ms").record(7)
+    new.histogram("http.main.downstream_rq_time", "ms").record(7)
+    reader, merger = StatsReader(old, of_epoch=True), StatsMerger(new)
+    for _ in range(2):  # nothing is handed on twice
+        merger.take(0, reader.read())
+    assert sum(new.histograms["http.main.downstream_rq_time"].pending.values()) == 3
