@@ -117,6 +117,8 @@ def accepts(address: str) -> bool:
         connect(address).close()
     except ConnectionRefusedError:
         return False
+    except ConnectionResetError:  # it waited in the queue of a socket that was being closed
+        return True
     return True
 
 

@@ -101,6 +101,8 @@ class Running:
                 self.connect().close()
             except ConnectionRefusedError:
                 return
+            except ConnectionResetError:  # it waited in the queue of a socket that was being closed
+                continue
 
     def until_ready(self, status: int) -> None:
         while self.status("/ready", self.admin) != status:

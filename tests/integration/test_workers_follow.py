@@ -220,6 +220,8 @@ def _is_refused(port: int) -> bool:
         socket.create_connection(("127.0.0.1", port), 5).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # it waited in the queue of a socket that was being closed
+        return False
     return False
 
 
