@@ -362,8 +362,9 @@ class Server:
             self._nursery.cancel_scope.cancel()  # whoever is waited for, nobody waits any more
 
     def shut_down(self) -> None:
-        """Finish what is under way, then end; a second time, or while starting: end at once."""
-        if self.is_initializing or self._nursery is None or self._shutdown.has_begun:
+        """Finish what is under way, then end; a second time, or while nobody serves yet: end at once."""
+        is_starting = self.is_initializing and not self.role.serves
+        if is_starting or self._nursery is None or self._shutdown.has_begun:
             self.stop()
         else:
             self._shutdown.has_begun = True

@@ -55,6 +55,11 @@ class Role:
     has_workers = False
 
     @property
+    def serves(self) -> bool:
+        """Whether one of its workers serves, though another may still start."""
+        return False
+
+    @property
     def connections(self) -> int:
         """Those of clients with its workers."""
         return 0

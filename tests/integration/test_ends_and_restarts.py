@@ -105,8 +105,11 @@ def test_command_restarts_nothing_that_ends(tmp_path: Path) -> None:
 
 
 def _workers(proxy: Running) -> list[int]:
-    children = Path(f"/proc/{proxy.process.pid}/task/{proxy.process.pid}/children").read_text().split()
-    return [int(each) for each in children]
+    return _children(proxy.process.pid)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _on_each_worker(proxy: Running) -> dict[int, tuple[socket.socket, socket.socket]]:
@@ -151,6 +154,32 @@ def test_worker_that_dies_while_all_end_is_not_replaced_and_the_others_finish(tm
         time.sleep(0.5)
         assert _workers(proxy) == [second[0]]
         _answer(*second[1])
+        assert proxy.ended() == 0
+
+
+def test_end_that_comes_while_a_worker_starts_lets_the_others_finish(tmp_path: Path) -> None:
+    def stop_one(pid: int) -> None:
+        _until(lambda: len(_children(pid)) == 2)
+        os.kill(_children(pid)[1], signal.SIGSTOP)
+
+    flags = ["--disable-hot-restart", "--concurrency", "2"]
+    with running(tmp_path, *flags, while_starting=stop_one) as proxy:
+        serving, starting = _workers(proxy)
+        while True:
+            client = proxy.connect()
+            client.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            proxy.upstream.settimeout(0.5)
+            with contextlib.suppress(TimeoutError):  # it waits for the worker that starts
+                upstream = proxy.accept()
+                break
+        assert _owner([serving], client) == serving
+        read_until(upstream, b"\r\n\r\n")
+        proxy.terminate()
+        _until(lambda: "caught ENVOY_SIGTERM" in (tmp_path / "output").read_text())
+        os.kill(starting, signal.SIGCONT)
+        _until(lambda: _workers(proxy) == [serving])
+        proxy.until_refused()
+        _answer(client, upstream)
         assert proxy.ended() == 0
 
 

@@ -113,7 +113,9 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(directory: Path, *flags: str) -> Iterator[Running]:
+def running(
+    directory: Path, *flags: str, while_starting: Callable[[int], None] = lambda pid: None
+) -> Iterator[Running]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(4)]
         for sock in sockets:
@@ -136,6 +138,7 @@ def running(directory: Path, *flags: str) -> Iterator[Running]:
         with output.open("wb") as stream:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)
         try:
+            while_starting(process.pid)
             while "starting main dispatch loop" not in output.read_text():
                 assert process.poll() is None, output.read_text()
                 time.sleep(0.01)

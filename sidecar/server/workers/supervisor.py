@@ -335,6 +335,10 @@ class Supervisor(Role):
         self._show_hosts()
 
     @property
+    def serves(self) -> bool:
+        return any(each.is_live for each in self._workers)
+
+    @property
     def connections(self) -> int:
         """Open connections of clients."""
         return sum(each.connections for each in self._workers)
