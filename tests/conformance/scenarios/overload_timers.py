@@ -57,7 +57,7 @@ TIMERS = Setup(
             listener(
                 "main", f"{{stream_idle_timeout: 500s, drain_timeout: 0.1s, {IDLE}}}", routes=ROUTES, log=LOG
             ),
-            listener("off", "stream_idle_timeout: 0s", routes=ROUTES, log=LOG),
+            listener("off", "{stream_idle_timeout: 0s, drain_timeout: 0.1s}", routes=ROUTES, log=LOG),
             listener(
                 "aged",
                 "{drain_timeout: 0.1s, common_http_protocol_options: {idle_timeout: 0s, max_connection_duration: 600s}}",
@@ -128,6 +128,10 @@ async def overload_timers_of_streams(s: Session) -> None:
                 await client.reply(f"{to} {path}")
             fresh = await s.connect_h2(is_patient=True)
             await fresh.request(get("/own"), label="HTTP/2, fresh")
+            # Nothing is under way on them any more: whether they still end by that is not left to chance.
+            for (to, path), client in waiting.items():
+                await client.closed(f"{to} {path}, then")
+            await fresh.drained("HTTP/2, fresh, then")
         go.set()
         await never.reply("never")
         await unlimited.reply("without a timeout")
