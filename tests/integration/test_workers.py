@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from proxy_process import ROOT
 
+pytestmark = pytest.mark.xdist_group("workers")  # of one proxy
 TIMEOUT_S = 60.0
 CONFIG = """
 admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}

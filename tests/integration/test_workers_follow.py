@@ -19,6 +19,7 @@ from test_workers import Proxy as WorkersProxy
 
 from tests.conformance.tls import CERTIFICATES
 
+pytestmark = pytest.mark.xdist_group("workers_follow")  # of one proxy
 HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 TLS = "envoy.extensions.transport_sockets.tls.v3"
 CONFIG = """

@@ -47,11 +47,14 @@ class Channel:
         blobs: Sequence[bytes] = (),
         descriptors: Sequence[int] = (),
     ) -> None:
-        """Send a frame, or keep it until the peer takes it; nothing once the channel is closed."""
+        """Send a frame, or keep it until the peer takes it; nothing once the channel is closed.
+
+        Raises: OSError, where there is no descriptor left to keep one in.
+        """
         if self.is_closed:
             return
         data = encode(kind, values or {}, blobs, len(descriptors))
-        self._queue.append((memoryview(data), [os.dup(each) for each in descriptors]))
+        self._queue.append((memoryview(data), _duplicates(descriptors)))
         self._queued += len(data)
         if len(self._queue) == 1:
             self._flush()
@@ -160,6 +163,18 @@ def trio_close(sock: socket.socket) -> None:
     except RuntimeError:
         pass  # nothing runs
     sock.close()
+
+
+def _duplicates(descriptors: Sequence[int]) -> list[int]:
+    """The same open files once more.  Raises: OSError; none is left open then."""
+    made: list[int] = []
+    try:
+        for each in descriptors:
+            made.append(os.dup(each))  # noqa: PERF401 - what is made is closed where one cannot be
+    except OSError:
+        _close_all(made)
+        raise
+    return made
 
 
 def _close_all(descriptors: Sequence[int]) -> None:

@@ -9,12 +9,20 @@ import trio
 
 __all__ = ["wait_for"]
 
+#: Between two looks, where no descriptor is left to wait with.
+_LOOK_S = 0.05
+
 
 async def wait_for(process: subprocess.Popen[bytes]) -> None:
     """Wait for the end of a process without a thread."""
     if process.poll() is not None:
         return
-    descriptor = os.pidfd_open(process.pid)
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except OSError:
+        while process.poll() is None:  # noqa: ASYNC110 - another process
+            await trio.sleep(_LOOK_S)
+        return
     try:
         while process.poll() is None:
             await trio.lowlevel.wait_readable(descriptor)

@@ -187,32 +187,30 @@ class Supervisor(Role):
         pause = 0.0
         while not self._ending.is_set():
             began = trio.current_time()
-            await self._run(worker)
+            has_run = await self._run(worker)
             if self._ending.is_set():
                 break
-            self._died.value += 1
+            self._died.value += has_run
             if "drain_for_successor" in self._calls:
                 logger.error("worker %d ended by itself; the next epoch serves in its place", worker.number)
                 break
             pause = min(max(2 * pause, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
             if trio.current_time() - began > _SHORT_LIFE_S:
                 pause = 0.0
-            logger.error("worker %d ended by itself; another one takes its place", worker.number)
+            if has_run:
+                logger.error("worker %d ended by itself; another one takes its place", worker.number)
             await trio.sleep(pause)
         worker.ended.set()
 
-    async def _run(self, worker: _Worker) -> None:
-        """One process from its start to its end."""
-        ours, theirs = socket.socketpair()
-        descriptor = theirs.fileno()
-        command = [sys.executable, "-m", "sidecar", "worker", str(descriptor), str(os.getpid())]
-        # From this very thread: a worker hears of the end of the one that started it.
-        process = worker.process = subprocess.Popen(  # noqa: ASYNC220, S603 - see above; this very program
-            command, pass_fds=(descriptor,), stdin=subprocess.DEVNULL
-        )
-        theirs.close()
-        channel = Channel(ours)
-        self._greet(worker, channel)
+    async def _run(self, worker: _Worker) -> bool:
+        """One process from its start to its end; False where there cannot be one now."""
+        try:
+            channel = self._spawn(worker)
+        except OSError as error:  # no descriptor, process or memory is left
+            logger.error("worker %d cannot be started: %s", worker.number, error)  # noqa: TRY400 - no mistake of ours
+            return False
+        process = worker.process
+        assert process is not None
         worker.channel = channel
         try:
             async with trio.open_nursery() as nursery:
@@ -225,6 +223,32 @@ class Supervisor(Role):
             with trio.CancelScope(shield=True):
                 await self._reap(process)
             self._forget(worker)
+        return True
+
+    def _spawn(self, worker: _Worker) -> Channel:
+        """Start a process and tell it all that there is.  Raises: OSError."""
+        ours, theirs = socket.socketpair()
+        channel = Channel(ours)
+        descriptor = theirs.fileno()
+        command = [sys.executable, "-m", "sidecar", "worker", str(descriptor), str(os.getpid())]
+        try:
+            # From this very thread: a worker hears of the end of the one that started it.
+            process = subprocess.Popen(  # noqa: S603 - this very program
+                command, pass_fds=(descriptor,), stdin=subprocess.DEVNULL
+            )
+            try:
+                self._greet(worker, channel)
+            except OSError:
+                process.kill()
+                process.wait()
+                raise
+        except OSError:
+            channel.close()
+            raise
+        finally:
+            theirs.close()
+        worker.process = process
+        return channel
 
     async def _reap(self, process: subprocess.Popen[bytes]) -> None:
         """Wait for a process that has closed its channel, or has to end because ours is closed."""

@@ -102,10 +102,11 @@ async def test_worker_that_dies_of_its_start_is_started_more_and_more_seldom(
 ) -> None:
     starts: list[float] = []
 
-    async def run(_worker: object) -> None:
+    async def run(_worker: object) -> bool:
         starts.append(trio.current_time())
         if len(starts) == 9:
             supervisor._ending.set()
+        return True
 
     monkeypatch.setattr(supervisor, "_run", run)
     supervisor._died = SimpleNamespace(value=0)
