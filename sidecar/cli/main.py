@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.cli.flags import UsageError, parse, usage
 from sidecar.core import log
-from sidecar.core.collector import collect_seldom
+from sidecar.core.collector import collect_later, collect_seldom
 from sidecar.core.import_later import import_later
 from sidecar.core.options import Options
 
@@ -40,6 +40,8 @@ _SUBCOMMANDS = {
 def entry_point() -> None:
     """The console script: the process is the command's own."""
     collect_seldom()
+    if not sys.argv[1:] or sys.argv[1] not in _SUBCOMMANDS or sys.argv[1] == "worker":
+        collect_later()
     import_later(("ssl", "hmac"))
     sys.exit(main(sys.argv[1:]))
 

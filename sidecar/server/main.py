@@ -7,7 +7,6 @@ listeners close before the connections, the access logs last.
 
 from __future__ import annotations
 
-import gc
 import logging
 import signal
 import time
@@ -22,7 +21,7 @@ from sidecar.config.compile.connection_limits import DOWNSTREAM_CONNECTIONS
 from sidecar.config.compile.stats import compile_store, compile_tag_producer, flush_interval_s
 from sidecar.config.errors import ConfigErrors, Path, Problem, parse_path
 from sidecar.config.load import Loaded
-from sidecar.core.collector import collect_seldom
+from sidecar.core.collector import collect_from_now_on, keep_all
 from sidecar.core.errors import ConfigError
 from sidecar.core.options import Options
 from sidecar.extensions.catalog import make_registry
@@ -237,6 +236,7 @@ class Server:
 
     async def run(self) -> None:
         """Run until stopped."""
+        collect_from_now_on()  # a first answer of a control plane may be long in coming
         self._stop = trio.Event()
         if self.loaded.bootstrap.enable_dispatcher_stats:
             trio.lowlevel.add_instrument(make_dispatcher_stats(self.store, self.role))
@@ -415,9 +415,7 @@ class Server:
             config_logger.info("all dependencies initialized. starting workers")
         logger.info("starting main dispatch loop")
         # What the configuration made lives as long as the process: keep the collector from walking it.
-        gc.collect()
-        gc.freeze()
-        collect_seldom()
+        keep_all()
         keep_freed_memory()
 
     def _make_stats(self) -> None:
