@@ -1,6 +1,6 @@
 """``python -m sidecar`` is the ``sidecar`` command."""
 
-from sidecar.cli.main import entry_point
+from sidecar.cli.start import entry_point
 
 if __name__ == "__main__":
     entry_point()

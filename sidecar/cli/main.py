@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sidecar.cli.flags import UsageError, parse, usage
+from sidecar.cli.start import entry_point  # where scripts of earlier installations look for it
 from sidecar.core import log
-from sidecar.core.collector import collect_later, collect_seldom
-from sidecar.core.import_later import import_later
 from sidecar.core.options import Options
 
 if TYPE_CHECKING:
@@ -35,15 +34,6 @@ _SUBCOMMANDS = {
     "webhook": ("sidecar.cli.webhook", "run_webhook"),
     "worker": ("sidecar.server.workers.worker", "run_worker"),
 }
-
-
-def entry_point() -> None:
-    """The console script: the process is the command's own."""
-    collect_seldom()
-    if not sys.argv[1:] or sys.argv[1] not in _SUBCOMMANDS or sys.argv[1] == "worker":
-        collect_later()
-    import_later(("ssl", "hmac"))
-    sys.exit(main(sys.argv[1:]))
 
 
 def main(argv: Sequence[str]) -> int:

@@ -16,7 +16,7 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any, cast
@@ -72,25 +72,35 @@ class _Finder:
         lines = table().get(fullname)
         if lines is None:
             return None
-        spec = PathFinder.find_spec(fullname, path, target)
+        spec = _find_spec(self, fullname, path, target)
         if spec is None or not isinstance(spec.loader, SourceFileLoader):
             return None
         spec.loader = cast("Loader", _Loader(spec.loader, lines))
         return spec
 
 
+def _find_spec(
+    but: object, fullname: str, path: Sequence[str] | None, target: ModuleType | None
+) -> ModuleSpec | None:
+    """What the other finders say."""
+    for finder in sys.meta_path:
+        if finder is not but and (spec := finder.find_spec(fullname, path, target)) is not None:
+            return spec
+    return None
+
+
 class _Loader:
     """Runs a generated module with another file descriptor in it."""
 
     def __init__(self, source: SourceFileLoader, lines: tuple[str, ...]) -> None:
-        self._source = source
+        self.source = source
         self._lines = lines
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """None: Python makes the module itself."""
 
     def exec_module(self, module: ModuleType) -> None:
-        code = self._source.get_code(module.__name__)
+        code = self.source.get_code(module.__name__)
         assert code is not None
         for line in self._lines:
             if line.startswith("import "):

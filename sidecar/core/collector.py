@@ -1,7 +1,7 @@
 """How often Python looks for cycles: seldom, since counting references frees nearly all of a proxy's memory.
 
 While a process starts it makes modules, classes and compiled configuration, which all stay.  Collections at
-Python's own thresholds walk them over and over: a tenth of a start.  A single collection on the way is another
+Python's own thresholds walk them over and over: a tenth of a start.  A single one on the way is another
 tenth, since all of them are young: a process that only starts has none until its loop runs.
 """
 
@@ -30,7 +30,7 @@ def collect_from_now_on() -> None:
 
 
 def keep_all() -> None:
-    """Free what nobody refers to by now; what is left lives as long as the process, and is not walked again."""
+    """Free what nobody refers to by now; what is left lives as long as the process, and is not walked."""
     gc.unfreeze()
     gc.collect()
     gc.freeze()

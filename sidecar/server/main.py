@@ -23,6 +23,7 @@ from sidecar.config.errors import ConfigErrors, Path, Problem, parse_path
 from sidecar.config.load import Loaded
 from sidecar.core.collector import collect_from_now_on, keep_all
 from sidecar.core.errors import ConfigError
+from sidecar.core.module_bundle import leave_bundle
 from sidecar.core.options import Options
 from sidecar.extensions.catalog import make_registry
 from sidecar.net.reactor import Reactor, open_reactor
@@ -415,6 +416,7 @@ class Server:
             config_logger.info("all dependencies initialized. starting workers")
         logger.info("starting main dispatch loop")
         # What the configuration made lives as long as the process: keep the collector from walking it.
+        leave_bundle(write=self.role.is_main)
         keep_all()
         keep_freed_memory()
 

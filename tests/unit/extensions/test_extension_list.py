@@ -58,7 +58,7 @@ _ON_DEMAND = (
 _MOST_MODULES = 420
 _SCRIPT = """
 import json, sys
-from sidecar.cli.main import entry_point
+from sidecar.cli.start import entry_point
 sys.argv[1:] = ["--mode", "validate", "-c", sys.argv[1]]
 try:
     entry_point()
