@@ -54,6 +54,7 @@ from sidecar.codec.header_validity import (
     join_cookies,
     refuse_obs_text,
 )
+from sidecar.core.errors import forget_frames
 from sidecar.core.headers import Field
 
 __all__ = ["H2Connection", "hard_headers_bytes"]
@@ -179,6 +180,18 @@ class H2Connection(H2Control):
             last = min(self._goaway_limit, self._last_peer_id)
             self._frame(GOAWAY, 0, 0, _pack_u32(last) + _pack_u32(error.h2_code))
             raise
+
+    def let_go(self) -> None:
+        """Forget the handler: nothing is received any more.
+
+        The two hold each other; without this a connection that has ended waits for the garbage collector.
+        """
+        nobody: Any = None
+        self._handler = nobody
+        self._on_whole = self._on_run = None
+        self._frame_handlers = ()
+        if self._failed is not None:
+            forget_frames(self._failed)
 
     def _missing(self, held: bytes, size: int) -> int:
         """How much of a long read belongs to the frame that ``held`` begins; 0 to take all of it together.

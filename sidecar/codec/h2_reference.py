@@ -125,6 +125,11 @@ class H2ReferenceConnection:
         if settings.initial_connection_window_size > DEFAULT_WINDOW:
             connection.increment_flow_control_window(settings.initial_connection_window_size - DEFAULT_WINDOW)
 
+    def let_go(self) -> None:
+        """Forget the handler: nothing is received any more."""
+        nobody: Any = None
+        self._handler = nobody
+
     # -- what callers ask ---------------------------------------------------------------------
     @property
     def can_open(self) -> bool:

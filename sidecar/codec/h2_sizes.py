@@ -82,6 +82,11 @@ class MeteredCodec:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._handler if name.startswith("on_") else self._codec, name)
 
+    def let_go(self) -> None:
+        """See :meth:`sidecar.codec.h2_connection.H2Connection.let_go`."""
+        self._codec.let_go()
+        self._handler = None
+
     # -- whose bytes are counted ------------------------------------------------------------------
     def begin(self, stream_id: int) -> StreamWire:
         """The bytes of a stream that the peer began."""

@@ -26,6 +26,7 @@ __all__ = [
     "StreamClosed",
     "UpstreamError",
     "XdsError",
+    "forget_frames",
 ]
 
 
@@ -129,3 +130,11 @@ class LuaError(ExtensionError):
 
 class XdsError(SidecarError):
     """A control plane sent something that cannot be used."""
+
+
+def forget_frames(error: BaseException) -> None:
+    """An error that was kept is raised no more: let go of what stood in the frames that it passed.
+
+    Where one of them has what keeps the error, both wait for the garbage collector otherwise.
+    """
+    error.__traceback__ = error.__context__ = error.__cause__ = None

@@ -426,6 +426,8 @@ class ConnectionManager:
             if strand.timers is not None:
                 end_stream_timers(strand)
             self._complete(stream)
+            if stream.pump_error is not None:
+                stream.pump_error = None  # the frames in it hold the stream
         if reply.__class__ is InternalRedirect:
             renew(stream)
             await self.run_stream(stream, responder, strand)

@@ -250,6 +250,9 @@ class H1Driver:
             except OSError:
                 return
             await stream.hcm.run_stream(stream, self, strand)
+            body: Any = self._request_body
+            if body is not None and body.__class__ is IncomingBody:
+                body.stream = None  # which holds the body
             if reader.rx_bytes:
                 self._take_rx_bytes()
             self._wire = None
@@ -272,6 +275,10 @@ class H1Driver:
             served += 1
             if reader.rest and not served & 7:
                 await turn()
+
+    def let_go(self) -> None:
+        """The connection has ended: hold no body, which holds this driver."""
+        self._request_body = _NO_REQUEST
 
     # -- draining ----------------------------------------------------------------------------------
     def start_drain(self) -> bool:

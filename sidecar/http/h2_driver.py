@@ -75,7 +75,11 @@ async def serve_h2(
     codec_class: Any = H2Connection,
 ) -> None:
     """Serve one HTTP/2 connection to its end.  Closing the transport is the caller's."""
-    await H2Driver(manager, connection, transport, strand, codec_class=codec_class).serve(received)
+    driver = H2Driver(manager, connection, transport, strand, codec_class=codec_class)
+    try:
+        await driver.serve(received)
+    finally:
+        driver.let_go()
 
 
 class _Responder:
@@ -494,6 +498,14 @@ class H2Driver:
             strand.deadline = strand.idle_deadline = 0.0
             self._lose_streams("downstream_local_disconnect", 0)
         await self._linger()
+
+    def let_go(self) -> None:
+        """The connection has ended: hold nothing that holds this driver."""
+        self.codec.let_go()
+        self.on_receive = None
+        if self.keepalive is not None:
+            self.keepalive.stop()
+            self.keepalive = None
 
     def _fail(self, error: H2ConnectionError) -> None:
         """The client broke a rule that ends the connection."""

@@ -120,7 +120,9 @@ async def serve_http(
             stats.downstream_cx_ssl_active.dec()
         if active is not None:
             active.dec()
-        manager.drivers.discard(driver)
+        if driver is not None:
+            manager.drivers.discard(driver)
+            driver.let_go()
         is_remote = transport.hangup
         stats.downstream_cx_destroy.value += 1
         (stats.downstream_cx_destroy_remote if is_remote else stats.downstream_cx_destroy_local).value += 1

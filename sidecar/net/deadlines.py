@@ -53,6 +53,7 @@ class Deadlines:
         if strand.depth < 0:
             self.stir(strand)
         self.watched.discard(strand)
+        strand.timers = None
 
     def stir(self, strand: Strand) -> None:
         """Look again at a strand that rests."""

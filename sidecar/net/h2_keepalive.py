@@ -54,12 +54,16 @@ class Keepalive:
         """Bytes came: a connection that carries something lives, however long its PING takes."""
         self.last_data_s = self._clock()
 
-    def on_pong(self) -> None:
-        """The answer is here: the next PING goes out an interval later."""
+    def stop(self) -> None:
+        """The connection has ended."""
         for timer in (self._timeout, self._next):
             if timer is not None:
                 stop_timer(self._strand, timer)
         self._timeout = self._next = None
+
+    def on_pong(self) -> None:
+        """The answer is here: the next PING goes out an interval later."""
+        self.stop()
         self._schedule()
 
     def ping(self) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.api.message import Body
 from sidecar.codec.h2_stream import H2Run
-from sidecar.core.errors import SidecarError
+from sidecar.core.errors import SidecarError, forget_frames
 from sidecar.core.headers import Field, HeaderMap
 from sidecar.net.reactor import Signal
 from sidecar.net.timer import start_timer, stop_timer
@@ -491,6 +491,8 @@ class H2Body(Body):
             self._wire.codec.consume(self._stream_id, self._flow_bytes)
             self._flow_bytes = 0
             self._wire.flush_later()
+        if self._error is not None:
+            forget_frames(self._error)
 
 
 class H2MetadataBody(H2Body):

@@ -90,6 +90,12 @@ class _Entry:
     def disarm(self) -> None:
         self.strand = None
 
+    def take_error(self) -> BaseException:
+        """The error to throw, held by nobody else: frames that it will pass lead back to here."""
+        error, self.error = self.error, None
+        assert error is not None
+        return error
+
 
 class Signal:
     """A level that one strand can wait for; ``fire`` before ``wait`` is kept."""
@@ -542,6 +548,8 @@ class Strand:
             self.running = False
             self.finish(raised)
             return
+        finally:
+            del error  # its traceback holds this frame
         self.running = False
         self.handle(trap)
 
@@ -664,7 +672,10 @@ def _drive(strand: Strand, value: Any) -> Generator[Any, Any, Any]:
                     trap = strand._send(value)
                 else:
                     raised, error = error, None
-                    trap = coroutine.throw(raised)
+                    try:
+                        trap = coroutine.throw(raised)
+                    finally:
+                        del raised  # its traceback holds this frame
             except StopIteration as stop:
                 strand.done = True
                 return stop.value
@@ -968,7 +979,7 @@ class Reactor:
                     if strand is None:
                         continue
                     if entry.error is not None:
-                        strand.throw(entry.error)
+                        strand.throw(entry.take_error())
                     else:
                         strand.step()
             if not self._ready and self._flush:

@@ -15,7 +15,13 @@ from sidecar.codec.h2_sizes import MeteredCodec
 from sidecar.codec.h2_stream import H2Run
 from sidecar.codec.h2_types import GOAWAY_DETAILS, ErrorCode, KnownFields
 from sidecar.core.address import Address
-from sidecar.core.errors import Disconnected, LocalProtocolError, RemoteProtocolError, UpstreamError
+from sidecar.core.errors import (
+    Disconnected,
+    LocalProtocolError,
+    RemoteProtocolError,
+    UpstreamError,
+    forget_frames,
+)
 from sidecar.core.headers import Field, HeaderMap, RequestHeaders, ResponseHeaders
 from sidecar.net.h2_keepalive import Keepalive
 from sidecar.net.h2_wire import READ_AHEAD_BYTES, H2Body, H2MetadataBody, H2Wire
@@ -311,6 +317,8 @@ class H2UpstreamStream:
     def release(self) -> None:
         if self._end():
             self._connection.pool.cluster.stats.upstream_rq_tx_reset.value += 1
+        if self._error is not None:
+            forget_frames(self._error)
 
     def reset(self) -> None:
         """Abandon the exchange, and tell the peer even where the end of its answer is here already.
@@ -541,6 +549,10 @@ class H2UpstreamConnection:
             self.strand = None
             self._lose(error or connection_termination())
             self.close(local=error is not None)
+            self.codec.let_go()
+            if self.keepalive is not None:
+                self.keepalive.stop()
+                self.keepalive = None
 
     def _on_ping_timeout(self) -> None:
         """Nobody answers: the connection and its streams end."""
