@@ -15,6 +15,7 @@ from ..lab import Session
 from ..scenario import Setup, scenario
 from ..upstream import Call, ok
 from ..wire import head
+from .tcp_proxy import proxy
 
 SUBJECT = "lifecycle"
 
@@ -288,3 +289,72 @@ async def restart_carries_statistics(s: Session) -> None:
     await s.until_stats(lambda found: wanted.items() <= found.items(), "^(http.main|cluster.app)")
     s.see("stats of both", await s.counters(SHARED))
     client.close()
+
+
+TUNNELS = Setup(
+    "restart-with-tunnels",
+    bootstrap(
+        [
+            listener(
+                "main",
+                "drain_timeout: 600s\nupgrade_configs: [{upgrade_type: websocket}, {upgrade_type: CONNECT}]\n"
+                "http2_protocol_options: {allow_connect: true}",
+                routes="""
+- {match: {path: /direct}, direct_response: {status: 200, body: {inline_string: here}}}
+- {match: {connect_matcher: {}}, route: {cluster: app}}
+- {match: {prefix: /}, route: {cluster: app}}
+""",
+            ),
+            proxy("tcp", "cluster: app"),
+        ],
+        [cluster("app", "app")],
+        extra="stats_flush_on_admin: true",
+    ),
+    {"app": "h1"},
+    arguments=("--drain-strategy", "immediate", "--parent-shutdown-time-s", "600"),
+)
+SWITCHED = head("HTTP/1.1 101 Switching Protocols", "connection: Upgrade", "upgrade: websocket")
+ESTABLISHED = head("HTTP/1.1 200 OK")
+
+
+@scenario(TUNNELS)
+async def restart_leaves_tunnels(s: Session) -> None:
+    """A WebSocket, CONNECT over both protocols and TCP go on with the old epoch until drain_timeout."""
+
+    async def script(call: Call) -> None:
+        await call.send(SWITCHED if call.path == "/chat" else ESTABLISHED)
+        for _ in range(2):
+            await call.send(await call.tunnel(5))
+        await call.tunnel_end()
+
+    s.upstream().script = script
+    clients = {}
+    for name, to, request in (
+        (
+            "websocket",
+            "main",
+            head("GET /chat HTTP/1.1", "host: a", "connection: upgrade", "upgrade: websocket"),
+        ),
+        ("connect", "main", head("CONNECT target:443 HTTP/1.1", "host: target:443")),
+        ("tcp", "tcp", head("GET /tcp HTTP/1.1", "host: a")),
+    ):
+        client = clients[name] = await s.connect(to)
+        await client.send(request)
+        await client.reply(name, has_body=False)
+        await client.send(b"hello")
+        await client.tunnel(5, f"{name}, before")
+    h2 = await s.connect_h2(is_patient=True)
+    fields = [(":method", "CONNECT"), (":authority", "target:443")]
+    stream = await h2.start(fields, end=False)
+    await h2.peer.data(stream, b"hello")
+    await h2.tunnel(stream, 5, "HTTP/2, before")
+    s.see("failed", await s.restart())
+    await s.get("/direct", label="from the new epoch")
+    for name, client in clients.items():
+        await client.send(b"still")
+        await client.tunnel(5, f"{name}, after")
+        client.half_close()
+        await client.closed(f"{name}, then")
+    await h2.peer.data(stream, b"still")
+    await h2.tunnel(stream, 10, "HTTP/2, after")
+    h2.close()
