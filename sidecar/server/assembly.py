@@ -147,6 +147,7 @@ class Assembly:
         self._making: tuple[list[Callable[[], None]], list[Callable[[], Any]]] | None = None
         self.background = Background()
         self.clusters.make_health = self._make_health
+        self.clusters.watch_outliers = self.role.watch_outliers
         self.clusters.make_eds = self._make_eds
         self.clusters.make_dns = self.role.make_dns
         self.files = FileTransport(

@@ -51,6 +51,9 @@ class Role:
         """Who keeps the hosts of a DNS cluster."""
         return DnsDiscovery(cluster, resolver, draw)
 
+    def watch_outliers(self, cluster: Cluster) -> None:
+        """Let processes know what outlier detection finds of a cluster's hosts."""
+
     # -- of a supervisor -------------------------------------------------------------------------------------
     has_workers = False
 

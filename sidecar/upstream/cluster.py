@@ -32,6 +32,7 @@ from sidecar.upstream.merge_window import MergeWindow
 from sidecar.upstream.original_dst import OriginalDstBalancer
 from sidecar.upstream.outlier_detection import Detector, OutlierSettings
 from sidecar.upstream.resources import DEFAULT_LIMITS, CircuitBreakerLimits
+from sidecar.upstream.shared_outliers import SharedDetector
 from sidecar.upstream.shared_resources import make_resources
 
 if TYPE_CHECKING:
@@ -259,9 +260,19 @@ class Cluster:
         #: The overload manager's ``connection_pool_new_connection``; None where nobody is asked.
         self.connection_shed: LoadShedPoint | None = None
         self.detector: Detector | None = None
-        if config.outliers is not None:
+        if config.outliers is not None and memory is None:
             self.detector = Detector(
                 config.outliers, self.stats.scope, clock=monotonic, draw=draw, changed=self.on_host_changed
+            )
+        elif config.outliers is not None and memory is not None:
+            self.detector = SharedDetector(
+                config.outliers,
+                self.stats.scope,
+                memory,
+                config.name,
+                clock=monotonic,
+                draw=draw,
+                changed=self.on_host_changed,
             )
         breakers = self.stats.scope.scope("circuit_breakers")
         #: What is allowed and used, by routing priority.

@@ -118,6 +118,8 @@ class ClusterManager:
         self.health: dict[str, HealthWatch] = {}
         #: Makes the tasks of health checks; without it there are none (tests).
         self.make_health: Callable[[Cluster], HealthWatch] | None = None
+        #: Called for a cluster with outlier detection before it has hosts.
+        self.watch_outliers: Callable[[Cluster], None] = _nothing
         #: Makes the discovery of DNS clusters.
         self.make_dns: Callable[[Cluster, Resolver, Callable[[int], int]], Discovery] = DnsDiscovery
         #: Told of clusters that are used no more, for their connections to end.
@@ -163,6 +165,7 @@ class ClusterManager:
         self.clusters[name] = cluster
         cluster.join(self._local)
         self._active_clusters.set(len(self.clusters))
+        self._watch(cluster)
         discovery = self._make_discovery(cluster)
         self._discoveries[name] = discovery
         _start_filters(cluster)
@@ -171,6 +174,10 @@ class ClusterManager:
             cluster.refresh_health()
         if self._nursery is not None:
             self._start(self._nursery, name, discovery)
+
+    def _watch(self, cluster: Cluster) -> None:
+        if cluster.detector is not None:
+            self.watch_outliers(cluster)
 
     def update(self, cluster: Cluster) -> None:
         """Take a cluster in while running: one of the same name is used until this one knows its hosts.
@@ -184,6 +191,7 @@ class ClusterManager:
         name = cluster.name
         _start_filters(cluster)
         # The one before it goes when this one has asked, so that a control plane hears of both at once.
+        self._watch(cluster)
         discovery = self._make_discovery(cluster)
         self._cancel_warming(name)
         warming = self._warming[name] = _Warming(cluster, discovery)
@@ -247,7 +255,7 @@ class ClusterManager:
         with warming.scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(discovery.run)
-                if cluster.detector is not None:
+                if cluster.detector is not None and cluster.detector.judges:
                     nursery.start_soon(_detect, cluster.detector, name=f"outlier detection {cluster.name}")
                 if health is not None:
                     nursery.start_soon(self._check, health, discovery, name=f"health checks {cluster.name}")
@@ -342,7 +350,7 @@ class ClusterManager:
             detector = self.clusters[name].detector
             health = self.health.get(name)
             async with trio.open_nursery() as nursery:
-                if detector is not None:
+                if detector is not None and detector.judges:
                     nursery.start_soon(_detect, detector, name=f"outlier detection {name}")
                 if health is not None:
                     nursery.start_soon(self._check, health, discovery, name=f"health checks {name}")
@@ -395,6 +403,10 @@ class ClusterManager:
         scope = self._scopes.pop(name, None)
         if scope is not None:
             scope.cancel()
+
+
+def _nothing(cluster: Cluster) -> None:
+    """Who serves alone tells nobody."""
 
 
 async def _detect(detector: Detector) -> None:

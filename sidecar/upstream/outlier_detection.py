@@ -174,11 +174,14 @@ class HostMonitor:
     )
 
     def __init__(self, detector: Detector, host: Host) -> None:
+        self._consecutive_5xx = self._consecutive_gateway = self._consecutive_local = 0
+        self._start(detector, host, SuccessRates(), SuccessRates())
+
+    def _start(self, detector: Detector, host: Host, external: SuccessRates, local: SuccessRates) -> None:
         self._detector = detector
         self.host = host
-        self.external = SuccessRates()
-        self.local = SuccessRates()
-        self._consecutive_5xx = self._consecutive_gateway = self._consecutive_local = 0
+        self.external = external
+        self.local = local
         self.num_ejections = 0
         self.ejected = Penalty()
         self.degraded = Penalty()
@@ -235,17 +238,15 @@ class HostMonitor:
         detector = self._detector
         settings = detector.settings
         if 502 <= status <= 504:
-            self._consecutive_gateway += 1
-            if self._consecutive_gateway == settings.consecutive_gateway_failure and detector.on_consecutive(
+            count = self._consecutive_gateway = self._consecutive_gateway + 1
+            if count == settings.consecutive_gateway_failure and detector.on_consecutive(
                 self, "CONSECUTIVE_GATEWAY_FAILURE"
             ):
                 self._consecutive_gateway = 0
         else:
             self._consecutive_gateway = 0
-        self._consecutive_5xx += 1
-        if self._consecutive_5xx == settings.consecutive_5xx and detector.on_consecutive(
-            self, "CONSECUTIVE_5XX"
-        ):
+        count = self._consecutive_5xx = self._consecutive_5xx + 1
+        if count == settings.consecutive_5xx and detector.on_consecutive(self, "CONSECUTIVE_5XX"):
             self._consecutive_5xx = 0
 
     def _put_connected(self) -> None:
@@ -255,11 +256,10 @@ class HostMonitor:
 
     def _put_local_failure(self) -> None:
         self.local.total += 1
-        self._consecutive_local += 1
+        count = self._consecutive_local = self._consecutive_local + 1
         detector = self._detector
-        if (
-            self._consecutive_local == detector.settings.consecutive_local_origin_failure
-            and detector.on_consecutive(self, "CONSECUTIVE_LOCAL_ORIGIN_FAILURE")
+        if count == detector.settings.consecutive_local_origin_failure and detector.on_consecutive(
+            self, "CONSECUTIVE_LOCAL_ORIGIN_FAILURE"
         ):
             self._consecutive_local = 0
 
@@ -274,6 +274,9 @@ class _Numbers:
 
 class Detector:
     """See the module.  ``changed(host)`` is called when a host was ejected or came back."""
+
+    #: Whether this one ejects; a worker's leaves it to its supervisor's.
+    judges = True
 
     def __init__(
         self,
@@ -304,12 +307,19 @@ class Detector:
         for host in hosts:
             monitor = before.pop(id(host), None)
             if monitor is None:
-                monitor = host.outlier = HostMonitor(self, host)
+                monitor = host.outlier = self._make_monitor(host)
             self._monitors[id(host)] = monitor
         for monitor in before.values():
             monitor.host.outlier = None
             if monitor.host.health_flags & _EJECTED:
                 self.stats.ejections_active.dec()
+
+    def _make_monitor(self, host: Host) -> HostMonitor:
+        return HostMonitor(self, host)
+
+    def watches(self, host: Host) -> bool:
+        """Whether it is one of the cluster's hosts."""
+        return id(host) in self._monitors
 
     def tick(self) -> None:
         """An interval is over."""
@@ -341,7 +351,7 @@ class Detector:
     def on_consecutive(self, monitor: HostMonitor, kind: str) -> bool:
         """Failures in a row reached their number; whether they are counted anew."""
         host = monitor.host
-        if host.health_flags & _EJECTED or id(host) not in self._monitors:
+        if host.health_flags & _EJECTED or not self.watches(host):
             return False
         self.stats.detected[kind].value += 1
         self._eject(monitor, kind)
@@ -373,7 +383,7 @@ class Detector:
     def on_degraded(self, monitor: HostMonitor) -> None:
         """A host says that it is degraded; it gets fewer requests for a while, however many others are."""
         host = monitor.host
-        if host.health_flags & _DEGRADED or id(host) not in self._monitors:
+        if host.health_flags & _DEGRADED or not self.watches(host):
             return
         self.stats.ejections_detected_degradation.value += 1
         now = self._clock()

@@ -58,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path.endswith("/hold"):
             self.server.held.release()
             self.server.go.wait(20)
-        elif self.path == "/budget/fail":
+        elif self.path in ("/budget/fail", "/outlying/fail"):
             status = 503
         self.send_response(status)
         self.send_header("content-length", "0")
@@ -149,6 +149,13 @@ class Proxy(WorkersProxy):
             "healthy_threshold": 1,
             "http_health_check": {"path": "/health"},
         }
+        often = {**check, "interval": "0.2s", "no_traffic_interval": "0.2s"}
+        ejection = {
+            "consecutive_5xx": 5,
+            "interval": "600s",
+            "base_ejection_time": "600s",
+            "max_ejection_percent": 100,
+        }
         twice = {"retry_on": "5xx", "num_retries": 1, "retry_back_off": {"base_interval": "0.001s"}}
         routes = [
             _flag("disk.flag"),
@@ -156,6 +163,7 @@ class Proxy(WorkersProxy):
             {"match": {"prefix": "/checked"}, "route": {"cluster": "checked"}},
             {"match": {"prefix": "/budget"}, "route": {"cluster": "budget", "retry_policy": twice}},
             {"match": {"prefix": "/pools"}, "route": {"cluster": "pools"}},
+            {"match": {"prefix": "/outlying"}, "route": {"cluster": "outlying"}},
             {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": "off"}}},
         ]
         sds = {"path_config_source": {"path": f"{directory}/sds.json"}}
@@ -178,6 +186,7 @@ class Proxy(WorkersProxy):
                 "listeners": [_listener("main", {}, routes), _listener("tls", tls, routes)],
                 "clusters": [
                     _cluster("checked", port, health_checks=[check]),
+                    _cluster("outlying", port, health_checks=[often], outlier_detection=ejection),
                     _cluster(
                         "budget",
                         port,
@@ -307,6 +316,16 @@ def test_immediate_failure_that_one_worker_hears_of_is_known_to_both(proxy: Prox
     proxy.until(lambda: proxy.by_both(lambda answer: answer[0] == 503, "/checked"))
     assert "::health_flags::/failed_active_hc" in proxy.admin("/clusters")
     assert proxy.stat("cluster.checked.membership_healthy") == 0
+
+
+def test_health_check_that_passes_lets_a_host_back_in_that_workers_ejected(proxy: Proxy) -> None:
+    """The checks are the supervisor's, the failures the workers'."""
+    prefix = "cluster.outlying.outlier_detection."
+    while proxy.stat(f"{prefix}ejections_enforced_total") < 1:
+        assert proxy.get("/outlying/fail")[0] == 503
+    proxy.until(lambda: proxy.stat(f"{prefix}ejections_active") == 0)
+    proxy.until(lambda: proxy.by_both(lambda answer: answer[0] == 200, "/outlying"))
+    assert f"outlying::127.0.0.1:{proxy.served.port}::health_flags::healthy" in proxy.admin("/clusters")
 
 
 def test_workers_and_supervisor_without_descriptors_serve_on_and_recover(proxy: Proxy) -> None:

@@ -1,14 +1,15 @@
 """Hosts across processes: the supervisor resolves names and checks health, its workers are told.
 
 A worker makes its hosts of the same configuration, assignments and addresses, so that an address names the
-same host everywhere.  Of the flags only those of active checks travel; EDS health comes with the assignment,
-and outlier detection is each worker's own.
+same host everywhere.  Of the flags those of active checks and of outlier detection travel; EDS health comes
+with the assignment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 import trio
 
@@ -17,6 +18,7 @@ from sidecar.upstream.cluster import Cluster
 from sidecar.upstream.discovery import DnsDiscovery, Resolver
 from sidecar.upstream.health_tasks import HealthTasks
 from sidecar.upstream.host import HealthFlag, Host
+from sidecar.upstream.shared_outliers import OUTLIER_FLAGS, SharedDetector
 
 __all__ = ["GivenHosts", "HostRelay"]
 
@@ -40,6 +42,8 @@ class HostRelay:
         self._flags: dict[str, dict[str, int]] = {}
         self._hosts: dict[str, dict[str, Host]] = {}
         self._answers: dict[str, dict[int, DnsAnswer]] = {}
+        #: Flags of outlier detection, of those that have any.
+        self._outliers: dict[str, dict[str, int]] = {}
 
     def watch(self, cluster: Cluster, tasks: HealthTasks) -> HealthTasks:
         """Tell what ``tasks`` find of the hosts of ``cluster``."""
@@ -55,6 +59,24 @@ class HostRelay:
 
         tasks.on_taken = take
         return tasks
+
+    def watch_outliers(self, cluster: Cluster) -> None:
+        """Tell whom the detector of ``cluster`` ejects and lets back in."""
+        detector, name = cluster.detector, cluster.name
+        assert isinstance(detector, SharedDetector)
+
+        def tell(host: Host, _kind: str) -> None:
+            flags = host.health_flags & int(OUTLIER_FLAGS)
+            if _keep_flags(self._outliers, name, host.address, flags):
+                self._broadcast("outlier", {"cluster": name, "host": host.address, "flags": flags})
+
+        detector.tell = tell
+
+    def take_outlier(self, cluster: Cluster, address: str, kind: str) -> None:
+        """A worker counted the failure that makes a row, or was told that a host is degraded."""
+        detector = cluster.detector
+        if isinstance(detector, SharedDetector):
+            detector.take(address, kind)
 
     def make_dns(self, cluster: Cluster, resolver: Resolver, draw: Callable[[int], int]) -> DnsDiscovery:
         """A discovery whose answers are told."""
@@ -74,6 +96,9 @@ class HostRelay:
         for name, hosts in self._flags.items():
             for address, flags in hosts.items():
                 send("health", {"cluster": name, "host": address, "flags": flags})
+        for name, hosts in self._outliers.items():
+            for address, flags in hosts.items():
+                send("outlier", {"cluster": name, "host": address, "flags": flags})
         for name, answers in self._answers.items():
             for index, answer in answers.items():
                 send("dns", _told(name, index, answer))
@@ -83,6 +108,17 @@ class HostRelay:
         host = self._hosts.get(cluster, {}).get(address)
         if host is not None and host.checks is not None:
             host.checks.fail_immediately()
+
+
+def _keep_flags(known: dict[str, dict[str, int]], cluster: str, address: str, flags: int) -> bool:
+    """Whether that is something new of the host."""
+    hosts = known.setdefault(cluster, {})
+    if hosts.get(address, 0) == flags:
+        return False
+    hosts[address] = flags
+    if not flags:
+        del hosts[address]
+    return True
 
 
 def _told(name: str, index: int, answer: DnsAnswer) -> dict[str, Any]:
@@ -98,6 +134,8 @@ class GivenHosts:
         self._health: dict[str, list[GivenHealth]] = {}
         self._answers: dict[str, dict[int, DnsAnswer]] = {}
         self._dns: dict[str, list[_GivenDns]] = {}
+        self._outliers: dict[str, dict[str, int]] = {}
+        self._detectors: dict[str, WeakSet[SharedDetector]] = {}
 
     def make_health(self, cluster: Cluster) -> GivenHealth:
         """In the place of health checks."""
@@ -113,6 +151,24 @@ class GivenHosts:
         made.on_end = lambda: self._dns[cluster.name].remove(made)
         self._dns.setdefault(cluster.name, []).append(made)
         return made
+
+    def watch_outliers(self, cluster: Cluster) -> None:
+        """Tell the supervisor what the detector of ``cluster`` detects, and have it know what that says."""
+        detector, name = cluster.detector, cluster.name
+        assert isinstance(detector, SharedDetector)
+
+        def tell(host: Host, kind: str) -> None:
+            self._send("outlier", {"cluster": name, "host": host.address, "kind": kind})
+
+        detector.tell = tell
+        detector.flags_of = lambda host: self._outliers.get(name, {}).get(host.address, 0)
+        self._detectors.setdefault(name, WeakSet()).add(detector)
+
+    def take_outlier(self, cluster: str, address: str, flags: int) -> None:
+        """The supervisor's detector ejected a host, or let it back in."""
+        if _keep_flags(self._outliers, cluster, address, flags):
+            for each in list(self._detectors.get(cluster, ())):
+                each.take_flags(address, flags)
 
     def take_health(self, cluster: str, address: str, flags: int) -> None:
         """The supervisor has a result."""

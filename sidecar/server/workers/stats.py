@@ -34,7 +34,7 @@ _ENDINGS = re.compile(
     r"|assignment_(stale|timeout_received|use_cached)|config_(reload|reload_time_ms|conflict|fail)"
     r"|total_match_count|extension_config_missing|key_rotation_failed|ssl_context_update_by_sds"
     r"|expiration_unix_time_seconds|max_pools)$"
-    r"|\.health_check\.|\.control_plane\."
+    r"|\.health_check\.|\.control_plane\.|\.outlier_detection\."
     r"|^overload\.(.*\.(failed|skipped)_updates|refresh_interval_delay)$"
 )
 #: Of a gauge that says whether something is full or pressed: where it is most is what counts.
@@ -89,7 +89,9 @@ class StatsReader:
 
     def _is_own(self, name: str) -> bool:
         """Whether a gauge means nothing to who asks: an epoch keeps its pressure to itself, too."""
-        return is_of_supervisor(name) or (self._has_all and name.startswith("overload."))
+        if self._has_all and name.startswith("overload."):
+            return True
+        return is_of_supervisor(name) and not (self._has_all and ".outlier_detection." in name)
 
 
 class MergedGauge(LiveGauge):

@@ -103,6 +103,9 @@ class Supervisor(Role):
     def make_health(self, cluster: Cluster, make: Callable[[], HealthTasks]) -> HealthWatch:
         return self._hosts.watch(cluster, make())
 
+    def watch_outliers(self, cluster: Cluster) -> None:
+        self._hosts.watch_outliers(cluster)
+
     def make_dns(self, cluster: Cluster, resolver: Resolver, draw: Callable[[int], int]) -> Discovery:
         return self._hosts.make_dns(cluster, resolver, draw)
 
@@ -330,6 +333,11 @@ class Supervisor(Role):
                 attached.emit(frame.blobs[0])
         elif frame.kind == "fail_immediately":
             self._hosts.fail_immediately(values["cluster"], values["host"])
+        elif frame.kind == "outlier":
+            assert self._server is not None
+            cluster = self._server.assembly.clusters.clusters.get(values["cluster"])
+            if cluster is not None:
+                self._hosts.take_outlier(cluster, values["host"], values["kind"])
         elif frame.kind == "note":
             self._send_note(values["to"], values["kind"], values["number"])
         elif frame.kind == "live":

@@ -82,6 +82,9 @@ class Worker(Role):
     def make_health(self, cluster: Cluster, make: Callable[[], HealthTasks]) -> HealthWatch:
         return self._hosts.make_health(cluster)
 
+    def watch_outliers(self, cluster: Cluster) -> None:
+        self._hosts.watch_outliers(cluster)
+
     def make_dns(self, cluster: Cluster, resolver: Resolver, draw: Callable[[int], int]) -> Discovery:
         return self._hosts.make_dns(cluster, resolver, draw)
 
@@ -136,6 +139,8 @@ class Worker(Role):
             self.given_sockets.take(values["listener"], descriptors, is_closed=values["is_closed"])
         elif frame.kind == "health":
             self._hosts.take_health(values["cluster"], values["host"], values["flags"])
+        elif frame.kind == "outlier":
+            self._hosts.take_outlier(values["cluster"], values["host"], values["flags"])
         elif frame.kind == "dns":
             self._hosts.take_dns(values)
         elif frame.kind == "note":

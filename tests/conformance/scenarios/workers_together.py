@@ -9,6 +9,7 @@ from tests.support import yaml_text
 from ..configuration import bootstrap, cluster, listener
 from ..lab import Session
 from ..scenario import Setup, scenario
+from ..upstream import answers, ok
 from ..wire import head
 from .circuit_breakers import Gate, breakers, changed, hold, until
 from .local_ratelimit import bucket, descriptor, limits, named
@@ -32,6 +33,8 @@ def answered(path: str, limit: dict[str, Any]) -> dict[str, Any]:
 
 ROUTES = [
     {"match": {"path": "/held"}, "route": {"cluster": "held"}},
+    {"match": {"path": "/ejected"}, "route": {"cluster": "ejected"}},
+    {"match": {"path": "/back"}, "route": {"cluster": "back"}},
     answered("/limited", limits("limited", token_bucket=bucket(5))),
     answered("/wild", limits("wild", token_bucket=bucket(100), descriptors=[ANY_USER], rate_limits=BY_USER)),
 ]
@@ -46,6 +49,14 @@ def before(name: str, message: str, **fields: Any) -> dict[str, Any]:
     return made
 
 
+def ejecting(fields: str) -> str:
+    """YAML of a cluster that ejects its only host after five failures in a row."""
+    return (
+        f"outlier_detection: {{{fields}, consecutive_5xx: 5, max_ejection_percent: 100}}\n"
+        "common_lb_config: {healthy_panic_threshold: {value: 0}}"
+    )
+
+
 TOGETHER = Setup(
     "workers-together",
     bootstrap(
@@ -54,7 +65,12 @@ TOGETHER = Setup(
             before("few", "connection_limit.v3.ConnectionLimit", stat_prefix="few", max_connections=3),
             before("slow", "local_ratelimit.v3.LocalRateLimit", stat_prefix="slow", token_bucket=bucket(4)),
         ],
-        [cluster("held", "app", extra=breakers("max_requests: 2")), cluster("app", "app")],
+        [
+            cluster("held", "app", extra=breakers("max_requests: 2")),
+            cluster("app", "app"),
+            cluster("ejected", "app", extra=ejecting("interval: 600s, base_ejection_time: 600s")),
+            cluster("back", "app", extra=ejecting("interval: 0.2s, base_ejection_time: 0.05s")),
+        ],
     ),
     {"app": "h1"},
     concurrency=2,
@@ -131,3 +147,44 @@ async def workers_share_a_rate_of_connections(s: Session) -> None:
             else:
                 await client.closed(f"refused {number}")
             client.close()
+
+
+#: On a connection of its own: whether two requests share one is chance.
+FAILURE = head("HTTP/1.1 500 Oh", "content-length: 0", "connection: close")
+OUTLIERS = ("ejections_active", "ejections_detected_consecutive_5xx", "ejections_enforced_total")
+
+
+@scenario(TOGETHER)
+async def workers_eject_together(s: Session) -> None:
+    """Five failures in a row are five of all; a host that is ejected is ejected for either worker."""
+    s.proxy.is_spent = True  # it stays so
+    s.upstream().script = answers(FAILURE)
+    async with s.counting(*(f"cluster.ejected.outlier_detection.{name}" for name in OUTLIERS)):
+        for number in range(5):
+            await s.get("/ejected", label=f"failure {number}")
+        gauge = "cluster.ejected.outlier_detection.ejections_active"
+        await s.until_stats(lambda stats: stats[gauge] == 1, f"^{gauge}$")
+        for number in range(MANY):
+            await s.get("/ejected", label=f"refused {number}")
+        lines = (await s.proxy.admin("GET", "/clusters")).body.decode().splitlines()
+        s.see(
+            "flags",
+            [each.rpartition("::")[2] for each in lines if "ejected::" in each and "::health_flags" in each],
+        )
+        s.see("membership", await s.counters(r"^cluster\.ejected\.membership_(healthy|total)$"))
+
+
+@scenario(TOGETHER)
+async def workers_let_back_in_together(s: Session) -> None:
+    """A host that comes back comes back to both."""
+    s.upstream().script = answers(*5 * [FAILURE], ok(b"ok", "connection: close"))
+    prefix = "cluster.back.outlier_detection"
+    total = f"{prefix}.ejections_enforced_total"
+    before = (await s.counters(f"^{total}$"))[total]
+    async with s.counting(*(f"{prefix}.{name}" for name in OUTLIERS)):
+        for number in range(5):
+            await s.get("/back", label=f"failure {number}")
+        wanted = {total: before + 1, f"{prefix}.ejections_active": 0}
+        await s.until_stats(lambda stats: wanted.items() <= stats.items(), f"^{prefix}")
+        for number in range(MANY):
+            await s.get("/back", label=f"reply {number}")
