@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -132,6 +133,15 @@ def _run(options: Options, warnings: list[str], arguments: Sequence[str]) -> int
         return 1
     for problem in loaded.warnings:
         logger.warning("%s", problem)
+    from sidecar.server.main import prepare_workers
+
+    supervisor = os.getpid()
+    forked = prepare_workers(options)
+    if isinstance(forked, int):
+        from sidecar.server.workers.worker import run_worker
+
+        del loaded
+        return run_worker([str(forked), str(supervisor)])
     from sidecar.server.hot_restart.endpoint import RestartError, claim
 
     endpoint = None
@@ -143,7 +153,7 @@ def _run(options: Options, warnings: list[str], arguments: Sequence[str]) -> int
             return 1
         from sidecar.server.main import serve
 
-        status: int = serve(options, loaded, None, endpoint, arguments)
+        status: int = serve(options, loaded, None, endpoint, arguments, forked)
     except ConfigErrors as errors:
         _print_problems(options, errors.problems)
         return 1

@@ -29,9 +29,13 @@ def collect_from_now_on() -> None:
         gc.enable()
 
 
-def keep_all() -> None:
-    """Free what nobody refers to by now; what is left lives as long as the process, and is not walked."""
-    gc.unfreeze()
+def keep_all(*, is_copy: bool = False) -> None:
+    """Free what nobody refers to by now; what is left lives as long as the process, and is not walked.
+
+    Of a process that is a copy of another only what is its own is looked at: the rest stays the same memory.
+    """
+    if not is_copy:
+        gc.unfreeze()
     gc.collect()
     gc.freeze()
     collect_seldom()

@@ -47,11 +47,22 @@ if TYPE_CHECKING:
     from sidecar.server.admin_server import AdminServer
     from sidecar.server.hot_restart.successor import Successor
     from sidecar.server.hot_restart.takeover import Takeover
+    from sidecar.server.workers.forked import Forked
 
-__all__ = ["Server", "compile_only", "serve"]
+__all__ = ["Server", "compile_only", "prepare_workers", "serve"]
 
 logger = logging.getLogger("sidecar.main")
 config_logger = logging.getLogger("sidecar.config")
+
+
+def prepare_workers(options: Options) -> list[Forked] | int:
+    """The workers that can be started before anything is open; in a worker the descriptor of its channel."""
+    if options.concurrency <= 1 or options.mode != "serve":
+        return []
+    from sidecar.server.workers import supervisor, worker  # noqa: F401 - for all of them at once
+    from sidecar.server.workers.forked import fork_workers
+
+    return fork_workers(options.concurrency)
 
 
 def serve(
@@ -60,10 +71,12 @@ def serve(
     role: Role | None = None,
     endpoint: Endpoint | None = None,
     arguments: Sequence[str] = (),
+    forked: Sequence[Forked] = (),
 ) -> int:
     """Serve until a signal or ``/quitquitquit``; the exit status.
 
-    ``endpoint`` is for hot restarts, ``arguments`` is the command line of the next epoch.
+    ``endpoint`` is for hot restarts, ``arguments`` is the command line of the next epoch; ``forked`` are
+    workers that run already.
 
     Raises: ConfigErrors and RestartError, before anything was served.
     """
@@ -77,7 +90,7 @@ def serve(
         if options.concurrency > 1 and options.mode == "serve":
             from sidecar.server.workers.supervisor import Supervisor  # who serves alone needs none of it
 
-            role = Supervisor(options.concurrency, sockets)
+            role = Supervisor(options.concurrency, sockets, forked)
         else:
             role = Role(sockets)
     server = Server(options, loaded, role)
@@ -417,7 +430,7 @@ class Server:
         logger.info("starting main dispatch loop")
         # What the configuration made lives as long as the process: keep the collector from walking it.
         leave_bundle(write=self.role.is_main)
-        keep_all()
+        keep_all(is_copy=not self.role.is_main)
         keep_freed_memory()
 
     def _make_stats(self) -> None:

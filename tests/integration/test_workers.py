@@ -232,6 +232,11 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
         upstream.server_close()
 
 
+def test_first_workers_are_copies_of_the_process_that_read_the_configuration(proxy: Proxy) -> None:
+    lines = [Path(f"/proc/{each}/cmdline").read_bytes().rstrip(b"\0") for each in proxy.workers()]
+    assert sorted(lines) == [b"sidecar\0worker\x000", b"sidecar\0worker\x001"]
+
+
 def test_both_workers_serve_and_statistics_show_the_whole(proxy: Proxy) -> None:
     before = proxy.stat("http.h.downstream_rq_2xx")
     assert before >= 0

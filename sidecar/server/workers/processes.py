@@ -7,13 +7,15 @@ import subprocess
 
 import trio
 
+from sidecar.server.workers.forked import ForkedProcess
+
 __all__ = ["wait_for"]
 
 #: Between two looks, where no descriptor is left to wait with.
 _LOOK_S = 0.05
 
 
-async def wait_for(process: subprocess.Popen[bytes]) -> None:
+async def wait_for(process: subprocess.Popen[bytes] | ForkedProcess) -> None:
     """Wait for the end of a process without a thread."""
     if process.poll() is not None:
         return

@@ -1,9 +1,10 @@
 """The supervisor: starts workers, tells them what changes, gathers what they counted, replaces the dead.
 
 It makes of the configuration what a process makes that serves alone, but accepts no connections: admin
-interface, control planes, health checks, names and the flush of statistics are its own.  A worker is started
-with ``exec`` and has everything from the channel, also when it takes the place of another, so that it serves
-what its supervisor serves and not what stands in a file by then.
+interface, control planes, health checks, names and the flush of statistics are its own.  A worker has
+everything from the channel, also when it takes the place of another, so that it serves what its supervisor
+serves and not what stands in a file by then.  The first ones are copies of the process from before it had
+anything open (``forked``), later ones are started with ``exec``.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from sidecar.core.shared_memory import SharedMemory
 from sidecar.server.listening_sockets import SharedSockets, SocketSource
 from sidecar.server.role import Role
 from sidecar.server.workers.channel import Channel
+from sidecar.server.workers.forked import Forked, ForkedProcess
 from sidecar.server.workers.frames import Frame, FrameError
 from sidecar.server.workers.hosts import HostRelay
 from sidecar.server.workers.processes import wait_for
@@ -60,7 +62,9 @@ class _Worker:
     def __init__(self, number: int) -> None:
         self.number = number
         self.channel: Channel | None = None
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | ForkedProcess | None = None
+        #: It runs already and waits to be greeted.
+        self.forked: Forked | None = None
         self.is_live = False
         #: Of the last answer.
         self.connections = 0
@@ -79,7 +83,9 @@ class Supervisor(Role):
 
     has_workers = True
 
-    def __init__(self, count: int, sockets: SocketSource | None = None) -> None:
+    def __init__(
+        self, count: int, sockets: SocketSource | None = None, forked: Sequence[Forked] = ()
+    ) -> None:
         super().__init__(sockets)
         self.sockets = SharedSockets(count, self.sockets, self._send_sockets)
         self.count = count
@@ -88,6 +94,8 @@ class Supervisor(Role):
         self._relay = Relay(self.broadcast)
         self._hosts = HostRelay(self.broadcast)
         self._workers = [_Worker(number) for number in range(count)]
+        for worker, each in zip(self._workers, forked, strict=False):
+            worker.forked = each
         self._server: Server | None = None
         self._ending = trio.Event()
         self._live = trio.Event()
@@ -229,31 +237,21 @@ class Supervisor(Role):
         return True
 
     def _spawn(self, worker: _Worker) -> Channel:
-        """Start a process and tell it all that there is.  Raises: OSError."""
-        ours, theirs = socket.socketpair()
+        """Have a process, and tell it all that there is.  Raises: OSError."""
+        forked, worker.forked = worker.forked, None
+        process, ours = _start() if forked is None else (forked.process, forked.channel)
         channel = Channel(ours)
-        descriptor = theirs.fileno()
-        command = [sys.executable, "-m", "sidecar", "worker", str(descriptor), str(os.getpid())]
         try:
-            # From this very thread: a worker hears of the end of the one that started it.
-            process = subprocess.Popen(  # noqa: S603 - this very program
-                command, pass_fds=(descriptor,), stdin=subprocess.DEVNULL
-            )
-            try:
-                self._greet(worker, channel)
-            except OSError:
-                process.kill()
-                process.wait()
-                raise
+            self._greet(worker, channel)
         except OSError:
+            process.kill()
+            process.wait()
             channel.close()
             raise
-        finally:
-            theirs.close()
         worker.process = process
         return channel
 
-    async def _reap(self, process: subprocess.Popen[bytes]) -> None:
+    async def _reap(self, process: subprocess.Popen[bytes] | ForkedProcess) -> None:
         """Wait for a process that has closed its channel, or has to end because ours is closed."""
         with trio.move_on_after(5):
             await wait_for(process)
@@ -391,6 +389,24 @@ class Supervisor(Role):
                 parts = [each[host.address] for each in found if host.address in each]
                 for index, field in enumerate(HOST_FIELDS):
                     setattr(host, field, sum(part[index] for part in parts))
+
+
+def _start() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """A new process, and our end of its channel.  Raises: OSError."""
+    ours, theirs = socket.socketpair()
+    descriptor = theirs.fileno()
+    command = [sys.executable, "-m", "sidecar", "worker", str(descriptor), str(os.getpid())]
+    try:
+        # From this very thread: a worker hears of the end of the one that started it.
+        process = subprocess.Popen(  # noqa: S603 - this very program
+            command, pass_fds=(descriptor,), stdin=subprocess.DEVNULL
+        )
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return process, ours
 
 
 GAUGES = ("cx_active", "rq_active", "rq_pending_active")

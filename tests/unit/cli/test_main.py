@@ -36,6 +36,9 @@ class FakeServer(ModuleType):
         self.served.append(options)
         return 7
 
+    def prepare_workers(self, options: Any) -> list[Any]:
+        return []
+
     def compile_only(self, options: Any, loaded: Any) -> None:
         if self.errors is not None:
             raise self.errors
