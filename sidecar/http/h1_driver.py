@@ -250,9 +250,8 @@ class H1Driver:
             except OSError:
                 return
             await stream.hcm.run_stream(stream, self, strand)
-            body: Any = self._request_body
-            if body is not None and body.__class__ is IncomingBody:
-                body.stream = None  # which holds the body
+            if parser.content_length > 0 or parser.is_chunked:
+                self._end_body()
             if reader.rx_bytes:
                 self._take_rx_bytes()
             self._wire = None
@@ -471,6 +470,12 @@ class H1Driver:
         if manager.request_timeout_s:
             deadline = (began or now) + manager.request_timeout_s
             limit_request(self.strand, stream, deadline, lambda: self._body_done)
+
+    def _end_body(self) -> None:
+        """The stream of the body is over, and holds it: no cycle is left behind."""
+        body = self._request_body
+        if body is not None and body.__class__ is IncomingBody:
+            body.stream = None
 
     def _was_unread(self, stream: Stream, body: Body) -> bool:
         """Whether the response begins before the request was read to its end: then Envoy closes.
