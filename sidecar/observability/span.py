@@ -22,7 +22,8 @@ CLIENT = 3
 
 _TRACEPARENT = re.compile(rb"[0-9a-fA-F]{2}-([0-9a-fA-F]{32})-([0-9a-fA-F]{16})-([0-9a-fA-F]{2})")
 _HTTP_STATUS = "http.status_code"
-_random_bits = random.Random().getrandbits  # noqa: S311 - ids of traces, not secrets
+#: Of the one generator that is seeded anew in a copy of the process.
+_random_bits = random.getrandbits
 
 
 class BadContext(Exception):

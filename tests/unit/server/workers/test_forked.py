@@ -50,3 +50,28 @@ def test_workers_have_a_channel_a_name_and_no_input_and_there_are_none_beside_th
     assert second == ["sidecar\0worker\x001", 1, "/dev/null", None, 7, 7]
     assert killed == -9
     assert beside_a_thread == 0
+
+
+_DRAW = """
+import json, os, random
+from sidecar.http import stream_log
+from sidecar.observability import span
+from sidecar.server.workers.forked import fork_workers
+
+found = fork_workers(2)
+drawn = [span._random_bits(64), stream_log._random_bits(64), random.getrandbits(64)]
+if isinstance(found, int):
+    import socket
+    socket.socket(fileno=found).sendall(json.dumps(drawn).encode())
+    os._exit(0)
+print(json.dumps(drawn + [number for each in found for number in json.loads(each.channel.recv(1000))]))
+"""
+
+
+def test_workers_draw_other_numbers_than_each_other() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _DRAW], capture_output=True, text=True, check=True, timeout=60
+    )
+    drawn = json.loads(done.stdout)
+    assert len(drawn) == 9
+    assert len(set(drawn)) == 9
