@@ -7,10 +7,12 @@ from typing import Any
 
 from sidecar.api.stream import Flag
 
-__all__ = ["DELAYED_CLOSE", "flag_connection", "was_reset"]
+__all__ = ["DELAYED_CLOSE", "DRAINED", "flag_connection", "was_reset"]
 
 #: Why a connection was closed whose client did not close in ``delayed_close_timeout``.
 DELAYED_CLOSE = "triggered_delayed_close_timeout"
+#: Why one was closed behind the answer to its last request.
+DRAINED = "deferred_close_on_drained_connection"
 #: The state of a TCP socket that was reset, if nothing was shut down before (Linux' ``TCP_CLOSE``).
 _CLOSED = 7
 

@@ -35,7 +35,7 @@ from sidecar.core.errors import (
     StreamAborted,
 )
 from sidecar.core.headers import RequestHeaders
-from sidecar.http.connection_ends import DELAYED_CLOSE, flag_connection
+from sidecar.http.connection_ends import DELAYED_CLOSE, DRAINED, flag_connection
 from sidecar.http.h1_request_body import IncomingBody, limit_request
 from sidecar.http.h1_target import ASSUMED_SCHEME, KNOWN_AUTHORITIES, check_authority, read_target
 from sidecar.http.head_limits import IDLE_TIMEOUT, head_limit
@@ -120,6 +120,7 @@ class H1Driver:
         "_pass",
         "_reader",
         "_request_body",
+        "_says_close",
         "_transport",
         "_tx_bytes",
         "_wire",
@@ -145,6 +146,10 @@ class H1Driver:
         self._is_proper = manager.http1.proper_case_words
         self._tx_bytes = manager.stats.downstream_cx_tx_bytes_total
         self._keep_alive = True
+        #: The request was the last one: by what its client says, or for its number.
+        self._says_close = False
+        #: The pass of the reactor in which the request's head was read.
+        self._pass = 0
         #: It is not this answer that ends the connection, though it says close.
         self._goes_on = False
         #: The connection broke with a request on it.
@@ -265,8 +270,11 @@ class H1Driver:
                         continue
                 if not self._body_done:
                     self._count_unread()
-                if not self._transport.hangup and (parser.minor_version or self._is_cut):
-                    await self._close_delayed()
+                if not self._transport.hangup:
+                    if self._ends_at_once(stream):
+                        self._connection.local_close_reason = DRAINED
+                    else:
+                        await self._close_delayed()
                 return
             if not self._body_done:
                 self._count_unread()
@@ -369,6 +377,8 @@ class H1Driver:
             # keep-alive goes before close here, and an answer without a length closes all the same.
             parser.close = not parser.keep_alive_token
         self._keep_alive = not parser.close
+        self._says_close = parser.close
+        self._pass = manager.reactor.passes
         body: Body | None = None
         if parser.content_length > 0:
             self._body_done = False
@@ -388,8 +398,6 @@ class H1Driver:
         else:
             self._body_done = True
         self._request_body = body
-        if body is not None:
-            self._pass = manager.reactor.passes
         if method == b"CONNECT":
             if path is not None:
                 raise RemoteProtocolError("invalid url", details="http1.invalid_url")
@@ -445,7 +453,7 @@ class H1Driver:
         if self._drain:
             self._say_close()
             return
-        stream.drain_connection = True
+        stream.drain_connection = self._says_close = True
         self._manager.stats.downstream_cx_max_requests_reached.value += 1
 
     def _remove_nominated(self, headers: RequestHeaders) -> None:
@@ -575,6 +583,7 @@ class H1Driver:
         if not minor and length is None:
             # Envoy ends an HTTP/1.0 connection behind any answer that came without a length.
             self._keep_alive = False
+            self._says_close = True
             self._parser.close = True
         # What becomes of the connection is a header of the response, to logs, too.
         if (stream.drain_connection or not self._keep_alive) and not stream.is_tunnel:
@@ -840,6 +849,18 @@ class H1Driver:
         stream.start_time = time.time()
         stream.remote_address = self._connection.remote_address
         return stream
+
+    def _ends_at_once(self, stream: Stream) -> bool:
+        """Whether the connection is closed behind the answer, without a wait for the client to close it.
+
+        As in Envoy: who said close, and was answered when the request had come to its end, waits for the end.
+        An answer that was given while the head was read, by us, comes too early for that.
+        """
+        if not self._says_close or not self._body_done or self._is_cut:
+            return False
+        return self._pass != self._manager.reactor.passes or bool(
+            stream.flags & Flag.UPSTREAM_CONNECTION_FAILURE
+        )
 
     async def _close_delayed(self) -> None:
         """Let the client read the answer and close first (``delayed_close_timeout``)."""
