@@ -6,9 +6,10 @@ system call registers anything.  When the strand needs trio (a nursery, a timer,
 it enters ``async with adopted()``: its owner, a trio task, continues the very same coroutine object, and
 at the first wait outside that block hands it back ("step then adopt", docs/adr/0007).
 
-Two kinds of strand: one driven by a parked trio task (:func:`drive`: a downstream connection), and one
-that gets an owner only when it first needs one (:meth:`Reactor.spawn`: an HTTP/2 stream, a request pump, a
-connect).
+Three kinds of strand: one driven by a parked trio task (:func:`drive`), one that gets an owner for as long
+as it needs one (:meth:`Reactor.spawn`: an HTTP/2 stream, a request pump, a connect), and one that gets an
+owner when it first needs one, or is cancelled, and keeps it to its end (:meth:`Reactor.begin`: a downstream
+connection).
 
 Rules that hold here and nowhere else:
 
@@ -429,6 +430,12 @@ class Strand:
     timers: list[Timer] | None = None
     is_lazy = False
     nursery: trio.Nursery | None = None
+    #: Where its owner will be, once it has one to its end; None for other kinds.
+    home: trio.Nursery | None = None
+    #: Whether it waits for that owner, to go on in trio.
+    is_expecting = False
+    #: Of that owner.
+    own_scope: trio.CancelScope | None = None
     on_done: Callable[[BaseException | None], None] | None = None
 
     def __init__(self, reactor: Reactor, name: str | int) -> None:
@@ -527,7 +534,7 @@ class Strand:
             return
         self.running = False
         if (
-            trap.__class__ is Transport
+            isinstance(trap, Transport)
             and self.pending is None
             and self._cancel is None
             and not self.reactor.is_disturbed()
@@ -599,8 +606,12 @@ class Strand:
             elif trap is _ADOPT:
                 self._cancel = None
                 if self.owner is None:
-                    assert self.nursery is not None
                     try:
+                        if self.home is not None:
+                            self.is_expecting = True
+                            self.home.start_soon(self.keep, name=self.name)
+                            return
+                        assert self.nursery is not None
                         self.nursery.start_soon(self.own, name=self.name)
                     except RuntimeError as error:
                         # The nursery is over: the strand is too, and nobody else.
@@ -638,6 +649,55 @@ class Strand:
             if self.done:
                 self.end(None)
 
+    # -- a connection's ---------------------------------------------------------------------------------
+    def cancel(self) -> None:
+        """Cancel a strand that was begun: Cancelled is raised where it stands, in a task of its own."""
+        if self.done:
+            return
+        if self.own_scope is not None:
+            self.own_scope.cancel()
+        else:
+            assert self.home is not None
+            self.home.start_soon(self.keep, True, name=self.name)
+
+    async def keep(self, is_cancelled: bool = False) -> None:
+        """The task that a strand which was begun gets, and keeps to its end."""
+        if self.done:
+            return
+        if self.own_scope is not None:
+            # It got one in the meantime.
+            if is_cancelled:
+                self.own_scope.cancel()
+            return
+        with trio.CancelScope() as scope:
+            self.own_scope = scope
+            self.owner = current_task()
+            self.is_lazy = False
+            error: BaseException | None = None
+            if self.is_expecting:
+                self.is_expecting = False
+                if is_cancelled:
+                    scope.cancel()
+            else:
+                assert self.parked is not None
+                self.stir()
+                self.parked.disarm()
+                self.parked = None
+                scope.cancel()
+                try:
+                    await checkpoint()
+                except trio.Cancelled as cancelled:
+                    error = cancelled
+            run: Any = _drive(self, self, error)
+            try:
+                await run
+            except BaseException as raised:
+                self.end(raised)
+                if not isinstance(raised, Exception):
+                    raise
+            else:
+                self.end(None)
+
 
 _PARKS: frozenset[Any] = frozenset({Transport, _WritePark, Signal})
 
@@ -657,14 +717,15 @@ _PARKED = _parked()
 
 
 @types.coroutine
-def _drive(strand: Strand, value: Any) -> Generator[Any, Any, Any]:
+def _drive(strand: Strand, value: Any, error: BaseException | None = None) -> Generator[Any, Any, Any]:
     """The owner's side: run the coroutine, lending it to the reactor while it waits outside ``adopted()``.
+
+    It goes on with ``value``, or with ``error``, which is raised in it.
 
     For a lazily owned strand this returns at the first such wait, with ``strand.done`` False.  A driven one
     is over with it, however it ends.
     """
     coroutine = strand.coroutine
-    error: BaseException | None = None
     try:
         while True:
             try:
@@ -784,9 +845,8 @@ class Reactor:
 
     def unregister(self, transport: Transport) -> None:
         if self._transports.get(transport.fd) is transport:
+            # The epoll forgets a descriptor that is closed; what it still has to say of it reaches nobody.
             del self._transports[transport.fd]
-            with contextlib.suppress(OSError):
-                self._epoll.unregister(transport.fd)
         if self._in_pass:
             self._dead.append(transport)
         else:
@@ -864,6 +924,22 @@ class Reactor:
             self.make_ready(strand)
         return strand
 
+    def begin(
+        self, name: str | int, nursery: trio.Nursery, on_done: Callable[[BaseException | None], None]
+    ) -> Strand:
+        """A strand for a connection, to be started and stepped: it has no task as long as it needs no trio.
+
+        ``nursery``: where it gets one.  Who cancels that nursery has to call :meth:`Strand.cancel`, since a
+        strand without a task would not know of it.
+        """
+        strand = Strand(self, name)
+        strand.is_lazy = True
+        strand.home = nursery
+        strand.on_done = on_done
+        self.deadlines.watched.add(strand)
+        self.end_pauses()
+        return strand
+
     def report(self, strand: Strand, error: BaseException) -> None:
         if isinstance(error, trio.Cancelled | Disconnected):
             return
@@ -906,7 +982,6 @@ class Reactor:
         get = self._transports.get
         me = self._task
         base = self._base
-        plain = Transport
         self.passes += 1
         found = self._epoll.poll(0, 256)
         # What follows a single event is sent at once: there is nothing to send it with.
@@ -936,7 +1011,7 @@ class Reactor:
                         else:
                             strand.running = False
                             if (
-                                trap.__class__ is plain
+                                isinstance(trap, Transport)
                                 and strand._cancel is None
                                 and strand.pending is None
                                 and me._cancel_status is base

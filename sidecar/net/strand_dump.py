@@ -51,7 +51,7 @@ class StrandStatus:
     state: str
     #: Whether its owner, a trio task, runs it now.
     is_adopted: bool
-    #: Whether it has an owner: a connection has one from its start, others get one when they need trio.
+    #: Whether it has an owner: strands get one when they need trio, and a connection keeps it.
     has_owner: bool
     #: From the outermost to where it stands: ``sidecar/http/serve.py:71 serve_http``.
     frames: list[str]

@@ -56,7 +56,10 @@ class CipherOrder:
         if self._has_tls_1_3:
             # RFC 8446 §4.2.1: a byte of length, then versions.
             versions = library.offered_versions(connection)
-            if _TLS_1_3 in [versions[index : index + 2] for index in range(1, len(versions) - 1, 2)]:
+            at = versions.find(_TLS_1_3, 1)
+            while at > 0 and not at & 1:
+                at = versions.find(_TLS_1_3, at + 1)
+            if at > 0:
                 return
             library.prefer_server_ciphers(connection)
         if self._has_equals:

@@ -117,14 +117,27 @@ class TlsTransport(Transport):
         ``expected``: what the peer's certificate must be for, beside the verifier's rules.
         """
         is_server = self.tls.server_side
+        is_first = is_server  # the client begins
         try:
-            if is_server:
-                # The client begins.
-                await self._receive_raw()
-            while not self._shake(verifier, expected):
-                if self._outgoing.pending:
+            while is_first or not self._shake(verifier, expected):
+                is_first = False
+                if self._outgoing.pending and not self._flush():
                     await self._send_outgoing()
-                await self._receive_raw()
+                while True:
+                    if self.ready:
+                        self.ready = False
+                    else:
+                        await self
+                    try:
+                        data = self._raw_recv(self._most)
+                    except (BlockingIOError, InterruptedError):
+                        continue
+                    break
+                if not data:
+                    raise Disconnected("the peer left during the handshake")
+                if len(data) == self._most or self.hangup:
+                    self.ready = True
+                self._incoming.write(data)
         except ssl.SSLError:
             if self.verdict is None or self.verdict.misuse is not False:
                 # The alert that says why.
@@ -155,20 +168,6 @@ class TlsTransport(Transport):
             if verifier is not None and verifier.verdict is not None:
                 self.verdict = verifier.verdict
         return True
-
-    async def _receive_raw(self) -> None:
-        while True:
-            await self.readable()
-            try:
-                data = self._raw_recv(self._most)
-            except (BlockingIOError, InterruptedError):
-                continue
-            if not data:
-                raise Disconnected("the peer left during the handshake")
-            if len(data) == self._most or self.hangup:
-                self.ready = True
-            self._incoming.write(data)
-            return
 
     async def _send_outgoing(self) -> None:
         while not self._flush():

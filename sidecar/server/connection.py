@@ -15,6 +15,7 @@ from sidecar.core.headers import RequestHeaders
 
 if TYPE_CHECKING:
     from sidecar.net.tls_facts import TlsFacts
+    from sidecar.server.filter_chain import FilterChain
     from sidecar.server.listener import Listener
     from sidecar.upstream.source import UpstreamSource
 
@@ -29,7 +30,8 @@ class Connection:
     What listener filters find out has its defaults on the class: most connections change none of it.
     """
 
-    #: Of the chain that was chosen.
+    #: The chain that was chosen, and its name.
+    filter_chain: FilterChain | None = None
     filter_chain_name = ""
     filter_chain_metadata: dict[str, dict[str, Any]] | None = None
     #: SNI, in lower case.

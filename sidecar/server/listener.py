@@ -1,7 +1,8 @@
-"""Listeners: bound sockets, and a task in their nursery for each connection.
+"""Listeners: bound sockets, and a strand for each connection.
 
-A listener owns its connections: when its nursery is cancelled they end, each in its own task.  What a
-connection does is decided by its filter chain (:mod:`sidecar.server.filter_chain`).
+A listener owns its connections: when it is cancelled they end, each in a task in the listener's nursery.
+Those that never need trio have no task before.  What a connection does is decided by its filter chain
+(:mod:`sidecar.server.filter_chain`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -20,7 +22,7 @@ from sidecar.core.address import Address
 from sidecar.core.errors import Disconnected
 from sidecar.core.log import tags_of
 from sidecar.http.connection_ends import was_reset
-from sidecar.net.reactor import Reactor, Transport, drive
+from sidecar.net.reactor import Reactor, Strand, Transport
 from sidecar.server.bind import BindError, BindOptions, listen
 from sidecar.server.connection import Connection
 from sidecar.server.filter_chain import FilterChain, FilterChains
@@ -71,7 +73,6 @@ class Listener:
         limits: ConnectionLimits | None = None,
     ) -> None:
         self.name = name
-        self._task_name = f"connection on {name}"
         #: As the configuration has them; ``addresses`` are those that were bound.
         self.wanted = list(addresses)
         self.addresses = addresses
@@ -109,8 +110,11 @@ class Listener:
         #: What has to be done before it serves, and when it ended, of one that was added while running.
         self.jobs: list[Callable[[], Any]] = []
         self.closers: list[Callable[[], None]] = []
-        #: What ends the connections of each chain, where that may have to be (``server/listener_manager``).
-        self.scopes: dict[FilterChain, set[trio.CancelScope]] | None = None
+        #: The connections that it accepted, and those that another one accepted for it.
+        self._strands: dict[Connection, Strand] = {}
+        self._guests: dict[Connection, Strand] = {}
+        #: Set when the last of those that it accepted is over.
+        self._all_over: trio.Event | None = None
         self._is_listening = False
         #: Whether another listener accepts on the same sockets from now on.
         self.is_succeeded = False
@@ -201,16 +205,24 @@ class Listener:
         """Accept until :meth:`stop_accepting`, then serve what is open until it ends or is cancelled."""
         self.begin()
         async with trio.open_nursery() as nursery:
-            with trio.CancelScope() as scope:
-                self._accept_scope = scope
-                async with trio.open_nursery() as accepting:
-                    if self.source.workers:
-                        await trio.sleep_forever()
-                    for sock in (*self.sockets, *self.spare):
-                        accepting.start_soon(self._accept, sock, nursery, name=f"accept on {self.name}")
-            if not self.source.workers and not self.is_succeeded:
-                self._take_waiting(nursery)
-            self.close()
+            try:
+                with trio.CancelScope() as scope:
+                    self._accept_scope = scope
+                    async with trio.open_nursery() as accepting:
+                        if self.source.workers:
+                            await trio.sleep_forever()
+                        for sock in (*self.sockets, *self.spare):
+                            accepting.start_soon(self._accept, sock, nursery, name=f"accept on {self.name}")
+                if not self.source.workers and not self.is_succeeded:
+                    self._take_waiting(nursery)
+                self.close()
+                while self._strands:
+                    self._all_over = trio.Event()
+                    await self._all_over.wait()
+            finally:
+                # Where this was cancelled they know nothing of it.
+                for strand in tuple(self._strands.values()):
+                    strand.cancel()
 
     def open_again(self) -> None:
         """Bind anew what was stopped, for :meth:`run` to run again.  Raises: BindError."""
@@ -251,8 +263,15 @@ class Listener:
         own = self.copies[worker - 1 :: workers - 1] if worker else self.sockets
         return [*own, *self.spare[worker::workers]]
 
+    def end_chain(self, chain: FilterChain) -> None:
+        """Cancel the connections of a chain."""
+        for strands in (self._strands, self._guests):
+            for connection, strand in tuple(strands.items()):
+                if connection.filter_chain is chain:
+                    strand.cancel()
+
     async def _accept(self, sock: socket.socket, nursery: trio.Nursery) -> None:
-        is_tcp = sock.family != socket.AF_UNIX
+        accept = _acceptor(sock)
         while True:
             await trio.lowlevel.wait_readable(sock)
             while self.pause is not None:
@@ -260,7 +279,7 @@ class Listener:
             accepted = 0
             for _ in range(self.accepts_per_turn):
                 try:
-                    client, peer = sock.accept()
+                    client, peer = accept()
                 except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                     break
                 except OSError as error:
@@ -273,29 +292,26 @@ class Listener:
                 if self.limits is not None and not self.limits.admit():
                     client.close()
                     continue
-                self._begin_connection(client, peer, nursery, is_tcp=is_tcp)
+                self._begin_connection(client, peer, nursery)
             if accepted:
                 self._per_event.record(accepted)
 
     def _take_waiting(self, nursery: trio.Nursery) -> None:
         """Let in who connected before the sockets close: they would be reset."""
         for sock in (*self.sockets, *self.spare):
+            accept = _acceptor(sock)
             try:
                 while True:
-                    client, peer = sock.accept()
+                    client, peer = accept()
                     if self.limits is None or self.limits.admit():
-                        self._begin_connection(client, peer, nursery, is_tcp=sock.family != socket.AF_UNIX)
+                        self._begin_connection(client, peer, nursery)
                     else:
                         client.close()
             except OSError:
                 continue
 
-    def _begin_connection(
-        self, client: socket.socket, peer: Any, nursery: trio.Nursery, *, is_tcp: bool
-    ) -> None:
+    def _begin_connection(self, client: socket.socket, peer: Any, nursery: trio.Nursery) -> None:
         client.setblocking(False)
-        if is_tcp:
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             connection = Connection(self, client, peer)
             transport = self.make_transport(client, self.reactor)
@@ -304,69 +320,75 @@ class Listener:
             if self.limits is not None:
                 self.limits.leave()
             return
-        nursery.start_soon(self.take, connection, transport, True, name=self._task_name)
-
-    async def take(self, connection: Connection, transport: Transport, is_admitted: bool) -> None:
-        """Serve a connection to its end, here or at the listener that its client meant.
-
-        ``is_admitted``: this listener accepted it, so that it may be handed on, and counts until its end.
-        """
-        name = connection.connection_id
-        inspector = self.inspector
         if handler_logger.isEnabledFor(logging.DEBUG):
-            peer = connection.direct_remote_address
-            handler_logger.debug("%snew connection from %s", tags_of(connection.connection_id), peer)
-        is_counted = False
-        target: Listener | None = None
-        try:
-            if inspector is not None and not await drive(
-                self.reactor, name, inspector.run, connection, transport
-            ):
+            tags = tags_of(connection.connection_id)
+            handler_logger.debug("%snew connection from %s", tags, connection.direct_remote_address)
+        strand = self.reactor.begin(
+            connection.connection_id, nursery, partial(self._over, connection, transport)
+        )
+        self._strands[connection] = strand
+        chain = self.chains.only
+        if chain is None or self.inspector is not None:
+            strand.start(self._choose(connection, transport, strand, may_hand_on=True))
+        else:
+            self._enter(connection, chain)
+            strand.start(chain.serve(connection, transport, strand))
+        strand.step()
+
+    async def _choose(
+        self, connection: Connection, transport: Transport, strand: Strand, *, may_hand_on: bool
+    ) -> None:
+        """Find out who serves a connection, here or at the listener that its client meant."""
+        if self.inspector is not None:
+            goes_on = await self.inspector.run(connection, transport, strand)
+            strand.deadline = 0.0
+            if not goes_on:
                 return
-            if is_admitted and self.hand_off is not None and connection.is_local_address_restored:
-                target = self.hand_off(connection.local_address)
-                if target is not None:
-                    connection.move_to(target)
-                    await target.take(connection, transport, False)
-                    return
-            chain = self.chains.only
-            if chain is None:
-                chain = self._find_chain(connection)
-                if chain is None:
-                    return
-            connection.filter_chain_name = chain.name
-            if chain.metadata:
-                connection.filter_chain_metadata = chain.metadata
-            is_counted = True
-            self._come()
-            if self.scopes is None:
-                await drive(self.reactor, name, chain.serve, connection, transport)
-            else:
-                scopes = self.scopes.setdefault(chain, set())
-                with trio.CancelScope() as scope:
-                    scopes.add(scope)
-                    try:
-                        await drive(self.reactor, name, chain.serve, connection, transport)
-                    finally:
-                        scopes.discard(scope)
-        except Disconnected:
-            return
-        except Exception:
+        if may_hand_on and self.hand_off is not None and connection.is_local_address_restored:
+            target = self.hand_off(connection.local_address)
+            if target is not None:
+                connection.move_to(target)
+                target._guests[connection] = strand
+                try:
+                    await target._choose(connection, transport, strand, may_hand_on=False)
+                finally:
+                    del target._guests[connection]
+                return
+        chain = self.chains.only or self._find_chain(connection)
+        if chain is not None:
+            self._enter(connection, chain)
+            await chain.serve(connection, transport, strand)
+
+    def _over(self, connection: Connection, transport: Transport, error: BaseException | None) -> None:
+        """A connection that this listener accepted is over."""
+        del self._strands[connection]
+        listener = connection.listener
+        if isinstance(error, Exception) and not isinstance(error, Disconnected):
             # The connection driver is the last to see an error of its own; the proxy goes on.
-            logger.exception("connection %d on %s failed", connection.connection_id, self.name)
-        finally:
-            if logger.isEnabledFor(logging.DEBUG):
-                how = "remote close" if transport.hangup else "closing socket"
-                logger.debug("%s%s", tags_of(connection.connection_id), how)
-            if self.access_logs and not connection.at_end and was_reset(transport):
-                connection.detected_close_type = "RemoteReset"
-            transport.close()
-            if is_admitted and self.limits is not None:
-                self.limits.leave()
-            if is_counted:
-                self._gone(connection)
-            if target is None:
-                self._end(connection)
+            logger.error(
+                "connection %d on %s failed", connection.connection_id, listener.name, exc_info=error
+            )
+        if logger.isEnabledFor(logging.DEBUG):
+            how = "remote close" if transport.hangup else "closing socket"
+            logger.debug("%s%s", tags_of(connection.connection_id), how)
+        if listener.access_logs and not connection.at_end and was_reset(transport):
+            connection.detected_close_type = "RemoteReset"
+        transport.close()
+        if self.limits is not None:
+            self.limits.leave()
+        if connection.filter_chain is not None:
+            listener._gone(connection)
+        listener._end(connection)
+        if self._all_over is not None and not self._strands:
+            self._all_over.set()
+
+    def _enter(self, connection: Connection, chain: FilterChain) -> None:
+        """``chain`` serves a connection from now on."""
+        connection.filter_chain = chain
+        connection.filter_chain_name = chain.name
+        if chain.metadata:
+            connection.filter_chain_metadata = chain.metadata
+        self._come()
 
     def _come(self) -> None:
         self._cx_total.value += 1
@@ -400,3 +422,20 @@ class Listener:
         self._worker_active.dec()
         self._cx_destroy.value += 1
         self._cx_length.record((time.monotonic_ns() - connection.start_ns) // 1_000_000)
+
+
+def _acceptor(sock: socket.socket) -> Callable[[], tuple[socket.socket, Any]]:
+    """``sock.accept``, without what it asks anew for each connection: they are all of one kind.
+
+    They inherit TCP_NODELAY.
+    """
+    family, kind, protocol = int(sock.family), int(sock.type), sock.proto
+    if family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    take = sock._accept  # type: ignore[attr-defined]  # what ``accept`` calls
+
+    def accept() -> tuple[socket.socket, Any]:
+        descriptor, peer = take()
+        return socket.socket(family, kind, protocol, descriptor), peer
+
+    return accept

@@ -65,7 +65,7 @@ class _Entry:
     @property
     def is_used(self) -> bool:
         """Whether a connection goes on, be it one that another listener accepted for it."""
-        return not self.has_ended or any((self.listener.scopes or {}).values())
+        return not self.has_ended or self.listener.active > 0
 
     def replaces_chains_of(self, before: _Entry) -> bool:
         """Whether nothing but filter chains differ."""
@@ -283,8 +283,7 @@ class ListenerManager:
         await trio.sleep(self._drain_time_s)
         self._chains_draining.dec()
         for chain in chains:
-            for scope in list((entry.listener.scopes or {}).get(chain, ())):
-                scope.cancel()
+            entry.listener.end_chain(chain)
         self._endings.one_more()
 
     def _tell(self, managers: list[Any]) -> None:
@@ -415,7 +414,6 @@ def _parts(message: Any, listener: Any) -> tuple[list[tuple[Any, bytes]], bytes]
     rest.CopyFrom(message)
     for field in ("filter_chains", "default_filter_chain", "filter_chain_matcher"):
         rest.ClearField(field)
-    listener.scopes = {}
     return chains, rest.SerializeToString(deterministic=True)
 
 

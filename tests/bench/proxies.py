@@ -84,6 +84,8 @@ class Case:
     http2_up: bool = False
     #: TLS towards the client.
     tls: bool = False
+    #: Whether a client may resume its session, as wrk does.
+    resumes: bool = True
     routes: int = 1
     proxies: tuple[str, ...] = ("sidecar", "envoy", "nginx", "haproxy", "aiohttp", "mitmproxy")
 
@@ -105,6 +107,7 @@ CASES: tuple[Case, ...] = (
     ),
     Case("routes", "10,000 routes, the last one matches", path="/path-9999/", routes=10_000, proxies=_ENVOYS),
     Case("post", "POST of 1 KiB", load="post"),
+    Case("new", "small GET, each on a new connection", load="close"),
     Case("large", "1 MiB response", path="/large"),
     Case("stream", "64 MiB response, one at a time", load="stream", path="/stream", proxies=_ENVOYS),
     Case(
@@ -118,9 +121,17 @@ CASES: tuple[Case, ...] = (
     Case("tls", "small GET over TLS 1.3, HTTP/1.1", tls=True, proxies=_ENVOYS),
     Case(
         "tls_new",
-        "TLS 1.3 handshake and small GET on each connection",
+        "TLS 1.3 handshake, resumed, and small GET on each connection",
         load="close",
         tls=True,
+        proxies=_ENVOYS,
+    ),
+    Case(
+        "tls_full",
+        "TLS 1.3 handshake, full, and small GET on each connection",
+        load="close",
+        tls=True,
+        resumes=False,
         proxies=_ENVOYS,
     ),
     Case("h2_h2", "small GET, HTTP/2 both", load="h2", http2=True, http2_up=True, proxies=_ENVOYS),
@@ -242,7 +253,7 @@ def write_envoy(case: Case, port: int, upstream: int, directory: Path, who: str)
         }
     chain: dict[str, Any] = {"filters": [{"name": "hcm", "typed_config": manager}]}
     if case.tls:
-        chain["transport_socket"] = _tls(directory)
+        chain["transport_socket"] = _tls(directory, resumes=case.resumes)
     config = {
         "static_resources": {
             "listeners": [{"name": "bench", "address": _address(port), "filter_chains": [chain]}],
@@ -254,7 +265,7 @@ def write_envoy(case: Case, port: int, upstream: int, directory: Path, who: str)
     return path
 
 
-def _tls(directory: Path) -> dict[str, Any]:
+def _tls(directory: Path, *, resumes: bool) -> dict[str, Any]:
     """A transport socket with a certificate of our own (ECDSA P-256), the same for all in ``directory``."""
     certificate, key = directory / "tls-cert.pem", directory / "tls-key.pem"
     if not key.exists():
@@ -266,6 +277,9 @@ def _tls(directory: Path) -> dict[str, Any]:
         "@type": f"{_EXTENSIONS}.transport_sockets.tls.v3.DownstreamTlsContext",
         "common_tls_context": {"tls_certificates": [pair]},
     }
+    if not resumes:
+        context["disable_stateless_session_resumption"] = True
+        context["disable_stateful_session_resumption"] = True
     return {"name": "envoy.transport_sockets.tls", "typed_config": context}
 
 

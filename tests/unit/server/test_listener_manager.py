@@ -31,7 +31,7 @@ class Listener:
 
     def __init__(self, message: Any) -> None:
         self.jobs: list[Any] = []
-        self.scopes: dict[Any, set[Any]] | None = None
+        self.active = 0
         chains = [Chain() for _ in message.filter_chains]
         self.chains = SimpleNamespace(all=chains, terminals=())
         self.stopped = trio.Event()
@@ -51,6 +51,9 @@ class Listener:
 
     def close(self) -> None:
         self.stopped.set()
+
+    def end_chain(self, chain: Any) -> None:
+        assert chain in self.chains.all
 
     async def run(self) -> None:
         await self.stopped.wait()
