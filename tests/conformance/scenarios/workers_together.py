@@ -53,7 +53,8 @@ def ejecting(fields: str) -> str:
     """YAML of a cluster that ejects its only host after five failures in a row."""
     return (
         f"outlier_detection: {{{fields}, consecutive_5xx: 5, max_ejection_percent: 100}}\n"
-        "common_lb_config: {healthy_panic_threshold: {value: 0}}"
+        # Workers hear of every change at once.
+        "common_lb_config: {healthy_panic_threshold: {value: 0}, update_merge_window: 0s}"
     )
 
 
