@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from sidecar.cli import cpus
 from sidecar.cli.cpus import cpu_count, group_limit
 from sidecar.cli.flags import parse
 
@@ -49,6 +51,24 @@ def test_limit_of_version_1(tmp_path: Path, quota: str, wanted: float | None) ->
 
 def test_without_control_groups_there_is_no_limit(tmp_path: Path) -> None:
     assert group_limit(tmp_path / "cgroup", tmp_path / "mountinfo") is None
+
+
+def test_cpus_are_those_of_the_affinity_and_no_more_than_the_group_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpus, "_PROC", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 3, 5})
+    assert cpu_count() == 3
+    (tmp_path / "fs/a").mkdir(parents=True)
+    (tmp_path / "fs/a/cpu.max").write_text("290000 100000")
+    mounted(tmp_path, "cgroup2", "0::/a\n")
+    assert cpu_count() == 2
+    (tmp_path / "fs/a/cpu.max").write_text("900000 100000")
+    assert cpu_count() == 3
+    (tmp_path / "fs/a/cpu.max").write_text("50000 100000")
+    assert cpu_count() == 1
+    monkeypatch.setenv("ENVOY_CGROUP_CPU_DETECTION", "false")
+    assert cpu_count() == 3
 
 
 def test_concurrency_is_what_is_said_at_least_one_or_the_cpus() -> None:
