@@ -164,6 +164,8 @@ class Server:
         self.reactor = Reactor()
         self.is_live = False
         self.is_initializing = True
+        #: It is to end once it has served who waits: a worker that was told so while it started.
+        self._ends_once_live = False
         self.draining = DrainManager(options, self.reactor.clock)
         self._stop: trio.Event | None = None
         self._nursery: trio.Nursery | None = None
@@ -376,7 +378,13 @@ class Server:
             self._nursery.cancel_scope.cancel()  # whoever is waited for, nobody waits any more
 
     def shut_down(self) -> None:
-        """Finish what is under way, then end; a second time, or while nobody serves yet: end at once."""
+        """Finish what is under way, then end; a second time, or while nobody serves yet: end at once.
+
+        Connections may wait in the queue of a worker that starts beside others: it serves them first.
+        """
+        if self.is_initializing and not self.role.is_main:
+            self._ends_once_live = True
+            return
         is_starting = self.is_initializing and not self.role.serves
         if is_starting or self._nursery is None or self._shutdown.has_begun:
             self.stop()
@@ -428,6 +436,8 @@ class Server:
         if self.role.is_main:
             config_logger.info("all dependencies initialized. starting workers")
         logger.info("starting main dispatch loop")
+        if self._ends_once_live:
+            self.shut_down()
         # What the configuration made lives as long as the process: keep the collector from walking it.
         leave_bundle(write=self.role.is_main)
         keep_all(is_copy=not self.role.is_main)

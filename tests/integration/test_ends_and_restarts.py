@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from proxy_process import ROOT
-from test_shutdown import TIMEOUT_S, Running, read_until, running
+from test_shutdown import CONFIGURATION, TIMEOUT_S, Running, read_until, running
 
 
 def _ask(proxy: Running) -> tuple[socket.socket, socket.socket]:
@@ -181,6 +182,57 @@ def test_end_that_comes_while_a_worker_starts_lets_the_others_finish(tmp_path: P
         proxy.until_refused()
         _answer(client, upstream)
         assert proxy.ended() == 0
+
+
+def test_end_that_comes_while_a_worker_is_replaced_serves_who_waits_for_it(tmp_path: Path) -> None:
+    with running(tmp_path, "--disable-hot-restart", "--concurrency", "2") as proxy:
+        dying, serving = _workers(proxy)
+        os.kill(dying, signal.SIGKILL)
+        _until(lambda: len(_workers(proxy)) == 2 and dying not in _workers(proxy))
+        [starting] = set(_workers(proxy)) - {serving}
+        os.kill(starting, signal.SIGSTOP)
+        clients = [proxy.connect() for _ in range(24)]
+        for client in clients:
+            client.send(b"GET /direct HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        ready, _, _ = select.select(clients, [], [], TIMEOUT_S)
+        while more := select.select([each for each in clients if each not in ready], [], [], 0.5)[0]:
+            ready += more
+        waiting = [each for each in clients if each not in ready]
+        assert waiting
+        for client in ready:
+            assert read_until(client, b"hello").startswith(b"HTTP/1.1 200 OK\r\n")
+        proxy.terminate()
+        _until(lambda: "caught ENVOY_SIGTERM" in (tmp_path / "output").read_text())
+        os.kill(starting, signal.SIGCONT)
+        for client in waiting:
+            assert read_until(client, b"hello").startswith(b"HTTP/1.1 200 OK\r\n")
+        assert proxy.ended() == 0
+
+
+def test_end_that_comes_before_any_worker_serves_is_at_once_and_leaves_none_behind(tmp_path: Path) -> None:
+    text = CONFIGURATION
+    for number in range(4):
+        text = text.replace(f"PORT_{number}", "0" if number < 3 else "1")
+    (tmp_path / "bootstrap.yaml").write_text(text)
+    command = [sys.executable, "-m", "sidecar", "-c", str(tmp_path / "bootstrap.yaml"), "--concurrency", "2"]
+    with (tmp_path / "output").open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--disable-hot-restart"], stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+    try:
+        _until(lambda: len(_children(process.pid)) == 2)
+        workers = _children(process.pid)
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)  # they take their time
+        _until(lambda: "initializing init manager" in (tmp_path / "output").read_text())
+        process.terminate()
+        began = time.monotonic()
+        assert process.wait(TIMEOUT_S) == 0
+        assert time.monotonic() - began < 4
+        assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    finally:
+        process.kill()
+        process.wait(TIMEOUT_S)
 
 
 def test_worker_that_dies_during_a_restart_leaves_the_next_epoch_and_the_others_alone(tmp_path: Path) -> None:

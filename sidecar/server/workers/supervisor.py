@@ -231,6 +231,8 @@ class Supervisor(Role):
         finally:
             channel.close()
             worker.channel = None
+            if not worker.is_live:
+                process.kill()  # it serves nobody, and may be far from hearing that it has to end
             with trio.CancelScope(shield=True):
                 await self._reap(process)
             self._forget(worker)
