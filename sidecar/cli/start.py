@@ -1,7 +1,7 @@
 """The console script, and ``python -m sidecar``: how the process begins before it imports the command.
 
-Cycles are looked for late, modules are found in the bundle of the last start, and what only TLS needs is
-left to who has TLS.  Little is imported here, since nothing has prepared it yet.
+Cycles are looked for late, modules are found in the bundle of the last start, and what few configurations
+need is left to those.  Little is imported here, since nothing has prepared it yet.
 """
 
 import sys
@@ -10,6 +10,11 @@ from sidecar.core.collector import collect_later, collect_seldom
 from sidecar.core.module_bundle import use_bundle
 
 __all__ = ["entry_point"]
+
+
+#: What trio, protobuf and modules of ours import in passing, and few configurations need: OpenSSL and the
+#: libraries of compressions come with some of it.
+_SELDOM = ("calendar", "glob", "hashlib", "hmac", "html", "shutil", "ssl", "tempfile")
 
 
 def entry_point() -> None:
@@ -21,7 +26,7 @@ def entry_point() -> None:
         use_bundle()
     from sidecar.core.import_later import import_later
 
-    import_later(("ssl", "hmac"))
+    import_later(_SELDOM)
     from sidecar.cli.main import main
 
     sys.exit(main(sys.argv[1:]))

@@ -12,11 +12,12 @@ import re
 from collections.abc import Callable
 
 from sidecar.core.dataclass import dataclass
+from sidecar.core.late_pattern import late_pattern
 
 __all__ = ["KeyCase", "PreserveCase", "proper_case"]
 
-_NAMES = re.compile(rb"^[^:\r\n]+(?=:)", re.MULTILINE)
-_FIRST_LETTERS = re.compile(rb"(?<![0-9A-Za-z])[a-z]")
+_NAMES = late_pattern(rb"^[^:\r\n]+(?=:)", re.MULTILINE)
+_FIRST_LETTERS = late_pattern(rb"(?<![0-9A-Za-z])[a-z]")
 
 
 def proper_case(head: bytes) -> bytes:

@@ -12,15 +12,16 @@ from bisect import bisect_right
 
 from sidecar.config.errors import Mark, Problem
 from sidecar.config.nodes import Document, Mapping, Node, Scalar, Sequence
+from sidecar.core.late_pattern import late_pattern
 
 __all__ = ["read_json"]
 
 MAX_DEPTH = 100
 
-_SPACE = re.compile(r"[ \t\r\n]*")
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_BARE = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
-_PLAIN = {'"': re.compile(r'[^"\\\x00-\x1f]*'), "'": re.compile(r"[^'\\\x00-\x1f]*")}
+_SPACE = late_pattern(r"[ \t\r\n]*")
+_NUMBER = late_pattern(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_BARE = late_pattern(r"[A-Za-z_$][A-Za-z0-9_$]*")
+_PLAIN = {'"': late_pattern(r'[^"\\\x00-\x1f]*'), "'": late_pattern(r"[^'\\\x00-\x1f]*")}
 _ESCAPES = {'"': '"', "'": "'", "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _LITERALS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 

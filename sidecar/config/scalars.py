@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-import re
 import struct
 from datetime import datetime
 from typing import Any
@@ -18,6 +17,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from sidecar.config.nearest import nearest
 from sidecar.config.nodes import Mapping, Node, Scalar, Sequence
+from sidecar.core.late_pattern import late_pattern
 
 __all__ = ["WRAPPERS", "ScalarError", "UnknownEnumValue", "parse_scalar", "parse_well_known"]
 
@@ -33,13 +33,13 @@ _RANGES = {
 }
 _TRUE = frozenset(("true", "t", "yes", "y", "1"))
 _FALSE = frozenset(("false", "f", "no", "n", "0"))
-_DECIMAL = re.compile(r"[+-]?[0-9]+\Z")
-_HEXADECIMAL = re.compile(r"([+-]?)0[xX]([0-9a-fA-F]+)\Z")
-_FLOAT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\Z")
-_DURATION = re.compile(r"(-?)([0-9]+)(?:\.([0-9]{1,9}))?s\Z")
-_OTHER_UNIT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|m|min|h|d|us)?\Z")
+_DECIMAL = late_pattern(r"[+-]?[0-9]+\Z")
+_HEXADECIMAL = late_pattern(r"([+-]?)0[xX]([0-9a-fA-F]+)\Z")
+_FLOAT = late_pattern(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\Z")
+_DURATION = late_pattern(r"(-?)([0-9]+)(?:\.([0-9]{1,9}))?s\Z")
+_OTHER_UNIT = late_pattern(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|m|min|h|d|us)?\Z")
 _UNITS = {"us": 1e-6, "ms": 1e-3, None: 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-_TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)\Z")
+_TIMESTAMP = late_pattern(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)\Z")
 _MAX_DURATION_S = 315_576_000_000
 
 

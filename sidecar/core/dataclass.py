@@ -2,8 +2,10 @@
 
 ``dataclasses.dataclass`` writes and compiles six methods for each class while its module is imported, which
 took a seventh of a start that calls few of them.  Here a class gets what all classes share, and of its own
-``__init__``, ``__eq__`` and ``__hash__`` that replace themselves at the first call.  Everything else (fields,
-slots, ``replace``, ``asdict``, ``match``) is the standard library's, and so it is for type checkers.
+``__init__``, ``__eq__`` and ``__hash__`` that look the fields up for the first few calls and then replace
+themselves by written ones: of most classes a configuration makes a few objects, and to write and compile a
+method takes as long as fifty such calls.  Everything else (fields, slots, ``replace``, ``asdict``, ``match``)
+is the standard library's, and so it is for type checkers.
 
 Modules that are compiled (ADR 0014) take the standard one, which mypyc knows.
 """
@@ -16,6 +18,9 @@ from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any
 
 __all__ = ["dataclass"]
+
+#: So often a method is called before it is written.
+_FEW = 8
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
@@ -34,14 +39,14 @@ else:
                 init=False, repr=False, eq=False, slots=slots, weakref_slot=weakref_slot
             )(cls)
             if not has_init:
-                cls.__init__ = _later(cls, "__init__", _init_of, frozen)
+                cls.__init__ = _later(cls, "__init__", _init, _init_of, frozen)
             if not has_repr:
                 cls.__repr__ = _repr
             if eq:
                 if not has_eq:
-                    cls.__eq__ = _later(cls, "__eq__", _eq_of, frozen)
+                    cls.__eq__ = _later(cls, "__eq__", _eq, _eq_of, frozen)
                 if not has_hash:
-                    cls.__hash__ = _later(cls, "__hash__", _hash_of, frozen) if frozen else None
+                    cls.__hash__ = _later(cls, "__hash__", _hash, _hash_of, frozen) if frozen else None
             if frozen:
                 cls.__setattr__ = _refuse_to_set
                 cls.__delattr__ = _refuse_to_delete
@@ -53,10 +58,22 @@ else:
         return make
 
 
-def _later(cls: Any, name: str, make: Any, frozen: bool) -> Any:
-    """The method of ``cls``, which is made in its own place when it is first called."""
+def _later(cls: Any, name: str, look_up: Any, make: Any, frozen: bool) -> Any:
+    """The method of ``cls``, which is made in its own place when it is called often.
+
+    What ``look_up`` gives does the same, and says ``NotImplemented`` of a call that it cannot do.
+    """
+    left = _FEW
+    look: Any = None
 
     def method(*arguments: Any, **named: Any) -> Any:
+        nonlocal left, look
+        left -= 1
+        if left >= 0:
+            look = look or look_up(cls, frozen)
+            result = look(*arguments, **named)
+            if result is not NotImplemented:
+                return result
         code, names = make(cls, frozen)
         exec(code, names)  # noqa: S102 - written here, of names of fields
         made = names[name]
@@ -66,6 +83,55 @@ def _later(cls: Any, name: str, make: Any, frozen: bool) -> Any:
         return made(*arguments, **named)
 
     return method
+
+
+def _init(cls: Any, frozen: bool) -> Any:
+    names = [each.name for each in fields(cls) if each.init]
+    known = frozenset(names)
+    needed = {
+        each.name
+        for each in fields(cls)
+        if each.init and each.default is MISSING and each.default_factory is MISSING
+    }
+    defaults = {each.name: each.default for each in fields(cls) if each.default is not MISSING}
+    factories = [
+        (each.name, each.default_factory) for each in fields(cls) if each.default_factory is not MISSING
+    ]
+    put = object.__setattr__ if frozen else setattr
+    has_post_init = hasattr(cls, "__post_init__")
+
+    def look(self: Any, /, *arguments: Any, **named: Any) -> Any:
+        given = dict(zip(names, arguments, strict=False))
+        is_plain = len(arguments) <= len(names) and known.issuperset(named) and given.keys().isdisjoint(named)
+        given.update(named)
+        if not is_plain or not given.keys() >= needed:
+            return NotImplemented  # the written one says what is wrong
+        for name, factory in factories:
+            if given.get(name, MISSING) is MISSING:
+                given[name] = factory()
+        for name, value in {**defaults, **given}.items():
+            put(self, name, value)
+        if has_post_init:
+            self.__post_init__()
+        return None
+
+    return look
+
+
+def _eq(cls: Any, _frozen: bool) -> Any:
+    names = [each.name for each in fields(cls) if each.compare]
+
+    def look(self: Any, other: Any) -> Any:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        return [getattr(self, name) for name in names] == [getattr(other, name) for name in names]
+
+    return look
+
+
+def _hash(cls: Any, _frozen: bool) -> Any:
+    names = [each.name for each in fields(cls) if _is_hashed(each)]
+    return lambda self: hash(tuple([getattr(self, name) for name in names]))
 
 
 def _init_of(cls: Any, frozen: bool) -> tuple[str, dict[str, Any]]:

@@ -12,12 +12,12 @@ Blocks are never given back: a key that comes again finds its block.  Who serves
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import logging
 import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import blake2b
 
 __all__ = ["Count", "SharedMemory", "make_count"]
 
@@ -79,7 +79,7 @@ class SharedMemory:
         return self._find(b"all " + key, -words)
 
     def _find(self, key: bytes, kind: int) -> int | None:
-        name = blake2b(key + kind.to_bytes(8, "big", signed=True), digest_size=16).digest()
+        name = hashlib.blake2b(key + kind.to_bytes(8, "big", signed=True), digest_size=16).digest()
         at = self._known.get(name)
         if at is None:
             with self.lock(0):

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from json.encoder import encode_basestring
 from typing import Any
 
+from sidecar.core.late_pattern import late_pattern
 from sidecar.observability.numbers import json_number
 
 __all__ = ["CelValue", "Shortened", "json_text", "quoted", "quoted_inside"]
 
-_NEEDS_ESCAPE = re.compile(r'[\x00-\x1f"\\\udc80-\udcff]')
+_NEEDS_ESCAPE = late_pattern(r'[\x00-\x1f"\\\udc80-\udcff]')
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 

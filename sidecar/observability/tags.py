@@ -19,6 +19,7 @@ import re2
 
 from sidecar.core.dataclass import dataclass
 from sidecar.core.errors import ConfigError
+from sidecar.core.late_pattern import late_pattern
 
 __all__ = ["DEFAULT_TAG_NAMES", "Tag", "TagProducer", "TagSpecifier"]
 
@@ -124,7 +125,7 @@ DEFAULT_TAG_NAMES = frozenset(name for name, _ in _DEFAULTS)
 _MARK = "\1"
 _WORDS_OF_PATTERNS = frozenset({"http_local_rate_limit", ""})
 
-_FIRST_WORD = re.compile(r"\^(\w+)(?:\\\.|$)")
+_FIRST_WORD = late_pattern(r"\^(\w+)(?:\\\.|$)")
 
 
 class TagProducer:

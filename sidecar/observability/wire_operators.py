@@ -6,11 +6,11 @@ request it is counted where a log of its connection manager asks for it (:func:`
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 from sidecar.api.stream import Stream
+from sidecar.core.late_pattern import late_pattern
 
 __all__ = ["WIRE_OPERATORS", "reads_wire"]
 
@@ -22,7 +22,7 @@ _CARRIED = {
 }
 _SIDES = {"UPSTREAM": "up", "DOWNSTREAM": "down"}
 _KINDS = {"WIRE": "", "HEADER": "header_", "DECOMPRESSED_HEADER": "decompressed_"}
-_NAME = re.compile(f"({'|'.join(_SIDES)})_({'|'.join(_KINDS)})_BYTES_(?:RECEIVED|SENT)")
+_NAME = late_pattern(f"({'|'.join(_SIDES)})_({'|'.join(_KINDS)})_BYTES_(?:RECEIVED|SENT)")
 
 
 def reads_wire(text_format: str) -> bool:

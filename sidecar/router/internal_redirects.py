@@ -8,7 +8,6 @@ be followed is handed on to the client (``Filter::setupRedirect`` of Envoy's rou
 from __future__ import annotations
 
 import functools
-import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from sidecar.api.message import Body, FixedBody, RequestMessage
 from sidecar.api.stream import Stream
 from sidecar.core.dataclass import dataclass
 from sidecar.core.headers import RequestHeaders
+from sidecar.core.late_pattern import late_pattern
 from sidecar.core.state import state_names
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def safe_cross_scheme() -> RedirectPredicate:
     return lambda _state, _source, _target, is_https, to_https: is_https or not to_https
 
 
-_URL = re.compile(
+_URL = late_pattern(
     rb"([A-Za-z][A-Za-z0-9+.-]*)://"
     rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=:%]*@)?"
     rb"((?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?)"

@@ -29,7 +29,6 @@ from sidecar.extensions.catalog import make_registry
 from sidecar.net.reactor import Reactor, open_reactor
 from sidecar.observability.snapshot import Snapshots
 from sidecar.server.assembly import Assembly
-from sidecar.server.dispatcher_stats import make_dispatcher_stats
 from sidecar.server.draining import DrainManager
 from sidecar.server.heap import keep_freed_memory
 from sidecar.server.hot_restart.endpoint import Endpoint
@@ -255,6 +254,8 @@ class Server:
         collect_from_now_on()  # a first answer of a control plane may be long in coming
         self._stop = trio.Event()
         if self.loaded.bootstrap.enable_dispatcher_stats:
+            from sidecar.server.dispatcher_stats import make_dispatcher_stats
+
             trio.lowlevel.add_instrument(make_dispatcher_stats(self.store, self.role))
         async with open_reactor(self.reactor), trio.open_nursery() as nursery:
             self._nursery = nursery

@@ -29,7 +29,6 @@ from sidecar.upstream.load_balancer_pickers import Picker
 from sidecar.upstream.load_balancer_policies import ROUND_ROBIN, LbPolicy
 from sidecar.upstream.local_zone import NOWHERE, LocalZone
 from sidecar.upstream.merge_window import MergeWindow
-from sidecar.upstream.original_dst import OriginalDstBalancer
 from sidecar.upstream.outlier_detection import Detector, OutlierSettings
 from sidecar.upstream.resources import DEFAULT_LIMITS, CircuitBreakerLimits
 from sidecar.upstream.shared_outliers import SharedDetector
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from sidecar.core.shared_memory import SharedMemory
     from sidecar.upstream.discovery import Endpoint
     from sidecar.upstream.health_check import HealthCheckSettings
+    from sidecar.upstream.original_dst import OriginalDstBalancer
     from sidecar.upstream.retry_priorities import PreviousPriorities
     from sidecar.upstream.transport_sockets import RequestNames, TransportSockets
 
@@ -294,6 +294,8 @@ class Cluster:
     def _make_load_balancer(self) -> LoadBalancer:
         config = self.config
         if config.original_dst is not None:
+            from sidecar.upstream.original_dst import OriginalDstBalancer
+
             self.original_dst = OriginalDstBalancer(self, config.original_dst)
             return self.original_dst
         context = LbContext(

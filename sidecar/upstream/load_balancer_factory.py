@@ -9,7 +9,6 @@ from sidecar.upstream.load_balancer import LbContext, LoadBalancer, PriorityBala
 from sidecar.upstream.load_balancer_hash import HashLoadBalancer
 from sidecar.upstream.load_balancer_override import OverrideHostBalancer
 from sidecar.upstream.load_balancer_policies import LbPolicy, picker_maker
-from sidecar.upstream.load_balancer_subset import SubsetLoadBalancer
 from sidecar.upstream.slow_start import SlowStart
 
 __all__ = ["make_load_balancer"]
@@ -18,6 +17,8 @@ __all__ = ["make_load_balancer"]
 def make_load_balancer(policy: LbPolicy, context: LbContext) -> LoadBalancer:
     """A load balancer without hosts; its ``update`` brings them."""
     if policy.subset is not None:
+        from sidecar.upstream.load_balancer_subset import SubsetLoadBalancer  # few have subsets
+
         return SubsetLoadBalancer(policy.subset, context, make_load_balancer)
     if policy.override is not None:
         return OverrideHostBalancer(policy.override, context, make_load_balancer)

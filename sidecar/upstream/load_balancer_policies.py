@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from sidecar.core.dataclass import dataclass
 from sidecar.core.runtime import Number
@@ -21,7 +21,9 @@ from sidecar.upstream.load_balancer_pickers import (
 )
 from sidecar.upstream.load_balancer_zones import ZONE_AWARE, ZoneAwareSettings
 from sidecar.upstream.slow_start import LiveNumber, SlowStart, SlowStartSettings
-from sidecar.upstream.subset_settings import SubsetSettings
+
+if TYPE_CHECKING:
+    from sidecar.upstream.subset_settings import SubsetSettings
 
 __all__ = ["ROUND_ROBIN", "LbPolicy", "picker_maker"]
 

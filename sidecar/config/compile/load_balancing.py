@@ -8,7 +8,6 @@ from typing import Any
 from sidecar.api.context import FactoryContext
 from sidecar.config.compile.chance import compile_number
 from sidecar.config.compile.hash_policy import compile_hash_policies
-from sidecar.config.compile.subset import compile_subset
 from sidecar.config.messages import type_name, unpack
 from sidecar.core.runtime import Number, Runtime
 from sidecar.upstream.load_balancer_override import MetadataPath, OverrideSettings
@@ -44,7 +43,13 @@ def compile_lb_policy(message: Any, context: FactoryContext) -> LbPolicy:
     policy = _of_enum(message, context)
     if not message.lb_subset_config.subset_selectors:
         return policy  # the rest of it says nothing then
-    return LbPolicy("SUBSET", subset=compile_subset(message.lb_subset_config, policy))
+    return _subset(message.lb_subset_config, policy)
+
+
+def _subset(settings: Any, child: LbPolicy) -> LbPolicy:
+    from sidecar.config.compile.subset import compile_subset  # few have subsets
+
+    return LbPolicy("SUBSET", subset=compile_subset(settings, child))
 
 
 def _of_policies(message: Any, path: str, runtime: Runtime) -> LbPolicy:
@@ -56,7 +61,7 @@ def _of_policies(message: Any, path: str, runtime: Runtime) -> LbPolicy:
         if name == _SUBSET:
             settings: Any = unpack(packed)
             child = _of_policies(settings.subset_lb_policy, f"{here}.subset_lb_policy", runtime)
-            return LbPolicy("SUBSET", subset=compile_subset(settings, child))
+            return _subset(settings, child)
         if name == _OVERRIDE_HOST:
             return _override_host(unpack(packed), here, runtime)
         if name == _WRR_LOCALITY:

@@ -27,7 +27,6 @@ from sidecar.config.compile.local_reply import compile_local_reply
 from sidecar.config.compile.route import compile_route_table
 from sidecar.config.compile.route_action import duration_s
 from sidecar.config.compile.route_cache import RouteCache
-from sidecar.config.compile.scoped_routes import compile_scope_key, compile_scope_keys, inline_scopes
 from sidecar.config.compile.upgrades import is_enabled
 from sidecar.config.compile.upstream_filters import compile_upstream_filters
 from sidecar.config.compile.upstream_log import compile_upstream_log
@@ -35,7 +34,6 @@ from sidecar.config.messages import message_class
 from sidecar.core.address_ranges import compile_addresses
 from sidecar.core.errors import ConfigError
 from sidecar.extensions.http.router_config import RouterOptions
-from sidecar.extensions.network.scoped_routes import DiscoveredScopes
 from sidecar.http.connection_manager import ConnectionManager
 from sidecar.http.hcm_stats import HcmStats
 from sidecar.http.log_moments import LogMoments
@@ -53,8 +51,6 @@ from sidecar.router.header_mutation import UpstreamScheme
 from sidecar.router.http_client import HttpClient
 from sidecar.router.mirroring import mirror
 from sidecar.router.route_table import RouteTable
-from sidecar.router.scoped_routes import Scope, ScopedTable
-from sidecar.router.traced import TracedRouter
 from sidecar.router.upstream_filters import UpstreamFilters
 from sidecar.router.upstream_log import UpstreamLog
 
@@ -185,7 +181,11 @@ class HcmCompiler:
         context.path = self._context.path
         context.stats = stats.scope
         registry: Registry = parts.registry
-        made = TracedRouter if message.HasField("tracing") else Router
+        made = Router
+        if message.HasField("tracing"):
+            from sidecar.router.traced import TracedRouter
+
+            made = TracedRouter
         router = made(parts.reactor, context.find_cluster, parts.get_pool)
         if context.http_client is None:
             client = HttpClient(parts.reactor, context.find_cluster, parts.get_pool, context.root_stats)
@@ -305,6 +305,10 @@ class HcmCompiler:
         self, manager: ConnectionManager, context: FactoryContext, registry: Registry, names: dict[str, str]
     ) -> None:
         """Have a route table for each scope (``scoped_routes``).  Raises: ConfigError."""
+        from sidecar.config.compile.scoped_routes import compile_scope_key, compile_scope_keys, inline_scopes
+        from sidecar.extensions.network.scoped_routes import DiscoveredScopes
+        from sidecar.router.scoped_routes import Scope, ScopedTable
+
         scoped = self._message.scoped_routes
         path = f"{context.path}.scoped_routes"
         table = ScopedTable(compile_scope_keys(scoped.scope_key_builder, f"{path}.scope_key_builder"))

@@ -7,10 +7,10 @@ work on the same configuration once more, and nobody wants to see that.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
+from sidecar.core.late_pattern import late_pattern
 from sidecar.observability.stats import Counter, Gauge, LiveGauge, Store
 
 __all__ = ["MergedGauge", "StatsMerger", "StatsReader", "is_of_supervisor"]
@@ -28,7 +28,7 @@ _PREFIXES = (
 )
 #: Below a prefix of the supervisor's, and yet a worker's own.
 _OF_WORKERS = "listener_manager.worker_"
-_ENDINGS = re.compile(
+_ENDINGS = late_pattern(
     r"\.(membership_(change|degraded|excluded|healthy|total)|max_host_weight|version(_text)?|warming_state"
     r"|update_(attempt|duration|empty|failure|no_rebuild|rejected|success|time)|init_fetch_timeout"
     r"|assignment_(stale|timeout_received|use_cached)|config_(reload|reload_time_ms|conflict|fail)"
@@ -38,8 +38,8 @@ _ENDINGS = re.compile(
     r"|^overload\.(.*\.(failed|skipped)_updates|refresh_interval_delay)$"
 )
 #: Of a gauge that says whether something is full or pressed: where it is most is what counts.
-_GREATEST = re.compile(r"\.circuit_breakers\..*_open$|^overload\.")
-_LEAST = re.compile(r"\.circuit_breakers\..*\.remaining_")
+_GREATEST = late_pattern(r"\.circuit_breakers\..*_open$|^overload\.")
+_LEAST = late_pattern(r"\.circuit_breakers\..*\.remaining_")
 
 
 def is_of_supervisor(name: str) -> bool:

@@ -12,12 +12,12 @@ import pytest
 
 from sidecar.core import dataclass as ours
 
-KINDS: dict[str, Callable[..., Any]] = {"standard": dataclasses.dataclass, "ours": ours.dataclass}
 
-
-@pytest.fixture(params=sorted(KINDS))
-def dataclass(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    return KINDS[request.param]
+@pytest.fixture(params=["standard", "looked up", "written"])
+def dataclass(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    if request.param == "written":
+        monkeypatch.setattr(ours, "_FEW", 0)
+    return dataclasses.dataclass if request.param == "standard" else ours.dataclass
 
 
 @ours.dataclass(frozen=True, slots=True)
@@ -167,3 +167,33 @@ def test_value_that_holds_itself_is_shown(dataclass: Callable[..., Any]) -> None
 
 def test_values_can_be_pickled() -> None:
     assert pickle.loads(pickle.dumps(Pickled("it"))) == Pickled("it", 3)
+
+
+def test_methods_are_written_when_they_are_called_often() -> None:
+    @ours.dataclass(frozen=True)
+    class Value:
+        first: int
+
+    methods = []
+    for number in range(ours._FEW + 2):
+        assert Value(number) == Value(number)
+        assert hash(Value(number)) == hash((number,))
+        methods.append(Value.__init__)
+    assert methods[0].__code__.co_filename == ours.__file__
+    assert methods[-1].__code__.co_filename == "<string>"
+    assert methods[-1].__qualname__ == f"{Value.__qualname__}.__init__"
+    with pytest.raises(TypeError, match="first"):
+        Value()  # type: ignore[call-arg]
+    assert Value.__eq__(Value(1), 1) is NotImplemented
+
+
+def test_wrong_arguments_are_refused_by_the_first_call_too(dataclass: Callable[..., Any]) -> None:
+    for arguments, named in (((), {}), ((1, 2, 3), {}), ((1,), {"first": 1}), ((1,), {"other": 2})):
+
+        @dataclass(slots=True)
+        class Value:
+            first: int
+            second: int = 2
+
+        with pytest.raises(TypeError):
+            Value(*arguments, **named)
