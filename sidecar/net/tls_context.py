@@ -135,6 +135,7 @@ class _Contexts:
                 f"Failed to initialize TLS signature algorithms {settings.signature_algorithms}"
             )
         openssl.set_ciphersuites(context, CIPHERSUITES)
+        openssl.send_as_configured(context)
 
     def own_certificates(self) -> list[Shown]:
         """What is shown to peers."""

@@ -28,6 +28,7 @@ _VERSION_1_3 = 0x304
 _KEY_TRANSPORT = 1037  # NID_kx_rsa
 
 # SSL_CTX_ctrl and SSL_ctrl (openssl/ssl.h)
+_SET_MODE = 33
 _SET_SESS_CACHE_MODE = 44
 _SET_TICKET_KEYS = 59
 _SET_STATUS_CALLBACK = 63
@@ -38,6 +39,7 @@ _SET_CLIENT_CERT_TYPES = 104
 _GET_PEER_SIGNATURE_NID = 108
 _GET_NEGOTIATED_GROUP = 134
 _CACHE_OFF = 0
+_NO_AUTO_CHAIN = 8
 #: ClientCertificateType of RFC 5246 §7.4.4 and RFC 8422 §5.5: rsa_sign, ecdsa_sign.
 _CERTIFICATE_TYPES = bytes([1, 64])
 #: TLS extensions
@@ -163,6 +165,10 @@ class Library:
     def set_ciphersuites(self, context: ssl.SSLContext, names: str) -> bool:
         """The suites of TLS 1.3 in the order of preference."""
         return bool(self._call["SSL_CTX_set_ciphersuites"](_context(context), names.encode()) == 1)
+
+    def send_as_configured(self, context: ssl.SSLContext) -> None:
+        """Show peers the chain that was loaded, and no certificates that are found among the trusted ones."""
+        self._call["SSL_CTX_ctrl"](_context(context), _SET_MODE, _NO_AUTO_CHAIN, None)
 
     def set_timeout(self, context: ssl.SSLContext, seconds: int) -> None:
         """How long a session can be resumed."""

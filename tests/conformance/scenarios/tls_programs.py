@@ -103,6 +103,14 @@ async def tls_openssl_versions(s: Session) -> None:
 
 
 @scenario(SETUP)
+async def tls_openssl_chain(s: Session) -> None:
+    """What a server shows is what it was given, also where it trusts who has issued that."""
+    for to in ("main", "mutual"):
+        for version in ("-tls1_2", "-tls1_3"):
+            await openssl(s, to, version, label=f"{to} {version}", sent=b"", shown=r"^ \d+ s:")
+
+
+@scenario(SETUP)
 async def tls_openssl_client_certificates(s: Session) -> None:
     """Accepted, of somebody else, expired, none; with the alert that the client is sent."""
     async with s.counting(
