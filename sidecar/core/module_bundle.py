@@ -111,6 +111,24 @@ class Bundle:
         code: CodeType = marshal.loads(view[at : at + length])  # noqa: S302 - as Python's own bytecode
         return code
 
+    def kept(self, fullname: str) -> tuple[_Entry, dict[str, int], bytes] | None:
+        """An entry with the times of its directories and its code, if nothing about it has changed."""
+        file, changed_s, size, at, length, is_package = entry = self._entries[fullname]
+        directory = os.path.dirname(file)
+        holders = [directory, os.path.dirname(directory)] if is_package else [directory]
+        try:
+            stat = os.stat(file)
+        except OSError:
+            return None
+        is_same = int(stat.st_mtime) == changed_s and stat.st_size == size
+        if self._view is None or not is_same or not all(self._is_fresh(each) for each in holders):
+            return None
+        at += self._code_at
+        return entry, {each: self._times[each] for each in holders}, bytes(self._view[at : at + length])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
     def __contains__(self, fullname: str) -> bool:
         return fullname in self._entries
 
@@ -172,6 +190,15 @@ def _changed_s(directory: str) -> int | None:
         return None
 
 
+class _Nothing:
+    """Stands where a bundle would, which this process may write."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Python's own finder knows."""
+
+
 # -- the one of this process -----------------------------------------------------------------------------
 def bundle_path() -> str:
     """Where it is: among the bytecode of this package."""
@@ -181,23 +208,27 @@ def bundle_path() -> str:
 
 def use_bundle() -> None:
     """Find modules in the bundle from now on, if there is one."""
+    finder: Bundle | _Nothing
     try:
-        bundle = Bundle(bundle_path())
+        finder = Bundle(bundle_path())
     except (OSError, ValueError):
-        return
-    sys.meta_path.insert(0, bundle)
+        finder = _Nothing()
+    sys.meta_path.insert(0, finder)
 
 
 def leave_bundle(*, write: bool) -> None:
     """Go on without; before, ``write`` it where it lacks much of what this process imported."""
-    used = next((each for each in sys.meta_path if isinstance(each, Bundle)), None)
+    finder = next((each for each in sys.meta_path if isinstance(each, (Bundle, _Nothing))), None)
+    if finder is None:
+        return  # a process whose start is not the command's
+    sys.meta_path.remove(finder)
+    used = finder if isinstance(finder, Bundle) else None
     if write and not sys.dont_write_bytecode and _count_missing(used) > _MANY:
         try:
-            write_bundle(bundle_path())
+            write_bundle(bundle_path(), before=used)
         except OSError:  # a directory that is not ours: as with Python's own bytecode
             pass
     if used is not None:
-        sys.meta_path.remove(used)
         used.close()
 
 
@@ -223,8 +254,13 @@ def _imported() -> Iterator[ModuleType]:
             yield module
 
 
-def write_bundle(path: str, imported: Iterable[ModuleType] | None = None) -> int:
-    """Write what is imported now to ``path``; the number of modules.  Raises: OSError."""
+def write_bundle(
+    path: str, imported: Iterable[ModuleType] | None = None, *, before: Bundle | None = None
+) -> int:
+    """Write what is imported now to ``path``, and what else ``before`` has; the number of modules.
+
+    Processes of different configurations write the same file.  Raises: OSError.
+    """
     modules: dict[str, _Entry] = {}
     directories: dict[str, int] = {}
     parts: list[bytes] = []
@@ -252,6 +288,13 @@ def write_bundle(path: str, imported: Iterable[ModuleType] | None = None) -> int
         directories.update(times)  # type: ignore[arg-type] # None is left out above
         parts.append(code)
         size += len(code)
+    for name in before or ():
+        if name not in modules and before is not None and (kept := before.kept(name)) is not None:
+            (file, changed_s, length, _, _, is_package), kept_times, code = kept
+            modules[name] = (file, changed_s, length, size, len(code), is_package)
+            directories.update(kept_times)
+            parts.append(code)
+            size += len(code)
     index = marshal.dumps({"modules": modules, "directories": directories, "size": size})
     new = f"{path}.{os.getpid()}"
     try:

@@ -16,7 +16,7 @@ from types import ModuleType
 
 import pytest
 
-from sidecar.core.module_bundle import Bundle, write_bundle
+from sidecar.core.module_bundle import Bundle, bundle_path, leave_bundle, use_bundle, write_bundle
 
 _NAMES = ("bundled", "bundled.inner", "bundled.inner.leaf", "bundled_alone")
 
@@ -168,6 +168,23 @@ def test_what_changed_just_now_is_left_out(root: Path, tmp_path: Path) -> None:
     assert write_bundle(str(tmp_path / "bundle"), imported) == len(_NAMES) - 2
 
 
+def test_what_another_process_wrote_stays_while_it_is_true(
+    bundle: Bundle, root: Path, tmp_path: Path
+) -> None:
+    alone = importlib.import_module("bundled_alone")
+    (root / "bundled" / "inner" / "leaf.py").write_text("WHO = 'changed'\n")
+    assert write_bundle(str(tmp_path / "next"), [alone], before=bundle) == len(_NAMES) - 1
+    _forget()
+    after = Bundle(str(tmp_path / "next"))
+    for path in root.rglob("*.pyc"):
+        path.write_bytes(b"")
+    assert _load(_spec(after, "bundled.inner")).WHO == "inner"
+    assert _load(_spec(after, "bundled_alone")).WHO == "alone"
+    assert after.stale == 0
+    assert "bundled.inner.leaf" not in after
+    after.close()
+
+
 @pytest.mark.parametrize("size", [0, 5, 30, 200, -1])
 def test_file_that_is_cut_off_or_of_another_python_is_none(bundle: Bundle, tmp_path: Path, size: int) -> None:
     data = (tmp_path / "bundle").read_bytes()
@@ -177,6 +194,23 @@ def test_file_that_is_cut_off_or_of_another_python_is_none(bundle: Bundle, tmp_p
     (tmp_path / "other").write_bytes(data.replace(importlib.util.MAGIC_NUMBER, b"\0\0\r\n", 1))
     with pytest.raises(ValueError, match="other"):
         Bundle(str(tmp_path / "other"))
+
+
+def test_only_who_began_with_a_bundle_writes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    finders = list(sys.meta_path)
+    Path(bundle_path()).parent.mkdir(parents=True)
+    leave_bundle(write=True)
+    assert not os.path.exists(bundle_path())
+    use_bundle()
+    assert len(sys.meta_path) == len(finders) + 1
+    leave_bundle(write=False)
+    assert not os.path.exists(bundle_path())
+    use_bundle()
+    leave_bundle(write=True)
+    assert os.path.exists(bundle_path())
+    assert sys.meta_path == finders
 
 
 _SCRIPT = """
