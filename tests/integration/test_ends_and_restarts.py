@@ -186,6 +186,7 @@ def test_end_that_comes_while_a_worker_starts_lets_the_others_finish(tmp_path: P
 
 def test_end_that_comes_while_a_worker_is_replaced_serves_who_waits_for_it(tmp_path: Path) -> None:
     with running(tmp_path, "--disable-hot-restart", "--concurrency", "2") as proxy:
+        _until(lambda: _is_ready(proxy))  # both workers have listened
         dying, serving = _workers(proxy)
         os.kill(dying, signal.SIGKILL)
         _until(lambda: len(_workers(proxy)) == 2 and dying not in _workers(proxy))
