@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from proxy_process import ROOT
-from test_shutdown import CONFIGURATION, TIMEOUT_S, Running, read_until, running
+from test_shutdown import CONFIGURATION, TIMEOUT_S, WEBSOCKET, Running, read_until, running, tunnel
 
 
 def _ask(proxy: Running) -> tuple[socket.socket, socket.socket]:
@@ -68,6 +68,7 @@ def test_epoch_that_starts_while_the_one_before_drains_serves_and_leaves_it_its_
     flags = [*_flags(tmp_path), "--shutdown-grace-s", grace_s, "--shutdown-deadline-s", "1200"]
     with running(tmp_path, *flags) as proxy:
         client, upstream = _ask(proxy)
+        near, far = tunnel(proxy, *WEBSOCKET)
         proxy.terminate()
         proxy.until_ready(503)
         if grace_s == "0":
@@ -79,6 +80,11 @@ def test_epoch_that_starts_while_the_one_before_drains_serves_and_leaves_it_its_
             assert _is_served(proxy)
             time.sleep(0.5)  # the old one was told to end, and is doing so already
             _answer(client, upstream)
+            far.send(b"still")
+            assert read_until(near, b"still") == b"still"
+            near.close()
+            assert far.recv(1) == b""
+            far.close()
             assert proxy.ended() == 0
             assert _is_served(proxy)
         finally:

@@ -30,13 +30,15 @@ static_resources:
         typed_config:
           "@type": type.googleapis.com/{HCM}
           stat_prefix: web
-          upgrade_configs: [{{upgrade_type: websocket}}]
+          upgrade_configs: [{{upgrade_type: websocket}}, {{upgrade_type: CONNECT}}]
+          http2_protocol_options: {{allow_connect: true}}
           route_config:
             virtual_hosts:
             - name: all
               domains: ["*"]
               routes:
               - {{match: {{path: /direct}}, direct_response: {{status: 200, body: {{inline_string: hello}}}}}}
+              - {{match: {{connect_matcher: {{}}}}, route: {{cluster: app, timeout: 0s}}}}
               - {{match: {{prefix: /}}, route: {{cluster: app, timeout: 0s}}}}
           http_filters:
           - name: health
@@ -191,26 +193,43 @@ def test_grace_lets_connections_come_while_readiness_fails(tmp_path: Path) -> No
         assert proxy.ended() == 0
 
 
-def test_tcp_connection_and_websocket_are_waited_for(tmp_path: Path) -> None:
+WEBSOCKET = (
+    b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+    b"HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+)
+CONNECT = (b"CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n")
+
+
+def tunnel(proxy: Running, request: bytes, answer: bytes) -> tuple[socket.socket, socket.socket]:
+    """Both ends of a tunnel that is open."""
+    near = proxy.connect()
+    near.send(request)
+    far = proxy.accept()
+    read_until(far, b"\r\n\r\n")
+    far.send(answer)
+    assert read_until(near, b"\r\n\r\n").startswith(answer[:12])
+    return near, far
+
+
+def test_tcp_connection_and_tunnels_are_waited_for(tmp_path: Path) -> None:
     with running(tmp_path) as proxy:
         raw = proxy.connect(proxy.raw)
         raw.send(b"hello")
         behind = proxy.accept()
         assert read_until(behind, b"hello")
-        socket_ = proxy.connect()
-        socket_.send(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
-        upgraded = proxy.accept()
-        read_until(upgraded, b"\r\n\r\n")
-        upgraded.send(b"HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
-        read_until(socket_, b"\r\n\r\n")
+        socket_, upgraded = tunnel(proxy, *WEBSOCKET)
+        connected, target = tunnel(proxy, *CONNECT)
         proxy.terminate()
         proxy.until_refused()
-        for near, far in ((raw, behind), (socket_, upgraded)):
+        for near, far in ((raw, behind), (socket_, upgraded), (connected, target)):
             far.send(b"still")
             assert read_until(near, b"still") == b"still"
         raw.close()
         assert behind.recv(1) == b""
         behind.close()
+        target.close()
+        assert connected.recv(1) == b""
+        connected.close()
         upgraded.send(b"here")
         assert read_until(socket_, b"here") == b"here"
         socket_.close()
@@ -222,10 +241,12 @@ def test_deadline_ends_what_does_not_end(tmp_path: Path) -> None:
         busy = proxy.connect()
         busy.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
         upstream = proxy.accept()
+        tunnels = [tunnel(proxy, *WEBSOCKET), tunnel(proxy, *CONNECT)]
         began = proxy.terminate()
         assert proxy.ended() == 0
         assert time.monotonic() - began >= 1
-        assert busy.recv(1) == b""
+        for near in (busy, *(near for near, _ in tunnels)):
+            assert near.recv(1) == b""
         upstream.close()
 
 

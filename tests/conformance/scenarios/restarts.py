@@ -291,20 +291,21 @@ async def restart_carries_statistics(s: Session) -> None:
     client.close()
 
 
+UPGRADES = """
+upgrade_configs: [{upgrade_type: websocket}, {upgrade_type: CONNECT}]
+http2_protocol_options: {allow_connect: true}
+"""
+TUNNELLING = """
+- {match: {path: /direct}, direct_response: {status: 200, body: {inline_string: here}}}
+- {match: {connect_matcher: {}}, route: {cluster: app}}
+- {match: {prefix: /}, route: {cluster: app}}
+"""
 TUNNELS = Setup(
     "restart-with-tunnels",
     bootstrap(
         [
-            listener(
-                "main",
-                "drain_timeout: 600s\nupgrade_configs: [{upgrade_type: websocket}, {upgrade_type: CONNECT}]\n"
-                "http2_protocol_options: {allow_connect: true}",
-                routes="""
-- {match: {path: /direct}, direct_response: {status: 200, body: {inline_string: here}}}
-- {match: {connect_matcher: {}}, route: {cluster: app}}
-- {match: {prefix: /}, route: {cluster: app}}
-""",
-            ),
+            listener("main", f"drain_timeout: 600s\n{UPGRADES}", routes=TUNNELLING),
+            listener("soon", f"drain_timeout: 0.1s\n{UPGRADES}", routes=TUNNELLING),
             proxy("tcp", "cluster: app"),
         ],
         [cluster("app", "app")],
@@ -317,9 +318,9 @@ SWITCHED = head("HTTP/1.1 101 Switching Protocols", "connection: Upgrade", "upgr
 ESTABLISHED = head("HTTP/1.1 200 OK")
 
 
-@scenario(TUNNELS)
+@scenario(TUNNELS, differs={"websocket, drained": "tunnels-outlive-a-drain"})
 async def restart_leaves_tunnels(s: Session) -> None:
-    """A WebSocket, CONNECT over both protocols and TCP go on with the old epoch until drain_timeout."""
+    """A WebSocket, CONNECT over both protocols and TCP go on with the old epoch, until drain_timeout."""
 
     async def script(call: Call) -> None:
         await call.send(SWITCHED if call.path == "/chat" else ESTABLISHED)
@@ -329,18 +330,16 @@ async def restart_leaves_tunnels(s: Session) -> None:
 
     s.upstream().script = script
     clients = {}
+    websocket = head("GET /chat HTTP/1.1", "host: a", "connection: upgrade", "upgrade: websocket")
     for name, to, request in (
-        (
-            "websocket",
-            "main",
-            head("GET /chat HTTP/1.1", "host: a", "connection: upgrade", "upgrade: websocket"),
-        ),
+        ("websocket", "main", websocket),
+        ("websocket, drained", "soon", websocket),
         ("connect", "main", head("CONNECT target:443 HTTP/1.1", "host: target:443")),
         ("tcp", "tcp", head("GET /tcp HTTP/1.1", "host: a")),
     ):
         client = clients[name] = await s.connect(to)
         await client.send(request)
-        await client.reply(name, has_body=False)
+        await client.reply(f"{name}, accepted", has_body=False)
         await client.send(b"hello")
         await client.tunnel(5, f"{name}, before")
     h2 = await s.connect_h2(is_patient=True)
@@ -350,6 +349,9 @@ async def restart_leaves_tunnels(s: Session) -> None:
     await h2.tunnel(stream, 5, "HTTP/2, before")
     s.see("failed", await s.restart())
     await s.get("/direct", label="from the new epoch")
+    drained = clients.pop("websocket, drained")
+    await drained.closed("websocket, drained")
+    drained.close()
     for name, client in clients.items():
         await client.send(b"still")
         await client.tunnel(5, f"{name}, after")
