@@ -197,6 +197,8 @@ def test_end_that_comes_while_a_worker_is_replaced_serves_who_waits_for_it(tmp_p
         os.kill(dying, signal.SIGKILL)
         _until(lambda: len(_workers(proxy)) == 2 and dying not in _workers(proxy))
         [starting] = set(_workers(proxy)) - {serving}
+        # Its supervisor waits until the program is another one (vfork): a stop before that would stop both.
+        _until(lambda: b"\0worker\0" in Path(f"/proc/{starting}/cmdline").read_bytes())
         os.kill(starting, signal.SIGSTOP)
         clients = [proxy.connect() for _ in range(24)]
         for client in clients:
