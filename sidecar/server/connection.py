@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import itertools
 import socket
 import time
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from sidecar.upstream.source import UpstreamSource
 
 __all__ = ["Connection"]
+
+#: ``sock.family``, without the enumeration around it.
+_family_of = _socket.socket.family.__get__
 
 _next_connection_id = itertools.count(1).__next__
 
@@ -72,7 +76,7 @@ class Connection:
 
     def __init__(self, listener: Listener, sock: socket.socket, peer: Any) -> None:
         self.connection_id = _next_connection_id()
-        family = sock.family
+        family = _family_of(sock)
         if family == socket.AF_UNIX:
             self.remote_address = listener.address.text
             self.local_address = listener.address.text
