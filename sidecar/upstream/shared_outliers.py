@@ -137,7 +137,7 @@ def _word(index: int) -> Any:
 class _SharedMonitor(HostMonitor):
     """What all processes know of one host together."""
 
-    __slots__ = ("_at", "_words")
+    __slots__ = ("_at", "_rates", "_words")
 
     _consecutive_5xx = _word(0)
     _consecutive_gateway = _word(1)
@@ -148,9 +148,21 @@ class _SharedMonitor(HostMonitor):
     ) -> None:
         self._words = memory.words
         self._at = rows
+        #: Where this process counts responses.
+        self._rates = rates + _EXTERNAL + memory.process * _RATES
         self._start(
             detector, host, _SharedRates(memory, rates + _EXTERNAL), _SharedRates(memory, rates + _LOCAL)
         )
+
+    def _put_code(self, status: int) -> None:
+        """The same in fewer steps where the host answers well."""
+        if 500 <= status <= 599:
+            super()._put_code(status)
+            return
+        words, rates, rows = self._words, self._rates, self._at
+        words[rates] += 1
+        words[rates + 1] += 1
+        words[rows] = words[rows + 1] = 0
 
 
 class _SharedRates(SuccessRates):
