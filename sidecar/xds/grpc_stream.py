@@ -20,7 +20,7 @@ from sidecar.config.messages import message_class
 from sidecar.config.report import Reporter
 from sidecar.core.dataclass import dataclass
 from sidecar.xds.mux import Mux, Watch
-from sidecar.xds.subscription import Resource, Subscriber, SubscriptionStats
+from sidecar.xds.subscription import Resource, Subscriber, SubscriptionStats, until_cancelled
 from sidecar.xds.ttl import Ttls
 
 if TYPE_CHECKING:
@@ -492,10 +492,7 @@ class ApartSubscription:
                 made.start()
 
     async def run(self) -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            self.close()
+        await until_cancelled(self.close)
 
     def close(self) -> None:
         """Want nothing any more."""

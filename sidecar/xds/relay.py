@@ -21,7 +21,7 @@ from sidecar.config.registry import Registry
 from sidecar.config.report import Reporter
 from sidecar.core.errors import XdsError
 from sidecar.xds.grpc_stream import type_url_of
-from sidecar.xds.subscription import Resource, Subscriber, Subscription
+from sidecar.xds.subscription import Resource, Subscriber, Subscription, until_cancelled
 
 __all__ = ["Given", "Relay", "UpdateFailed"]
 
@@ -267,10 +267,7 @@ class _GivenSubscription:
     request_first = request
 
     async def run(self) -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            self.close()
+        await until_cancelled(self.close)
 
     def close(self) -> None:
         """Want nothing any more."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
+import trio
 import xxhash
 
 from sidecar.config.context import Context
@@ -38,6 +39,7 @@ __all__ = [
     "Subscriber",
     "Subscription",
     "SubscriptionStats",
+    "until_cancelled",
 ]
 
 _RESOURCE = "envoy.service.discovery.v3.Resource"
@@ -374,6 +376,14 @@ class Subscription(Protocol):
     def close(self) -> None:
         """Want nothing any more, before ``run`` is cancelled."""
         ...
+
+
+async def until_cancelled(close: Callable[[], None]) -> None:
+    """``run`` of a subscription to which others bring what comes: it is closed at the end."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        close()
 
 
 class SubscriptionStats:
