@@ -12,7 +12,7 @@ from ..configuration import bootstrap, cluster, listener
 from ..lab import Session
 from ..scenario import Setup, scenario
 from ..upstream import H2Call, answers, ok
-from .overload_manager import monitor, pressure, trigger
+from .overload_manager import pressure, reducing_timeouts
 
 SUBJECT = "lifecycle"
 
@@ -42,19 +42,10 @@ FLUSH = Setup(
     ),
     {"app": "h1", "h2app": "h2"},
 )
-MANAGER = f"""
-overload_manager:
-  refresh_interval: 0.01s
-  resource_monitors:
-{monitor("flush")}
-  actions:
-  - name: envoy.overload_actions.reduce_timeouts
-    {trigger("flush")}
-    typed_config:
-      "@type": type.googleapis.com/envoy.config.overload.v3.ScaleTimersOverloadActionConfig
-      timer_scale_factors:
-      - {{timer: HTTP_DOWNSTREAM_STREAM_FLUSH, min_timeout: 0.05s}}
-"""
+MANAGER = reducing_timeouts(
+    "flush",
+    "timer: HTTP_DOWNSTREAM_STREAM_FLUSH, min_timeout: 0.05s",
+)
 PRESSURE = Setup(
     "flush-under-pressure",
     bootstrap(

@@ -71,6 +71,23 @@ def trigger(name: str) -> str:
     return f"triggers: [{{name: {name}, scaled: {{scaling_threshold: 0.5, saturation_threshold: 0.9}}}}]"
 
 
+def reducing_timeouts(name: str, *factors: str) -> str:
+    """An overload manager that does nothing else, by these ``timer_scale_factors``."""
+    lines = "".join(f"      - {{{each}}}\n" for each in factors)
+    return f"""
+overload_manager:
+  refresh_interval: 0.01s
+  resource_monitors:
+{monitor(name)}
+  actions:
+  - name: envoy.overload_actions.reduce_timeouts
+    {trigger(name)}
+    typed_config:
+      "@type": type.googleapis.com/envoy.config.overload.v3.ScaleTimersOverloadActionConfig
+      timer_scale_factors:
+{lines}"""
+
+
 MANAGER = "overload_manager:\n  refresh_interval: 0.01s\n  resource_monitors:" + "".join(
     monitor(name) for name in (*ACTIONS, *POINTS, "spare")
 )

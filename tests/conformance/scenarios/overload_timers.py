@@ -14,7 +14,7 @@ from ..scenario import Setup, scenario
 from ..tls import CERTIFICATES, tls_listener
 from ..upstream import Call
 from ..wire import head
-from .overload_manager import monitor, pressure, trigger
+from .overload_manager import pressure, reducing_timeouts
 
 SUBJECT = "lifecycle"
 
@@ -25,22 +25,13 @@ ROUTES = """
 - {match: {prefix: /never}, route: {cluster: app, timeout: 0s, idle_timeout: 0s}}
 - {match: {prefix: /}, route: {cluster: app, timeout: 0s}}
 """
-MANAGER = f"""
-overload_manager:
-  refresh_interval: 0.01s
-  resource_monitors:
-{monitor("timeouts")}
-  actions:
-  - name: envoy.overload_actions.reduce_timeouts
-    {trigger("timeouts")}
-    typed_config:
-      "@type": type.googleapis.com/envoy.config.overload.v3.ScaleTimersOverloadActionConfig
-      timer_scale_factors:
-      - {{timer: HTTP_DOWNSTREAM_CONNECTION_IDLE, min_timeout: 0.05s}}
-      - {{timer: HTTP_DOWNSTREAM_STREAM_IDLE, min_scale: {{value: 0.01}}}}
-      - {{timer: TRANSPORT_SOCKET_CONNECT, min_timeout: 0.05s}}
-      - {{timer: HTTP_DOWNSTREAM_CONNECTION_MAX, min_timeout: 0.05s}}
-"""
+MANAGER = reducing_timeouts(
+    "timeouts",
+    "timer: HTTP_DOWNSTREAM_CONNECTION_IDLE, min_timeout: 0.05s",
+    "timer: HTTP_DOWNSTREAM_STREAM_IDLE, min_scale: {value: 0.01}",
+    "timer: TRANSPORT_SOCKET_CONNECT, min_timeout: 0.05s",
+    "timer: HTTP_DOWNSTREAM_CONNECTION_MAX, min_timeout: 0.05s",
+)
 
 
 def _with_limit(made: dict[str, Any]) -> dict[str, Any]:
