@@ -197,12 +197,13 @@ class Assembly:
         problems: list[Problem] = []
         bootstrap = loaded.bootstrap
         self._resolver = compile_resolver(bootstrap, self.context(""))
+        self._log_ejection: Callable[[str], None] | None = None
+        with _Gather(problems, loaded):
+            self._open_ejections(bootstrap.cluster_manager.outlier_detection.event_log_path)
         for index, message in enumerate(bootstrap.static_resources.clusters):
             path = f"static_resources.clusters[{index}]"
             with _Gather(problems, loaded):
                 self.clusters.add(self._make_cluster(message, path))
-        with _Gather(problems, loaded):
-            self._log_ejections(bootstrap.cluster_manager.outlier_detection.event_log_path)
         self._extensions: list[Any] = []
         for index, message in enumerate(bootstrap.bootstrap_extensions):
             with _Gather(problems, loaded):
@@ -253,6 +254,10 @@ class Assembly:
             renew_limits(made, self._runtime)
         if self.overload is not None:
             made.connection_shed = self.overload.overload.connection_pool_new_connection
+        if self._log_ejection is not None and made.detector is not None:
+            from sidecar.upstream.outlier_events import OutlierEvents
+
+            made.detector.event_log = OutlierEvents(made.name, self._log_ejection)
         return made
 
     def _renew_limits(self) -> None:
@@ -411,15 +416,10 @@ class Assembly:
             reason = f"unable to watch {settings.source.path} for cluster '{cluster.name}': {error}"
             raise ConfigError("static_resources.clusters", reason) from error
 
-    def _log_ejections(self, path: str) -> None:
-        if not path:
-            return
-        from sidecar.upstream.outlier_events import OutlierEvents
-
-        file = self.event_logs.open(path, "cluster_manager.outlier_detection.event_log_path")
-        for cluster in self.clusters.clusters.values():
-            if cluster.detector is not None:
-                cluster.detector.event_log = OutlierEvents(cluster.name, file.write_text)
+    def _open_ejections(self, path: str) -> None:
+        if path:
+            file = self.event_logs.open(path, "cluster_manager.outlier_detection.event_log_path")
+            self._log_ejection = file.write_text
 
     def _warn(self, path: str, reason: str) -> None:
         mark = self.loaded.locate(path)

@@ -288,3 +288,45 @@ async def outlier_failure_percentage(s: Session) -> None:
     await events(s, "percent", 1)
     for upstream in s.upstreams.values():
         upstream.seen.clear()
+
+
+ROUTES_LATER = (
+    "route_config: {validate_clusters: false, virtual_hosts: [{name: all, domains: ['*'], "
+    "routes: [{match: {prefix: /}, route: {cluster: found}}]}]}"
+)
+DISCOVERED = Setup(
+    "outliers_discovered",
+    bootstrap(
+        [listener("main", ROUTES_LATER)],
+        (),
+        """
+        node: {id: node, cluster: cluster}
+        cluster_manager: {outlier_detection: {event_log_path: FILE(events.log)}}
+        dynamic_resources: {cds_config: {path_config_source: {path: FILE(cds.json)}}}
+        """,
+    ),
+    {"one": "h1", "two": "h1"},
+    {
+        "cds.json": json.dumps(
+            {
+                "resources": [
+                    {
+                        "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+                        **cluster(
+                            "found", "one", "two", extra=f"outlier_detection: {{{CLUSTERS['plain'][1]}}}"
+                        ),
+                    }
+                ]
+            }
+        ).encode()
+    },
+)
+
+
+@scenario(DISCOVERED)
+async def outlier_events_of_a_discovered_cluster(s: Session) -> None:
+    """The event log is of all clusters, of those from CDS too."""
+    arm(s)
+    s.see("bad", await ask(s, "/found/501@one", 6))
+    await until_ejected(s, "found", 1)
+    await events(s, "found", 1)
