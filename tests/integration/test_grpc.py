@@ -130,10 +130,11 @@ def channel(proxy: RunningProxy, echo: Echo) -> Iterator[grpc.Channel]:
 def test_unary_call_passes_message_metadata_and_deadline(channel: grpc.Channel, echo: Echo) -> None:
     call = channel.unary_unary("/pkg.Echo/unary")
     message = bytes(range(256)) * 12_000
-    metadata = (("x-mine", "m" * 8000), ("x-mine-bin", b"\x00\x01\xff"))
+    # gRPC refuses some of the heads above 8 KiB by chance.
+    metadata = (("x-mine", "m" * 7000), ("x-mine-bin", b"\x00\x01\xff"))
     answer, done = call.with_call(message, timeout=20, metadata=metadata)
     assert answer == message
-    assert echo.metadata["x-mine"] == "m" * 8000
+    assert echo.metadata["x-mine"] == "m" * 7000
     assert echo.metadata["x-mine-bin"] == b"\x00\x01\xff"
     assert echo.left_s is not None
     assert 10 < echo.left_s <= 20
