@@ -119,6 +119,14 @@ async def xds_dump_warming(s: Session) -> None:
     await plane.asked("eds", 2)
     await plane.send("lds", "l2", rds_listener(routes="more"))
     await plane.asked("rds", 2)
+    # The routes are asked for while the update is still being taken.
+    await s.until_stats(
+        lambda stats: (
+            stats.get("listener_manager.total_listeners_warming") == 1
+            and stats.get("listener_manager.lds.update_success", 0) >= 2
+        ),
+        r"listener_manager\.(total_listeners_warming|lds\.update_success)",
+    )
     await dumped(s, "warming")
     await unready(s, "warming")
     for query in ("?mask=listener", "?mask=cluster", "?mask=", "?mask=listener,x"):
